@@ -1,0 +1,1 @@
+"""Values, and the one typed reader of them."""

@@ -1,0 +1,210 @@
+"""The only reader of the environment: TOML files under ``CHURN_…`` variables, typed and frozen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import TomlConfigSettingsSource as TomlSource
+
+from configs.errors import SettingsError
+
+CONFIG_DIR: Final = Path(__file__).resolve().parent
+PROJECT_ROOT: Final = CONFIG_DIR.parent
+PREFIX: Final = "CHURN_"
+DEVELOPMENT_KEY: Final = "local-development-key"
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataSettings(_Section):
+    """Landing and the gate."""
+
+    delivery_lag_hours: Annotated[float, Field(ge=0)]
+    label_window_days: Positive
+    quarantine_share_max: Share
+    volume_share_min: Annotated[float, Field(gt=0, le=1)]
+    volume_share_max: Annotated[float, Field(ge=1)]
+    rows_min: Positive
+    file_size_max_mb: Positive
+    cell_length_max_chars: Positive
+
+
+class PrivacySettings(_Section):
+    """How customer ids are hidden."""
+
+    pseudonym_key: SecretStr
+
+
+class FeastSettings(_Section):
+    """The feature store's stores."""
+
+    project: str
+    online_store: Literal["sqlite", "redis"]
+    redis_url: SecretStr
+    redis_timeout_ms: Positive
+    registry_url: SecretStr
+    registry_cache_ttl_s: Positive
+
+    @field_validator("redis_url")
+    @classmethod
+    def _password_survives_feast(cls, url: SecretStr) -> SecretStr:
+        # Feast splits its connection string on "," and JSON-decodes each value, so a password with a comma is
+        # cut in two and one of digits only becomes a number. Refused here, where it can be explained.
+        from urllib.parse import unquote, urlsplit
+
+        parts = urlsplit(url.get_secret_value())
+        if parts.scheme not in {"redis", "rediss"} or not parts.hostname:
+            raise ValueError("must look like redis://[:password@]host:port/db")
+        password = unquote(parts.password or "")
+        if "," in password or password.isdigit():
+            raise ValueError("the password holds a comma or digits only, which Feast cannot carry: choose another")
+        return url
+
+
+class MlflowSettings(_Section):
+    """Tracking and registry."""
+
+    tracking_uri: str
+    experiment: str
+    model_name: str
+
+
+class TrainingSettings(_Section):
+    """Tuning and fitting."""
+
+    seed: int
+    trials: Positive
+    tuning_timeout_s: Positive
+    folds: Annotated[int, Field(ge=2)]
+    test_share: Annotated[float, Field(gt=0, lt=0.5)]
+    threads: Positive
+
+
+class PromotionSettings(_Section):
+    """What a challenger must show."""
+
+    log_loss_margin: Annotated[float, Field(ge=0)]
+    roc_auc_min: Share
+    ece_max: Share
+
+
+class ServingSettings(_Section):
+    """The HTTP service."""
+
+    host: str
+    port: Annotated[int, Field(ge=0, le=65535)]
+    workers: Positive
+    reasons_max: Positive
+    batch_ids_max: Positive
+    body_size_max_kb: Positive
+    retry_after_s: Positive
+    request_timeout_s: Positive
+
+
+class Settings(BaseSettings):
+    """All settings of one process, read once and passed down.
+
+    ``home`` is absolute: everything that the platform writes lies below it.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", case_sensitive=False
+    )
+
+    home: Path
+    profile: Literal["local", "prod"] = "local"
+    telco_csv: Path | None = None
+    """Where tests look for the real file; no command reads it."""
+    data: DataSettings
+    privacy: PrivacySettings
+    feast: FeastSettings
+    mlflow: MlflowSettings
+    training: TrainingSettings
+    promotion: PromotionSettings
+    serving: ServingSettings
+
+    @model_validator(mode="after")
+    def _prod_is_complete(self) -> Settings:
+        if self.profile == "prod" and self.privacy.pseudonym_key.get_secret_value() in {"", DEVELOPMENT_KEY}:
+            raise ValueError("profile prod needs its own CHURN_PRIVACY__PSEUDONYM_KEY")
+        if self.profile == "prod" and not (self.feast.registry_url.get_secret_value() and self.mlflow.tracking_uri):
+            raise ValueError("profile prod needs CHURN_FEAST__REGISTRY_URL and CHURN_MLFLOW__TRACKING_URI")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Keyword arguments over the environment over TOML; nothing else is read."""
+        return init_settings, env_settings, _toml_files(settings_cls, env_settings)
+
+
+def _toml_files(cls: type[BaseSettings], env: PydanticBaseSettingsSource) -> TomlSource:
+    """Return default.toml, with the profile's file laid over it section by section."""
+    profile = env().get("profile", "local") if isinstance(env, EnvSettingsSource) else "local"
+    files = [CONFIG_DIR / "default.toml"]
+    if profile == "prod":
+        files.append(CONFIG_DIR / "prod.toml")
+    return TomlSource(cls, toml_file=files, deep_merge=True)
+
+
+def default_home() -> Path:
+    """Return ``data`` in the checkout this file lies in, or in the working folder once installed elsewhere."""
+    root = PROJECT_ROOT if (PROJECT_ROOT / "pyproject.toml").is_file() else Path.cwd()
+    return root / "data"
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings: keyword overrides, then ``CHURN_…`` variables, then the profile's TOML, then default.toml.
+
+    Raises
+    ------
+    SettingsError
+        If a value is missing, of the wrong type or out of range, or a ``CHURN_…`` variable names no setting.
+    """
+    _refuse_unknown(os.environ)
+    home = Path(overrides.pop("home", None) or os.environ.get(f"{PREFIX}HOME") or default_home())
+    try:
+        return Settings(home=home.expanduser().resolve(), **overrides)
+    except ValidationError as broken:
+        # Pydantic's own text repeats the input, which may be a secret: only place and rule are shown.
+        found = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in broken.errors())
+        raise SettingsError(
+            f"invalid settings: {found}", "see configs/default.toml for every setting and its unit"
+        ) from None
+
+
+def known_variables() -> frozenset[str]:
+    """Return the name of every environment variable that sets something."""
+    names = set()
+    for field, info in Settings.model_fields.items():
+        section = info.annotation
+        if isinstance(section, type) and issubclass(section, _Section):
+            names |= {f"{PREFIX}{field}__{key}".upper() for key in section.model_fields}
+        else:
+            names.add(f"{PREFIX}{field}".upper())
+    return frozenset(names)
+
+
+def _refuse_unknown(environ: Mapping[str, str]) -> None:
+    # pydantic-settings ignores a misspelt variable in silence; an operator would believe that it took effect.
+    unknown = sorted({name for name in environ if name.upper().startswith(PREFIX)} - known_variables())
+    if unknown:
+        raise SettingsError(
+            f"unknown environment variable {', '.join(unknown)}", "CHURN_<SECTION>__<KEY>, see configs/default.toml"
+        )

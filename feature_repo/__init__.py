@@ -1,0 +1,1 @@
+"""What features are: the contract, its views, its transforms and its stores."""

@@ -1,0 +1,1 @@
+"""Feature views, a file an owner."""

@@ -1,0 +1,1 @@
+"""Reports on data and models: (reference, current) -> report."""

@@ -1,0 +1,1 @@
+"""From published snapshots to a bundle that may serve."""
