@@ -48,7 +48,6 @@ class PrivacySettings(_Section):
 class FeastSettings(_Section):
     """The feature store's stores."""
 
-    project: str
     online_store: Literal["sqlite", "redis"]
     redis_url: SecretStr
     redis_timeout_ms: Positive

@@ -10,6 +10,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
+PROJECT: Final = "churn"
+"""Feast's project: the namespace of every object and online key."""
 CUSTOMER: Final = "customer_id"
 """Join key: the customer's id, a non-empty string."""
 OBSERVED_AT: Final = "observed_at"

@@ -1,0 +1,34 @@
+"""The one door that `feast apply` opens; .feastignore hides every other file from it."""
+
+from __future__ import annotations
+
+from feast import Project
+
+from feature_repo.contract import PROJECT
+from feature_repo.entities import customer
+from feature_repo.services import churn_audit_v1, churn_core_v1
+from feature_repo.sources import customer_snapshot
+from feature_repo.views.billing import customer_billing
+from feature_repo.views.contract import customer_contract, customer_protected
+from feature_repo.views.derived import customer_derived
+from feature_repo.views.services_used import customer_services
+
+project = Project(
+    name=PROJECT,
+    description="Churn of telecom customers",
+    owner="retention-analytics@telco.example",
+    tags={"pii": "true"},
+)
+
+__all__ = [
+    "churn_audit_v1",
+    "churn_core_v1",
+    "customer",
+    "customer_billing",
+    "customer_contract",
+    "customer_derived",
+    "customer_protected",
+    "customer_services",
+    "customer_snapshot",
+    "project",
+]

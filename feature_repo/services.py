@@ -1,0 +1,42 @@
+"""Named sets of features: what a model reads, and what an audit reads."""
+
+from __future__ import annotations
+
+from feast import FeatureService, FeatureView
+from feast.on_demand_feature_view import OnDemandFeatureView
+
+from feature_repo.contract import AUDIT_SERVICE, CORE_SERVICE, contract_hash, features_of
+from feature_repo.views.billing import customer_billing
+from feature_repo.views.contract import customer_contract, customer_protected
+from feature_repo.views.derived import customer_derived
+from feature_repo.views.services_used import customer_services
+
+VIEWS: tuple[FeatureView | OnDemandFeatureView, ...] = (
+    customer_contract,
+    customer_services,
+    customer_billing,
+    customer_protected,
+    customer_derived,
+)
+
+
+def _service(name: str, description: str) -> FeatureService:
+    wanted = features_of(name)
+    projections = [
+        view[[feature.name for feature in wanted if feature.view == view.name]]
+        for view in VIEWS
+        if any(feature.view == view.name for feature in wanted)
+    ]
+    return FeatureService(
+        name=name,
+        features=projections,
+        description=description,
+        owner="retention-analytics@telco.example",
+        tags={"contract_hash": contract_hash(name)},
+    )
+
+
+churn_core_v1 = _service(
+    CORE_SERVICE, "What the churn model reads: everything known from the CSV but protected attributes"
+)
+churn_audit_v1 = _service(AUDIT_SERVICE, "Protected attributes for fairness figures; offline only")

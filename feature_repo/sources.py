@@ -1,0 +1,21 @@
+"""Where values come from: the offline table that the feature build appends to."""
+
+from __future__ import annotations
+
+from feast import FileSource
+from feast.data_format import ParquetFormat
+
+from feature_repo.contract import CREATED_TIMESTAMP, EVENT_TIMESTAMP, SOURCE
+from feature_repo.stores.offline_files import table_pattern
+
+# Relative to the offline store's home: the registry holds no machine's path.
+customer_snapshot = FileSource(
+    name=SOURCE,
+    path=table_pattern(SOURCE),
+    file_format=ParquetFormat(),
+    timestamp_field=EVENT_TIMESTAMP,
+    created_timestamp_column=CREATED_TIMESTAMP,
+    description="Validated Telco extracts, one row a customer and snapshot; append-only Parquet",
+    tags={"grain": "customer x snapshot", "pii": "true"},
+    owner="data-platform@telco.example",
+)

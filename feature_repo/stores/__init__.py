@@ -1,0 +1,1 @@
+"""How the feature store is opened, and where its offline files lie."""

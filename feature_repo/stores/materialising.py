@@ -1,0 +1,21 @@
+"""Copy the newest offline values into the online store."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from configs.settings import Settings
+from feature_repo.contract import TTL_DAYS
+from feature_repo.stores.opening import open_store
+
+
+def materialize(settings: Settings, now: datetime) -> int:
+    """Write each customer's newest unexpired values online; return the number of views written.
+
+    The whole TTL window is read each time, not only what follows the watermark: a late row (one that is older
+    than the last materialisation) would never arrive otherwise.
+    """
+    store = open_store(settings)
+    views = [view.name for view in store.list_feature_views() if view.online]
+    store.materialize(start_date=now - timedelta(days=TTL_DAYS), end_date=now, feature_views=views)
+    return len(views)

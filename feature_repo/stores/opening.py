@@ -1,0 +1,84 @@
+"""Open the feature store that the settings describe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from configs.settings import PROJECT_ROOT, Settings
+from feature_repo.contract import PROJECT
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+REPO_PATH = PROJECT_ROOT / "feature_repo"
+
+
+def configuration(settings: Settings) -> dict[str, Any]:
+    """Return the content of feature_store.yaml for these settings. Holds secrets: never log it."""
+    return {
+        "project": PROJECT,
+        "provider": "local",
+        "registry": {
+            "registry_type": "sql",
+            "path": registry_url(settings),
+            "cache_ttl_seconds": settings.feast.registry_cache_ttl_s,
+            "cache_mode": "thread",
+        },
+        "offline_store": {"type": "feature_repo.stores.offline.HomeOfflineStore", "home": str(settings.home)},
+        "online_store": _online_store(settings),
+        "entity_key_serialization_version": 3,
+    }
+
+
+def registry_url(settings: Settings) -> str:
+    """Return the SQLAlchemy URL of the registry."""
+    return settings.feast.registry_url.get_secret_value() or f"sqlite:///{folder(settings) / 'registry.db'}"
+
+
+def folder(settings: Settings) -> Path:
+    """Return the folder of the embedded registry and online store."""
+    return settings.home / "feast"
+
+
+def open_store(settings: Settings) -> FeatureStore:
+    """Return Feast's FeatureStore on the settings' stores; creates the home's folder, contacts no server yet."""
+    from feast import FeatureStore
+    from feast.repo_config import RepoConfig
+
+    folder(settings).mkdir(parents=True, exist_ok=True)
+    return FeatureStore(config=RepoConfig(repo_path=REPO_PATH, **configuration(settings)))
+
+
+def _online_store(settings: Settings) -> dict[str, Any]:
+    if settings.feast.online_store == "sqlite":
+        return {"type": "sqlite", "path": str(folder(settings) / "online.db")}
+    return {
+        "type": "redis",
+        "connection_string": redis_connection(
+            settings.feast.redis_url.get_secret_value(), settings.feast.redis_timeout_ms
+        ),
+        # A write whose timestamp is not newer than the stored one is otherwise skipped, and a correction of the
+        # same event never lands. Materialisation is the only writer and reads the newest row offline.
+        "skip_dedup": True,
+    }
+
+
+def redis_connection(url: str, timeout_ms: int) -> str:
+    """Translate ``redis://[user:password@]host:port/db`` into Feast's own ``host:port,key=value`` form."""
+    from urllib.parse import unquote, urlsplit
+
+    parts = urlsplit(url)
+    timeout_s = timeout_ms / 1000
+    options = {
+        "db": parts.path.strip("/") or "0",
+        "socket_timeout": f"{timeout_s}",
+        "socket_connect_timeout": f"{timeout_s}",
+    }
+    if parts.username:
+        options["username"] = unquote(parts.username)
+    if parts.password:
+        options["password"] = unquote(parts.password)
+    if parts.scheme == "rediss":
+        options["ssl"] = "true"
+    return ",".join([f"{parts.hostname}:{parts.port or 6379}", *(f"{key}={value}" for key, value in options.items())])

@@ -1,0 +1,110 @@
+"""The training set: labels joined to the features that were known when each customer was observed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from configs.errors import ChurnError
+from configs.settings import Settings
+from feature_repo.contract import CUSTOMER, EVENT_TIMESTAMP, LABEL, OBSERVED_AT, contract_hash, features_of
+from feature_repo.stores.opening import open_store
+from feature_repo.stores.typed import as_frame
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+ROW = "label_row"
+
+
+class TrainingSetError(ChurnError):
+    """The training set can't be built, or lost something on the way."""
+
+    error = "training_set_invalid"
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Labelled observations.
+
+    ``keys``: customer_id, observed_at (UTC), churned (bool), one row a label, in the labels' order. ``features``:
+    the same rows, one column a feature of ``service`` in contract order (types as ``typed.as_frame`` says).
+    """
+
+    keys: pd.DataFrame
+    features: pd.DataFrame
+    service: str
+    contract_hash: str
+
+    @property
+    def churned(self) -> pd.Series:
+        """The label, bool, n rows."""
+        return self.keys[LABEL]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+def load_training_set(settings: Settings, labels: pd.DataFrame, service: str) -> TrainingSet:
+    """Join ``labels`` to ``service`` at each label's observation date, through Feast alone.
+
+    Parameters
+    ----------
+    labels
+        customer_id, observed_at (datetime64[us, UTC]), churned (bool); no duplicate (customer, date).
+
+    Raises
+    ------
+    TrainingSetError
+        If there are no labels, a label is given twice, the join changed the number of rows, or a label found no
+        features (unknown customer, or values that had expired by then).
+    """
+    if labels.empty:
+        raise TrainingSetError("there are no labels to train on", "run: churn ingest --csv PATH --as-of DATE")
+    doubled = int(labels.duplicated([CUSTOMER, OBSERVED_AT]).sum())
+    if doubled:
+        raise TrainingSetError(f"{doubled} labels are given twice for one customer and date", "publish labels once")
+    features = historical_features(open_store(settings), labels, service)
+    return TrainingSet(labels.reset_index(drop=True), features, service, contract_hash(service))
+
+
+def historical_features(store: FeatureStore, labels: pd.DataFrame, service: str) -> pd.DataFrame:
+    """Return the features of ``service`` as known at each row's ``observed_at``, rows in the order given."""
+    wanted = features_of(service)
+    # The store keeps no row order: each row carries its number through the join.
+    entities = pd.DataFrame(
+        {
+            CUSTOMER: labels[CUSTOMER].to_numpy(),
+            EVENT_TIMESTAMP: labels[OBSERVED_AT].to_numpy(),
+            ROW: range(len(labels)),
+        }
+    )
+    entities[EVENT_TIMESTAMP] = pd.to_datetime(entities[EVENT_TIMESTAMP], utc=True)
+    job = store.get_historical_features(entity_df=entities, features=store.get_feature_service(service))
+    joined = job.to_arrow().to_pandas().sort_values(ROW, kind="stable")
+    _refuse_lost_rows(joined[ROW].to_list(), len(labels))
+    frame = as_frame(wanted, {feature.name: joined[feature.name].to_list() for feature in wanted})
+    _refuse_unknown(frame, [feature.name for feature in wanted if not feature.nullable])
+    return frame
+
+
+def _refuse_lost_rows(rows: Sequence[int], expected: int) -> None:
+    if list(rows) != list(range(expected)):
+        raise TrainingSetError(
+            f"the point-in-time join returned {len(rows)} rows for {expected} labels",
+            "the offline store drops or merges rows: only the configured HomeOfflineStore may be used",
+        )
+
+
+def _refuse_unknown(frame: pd.DataFrame, required: Sequence[str]) -> None:
+    missing = frame[list(required)].isna()
+    rows = int(missing.any(axis=1).sum())
+    if rows:
+        names = ", ".join(missing.columns[missing.any()])
+        raise TrainingSetError(
+            f"{rows} of {len(frame)} labels have no value at their observation date for {names}",
+            "run: churn build-features; or the values had expired by then",
+        )
