@@ -163,20 +163,6 @@ FEATURES: Final[tuple[Feature, ...]] = (
     ),
     Feature("senior_citizen", "bool", PROTECTED.name, "Is 65 or older", "SeniorCitizen", protected=True),
     Feature("addon_count", "int64", DERIVED.name, "Number of internet add-ons (0 to 6)", unit="add-ons"),
-    Feature(
-        "average_monthly_spend_usd",
-        "float64",
-        DERIVED.name,
-        "total_charges_usd / tenure_months; the current charge before the first bill",
-        unit="USD/month",
-    ),
-    Feature(
-        "charge_gap_usd",
-        "float64",
-        DERIVED.name,
-        "monthly_charges_usd - average_monthly_spend_usd: above 0 the price has risen",
-        unit="USD/month",
-    ),
     Feature("automatic_payment", "bool", DERIVED.name, "Pays by bank transfer or card without acting each month"),
 )
 

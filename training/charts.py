@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -23,9 +22,11 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 40
 CURVE_POINTS_MAX: Final = 240
 """More points than this can't be told apart at this width."""
 SHAP_COLUMNS: Final = 64
-SHAP_ROW_HEIGHT: Final = 34
-SHAP_LABEL_WIDTH: Final = 176
+SHAP_WIDTH, SHAP_ROW_HEIGHT = 1000, 30
+"""View box of one outline; the page stretches it to the width it has."""
 SHAP_SHADES: Final = 7
+SHAP_SLOPE_MIN: Final = 0.3
+"""Rank correlation of value and contribution below which "higher" or "lower" would mislead more than it tells."""
 
 
 @dataclass(frozen=True)
@@ -118,12 +119,9 @@ class Frame:
         span = HEIGHT - TOP - BOTTOM
         return round(HEIGHT - BOTTOM - (value - self.y_low) / (self.y_high - self.y_low) * span, 1)
 
-    def path(self, xs: FloatArray, ys: FloatArray, *, steps: bool = False) -> str:
-        """Return an SVG path through the points; with ``steps`` each value holds up to the next x."""
+    def path(self, xs: FloatArray, ys: FloatArray) -> str:
+        """Return an SVG path through the points."""
         points = [(self.x(x), self.y(y)) for x, y in zip(*_thinned(xs, ys), strict=True)]
-        if steps:
-            corners = [((x1, y0), (x1, y1)) for (_, y0), (x1, y1) in pairwise(points)]
-            points = [points[0], *(corner for pair in corners for corner in pair)]
         kept = [p for i, p in enumerate(points) if i == 0 or p != points[i - 1]]
         return "M" + "L".join(f"{x:g} {y:g}" for x, y in kept)
 
@@ -147,12 +145,12 @@ def _thinned(xs: FloatArray, ys: FloatArray) -> tuple[list[float], list[float]]:
 
 
 def percent(value: float) -> str:
-    """Return a share as a whole percentage: 0.5 -> "50 %"."""
-    return f"{value * 100:.0f} %"
+    """Return a share as a whole percentage: 0.5 -> "50 %", with a space that never breaks."""
+    return f"{value * 100:.0f}\N{NO-BREAK SPACE}%"
 
 
 def usd(value: float) -> str:
-    """Return an amount with its sign ahead of the currency: -2.5 -> "−$2.50"."""
+    """Return an amount with the sign (a true minus) ahead of the currency: -2.5 -> "-$2.50"."""
     sign = "\N{MINUS SIGN}" if value < 0 and f"{-value:.2f}" != "0.00" else ""
     return f"{sign}${abs(value):,.2f}"
 
@@ -319,9 +317,7 @@ def lift_chart(churned: BoolArray, score: FloatArray) -> Chart:
     )
 
 
-def profit_chart(
-    churned: BoolArray, models: dict[str, FloatArray], economics: Economics, chosen: Targeting
-) -> Chart:
+def profit_chart(churned: BoolArray, models: dict[str, FloatArray], economics: Economics, chosen: Targeting) -> Chart:
     """Return the expected profit against the share contacted, marked at the chosen threshold and at the best."""
     curves = {name: profit_curve(churned, score, economics) for name, score in models.items()}
     values = np.concatenate([profit for _, profit in curves.values()])
@@ -349,7 +345,7 @@ def profit_chart(
         frame.y_ticks(ticks, lambda value: f"{value:g}".replace("-", "\N{MINUS SIGN}")),
         tuple(lines),
         dots=(Dot("mark", x, y, y, y, text),),
-        notes=(Note(min(max(x, LEFT + 70), WIDTH - RIGHT - 70), y + 18, text, "middle"),),
+        notes=(Note(min(max(x, LEFT + 80), WIDTH - RIGHT - 80), (y + HEIGHT - BOTTOM) / 2, text, "middle"),),
     )
 
 
@@ -373,7 +369,6 @@ class ShapRow:
     name: str
     importance: float
     direction: str
-    y: float
     bars: tuple[Bar, ...]
 
 
@@ -385,15 +380,13 @@ class ShapChart:
     rows: tuple[ShapRow, ...]
     ticks: tuple[Tick, ...]
     zero: float
-    width: int
-    height: int
     hidden: int
     """Features left out for their small importance."""
+    width: int = SHAP_WIDTH
+    height: int = SHAP_ROW_HEIGHT
 
 
-def shap_chart(
-    names: Sequence[str], contributions: FloatArray, values: NDArray[Any], shown: int = 12
-) -> ShapChart:
+def shap_chart(names: Sequence[str], contributions: FloatArray, values: NDArray[Any], shown: int = 12) -> ShapChart:
     """Return the SHAP summary as outlines.
 
     Drawing one dot a customer would take megabytes; instead customers are counted along the contribution, and each
@@ -413,30 +406,31 @@ def shap_chart(
     """
     importance = np.abs(contributions).mean(axis=0)
     order = np.argsort(-importance, kind="stable")[:shown]
-    # The outermost 0.1 % on either side would squeeze everything else; they are drawn in the last column.
-    low, high = np.quantile(contributions[:, order], [0.001, 0.999])
-    low, high = min(float(low), -0.01), max(float(high), 0.01)
-    width, right = 720, 14
-    span = width - SHAP_LABEL_WIDTH - right
+    # A few outliers would squeeze everything else: the outermost 0.1 % of a feature share the last column.
+    ends = np.quantile(contributions[:, order], [0.001, 0.999], axis=0)
+    low, high = min(float(ends[0].min()), -0.01) * 1.02, max(float(ends[1].max()), 0.01) * 1.02
+    column = SHAP_WIDTH / SHAP_COLUMNS
 
     def place(value: float) -> float:
-        return round(SHAP_LABEL_WIDTH + (value - low) / (high - low) * span, 1)
+        return round((value - low) / (high - low) * SHAP_WIDTH, 1)
 
     rows = []
-    for i, feature in enumerate(order):
-        centre = TOP + (i + 0.5) * SHAP_ROW_HEIGHT
+    for feature in order:
         shade, direction = _meaning(contributions[:, feature], values[:, feature])
         outline = _outline(contributions[:, feature], shade, np.linspace(low, high, SHAP_COLUMNS + 1))
         bars = tuple(
-            Bar(style, place(left), round(centre - half, 1), round(span / SHAP_COLUMNS + 0.3, 1), round(2 * half, 1))
+            Bar(style, place(left), round(SHAP_ROW_HEIGHT / 2 - half, 1), round(column + 0.6, 1), round(2 * half, 1))
             for left, half, style in outline
         )
-        rows.append(ShapRow(names[feature], float(importance[feature]), direction, centre, bars))
-    ticks = tuple(Tick(place(v), f"{v:+g}".replace("-", "\N{MINUS SIGN}")) for v in _round_ticks(low, high) if v >= low)
+        rows.append(ShapRow(names[feature], float(importance[feature]), direction, bars))
+    ticks = tuple(Tick(place(value), _signed(value)) for value in _round_ticks(low, high) if value >= low)
     listed = "; ".join(f"{row.name} {row.importance:.2f}, {row.direction}" for row in rows)
-    height = TOP + len(rows) * SHAP_ROW_HEIGHT + BOTTOM
     alt = f"Features by mean absolute contribution to the log-odds of leaving: {listed}."
-    return ShapChart(alt, tuple(rows), ticks, place(0.0), width, height, len(names) - len(rows))
+    return ShapChart(alt, tuple(rows), ticks, place(0.0), len(names) - len(rows))
+
+
+def _signed(value: float) -> str:
+    return f"{value:+g}".replace("-", "\N{MINUS SIGN}") if value else "0"
 
 
 def _outline(contribution: FloatArray, shade: FloatArray, edges: FloatArray) -> list[tuple[float, float, str]]:
@@ -445,7 +439,7 @@ def _outline(contribution: FloatArray, shade: FloatArray, edges: FloatArray) -> 
     column = np.clip(np.searchsorted(edges, contribution, side="right") - 1, 0, columns - 1)
     counts = np.bincount(column, minlength=columns)
     # A square root: a feature that is nil for most customers would otherwise show one spike and no tail.
-    half = np.sqrt(counts / counts.max()) * (SHAP_ROW_HEIGHT / 2 - 3)
+    half = np.sqrt(counts / counts.max()) * (SHAP_ROW_HEIGHT / 2 - 1)
     known = ~np.isnan(shade)
     sums = np.bincount(column[known], weights=shade[known], minlength=columns)
     numbers = np.bincount(column[known], minlength=columns)
@@ -466,19 +460,23 @@ def _meaning(contribution: FloatArray, values: NDArray[Any]) -> tuple[FloatArray
     column = pd.Series(values)
     numbers = pd.to_numeric(column, errors="coerce").astype("float64")
     if numbers.isna().sum() > column.isna().sum():
-        means = pd.Series(contribution).groupby(column.astype(str).to_numpy()).mean()
-        return np.full(len(column), np.nan), f"highest for {means.idxmax()}, lowest for {means.idxmin()}"
-    ranks = numbers.rank(method="average", pct=True)
-    low, high = ranks.min(), ranks.max()
-    if not high > low:
+        means = (
+            pd.Series(contribution)
+            .groupby(column.astype(object).where(column.notna(), "no value").astype(str).to_numpy())
+            .mean()
+        )
+        return np.full(len(column), np.nan), f'"{means.idxmax()}" raises it most'
+    ranks = numbers.rank(method="average").to_numpy(dtype=np.float64)
+    known = ~np.isnan(ranks)
+    low, span = ranks[known].min(initial=np.inf), np.ptp(ranks[known]) if known.any() else 0.0
+    if not span > 0:
         return np.full(len(column), np.nan), "one value only"
-    shade = ((ranks - low) / (high - low)).to_numpy(dtype=np.float64)
-    known = ~np.isnan(shade)
+    shade = (ranks - low) / span
     if not np.ptp(contribution[known]) > 0:
         return shade, "no effect"
     # Spearman's correlation: the rank of the value against the rank of the contribution.
     moved = pd.Series(contribution[known]).rank().to_numpy(dtype=np.float64)
     slope = float(np.corrcoef(shade[known], moved)[0, 1])
-    if abs(slope) < 0.3:  # noqa: PLR2004 - below, "higher" or "lower" would mislead more than it tells
+    if abs(slope) < SHAP_SLOPE_MIN:
         return shade, "depends on the other features"
     return shade, "higher values raise it" if slope > 0 else "lower values raise it"

@@ -18,11 +18,20 @@ from feature_repo.contract import CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, 
 
 @dataclass(frozen=True)
 class Observation:
-    """The two instants (UTC) of a snapshot's feature rows, and whether they are declared or observed."""
+    """When a snapshot's values were true and when they were known (UTC), and whether that is declared or observed."""
 
     time: Literal["declared", "observed"]
-    observed_at: datetime
+    event_at: datetime
     created_at: datetime
+
+
+def scored_at(as_of: date, delivery_lag_hours: float) -> datetime:
+    """Return the instant (UTC) at which the customers of the extract of ``as_of`` could first be scored.
+
+    That is when the extract reached us, not when it was taken: in between nobody could have known its values. A
+    later correction does not move it, or a training row would hold what nobody knew when it was scored.
+    """
+    return datetime.combine(as_of, time(), UTC) + timedelta(hours=delivery_lag_hours)
 
 
 def observation(
@@ -53,22 +62,22 @@ def observation(
     lag = timedelta(hours=delivery_lag_hours) + timedelta(microseconds=version - 1)
     midnight = datetime.combine(as_of, time(), UTC)
     if first:
-        observed_at = midnight - timedelta(days=label_window_days)
-        return Observation("declared", observed_at, observed_at + lag)
+        event_at = midnight - timedelta(days=label_window_days)
+        return Observation("declared", event_at, event_at + lag)
     # A correction of an observed month is known when it arrives, not when the month ended: no hindsight. The
     # first version of a back-filled month is declared to have come with the usual lag.
     arrived = midnight + lag
     return Observation("observed", midnight, max(arrived, ingested_at) if version > 1 else arrived)
 
 
-def feature_rows(snapshot: pd.DataFrame, observed_at: datetime, created_at: datetime) -> pd.DataFrame:
+def feature_rows(snapshot: pd.DataFrame, event_at: datetime, created_at: datetime) -> pd.DataFrame:
     """Return the snapshot's stored features with their two timestamps, one row a customer.
 
     Columns: customer_id, the contract's stored features in order, event_timestamp and created_timestamp
-    (datetime64[us, UTC]). The label is left out: it was not known at ``observed_at``.
+    (datetime64[us, UTC]). The label is left out: it was not known then.
     """
     rows = snapshot[[CUSTOMER, *(feature.name for feature in STORED)]].copy()
-    rows[EVENT_TIMESTAMP] = _constant(observed_at, len(rows), rows.index)
+    rows[EVENT_TIMESTAMP] = _constant(event_at, len(rows), rows.index)
     rows[CREATED_TIMESTAMP] = _constant(created_at, len(rows), rows.index)
     return rows
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import io
 from pathlib import Path
 
 import pandas as pd
 
-
-def table_folder(home: Path, table: str) -> Path:
-    """Return the folder of an offline table."""
-    return home / "offline" / table
+from feature_repo.raw.atomic import write_file
 
 
 def table_pattern(table: str) -> str:
@@ -24,18 +20,9 @@ def append(home: Path, table: str, part: str, rows: pd.DataFrame) -> Path:
 
     Parts are immutable: the same name means the same content, so a re-run after a kill changes nothing.
     """
-    target = table_folder(home, table) / f"{part}.parquet"
-    if target.exists():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{part}.", suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            rows.to_parquet(stream, index=False, coerce_timestamps="us", compression="zstd")
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    target = home / "offline" / table / f"{part}.parquet"
+    if not target.exists():
+        content = io.BytesIO()
+        rows.to_parquet(content, index=False, coerce_timestamps="us", compression="zstd")
+        write_file(target, content.getvalue())
     return target

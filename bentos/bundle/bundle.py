@@ -1,0 +1,151 @@
+"""A bundle: save, verify, load, score, explain. The one scoring function of the platform."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+import numpy as np
+
+from bentos.bundle.champion import bundles_folder
+from bentos.bundle.design import Floats, from_json, to_json
+from bentos.bundle.manifest import MANIFEST, BundleError, Manifest, read_manifest
+from bentos.bundle.parts import LinearPart, TreePart
+from feature_repo.raw.atomic import write_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LINEAR: Final = "linear.json"
+TREES: Final = "trees.ubj"
+TREE_DESIGN: Final = "trees_design.json"
+REASON_CODES: Final = "reason_codes.toml"
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Scores with the reasons for them, n rows.
+
+    ``score`` (n,) calibrated probability; ``margin`` (n,) its log-odds; ``base`` the margin of the average
+    training row; ``contributions`` (n, f) one column a feature of the service in contract order:
+    base + contributions.sum(axis=1) == margin (within 1e-6).
+    """
+
+    score: Floats
+    margin: Floats
+    base: float
+    contributions: Floats
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model that can score. Immutable and safe to share between threads."""
+
+    manifest: Manifest
+    linear: LinearPart
+    trees: TreePart
+    reason_codes: str = ""
+    """The reason dictionary (TOML) that was valid when the model was trained."""
+    digest: str = ""
+    """sha256 (hex) of the manifest, which names the sha256 of every file; empty until saved."""
+
+    def score(self, features: pd.DataFrame) -> Floats:
+        """Return the calibrated probability of churn, (n,) float64 in (0, 1).
+
+        ``features``: one column a feature of ``manifest.service`` in contract order, dtypes as
+        ``feature_repo.stores.typed.as_frame`` gives them. Raises BundleError for other columns.
+        """
+        return _probability(self.margin(features))
+
+    def margin(self, features: pd.DataFrame) -> Floats:
+        """Return the calibrated log-odds of churn, (n,) float64."""
+        self._refuse_other_columns(features)
+        share, (slope, intercept) = self.manifest.tree_weight, self.manifest.calibration
+        blended = (1 - share) * self.linear.margin(features) + share * self.trees.margin(features)
+        return np.asarray(slope * blended + intercept, dtype=np.float64)
+
+    def explain(self, features: pd.DataFrame) -> Explanation:
+        """Score and explain; ``features`` as in :meth:`score`."""
+        self._refuse_other_columns(features)
+        names = self.manifest.features
+        share, (slope, intercept) = self.manifest.tree_weight, self.manifest.calibration
+        linear, linear_base = self.linear.contributions(features, names)
+        trees, tree_base = self.trees.contributions(features, names)
+        contributions = slope * ((1 - share) * linear + share * trees)
+        base = slope * ((1 - share) * linear_base + share * tree_base) + intercept
+        margin = self.margin(features)
+        return Explanation(_probability(margin), margin, base, contributions)
+
+    def with_metrics(self, metrics: dict[str, float]) -> Self:
+        """Return the bundle with the figures of its held-out rows in the manifest."""
+        return replace(self, manifest=replace(self.manifest, metrics=metrics))
+
+    def save(self, home: Path) -> Self:
+        """Write the bundle below ``home/bundles/<digest>/``, whole or not at all; return it with its digest.
+
+        Saving the same bundle again changes nothing.
+        """
+        files = {
+            LINEAR: _json(self.linear.to_json()),
+            TREES: bytes(self.trees.booster.save_raw("ubj")),
+            TREE_DESIGN: _json(to_json(self.trees.design)),
+            REASON_CODES: self.reason_codes.encode(),
+        }
+        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        manifest = replace(self.manifest, files=hashes)
+        text = manifest.to_json().encode()
+        digest = hashlib.sha256(text).hexdigest()
+        folder = bundles_folder(home) / digest
+        if not folder.exists():
+            write_folder(folder, {**files, MANIFEST: text})
+        return replace(self, manifest=manifest, digest=digest)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Verify and load a bundle.
+
+        Raises
+        ------
+        BundleError
+            If a file is missing, was changed, or the bundle's contract is not this code's.
+        """
+        from xgboost import Booster
+        from xgboost.core import XGBoostError
+
+        manifest, digest = read_manifest(folder)
+        try:
+            linear = LinearPart.from_json(json.loads((folder / LINEAR).read_bytes()))
+            design = from_json(json.loads((folder / TREE_DESIGN).read_bytes()))
+            booster = Booster({"nthread": 1}, model_file=bytearray((folder / TREES).read_bytes()))
+        except (OSError, ValueError, KeyError, TypeError, XGBoostError) as broken:
+            raise BundleError(
+                f"bundle {folder.name} can't be read ({type(broken).__name__})", "train again: churn train"
+            ) from broken
+        codes = (folder / REASON_CODES).read_text(encoding="utf-8")
+        return cls(manifest, linear, TreePart(design, booster), codes, digest)
+
+    def export(self, home: Path, target: Path) -> None:
+        """Copy the saved bundle's files into ``target`` (for MLflow's artifact store)."""
+        shutil.copytree(bundles_folder(home) / self.digest, target, dirs_exist_ok=True)
+
+    def _refuse_other_columns(self, features: pd.DataFrame) -> None:
+        if tuple(features.columns) != self.manifest.features:
+            missing = sorted(set(self.manifest.features) - set(features.columns))
+            raise BundleError(
+                f"the features are not those of {self.manifest.service} in contract order"
+                + (f": {', '.join(missing)} missing" if missing else ""),
+                "build the frame with as_frame(features_of(service), columns)",
+            )
+
+
+def _probability(margin: Floats) -> Floats:
+    # exp of a large positive number overflows: the two halves of the logistic function are each safe.
+    return np.where(margin >= 0, 1 / (1 + np.exp(-np.abs(margin))), 1 - 1 / (1 + np.exp(-np.abs(margin))))
+
+
+def _json(content: object) -> bytes:
+    return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()

@@ -1,0 +1,1 @@
+"""The HTTP service: champion bundle, online features, one answer a customer."""

@@ -1,0 +1,144 @@
+"""From customer ids to answers: one read of the features, one scoring, one explanation for all."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import numpy as np
+
+from bentos.churn.errors import CustomerUnknownError, FeaturesExpiredError, FeaturesMissingError
+from bentos.churn.loading import Champion
+from bentos.churn.meters import Meters
+from bentos.churn.schema import Answer, ReasonBody
+from configs.errors import ChurnError
+from feature_repo.contract import TTL_DAYS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from feature_repo.stores.reading import OnlineRow
+
+log = logging.getLogger(__name__)
+
+REASONS_FAILED = "the explanation failed; the probability is not affected"
+_AGREEMENT = 1e-6
+"""How far, as a probability, an explanation may be from the score that it explains."""
+
+
+class ExplanationError(ChurnError):
+    """The contributions explain another score than the one that is answered."""
+
+    error = "explanation_failed"
+
+
+def answer(
+    champion: Champion, customer_ids: Sequence[str], now: datetime, *, reasons_max: int, meters: Meters
+) -> list[Answer | ChurnError]:
+    """Return an answer or a refusal for each id, in the order given, twice for an id given twice.
+
+    Raises
+    ------
+    StoreUnavailableError
+        If the online store does not answer: then there is nothing to say about anyone.
+    """
+    from feature_repo.stores.typed import as_frame
+
+    rows = champion.features.read(list(dict.fromkeys(customer_ids)), now)
+    scored = [row for row in rows if row.status == "present"]
+    found: dict[str, Answer | ChurnError] = {row.customer_id: _refusal(row) for row in rows if row.status != "present"}
+    if scored:
+        columns = zip(*[row.values for row in scored], strict=True)  # noqa: PD011 - a tuple, no frame
+        features = champion.features.features
+        frame = as_frame(features, {each.name: column for each, column in zip(features, columns, strict=True)})
+        found |= _scored(champion, scored, frame, now, reasons_max, meters)
+    first = {customer_id: place for place, customer_id in reversed(list(enumerate(customer_ids)))}
+    return [
+        found[customer_id] if first[customer_id] == place else _again(found[customer_id], now)
+        for place, customer_id in enumerate(customer_ids)
+    ]
+
+
+def prediction_id(now: datetime) -> str:
+    """Return a UUID version 7 (RFC 9562): milliseconds since 1970, then 74 random bits."""
+    milliseconds = int(now.timestamp() * 1000)
+    return str(UUID(int=milliseconds << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62)))
+
+
+def _refusal(row: OnlineRow) -> ChurnError:
+    if row.status == "unknown":
+        return CustomerUnknownError(
+            "no features are known for this customer", "check the id; a new customer appears with the next snapshot"
+        )
+    if row.status == "expired":
+        return FeaturesExpiredError(
+            f"the customer's features are older than {TTL_DAYS} days", "run: churn materialize, after a new snapshot"
+        )
+    return FeaturesMissingError(
+        f"the customer has no value for {', '.join(row.missing)}", "correct the source and ingest it again"
+    )
+
+
+def _scored(
+    champion: Champion,
+    rows: Sequence[OnlineRow],
+    frame: pd.DataFrame,
+    now: datetime,
+    reasons_max: int,
+    meters: Meters,
+) -> dict[str, Answer | ChurnError]:
+    manifest = champion.bundle.manifest
+    scores = champion.bundle.score(frame)
+    leaving = scores >= manifest.threshold
+    reasons = _reasons(champion, rows, frame, scores, leaving, reasons_max)
+    if reasons is None:
+        meters.explanation_failures.inc(len(rows))
+    return {
+        row.customer_id: Answer(
+            customer_id=row.customer_id,
+            prediction_id=prediction_id(now),
+            probability=float(score),
+            label="churn" if leaves else "stay",
+            threshold=manifest.threshold,
+            reasons=None if reasons is None else reasons[position],
+            reasons_error=REASONS_FAILED if reasons is None else None,
+            model_version=manifest.model_version,
+            features_as_of=row.as_of or now,
+        )
+        for position, (row, score, leaves) in enumerate(zip(rows, scores, leaving, strict=True))
+    }
+
+
+def _reasons(
+    champion: Champion,
+    rows: Sequence[OnlineRow],
+    frame: pd.DataFrame,
+    scores: np.ndarray,
+    leaving: np.ndarray,
+    reasons_max: int,
+) -> list[list[ReasonBody]] | None:
+    """Return each row's reasons, or None if they can't be had: the score is worth giving without them."""
+    try:
+        explained = champion.bundle.explain(frame)
+        if not np.allclose(explained.score, scores, rtol=0, atol=_AGREEMENT):
+            raise ExplanationError("the explanation belongs to another score")  # noqa: TRY301 - handled as any other
+        return [
+            [
+                ReasonBody(**asdict(reason))
+                for reason in champion.reasons.reasons(contributions, row.values, leaves=bool(leaves), most=reasons_max)
+            ]
+            for row, contributions, leaves in zip(rows, explained.contributions, leaving, strict=True)
+        ]
+    except Exception as broken:  # noqa: BLE001 - whatever fails here must not cost the caller the score
+        log.error("explanation failed: %s", type(broken).__name__)  # noqa: TRY400 - a traceback may hold values
+        return None
+
+
+def _again(found: Answer | ChurnError, now: datetime) -> Answer | ChurnError:
+    """Give the entry of a customer that was asked for twice a prediction id of its own."""
+    return found.model_copy(update={"prediction_id": prediction_id(now)}) if isinstance(found, Answer) else found

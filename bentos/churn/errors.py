@@ -1,0 +1,144 @@
+"""What the service refuses, and the one place where a refusal becomes an HTTP answer."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from typing import Final
+
+from starlette.responses import JSONResponse
+
+from configs.errors import ChurnError
+
+log = logging.getLogger(__name__)
+
+UNAVAILABLE: Final = 503
+_JSON_HINT: Final = "see /openapi.json for the body of each route"
+
+
+class RequestInvalidError(ChurnError):
+    """The body is not what the route takes. Says where and which rule, never the value."""
+
+    error = "request_invalid"
+    http_status = 422
+
+    def __init__(self, message: str, hint: str = _JSON_HINT) -> None:
+        super().__init__(message, hint)
+
+
+class BodyTooLargeError(ChurnError):
+    """The body exceeds serving.body_size_max_kb."""
+
+    error = "body_too_large"
+    http_status = 413
+
+
+class MediaTypeError(ChurnError):
+    """The body is not declared as JSON."""
+
+    error = "media_type_unsupported"
+    http_status = 415
+
+
+class RouteUnknownError(ChurnError):
+    """There is no such route."""
+
+    error = "route_unknown"
+    http_status = 404
+
+
+class MethodNotAllowedError(ChurnError):
+    """The route exists, but not for this method."""
+
+    error = "method_not_allowed"
+    http_status = 405
+
+
+class RequestTimeoutError(ChurnError):
+    """The body did not arrive within serving.request_timeout_s."""
+
+    error = "request_timeout"
+    http_status = 408
+
+
+class AnswerTimeoutError(ChurnError):
+    """The answer was not ready within serving.request_timeout_s."""
+
+    error = "answer_timeout"
+    http_status = UNAVAILABLE
+
+
+class NotReadyError(ChurnError):
+    """The service can't answer yet. Carries the error of its cause: that is what an operator has to mend."""
+
+    http_status = UNAVAILABLE
+
+    def __init__(self, cause: ChurnError) -> None:
+        super().__init__(cause.message, cause.hint)
+        self.error = cause.error
+
+
+class LoadingError(ChurnError):
+    """Another request is loading the champion at this moment."""
+
+    error = "loading"
+    http_status = UNAVAILABLE
+
+
+class ContractMismatchError(ChurnError):
+    """The registered feature service is not the one that the bundle and this code know."""
+
+    error = "contract_mismatch"
+    http_status = UNAVAILABLE
+
+
+class RegistryUnavailableError(ChurnError):
+    """The feature registry can't be read, or the feature service was never applied."""
+
+    error = "registry_unavailable"
+    http_status = UNAVAILABLE
+
+
+class CustomerUnknownError(ChurnError):
+    """The online store has no such customer."""
+
+    error = "customer_unknown"
+    http_status = 404
+
+
+class FeaturesExpiredError(ChurnError):
+    """The customer's values are older than their view's time to live."""
+
+    error = "features_expired"
+    http_status = UNAVAILABLE
+
+
+class FeaturesMissingError(ChurnError):
+    """A value is null that the contract does not allow to be."""
+
+    error = "features_missing"
+    http_status = 422
+
+
+class InternalError(ChurnError):
+    """A defect of ours."""
+
+    error = "internal"
+    http_status = 500
+
+
+def response_to(error: ChurnError, retry_after_s: int) -> JSONResponse:
+    """Return the HTTP answer to a refusal: its status, the one JSON shape, Retry-After where waiting may help."""
+    headers = {"Retry-After": str(retry_after_s)} if error.http_status == UNAVAILABLE else None
+    return JSONResponse(error.body(), error.http_status, headers)
+
+
+def internal(broken: Exception) -> InternalError:
+    """Log an unexpected exception by type and place, and return what the caller is told.
+
+    Neither the exception's text nor the local values are written: both may hold a customer id.
+    """
+    place = traceback.extract_tb(broken.__traceback__)
+    frames = " < ".join(f"{frame.filename}:{frame.lineno}" for frame in reversed(place[-4:]))
+    log.error("unexpected %s at %s", type(broken).__name__, frames)
+    return InternalError("the service failed on this request", "the log names the place; report it")

@@ -1,0 +1,47 @@
+"""The BentoML service: a thin shell around the application.
+
+Serve it with `churn serve` or `bentoml serve bentos.churn.service:ChurnService`. BentoML reads a service from a
+module's level, so this is the one module of the package that acts when imported: it reads the settings. The model
+and the feature store are loaded later, by each worker.
+"""
+
+from __future__ import annotations
+
+import os
+
+from configs.telemetry import switch_off
+
+switch_off(os.environ)
+# One request is one row: a second thread in a numeric library costs more than it gains. Workers inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import bentoml  # noqa: E402
+
+from bentos.churn.app import create_app, templates  # noqa: E402
+from bentos.churn.front import FrontDoor  # noqa: E402
+from configs.settings import load_settings  # noqa: E402
+
+_settings = load_settings()
+_app, _meters = create_app(_settings)
+
+
+@bentoml.service(
+    name="churn",
+    workers=_settings.serving.workers,
+    http={"host": _settings.serving.host, "port": _settings.serving.port},
+    # Our own limit answers first, in our own shape; this one only frees a worker that is stuck.
+    traffic={"timeout": 2 * _settings.serving.request_timeout_s + 1},
+    metrics={"enabled": False},  # see bentos/churn/meters.py
+    logging={"access": {"enabled": False}},  # a path is a caller's text, and may hold a customer id
+    tracing={"excluded_urls": ".*"},
+    monitoring={"enabled": False},
+)
+@bentoml.asgi_app(_app, path="/")
+class ChurnService:
+    """Scores customers from the online features and says why."""
+
+
+# The decorator made it a bentoml.Service; to a type checker it is still the class.
+ChurnService.add_asgi_middleware(  # type: ignore[attr-defined]
+    FrontDoor, own=_app, meters=_meters, serving=_settings.serving, routes=templates(_app)
+)

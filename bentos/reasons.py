@@ -1,0 +1,213 @@
+"""From the contributions of a score to reasons that a retention agent can act on. Pure, but for :func:`load`."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from configs.errors import ChurnError
+from configs.settings import CONFIG_DIR
+from feature_repo.contract import Feature, features_of
+
+PATH: Final = CONFIG_DIR / "reason_codes.toml"
+NONE_YET: Final = "none yet"
+_SAMPLES: Final[dict[str, tuple[Any, ...]]] = {"bool": (True, False), "int64": (0, 7), "float64": (-1.5, 20.0)}
+
+Direction = Literal["raises", "lowers"]
+
+
+class ReasonDictionaryError(ChurnError):
+    """configs/reason_codes.toml does not fit the feature service."""
+
+    error = "reason_dictionary_invalid"
+    http_status = 503
+
+
+class ReasonCode(BaseModel):
+    """One entry of the dictionary; see the head of configs/reason_codes.toml for each key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    features: Annotated[list[str], Field(min_length=1)]
+    value_feature: str
+    actionable: bool
+    raises: str
+    lowers: str
+    raises_when: dict[str, str] = {}
+    lowers_when: dict[str, str] = {}
+
+    def text(self, direction: Direction, values: Mapping[str, Any]) -> str:
+        """Return the sentence for these feature values (name -> bool, int, float, str or None)."""
+        words = {name: _Word.of(value) for name, value in values.items() if name in self.features}
+        value = words[self.value_feature]
+        default, special = (self.raises, self.raises_when) if direction == "raises" else (self.lowers, self.lowers_when)
+        return special.get(str(value), default).format(value=value, **words)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a score is what it is: one cause.
+
+    ``contribution`` is what the cause adds to the margin (log-odds, signed); ``value`` is the customer's value of
+    the code's value feature, None where it has none yet.
+    """
+
+    code: str
+    text: str
+    direction: Direction
+    contribution: float
+    value: bool | int | float | str | None
+    actionable: bool
+
+
+@dataclass(frozen=True)
+class ReasonDictionary:
+    """The codes of one feature service, each of its k features under exactly one of the g codes."""
+
+    features: tuple[str, ...]
+    codes: Mapping[str, ReasonCode]
+    contribution_min: float
+
+    @cached_property
+    def _groups(self) -> tuple[list[int], ...]:
+        return tuple([self.features.index(name) for name in code.features] for code in self.codes.values())
+
+    def grouped(self, contributions: Sequence[float] | np.ndarray) -> dict[str, float]:
+        """Sum the contributions (k,) of the features under each code: code -> log-odds.
+
+        Nothing is dropped: base + the sum of all groups is the margin.
+        """
+        each = np.asarray(contributions, dtype=np.float64)
+        if each.shape != (len(self.features),):
+            raise ValueError(f"{each.shape} contributions for {len(self.features)} features")
+        return {code: float(each[group].sum()) for code, group in zip(self.codes, self._groups, strict=True)}
+
+    def reasons(
+        self, contributions: Sequence[float] | np.ndarray, values: Sequence[Any], *, leaves: bool, most: int
+    ) -> tuple[Reason, ...]:
+        """Return at most ``most`` reasons, those that speak for the label first.
+
+        Parameters
+        ----------
+        contributions
+            (k,) log-odds, one a feature in contract order, one-hot columns already summed.
+        values
+            (k,) the customer's values in the same order, None where null.
+        leaves
+            Whether the label is "churn".
+        most
+            How many reasons at most.
+
+        Within each half the larger contribution comes first, ties by code. The reader of a list of churners asks
+        what drives this customer away, and a strong tie that holds it must not push that off the list; what speaks
+        against the label follows where there is room. Causes below ``contribution_min`` are left out.
+        """
+        known = dict(zip(self.features, values, strict=True))
+        wanted: Direction = "raises" if leaves else "lowers"
+        found = [
+            _reason(name, self.codes[name], contribution, known)
+            for name, contribution in self.grouped(contributions).items()
+            if abs(contribution) >= self.contribution_min
+        ]
+        found.sort(key=lambda reason: (reason.direction != wanted, -abs(reason.contribution), reason.code))
+        return tuple(found[:most])
+
+
+def load(service: str, path: Path = PATH) -> ReasonDictionary:
+    """Read a dictionary file and check it; raises what :func:`parse` raises."""
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as broken:
+        raise ReasonDictionaryError(f"{path.name} can't be read ({type(broken).__name__})", _HINT) from broken
+    return parse(text, service)
+
+
+def parse(text: str, service: str) -> ReasonDictionary:
+    """Read a dictionary (TOML) and check it against the contract.
+
+    Raises
+    ------
+    ReasonDictionaryError
+        If it is no such TOML, a feature of ``service`` stands under no code or two, a code names a feature that
+        the service does not have (a protected one above all), or a text asks for what its code does not know.
+    """
+    try:
+        content = tomllib.loads(text)
+        contribution_min = float(content["contribution_min_log_odds"])
+        codes = {name: ReasonCode.model_validate(entry) for name, entry in content["codes"].items()}
+    except ValidationError as broken:
+        detail = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in broken.errors())
+        raise ReasonDictionaryError(f"the reason dictionary is invalid: {detail}", _HINT) from broken
+    except (ValueError, KeyError, TypeError, AttributeError) as broken:
+        raise ReasonDictionaryError(f"the reason dictionary can't be read: {broken}", _HINT) from broken
+    features = features_of(service)
+    faults = list(_faults(codes, {feature.name: feature for feature in features}))
+    if faults:
+        raise ReasonDictionaryError(f"the reason dictionary does not fit {service}: {'; '.join(faults)}", _HINT)
+    return ReasonDictionary(tuple(feature.name for feature in features), codes, contribution_min)
+
+
+_HINT: Final = "each feature of the service belongs under exactly one code of configs/reason_codes.toml"
+
+
+def _reason(name: str, code: ReasonCode, contribution: float, known: Mapping[str, Any]) -> Reason:
+    direction: Direction = "raises" if contribution > 0 else "lowers"
+    text = code.text(direction, known)
+    return Reason(name, text, direction, contribution, known[code.value_feature], code.actionable)
+
+
+def _faults(codes: Mapping[str, ReasonCode], features: Mapping[str, Feature]) -> Iterator[str]:
+    named = [name for code in codes.values() for name in code.features]
+    # A protected attribute is never a feature of a service that a model reads, so it is refused here as well.
+    yield from (f"{name} is no feature of the service" for name in sorted(set(named) - features.keys()))
+    yield from (f"{name} stands under {named.count(name)} codes" for name in features if named.count(name) != 1)
+    for name, code in codes.items():
+        if code.value_feature not in code.features:
+            yield f"{name}: value_feature {code.value_feature} is not among its features"
+        elif set(code.features) <= features.keys():
+            yield from _text_faults(name, code, features)
+
+
+def _text_faults(name: str, code: ReasonCode, features: Mapping[str, Feature]) -> Iterator[str]:
+    shown = features[code.value_feature]
+    possible = {str(_Word.of(value)) for value in _domain(shown)}
+    if shown.dtype in {"bool", "string"}:
+        unknown = sorted(({*code.raises_when, *code.lowers_when}) - possible)
+        yield from (f"{name}: {shown.name} is never {value!r}" for value in unknown)
+    texts = [code.raises, code.lowers, *code.raises_when.values(), *code.lowers_when.values()]
+    for position in (0, -1):
+        words = {each: _Word.of(_domain(features[each])[position]) for each in code.features}
+        for text in texts:
+            try:
+                text.format(value=words[code.value_feature], **words)
+            except (KeyError, ValueError, IndexError) as broken:
+                yield f"{name}: the text {text!r} can't be filled in ({type(broken).__name__} {broken})"
+                return
+
+
+def _domain(feature: Feature) -> tuple[Any, ...]:
+    """Values to try: all of a closed domain, two of an open one, and null where it may be."""
+    return (feature.categories or _SAMPLES[feature.dtype]) + ((None,) if feature.nullable else ())
+
+
+class _Word(str):
+    """A value that reads as a word ("yes", "no", "none yet") in whatever number format a text asks for."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, value: Any) -> Any:
+        """Return the word for None and bool, any other value as it is."""
+        if value is None:
+            return cls(NONE_YET)
+        return cls("yes" if value else "no") if isinstance(value, bool) else value
+
+    def __format__(self, _format: str) -> str:
+        return str(self)

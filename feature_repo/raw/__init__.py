@@ -1,0 +1,1 @@
+"""What arrives: the Telco CSV, its landing and publication, and a simulated stand-in."""

@@ -1,0 +1,132 @@
+"""Files that appear whole or not at all, and the lock of those who write them.
+
+Everything is written under a temporary name beside its place, synced, and renamed. What is created is readable by
+its owner alone (mkstemp's default): it holds personal data.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from configs.errors import ChurnError
+
+TEMPORARY: Final = ".tmp-"
+"""How every unfinished file and folder is called: readers pass it over, the next writer removes it."""
+_CHUNK_BYTES: Final = 1 << 20
+
+
+class StorageFailed(ChurnError):  # noqa: N818 - read as a sentence: refused, storage failed
+    """The operating system refused a write; nothing was published."""
+
+    error = "storage_failed"
+    http_status = 507
+
+
+@dataclass(frozen=True)
+class Held:
+    """The proof of holding a home's publishing lock, for work that must happen under one hold."""
+
+    home: Path
+
+
+@contextmanager
+def exclusive(home: Path) -> Iterator[Held]:
+    """Hold the home's publishing lock; waits for another holder. The kernel frees it when a holder dies."""
+    with storage():
+        home.mkdir(parents=True, exist_ok=True)
+        lock = (home / ".publish.lock").open("a")
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield Held(home)
+
+
+@contextmanager
+def storage() -> Iterator[None]:
+    """Turn the operating system's refusal (disk full, read-only, no right) into one named error."""
+    try:
+        yield
+    except OSError as refused:
+        raise StorageFailed(
+            f"cannot write below the home: {refused.strerror or refused}",
+            "free disk space or mend the rights of CHURN_HOME, then run again; nothing was published",
+        ) from refused
+
+
+@contextmanager
+def aside(folder: Path) -> Iterator[Path]:
+    """Give an empty temporary file in ``folder``; what is still there at the end is removed."""
+    handle, name = tempfile.mkstemp(dir=folder, prefix=TEMPORARY)
+    os.close(handle)
+    try:
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Replace ``path`` by ``content``, durably; readers see the old bytes or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with aside(path.parent) as temporary:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def write_folder(final: Path, files: Mapping[str, bytes]) -> None:
+    """Make the folder ``final`` with these files (name -> content), durably and all at once."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=final.parent, prefix=TEMPORARY))
+    try:
+        for name, content in files.items():
+            write_file(temporary / name, content)
+        temporary.rename(final)
+    finally:
+        remove(temporary)
+    sync_folder(final.parent)
+
+
+def copy_file(source: Path, target: Path) -> tuple[str, int]:
+    """Copy bytes durably; returns their sha256 (hex) and number, taken from what was copied."""
+    digest, size = hashlib.sha256(), 0
+    with source.open("rb") as original, target.open("wb") as copy:
+        while chunk := original.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            size += copy.write(chunk)
+        copy.flush()
+        os.fsync(copy.fileno())
+    return digest.hexdigest(), size
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 (hex) of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the renames in a folder durable: without this a power cut may undo them."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove(leftover: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if leftover.is_dir():
+        shutil.rmtree(leftover)
+    else:
+        leftover.unlink(missing_ok=True)

@@ -1,0 +1,331 @@
+"""Landing and publishing, whole or not at all.
+
+A version is a folder that is written aside, synced, and renamed into place; it becomes live when one small file,
+the date's ``manifest.json``, is replaced. Readers start at that file and follow its path, so they see the old
+version or the new one, never a mixture; a killed run leaves only folders that no reader knows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, fields
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+import pandas as pd
+
+from configs.errors import ChurnError
+from feature_repo.contract import LABEL
+from feature_repo.raw.atomic import (
+    TEMPORARY,
+    Held,
+    aside,
+    copy_file,
+    exclusive,
+    file_sha256,
+    remove,
+    storage,
+    sync_folder,
+    write_file,
+    write_folder,
+)
+
+SCHEMA_VERSION: Final = 1
+"""Of the snapshot's columns and types; raise it with the contract's stored features."""
+
+_VERSION: Final = re.compile(r"([0-9]+)-[0-9a-f]{12}")
+_SHORT: Final = 12
+
+
+class SnapshotExists(ChurnError):  # noqa: N818 - read as a sentence: refused, snapshot exists
+    """The date has a live snapshot with other content."""
+
+    error = "snapshot_exists"
+    http_status = 409
+
+
+class SnapshotTooEarly(ChurnError):  # noqa: N818
+    """The date lies before the first snapshot, whose time is declared."""
+
+    error = "snapshot_too_early"
+    http_status = 409
+
+
+class SnapshotDamaged(ChurnError):  # noqa: N818
+    """A published file is missing or no longer what the manifest says."""
+
+    error = "snapshot_damaged"
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """A landed file: its immutable copy, the sha256 (hex) and length of its bytes, and the name it came under."""
+
+    path: Path
+    sha256: str
+    bytes: int
+    source_name: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What one version of a snapshot is and where it came from.
+
+    ``version`` counts from 1 within a date; ``digest`` is the sha256 (hex) of the snapshot's Parquet bytes;
+    ``replaces`` the digest of the version before, if any; ``path`` leads from the home to the snapshot. Instants
+    are tz-aware UTC; ``churn_rate`` is the share of rows with ``churned`` (0..1).
+    """
+
+    snapshot_date: date
+    version: int
+    time: Literal["declared", "observed"]
+    event_at: datetime
+    created_at: datetime
+    source_name: str
+    source_sha256: str
+    rows: int
+    quarantined_rows: int
+    churn_rate: float
+    schema_version: int
+    digest: str
+    ingested_at: datetime
+    replaces: str | None
+    path: str
+
+    def to_json(self) -> str:
+        """Return the manifest as JSON with sorted keys and ISO 8601 dates and instants."""
+        return json.dumps(asdict(self), default=lambda value: value.isoformat(), indent=2, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what :meth:`to_json` wrote. Raises ValueError or KeyError for anything else."""
+        values: dict[str, Any] = json.loads(text)
+        values = {field.name: values[field.name] for field in fields(cls)}
+        values["snapshot_date"] = date.fromisoformat(values["snapshot_date"])
+        for name in ("event_at", "created_at", "ingested_at"):
+            values[name] = datetime.fromisoformat(values[name])
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Publication:
+    """The live version after a publish; ``fresh`` is False if it was there before."""
+
+    manifest: Manifest
+    fresh: bool
+
+
+def land_raw(home: Path, path: Path, as_of: date) -> RawFile:
+    """Keep a file as it came, below ``raw/<date>/`` under its sha256, with a JSON note beside it.
+
+    The same content again changes nothing. Raises StorageFailed if it can't be written; nothing is left then.
+    """
+    folder = home / "raw" / as_of.isoformat()
+    with exclusive(home), storage():
+        _sweep(home)
+        folder.mkdir(parents=True, exist_ok=True)
+        with aside(folder) as temporary:
+            sha256, size = copy_file(path, temporary)
+            landed = folder / f"{sha256[:_SHORT]}.csv"
+            # A landed copy that the disk has damaged since is healed by the same file.
+            if not landed.is_file() or file_sha256(landed) != sha256:
+                temporary.replace(landed)
+        note = landed.with_suffix(".json")
+        if not note.is_file():
+            told = {"snapshot_date": as_of.isoformat(), "sha256": sha256, "bytes": size, "source_name": path.name}
+            write_file(note, json.dumps(told, indent=2, sort_keys=True).encode() + b"\n")
+        sync_folder(folder)
+    return RawFile(landed, sha256, size, path.name)
+
+
+def admit(home: Path, as_of: date, sha256: str, *, replace: bool) -> Manifest | None:
+    """Say whether a source may be published for a date.
+
+    Returns
+    -------
+    Manifest or None
+        The live version if it has this very source (nothing to do), else None: go on.
+
+    Raises
+    ------
+    SnapshotExists
+        If the date has other content and ``replace`` is not set.
+    SnapshotTooEarly
+        If the date lies before the first snapshot: that one's time is declared, and what was learnt from it
+        rests on there being nothing earlier.
+    """
+    manifests = published(home)
+    if manifests and as_of < manifests[0].snapshot_date:
+        raise SnapshotTooEarly(
+            f"{as_of} lies before the first snapshot, {manifests[0].snapshot_date}",
+            "ingest the oldest extract first, into an empty home (CHURN_HOME)",
+        )
+    live = next((manifest for manifest in manifests if manifest.snapshot_date == as_of), None)
+    if live is None or live.source_sha256 == sha256:
+        return live
+    if not replace:
+        raise SnapshotExists(
+            f"a snapshot of {as_of} with other content is live (version {live.version}, {live.source_name})",
+            "add --replace to publish this one in its place; the old one is kept",
+        )
+    return None
+
+
+def publish(  # noqa: PLR0913 - one row of the manifest each
+    home: Path,
+    as_of: date,
+    snapshot: pd.DataFrame,
+    quarantine: pd.DataFrame,
+    *,
+    raw: RawFile,
+    time: Literal["declared", "observed"],
+    event_at: datetime,
+    created_at: datetime,
+    ingested_at: datetime,
+    replace: bool,
+    extra_files: Mapping[str, bytes],
+    held: Held | None = None,
+) -> Publication:
+    """Publish a snapshot's rows as the live version of a date.
+
+    Parameters
+    ----------
+    home
+        The folder that everything lies in.
+    as_of
+        The snapshot date.
+    snapshot
+        ``(customers, …)`` as :func:`feature_repo.raw.telco_csv.normalise` gives it.
+    quarantine
+        The rows left out, as raw strings with their reasons.
+    raw
+        Where the rows came from.
+    time, event_at, created_at, ingested_at
+        See :class:`Manifest`.
+    replace
+        Whether other content may take a live version's place; the old version is kept.
+    extra_files
+        File name -> content, kept beside the snapshot.
+    held
+        The lock, if the caller holds it (it decided the times under it); else it is taken here.
+
+    Raises
+    ------
+    SnapshotExists, SnapshotTooEarly
+        See :func:`admit`.
+    StorageFailed
+        If the disk refuses a write: the old version stays live and nothing is left behind.
+    """
+    with nullcontext() if held else exclusive(home), storage():
+        if (live := admit(home, as_of, raw.sha256, replace=replace)) is not None:
+            return Publication(live, fresh=False)
+        _sweep(home)
+        old = live_version(home, as_of)
+        content = _parquet(snapshot)
+        digest = hashlib.sha256(content).hexdigest()
+        version = old.version + 1 if old else 1
+        day = home / "processed" / as_of.isoformat()
+        final = day / "versions" / f"{version}-{digest[:_SHORT]}"
+        manifest = Manifest(
+            snapshot_date=as_of,
+            version=version,
+            time=time,
+            event_at=event_at,
+            created_at=created_at,
+            source_name=raw.source_name,
+            source_sha256=raw.sha256,
+            rows=len(snapshot),
+            quarantined_rows=len(quarantine),
+            churn_rate=float(snapshot[LABEL].mean()),
+            schema_version=SCHEMA_VERSION,
+            digest=digest,
+            ingested_at=ingested_at,
+            replaces=old.digest if old else None,
+            path=(final / "snapshot.parquet").relative_to(home).as_posix(),
+        )
+        note = manifest.to_json().encode()
+        files = {"snapshot.parquet": content, "quarantine.parquet": _parquet(quarantine), "manifest.json": note}
+        write_folder(final, {**extra_files, **files})
+        write_file(day / "manifest.json", note)
+    return Publication(manifest, fresh=True)
+
+
+def published(home: Path) -> list[Manifest]:
+    """Return the live version of every date, oldest first. Raises SnapshotDamaged for an unreadable manifest."""
+    return sorted(
+        (_manifest(path) for path in (home / "processed").glob("*/manifest.json")),
+        key=lambda manifest: manifest.snapshot_date,
+    )
+
+
+def live_version(home: Path, as_of: date) -> Manifest | None:
+    """Return the live version of a date, None if there is none."""
+    path = home / "processed" / as_of.isoformat() / "manifest.json"
+    return _manifest(path) if path.is_file() else None
+
+
+def versions(home: Path, as_of: date) -> list[Manifest]:
+    """Return every version of a date that is or was live, oldest first."""
+    live = live_version(home, as_of)
+    if live is None:
+        return []
+    folders = (home / "processed" / as_of.isoformat() / "versions").glob("*/manifest.json")
+    # A killed run may have left a finished folder that never became live: it is newer than the live one.
+    known = [_manifest(path) for path in folders if not path.parent.name.startswith(TEMPORARY)]
+    return sorted((m for m in known if m.version <= live.version), key=lambda manifest: manifest.version)
+
+
+def read_snapshot(home: Path, manifest: Manifest) -> pd.DataFrame:
+    """Return the rows of one version, as they were published.
+
+    Raises
+    ------
+    SnapshotDamaged
+        If the file is missing, or its bytes no longer have the manifest's digest.
+    """
+    path = home / manifest.path
+    content = path.read_bytes() if path.is_file() else b""
+    if hashlib.sha256(content).hexdigest() != manifest.digest:
+        raise SnapshotDamaged(
+            f"{manifest.path} is missing or changed since it was published",
+            f"restore it from a backup, or ingest raw/{manifest.snapshot_date}/{manifest.source_sha256[:_SHORT]}.csv "
+            "into a new home",
+        )
+    return pd.read_parquet(io.BytesIO(content))
+
+
+def _manifest(path: Path) -> Manifest:
+    try:
+        return Manifest.from_json(path.read_text(encoding="utf-8"))
+    except (ValueError, KeyError, TypeError) as broken:
+        raise SnapshotDamaged(
+            f"{path} is no manifest ({type(broken).__name__})",
+            "restore it: each folder in versions/ beside it holds a copy of its own",
+        ) from broken
+
+
+def _parquet(frame: pd.DataFrame) -> bytes:
+    return frame.reset_index(drop=True).to_parquet(index=False)
+
+
+def _sweep(home: Path) -> None:
+    """Remove what killed runs left: temporary files, and version folders newer than the live one."""
+    for leftover in (
+        *home.glob(f"raw/*/{TEMPORARY}*"),
+        *home.glob(f"processed/*/{TEMPORARY}*"),
+        *home.glob(f"processed/*/versions/{TEMPORARY}*"),
+        *home.glob(f"reports/gate/{TEMPORARY}*"),
+    ):
+        remove(leftover)
+    for day in home.glob("processed/*"):
+        live = _manifest(day / "manifest.json").version if (day / "manifest.json").is_file() else 0
+        for folder in day.glob("versions/*"):
+            number = _VERSION.fullmatch(folder.name)
+            if number and int(number[1]) > live:
+                remove(folder)

@@ -1,0 +1,107 @@
+"""The metadata catalogue: what is registered, in two formats that another store can import."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from configs.settings import Settings
+from feature_repo.contract import BY_NAME, CUSTOMER
+from feature_repo.stores.opening import open_store
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+
+def catalogue(store: FeatureStore) -> dict[str, Any]:
+    """Return entities, feature views and feature services as Feast has them registered (not as the code says).
+
+    Each feature carries name, type, description, owner, source (table and column, or the function that computes
+    it), unit, nullability, sensitivity, tags and its consumers (feature services).
+    """
+    services = {service.name: service for service in store.list_feature_services()}
+    consumers: dict[str, list[str]] = {}
+    for name, service in services.items():
+        for projection in service.feature_view_projections:
+            for feature in projection.features:
+                consumers.setdefault(f"{projection.name}:{feature.name}", []).append(name)
+    views = [_view(view, consumers) for view in (*store.list_feature_views(), *store.list_on_demand_feature_views())]
+    return {
+        "project": store.project,
+        "entities": [
+            {
+                "name": e.name,
+                "join_key": e.join_key,
+                "description": e.description,
+                "owner": e.owner,
+                "tags": _plain(e.tags),
+            }
+            for e in store.list_entities()
+            if e.name != "__dummy"
+        ],
+        "feature_views": sorted(views, key=lambda view: str(view["name"])),
+        "feature_services": [
+            {
+                "name": service.name,
+                "description": service.description,
+                "owner": service.owner,
+                "tags": _plain(service.tags),
+                "features": [f"{p.name}:{f.name}" for p in service.feature_view_projections for f in p.features],
+            }
+            for service in sorted(services.values(), key=lambda each: str(each.name))
+        ],
+    }
+
+
+def _view(view: Any, consumers: dict[str, list[str]]) -> dict[str, Any]:
+    source = getattr(view, "batch_source", None)
+    code = None if source else view.feature_transformation.udf_string
+    return {
+        "name": view.name,
+        "kind": "stored" if source else "on demand",
+        "description": view.description,
+        "owner": view.owner,
+        "tags": _plain(view.tags),
+        "ttl_days": view.ttl.days if source else None,
+        "online": bool(view.online) if source else True,
+        "source": {"table": source.name, "path": source.path} if source else {"computed_by": code},
+        "features": [
+            _feature(feature, source, sorted(consumers.get(f"{view.name}:{feature.name}", [])))
+            for feature in view.features
+            if feature.name != CUSTOMER
+        ],
+    }
+
+
+def _feature(feature: Any, source: Any, consumers: list[str]) -> dict[str, Any]:
+    # An on-demand field comes back from the registry without its description and tags: the contract has them.
+    declared = BY_NAME[feature.name]
+    return {
+        "name": feature.name,
+        "type": str(feature.dtype).lower(),
+        "definition": declared.description,
+        "unit": declared.unit or None,
+        "nullable": declared.nullable,
+        "categories": list(declared.categories) or None,
+        "sensitivity": "protected" if declared.protected else "personal",
+        "source_column": f"{source.name}.{declared.column}" if source else None,
+        "tags": _plain(feature.tags),
+        "consumers": consumers,
+    }
+
+
+def _plain(tags: Any) -> dict[str, str]:
+    return {str(key): str(value) for key, value in sorted(dict(tags or {}).items())}
+
+
+def write_catalogue(settings: Settings, folder: Path) -> tuple[Path, Path]:
+    """Write features.yaml and features.json into ``folder``; return both paths."""
+    import yaml
+
+    content = catalogue(open_store(settings))
+    folder.mkdir(parents=True, exist_ok=True)
+    as_yaml, as_json = folder / "features.yaml", folder / "features.json"
+    as_yaml.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    as_json.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return as_yaml, as_json

@@ -1,0 +1,194 @@
+"""Start the HTTP service: in the foreground for `churn serve`, or beside us for the demo and the tests."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final, Self
+
+from pydantic import BaseModel, SecretStr
+
+from configs.errors import ChurnError
+from configs.settings import PREFIX, PROJECT_ROOT, Settings, load_settings
+from configs.telemetry import switch_off
+
+SERVICE: Final = "bentos.churn.service:ChurnService"
+STOP_S: Final = 15
+"""How long a stopped service may finish what it has accepted before it is killed."""
+_POLL_S: Final = 0.1
+_LOG_LINES: Final = 15
+
+
+class ServeError(ChurnError):
+    """The service process ended, or did not become ready in time."""
+
+    error = "serve_failed"
+
+
+def command(settings: Settings, target: str = SERVICE) -> list[str]:
+    """Return the command line that serves ``target``: the service's import path, or the folder of a bento."""
+    where = ["--host", settings.serving.host, "--port", str(settings.serving.port)]
+    folder = target if Path(target).is_dir() else str(PROJECT_ROOT)
+    return [sys.executable, "-m", "bentoml", "serve", target, *where, "--working-dir", folder]
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Return our environment with what the child needs to read the same settings as ours.
+
+    Only what differs from what it would read anyway is added, so that a secret which came from elsewhere is not
+    copied without need. BentoML's own files go below the home, one folder a port: it empties its metrics folder
+    at each start, also another service's.
+    """
+    child = dict(os.environ)
+    child[f"{PREFIX}HOME"] = str(settings.home)
+    child[f"{PREFIX}PROFILE"] = settings.profile
+    ours = _flat(settings)
+    theirs = _flat(load_settings(home=settings.home, profile=settings.profile))
+    child |= {name: value for name, value in ours.items() if theirs.get(name) != value}
+    child["BENTOML_HOME"] = str(settings.home / "bentoml" / str(settings.serving.port))
+    child["OMP_NUM_THREADS"] = "1"
+    switch_off(child)
+    return child
+
+
+def serve(settings: Settings) -> int:
+    """Serve in the foreground until a signal ends it; return the exit code of the service."""
+    _make_folders(settings)
+    process = subprocess.Popen(command(settings), env=environment(settings))  # noqa: S603 - our own command
+
+    def forward(number: int, _frame: FrameType | None) -> None:
+        process.send_signal(number)
+
+    # Ctrl-C reaches the child by itself, being in the same terminal; a container's SIGTERM only reaches us.
+    before = {
+        signal.SIGTERM: signal.signal(signal.SIGTERM, forward),
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    }
+    try:
+        return process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Running:
+    """A service process of ours: a context manager that stops it at the end.
+
+    Parameters
+    ----------
+    settings
+        ``serving.host`` and ``serving.port`` say where; everything else is the service's own.
+    target
+        What to serve: the service's import path, or the folder of a bento.
+    """
+
+    def __init__(self, settings: Settings, target: str = SERVICE) -> None:
+        self.base_url = f"http://{settings.serving.host}:{settings.serving.port}"
+        self.log = settings.home / "logs" / f"serve-{settings.serving.port}.log"
+        _make_folders(settings)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as output:
+            # A session of its own: the process that BentoML starts for each worker can then be ended with it.
+            self.process = subprocess.Popen(  # noqa: S603 - our own command
+                command(settings, target),
+                env=environment(settings),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def wait(self, path: str, timeout_s: float) -> Self:
+        """Wait until ``path`` answers 200.
+
+        Raises
+        ------
+        ServeError
+            If the process ends before, or the time is up; with the error that the service names, and its last lines.
+        """
+        ends_at = time.monotonic() + timeout_s
+        answered: dict[str, Any] = {}
+        while time.monotonic() < ends_at:
+            if self.process.poll() is not None:
+                raise ServeError(f"the service ended with code {self.process.returncode}", self._last_lines())
+            status, answered = ask(f"{self.base_url}{path}", timeout_s=max(ends_at - time.monotonic(), _POLL_S))
+            if status == 200:  # noqa: PLR2004
+                return self
+            time.sleep(_POLL_S)
+        why = answered.get("message", "it does not answer")
+        hint = answered.get("hint") or self._last_lines()
+        raise ServeError(f"the service was not ready within {timeout_s:.0f} s: {why}", hint)
+
+    def stop(self) -> None:
+        """End the process and its workers: politely, then, after STOP_S seconds, by force."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            kill_group(self.process.pid)
+            self.process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _last_lines(self) -> str:
+        lines = self.log.read_text("utf-8", errors="replace").splitlines()
+        return f"see {self.log}: " + " | ".join(lines[-_LOG_LINES:])
+
+
+@contextlib.contextmanager
+def start(settings: Settings, port: int, timeout_s: float = 90) -> Iterator[str]:
+    """Serve on ``port`` while the block runs; yields the base URL once the service is ready to predict."""
+    serving = settings.serving.model_copy(update={"port": port})
+    with Running(settings.model_copy(update={"serving": serving})) as running:
+        yield running.wait("/readyz", timeout_s).base_url
+
+
+def ask(url: str, body: dict[str, Any] | None = None, *, timeout_s: float = 30) -> tuple[int, dict[str, Any]]:
+    """GET, or POST ``body`` as JSON; return (status, JSON answer), (0, {}) where nothing listens."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"content-type": "application/json"})  # noqa: S310 - our own service
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code, json.load(refused)
+    except OSError:
+        return 0, {}
+
+
+def kill_group(leader: int) -> None:
+    """Kill the process group of ``leader``, if it is still there."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
+
+
+def _make_folders(settings: Settings) -> None:
+    (settings.home / "bentoml" / str(settings.serving.port)).mkdir(parents=True, exist_ok=True)
+
+
+def _flat(settings: Settings) -> dict[str, str]:
+    """Return the settings as environment variables. Holds secrets: never log it."""
+    found = {}
+    for section in Settings.model_fields:
+        values = getattr(settings, section)
+        if isinstance(values, BaseModel):
+            for key, value in values:
+                plain = value.get_secret_value() if isinstance(value, SecretStr) else value
+                found[f"{PREFIX}{section}__{key}".upper()] = str(plain)
+    return found

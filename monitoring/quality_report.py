@@ -1,0 +1,160 @@
+"""What the gate found, as values, as JSON and as one page that needs no network.
+
+Everything shown is safe to show: customers are pseudonyms, values are cut, escaped, and defused for spreadsheets.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from html import escape
+from typing import Final
+
+from configs.errors import EXIT_GATE, ChurnError
+
+_NAMED: Final = 3
+_STYLE: Final = """
+:root{color-scheme:light dark;--line:#8884;--bad:#b3261e;--good:#1b6e3c;--warn:#8a5a00}
+@media(prefers-color-scheme:dark){:root{--bad:#ff8a80;--good:#7ddba0;--warn:#ffcf70}}
+body{font:16px/1.5 system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem}
+.table{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.9rem}
+th,td{text-align:left;vertical-align:top;padding:.4rem .6rem;border-bottom:1px solid var(--line)}
+td.n{text-align:right;font-variant-numeric:tabular-nums}code{overflow-wrap:anywhere}
+.failed{color:var(--bad);font-weight:600}.ok{color:var(--good)}.warning,.quarantined{color:var(--warn);font-weight:600}
+"""
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One rule's outcome.
+
+    ``failed_rows`` is 0 for a rule on the whole table; ``failed_share`` is of the rows checked (0..1). ``sample``
+    holds up to five (pseudonym, value shown). A failing rule with ``quarantine`` sets rows aside instead of
+    stopping the snapshot; one with severity ``warning`` or ``info`` is only told of.
+    """
+
+    rule: str
+    column: str
+    expectation: str
+    passed: bool
+    failed_rows: int
+    failed_share: float
+    severity: str
+    quarantine: bool
+    sample: tuple[tuple[str, str], ...]
+    detail: str
+    why: str
+
+    @property
+    def stops(self) -> bool:
+        """Whether this outcome stops the snapshot."""
+        return not self.passed and self.severity == "critical" and not self.quarantine
+
+    @property
+    def state(self) -> str:
+        """One word for the report: ok, failed, quarantined, warning or info."""
+        if self.passed:
+            return "ok"
+        if self.stops:
+            return "failed"
+        return "quarantined" if self.quarantine else self.severity
+
+
+@dataclass(frozen=True)
+class QuarantinedRow:
+    """A data row set aside (counted from 0, header left out) and the rules that it broke."""
+
+    row: int
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """The gate's verdict on one file.
+
+    ``rows`` counts the file's data rows, quarantined ones among them; ``blank_totals`` those whose TotalCharges is
+    blank, which is null by rule.
+    """
+
+    passed: bool
+    rows: int
+    blank_totals: int
+    quarantined: tuple[QuarantinedRow, ...]
+    checks: tuple[CheckResult, ...]
+
+
+class GateFailed(ChurnError):  # noqa: N818 - read as a sentence: refused, gate failed
+    """The gate said no: nothing was published."""
+
+    error = "gate_failed"
+    exit_code = EXIT_GATE
+    http_status = 422
+
+    def __init__(self, result: GateResult, report: str = "") -> None:
+        failed = [check for check in result.checks if check.stops]
+        told = [f"{check.column or 'the file'}: rule {check.rule}, {_count(check)}" for check in failed[:_NAMED]]
+        if len(failed) > _NAMED:
+            told.append(f"{len(failed) - _NAMED} more rules")
+        hint = "mend the extract, or the rule in configs/expectations/ if the world has changed"
+        super().__init__(
+            f"the gate refused the file: {'; '.join(told)}", f"{hint}; report: {report}" if report else hint
+        )
+        self.result = result
+        self.report = report
+
+
+def to_json(result: GateResult) -> str:
+    """Return the result as JSON, ASCII only; :func:`from_json` reads it back."""
+    return json.dumps(asdict(result), indent=2) + "\n"
+
+
+def from_json(text: str) -> GateResult:
+    """Read what :func:`to_json` wrote. Raises KeyError or ValueError for anything else."""
+    told = json.loads(text)
+    checks = [{**check, "sample": tuple(map(tuple, check["sample"]))} for check in told["checks"]]
+    return GateResult(
+        passed=told["passed"],
+        rows=told["rows"],
+        blank_totals=told["blank_totals"],
+        quarantined=tuple(QuarantinedRow(row["row"], tuple(row["rules"])) for row in told["quarantined"]),
+        checks=tuple(CheckResult(**check) for check in checks),
+    )
+
+
+def render_html(result: GateResult, title: str) -> str:
+    """Return one self-contained page: the verdict, then a row a rule, failures first."""
+    verdict = "passed" if result.passed else "refused"
+    order = {"failed": 0, "warning": 1, "quarantined": 2, "info": 3, "ok": 4}
+    checks = sorted(result.checks, key=lambda check: order[check.state])
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{escape(title)}</title><style>{_STYLE}</style></head><body>
+<h1>{escape(title)}</h1>
+<p><strong class="{"ok" if result.passed else "failed"}">The gate {verdict} the file.</strong>
+{result.rows:,} rows, {len(result.quarantined):,} quarantined, {result.blank_totals:,} blank TotalCharges
+(null by rule: before the first bill), {sum(check.stops for check in checks)} of {len(checks)} rules failed.</p>
+<p>Customers are shown as pseudonyms. A leading ' keeps a spreadsheet from running a cell.</p>
+<div class="table"><table><thead><tr><th>Rule</th><th>Column</th><th>State</th><th>Rows</th><th>Share</th>
+<th>What was found</th><th>Sample</th><th>Why the rule is there</th></tr></thead><tbody>
+{"".join(map(_row, checks))}</tbody></table></div></body></html>
+"""
+
+
+def _row(check: CheckResult) -> str:
+    return (
+        f"<tr><td>{escape(check.rule)}</td><td>{escape(check.column)}</td>"
+        f'<td class="{escape(check.state)}">{escape(check.state)}</td>'
+        f'<td class="n">{check.failed_rows:,}</td><td class="n">{check.failed_share:.2%}</td>'
+        f"<td>{escape(check.detail)}</td><td>{_sample_html(check.sample)}</td><td>{escape(check.why)}</td></tr>\n"
+    )
+
+
+def _sample_html(sample: Sequence[tuple[str, str]]) -> str:
+    return "<br>".join(f"{escape(who)} <code>{escape(value)}</code>" for who, value in sample)
+
+
+def _count(check: CheckResult) -> str:
+    rows = f"{check.failed_rows} row{'s'[: check.failed_rows > 1]}" if check.failed_rows else ""
+    sample = "; ".join(f"{who} {value}".strip() for who, value in check.sample[:_NAMED])
+    return ", ".join(part for part in (rows, check.detail, f"e.g. {sample}" if sample else "") if part)

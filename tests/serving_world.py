@@ -1,0 +1,112 @@
+"""A small world that can be served: customers, features in an online store, a champion; for functional tests."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+
+from bentos.bundle import Bundle, Manifest, set_champion
+from bentos.reasons import PATH as REASON_CODES
+from configs.settings import Settings, load_settings
+from feature_repo.contract import CORE_SERVICE, CUSTOMER, LABEL, SOURCE, STORED, contract_hash, features_of
+from feature_repo.raw.telco_csv import normalise, read_raw
+from feature_repo.stores.materialising import materialize
+from feature_repo.stores.offline_files import append
+from feature_repo.stores.registration import apply
+from feature_repo.stores.typed import as_frame
+from feature_repo.transforms import derive
+from training.pipeline import ChurnBlend, Params
+from training.snapshot import feature_rows
+
+CUSTOMERS = 300
+CANARY = "CANARY-7Q4Z"
+"""A customer whose id must turn up in no log, metric or error text."""
+EXPIRED = "EXPIRED-0001"
+INCOMPLETE = "INCOMPLETE-1"
+
+
+@dataclass(frozen=True)
+class World:
+    settings: Settings
+    bundle: Bundle
+    ids: tuple[str, ...]
+    frame: pd.DataFrame
+    """The features that the bundle was trained on, one row an id of ``ids``."""
+
+
+def serving(settings: Settings, **changes: object) -> Settings:
+    """The settings with other values in section serving."""
+    return settings.model_copy(update={"serving": settings.serving.model_copy(update=changes)})
+
+
+@functools.cache
+def snapshot_of(csv: Path) -> pd.DataFrame:
+    rows = read_raw(csv, file_size_max_mb=64, cell_length_max_chars=1000)
+    return normalise(rows).head(CUSTOMERS).reset_index(drop=True)
+
+
+def features_frame(snapshot: pd.DataFrame) -> pd.DataFrame:
+    """Model inputs straight from the snapshot, without a store."""
+    columns = {feature.name: snapshot[feature.name].tolist() for feature in STORED}
+    return as_frame(features_of(CORE_SERVICE), columns | derive(columns))
+
+
+@functools.cache
+def bundle_at(home: Path, csv: Path) -> Bundle:
+    """Train on the snapshot, save the bundle, make it the champion."""
+    snapshot = snapshot_of(csv)
+    frame = features_frame(snapshot)
+    model = ChurnBlend(Params(rounds=30), seed=7).fit(frame, snapshot[LABEL].to_numpy(dtype=bool))
+    linear, trees = model.parts()
+    manifest = Manifest(
+        model_version="test-1",
+        service=CORE_SERVICE,
+        contract_hash=contract_hash(CORE_SERVICE),
+        features=tuple(frame.columns),
+        threshold=0.3,
+        threshold_policy="fixed for tests",
+        tree_weight=0.2,
+        calibration=(1.0, 0.0),
+        metrics={"roc_auc": 0.84},
+        time="declared",
+        snapshots=("2026-01-01.v1",),
+        reason_codes_sha256="",
+        git_commit="none",
+        created_at="2026-01-01T00:00:00Z",
+        files={},
+    )
+    bundle = Bundle(manifest, linear, trees, REASON_CODES.read_text("utf-8")).save(home)
+    set_champion(home, bundle.digest, manifest.model_version)
+    return bundle
+
+
+def fill_stores(settings: Settings, snapshot: pd.DataFrame) -> None:
+    """Register, write offline, materialise; with one customer expired, one incomplete and one named CANARY."""
+    now = datetime.now(UTC)
+    old, new = now - timedelta(days=120), now - timedelta(days=2)
+    extra = pd.concat([snapshot.head(1)] * 2, ignore_index=True)
+    extra[CUSTOMER] = [CANARY, INCOMPLETE]
+    extra.loc[1, "contract_type"] = None
+    append(settings.home, SOURCE, "old", feature_rows(snapshot.head(1).assign(**{CUSTOMER: EXPIRED}), old, old))
+    append(settings.home, SOURCE, "new", feature_rows(pd.concat([snapshot, extra], ignore_index=True), new, new))
+    apply(settings)
+    materialize(settings, old + timedelta(days=1))
+    materialize(settings, now)
+
+
+@functools.cache
+def build(home: Path, csv: Path, redis_port: int | None = None) -> World:
+    """Make the whole world once a home."""
+    settings = load_settings(home=home)
+    if redis_port is not None:
+        from pydantic import SecretStr
+
+        feast = {"online_store": "redis", "redis_url": SecretStr(f"redis://127.0.0.1:{redis_port}/0")}
+        settings = settings.model_copy(update={"feast": settings.feast.model_copy(update=feast)})
+    snapshot = snapshot_of(csv)
+    fill_stores(settings, snapshot)
+    return World(settings, bundle_at(home, csv), tuple(snapshot[CUSTOMER]), features_frame(snapshot))

@@ -1,0 +1,74 @@
+import hashlib
+import multiprocessing
+import stat
+
+import pytest
+
+from feature_repo.raw.atomic import (
+    StorageFailed,
+    aside,
+    copy_file,
+    exclusive,
+    file_sha256,
+    storage,
+    write_file,
+    write_folder,
+)
+
+
+def test_a_file_is_replaced_and_private(tmp_path):
+    path = tmp_path / "new" / "note.json"
+    write_file(path, b"old")
+    write_file(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [found.name for found in path.parent.iterdir()] == ["note.json"]
+
+
+def test_a_folder_appears_whole(tmp_path):
+    write_folder(tmp_path / "1", {"a": b"1", "b": b"2"})
+    assert {found.name: found.read_bytes() for found in (tmp_path / "1").iterdir()} == {"a": b"1", "b": b"2"}
+
+
+def test_a_folder_that_fails_leaves_nothing(tmp_path):
+    with pytest.raises(OSError, match="name too long"):
+        write_folder(tmp_path / "1", {"a": b"1", "b" * 300: b"2"})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_fails_aside_leaves_nothing(tmp_path):
+    with pytest.raises(ZeroDivisionError), aside(tmp_path) as temporary:
+        temporary.write_bytes(b"%d" % (1 // 0))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_copy_tells_the_digest_of_what_was_copied(tmp_path):
+    content = bytes(range(256)) * 9000
+    (tmp_path / "from").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    assert copy_file(tmp_path / "from", tmp_path / "to") == (digest, len(content))
+    assert file_sha256(tmp_path / "to") == digest
+
+
+def test_the_system_s_refusal_gets_a_name_and_a_way_out(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageFailed, match="cannot write below the home: File exists") as refused, storage():
+        write_file(tmp_path / "file" / "below", b"")
+    assert "CHURN_HOME" in refused.value.hint
+
+
+def _take(home, told):
+    with exclusive(home):
+        told.send("mine")
+
+
+def test_the_lock_lets_one_in_at_a_time(tmp_path):
+    spawn = multiprocessing.get_context("spawn")
+    here, there = spawn.Pipe()
+    with exclusive(tmp_path):
+        other = spawn.Process(target=_take, args=(tmp_path, there))
+        other.start()
+        assert not here.poll(1.5), "the other got in"
+    assert here.poll(30)
+    assert here.recv() == "mine"
+    other.join(10)

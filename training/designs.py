@@ -1,0 +1,104 @@
+"""The columns that the two parts of the model read, in terms of the contract's features.
+
+Found by cross-validation on the public Telco file; docs/decisions tells what was tried and left out.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bentos.bundle.design import Column, Design, Factor
+from feature_repo.contract import CORE_SERVICE, features_of
+
+TENURE_KNOTS: Final = (1, 2, 3, 6, 12, 24, 36, 48, 60, 70)
+"""Months after which the slope of tenure may change; dense where customers leave fastest."""
+CHARGE_KNOTS: Final = (25, 45, 60, 70, 80, 90, 100)
+"""USD a month, roughly the deciles of the public file."""
+ONE_HOT: Final = ("internet_service", "contract_type", "payment_method")
+
+
+def _number(feature: str) -> Column:
+    return Column(feature, (Factor(feature, "number"),))
+
+
+def _categories() -> list[Column]:
+    """Return a 0/1 column a yes/no feature, and one a value of the features with more to say.
+
+    "No internet service" counts as no add-on: `internet_service` says it already.
+    """
+    columns = []
+    for feature in features_of(CORE_SERVICE):
+        if feature.derived:
+            continue
+        if feature.name in ONE_HOT:
+            values: tuple[str | bool, ...] = feature.categories
+        elif feature.dtype == "bool":
+            values = (True,)
+        elif feature.dtype == "string":
+            values = ("Yes",)
+        else:
+            values = ()
+        columns += [Column(f"{feature.name}={value}", (Factor(feature.name, "equals", value),)) for value in values]
+    return columns
+
+
+_LOG_TENURE: Final = Factor("tenure_months", "log1p", shift=3.0)
+_CHARGE: Final = Factor("monthly_charges_usd", "number", shift=65.0)
+_FIRST_MONTH: Final = Factor("tenure_months", "at_most", 1.0)
+_MONTHLY: Final = Factor("contract_type", "equals", "Month-to-month")
+_TWO_YEAR: Final = Factor("contract_type", "equals", "Two year")
+_FIBER: Final = Factor("internet_service", "equals", "Fiber optic")
+_NO_INTERNET: Final = Factor("internet_service", "equals", "No")
+
+_PRODUCTS: Final = {
+    "first_month*monthly": (_FIRST_MONTH, _MONTHLY),
+    "log_tenure*monthly": (_LOG_TENURE, _MONTHLY),
+    "log_tenure*two_year": (_LOG_TENURE, _TWO_YEAR),
+    "log_tenure*fiber": (_LOG_TENURE, _FIBER),
+    "log_tenure*no_internet": (_LOG_TENURE, _NO_INTERNET),
+    "charge*monthly": (_CHARGE, _MONTHLY),
+    "charge*two_year": (_CHARGE, _TWO_YEAR),
+    "monthly*fiber": (_MONTHLY, _FIBER),
+    "monthly*no_internet": (_MONTHLY, _NO_INTERNET),
+    "two_year*fiber": (_TWO_YEAR, _FIBER),
+    "two_year*no_internet": (_TWO_YEAR, _NO_INTERNET),
+}
+
+DERIVED_COLUMNS: Final = (
+    _number("addon_count"),
+    Column("automatic_payment=True", (Factor("automatic_payment", "equals", value=True),)),
+)
+
+LINEAR: Final[Design] = (
+    *_categories(),
+    *DERIVED_COLUMNS,
+    _number("tenure_months"),
+    Column("log_tenure", (Factor("tenure_months", "log1p"),)),
+    _number("monthly_charges_usd"),
+    _number("total_charges_usd"),
+    *(Column(f"tenure>{knot}", (Factor("tenure_months", "above", float(knot)),)) for knot in TENURE_KNOTS),
+    *(Column(f"charge>{knot}", (Factor("monthly_charges_usd", "above", float(knot)),)) for knot in CHARGE_KNOTS),
+    Column("first_month", (_FIRST_MONTH,)),
+    *(Column(name, factors) for name, factors in _PRODUCTS.items()),
+)
+
+TREES: Final[Design] = (
+    *_categories(),
+    _number("tenure_months"),
+    _number("monthly_charges_usd"),
+    _number("total_charges_usd"),
+)
+
+_DIRECTION: Final = {
+    "tenure_months": -1,
+    "contract_type=Month-to-month": 1,
+    "contract_type=Two year": -1,
+    "internet_service=Fiber optic": 1,
+    "online_security=Yes": -1,
+    "tech_support=Yes": -1,
+    "dependents=True": -1,
+    "paperless_billing=True": 1,
+    "payment_method=Electronic check": 1,
+}
+MONOTONE: Final = tuple(_DIRECTION.get(column.name, 0) for column in TREES)
+"""Direction that the trees must keep for each column: no reason may contradict what everybody knows."""

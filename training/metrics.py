@@ -1,0 +1,368 @@
+"""How good a set of scores is: ranking, calibration and money, over all rows and by slice.
+
+Throughout, ``churned`` is (n,) bool, ``score`` is (n,) float64 in [0, 1] (the probability of leaving), no nulls.
+Every figure is a function of the multiset of (churned, score): equal scores are treated as one, so that the order
+of rows never matters. All raise :class:`~training.economics.EvaluationError` on empty input, unequal lengths,
+labels that are not boolean and scores that are missing or outside [0, 1]; those that compare churners with stayers
+raise :class:`~training.economics.OneClassError` where one kind is absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from training.economics import (
+    Economics,
+    EvaluationError,
+    FloatArray,
+    Ranking,
+    best_targeting,
+    check,
+    empc,
+    rank,
+)
+
+BoolArray = NDArray[np.bool_]
+
+ECE_BINS: Final = 10
+LIFT_SHARE: Final = 0.10
+SLICE_ROWS_MIN: Final = 30
+"""A slice below this is not shown: its figures would be noise, and point at persons."""
+SLICE_VALUES_MAX: Final = 6
+"""A numeric column with more distinct values than this is sliced into quarters."""
+
+LOWER_IS_BETTER: Final = frozenset({"brier", "log_loss", "ece"})
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The figures of one set of scores."""
+
+    rows: int
+    churn_rate: float
+    """Share of rows that churned."""
+    roc_auc: float
+    pr_auc: float
+    brier: float
+    log_loss: float
+    """In nats."""
+    ece: float
+    lift_10: float
+    empc_usd: float
+    """Expected maximum profit, USD per customer."""
+    target_share: float
+    """Expected share contacted to earn it."""
+    profit_threshold: float
+    """The score that maximises the expected profit on these very rows."""
+    profit_share: float
+    """Share at or above it."""
+    profit_usd: float
+    """What it earns at the mean accept rate, USD per customer."""
+
+    def as_dict(self) -> dict[str, float]:
+        """Return name -> value in the order of the fields, ready for JSON and MLflow."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Mean over repeats and its standard error (None for a single repeat)."""
+
+    mean: float
+    standard_error: float | None
+    repeats: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Paired difference a - b of one figure over repeats on the same folds.
+
+    ``standard_error`` and ``t`` are None for a single repeat, ``t`` also where all differences are equal.
+    ``ahead`` counts the repeats in which a is the better one, whichever direction is better for the figure.
+    """
+
+    mean: float
+    standard_error: float | None
+    t: float | None
+    repeats: int
+    ahead: int
+    corrected: bool
+    """Whether the standard error is that of the corrected resampled t (see :func:`paired_difference`)."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The figures of the customers who share one value of one column."""
+
+    column: str
+    value: str
+    rows: int
+    churn_rate: float
+    roc_auc: float | None
+    """None where all of the slice churned or none did."""
+    mean_score: float
+    calibration_gap: float
+    """mean_score - churn_rate: above 0 the scores are too high."""
+
+
+def roc_auc(churned: BoolArray, score: FloatArray) -> float:
+    """Return the probability that a random churner scores above a random stayer, a tie counting half."""
+    return _roc_auc(rank(churned, score))
+
+
+def _roc_auc(ranking: Ranking) -> float:
+    ranking.refuse_one_class("ROC-AUC")
+    left = np.diff(ranking.churners, prepend=0)
+    stayed = np.diff(ranking.contacted, prepend=0) - left
+    above = ranking.churners - left / 2  # churners ahead of each stayer of the group, ties by half
+    return float(above @ stayed / (ranking.churned * (ranking.rows - ranking.churned)))
+
+
+def pr_auc(churned: BoolArray, score: FloatArray) -> float:
+    """Return the average precision: the sum of precision times gained recall, without interpolation.
+
+    Interpolating between points of a precision-recall curve would be too kind (Davis and Goadrich 2006).
+    """
+    return _pr_auc(rank(churned, score))
+
+
+def _pr_auc(ranking: Ranking) -> float:
+    ranking.refuse_one_class("PR-AUC")
+    gained = np.diff(ranking.churners, prepend=0) / ranking.churned
+    return float(gained @ (ranking.churners / ranking.contacted))
+
+
+def brier(churned: BoolArray, score: FloatArray) -> float:
+    """Return the mean squared error of the probability (Brier 1950), in [0, 1], lower is better."""
+    labels, scores = check(churned, score)
+    return float(np.mean((scores - labels) ** 2))
+
+
+def log_loss(churned: BoolArray, score: FloatArray) -> float:
+    """Return the mean negative log-likelihood in nats, lower is better.
+
+    Scores are clipped to [eps, 1 - eps], eps the float64 machine epsilon: a certain and wrong score costs 36 nats
+    instead of infinity, as in scikit-learn.
+    """
+    labels, scores = check(churned, score)
+    eps = np.finfo(np.float64).eps
+    clipped = np.clip(scores, eps, 1 - eps)
+    return float(-np.mean(np.where(labels, np.log(clipped), np.log1p(-clipped))))
+
+
+@dataclass(frozen=True)
+class CalibrationBins:
+    """Scores against outcomes, in bins of equal count. Each array is (b,), b at most the number asked for."""
+
+    rows: NDArray[np.int64]
+    mean_score: FloatArray
+    churn_rate: FloatArray
+
+
+def calibration_bins(churned: BoolArray, score: FloatArray, bins: int = ECE_BINS) -> CalibrationBins:
+    """Return the non-empty bins of equal count, lowest scores first, equal scores in one bin.
+
+    A group of equal scores goes to the bin in which its middle rank falls. Splitting the group instead would make
+    the result depend on the order of rows, and would compare one and the same score with two outcomes.
+    """
+    labels, scores = check(churned, score)
+    distinct, group, rows = np.unique(scores, return_inverse=True, return_counts=True)
+    left = np.bincount(group[labels], minlength=distinct.size)
+    middle = np.cumsum(rows) - rows / 2
+    place = np.minimum((middle * bins / scores.size).astype(np.int64), bins - 1)
+    counts = np.bincount(place, weights=rows, minlength=bins)
+    some = counts > 0
+    return CalibrationBins(
+        rows=counts[some].astype(np.int64),
+        mean_score=np.bincount(place, weights=distinct * rows, minlength=bins)[some] / counts[some],
+        churn_rate=np.bincount(place, weights=left, minlength=bins)[some] / counts[some],
+    )
+
+
+def ece(churned: BoolArray, score: FloatArray, bins: int = ECE_BINS) -> float:
+    """Return the expected calibration error: the mean over rows of ``|mean score - churn rate|`` of their bin.
+
+    Defined by Naeini, Cooper and Hauskrecht (2015), "Obtaining well calibrated probabilities using Bayesian
+    binning"; with bins of equal count, which estimate more stably than equal widths, after Nixon et al. (2019),
+    "Measuring calibration in deep learning" (adaptive calibration error).
+    """
+    found = calibration_bins(churned, score, bins)
+    return float(np.average(np.abs(found.mean_score - found.churn_rate), weights=found.rows))
+
+
+def lift_at(churned: BoolArray, score: FloatArray, share: float = LIFT_SHARE) -> float:
+    """Return the churn rate among the ``share`` of customers with the highest scores over that of all.
+
+    Where the cut falls into a group of equal scores (or between two rows), the group counts in proportion: the
+    expectation over a random order among them. ``share`` is in (0, 1].
+    """
+    return _lift_at(rank(churned, score), share)
+
+
+def _lift_at(ranking: Ranking, share: float) -> float:
+    if not 0 < share <= 1:
+        raise EvaluationError(f"a share of {share:g} of the customers", "give a share above 0 and up to 1")
+    ranking.refuse_one_class("lift")
+    caught = np.interp(
+        share * ranking.rows, np.concatenate([[0], ranking.contacted]), np.concatenate([[0], ranking.churners])
+    )
+    return float(caught / (share * ranking.churned))
+
+
+def measure(churned: BoolArray, score: FloatArray, economics: Economics) -> Metrics:
+    """Return every figure of one set of scores; see the module for units and errors."""
+    ranking = rank(churned, score)
+    expected = empc(churned, score, economics)
+    best = best_targeting(churned, score, economics)
+    return Metrics(
+        rows=ranking.rows,
+        churn_rate=ranking.churned / ranking.rows,
+        roc_auc=_roc_auc(ranking),
+        pr_auc=_pr_auc(ranking),
+        brier=brier(churned, score),
+        log_loss=log_loss(churned, score),
+        ece=ece(churned, score),
+        lift_10=_lift_at(ranking, LIFT_SHARE),
+        empc_usd=expected.empc_usd,
+        target_share=expected.target_share,
+        profit_threshold=best.threshold,
+        profit_share=best.share,
+        profit_usd=best.profit_usd,
+    )
+
+
+def summarise(per_repeat: Sequence[Metrics]) -> dict[str, Estimate]:
+    """Return name -> mean and standard error (s / sqrt(r), s with r - 1 degrees of freedom) over r repeats.
+
+    Repeats of a cross-validation measure the same customers again: the standard error says how much a figure
+    depends on how they were split, not how much it would change with other customers.
+
+    Raises
+    ------
+    EvaluationError
+        If there is no repeat.
+    """
+    table = _table(per_repeat)
+    repeats = len(per_repeat)
+    spread = table.std(axis=0, ddof=1) / np.sqrt(repeats) if repeats > 1 else None
+    return {
+        field.name: Estimate(float(table[:, i].mean()), None if spread is None else float(spread[i]), repeats)
+        for i, field in enumerate(fields(Metrics))
+    }
+
+
+def paired_difference(
+    a: Sequence[Metrics], b: Sequence[Metrics], *, test_to_train: float = 0.0
+) -> dict[str, Difference]:
+    """Return name -> difference a - b over J repeats in which both saw the same folds.
+
+    Parameters
+    ----------
+    a, b
+        One entry a repeat, in the same order.
+    test_to_train
+        0 (the default) where an entry is one whole cross-validation, its out-of-fold scores pooled: the standard
+        error is then s / sqrt(J), and like :func:`summarise`'s it is about the split alone.
+        Where an entry is a single fold, training sets overlap and s / sqrt(J) is too small by a multiple: give
+        rows tested / rows trained on, 1 / (k - 1) for k folds, and the standard error becomes
+        ``s * sqrt(1 / J + test_to_train)``, that of the corrected resampled t test with J - 1 degrees of freedom
+        (Nadeau and Bengio 2003, "Inference for the generalization error"; for repeated k-fold cross-validation
+        Bouckaert and Frank 2004).
+
+    Raises
+    ------
+    EvaluationError
+        If there is no repeat, or the two differ in number, or ``test_to_train`` is below 0.
+    """
+    if len(a) != len(b):
+        raise EvaluationError(f"{len(a)} repeats against {len(b)}", "pair figures measured on the same folds")
+    if not test_to_train >= 0:
+        raise EvaluationError(f"test_to_train is {test_to_train:g}", "0, or rows tested / rows trained on")
+    table = _table(a) - _table(b)
+    return {field.name: _difference(table[:, i], field.name, test_to_train) for i, field in enumerate(fields(Metrics))}
+
+
+def _difference(values: FloatArray, name: str, test_to_train: float) -> Difference:
+    better = values < 0 if name in LOWER_IS_BETTER else values > 0
+    mean, error, t = float(values.mean()), None, None
+    if values.size > 1:
+        error = float(values.std(ddof=1) * np.sqrt(1 / values.size + test_to_train))
+        t = mean / error if error > 0 else None
+    return Difference(mean, error, t, values.size, int(better.sum()), corrected=test_to_train > 0)
+
+
+def _table(per_repeat: Sequence[Metrics]) -> FloatArray:
+    """Return (repeats, figures) float64."""
+    if not per_repeat:
+        raise EvaluationError("no repeat to summarise", "run at least one cross-validation")
+    return np.asarray([list(each.as_dict().values()) for each in per_repeat], dtype=np.float64)
+
+
+def slices(snapshot: pd.DataFrame, churned: BoolArray, score: FloatArray, by: Sequence[str]) -> list[Slice]:
+    """Return the figures of each value of each column in ``by``, in that order, values ascending.
+
+    Parameters
+    ----------
+    snapshot
+        One row a customer, in the order of ``churned`` and ``score``; its index is ignored.
+    by
+        Columns of it. Numbers with more than six distinct values are cut into quarters of about equal count; a
+        null is a value of its own, "(none)", listed last.
+
+    Slices of fewer than 30 customers are left out.
+
+    Raises
+    ------
+    EvaluationError
+        If a column is unknown, or as said for the module.
+    """
+    labels, scores = check(churned, score)
+    if len(snapshot) != labels.size:
+        raise EvaluationError(f"{len(snapshot)} rows to slice, {labels.size} scores", "pass the rows that were scored")
+    if unknown := [column for column in by if column not in snapshot.columns]:
+        raise EvaluationError(f"no column {', '.join(unknown)} to slice by", f"known: {', '.join(snapshot.columns)}")
+    found = []
+    for column in by:
+        for value, members in _groups(snapshot[column].reset_index(drop=True)):
+            if members.sum() >= SLICE_ROWS_MIN:
+                found.append(_slice(column, value, labels[members], scores[members]))
+    return found
+
+
+def _groups(values: pd.Series[Any]) -> list[tuple[str, BoolArray]]:
+    """Return (text of the value, (n,) bool of its rows) for each value of a column."""
+    missing = values.isna().to_numpy(dtype=bool)
+    numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    if numeric and values.nunique() > SLICE_VALUES_MAX:
+        groups = _quarters(values.to_numpy(dtype=np.float64, na_value=np.nan))
+    else:
+        known = sorted(values.dropna().unique(), key=lambda value: value if numeric else str(value))
+        groups = [(_text(value), values.eq(value).to_numpy(dtype=bool, na_value=False)) for value in known]
+    return [*groups, ("(none)", missing)] if missing.any() else groups
+
+
+def _quarters(values: FloatArray) -> list[tuple[str, BoolArray]]:
+    """Return up to four bands of about equal count, named by the lowest and highest value in them."""
+    inner = np.unique(np.nanquantile(values, [0.25, 0.5, 0.75]))
+    band = np.where(np.isnan(values), -1, np.searchsorted(inner, values))
+    named = []
+    for each in np.unique(band[band >= 0]):
+        inside = band == each
+        named.append((f"{values[inside].min():g} to {values[inside].max():g}", inside))
+    return named
+
+
+def _text(value: object) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool | np.bool_) else str(value)
+
+
+def _slice(column: str, value: str, churned: BoolArray, score: FloatArray) -> Slice:
+    rate, mean = float(churned.mean()), float(score.mean())
+    area = roc_auc(churned, score) if 0 < rate < 1 else None
+    return Slice(column, value, churned.size, rate, area, mean, mean - rate)

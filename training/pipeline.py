@@ -1,0 +1,185 @@
+"""The model: a logistic regression and boosted trees, blended on the log-odds margin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from xgboost import XGBClassifier
+
+from bentos.bundle.design import Design, Floats, matrix
+from bentos.bundle.parts import LinearPart, TreePart
+from feature_repo.contract import CORE_SERVICE, features_of
+from training.designs import LINEAR, MONOTONE, TREES
+
+ITERATIONS: Final = 2000
+
+
+@dataclass(frozen=True)
+class Params:
+    """What tuning chooses. ``tree_weight`` is the trees' share of the margin, the rest is the linear part's."""
+
+    regularisation: float = 0.3
+    """C of the logistic regression: smaller is stronger."""
+    tree_weight: float = 0.2
+    max_depth: int = 3
+    rounds: int = 300
+    learning_rate: float = 0.03
+
+    def as_dict(self) -> dict[str, float]:
+        """Return name -> value, for logs."""
+        return asdict(self)
+
+
+class DesignMatrix(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Transformer: a feature frame to a design matrix, by the very function that a bundle scores with.
+
+    Parameters
+    ----------
+    design
+        Columns of the result. The transformer learns nothing: ``fit`` only remembers that it ran.
+    """
+
+    def __init__(self, design: Design) -> None:
+        self.design = design
+
+    def fit(self, features: pd.DataFrame, churned: object = None) -> Self:  # noqa: ARG002
+        """Do nothing but note the number of input columns."""
+        self.n_features_in_ = features.shape[1]
+        return self
+
+    def transform(self, features: pd.DataFrame) -> Floats:
+        """Return (n, len(design)) float64."""
+        return matrix(self.design, features)
+
+    def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:  # noqa: ARG002
+        """Return the names of the design's columns."""
+        return np.asarray([column.name for column in self.design], dtype=object)
+
+
+def linear_pipeline(regularisation: float) -> Pipeline:
+    """Return design -> standard scaler -> logistic regression (L2; no class weights: they ruin calibration)."""
+    return Pipeline(
+        [
+            ("design", DesignMatrix(LINEAR)),
+            ("scale", StandardScaler()),
+            ("regression", LogisticRegression(C=regularisation, max_iter=ITERATIONS)),
+        ]
+    )
+
+
+def tree_pipeline(params: Params, seed: int, early_stopping_rounds: int | None = None) -> Pipeline:
+    """Return design -> XGBoost. With ``early_stopping_rounds`` its ``fit`` needs an ``eval_set``."""
+    boosting = XGBClassifier(
+        objective="binary:logistic",
+        eval_metric="logloss",
+        tree_method="hist",
+        max_depth=params.max_depth,
+        n_estimators=params.rounds,
+        learning_rate=params.learning_rate,
+        subsample=0.8,
+        colsample_bytree=0.5,
+        min_child_weight=10,
+        reg_lambda=10,
+        monotone_constraints=MONOTONE,
+        random_state=seed,
+        n_jobs=1,
+        early_stopping_rounds=early_stopping_rounds,
+    )
+    return Pipeline([("design", DesignMatrix(TREES)), ("boosting", boosting)])
+
+
+class ChurnBlend(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Classifier: margin = (1 - tree_weight) * logistic regression + tree_weight * trees, in log-odds.
+
+    Blending margins rather than probabilities keeps the sum additive, hence every score explainable exactly.
+    """
+
+    def __init__(self, params: Params | None = None, seed: int = 0) -> None:
+        self.params = params
+        self.seed = seed
+
+    def fit(self, features: pd.DataFrame, churned: NDArray[np.bool_]) -> Self:
+        """Fit both parts on ``features`` (n, f) and ``churned`` (n,) bool."""
+        self.params_ = self.params or Params()
+        self.classes_ = np.array([False, True])
+        self.linear_ = linear_pipeline(self.params_.regularisation).fit(features, churned)
+        self.trees_ = tree_pipeline(self.params_, self.seed).fit(features, np.asarray(churned, dtype=int))
+        return self
+
+    def decision_function(self, features: pd.DataFrame) -> Floats:
+        """Return the log-odds margin, (n,) float64."""
+        share = self.params_.tree_weight
+        return np.asarray(
+            (1 - share) * self.linear_.decision_function(features) + share * tree_margin(self.trees_, features),
+            dtype=np.float64,
+        )
+
+    def predict_proba(self, features: pd.DataFrame) -> Floats:
+        """Return (n, 2): the probabilities of staying and of leaving."""
+        leaving = 1 / (1 + np.exp(-self.decision_function(features)))
+        return np.column_stack([1 - leaving, leaving])
+
+    def predict(self, features: pd.DataFrame) -> NDArray[np.bool_]:
+        """Return whether leaving is the likelier outcome, (n,) bool."""
+        return np.asarray(self.decision_function(features) >= 0)
+
+    def contributions(self, features: pd.DataFrame, names: Sequence[str]) -> Floats:
+        """Return each feature's contribution to the margin, (n, len(names)) float64, as a bundle explains it."""
+        share = self.params_.tree_weight
+        linear, trees = self.parts()
+        return (1 - share) * linear.contributions(features, names)[0] + share * trees.contributions(features, names)[0]
+
+    def parts(self) -> tuple[LinearPart, TreePart]:
+        """Return the fitted parts as a bundle holds them."""
+        scaler, regression = self.linear_["scale"], self.linear_["regression"]
+        linear = LinearPart(
+            LINEAR,
+            np.asarray(scaler.mean_, dtype=np.float64),
+            np.asarray(scaler.scale_, dtype=np.float64),
+            np.asarray(regression.coef_[0], dtype=np.float64),
+            float(regression.intercept_[0]),
+        )
+        booster = self.trees_["boosting"].get_booster()
+        # After early stopping the sklearn wrapper stops at the best round and a plain booster does not: the saved
+        # one has exactly the rounds that were fitted.
+        return linear, TreePart(TREES, booster[: self.params_.rounds])
+
+
+def tree_margin(trees: Pipeline, features: pd.DataFrame) -> Floats:
+    """Return the log-odds margin of a fitted tree pipeline, (n,) float64."""
+    return np.asarray(trees.predict(features, output_margin=True), dtype=np.float64)
+
+
+def baseline_pipeline() -> Pipeline:
+    """Return the baseline that every model must beat: one-hot and scaled numbers, logistic regression, C = 1."""
+    stored = [feature for feature in features_of(CORE_SERVICE) if not feature.derived]
+    categories = [feature.name for feature in stored if feature.dtype in {"bool", "string"}]
+    numbers = [feature.name for feature in stored if feature.dtype not in {"bool", "string"}]
+    encode = ColumnTransformer(
+        [
+            ("categories", OneHotEncoder(handle_unknown="ignore"), categories),
+            ("numbers", Pipeline([("fill", _ZeroForNull()), ("scale", StandardScaler())]), numbers),
+        ]
+    )
+    return Pipeline([("encode", encode), ("regression", LogisticRegression(max_iter=ITERATIONS))])
+
+
+class _ZeroForNull(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Transformer: a missing number counts as 0 (a total before the first bill)."""
+
+    def fit(self, features: pd.DataFrame, churned: object = None) -> Self:  # noqa: ARG002
+        self.n_features_in_ = features.shape[1]
+        return self
+
+    def transform(self, features: pd.DataFrame) -> Any:
+        return features.fillna(0.0)

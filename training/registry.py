@@ -1,0 +1,199 @@
+"""MLflow: tracking and the model registry. The only module that imports it (but for its model script)."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+import pandas as pd
+
+from bentos.bundle import Bundle
+from configs.errors import ChurnError
+from configs.settings import Settings
+from feature_repo.contract import DType, features_of
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.models import ModelSignature
+
+CHAMPION: Final = "champion"
+CHALLENGER: Final = "challenger"
+MODEL_SCRIPT: Final = Path(__file__).with_name("mlflow_model.py")
+# What a loader must have: the distribution itself brings the rest, and nothing is guessed from imports (slow).
+REQUIREMENTS: Final = ["churn-platform"]
+
+
+class RegistryUnavailableError(ChurnError):
+    """MLflow can't be reached or refused."""
+
+    error = "model_registry_unavailable"
+    http_status = 503
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A registered model version: its number, its run, and the bundle it holds."""
+
+    version: str
+    run_id: str
+    bundle_digest: str
+
+
+def tracking_uri(settings: Settings) -> str:
+    """Return MLflow's tracking URI: SQLite below the home unless a server is set."""
+    return settings.mlflow.tracking_uri or f"sqlite:///{settings.home / 'mlflow' / 'mlflow.db'}"
+
+
+def register(
+    settings: Settings,
+    bundle: Bundle,
+    training_rows: pd.DataFrame,
+    *,
+    params: Mapping[str, float | int | str],
+    metrics: Mapping[str, float],
+    tags: Mapping[str, str],
+    artifacts: Mapping[str, Path],
+) -> Registered:
+    """Log one run and register its bundle as the model's newest version, alias ``challenger``.
+
+    Parameters
+    ----------
+    bundle
+        A saved bundle (it has a digest).
+    training_rows
+        The features it was fitted on: logged as the run's dataset input (schema and digest, no rows).
+    artifacts
+        Name of a folder in the run -> file to keep there.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client = _client(settings)
+        experiment = _experiment(client, settings)
+        with mlflow.start_run(experiment_id=experiment, run_name=bundle.manifest.model_version) as run:
+            mlflow.log_params(dict(params))
+            mlflow.log_metrics(dict(metrics))
+            mlflow.set_tags({**tags, **_identity(bundle)})
+            inputs = mlflow.data.from_pandas(training_rows, name=bundle.manifest.service)
+            mlflow.log_input(inputs, context="training")
+            for folder, path in artifacts.items():
+                mlflow.log_artifact(str(path), folder)
+            with tempfile.TemporaryDirectory() as folder:
+                bundle.export(settings.home, Path(folder) / "bundle")
+                logged = mlflow.pyfunc.log_model(
+                    name="bundle",
+                    python_model=str(MODEL_SCRIPT),
+                    artifacts={"bundle": str(Path(folder) / "bundle")},
+                    signature=signature(bundle.manifest.service),
+                    pip_requirements=REQUIREMENTS,
+                )
+        version = _new_version(client, settings, run.info.run_id, logged.model_id)
+        for key, value in _identity(bundle).items():
+            client.set_model_version_tag(settings.mlflow.model_name, version, key, value)
+        client.set_registered_model_alias(settings.mlflow.model_name, CHALLENGER, version)
+    except MlflowException as refused:
+        raise _unavailable(settings) from refused
+    return Registered(version, run.info.run_id, bundle.digest)
+
+
+def set_alias(settings: Settings, alias: Literal["champion", "challenger"], version: str) -> None:
+    """Point an alias of the model at a version."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        _client(settings).set_registered_model_alias(settings.mlflow.model_name, alias, version)
+    except MlflowException as refused:
+        raise _unavailable(settings) from refused
+
+
+def tag_version(settings: Settings, version: str, tags: Mapping[str, str]) -> None:
+    """Write tags on a registered version."""
+    client = _client(settings)
+    for key, value in tags.items():
+        client.set_model_version_tag(settings.mlflow.model_name, version, key, value)
+
+
+def version_of(settings: Settings, alias: Literal["champion", "challenger"]) -> Registered | None:
+    """Return the version that an alias points at, None where it points nowhere."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        # A search returns versions without their aliases: the alias must be asked for.
+        found = _client(settings).get_model_version_by_alias(settings.mlflow.model_name, alias)
+    except MlflowException as missing:
+        if missing.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            return None
+        raise _unavailable(settings) from missing
+    return Registered(str(found.version), str(found.run_id), str(found.tags.get("bundle_digest", "")))
+
+
+def signature(service: str) -> ModelSignature:
+    """Return MLflow's signature of a feature service: the contract's types in, a probability out."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+
+    # An integer column with a null is a float in pandas: the signature says double, as the frame does.
+    kinds: dict[DType, DataType] = {
+        "bool": DataType.boolean,
+        "int64": DataType.double,
+        "float64": DataType.double,
+        "string": DataType.string,
+    }
+    inputs = [ColSpec(kinds[f.dtype], f.name, required=not f.nullable) for f in features_of(service)]
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema([ColSpec(DataType.double, "probability")]))
+
+
+def _identity(bundle: Bundle) -> dict[str, str]:
+    manifest = bundle.manifest
+    return {
+        "bundle_digest": bundle.digest,
+        "model_version": manifest.model_version,
+        "feature_service": manifest.service,
+        "contract_hash": manifest.contract_hash,
+        "git_commit": manifest.git_commit,
+        "time": manifest.time,
+        "snapshots": ", ".join(manifest.snapshots),
+    }
+
+
+def _new_version(client: MlflowClient, settings: Settings, run_id: str, model_id: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    name = settings.mlflow.model_name
+    try:
+        client.create_registered_model(name)
+    except MlflowException as known:
+        if known.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    created = client.create_model_version(name, f"models:/{model_id}", run_id=run_id, model_id=model_id)
+    return str(created.version)
+
+
+def _client(settings: Settings) -> MlflowClient:
+    import logging
+
+    import mlflow
+
+    for noisy in ("mlflow", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    (settings.home / "mlflow").mkdir(parents=True, exist_ok=True)
+    mlflow.set_tracking_uri(tracking_uri(settings))
+    return mlflow.MlflowClient()
+
+
+def _experiment(client: MlflowClient, settings: Settings) -> str:
+    found = client.get_experiment_by_name(settings.mlflow.experiment)
+    if found is not None:
+        return str(found.experiment_id)
+    # A server decides on its artifact store itself; the embedded store must be told, or it writes to ./mlruns.
+    location = None if settings.mlflow.tracking_uri else (settings.home / "mlflow" / "artifacts").as_uri()
+    return str(client.create_experiment(settings.mlflow.experiment, artifact_location=location))
+
+
+def _unavailable(settings: Settings) -> RegistryUnavailableError:
+    where = "the MLflow server" if settings.mlflow.tracking_uri else "the MLflow database below the home"
+    return RegistryUnavailableError(f"{where} did not do what it was asked", "check CHURN_MLFLOW__TRACKING_URI and its log")

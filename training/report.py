@@ -1,0 +1,326 @@
+"""The evaluation report: one HTML file that needs no network, no script and no other file.
+
+:func:`render` is pure; :func:`write_report` puts its result on disk in one step.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.errors import ChurnError
+from training import charts
+from training.economics import Economics, FloatArray, Targeting, check, profit_curve, profit_threshold, targeting_at
+from training.metrics import (
+    LIFT_SHARE,
+    BoolArray,
+    CalibrationBins,
+    Difference,
+    Estimate,
+    Metrics,
+    Slice,
+    lift_at,
+    paired_difference,
+    summarise,
+)
+
+TEMPLATES: Final = Path(__file__).resolve().parent / "templates"
+LEAK_ROC_AUC: Final = 0.86
+"""No honest model of the real file is known to rank above this: 0.851 is the best found."""
+CALIBRATED_ECE: Final = 0.03
+"""Up to this expected calibration error the report calls a score a probability."""
+SLICE_GAP_MARKED: Final = 0.05
+"""A slice whose scores are off by more than this is marked in the table."""
+BASELINE: Final = "logistic regression"
+
+PROVENANCE: Final[dict[str, str]] = {
+    "data_source": "Data source",
+    "sha256": "SHA-256 of the data",
+    "rows": "Rows",
+    "time": "Time",
+    "feature_service": "Feature service",
+    "contract_hash": "Contract hash",
+    "model_version": "Model version",
+    "git_commit": "Git commit",
+    "seeds": "Seeds",
+    "evaluated_at": "Evaluated at",
+}
+"""Facts that every report lists, "not recorded" where the caller gave none; others follow under their own name."""
+TIME_MEANS: Final[dict[str, str]] = {
+    "declared": "declared: the file has no dates of its own, the operator named its day",
+    "observed": "observed: labels come from a later snapshot than the features",
+}
+
+
+class ReportError(ChurnError):
+    """The parts of an evaluation don't fit together."""
+
+    error = "report_invalid"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """How the headline table names a figure, writes it and explains it."""
+
+    key: str
+    name: str
+    digits: int
+    means: str
+
+
+FIGURES: Final = (
+    Figure("roc_auc", "ROC-AUC", 4, "chance that a customer who leaves scores above one who stays"),
+    Figure("pr_auc", "PR-AUC", 4, "mean share of leavers among those contacted (average precision)"),
+    Figure("lift_10", "Lift at 10 %", 2, "churn among the top tenth, in multiples of the average"),
+    Figure("empc_usd", "EMPC, USD", 2, "expected maximum profit of a campaign, per customer of the base"),
+    Figure("brier", "Brier", 4, "squared error of the probability; lower is better"),
+    Figure("log_loss", "Log loss", 4, "surprise at the outcome; lower is better"),
+    Figure("ece", "ECE", 4, "mean gap between score and outcome; lower is better"),
+)
+
+
+@dataclass(frozen=True)
+class ShapSummary:
+    """Contributions to the model's margin.
+
+    Parameters
+    ----------
+    names
+        k feature names.
+    contributions
+        (n, k) float64, log-odds, without the base; n need not be the number of evaluated rows.
+    values
+        (n, k) the features' values: numbers, booleans or text, nulls allowed.
+    """
+
+    names: Sequence[str]
+    contributions: FloatArray
+    values: NDArray[Any]
+
+    def __post_init__(self) -> None:
+        shape = (len(self.contributions), len(self.names))
+        if self.contributions.shape != shape or self.values.shape != shape or not all(shape):
+            raise ReportError(
+                f"{len(self.names)} names, contributions {self.contributions.shape}, values {self.values.shape}",
+                "give (n, k) contributions and values for k names",
+            )
+        if not np.isfinite(self.contributions).all():
+            raise ReportError("a SHAP contribution is not finite", "check the model's input for infinities")
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """All that the report shows.
+
+    Parameters
+    ----------
+    title
+        Headline, plain text.
+    source
+        Provenance: keys of :data:`PROVENANCE`, and any other fact, as text. Never a customer id.
+    churned, score, baseline_score
+        (n,) labels and pooled out-of-fold scores of the model and of the baseline, on the same rows.
+    model_repeats, baseline_repeats
+        Figures of each repeat of the cross-validation, both on the same folds.
+    threshold
+        The score in use, in [0, 1]: customers at or above it are contacted.
+    economics
+        What a contact costs and earns.
+    slices
+        Figures by slice, from :func:`training.metrics.slices`.
+    shap
+        Contributions, or None where the model has none.
+    simulated
+        Whether the customers are made up.
+
+    Raises
+    ------
+    EvaluationError
+        If labels and scores are of unequal lengths, empty, missing or out of range, or of one class.
+    ReportError
+        If the repeats don't pair or the threshold is no probability.
+    """
+
+    title: str
+    source: Mapping[str, str]
+    churned: BoolArray
+    score: FloatArray
+    baseline_score: FloatArray
+    model_repeats: Sequence[Metrics]
+    baseline_repeats: Sequence[Metrics]
+    threshold: float
+    economics: Economics = field(default_factory=Economics)
+    slices: Sequence[Slice] = ()
+    shap: ShapSummary | None = None
+    simulated: bool = False
+
+    def __post_init__(self) -> None:
+        check(self.churned, self.score)
+        check(self.churned, self.baseline_score)
+        lift_at(self.churned, self.score)  # refuses one class
+        if len(self.model_repeats) != len(self.baseline_repeats) or not self.model_repeats:
+            raise ReportError(
+                f"{len(self.model_repeats)} repeats of the model, {len(self.baseline_repeats)} of the baseline",
+                "measure both on the same folds, once or more",
+            )
+        if not 0 <= self.threshold <= 1:
+            raise ReportError(f"the threshold is {self.threshold:g}", "a threshold is a score between 0 and 1")
+
+    @property
+    def leak_suspected(self) -> bool:
+        """Whether the model ranks real customers better than is known to be possible."""
+        return not self.simulated and summarise(self.model_repeats)["roc_auc"].mean > LEAK_ROC_AUC
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the headline table, written out."""
+
+    figure: Figure
+    model: str
+    baseline: str
+    difference: str
+    ahead: str
+    better: bool
+
+
+def write_report(path: Path, report: EvaluationReport) -> Path:
+    """Write the report and return its path; its folder is made, a reader sees the old file or the new one."""
+    page = render(report)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(page, encoding="utf-8")
+    draft.replace(path)
+    return path
+
+
+def render(report: EvaluationReport) -> str:
+    """Return the page. The same report gives the same text, to the byte."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": _percent, "points": _points, "by_column": _by_column}
+    labels = np.asarray(report.churned)
+    models = {"model": np.asarray(report.score), BASELINE: np.asarray(report.baseline_score)}
+    chosen = targeting_at(report.threshold, labels, report.score, report.economics)
+    calibration, bins = charts.calibration_chart(labels, models)
+    shap = report.shap
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        rows=_headline(report),
+        summary=_summary(report, chosen),
+        calibration_rows=_calibration_rows(bins),
+        charts=[
+            charts.roc_chart(labels, models),
+            charts.pr_chart(labels, models),
+            calibration,
+            charts.gains_chart(labels, models, LIFT_SHARE),
+            charts.lift_chart(labels, models["model"]),
+            charts.profit_chart(labels, models, report.economics, chosen),
+        ],
+        shap=charts.shap_chart(shap.names, shap.contributions, shap.values) if shap else None,
+        provenance=_provenance(report.source),
+        economics=asdict(report.economics),
+        baseline=BASELINE,
+        leak_roc_auc=LEAK_ROC_AUC,
+        repeats=len(report.model_repeats),
+        slice_limit=SLICE_GAP_MARKED,
+        calibrated=summarise(report.model_repeats)["ece"].mean <= CALIBRATED_ECE,
+    )
+
+
+def _headline(report: EvaluationReport) -> list[Row]:
+    ours, theirs = summarise(report.model_repeats), summarise(report.baseline_repeats)
+    differences = paired_difference(report.model_repeats, report.baseline_repeats)
+    return [
+        Row(
+            figure,
+            _estimate(ours[figure.key], figure.digits),
+            _estimate(theirs[figure.key], figure.digits),
+            _difference(differences[figure.key], figure.digits),
+            f"{differences[figure.key].ahead} of {differences[figure.key].repeats}",
+            differences[figure.key].ahead == differences[figure.key].repeats,
+        )
+        for figure in FIGURES
+    ]
+
+
+def _estimate(value: Estimate, digits: int) -> str:
+    error = "" if value.standard_error is None else f" ± {value.standard_error:.{digits}f}"
+    return f"{value.mean:.{digits}f}{error}"
+
+
+def _difference(value: Difference, digits: int) -> str:
+    error = "" if value.standard_error is None else f" ± {value.standard_error:.{digits}f}"
+    return f"{value.mean:+.{digits}f}{error}".replace("-", "\N{MINUS SIGN}")
+
+
+def _summary(report: EvaluationReport, chosen: Targeting) -> dict[str, str]:
+    """Return the words of the first screen, each value ready to read."""
+    rate = float(np.mean(report.churned))
+    lift = lift_at(report.churned, report.score)
+    _, profit = profit_curve(report.churned, report.score, report.economics)
+    roc = paired_difference(report.model_repeats, report.baseline_repeats)["roc_auc"]
+    contacted = np.asarray(report.score) >= report.threshold
+    gap = summarise(report.model_repeats)["ece"].mean
+    return {
+        "customers": f"{len(report.churned):,}",
+        "average": _percent(rate),
+        "top_left": _percent(min(lift * rate, 1.0)),
+        "lift": f"{lift:.1f}",
+        "caught": _percent(lift * LIFT_SHARE),
+        "threshold": f"{report.threshold:.3f}",
+        "contacted": _percent(chosen.share),
+        "contacted_left": _percent(float(np.mean(report.churned[contacted]))) if contacted.any() else "none",
+        "reached": _percent(float(np.sum(report.churned & contacted) / np.sum(report.churned))),
+        "profit": charts.usd(chosen.profit_usd),
+        "everybody": charts.usd(float(profit[-1])),
+        "break_even": f"{profit_threshold(report.economics):.3f}",
+        "gap_points": f"{gap * 100:.1f}",
+        "ahead": f"{roc.ahead} of {roc.repeats}",
+        "roc_gain": f"{roc.mean:+.4f}".replace("-", "\N{MINUS SIGN}"),
+    }
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.1f}\N{NO-BREAK SPACE}%"
+
+
+def _points(gap: float) -> str:
+    points = round(gap * 100, 1)
+    return f"{points:+.1f}".replace("-", "\N{MINUS SIGN}") if points else "0.0"
+
+
+def _by_column(found: Sequence[Slice]) -> list[tuple[str, list[Slice]]]:
+    """Return the slices of each column, columns in the order in which they first come."""
+    columns: dict[str, list[Slice]] = {}
+    for each in found:
+        columns.setdefault(each.column, []).append(each)
+    return list(columns.items())
+
+
+def _calibration_rows(bins: CalibrationBins) -> list[tuple[str, str, str, str]]:
+    return [
+        (f"{rows:,}", _percent(score), _percent(rate), _points(score - rate))
+        for rows, score, rate in zip(bins.rows, bins.mean_score, bins.churn_rate, strict=True)
+    ]
+
+
+def _provenance(source: Mapping[str, str]) -> list[tuple[str, str]]:
+    known = [(label, source.get(key) or "not recorded") for key, label in PROVENANCE.items()]
+    others = [(key.replace("_", " ").capitalize(), text) for key, text in source.items() if key not in PROVENANCE]
+    return [(label, TIME_MEANS.get(text, text) if label == PROVENANCE["time"] else text) for label, text in known] + [
+        *others
+    ]

@@ -1,0 +1,160 @@
+"""Tuning: Optuna over the two parts, with early stopping inside a fold and pruning between folds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bentos.bundle.design import Floats
+from configs.settings import TrainingSettings
+from training.metrics import log_loss
+from training.pipeline import Params, linear_pipeline, tree_margin, tree_pipeline
+from training.split import Rows, folds
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+
+FOLDS: Final = 3
+ROUNDS_MAX: Final = 600
+EARLY_STOPPING_ROUNDS: Final = 40
+WARMUP_FOLDS: Final = 1
+STARTUP_TRIALS: Final = 4
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What the search found. ``log_loss`` is the mean over the inner folds; ``pruned`` trials were cut short."""
+
+    params: Params
+    log_loss: float
+    trials: int
+    pruned: int
+
+
+@dataclass(frozen=True)
+class _Fold:
+    train: Rows
+    valid: Rows
+
+
+class _Objective:
+    """Mean log loss of the blend over the inner folds; margins are kept, for most trials share a part."""
+
+    def __init__(self, features: pd.DataFrame, churned: NDArray[np.bool_], seed: int) -> None:
+        self.features, self.churned, self.seed = features, churned, seed
+        self.folds = [_Fold(*rows) for rows in folds(features, churned, FOLDS, seed)]
+        self._linear: dict[tuple[int, float], Floats] = {}
+        self._trees: dict[tuple[int, int, float], tuple[Floats, int]] = {}
+
+    def __call__(self, trial: Trial) -> float:
+        import optuna
+
+        regularisation = trial.suggest_categorical("regularisation", [0.03, 0.1, 0.3, 1.0, 3.0])
+        tree_weight = round(trial.suggest_float("tree_weight", 0.1, 0.5, step=0.1), 1)
+        max_depth = trial.suggest_int("max_depth", 2, 4)
+        learning_rate = trial.suggest_categorical("learning_rate", [0.03, 0.06])
+        losses, rounds = [], []
+        for position, fold in enumerate(self.folds):
+            linear = self.linear(position, fold, regularisation)
+            trees, best = self.trees(position, fold, max_depth, learning_rate)
+            margin = (1 - tree_weight) * linear + tree_weight * trees
+            losses.append(log_loss(self.churned[fold.valid], 1 / (1 + np.exp(-margin))))
+            rounds.append(best)
+            trial.report(float(np.mean(losses)), position)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        trial.set_user_attr("rounds", round(float(np.mean(rounds))))
+        return float(np.mean(losses))
+
+    def linear(self, position: int, fold: _Fold, regularisation: float) -> Floats:
+        key = (position, regularisation)
+        if key not in self._linear:
+            model = linear_pipeline(regularisation).fit(self.features.iloc[fold.train], self.churned[fold.train])
+            self._linear[key] = model.decision_function(self.features.iloc[fold.valid])
+        return self._linear[key]
+
+    def trees(self, position: int, fold: _Fold, max_depth: int, learning_rate: float) -> tuple[Floats, int]:
+        key = (position, max_depth, learning_rate)
+        if key not in self._trees:
+            params = Params(max_depth=max_depth, learning_rate=learning_rate, rounds=ROUNDS_MAX)
+            model = tree_pipeline(params, self.seed, EARLY_STOPPING_ROUNDS)
+            labels = self.churned.astype(int)
+            valid = self.features.iloc[fold.valid]
+            model.fit(
+                self.features.iloc[fold.train],
+                labels[fold.train],
+                boosting__eval_set=[(model["design"].transform(valid), labels[fold.valid])],
+                boosting__verbose=False,
+            )
+            self._trees[key] = tree_margin(model, valid), int(model["boosting"].best_iteration) + 1
+        return self._trees[key]
+
+
+def search(
+    features: pd.DataFrame,
+    churned: NDArray[np.bool_],
+    settings: TrainingSettings,
+    *,
+    journal: Path | None = None,
+) -> Tuning:
+    """Tune on ``features`` (n, f) and ``churned`` (n,) bool; deterministic by ``settings.seed``.
+
+    Parameters
+    ----------
+    journal
+        File of a resumable study: trials already finished there on the same data and settings are not run again.
+        None keeps the study in memory.
+
+    It stops after ``settings.trials`` trials or ``settings.tuning_timeout_s`` seconds, whichever comes first; the
+    defaults are always the first trial, so that a search can only improve on them.
+    """
+    study = _study(features, churned, settings, journal)
+    left = settings.trials - len([trial for trial in study.trials if trial.state.is_finished()])
+    if left > 0:
+        if not study.trials:
+            first = asdict(Params())
+            study.enqueue_trial({key: value for key, value in first.items() if key != "rounds"})
+        study.optimize(_Objective(features, churned, settings.seed), left, timeout=settings.tuning_timeout_s)
+    best = study.best_trial
+    params = Params(
+        regularisation=float(best.params["regularisation"]),
+        tree_weight=round(float(best.params["tree_weight"]), 1),
+        max_depth=int(best.params["max_depth"]),
+        rounds=int(best.user_attrs["rounds"]),
+        learning_rate=float(best.params["learning_rate"]),
+    )
+    pruned = sum(trial.state.name == "PRUNED" for trial in study.trials)
+    return Tuning(params, float(study.best_value), len(study.trials), pruned)
+
+
+def _study(
+    features: pd.DataFrame, churned: NDArray[np.bool_], settings: TrainingSettings, journal: Path | None
+) -> Study:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = None
+    if journal is not None:
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        storage = JournalStorage(JournalFileBackend(str(journal)))
+    # Another seed or other rows are another study: their trials say nothing about these.
+    rows = pd.util.hash_pandas_object(features.astype("string").assign(churned=churned), index=False).to_numpy()
+    identity = hashlib.sha256(rows.tobytes() + json.dumps([settings.seed, FOLDS]).encode()).hexdigest()[:16]
+    return optuna.create_study(
+        storage=storage,
+        study_name=f"blend-{identity}",
+        load_if_exists=True,
+        direction="minimize",
+        sampler=optuna.samplers.TPESampler(seed=settings.seed),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARMUP_FOLDS),
+    )

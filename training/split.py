@@ -1,0 +1,64 @@
+"""Which rows are held out, and which rows must stay together. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
+
+from configs.errors import ChurnError
+from feature_repo.contract import OBSERVED_AT
+from training.dataset import TrainingSet
+
+Rows = NDArray[np.intp]
+
+
+class OneClassTrainingSetError(ChurnError):
+    """Nobody left, or everybody did: there is nothing to learn."""
+
+    error = "one_class"
+
+
+def identical_rows(features: pd.DataFrame) -> NDArray[np.int64]:
+    """Return a group number a row, (n,) int64: rows with equal features share it.
+
+    Customers that look the same in every feature would otherwise stand on both sides of a fold, and the model
+    would be asked what it has seen.
+    """
+    hashes = pd.util.hash_pandas_object(features.astype("string"), index=False)
+    return np.asarray(pd.factorize(hashes)[0], dtype=np.int64)
+
+
+def folds(features: pd.DataFrame, churned: NDArray[np.bool_], count: int, seed: int) -> Iterator[tuple[Rows, Rows]]:
+    """Yield (training rows, validation rows) of a stratified k-fold that keeps identical rows together.
+
+    Raises
+    ------
+    OneClassTrainingSetError
+        If a class has fewer rows than there are folds.
+    """
+    left = int(np.sum(churned))
+    if min(left, len(churned) - left) < count:
+        raise OneClassTrainingSetError(
+            f"{left} of {len(churned)} labelled customers left: {count} folds need at least {count} on each side",
+            "train on more data; check the label column",
+        )
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    yield from splitter.split(features, churned, identical_rows(features))
+
+
+def holdout(training_set: TrainingSet, test_share: float, seed: int) -> tuple[Rows, Rows]:
+    """Return (training rows, test rows).
+
+    With several observation dates the newest one is the test, as in life; a random split would let a model learn
+    from the future. With a single (declared) date a stratified share is held out, identical rows together.
+    """
+    observed_at = training_set.keys[OBSERVED_AT]
+    churned = training_set.churned.to_numpy(dtype=bool)
+    newest = (observed_at == observed_at.max()).to_numpy()
+    if not newest.all():
+        return np.flatnonzero(~newest), np.flatnonzero(newest)
+    return next(folds(training_set.features, churned, max(2, round(1 / test_share)), seed))
