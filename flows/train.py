@@ -6,9 +6,9 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from bentos.bundle import Bundle, BundleError, NoChampionError, champion, set_champion
-from configs.errors import ChurnError
 from configs.settings import PROJECT_ROOT, Settings
 from feature_repo.contract import CORE_SERVICE
 from feature_repo.raw.publication import published
@@ -42,7 +42,7 @@ def provenance(settings: Settings, now: datetime) -> Provenance:
     manifests = published(settings.home)
     snapshots = tuple(f"{m.snapshot_date.isoformat()}.v{m.version}" for m in manifests)
     # The newest label decides: one declared snapshot is the bootstrap, any later one is observed.
-    time = "observed" if any(m.time == "observed" for m in manifests) else "declared"
+    time: Literal["declared", "observed"] = "observed" if any(m.time == "observed" for m in manifests) else "declared"
     return Provenance(snapshots, time, git_commit(), now)
 
 
@@ -113,9 +113,3 @@ def git_commit() -> str:
         [git, "-C", str(PROJECT_ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
     )
     return asked.stdout.strip() or "unknown"
-
-
-class NothingPublishedError(ChurnError):
-    """There is no snapshot to work on."""
-
-    error = "nothing_published"

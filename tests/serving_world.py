@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import functools
+import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pandas as pd
+import pytest
+from pydantic import SecretStr
 
 from bentos.bundle import Bundle, Manifest, set_champion
 from bentos.reasons import PATH as REASON_CODES
@@ -19,6 +23,7 @@ from feature_repo.stores.offline_files import append
 from feature_repo.stores.registration import apply
 from feature_repo.stores.typed import as_frame
 from feature_repo.transforms import derive
+from flows.serve import Running
 from training.pipeline import ChurnBlend, Params
 from training.snapshot import feature_rows
 
@@ -99,14 +104,52 @@ def fill_stores(settings: Settings, snapshot: pd.DataFrame) -> None:
 
 
 @functools.cache
-def build(home: Path, csv: Path, redis_port: int | None = None) -> World:
+def build(home: Path, csv: Path, redis_port: int | None) -> World:
     """Make the whole world once a home."""
     settings = load_settings(home=home)
     if redis_port is not None:
-        from pydantic import SecretStr
-
         feast = {"online_store": "redis", "redis_url": SecretStr(f"redis://127.0.0.1:{redis_port}/0")}
         settings = settings.model_copy(update={"feast": settings.feast.model_copy(update=feast)})
     snapshot = snapshot_of(csv)
     fill_stores(settings, snapshot)
     return World(settings, bundle_at(home, csv), tuple(snapshot[CUSTOMER]), features_frame(snapshot))
+
+
+@dataclass(frozen=True)
+class Served:
+    """A world and the service process that answers for it."""
+
+    world: World
+    running: Running
+
+    @property
+    def url(self) -> str:
+        return self.running.base_url
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(self.url + path, timeout=30)
+
+    def post(self, path: str, body: object) -> httpx.Response:
+        return httpx.post(self.url + path, json=body, timeout=60)
+
+    def predict(self, customer_id: str) -> httpx.Response:
+        return self.post("/predict", {"customer_id": customer_id})
+
+    def log(self) -> str:
+        return self.running.log.read_text("utf-8")
+
+
+@functools.cache
+def served(home: Path, csv: Path, config: pytest.Config, redis_port: int | None) -> Served:
+    """Start the service of a world once a test run; it is stopped when the run ends."""
+    world = build(home, csv, redis_port)
+    running = Running(serving(world.settings, port=free_port()))
+    config.add_cleanup(running.stop)
+    running.wait("/readyz", 90)
+    return Served(world, running)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

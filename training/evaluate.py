@@ -78,4 +78,3 @@ def cross_validate(
         tuple(chosen),
         contributions,
     )
-

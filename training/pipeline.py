@@ -40,7 +40,7 @@ class Params:
         return asdict(self)
 
 
-class DesignMatrix(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class DesignMatrix(TransformerMixin, BaseEstimator):
     """Transformer: a feature frame to a design matrix, by the very function that a bundle scores with.
 
     Parameters
@@ -98,7 +98,7 @@ def tree_pipeline(params: Params, seed: int, early_stopping_rounds: int | None =
     return Pipeline([("design", DesignMatrix(TREES)), ("boosting", boosting)])
 
 
-class ChurnBlend(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class ChurnBlend(ClassifierMixin, BaseEstimator):
     """Classifier: margin = (1 - tree_weight) * logistic regression + tree_weight * trees, in log-odds.
 
     Blending margins rather than probabilities keeps the sum additive, hence every score explainable exactly.
@@ -174,7 +174,7 @@ def baseline_pipeline() -> Pipeline:
     return Pipeline([("encode", encode), ("regression", LogisticRegression(max_iter=ITERATIONS))])
 
 
-class _ZeroForNull(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class _ZeroForNull(TransformerMixin, BaseEstimator):
     """Transformer: a missing number counts as 0 (a total before the first bill)."""
 
     def fit(self, features: pd.DataFrame, churned: object = None) -> Self:  # noqa: ARG002

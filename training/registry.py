@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -74,7 +76,7 @@ def register(
     try:
         client = _client(settings)
         experiment = _experiment(client, settings)
-        with mlflow.start_run(experiment_id=experiment, run_name=bundle.manifest.model_version) as run:
+        with _quiet(), mlflow.start_run(experiment_id=experiment, run_name=bundle.manifest.model_version) as run:
             mlflow.log_params(dict(params))
             mlflow.log_metrics(dict(metrics))
             mlflow.set_tags({**tags, **_identity(bundle)})
@@ -160,6 +162,14 @@ def _identity(bundle: Bundle) -> dict[str, str]:
     }
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """MLflow wants an input example, which would be a customer: the signature is given, the warning is not."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*input example was not provided", category=UserWarning)
+        yield
+
+
 def _new_version(client: MlflowClient, settings: Settings, run_id: str, model_id: str) -> str:
     from mlflow.exceptions import MlflowException
 
@@ -196,4 +206,6 @@ def _experiment(client: MlflowClient, settings: Settings) -> str:
 
 def _unavailable(settings: Settings) -> RegistryUnavailableError:
     where = "the MLflow server" if settings.mlflow.tracking_uri else "the MLflow database below the home"
-    return RegistryUnavailableError(f"{where} did not do what it was asked", "check CHURN_MLFLOW__TRACKING_URI and its log")
+    return RegistryUnavailableError(
+        f"{where} did not do what it was asked", "check CHURN_MLFLOW__TRACKING_URI and its log"
+    )

@@ -43,7 +43,7 @@ class Factor:
         """Return the factor of each row, (n,) float64, finite. Raises KeyError if the frame lacks the feature."""
         column = features[self.feature]
         if self.op == "equals":
-            numbers: Floats = (column == self.value).to_numpy(dtype=np.float64)
+            numbers = np.asarray(column == self.value, dtype=np.float64)
         else:
             numbers = np.nan_to_num(column.to_numpy(dtype=np.float64), nan=0.0)
         if self.op == "log1p":
@@ -51,7 +51,7 @@ class Factor:
         elif self.op == "above":
             numbers = np.asarray(np.maximum(numbers - float(self.value or 0), 0.0), dtype=np.float64)
         elif self.op == "at_most":
-            numbers = (numbers <= float(self.value or 0)).astype(np.float64)
+            numbers = np.asarray(numbers <= float(self.value or 0), dtype=np.float64)
         return np.asarray(numbers - self.shift, dtype=np.float64)
 
 

@@ -22,19 +22,14 @@ from feature_repo.contract import TTL_DAYS
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bentos.bundle import Explanation
     from feature_repo.stores.reading import OnlineRow
 
 log = logging.getLogger(__name__)
 
 REASONS_FAILED = "the explanation failed; the probability is not affected"
-_AGREEMENT = 1e-6
-"""How far, as a probability, an explanation may be from the score that it explains."""
-
-
-class ExplanationError(ChurnError):
-    """The contributions explain another score than the one that is answered."""
-
-    error = "explanation_failed"
+_AGREEMENT = 1e-4
+"""How far, in log-odds, the contributions may add up beside the margin that they explain (trees add in float32)."""
 
 
 def answer(
@@ -93,11 +88,15 @@ def _scored(
     meters: Meters,
 ) -> dict[str, Answer | ChurnError]:
     manifest = champion.bundle.manifest
-    scores = champion.bundle.score(frame)
+    explained = _explained(champion, frame)
+    # The explanation holds the very score that Bundle.score gives; computing it twice would double the work.
+    scores = champion.bundle.score(frame) if explained is None else explained.score
     leaving = scores >= manifest.threshold
-    reasons = _reasons(champion, rows, frame, scores, leaving, reasons_max)
+    reasons = None if explained is None else _reasons(champion, rows, explained, leaving, reasons_max)
     if reasons is None:
         meters.explanation_failures.inc(len(rows))
+    for label, customers in (("churn", int(leaving.sum())), ("stay", int((~leaving).sum()))):
+        meters.predictions.labels(label).inc(customers)
     return {
         row.customer_id: Answer(
             customer_id=row.customer_id,
@@ -114,19 +113,24 @@ def _scored(
     }
 
 
-def _reasons(
-    champion: Champion,
-    rows: Sequence[OnlineRow],
-    frame: pd.DataFrame,
-    scores: np.ndarray,
-    leaving: np.ndarray,
-    reasons_max: int,
-) -> list[list[ReasonBody]] | None:
-    """Return each row's reasons, or None if they can't be had: the score is worth giving without them."""
+def _explained(champion: Champion, frame: pd.DataFrame) -> Explanation | None:
+    """Return the explanation, or None if it can't be had: the score is worth giving without it."""
     try:
         explained = champion.bundle.explain(frame)
-        if not np.allclose(explained.score, scores, rtol=0, atol=_AGREEMENT):
-            raise ExplanationError("the explanation belongs to another score")  # noqa: TRY301 - handled as any other
+        added_up = explained.base + explained.contributions.sum(axis=1)
+        if np.allclose(added_up, explained.margin, rtol=0, atol=_AGREEMENT):
+            return explained
+        log.error("explanation failed: the contributions do not add up to the margin")
+    except Exception as broken:  # noqa: BLE001 - whatever fails here must not cost the caller the score
+        log.error("explanation failed: %s", type(broken).__name__)  # noqa: TRY400 - a traceback may hold values
+    return None
+
+
+def _reasons(
+    champion: Champion, rows: Sequence[OnlineRow], explained: Explanation, leaving: np.ndarray, reasons_max: int
+) -> list[list[ReasonBody]] | None:
+    """Return each row's reasons, or None if a text can't be filled in."""
+    try:
         return [
             [
                 ReasonBody(**asdict(reason))
@@ -134,8 +138,8 @@ def _reasons(
             ]
             for row, contributions, leaves in zip(rows, explained.contributions, leaving, strict=True)
         ]
-    except Exception as broken:  # noqa: BLE001 - whatever fails here must not cost the caller the score
-        log.error("explanation failed: %s", type(broken).__name__)  # noqa: TRY400 - a traceback may hold values
+    except Exception as broken:  # noqa: BLE001 - as above
+        log.error("reasons failed: %s", type(broken).__name__)  # noqa: TRY400
         return None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from datetime import datetime, timedelta
 
 from configs.settings import Settings
@@ -17,5 +19,6 @@ def materialize(settings: Settings, now: datetime) -> int:
     """
     store = open_store(settings)
     views = [view.name for view in store.list_feature_views() if view.online]
-    store.materialize(start_date=now - timedelta(days=TTL_DAYS), end_date=now, feature_views=views)
+    with contextlib.redirect_stdout(io.StringIO()):  # Feast prints its progress, colours and all
+        store.materialize(start_date=now - timedelta(days=TTL_DAYS), end_date=now, feature_views=views)
     return len(views)

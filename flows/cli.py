@@ -1,0 +1,200 @@
+"""`churn …`: a thin door to the functions of this package. Heavy libraries load inside the commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from configs.errors import EXIT_USAGE, ChurnError
+from configs.telemetry import switch_off
+
+if TYPE_CHECKING:
+    from configs.settings import Settings
+
+CSV: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER: Final = click.Path(file_okay=False, path_type=Path)
+
+
+class _Day(click.ParamType[date]):
+    name = "YYYY-MM-DD"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        if isinstance(value, date):
+            return value
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no date of the form 2026-11-30", param, ctx)
+
+
+DAY: Final = _Day()
+
+
+def _settings() -> Settings:
+    from configs.settings import load_settings
+
+    return load_settings()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="churn-platform", prog_name="churn")
+def cli() -> None:
+    """From a Telco CSV to explained churn scores. Settings: configs/default.toml and CHURN_… variables."""
+
+
+@cli.command()
+@click.option("--csv", type=CSV, help="A Telco Customer Churn CSV; without it the demo simulates customers.")
+@click.option("--customers", default=7000, show_default=True, type=click.IntRange(500), help="How many to simulate.")
+@click.option("--seed", default=7, show_default=True, help="Seed of the simulation.")
+@click.option("--serve", is_flag=True, help="Leave the service running at the end.")
+def demo(csv: Path | None, customers: int, seed: int, *, serve: bool) -> None:
+    """Run the whole job on embedded defaults, and ask the service for three customers."""
+    from flows.embedded import run_demo
+
+    run_demo(_settings(), csv=csv, customers=customers, seed=seed, stay=serve, now=_now())
+
+
+@cli.command()
+@click.option("--csv", required=True, type=CSV, help="The extract, 21 Telco columns.")
+@click.option("--as-of", required=True, type=DAY, help="The date that the extract describes.")
+@click.option("--replace", is_flag=True, help="Publish other content for a date that is live; the old one is kept.")
+def ingest(csv: Path, as_of: date, *, replace: bool) -> None:
+    """Land, validate and publish one snapshot. Exit code 3: the gate refused it, nothing was published."""
+    from flows.land import ingest as land
+
+    landing = land(_settings(), csv, as_of, ingested_at=_now(), replace=replace)
+    manifest = landing.manifest
+    what = "published" if landing.fresh else "was published before, nothing to do:"
+    click.echo(
+        f"{what} {manifest.snapshot_date} version {manifest.version}: {manifest.rows} rows, "
+        f"{manifest.quarantined_rows} quarantined, churn rate {manifest.churn_rate:.1%}, time {manifest.time}"
+    )
+    click.echo(f"gate report: {landing.report_html}")
+
+
+@cli.command("build-features")
+def build_features() -> None:
+    """Append published snapshots to the offline table that Feast reads."""
+    from flows.build_features import build_features as build
+
+    parts = build(_settings())
+    click.echo(f"offline table: {len(parts)} parts, newest {parts[-1] if parts else 'none'}")
+
+
+@cli.command()
+def apply() -> None:
+    """Register the feature definitions (as `feast apply` does) in the registry of the settings."""
+    from feature_repo.stores.registration import apply as register
+
+    for name in register(_settings()):
+        click.echo(name)
+
+
+@cli.command()
+def train() -> None:
+    """Train a challenger on everything published; promote it if it beats the champion on the same rows."""
+    from flows.train import train as fit
+
+    challenger, verdict = fit(_settings(), _now())
+    metrics = challenger.fitted.metrics
+    click.echo(
+        f"version {challenger.registered.version} ({challenger.bundle.digest[:12]}): ROC-AUC {metrics.roc_auc:.4f}, "
+        f"Brier {metrics.brier:.4f} on {metrics.rows} held-out rows"
+    )
+    for rule, held, figures in verdict.rules:
+        click.echo(f"  {'held' if held else 'FAILED'}: {rule} ({figures})")
+    click.echo("promoted to champion" if verdict.promote else "refused: the champion stays")
+
+
+@cli.command()
+@click.option("--csv", required=True, type=CSV, help="A labelled extract.")
+@click.option("--repeats", default=3, show_default=True, type=click.IntRange(1, 100), help="Of the cross-validation.")
+def evaluate(csv: Path, repeats: int) -> None:
+    """Repeated nested cross-validation beside a logistic regression on the same folds, with an HTML report."""
+    from flows.evaluate import evaluate_csv
+    from flows.tables import comparison
+
+    settings = _settings()
+    total = repeats * settings.training.folds
+    with click.progressbar(length=total, label="folds", file=sys.stderr) as bar:
+        evaluated = evaluate_csv(settings, csv, _now(), repeats=repeats, progress=lambda _fold: bar.update(1))
+    comparison(evaluated.validation)
+    click.echo(f"report: {evaluated.html}\nfigures: {evaluated.figures}")
+
+
+@cli.command()
+def materialize() -> None:
+    """Copy the newest offline values into the online store."""
+    from feature_repo.stores.materialising import materialize as copy
+
+    settings = _settings()
+    click.echo(f"{copy(settings, _now())} views written to {settings.feast.online_store}")
+
+
+@cli.command()
+@click.option("--host", help="Address to bind (default: serving.host).")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port (default: serving.port).")
+def serve(host: str | None, port: int | None) -> None:
+    """Serve the champion over HTTP until interrupted."""
+    from flows.serve import serve as run
+
+    settings = _settings()
+    changed = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
+    sys.exit(run(settings.model_copy(update={"serving": settings.serving.model_copy(update=changed)})))
+
+
+@cli.command()
+@click.option("--out", type=FOLDER, help="Folder for features.yaml and features.json (default: <home>/catalogue).")
+def catalog(out: Path | None) -> None:
+    """Write the feature catalogue (owner, definition, type, source, tags, consumers) as registered."""
+    from feature_repo.stores.catalog import write_catalogue
+
+    settings = _settings()
+    for path in write_catalogue(settings, out or settings.home / "catalogue"):
+        click.echo(str(path))
+
+
+@cli.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []}
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def feast(arguments: tuple[str, ...]) -> None:
+    """Run Feast's own command line on the stores of the settings: churn feast plan."""
+    from flows.feast_cli import run
+
+    sys.exit(run(_settings(), arguments))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; a refusal is one line and its exit code, never a traceback."""
+    switch_off(os.environ)
+    sys.exit(_exit_code(lambda: cli.main(arguments, prog_name="churn", standalone_mode=False)))
+
+
+def _exit_code(run: Callable[[], Any]) -> int:
+    try:
+        run()
+    except ChurnError as refused:
+        click.echo(f"error: {refused.message}", err=True)
+        if refused.hint:
+            click.echo(f"hint: {refused.hint}", err=True)
+        return refused.exit_code
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        return 130
+    except click.ClickException as misused:
+        misused.show()
+        return EXIT_USAGE
+    return 0

@@ -1,0 +1,40 @@
+"""The demo needs Prefect's settings in the environment before Prefect is imported: this module sets them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import MutableMapping
+from datetime import datetime
+from pathlib import Path
+
+from configs.settings import Settings
+
+
+def prefect_environment(environ: MutableMapping[str, str], home: Path) -> None:
+    """Make Prefect run in process: its database below ``home``, a temporary server on loopback, no telemetry."""
+    environ.pop("PREFECT_API_URL", None)
+    (home / "prefect").mkdir(parents=True, exist_ok=True)
+    ours = {
+        "PREFECT_HOME": str(home / "prefect"),
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+        "PREFECT_LOGGING_ROOT_LEVEL": "WARNING",
+        "PREFECT_LOGGING_TO_API_ENABLED": "false",
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # A small machine needs more than the 20 s that Prefect gives its own server.
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
+        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+    }
+    environ.update(ours)
+
+
+def run_demo(settings: Settings, *, csv: Path | None, customers: int, seed: int, stay: bool, now: datetime) -> None:
+    """Run :func:`flows.demo.demo` as a Prefect flow in this process."""
+    prefect_environment(os.environ, settings.home)
+    from flows.demo import DemoInputs, demo
+
+    # Prefect routes every library's deprecation warning to the terminal; they are for developers, whose tests
+    # turn them into errors.
+    logging.getLogger("py.warnings").setLevel(logging.ERROR)
+    demo(DemoInputs(settings, csv, customers, seed, now, stay=stay))

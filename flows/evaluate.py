@@ -1,0 +1,148 @@
+"""Measure the model on a CSV by repeated nested cross-validation, and write the report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from configs.settings import Settings
+from feature_repo.contract import AUDIT_SERVICE
+from feature_repo.raw.publication import published
+from feature_repo.stores.opening import open_store
+from feature_repo.stores.registration import apply
+from flows.build_features import build_features
+from flows.land import ingest
+from flows.train import git_commit, training_set
+from training.dataset import TrainingSet, historical_features
+from training.economics import load_economics, profit_threshold
+from training.evaluate import CrossValidation, cross_validate
+from training.metrics import paired_difference, slices, summarise
+from training.report import EvaluationReport, ShapSummary, write_report
+
+TENURE_BANDS: Final = (-1, 3, 12, 24, 48, 10_000)
+SLICES: Final = ("senior_citizen", "gender", "contract_type", "internet_service", "tenure_band")
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The cross-validation and where its report and figures lie."""
+
+    validation: CrossValidation
+    html: Path
+    figures: Path
+
+
+def evaluate_csv(
+    settings: Settings,
+    csv: Path,
+    now: datetime,
+    *,
+    repeats: int,
+    progress: Callable[[int], object] = lambda _fold: None,
+) -> Evaluated:
+    """Take a CSV the whole way (gate, Feast, point-in-time join) in a home of its own, and measure on it.
+
+    The settings' home keeps the report alone: evaluating a file must not publish it.
+    """
+    with tempfile.TemporaryDirectory(prefix="churn-evaluate-") as scratch:
+        aside = settings.model_copy(update={"home": Path(scratch)})
+        # The features must not have expired on the day that the file is declared for: today.
+        ingest(aside, csv, now.date(), ingested_at=now)
+        build_features(aside)
+        apply(aside)
+        return evaluate(
+            aside, training_set(aside), now, reports=settings.home / "reports", repeats=repeats, progress=progress
+        )
+
+
+def evaluate(
+    settings: Settings,
+    rows: TrainingSet,
+    now: datetime,
+    *,
+    reports: Path,
+    repeats: int,
+    simulated: bool = False,
+    model_version: str = "cross-validated",
+    progress: Callable[[int], object] = lambda _fold: None,
+) -> Evaluated:
+    """Cross-validate on ``rows`` and write ``reports/evaluation/<source>/report.html`` and ``figures.json``."""
+    economics = load_economics()
+    churned = rows.churned.to_numpy(dtype=bool)
+    validation = cross_validate(
+        rows.features, churned, settings.training, economics, repeats=repeats, progress=progress
+    )
+    source = _source(settings, rows, now, model_version)
+    folder = reports / "evaluation" / source["sha256"][:12]
+    figures = _figures(validation, source)
+    report = EvaluationReport(
+        title="Churn model evaluation",
+        source=source,
+        churned=churned,
+        score=validation.score[0],
+        baseline_score=validation.baseline_score[0],
+        model_repeats=validation.metrics,
+        baseline_repeats=validation.baseline_metrics,
+        threshold=profit_threshold(economics),
+        economics=economics,
+        slices=slices(_slice_columns(settings, rows), churned, validation.score[0], SLICES),
+        shap=ShapSummary(tuple(rows.features.columns), validation.contributions, rows.features.to_numpy(dtype=object)),
+        simulated=simulated,
+    )
+    html = write_report(folder / "report.html", report)
+    written = folder / "figures.json"
+    written.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    return Evaluated(validation, html, written)
+
+
+def _slice_columns(settings: Settings, rows: TrainingSet) -> pd.DataFrame:
+    """Return what figures are broken down by; the protected attributes come from their audit-only service."""
+    audit = historical_features(open_store(settings), rows.keys, AUDIT_SERVICE)
+    tenure = rows.features["tenure_months"]
+    labels = ["0-3 months", "4-12 months", "13-24 months", "25-48 months", "over 48 months"]
+    bands = pd.cut(tenure, TENURE_BANDS, labels=labels).astype(str)
+    return rows.features[["contract_type", "internet_service"]].assign(
+        senior_citizen=audit["senior_citizen"].to_numpy(), gender=audit["gender"].to_numpy(), tenure_band=bands
+    )
+
+
+def _source(settings: Settings, rows: TrainingSet, now: datetime, model_version: str) -> dict[str, str]:
+    manifests = published(settings.home)
+    hashes = [manifest.source_sha256 for manifest in manifests]
+    return {
+        "data_source": ", ".join(manifest.source_name for manifest in manifests),
+        "sha256": hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest(),
+        "rows": str(len(rows)),
+        "time": "observed" if any(manifest.time == "observed" for manifest in manifests) else "declared",
+        "feature_service": rows.service,
+        "contract_hash": rows.contract_hash,
+        "model_version": model_version,
+        "git_commit": git_commit(),
+        "seeds": str(settings.training.seed),
+        "evaluated_at": now.isoformat(timespec="seconds"),
+    }
+
+
+def _figures(validation: CrossValidation, source: dict[str, str]) -> dict[str, Any]:
+    ours, theirs = validation.metrics, validation.baseline_metrics
+    return {
+        "source": source,
+        "model": {name: asdict(figure) for name, figure in summarise(ours).items()},
+        "baseline": {name: asdict(figure) for name, figure in summarise(theirs).items()},
+        "difference": {name: asdict(figure) for name, figure in paired_difference(ours, theirs).items()},
+        "repeats": [
+            {"model": one.as_dict(), "baseline": other.as_dict()} for one, other in zip(ours, theirs, strict=True)
+        ],
+        "ahead_in_repeats": validation.ahead,
+        "chosen": [params.as_dict() for params in validation.chosen],
+        "score_spread_over_repeats": float(np.mean(np.std(validation.score, axis=0))),
+    }

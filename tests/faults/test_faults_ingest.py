@@ -1,0 +1,201 @@
+"""Rows 1 to 9 and 12 of the fault catalogue: a spoilt extract is refused by name, and the old snapshot stays live."""
+
+from datetime import UTC, date, datetime
+
+import pandas as pd
+import pytest
+
+from configs.errors import EXIT_GATE
+from configs.privacy import pseudonym
+from configs.settings import load_settings
+from feature_repo.raw.publication import published, read_snapshot
+from feature_repo.raw.simulator import simulate_snapshot, write_csv
+from feature_repo.raw.telco_csv import BadCsv
+from flows.land import ingest
+from monitoring.quality import GateFailed, from_json
+
+MARCH, APRIL = date(2024, 3, 1), date(2024, 4, 1)
+NOW = datetime(2024, 4, 1, 7, tzinfo=UTC)
+CUSTOMERS = 500
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return simulate_snapshot(CUSTOMERS, seed=21)
+
+
+@pytest.fixture
+def settings(tmp_path, rows):
+    """Settings of a home where March is live."""
+    settings = load_settings(home=tmp_path / "home")
+    write_csv(rows, tmp_path / "march.csv")
+    ingest(settings, tmp_path / "march.csv", MARCH, ingested_at=NOW)
+    return settings
+
+
+@pytest.fixture
+def april(tmp_path, settings):
+    """Ingest April from a frame or from bytes."""
+
+    def run(extract):
+        path = tmp_path / "april.csv"
+        if isinstance(extract, bytes):
+            path.write_bytes(extract)
+        else:
+            write_csv(extract, path)
+        return ingest(settings, path, APRIL, ingested_at=NOW)
+
+    return run
+
+
+@pytest.fixture
+def refused(settings, april, rows):
+    """Ingest, expect a refusal that publishes nothing; gives the error and the report's HTML."""
+
+    def run(extract, error):
+        before = published(settings.home)
+        with pytest.raises(error) as caught:
+            april(extract)
+        assert caught.value.exit_code == EXIT_GATE != 0
+        assert published(settings.home) == before
+        assert len(read_snapshot(settings.home, before[0])) == CUSTOMERS
+        assert not list(settings.home.rglob(".tmp-*"))
+        (page,) = (settings.home / "reports" / "gate").glob("2024-04-01-*.html")
+        assert not from_json(page.with_suffix(".json").read_text()).passed
+        html = page.read_text()
+        shown = html + str(caught.value) + caught.value.hint
+        assert not [customer for customer in rows["customerID"] if customer in shown]
+        return caught.value, html
+
+    return run
+
+
+def test_fault_01_missing_column(refused, rows):
+    error, html = refused(rows.drop(columns="tenure"), BadCsv)
+    assert error.message == "april.csv, line 1: missing column 'tenure'"
+    assert "missing column" in html
+
+
+def test_fault_02_extra_or_renamed_column(refused, rows):
+    error, _ = refused(rows.assign(Region="north"), BadCsv)
+    assert "unknown column 'Region'" in error.message
+    assert "extra_columns_allowed in configs/expectations/telco_raw.json" in error.hint
+
+
+def test_fault_02_renamed_column(refused, rows):
+    error, _ = refused(rows.rename(columns={"tenure": "Tenure"}), BadCsv)
+    assert "missing column 'tenure'; unknown column 'Tenure'" in error.message
+
+
+def test_fault_03_blank_total_charges(april, settings, rows):
+    extract = rows.copy()
+    extract.loc[[3, 4, 5], ["tenure", "TotalCharges", "Churn"]] = ["0", " ", "No"]
+    landing = april(extract)
+    expected = int((extract["TotalCharges"] == " ").sum())
+    assert landing.gate.blank_totals == expected >= 3
+    assert f"{expected} blank TotalCharges" in landing.report_html.read_text()
+    snapshot = read_snapshot(settings.home, landing.manifest)
+    assert snapshot["total_charges_usd"].isna().sum() == expected
+
+
+def test_fault_04_duplicate_ids(refused, settings, rows):
+    extract = rows.copy()
+    extract.loc[9, "customerID"] = extract.loc[5, "customerID"]
+    error, html = refused(extract, GateFailed)
+    hidden = pseudonym(rows["customerID"][5], settings.privacy.pseudonym_key.get_secret_value())
+    assert f"customerID: rule customer_id_unique, 2 rows, e.g. {hidden}" in error.message
+    assert hidden in html
+
+
+def test_fault_05_unknown_category(april, refused, settings, rows):
+    few = rows.copy()
+    few.loc[:4, "Contract"] = "Three year"
+    landing = april(few)
+    assert (landing.manifest.rows, landing.manifest.quarantined_rows) == (CUSTOMERS - 5, 5)
+    aside = pd.read_parquet((settings.home / landing.manifest.path).with_name("quarantine.parquet"))
+    assert aside["row"].tolist() == [0, 1, 2, 3, 4]
+    assert set(aside["reasons"]) == {"Contract_domain"}
+    assert set(aside["Contract"]) == {"Three year"}
+
+
+def test_fault_05_too_many_unknown_categories(refused, rows):
+    many = rows.copy()
+    many.loc[:5, "Contract"] = "Three year"
+    error, html = refused(many, GateFailed)
+    assert "rule quarantine_share, 6 rows, 1.20% of the rows are quarantined, at most 1.00% may be" in error.message
+    assert "Three year" in html
+
+
+def test_fault_06_label_outside_yes_no(refused, rows):
+    extract = rows.copy()
+    extract.loc[7, "Churn"] = "Perhaps"
+    error, _ = refused(extract, GateFailed)
+    assert "Churn: rule label_domain, 1 row, expected Yes or No, e.g. c_" in error.message
+    assert error.message.endswith("Perhaps")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "change"),
+    [
+        ("utf-8-sig", ()),
+        ("latin-1", ()),
+        ("utf-8", ("\n", "\r\n")),
+        ("utf-8", (",", ";")),
+    ],
+)
+def test_fault_07_bom_latin_1_crlf_semicolons_are_read_right(april, settings, rows, encoding, change):
+    text = rows.to_csv(index=False, lineterminator="\n")
+    landing = april((text.replace(*change) if change else text).encode(encoding))
+    march = published(settings.home)[0]
+    assert landing.manifest.digest == march.digest
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda text: text.encode("utf-16"), "this is UTF-16 text"),
+        (lambda text: text.replace(",", "\t").encode(), "no Telco header"),
+        (lambda text: text.replace("Male", "M\u00e4nn", 1).encode() + b"\xff", "neither UTF-8 nor Latin-1"),
+    ],
+)
+def test_fault_07_or_refused_clearly(refused, rows, spoil, message):
+    error, _ = refused(spoil(rows.to_csv(index=False, lineterminator="\n")), BadCsv)
+    assert message in error.message
+
+
+@pytest.mark.parametrize("share", [0, 0.00001, 0.001, 0.02, 0.123, 0.4321, 0.75, 0.98765, 0.99999])
+def test_fault_08_truncated_or_empty(refused, rows, share):
+    """Cut inside a line: not read at all. That every single byte is safe is shown in the unit tests of telco_csv."""
+    content = rows.to_csv(index=False, lineterminator="\n").encode()
+    cut = content[: int(len(content) * share)].rstrip(b"\n")
+    refused(cut[:-1], BadCsv)
+
+
+def test_fault_08_truncated_at_a_line_end_is_seen_by_its_volume(refused, rows):
+    refused(rows.head(CUSTOMERS // 2 - 1), GateFailed)
+
+
+def test_fault_09_formula_cell(april, rows):
+    extract = rows.copy()
+    extract.loc[3, "gender"] = "=cmd()|' /C calc'!<script>"
+    html = april(extract).report_html.read_text()
+    assert "&#x27;=cmd()|&#x27; /C calc&#x27;!&lt;script&gt;" in html
+    assert "<script" not in html
+
+
+def test_fault_09_ten_megabyte_cell_and_nul_byte(refused, rows):
+    content = rows.to_csv(index=False, lineterminator="\n").encode()
+    error, html = refused(content.replace(b"Male", b"M" * 10_000_000, 1), BadCsv)
+    assert "a cell is longer than 10000 characters" in error.message
+    assert len(html) < 10_000
+
+
+def test_fault_09_nul_byte(refused, rows):
+    content = rows.to_csv(index=False, lineterminator="\n").encode()
+    error, _ = refused(content.replace(b"Male", b"Ma\0e", 1), BadCsv)
+    assert "holds a NUL byte" in error.message
+
+
+def test_fault_12_ninety_percent_fewer_rows(refused, rows):
+    error, _ = refused(rows.head(CUSTOMERS // 10), GateFailed)
+    assert "rule volume, found 50, expected 250 to 1000" in error.message

@@ -1,0 +1,129 @@
+"""Routes without a champion: shapes of refusals, and /openapi.json that says all of it."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from bentos.churn.app import front_door
+from configs.errors import ChurnError
+
+
+async def elsewhere(scope, receive, send):
+    raise AssertionError("the server's own routes must not be reached")
+
+
+class Client:
+    """Asks the application in process."""
+
+    def __init__(self, app):
+        self.app = app
+
+    def request(self, method, path, **body):
+        async def asked():
+            transport = httpx.ASGITransport(app=self.app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://churn") as client:
+                return await client.request(method, path, **body)
+
+        return asyncio.run(asked())
+
+    def get(self, path):
+        return self.request("GET", path)
+
+    def post(self, path, **body):
+        return self.request("POST", path, **body)
+
+
+@pytest.fixture
+def client(settings):
+    return Client(front_door(elsewhere, settings))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "error"),
+    [
+        ("GET", "/readyz", 503, "no_champion"),
+        ("GET", "/metadata", 503, "no_champion"),
+        ("GET", "/nothing", 404, "route_unknown"),
+        ("GET", "/", 404, "route_unknown"),
+        ("GET", "/docs", 404, "route_unknown"),
+        ("GET", "/redoc", 404, "route_unknown"),
+        ("GET", "/docs.json", 404, "route_unknown"),
+        ("GET", "/predict/", 404, "route_unknown"),
+        ("GET", "/predict/7590-VHVEG", 404, "route_unknown"),
+        ("GET", "/predict", 405, "method_not_allowed"),
+        ("DELETE", "/health", 405, "method_not_allowed"),
+    ],
+)
+def test_every_refusal_has_the_one_shape(client, method, path, status, error):
+    answer = client.request(method, path)
+    assert answer.status_code == status
+    assert answer.json().keys() == {"error", "message", "hint"}
+    assert answer.json()["error"] == error
+    assert "7590" not in answer.text
+    assert ("retry-after" in answer.headers) == (status == 503)
+    assert ("allow" in answer.headers) == (status == 405)
+
+
+def test_without_a_champion_the_service_lives_and_names_the_command(client):
+    assert client.get("/livez").json() == {"status": "alive"}
+    assert "churn train" in client.get("/readyz").json()["hint"]
+    health = client.get("/health")
+    assert health.status_code == 200
+    assert health.json()["ready"] is False
+    assert health.json()["error"]["error"] == "no_champion"
+    assert client.post("/predict", json={"customer_id": "7590-VHVEG"}).json()["error"] == "no_champion"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        ("application/json", 503),
+        ("application/json; charset=UTF-8", 503),
+        ("APPLICATION/JSON", 503),
+        ("application/json; charset=latin-1", 415),
+        ("text/plain", 415),
+        ("application/x-www-form-urlencoded", 415),
+        ("application/vnd.bentoml+pickle", 415),
+        ("application/octet-stream", 415),
+        ("nonsense", 415),
+        ("", 415),
+    ],
+)
+def test_only_json_is_read(client, content_type, status):
+    for path, body in (("/predict", '{"customer_id": "a"}'), ("/predict/batch", '{"customer_ids": ["a"]}')):
+        answer = client.post(path, content=body, headers={"content-type": content_type})
+        assert answer.status_code == status, answer.text
+
+
+def test_a_batch_longer_than_allowed_is_refused(client):
+    answer = client.post("/predict/batch", json={"customer_ids": ["a"] * 1001})
+    assert answer.status_code == 422
+    assert "1001 are given, 1000 are allowed" in answer.json()["message"]
+
+
+def test_openapi_tells_every_route_body_answer_and_refusal(client):
+    spec = client.get("/openapi.json").json()
+    assert set(spec["paths"]) == {"/health", "/livez", "/readyz", "/metadata", "/metrics", "/predict", "/predict/batch"}
+    predict = spec["paths"]["/predict"]["post"]
+    assert set(predict["responses"]) == {"200", "404", "408", "413", "415", "422", "500", "503"}
+    for status, response in predict["responses"].items():
+        if status != "200":
+            reference = response["content"]["application/json"]["schema"]["$ref"]
+            assert reference.endswith("/ErrorBody")
+    body = spec["paths"]["/predict/batch"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    ids = body["properties"]["customer_ids"]
+    assert (ids["minItems"], ids["maxItems"], body["additionalProperties"]) == (1, 1000, False)
+
+
+def test_each_error_has_its_own_name():
+    import bentos.churn.errors as module
+
+    kinds = [
+        each
+        for each in vars(module).values()
+        if isinstance(each, type) and issubclass(each, ChurnError) and each.__module__ == module.__name__
+    ]
+    names = [each.error for each in kinds if each is not module.NotReadyError]
+    assert len(names) == len(set(names)) > 10
+    assert "failed" not in names

@@ -1,0 +1,92 @@
+"""Strict bodies: what is refused, and that no refusal repeats what was sent."""
+
+import pytest
+
+from bentos.churn.bodies import checked, parsed
+from bentos.churn.errors import RequestInvalidError
+from bentos.churn.schema import BatchRequest, PredictRequest
+
+ID = "7590-VHVEG"
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"", "no JSON"),
+        (b"{", "no JSON"),
+        (b"customer_id=7590-VHVEG", "no JSON"),
+        (b'{"customer_id": "7590-VHVEG",}', "no JSON"),
+        (b'{"customer_id": NaN}', "NaN and Infinity"),
+        (b'{"customer_id": Infinity}', "NaN and Infinity"),
+        (b'{"customer_id": -Infinity}', "NaN and Infinity"),
+        (b'{"customer_id": 1e999}', "out of range"),
+        (b'{"customer_id": -1e999}', "out of range"),
+        (b'{"customer_id": ' + b"9" * 5000 + b"}", "too long"),
+        (b'{"customer_id": "a", "customer_id": "7590-VHVEG"}', "a key twice"),
+        (b'{"x": {"7590-VHVEG": 1, "7590-VHVEG": 2}}', "a key twice"),
+        (b"[" * 100_000, "too deeply"),
+        (b'{"a":' * 50_000, "too deeply"),
+        (b'\xff\xfe{"', "not UTF-8"),
+        ('{"customer_id": "7590-VHVEG"}'.encode("utf-16"), "not UTF-8"),
+        (b'\xef\xbb\xbf{"customer_id": "7590-VHVEG"}', "no JSON"),
+    ],
+    ids=lambda each: str(each)[:40],
+)
+def test_what_is_no_strict_json(body, says):
+    with pytest.raises(RequestInvalidError) as refused:
+        parsed(body)
+    assert says in refused.value.message
+    assert ID not in str(refused.value.body())
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ({}, "customer_id: Field required"),
+        ([], "body: Input should be a valid dictionary"),
+        ("7590-VHVEG", "body: Input should be a valid dictionary"),
+        ({"customer_id": 7590}, "customer_id: Input should be a valid string"),
+        ({"customer_id": None}, "customer_id: Input should be a valid string"),
+        ({"customer_id": ["7590-VHVEG"]}, "customer_id: Input should be a valid string"),
+        ({"customer_id": ""}, "customer_id: String should match"),
+        ({"customer_id": "7590-VHVEG "}, "customer_id: String should match"),
+        ({"customer_id": "7590-VHVEG\n"}, "customer_id: String should match"),
+        ({"customer_id": "-7590-VHVEG"}, "customer_id: String should match"),
+        ({"customer_id": "../7590-VHVEG"}, "customer_id: String should match"),
+        ({"customer_id": "7590-VHVEG' OR 1=1"}, "customer_id: String should match"),
+        ({"customer_id": "a" * 65}, "customer_id: String should match"),
+        ({"customer_id": "ä7590-VHVEG"}, "customer_id: String should match"),
+        ({"customer_id": "NaN", "7590-VHVEG": 1}, "a field that is none of: customer_id"),
+    ],
+    ids=lambda each: str(each)[:40],
+)
+def test_what_is_no_predict_request(value, says):
+    with pytest.raises(RequestInvalidError) as refused:
+        checked(value, PredictRequest)
+    assert says in refused.value.message
+    assert ID not in str(refused.value.body())
+
+
+@pytest.mark.parametrize("customer_id", ["7590-VHVEG", "a", "0", "A.b_c-9", "a" * 64, "NaN"])
+def test_what_an_id_may_be(customer_id):
+    assert checked(parsed(f'{{"customer_id": "{customer_id}"}}'.encode()), PredictRequest).customer_id == customer_id
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ({"customer_ids": []}, "at least 1 item"),
+        ({"customer_ids": "7590-VHVEG"}, "valid list"),
+        ({"customer_ids": ["a", "7590-VHVEG", "b b"]}, "customer_ids.2: String should match"),
+        ({"customer_ids": ["!7590-VHVEG"] * 9}, "and 4 more"),
+    ],
+)
+def test_what_is_no_batch_request(value, says):
+    with pytest.raises(RequestInvalidError) as refused:
+        checked(value, BatchRequest)
+    assert says in refused.value.message
+    assert ID not in str(refused.value.body())
+
+
+def test_a_batch_keeps_order_and_duplicates():
+    assert checked({"customer_ids": ["b", "a", "b"]}, BatchRequest).customer_ids == ["b", "a", "b"]
