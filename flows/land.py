@@ -27,7 +27,6 @@ from monitoring.quality import (
 from training.snapshot import observation
 
 REPORT: Final = "gate"
-_NO_LIMIT: Final = 10**12
 
 
 @dataclass(frozen=True)
@@ -127,10 +126,10 @@ def ingest(settings: Settings, csv: Path, as_of: date, *, ingested_at: datetime,
     return _landing(home, done)
 
 
-def _bounds(home: Path, as_of: date, limits: DataSettings) -> dict[str, float]:
+def _bounds(home: Path, as_of: date, limits: DataSettings) -> dict[str, float | None]:
     """Return the gate's parameters: how many rows the last snapshot before this date makes us expect."""
     earlier = [manifest for manifest in published(home) if manifest.snapshot_date < as_of]
-    rows_min, rows_max = limits.rows_min, _NO_LIMIT
+    rows_min, rows_max = limits.rows_min, None
     if earlier:
         last = earlier[-1].rows + earlier[-1].quarantined_rows
         rows_min = max(rows_min, int(last * limits.volume_share_min))

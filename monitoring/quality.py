@@ -109,7 +109,7 @@ def load_suite(name: str, folder: Path = SUITES) -> dict[str, Any]:
         the place.
     """
     path = folder / f"{name}.json"
-    hint = f"mend {path}; docs: one object a rule, see the rules beside it"
+    hint = f"mend {path}: one object a rule, in the shape of the others"
     try:
         suite = _Suite.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except ValidationError as broken:
@@ -154,7 +154,7 @@ def rule_columns(snapshot: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def validate(raw: pd.DataFrame, *, parameters: Mapping[str, float], pseudonym_key: str) -> GateResult:
+def validate(raw: pd.DataFrame, *, parameters: Mapping[str, float | None], pseudonym_key: str) -> GateResult:
     """Run both suites.
 
     Parameters
@@ -162,8 +162,8 @@ def validate(raw: pd.DataFrame, *, parameters: Mapping[str, float], pseudonym_ke
     raw
         ``(customers, 21 or more)`` strings as :func:`feature_repo.raw.telco_csv.read_raw` gives them.
     parameters
-        ``rows_min``, ``rows_max`` (rows of the file, quarantined ones among them) and ``quarantine_share_max``
-        (0..1); any other name that a suite refers to by ``{"$PARAMETER": name}``.
+        ``rows_min``, ``rows_max`` (rows of the file, quarantined ones among them; None: no bound) and
+        ``quarantine_share_max`` (0..1); any other name that a suite refers to by ``{"$PARAMETER": name}``.
     pseudonym_key
         Hides customer ids in the samples.
 
@@ -194,7 +194,7 @@ def validate(raw: pd.DataFrame, *, parameters: Mapping[str, float], pseudonym_ke
     quarantined = tuple(QuarantinedRow(row, tuple(reasons[row])) for row in sorted(reasons))
     checks = (
         *(outcome.check for outcome in outcomes),
-        _quarantine_share(len(quarantined), len(raw), parameters["quarantine_share_max"]),
+        _quarantine_share(len(quarantined), len(raw), parameters["quarantine_share_max"] or 0.0),
     )
     return GateResult(
         passed=not any(check.stops for check in checks),
@@ -248,7 +248,7 @@ def _quarantine_share(rows: int, of: int, share_max: float) -> CheckResult:
 
 
 def _run(
-    suite: Mapping[str, Any], frame: pd.DataFrame, parameters: Mapping[str, float], shown: _Shown
+    suite: Mapping[str, Any], frame: pd.DataFrame, parameters: Mapping[str, float | None], shown: _Shown
 ) -> list[_Outcome]:
     """Run one suite; outcomes in the suite's order."""
     import great_expectations as gx
@@ -285,7 +285,7 @@ def _outcome(asked: Mapping[str, Any], result: Any, frame: pd.DataFrame, shown: 
     kwargs, meta, found = result.expectation_config.kwargs, asked["meta"], result.result
     rows = frozenset(int(row) for row in found.get("unexpected_index_list") or ())
     column = kwargs.get("column")
-    # The parsed CSV's own wording is shown for a raw column, the typed values that a rule compares for others.
+    # A computed column says nothing to its reader: such a rule names the columns that it compares.
     columns = meta["shows"] or ((column,) if column else ())
     trouble = f"missing column {column}" if column and column not in frame else _trouble(result.exception_info)
     check = CheckResult(
@@ -326,7 +326,8 @@ def _detail(kwargs: Mapping[str, Any], found: Mapping[str, Any], why: str) -> st
     elif "regex" in kwargs:
         expected = f"expected the pattern {kwargs['regex']}"
     elif "min_value" in kwargs or "max_value" in kwargs:
-        expected = f"expected {kwargs.get('min_value', 'any')} to {kwargs.get('max_value', 'any')}"
+        low, high = kwargs.get("min_value"), kwargs.get("max_value")
+        expected = f"expected {low} or more" if high is None else f"expected {low} to {high}"
     else:
         expected = ""
     if "mostly" in kwargs and kwargs["mostly"] < 1:

@@ -32,6 +32,9 @@ CANARY = "CANARY-7Q4Z"
 """A customer whose id must turn up in no log, metric or error text."""
 EXPIRED = "EXPIRED-0001"
 INCOMPLETE = "INCOMPLETE-1"
+"""A customer with a null that the contract does not allow."""
+NEWCOMER = "NEWCOMER-1"
+"""A customer before the first bill: the one null that has a trained meaning."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +93,13 @@ def bundle_at(home: Path, csv: Path) -> Bundle:
 
 
 def fill_stores(settings: Settings, snapshot: pd.DataFrame) -> None:
-    """Register, write offline, materialise; with one customer expired, one incomplete and one named CANARY."""
+    """Register, write offline, materialise; with one customer for each thing that may be wrong."""
     now = datetime.now(UTC)
     old, new = now - timedelta(days=120), now - timedelta(days=2)
-    extra = pd.concat([snapshot.head(1)] * 2, ignore_index=True)
-    extra[CUSTOMER] = [CANARY, INCOMPLETE]
+    extra = pd.concat([snapshot.head(1)] * 3, ignore_index=True)
+    extra[CUSTOMER] = [CANARY, INCOMPLETE, NEWCOMER]
     extra.loc[1, "contract_type"] = None
+    extra.loc[2, ["tenure_months", "total_charges_usd"]] = [0, None]
     append(settings.home, SOURCE, "old", feature_rows(snapshot.head(1).assign(**{CUSTOMER: EXPIRED}), old, old))
     append(settings.home, SOURCE, "new", feature_rows(pd.concat([snapshot, extra], ignore_index=True), new, new))
     apply(settings)

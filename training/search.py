@@ -26,6 +26,8 @@ ROUNDS_MAX: Final = 600
 EARLY_STOPPING_ROUNDS: Final = 40
 WARMUP_FOLDS: Final = 1
 STARTUP_TRIALS: Final = 4
+SPACE: Final = 1
+"""Version of the search space: a study of another one is not resumed."""
 
 
 @dataclass(frozen=True)
@@ -51,19 +53,19 @@ class _Objective:
         self.features, self.churned, self.seed = features, churned, seed
         self.folds = [_Fold(*rows) for rows in folds(features, churned, FOLDS, seed)]
         self._linear: dict[tuple[int, float], Floats] = {}
-        self._trees: dict[tuple[int, int, float], tuple[Floats, int]] = {}
+        self._trees: dict[tuple[int, int], tuple[Floats, int]] = {}
 
     def __call__(self, trial: Trial) -> float:
         import optuna
 
-        regularisation = trial.suggest_categorical("regularisation", [0.03, 0.1, 0.3, 1.0, 3.0])
-        tree_weight = round(trial.suggest_float("tree_weight", 0.1, 0.5, step=0.1), 1)
-        max_depth = trial.suggest_int("max_depth", 2, 4)
-        learning_rate = trial.suggest_categorical("learning_rate", [0.03, 0.06])
+        # Narrow on purpose: wider spaces took 1.7 times as long on the public file and were no better out of fold.
+        regularisation = trial.suggest_categorical("regularisation", [0.1, 0.3, 1.0])
+        tree_weight = round(trial.suggest_float("tree_weight", 0.1, 0.3, step=0.1), 1)
+        max_depth = trial.suggest_int("max_depth", 2, 3)
         losses, rounds = [], []
         for position, fold in enumerate(self.folds):
             linear = self.linear(position, fold, regularisation)
-            trees, best = self.trees(position, fold, max_depth, learning_rate)
+            trees, best = self.trees(position, fold, max_depth)
             margin = (1 - tree_weight) * linear + tree_weight * trees
             losses.append(log_loss(self.churned[fold.valid], 1 / (1 + np.exp(-margin))))
             rounds.append(best)
@@ -80,10 +82,10 @@ class _Objective:
             self._linear[key] = model.decision_function(self.features.iloc[fold.valid])
         return self._linear[key]
 
-    def trees(self, position: int, fold: _Fold, max_depth: int, learning_rate: float) -> tuple[Floats, int]:
-        key = (position, max_depth, learning_rate)
+    def trees(self, position: int, fold: _Fold, max_depth: int) -> tuple[Floats, int]:
+        key = (position, max_depth)
         if key not in self._trees:
-            params = Params(max_depth=max_depth, learning_rate=learning_rate, rounds=ROUNDS_MAX)
+            params = Params(max_depth=max_depth, rounds=ROUNDS_MAX)
             model = tree_pipeline(params, self.seed, EARLY_STOPPING_ROUNDS)
             labels = self.churned.astype(int)
             valid = self.features.iloc[fold.valid]
@@ -120,7 +122,7 @@ def search(
     if left > 0:
         if not study.trials:
             first = asdict(Params())
-            study.enqueue_trial({key: value for key, value in first.items() if key != "rounds"})
+            study.enqueue_trial({name: first[name] for name in ("regularisation", "tree_weight", "max_depth")})
         study.optimize(_Objective(features, churned, settings.seed), left, timeout=settings.tuning_timeout_s)
     best = study.best_trial
     params = Params(
@@ -128,7 +130,6 @@ def search(
         tree_weight=round(float(best.params["tree_weight"]), 1),
         max_depth=int(best.params["max_depth"]),
         rounds=int(best.user_attrs["rounds"]),
-        learning_rate=float(best.params["learning_rate"]),
     )
     pruned = sum(trial.state.name == "PRUNED" for trial in study.trials)
     return Tuning(params, float(study.best_value), len(study.trials), pruned)
@@ -149,7 +150,7 @@ def _study(
         storage = JournalStorage(JournalFileBackend(str(journal)))
     # Another seed or other rows are another study: their trials say nothing about these.
     rows = pd.util.hash_pandas_object(features.astype("string").assign(churned=churned), index=False).to_numpy()
-    identity = hashlib.sha256(rows.tobytes() + json.dumps([settings.seed, FOLDS]).encode()).hexdigest()[:16]
+    identity = hashlib.sha256(rows.tobytes() + json.dumps([settings.seed, FOLDS, SPACE]).encode()).hexdigest()[:16]
     return optuna.create_study(
         storage=storage,
         study_name=f"blend-{identity}",

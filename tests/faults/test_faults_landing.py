@@ -112,3 +112,14 @@ def test_readers_never_see_a_mixture_while_two_snapshots_are_published_in_a_loop
     assert seen(home) == [40, 1040]
     assert looks > 20
     assert len(different) > 5, "the reader saw the snapshots change"
+
+
+def test_two_publishers_at_once_wait_for_each_other(home):
+    with start("publish", home, 10) as one, start("publish", home, 11) as other:
+        assert (one.wait(), other.wait()) == (0, 0)
+    numbers = [manifest.version for manifest in versions(home, MARCH)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(numbers) >= 11
+    for manifest in versions(home, MARCH):
+        assert len(read_snapshot(home, manifest)) == manifest.rows
+    assert leftovers(home) == []

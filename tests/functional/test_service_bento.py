@@ -61,10 +61,14 @@ def test_a_bento_holds_the_code_and_the_configs_but_no_data_and_no_tests(bento):
 def test_a_bento_serves_from_its_own_folder(bento, tmp_path_factory, telco_csv):
     world = build(tmp_path_factory.getbasetemp() / "serving-sqlite", telco_csv, None)
     settings = serving(world.settings, port=free_port())
+    # Changed in the bento alone: what follows runs on its own code and configs, not on this checkout's.
+    configured = bento / "src" / "configs" / "default.toml"
+    configured.write_text(configured.read_text("utf-8").replace("reasons_max = 3", "reasons_max = 1"), "utf-8")
     with Running(settings, target=str(bento)) as running:
         running.wait("/readyz", 90)
         answer = Served(world, running).predict(world.ids[0])
         assert answer.status_code == 200
+        assert len(answer.json()["reasons"]) == 1
         assert answer.json()["probability"] == pytest.approx(
             float(world.bundle.score(world.frame.head(1))[0]), abs=1e-9
         )

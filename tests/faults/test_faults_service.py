@@ -1,0 +1,242 @@
+"""Rows of the fault catalogue that the HTTP service answers for, each against the real part."""
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+
+from bentos.bundle import Bundle, Explanation, champion, set_champion
+from bentos.churn.answering import REASONS_FAILED, answer
+from bentos.churn.loading import Champion, load
+from bentos.churn.meters import Meters
+from flows.serve import Running
+from tests.serving_world import EXPIRED, INCOMPLETE, NEWCOMER, Served, build, free_port, served, serving
+
+PICKLED = b"(dS'customer_id'\nS'a'\ns."
+"""{"customer_id": "a"} as a pickle of protocol 0, written out: nothing of ours imports the module."""
+DEAD_STORE_S = 10
+"""redis-py alone tries for about 4 s before it gives up on a server that refuses connections."""
+
+
+@pytest.fixture(scope="module")
+def service(request, tmp_path_factory, telco_csv):
+    return served(tmp_path_factory.getbasetemp() / "serving-sqlite", telco_csv, request.config, None)
+
+
+def until(ask, wanted):
+    """Ask until the answer is as wanted (the service looks again once a second)."""
+    for _ in range(100):
+        found = ask()
+        if wanted(found):
+            return found
+        time.sleep(0.1)
+    pytest.fail(f"still {found.status_code}: {found.text}")
+
+
+class Redis:
+    """A Redis of our own, to be killed and started again."""
+
+    def __init__(self, folder):
+        self.port, self.folder = free_port(), folder
+        self.process = None
+
+    def start(self):
+        words = [
+            "redis-server",
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--dir",
+            str(self.folder),
+        ]
+        self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+        for _ in range(100):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.05)
+        pytest.fail("redis-server did not open its port within 5 s")
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+def test_18_redis_refuses_connections(tmp_path, telco_csv):
+    redis = Redis(tmp_path)
+    redis.start()
+    try:
+        world = build(tmp_path / "home", telco_csv, redis.port)
+        with Running(serving(world.settings, port=free_port(), retry_after_s=7)) as running:
+            service = Served(world, running.wait("/readyz", 90))
+            assert service.predict(world.ids[0]).status_code == 200
+            redis.kill()
+            asked_at = time.monotonic()
+            refused = service.predict(world.ids[0])
+            assert time.monotonic() - asked_at < DEAD_STORE_S
+            assert (refused.status_code, refused.json()["error"]) == (503, "store_unavailable")
+            assert refused.headers["retry-after"] == "7"
+            assert service.post("/predict/batch", {"customer_ids": list(world.ids)}).status_code == 503
+            assert service.get("/livez").status_code == 200
+            assert service.get("/metadata").status_code == 200
+            assert service.get("/readyz").status_code == 503
+            assert service.get("/readyz").json()["error"] == "store_unavailable"
+            assert service.get("/health").json()["error"]["error"] == "store_unavailable"
+            redis.start()
+            # It is back, and empty: ready again without a restart, and no score out of thin air.
+            until(lambda: service.get("/readyz"), lambda found: found.status_code == 200)
+            assert service.predict(world.ids[0]).json()["error"] == "customer_unknown"
+            assert world.ids[0] not in service.log()
+    finally:
+        redis.kill()
+
+
+def test_22_an_unknown_customer_is_404_never_a_score_on_nulls(service):
+    for customer_id in ("nobody", "0", "readiness-probe", "7590-vhveg"):
+        refused = service.predict(customer_id)
+        assert (refused.status_code, refused.json()["error"]) == (404, "customer_unknown")
+        assert customer_id not in refused.text
+
+
+def test_23_a_null_is_scored_only_where_the_contract_gives_it_a_meaning(service):
+    newcomer = service.predict(NEWCOMER)
+    assert newcomer.status_code == 200
+    assert 0 < newcomer.json()["probability"] < 1
+    refused = service.predict(INCOMPLETE)
+    assert (refused.status_code, refused.json()["error"]) == (422, "features_missing")
+    assert "contract_type" in refused.json()["message"]
+    expired = service.predict(EXPIRED)
+    assert (expired.status_code, expired.json()["error"]) == (503, "features_expired")
+    assert "churn materialize" in expired.json()["hint"]
+    assert expired.headers["retry-after"]
+
+
+def test_26_no_champion_or_a_damaged_bundle_is_never_served(tmp_path, telco_csv):
+    world = build(tmp_path / "home", telco_csv, None)
+    home = world.settings.home
+    good, pointer = champion(home), home / "bundles" / "champion.json"
+    pointed = pointer.read_bytes()
+    pointer.unlink()
+    with Running(serving(world.settings, port=free_port())) as running:
+        service = Served(world, running.wait("/livez", 90))
+
+        def refuses(error, says):
+            found = until(
+                lambda: service.get("/readyz"), lambda found: found.json().get("error") == error and says in found.text
+            )
+            assert found.status_code == 503
+            assert found.headers["retry-after"]
+            assert "churn train" in found.json()["hint"]
+            assert service.predict(world.ids[0]).json() == found.json()
+            assert service.get("/livez").status_code == 200
+
+        refuses("no_champion", "no champion")
+        pointer.write_bytes(b"{")
+        refuses("bundle_invalid", "champion.json is damaged")
+        set_champion(home, "0" * 64, "x")
+        refuses("bundle_invalid", "no bundle at")
+        for name in sorted(path.name for path in good.iterdir() if path.name != "manifest.json"):
+            bad = home / "bundles" / f"bad-{name}"
+            shutil.copytree(good, bad)
+            content = bytearray((bad / name).read_bytes())
+            content[len(content) // 2] ^= 1
+            (bad / name).write_bytes(content)
+            set_champion(home, bad.name, "x")
+            refuses("bundle_invalid", f"{name} of bundle {bad.name} is missing or was changed")
+        pointer.write_bytes(pointed)
+        until(lambda: service.get("/readyz"), lambda found: found.status_code == 200)
+        assert service.predict(world.ids[0]).status_code == 200
+        assert service.get("/metadata").json()["bundle_digest"] == world.bundle.digest
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", '"NaN "', "1", "[NaN]", "{}"])
+def test_34_what_is_no_number_is_no_customer(service, number):
+    for path, body in (
+        ("/predict", f'{{"customer_id": {number}}}'),
+        ("/predict/batch", f'{{"customer_ids": [{number}]}}'),
+    ):
+        refused = httpx.post(service.url + path, content=body, headers={"content-type": "application/json"})
+        assert (refused.status_code, refused.json()["error"]) == (422, "request_invalid")
+
+
+class Unexplained(Bundle):
+    """A bundle that scores and can't explain: the fault itself, everything around it is real."""
+
+    def explain(self, features):
+        raise MemoryError(f"no room for {len(features)} rows")
+
+
+class Inconsistent(Bundle):
+    """A bundle whose contributions do not add up to its margin."""
+
+    def explain(self, features):
+        found = super().explain(features)
+        return Explanation(found.score, found.margin, found.base + 0.5, found.contributions)
+
+
+@pytest.mark.parametrize("kind", [Unexplained, Inconsistent])
+def test_36_a_failing_explanation_costs_the_reasons_not_the_score(tmp_path_factory, telco_csv, caplog, kind):
+    world = build(tmp_path_factory.getbasetemp() / "serving-sqlite", telco_csv, None)
+    real = load(world.settings, champion(world.settings.home))
+    bundle = kind(**vars(real.bundle))
+    meters = Meters()
+    ids = world.ids[:3]
+    found = answer(Champion(bundle, real.features, real.reasons), ids, datetime.now(UTC), reasons_max=3, meters=meters)
+    expected = real.bundle.score(world.frame.head(3))
+    assert [each.probability for each in found] == pytest.approx(list(expected), abs=1e-12)
+    assert [(each.reasons, each.reasons_error) for each in found] == [(None, REASONS_FAILED)] * 3
+    assert "churn_explanation_failures_total 3.0" in meters.exposition().decode()
+    assert "explanation failed" in caplog.text
+    assert not any(each in caplog.text for each in ids)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "statuses"),
+    [
+        ("application/json", b"[" * 100_000, {422}),
+        ("application/json", b'{"customer_id":' * 10_000, {422}),
+        ("application/json", b'{"customer_id": "a", "customer_id": "b"}', {422}),
+        ("application/json", b'{"customer_id": "a"} {"customer_id": "b"}', {422}),
+        ("application/json", b"\x00\xff", {422}),
+        ("application/xml", b"<customer_id>a</customer_id>", {415}),
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\ncontent-disposition: form-data; name="customer_id"\r\n\r\na\r\n--x--',
+            {415},
+        ),
+        ("application/vnd.bentoml+pickle", PICKLED, {415}),
+        ("application/json", PICKLED, {422}),
+        ("application/json; charset=utf-7", b'{"customer_id": "a"}', {415}),
+    ],
+    ids=lambda each: str(each)[:30],
+)
+def test_40_bodies_that_mean_harm(service, content_type, body, statuses):
+    for path in ("/predict", "/predict/batch"):
+        refused = httpx.post(service.url + path, content=body, headers={"content-type": content_type}, timeout=30)
+        assert refused.status_code in statuses
+        assert refused.json().keys() == {"error", "message", "hint"}
+    assert service.predict(service.world.ids[0]).status_code == 200
+
+
+def test_40_the_pickle_routes_of_the_server_are_closed(service, tmp_path):
+    proof = tmp_path / "proof"
+
+    payload = f"cos\nsystem\n(S'touch {proof}'\ntR.".encode()
+    for path in ("/predict", "/ChurnService/predict", "/__call__", "/encode"):
+        answered = httpx.post(
+            service.url + path,
+            content=payload,
+            headers={"content-type": "application/vnd.bentoml+pickle", "bento-name": "churn", "payload-container": "x"},
+        )
+        assert answered.status_code in {404, 415}
+    assert not proof.exists()
+    assert json.loads(service.get("/livez").text) == {"status": "alive"}

@@ -1,0 +1,20 @@
+"""Parts appear whole, once, and under a name that no reader mistakes."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from feature_repo.stores.offline_files import append, table_pattern
+
+
+def test_a_part_is_written_once(tmp_path):
+    first = append(tmp_path, "t", "2026-01-01.v1", pd.DataFrame({"x": [1]}))
+    again = append(tmp_path, "t", "2026-01-01.v1", pd.DataFrame({"x": [2]}))
+    assert first == again
+    assert pd.read_parquet(first)["x"].tolist() == [1]
+
+
+def test_the_pattern_finds_parts_and_nothing_unfinished(tmp_path):
+    part = append(tmp_path, "t", "2026-01-01.v1", pd.DataFrame({"x": [1]}))
+    (part.parent / ".tmp-half").write_bytes(b"half")
+    assert list(tmp_path.glob(table_pattern("t"))) == [part]

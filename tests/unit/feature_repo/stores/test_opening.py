@@ -1,0 +1,35 @@
+"""The settings say the same as feature_store.yaml, and a Redis URL survives Feast's own format."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from configs.settings import PROJECT_ROOT, load_settings
+from feature_repo.stores.opening import configuration, redis_connection
+
+
+def test_the_yaml_for_feasts_own_command_equals_the_embedded_settings():
+    folder = PROJECT_ROOT / "feature_repo"
+    written = yaml.safe_load((folder / "feature_store.yaml").read_text())
+    built = configuration(load_settings(home=PROJECT_ROOT / "data"))
+    # The file lies in feature_repo and is read there: its paths are relative to that folder.
+    written["registry"]["path"] = f"sqlite:///{(folder / written['registry']['path'][10:]).resolve()}"
+    written["online_store"]["path"] = str((folder / written["online_store"]["path"]).resolve())
+    written["offline_store"]["home"] = str((folder / written["offline_store"]["home"]).resolve())
+    assert built == written
+
+
+@pytest.mark.parametrize(
+    ("url", "connection"),
+    [
+        ("redis://127.0.0.1:6379/0", "127.0.0.1:6379,db=0,socket_timeout=0.5,socket_connect_timeout=0.5"),
+        ("redis://cache", "cache:6379,db=0,socket_timeout=0.5,socket_connect_timeout=0.5"),
+        (
+            "rediss://app:s%40crt@cache:7000/2",
+            "cache:7000,db=2,socket_timeout=0.5,socket_connect_timeout=0.5,username=app,password=s@crt,ssl=true",
+        ),
+    ],
+)
+def test_a_redis_url_in_feasts_words(url, connection):
+    assert redis_connection(url, 500) == connection

@@ -1,0 +1,50 @@
+"""The contract says each thing once, and says it consistently."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from feature_repo import contract
+from feature_repo.contract import AUDIT_SERVICE, CORE_SERVICE, FEATURES, contract_hash, features_of
+
+
+def test_names_and_columns_are_unique():
+    names = [feature.name for feature in FEATURES]
+    columns = [feature.column for feature in FEATURES if feature.column]
+    assert len(set(names)) == len(names)
+    assert len(set(columns)) == len(columns) == 19  # 21 columns less the key and the label
+
+
+def test_every_feature_belongs_to_a_declared_view():
+    views = {view.name for view in (*contract.VIEWS, contract.DERIVED)}
+    assert {feature.view for feature in FEATURES} == views
+
+
+def test_protected_features_are_never_in_the_model_service_nor_online():
+    protected = {feature.name for feature in FEATURES if feature.protected}
+    assert protected == {"gender", "senior_citizen"}
+    assert not protected & {feature.name for feature in features_of(CORE_SERVICE)}
+    assert {feature.name for feature in features_of(AUDIT_SERVICE)} == protected
+    assert not contract.PROTECTED.online
+
+
+def test_strings_have_a_closed_domain_and_nothing_else_does():
+    assert all(bool(feature.categories) == (feature.dtype == "string") for feature in FEATURES)
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"description": "other words"}, True),
+        ({"unit": "years"}, True),
+        ({"dtype": "float64"}, False),
+        ({"nullable": True}, False),
+    ],
+)
+def test_the_hash_follows_meaning_not_wording(monkeypatch, change, same):
+    before = contract_hash(CORE_SERVICE)
+    changed = {**contract.BY_NAME, "tenure_months": replace(contract.BY_NAME["tenure_months"], **change)}
+    monkeypatch.setattr(contract, "BY_NAME", changed)
+    assert (contract_hash(CORE_SERVICE) == before) is same
