@@ -131,8 +131,11 @@ class Running:
 
     def stop(self) -> None:
         """End the process and its workers: politely, then, after STOP_S seconds, by force."""
-        if self.process.poll() is None:
-            self.process.terminate()
+        if self.process.poll() is not None:
+            # It ended by itself, perhaps killed: then nobody has told its workers.
+            kill_group(self.process.pid)
+            return
+        self.process.terminate()
         try:
             self.process.wait(STOP_S)
         except subprocess.TimeoutExpired:

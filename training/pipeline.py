@@ -137,7 +137,8 @@ class ChurnBlend(ClassifierMixin, BaseEstimator):
         """Return each feature's contribution to the margin, (n, len(names)) float64, as a bundle explains it."""
         share = self.params_.tree_weight
         linear, trees = self.parts()
-        return (1 - share) * linear.contributions(features, names)[0] + share * trees.contributions(features, names)[0]
+        ours, theirs = linear.explain(features, names), trees.explain(features, names)
+        return np.asarray((1 - share) * ours.contributions + share * theirs.contributions, dtype=np.float64)
 
     def parts(self) -> tuple[LinearPart, TreePart]:
         """Return the fitted parts as a bundle holds them."""

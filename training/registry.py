@@ -26,6 +26,8 @@ CHALLENGER: Final = "challenger"
 MODEL_SCRIPT: Final = Path(__file__).with_name("mlflow_model.py")
 # What a loader must have: the distribution itself brings the rest, and nothing is guessed from imports (slow).
 REQUIREMENTS: Final = ["churn-platform"]
+SERVER_RETRIES: Final = 2
+"""How often a server that does not answer is asked again, about 5 s in all (MLflow's own 7 take minutes)."""
 
 
 class RegistryUnavailableError(ChurnError):
@@ -114,9 +116,14 @@ def set_alias(settings: Settings, alias: Literal["champion", "challenger"], vers
 
 def tag_version(settings: Settings, version: str, tags: Mapping[str, str]) -> None:
     """Write tags on a registered version."""
-    client = _client(settings)
-    for key, value in tags.items():
-        client.set_model_version_tag(settings.mlflow.model_name, version, key, value)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client = _client(settings)
+        for key, value in tags.items():
+            client.set_model_version_tag(settings.mlflow.model_name, version, key, value)
+    except MlflowException as refused:
+        raise _unavailable(settings) from refused
 
 
 def version_of(settings: Settings, alias: Literal["champion", "challenger"]) -> Registered | None:
@@ -164,9 +171,10 @@ def _identity(bundle: Bundle) -> dict[str, str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """MLflow wants an input example, which would be a customer: the signature is given, the warning is not."""
+    """Hide two of MLflow's wishes: an input example would be a customer, and the signature is given by hand."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*input example was not provided", category=UserWarning)
+        for told in (".*input example was not provided", ".*[Tt]ype hint"):
+            warnings.filterwarnings("ignore", message=told, category=UserWarning)
         yield
 
 
@@ -187,7 +195,10 @@ def _client(settings: Settings) -> MlflowClient:
     import logging
 
     import mlflow
+    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
 
+    if not MLFLOW_HTTP_REQUEST_MAX_RETRIES.is_set():
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(SERVER_RETRIES)
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     (settings.home / "mlflow").mkdir(parents=True, exist_ok=True)

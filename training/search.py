@@ -20,6 +20,7 @@ from training.split import Rows, folds
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
+    from optuna.trial import FrozenTrial
 
 FOLDS: Final = 3
 ROUNDS_MAX: Final = 600
@@ -118,9 +119,10 @@ def search(
     defaults are always the first trial, so that a search can only improve on them.
     """
     study = _study(features, churned, settings, journal)
-    left = settings.trials - len([trial for trial in study.trials if trial.state.is_finished()])
+    left = settings.trials - len(_finished(study))
     if left > 0:
-        if not study.trials:
+        # A run killed in its first trial leaves a study with a trial that never ends: the defaults are due again.
+        if not _finished(study):
             first = asdict(Params())
             study.enqueue_trial({name: first[name] for name in ("regularisation", "tree_weight", "max_depth")})
         study.optimize(_Objective(features, churned, settings.seed), left, timeout=settings.tuning_timeout_s)
@@ -131,8 +133,13 @@ def search(
         max_depth=int(best.params["max_depth"]),
         rounds=int(best.user_attrs["rounds"]),
     )
-    pruned = sum(trial.state.name == "PRUNED" for trial in study.trials)
-    return Tuning(params, float(study.best_value), len(study.trials), pruned)
+    finished = _finished(study)
+    pruned = sum(trial.state.name == "PRUNED" for trial in finished)
+    return Tuning(params, float(study.best_value), len(finished), pruned)
+
+
+def _finished(study: Study) -> list[FrozenTrial]:
+    return [trial for trial in study.trials if trial.state.is_finished()]
 
 
 def _study(

@@ -58,7 +58,11 @@ def observation(
         tie with the one it replaces.
     label_window_days, delivery_lag_hours
         From the settings.
+
+    Raises ValueError for an ``ingested_at`` without a time zone.
     """
+    if ingested_at.tzinfo is None:
+        raise ValueError(f"{ingested_at} has no time zone: instants are UTC")
     lag = timedelta(hours=delivery_lag_hours) + timedelta(microseconds=version - 1)
     midnight = datetime.combine(as_of, time(), UTC)
     if first:

@@ -22,6 +22,12 @@ class OneClassTrainingSetError(ChurnError):
     error = "one_class"
 
 
+class IdenticalRowsError(ChurnError):
+    """Too many customers look the same: what is left to learn from can't be told from what is asked."""
+
+    error = "identical_rows"
+
+
 def identical_rows(features: pd.DataFrame) -> NDArray[np.int64]:
     """Return a group number a row, (n,) int64: rows with equal features share it.
 
@@ -39,6 +45,8 @@ def folds(features: pd.DataFrame, churned: NDArray[np.bool_], count: int, seed: 
     ------
     OneClassTrainingSetError
         If a class has fewer rows than there are folds.
+    IdenticalRowsError
+        If so many rows are identical that a fold, or what is left for its training, would hold one class alone.
     """
     left = int(np.sum(churned))
     if min(left, len(churned) - left) < count:
@@ -46,8 +54,19 @@ def folds(features: pd.DataFrame, churned: NDArray[np.bool_], count: int, seed: 
             f"{left} of {len(churned)} labelled customers left: {count} folds need at least {count} on each side",
             "train on more data; check the label column",
         )
+    groups = identical_rows(features)
+    distinct = len(set(groups.tolist()))
+    refusal = IdenticalRowsError(
+        f"{len(churned)} labelled customers have only {distinct} different sets of features: too few for {count} folds",
+        "check the features: constant ones carry nothing to learn",
+    )
+    if distinct < count:
+        raise refusal
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
-    yield from splitter.split(features, churned, identical_rows(features))
+    for train, valid in splitter.split(features, churned, groups):
+        if any(len(set(churned[rows].tolist())) == 1 for rows in (train, valid)):
+            raise refusal
+        yield train, valid
 
 
 def holdout(training_set: TrainingSet, test_share: float, seed: int) -> tuple[Rows, Rows]:

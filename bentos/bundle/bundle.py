@@ -7,23 +7,27 @@ import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from bentos.bundle.champion import bundles_folder
 from bentos.bundle.design import Floats, from_json, to_json
-from bentos.bundle.manifest import MANIFEST, BundleError, Manifest, read_manifest
+from bentos.bundle.manifest import (
+    LINEAR,
+    MANIFEST,
+    REASON_CODES,
+    TREE_DESIGN,
+    TREES,
+    BundleError,
+    Manifest,
+    read_verified,
+)
 from bentos.bundle.parts import LinearPart, TreePart
-from feature_repo.raw.atomic import write_folder
+from feature_repo.raw.atomic import storage, write_folder
 
 if TYPE_CHECKING:
     import pandas as pd
-
-LINEAR: Final = "linear.json"
-TREES: Final = "trees.ubj"
-TREE_DESIGN: Final = "trees_design.json"
-REASON_CODES: Final = "reason_codes.toml"
 
 
 @dataclass(frozen=True)
@@ -64,21 +68,25 @@ class Bundle:
     def margin(self, features: pd.DataFrame) -> Floats:
         """Return the calibrated log-odds of churn, (n,) float64."""
         self._refuse_other_columns(features)
+        return self._blend(self.linear.margin(features), self.trees.margin(features))
+
+    def _blend(self, linear: Floats, trees: Floats) -> Floats:
         share, (slope, intercept) = self.manifest.tree_weight, self.manifest.calibration
-        blended = (1 - share) * self.linear.margin(features) + share * self.trees.margin(features)
-        return np.asarray(slope * blended + intercept, dtype=np.float64)
+        return np.asarray(slope * ((1 - share) * linear + share * trees) + intercept, dtype=np.float64)
 
     def explain(self, features: pd.DataFrame) -> Explanation:
         """Score and explain; ``features`` as in :meth:`score`."""
         self._refuse_other_columns(features)
         names = self.manifest.features
         share, (slope, intercept) = self.manifest.tree_weight, self.manifest.calibration
-        linear, linear_base = self.linear.contributions(features, names)
-        trees, tree_base = self.trees.contributions(features, names)
-        contributions = slope * ((1 - share) * linear + share * trees)
-        base = slope * ((1 - share) * linear_base + share * tree_base) + intercept
-        margin = self.margin(features)
-        return Explanation(_probability(margin), margin, base, contributions)
+        linear, trees = self.linear.explain(features, names), self.trees.explain(features, names)
+        margin = self._blend(linear.margin, trees.margin)
+        return Explanation(
+            _probability(margin),
+            margin,
+            slope * ((1 - share) * linear.base + share * trees.base) + intercept,
+            slope * ((1 - share) * linear.contributions + share * trees.contributions),
+        )
 
     def with_metrics(self, metrics: dict[str, float]) -> Self:
         """Return the bundle with the figures of its held-out rows in the manifest."""
@@ -87,7 +95,7 @@ class Bundle:
     def save(self, home: Path) -> Self:
         """Write the bundle below ``home/bundles/<digest>/``, whole or not at all; return it with its digest.
 
-        Saving the same bundle again changes nothing.
+        Saving the same bundle again changes nothing. Raises StorageFailed if the disk refuses.
         """
         files = {
             LINEAR: _json(self.linear.to_json()),
@@ -101,7 +109,8 @@ class Bundle:
         digest = hashlib.sha256(text).hexdigest()
         folder = bundles_folder(home) / digest
         if not folder.exists():
-            write_folder(folder, {**files, MANIFEST: text})
+            with storage():
+                write_folder(folder, {**files, MANIFEST: text})
         return replace(self, manifest=manifest, digest=digest)
 
     @classmethod
@@ -116,16 +125,16 @@ class Bundle:
         from xgboost import Booster
         from xgboost.core import XGBoostError
 
-        manifest, digest = read_manifest(folder)
+        manifest, digest, files = read_verified(folder)
         try:
-            linear = LinearPart.from_json(json.loads((folder / LINEAR).read_bytes()))
-            design = from_json(json.loads((folder / TREE_DESIGN).read_bytes()))
-            booster = Booster({"nthread": 1}, model_file=bytearray((folder / TREES).read_bytes()))
-        except (OSError, ValueError, KeyError, TypeError, XGBoostError) as broken:
+            linear = LinearPart.from_json(json.loads(files[LINEAR]))
+            design = from_json(json.loads(files[TREE_DESIGN]))
+            booster = Booster({"nthread": 1}, model_file=bytearray(files[TREES]))
+            codes = files[REASON_CODES].decode()
+        except (ValueError, KeyError, TypeError, XGBoostError) as broken:
             raise BundleError(
                 f"bundle {folder.name} can't be read ({type(broken).__name__})", "train again: churn train"
             ) from broken
-        codes = (folder / REASON_CODES).read_text(encoding="utf-8")
         return cls(manifest, linear, TreePart(design, booster), codes, digest)
 
     def export(self, home: Path, target: Path) -> None:
@@ -143,8 +152,11 @@ class Bundle:
 
 
 def _probability(margin: Floats) -> Floats:
-    # exp of a large positive number overflows: the two halves of the logistic function are each safe.
-    return np.where(margin >= 0, 1 / (1 + np.exp(-np.abs(margin))), 1 - 1 / (1 + np.exp(-np.abs(margin))))
+    # exp of a large positive number overflows, and 1 - p of a p near 1 has no digits left: each half of the
+    # logistic function has its own safe form. Nobody is certain to leave or to stay, so neither 0 nor 1 is said.
+    small = np.exp(-np.abs(margin))
+    leaving = np.where(margin >= 0, 1.0, small) / (1 + small)
+    return np.asarray(np.clip(leaving, np.finfo(np.float64).tiny, np.nextafter(1.0, 0.0)), dtype=np.float64)
 
 
 def _json(content: object) -> bytes:

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Final
 
-from bentos.bundle.manifest import BundleError
+from bentos.bundle.manifest import BundleError, is_digest
 from configs.errors import ChurnError
-from feature_repo.raw.atomic import write_file
+from feature_repo.raw.atomic import storage, write_file
 
 POINTER: Final = "champion.json"
 
@@ -33,18 +33,27 @@ def champion(home: Path) -> Path:
     NoChampionError
         If nothing has been promoted.
     BundleError
-        If the pointer can't be read.
+        If the pointer can't be read, or its path is anything but the digest that names a bundle's folder: it is
+        followed by whoever serves, so it may lead nowhere else.
     """
     pointer = bundles_folder(home) / POINTER
     if not pointer.is_file():
         raise NoChampionError("there is no champion model yet", "run: churn train (or churn demo)")
     try:
-        return bundles_folder(home) / str(json.loads(pointer.read_text(encoding="utf-8"))["path"])
+        content = json.loads(pointer.read_text(encoding="utf-8"))
+        digest, path = str(content["digest"]), str(content["path"])
     except (ValueError, KeyError, TypeError) as broken:
         raise BundleError(f"{pointer} is damaged", "promote again: churn train") from broken
+    if path != digest or not is_digest(path):
+        raise BundleError(f"{pointer} is damaged: its path is not the digest of a bundle", "promote again: churn train")
+    return bundles_folder(home) / path
 
 
 def set_champion(home: Path, digest: str, model_version: str) -> None:
-    """Make the bundle ``digest`` the champion; running readers see the old pointer or the new one."""
+    """Make the bundle ``digest`` the champion; running readers see the old pointer or the new one.
+
+    Raises StorageFailed if the disk refuses: the old champion stays.
+    """
     content = {"digest": digest, "path": digest, "model_version": model_version}
-    write_file(bundles_folder(home) / POINTER, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
+    with storage():
+        write_file(bundles_folder(home) / POINTER, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())

@@ -41,11 +41,11 @@ class Factor:
 
     def numbers(self, features: pd.DataFrame) -> Floats:
         """Return the factor of each row, (n,) float64, finite. Raises KeyError if the frame lacks the feature."""
-        column = features[self.feature]
+        column = features[self.feature].to_numpy()
         if self.op == "equals":
             numbers = np.asarray(column == self.value, dtype=np.float64)
         else:
-            numbers = np.nan_to_num(column.to_numpy(dtype=np.float64), nan=0.0)
+            numbers = np.nan_to_num(column.astype(np.float64), nan=0.0)
         if self.op == "log1p":
             numbers = np.asarray(np.log1p(numbers), dtype=np.float64)
         elif self.op == "above":

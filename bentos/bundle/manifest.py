@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Literal, Self
@@ -12,7 +14,16 @@ from configs.errors import ChurnError
 from feature_repo.contract import SERVICES_OF, contract_hash
 
 MANIFEST: Final = "manifest.json"
+LINEAR: Final = "linear.json"
+TREES: Final = "trees.ubj"
+TREE_DESIGN: Final = "trees_design.json"
+REASON_CODES: Final = "reason_codes.toml"
+FILES: Final = frozenset({LINEAR, TREES, TREE_DESIGN, REASON_CODES})
+"""What a bundle consists of besides its manifest: all of them, and nothing else."""
 FORMAT: Final = 1
+
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_MEND: Final = "restore the folder, or train again: churn train"
 
 
 class BundleError(ChurnError):
@@ -61,41 +72,66 @@ class Manifest:
             raise ValueError("the manifest has other keys than this version writes")
         for name in ("features", "snapshots", "calibration"):
             content[name] = tuple(content[name])
-        return cls(**content)
+        manifest = cls(**content)
+        # A wrong type or a NaN would score: JSON as Python reads it can hold both.
+        slope, intercept = manifest.calibration
+        numbers = (manifest.threshold, manifest.tree_weight, slope, intercept)
+        if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
+            raise ValueError("a number of the manifest is not finite")
+        if not (isinstance(manifest.service, str) and isinstance(manifest.files, dict)):
+            raise TypeError("the manifest holds other types than this version writes")
+        return manifest
 
 
-def read_manifest(folder: Path) -> tuple[Manifest, str]:
-    """Return a bundle's manifest and digest, after checking every file against its sha256 and the contract.
+def is_digest(name: str) -> bool:
+    """Return whether ``name`` is a bare sha256 in hex, hence a folder's name and no path."""
+    return _DIGEST.fullmatch(name) is not None
+
+
+def read_verified(folder: Path) -> tuple[Manifest, str, dict[str, bytes]]:
+    """Return a bundle's manifest, its digest, and its files (name -> content).
+
+    Each file is read once: the bytes that were checked against the manifest are the bytes that score.
 
     Raises
     ------
     BundleError
         Naming the file that is missing, changed or not listed, or the contract that differs.
     """
-    mend = "restore the folder, or train again: churn train"
     path = folder / MANIFEST
     if not path.is_file():
-        raise BundleError(f"no bundle at {folder}", mend)
-    text = path.read_text(encoding="utf-8")
+        raise BundleError(f"no bundle at {folder}", _MEND)
+    text = path.read_bytes()
+    digest = hashlib.sha256(text).hexdigest()
     try:
-        manifest = Manifest.from_json(text)
+        manifest = Manifest.from_json(text.decode())
     except (ValueError, KeyError, TypeError) as broken:
-        raise BundleError(f"{path} is no bundle manifest ({type(broken).__name__})", mend) from broken
+        raise BundleError(f"{path} is no bundle manifest ({type(broken).__name__})", _MEND) from broken
     if manifest.format != FORMAT:
-        raise BundleError(f"{path} has format {manifest.format}, this version reads {FORMAT}", mend)
-    for name, expected in manifest.files.items():
-        file = folder / name
-        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != expected:
-            raise BundleError(f"{name} of bundle {folder.name} is missing or was changed", mend)
+        raise BundleError(f"{path} has format {manifest.format}, this version reads {FORMAT}", _MEND)
+    # A file that is not listed would be loaded unchecked.
+    if differing := sorted(FILES ^ set(manifest.files)):
+        raise BundleError(f"{path} lists other files than a bundle has: {', '.join(differing)}", _MEND)
+    contents = {name: _verified(folder / name, expected) for name, expected in manifest.files.items()}
+    # Below a home a bundle lies in a folder named after its digest; MLflow's copy has a folder of its own.
+    if is_digest(folder.name) and folder.name != digest:
+        raise BundleError(f"{MANIFEST} of bundle {folder.name} was changed", _MEND)
     refuse_other_contract(manifest)
-    return manifest, hashlib.sha256(text.encode()).hexdigest()
+    return manifest, digest, contents
 
 
 def refuse_other_contract(manifest: Manifest) -> None:
     """Raise BundleError unless the bundle was trained on the contract that this code has."""
     if manifest.service not in SERVICES_OF:
         raise BundleError(f"the bundle reads feature service {manifest.service}, which this code lacks", "train again")
-    if manifest.contract_hash != contract_hash(manifest.service):
+    if manifest.contract_hash != contract_hash(manifest.service) or manifest.features != SERVICES_OF[manifest.service]:
         raise BundleError(
             f"the bundle was trained on another contract of {manifest.service}", "train again, or deploy its code"
         )
+
+
+def _verified(file: Path, expected: str) -> bytes:
+    content = file.read_bytes() if file.is_file() else None
+    if content is None or hashlib.sha256(content).hexdigest() != expected:
+        raise BundleError(f"{file.name} of bundle {file.parent.name} is missing or was changed", _MEND)
+    return content

@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Explained:
+    """A part's margin (n,), the contributions (n, f) of the features asked for, and its base.
+
+    base + contributions.sum(axis=1) is the margin, to the precision of the part (float32 for trees).
+    """
+
+    margin: Floats
+    contributions: Floats
+    base: float
+
+
+@dataclass(frozen=True)
 class LinearPart:
     """A logistic regression on standardised columns: margin = intercept + sum((x - mean) / scale * coefficient).
 
@@ -38,13 +50,17 @@ class LinearPart:
         standardised = (matrix(self.design, features) - self.mean) / self.scale
         return np.asarray(standardised * self.coefficients, dtype=np.float64)
 
-    def contributions(self, features: pd.DataFrame, names: Sequence[str]) -> tuple[Floats, float]:
-        """Return ((n, f) contributions of the features ``names``, base); they add up to the margin."""
-        return self.columns(features) @ attribution(self.design, names), self.intercept
+    def explain(self, features: pd.DataFrame, names: Sequence[str]) -> Explained:
+        """Return the margin and what each feature of ``names`` adds to it."""
+        columns = self.columns(features)
+        return Explained(self._margin(columns), columns @ attribution(self.design, names), self.intercept)
 
     def margin(self, features: pd.DataFrame) -> Floats:
         """Return the log-odds margin, (n,) float64."""
-        return np.asarray(self.columns(features).sum(axis=1) + self.intercept, dtype=np.float64)
+        return self._margin(self.columns(features))
+
+    def _margin(self, columns: Floats) -> Floats:
+        return np.asarray(columns.sum(axis=1) + self.intercept, dtype=np.float64)
 
     def to_json(self) -> dict[str, Any]:
         """Return the part as JSON values; floats keep every bit (Python's repr round-trips)."""
@@ -78,17 +94,20 @@ class TreePart:
 
     def margin(self, features: pd.DataFrame) -> Floats:
         """Return the log-odds margin, (n,) float64."""
-        raw = self.booster.predict(self._data(features), output_margin=True)
-        return np.asarray(raw, dtype=np.float64)
+        return self._margin(self._data(features))
 
-    def contributions(self, features: pd.DataFrame, names: Sequence[str]) -> tuple[Floats, float]:
-        """Return ((n, f) exact TreeSHAP contributions of the features ``names``, base).
+    def explain(self, features: pd.DataFrame, names: Sequence[str]) -> Explained:
+        """Return the margin and what each feature of ``names`` adds to it, by exact TreeSHAP.
 
         Path-dependent TreeSHAP (Lundberg et al. 2020), as XGBoost computes it; its last column is the base.
         """
-        values = np.asarray(self.booster.predict(self._data(features), pred_contribs=True), dtype=np.float64)
+        data = self._data(features)
+        values = np.asarray(self.booster.predict(data, pred_contribs=True), dtype=np.float64)
         base = float(values[0, -1]) if len(values) else 0.0
-        return values[:, :-1] @ attribution(self.design, names), base
+        return Explained(self._margin(data), values[:, :-1] @ attribution(self.design, names), base)
+
+    def _margin(self, data: Any) -> Floats:
+        return np.asarray(self.booster.predict(data, output_margin=True), dtype=np.float64)
 
     def _data(self, features: pd.DataFrame) -> Any:
         from xgboost import DMatrix

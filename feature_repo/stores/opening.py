@@ -74,6 +74,9 @@ def redis_connection(url: str, timeout_ms: int) -> str:
         "db": parts.path.strip("/") or "0",
         "socket_timeout": f"{timeout_s}",
         "socket_connect_timeout": f"{timeout_s}",
+        # Feast reads the value as JSON. By default redis-py tries a dead server again for seconds, while the
+        # caller could have had its 503 at once.
+        "retry": "null",
     }
     if parts.username:
         options["username"] = unquote(parts.username)

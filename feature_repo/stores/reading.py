@@ -75,7 +75,7 @@ class OnlineFeatures:
         except Exception as broken:
             # Whatever the client of whichever store raises means one thing to the caller. The text may hold an
             # address or a key, so it goes to the log alone, and there only by its type.
-            log.exception("online store failed: %s", type(broken).__name__)
+            log.error("online store failed: %s", type(broken).__name__)  # noqa: TRY400 - no traceback, see above
             raise StoreUnavailableError(
                 "the online feature store did not answer", "check that it runs; the request can be repeated"
             ) from broken

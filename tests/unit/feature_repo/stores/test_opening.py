@@ -23,11 +23,11 @@ def test_the_yaml_for_feasts_own_command_equals_the_embedded_settings():
 @pytest.mark.parametrize(
     ("url", "connection"),
     [
-        ("redis://127.0.0.1:6379/0", "127.0.0.1:6379,db=0,socket_timeout=0.5,socket_connect_timeout=0.5"),
-        ("redis://cache", "cache:6379,db=0,socket_timeout=0.5,socket_connect_timeout=0.5"),
+        ("redis://127.0.0.1:6379/0", "127.0.0.1:6379,db=0,socket_timeout=0.5,socket_connect_timeout=0.5,retry=null"),
+        ("redis://cache", "cache:6379,db=0,socket_timeout=0.5,socket_connect_timeout=0.5,retry=null"),
         (
             "rediss://app:s%40crt@cache:7000/2",
-            "cache:7000,db=2,socket_timeout=0.5,socket_connect_timeout=0.5,username=app,password=s@crt,ssl=true",
+            "cache:7000,db=2,socket_timeout=0.5,socket_connect_timeout=0.5,retry=null,username=app,password=s@crt,ssl=true",
         ),
     ],
 )

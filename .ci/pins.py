@@ -1,0 +1,64 @@
+"""Write the pins: `uv run poe pins` after a dependency was added, raised or dropped.
+
+`uv.lock` names the host of a package registry, which no committed file may. What it decided is kept as complete
+constraints in pyproject.toml, so that every clone resolves to the same versions from whichever index it has, and
+as a hashed requirements file for images.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from configs.settings import PROJECT_ROOT
+
+PYPROJECT = PROJECT_ROOT / "pyproject.toml"
+IMAGE_REQUIREMENTS = PROJECT_ROOT / "bentos" / "churn" / "requirements.txt"
+# What uv says of a package that all of [tool.uv] environments need: nothing worth keeping.
+_CPYTHON = "platform_python_implementation == 'CPython'"
+SUPPORTED = (
+    f"implementation_name == 'cpython' and ((platform_machine == 'arm64' and {_CPYTHON} and sys_platform == 'darwin') "
+    f"or ({_CPYTHON} and sys_platform == 'linux'))"
+)
+_BLOCK = re.compile(r"constraint-dependencies = \[.*?\n?\]\n", re.DOTALL)
+
+
+def uv(*arguments: str) -> str:
+    """Run uv in the checkout and return what it printed."""
+    done = subprocess.run(["uv", *arguments], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)  # noqa: S603, S607
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return done.stdout
+
+
+def exported(*options: str) -> str:
+    """Return the locked requirements, without any line about where they come from."""
+    text = uv("export", "--frozen", "--no-emit-project", "--no-header", "--no-annotate", *options)
+    for everywhere in (f" ; {SUPPORTED}", f" and {SUPPORTED}"):
+        text = text.replace(everywhere, "")
+    return "\n".join(line for line in text.splitlines() if not line.startswith(("--", "#"))) + "\n"
+
+
+def write_pins(*, upgrade: bool) -> None:
+    """Lock (afresh if ``upgrade``), and write the constraints and the image's requirements."""
+    content = PYPROJECT.read_text(encoding="utf-8")
+    if upgrade:
+        # Old pins would hold everything where it is.
+        PYPROJECT.write_text(_BLOCK.sub("constraint-dependencies = []\n", content), encoding="utf-8")
+    uv("lock", *(["--upgrade"] if upgrade else []))
+    lines = sorted(exported("--no-hashes", "--all-extras", "--all-groups").splitlines())
+    quoted = "".join(f"  {_toml(line)},\n" for line in lines)
+    content = PYPROJECT.read_text(encoding="utf-8")
+    PYPROJECT.write_text(_BLOCK.sub(f"constraint-dependencies = [\n{quoted}]\n", content), encoding="utf-8")
+    uv("lock")
+    Path(IMAGE_REQUIREMENTS).write_text(exported("--no-default-groups"), encoding="utf-8")
+
+
+def _toml(text: str) -> str:
+    return '"' + text.replace('"', "'") + '"'
+
+
+if __name__ == "__main__":
+    write_pins(upgrade="--upgrade" in sys.argv[1:])

@@ -1,0 +1,55 @@
+"""Nothing of ours imports a pickle module, and no module acts when imported."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from configs.settings import PROJECT_ROOT
+
+PACKAGES = ("configs", "feature_repo", "training", "bentos", "flows", "monitoring")
+FORBIDDEN = {"pickle", "cPickle", "joblib", "dill", "cloudpickle", "shelve", "marshal"}
+FILES = sorted(path for package in PACKAGES for path in (PROJECT_ROOT / package).rglob("*.py"))
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PROJECT_ROOT)))
+def test_no_pickle(path):
+    assert not {name.split(".")[0] for name in imported(path)} & FORBIDDEN
+
+
+@pytest.mark.parametrize(
+    ("library", "allowed"),
+    [
+        ("mlflow", {"training/registry.py", "training/mlflow_model.py"}),
+        ("great_expectations", {"monitoring/quality.py"}),
+        ("prefect", {"flows/demo.py"}),
+        ("optuna", {"training/search.py"}),
+    ],
+)
+def test_a_heavy_library_has_one_import_site(library, allowed):
+    sites = {
+        str(path.relative_to(PROJECT_ROOT))
+        for path in FILES
+        if any(name.split(".")[0] == library for name in imported(path))
+    }
+    assert sites == allowed
+
+
+def test_only_the_settings_read_the_environment():
+    readers = {
+        str(path.relative_to(PROJECT_ROOT))
+        for path in FILES
+        if "os.environ" in path.read_text() or "getenv" in path.read_text()
+    }
+    # These hand an environment on to a child process or a library, and read nothing from it.
+    handed_on = {"flows/cli.py", "flows/embedded.py", "flows/feast_cli.py", "flows/serve.py"}
+    assert readers - handed_on <= {"configs/settings.py", "bentos/churn/service.py"}

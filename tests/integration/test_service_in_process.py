@@ -1,0 +1,161 @@
+"""The service's application in this process, on a real SQLite store and a real bundle."""
+
+import asyncio
+import shutil
+import threading
+import time
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from bentos.bundle import champion
+from bentos.churn.app import _Routes, create_app, templates
+from bentos.churn.errors import (
+    AnswerTimeoutError,
+    ContractMismatchError,
+    NotReadyError,
+    RegistryUnavailableError,
+)
+from bentos.churn.front import FrontDoor
+from bentos.churn.loading import Keeper, load, warm_up
+from bentos.churn.meters import Meters
+from feature_repo.contract import CORE_SERVICE, PROJECT
+from feature_repo.stores.opening import open_store
+from tests.serving_world import EXPIRED, build, free_port, serving
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, telco_csv):
+    return build(tmp_path_factory.getbasetemp() / "serving-sqlite", telco_csv, None)
+
+
+@pytest.fixture
+def copy(world, tmp_path):
+    """Settings of a copy of the world's home, to be spoiled."""
+    for part in ("feast", "bundles"):
+        shutil.copytree(world.settings.home / part, tmp_path / part)
+    return world.settings.model_copy(update={"home": tmp_path})
+
+
+def ask_all(settings, requests):
+    """Start the application with its lifespan, and ask it."""
+    app, meters = create_app(settings)
+    door = FrontDoor(app, app, meters, settings.serving, templates(app))
+
+    async def asked():
+        async with app.router.lifespan_context(app):
+            transport = httpx.ASGITransport(app=door)
+            async with httpx.AsyncClient(transport=transport, base_url="http://churn") as client:
+                return [await client.request(method, path, json=body) for method, path, body in requests]
+
+    return asyncio.run(asked())
+
+
+def test_every_route_answers_from_the_loaded_champion(world):
+    known, other = world.ids[:2]
+    ready, metadata, one, many, health, metrics = ask_all(
+        world.settings,
+        [
+            ("GET", "/readyz", None),
+            ("GET", "/metadata", None),
+            ("POST", "/predict", {"customer_id": known}),
+            ("POST", "/predict/batch", {"customer_ids": [other, EXPIRED, known, known, "nobody"]}),
+            ("GET", "/health", None),
+            ("GET", "/metrics", None),
+        ],
+    )
+    assert (ready.status_code, health.json()["ready"]) == (200, True)
+    assert metadata.json()["bundle_digest"] == world.bundle.digest
+    assert one.json()["probability"] == pytest.approx(float(world.bundle.score(world.frame.head(1))[0]), abs=1e-12)
+    results = many.json()["results"]
+    assert [each["customer_id"] for each in results] == [other, EXPIRED, known, known, "nobody"]
+    assert results[2]["prediction_id"] != results[3]["prediction_id"]
+    assert 'churn_refusals_total{error="features_expired"} 1.0' in metrics.text
+    labels = [each["label"] for each in (one.json(), results[0], results[2])]
+    assert f'churn_predictions_total{{label="{labels[0]}"}}' in metrics.text
+
+
+def test_without_a_champion_the_lifespan_begins_all_the_same(settings):
+    live, ready = ask_all(settings, [("GET", "/livez", None), ("GET", "/readyz", None)])
+    assert (live.status_code, ready.status_code) == (200, 503)
+
+
+def test_a_service_registered_with_another_contract_is_refused_by_name(copy):
+    store = open_store(copy)
+    registered = store.get_feature_service(CORE_SERVICE)
+    registered.tags = {"contract_hash": "0" * 64}
+    store.registry.apply_feature_service(registered, PROJECT)
+    with pytest.raises(ContractMismatchError, match="registered with another contract") as refused:
+        load(copy, champion(copy.home))
+    assert "feast -c feature_repo apply" in refused.value.hint
+    (answer,) = ask_all(copy, [("GET", "/readyz", None)])
+    assert (answer.status_code, answer.json()["error"]) == (503, "contract_mismatch")
+
+
+def test_a_registry_that_was_never_applied_is_refused_by_name(copy):
+    shutil.rmtree(copy.home / "feast")
+    with pytest.raises(RegistryUnavailableError, match=CORE_SERVICE) as refused:
+        load(copy, champion(copy.home))
+    assert "apply" in refused.value.hint
+
+
+def test_a_corrupt_registry_is_refused_by_name_without_its_address(copy):
+    (copy.home / "feast" / "registry.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(RegistryUnavailableError) as refused:
+        load(copy, champion(copy.home))
+    assert str(copy.home) not in refused.value.message
+
+
+def test_a_dead_store_does_not_keep_the_service_from_loading(world, caplog):
+    feast = {"online_store": "redis", "redis_url": SecretStr(f"redis://127.0.0.1:{free_port()}/0")}
+    settings = world.settings.model_copy(update={"feast": world.settings.feast.model_copy(update=feast)})
+    warm_up(load(settings, champion(settings.home)), datetime.now(UTC))
+    assert "the online store does not answer yet" in caplog.text
+
+
+def test_a_champion_that_appears_later_is_picked_up_and_then_kept(copy):
+    pointer = copy.home / "bundles" / "champion.json"
+    content = pointer.read_bytes()
+    pointer.unlink()
+    keeper = Keeper(copy)
+    with pytest.raises(NotReadyError) as refused:
+        keeper.current()
+    assert refused.value.error == "no_champion"
+    pointer.write_bytes(content)
+    with pytest.raises(NotReadyError):
+        keeper.current()  # looked at a moment ago
+    time.sleep(1.1)
+    loaded = keeper.current()
+    pointer.unlink()
+    assert keeper.current() is loaded
+
+
+def test_who_comes_while_another_loads_is_told_to_come_back(world):
+    keeper = Keeper(world.settings)
+    holds, done = threading.Event(), threading.Event()
+
+    def loading():
+        with keeper._lock:
+            holds.set()
+            done.wait(10)
+
+    other = threading.Thread(target=loading)
+    other.start()
+    holds.wait(10)
+    try:
+        with pytest.raises(NotReadyError) as refused:
+            keeper.current()
+        assert refused.value.error == "loading"
+    finally:
+        done.set()
+        other.join()
+
+
+def test_an_answer_that_takes_too_long_is_a_503(world):
+    settings = serving(world.settings, request_timeout_s=1)
+    routes = _Routes(settings, Keeper(settings), Meters())
+    with pytest.raises(AnswerTimeoutError) as refused:
+        asyncio.run(routes._work(lambda: time.sleep(1.5)))
+    assert refused.value.http_status == 503

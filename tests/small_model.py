@@ -1,0 +1,103 @@
+"""A small world to learn from, in memory: simulated customers, their features, a model and its bundle."""
+
+from __future__ import annotations
+
+import functools
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bentos.bundle import Bundle, Manifest
+from feature_repo.contract import (
+    CORE_SERVICE,
+    CUSTOMER,
+    LABEL,
+    OBSERVED_AT,
+    SERVICES_OF,
+    STORED,
+    contract_hash,
+    features_of,
+)
+from feature_repo.raw.simulator import simulate_snapshot
+from feature_repo.raw.telco_csv import normalise
+from feature_repo.stores.typed import as_frame
+from feature_repo.transforms import derive
+from training.dataset import TrainingSet
+from training.pipeline import ChurnBlend, Params
+
+ROWS = 400
+OBSERVED = datetime(2026, 1, 1, 6, tzinfo=UTC)
+REASONS = '[[reason]]\ncode = "SHORT_TENURE"\n'
+
+
+@functools.cache
+def _snapshot(customers: int, seed: int) -> pd.DataFrame:
+    return normalise(simulate_snapshot(customers, seed))
+
+
+def simulated(customers: int = ROWS, seed: int = 7) -> pd.DataFrame:
+    """A published snapshot of simulated customers."""
+    return _snapshot(customers, seed).copy()
+
+
+def features_of_snapshot(snapshot: pd.DataFrame) -> pd.DataFrame:
+    """Model inputs straight from a snapshot, without a store."""
+    columns = {feature.name: snapshot[feature.name].tolist() for feature in STORED}
+    return as_frame(features_of(CORE_SERVICE), columns | derive(columns))
+
+
+def training_set(snapshot: pd.DataFrame, observed_at: datetime = OBSERVED) -> TrainingSet:
+    """The snapshot as labelled observations of one date."""
+    keys = snapshot[[CUSTOMER, LABEL]].reset_index(drop=True)
+    keys.insert(1, OBSERVED_AT, pd.Timestamp(observed_at))
+    keys[OBSERVED_AT] = keys[OBSERVED_AT].astype("datetime64[us, UTC]")
+    return TrainingSet(keys, features_of_snapshot(snapshot), CORE_SERVICE, contract_hash(CORE_SERVICE))
+
+
+@functools.cache
+def fitted_model(customers: int = ROWS, seed: int = 7) -> ChurnBlend:
+    """The blend, fitted on simulated customers with few rounds."""
+    snapshot = simulated(customers, seed)
+    return ChurnBlend(Params(rounds=30), seed).fit(
+        features_of_snapshot(snapshot), snapshot[LABEL].to_numpy(dtype=bool)
+    )
+
+
+def manifest(**changes: object) -> Manifest:
+    """The manifest of a bundle that was not saved yet."""
+    values = {
+        "model_version": "20260101T060000",
+        "service": CORE_SERVICE,
+        "contract_hash": contract_hash(CORE_SERVICE),
+        "features": SERVICES_OF[CORE_SERVICE],
+        "threshold": 0.25,
+        "threshold_policy": "fixed for tests",
+        "tree_weight": Params().tree_weight,
+        "calibration": (1.0, 0.0),
+        "metrics": {"roc_auc": 0.84},
+        "time": "declared",
+        "snapshots": ("2026-01-01.v1",),
+        "reason_codes_sha256": "",
+        "git_commit": "none",
+        "created_at": "2026-01-01T06:00:00+00:00",
+        "files": {},
+    }
+    return Manifest(**(values | changes))
+
+
+def small_bundle(**changes: object) -> Bundle:
+    """The bundle of :func:`fitted_model`, unsaved; ``changes`` go into its manifest."""
+    linear, trees = fitted_model().parts()
+    return Bundle(manifest(**changes), linear, trees, REASONS)
+
+
+def saved(home: Path, **changes: object) -> tuple[Bundle, Path]:
+    """The bundle and the folder that it was saved in."""
+    bundle = small_bundle(**changes).save(home)
+    return bundle, home / "bundles" / bundle.digest
+
+
+def labels_of(snapshot: pd.DataFrame) -> np.ndarray:
+    return snapshot[LABEL].to_numpy(dtype=bool)
