@@ -60,9 +60,7 @@ def training_set(snapshot: pd.DataFrame, observed_at: datetime = OBSERVED) -> Tr
 def fitted_model(customers: int = ROWS, seed: int = 7) -> ChurnBlend:
     """The blend, fitted on simulated customers with few rounds."""
     snapshot = simulated(customers, seed)
-    return ChurnBlend(Params(rounds=30), seed).fit(
-        features_of_snapshot(snapshot), snapshot[LABEL].to_numpy(dtype=bool)
-    )
+    return ChurnBlend(Params(rounds=30), seed).fit(features_of_snapshot(snapshot), snapshot[LABEL].to_numpy(dtype=bool))
 
 
 def manifest(**changes: object) -> Manifest:

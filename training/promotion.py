@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from configs.settings import PromotionSettings
-from training.metrics import Metrics
+from training.metrics import ECE_BINS, Metrics
 
 LEAK_ROC_AUC = 0.98
 """Nobody predicts churn this well: such a challenger has seen its answers."""
@@ -34,7 +34,7 @@ def decide(challenger: Metrics, champion: Metrics | None, rules: PromotionSettin
     outcome = [
         _rule("ROC-AUC floor", challenger.roc_auc, ">=", rules.roc_auc_min),
         _rule("no leak", challenger.roc_auc, "<=", LEAK_ROC_AUC),
-        _rule("calibration", challenger.ece, "<=", rules.ece_max),
+        _rule("calibration", challenger.ece, "<=", rules.ece_max + ece_noise(challenger)),
     ]
     if champion is not None:
         outcome += [
@@ -49,6 +49,16 @@ def decide(challenger: Metrics, champion: Metrics | None, rules: PromotionSettin
             _rule("profit against the champion", challenger.empc_usd, ">=", champion.empc_usd * (1 - 1e-9)),
         ]
     return Verdict(all(held for _, held, _ in outcome), tuple(outcome))
+
+
+def ece_noise(metrics: Metrics) -> float:
+    """Return the ECE that a perfectly calibrated model may show on so few rows by chance alone.
+
+    A bin of m rows misses its own probability p by sqrt(2/pi * p (1 - p) / m) on average (the mean absolute value of
+    a normal deviate); with p at the churn rate of all rows and bins of equal count this bounds their mean.
+    """
+    rate = metrics.churn_rate
+    return math.sqrt(2 / math.pi * rate * (1 - rate) * ECE_BINS / metrics.rows)
 
 
 def _rule(name: str, figure: float, sign: str, bound: float) -> tuple[str, bool, str]:

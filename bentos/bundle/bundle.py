@@ -7,9 +7,10 @@ import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
+import pandas as pd
 
 from bentos.bundle.champion import bundles_folder
 from bentos.bundle.design import Floats, from_json, to_json
@@ -24,10 +25,16 @@ from bentos.bundle.manifest import (
     read_verified,
 )
 from bentos.bundle.parts import LinearPart, TreePart
+from configs.errors import ChurnError
+from feature_repo.contract import features_of
 from feature_repo.raw.atomic import storage, write_folder
 
-if TYPE_CHECKING:
-    import pandas as pd
+
+class FeaturesInvalidError(ChurnError):
+    """A value that no model was trained on: missing where it may not be, or no finite number."""
+
+    error = "features_invalid"
+    http_status = 422
 
 
 @dataclass(frozen=True)
@@ -61,13 +68,14 @@ class Bundle:
         """Return the calibrated probability of churn, (n,) float64 in (0, 1).
 
         ``features``: one column a feature of ``manifest.service`` in contract order, dtypes as
-        ``feature_repo.stores.typed.as_frame`` gives them. Raises BundleError for other columns.
+        ``feature_repo.stores.typed.as_frame`` gives them. Raises BundleError for other columns, and
+        FeaturesInvalidError for a null that has no trained meaning or a number that is not finite.
         """
         return _probability(self.margin(features))
 
     def margin(self, features: pd.DataFrame) -> Floats:
-        """Return the calibrated log-odds of churn, (n,) float64."""
-        self._refuse_other_columns(features)
+        """Return the calibrated log-odds of churn, (n,) float64; ``features`` and errors as in :meth:`score`."""
+        self._refuse(features)
         return self._blend(self.linear.margin(features), self.trees.margin(features))
 
     def _blend(self, linear: Floats, trees: Floats) -> Floats:
@@ -75,8 +83,8 @@ class Bundle:
         return np.asarray(slope * ((1 - share) * linear + share * trees) + intercept, dtype=np.float64)
 
     def explain(self, features: pd.DataFrame) -> Explanation:
-        """Score and explain; ``features`` as in :meth:`score`."""
-        self._refuse_other_columns(features)
+        """Score and explain; ``features`` and errors as in :meth:`score`."""
+        self._refuse(features)
         names = self.manifest.features
         share, (slope, intercept) = self.manifest.tree_weight, self.manifest.calibration
         linear, trees = self.linear.explain(features, names), self.trees.explain(features, names)
@@ -141,13 +149,26 @@ class Bundle:
         """Copy the saved bundle's files into ``target`` (for MLflow's artifact store)."""
         shutil.copytree(bundles_folder(home) / self.digest, target, dirs_exist_ok=True)
 
-    def _refuse_other_columns(self, features: pd.DataFrame) -> None:
+    def _refuse(self, features: pd.DataFrame) -> None:
         if tuple(features.columns) != self.manifest.features:
             missing = sorted(set(self.manifest.features) - set(features.columns))
             raise BundleError(
                 f"the features are not those of {self.manifest.service} in contract order"
                 + (f": {', '.join(missing)} missing" if missing else ""),
                 "build the frame with as_frame(features_of(service), columns)",
+            )
+        # Every door refuses these before; who comes by another one must not get an invented score.
+        wanted = features_of(self.manifest.service)
+        values = features.to_numpy(dtype=object)
+        bad = pd.isna(values) & [not feature.nullable for feature in wanted]
+        numeric = [place for place, feature in enumerate(wanted) if feature.dtype in {"int64", "float64"}]
+        # The trees read float32: beyond its range a number is infinite to them.
+        bad[:, numeric] |= np.abs(values[:, numeric].astype(np.float64)) > np.finfo(np.float32).max
+        if bad.any():
+            names = ", ".join(wanted[place].name for place in np.flatnonzero(bad.any(axis=0)))
+            raise FeaturesInvalidError(
+                f"{int(bad.any(axis=1).sum())} of {len(features)} rows have no usable value for {names}",
+                "correct the source and ingest it again",
             )
 
 

@@ -94,17 +94,17 @@ class TreePart:
 
     def margin(self, features: pd.DataFrame) -> Floats:
         """Return the log-odds margin, (n,) float64."""
-        return self._margin(self._data(features))
+        return self._margin(self._data(features))[: len(features)]
 
     def explain(self, features: pd.DataFrame, names: Sequence[str]) -> Explained:
         """Return the margin and what each feature of ``names`` adds to it, by exact TreeSHAP.
 
         Path-dependent TreeSHAP (Lundberg et al. 2020), as XGBoost computes it; its last column is the base.
         """
-        data = self._data(features)
+        data, rows = self._data(features), len(features)
         values = np.asarray(self.booster.predict(data, pred_contribs=True), dtype=np.float64)
-        base = float(values[0, -1]) if len(values) else 0.0
-        return Explained(self._margin(data), values[:, :-1] @ attribution(self.design, names), base)
+        shared = values[:rows, :-1] @ attribution(self.design, names)
+        return Explained(self._margin(data)[:rows], shared, float(values[0, -1]))
 
     def _margin(self, data: Any) -> Floats:
         return np.asarray(self.booster.predict(data, output_margin=True), dtype=np.float64)
@@ -112,5 +112,9 @@ class TreePart:
     def _data(self, features: pd.DataFrame) -> Any:
         from xgboost import DMatrix
 
+        columns = matrix(self.design, features)
+        if not len(columns):
+            # XGBoost warns of an empty matrix and answers in another shape: one row, which the caller cuts off.
+            columns = np.zeros((1, len(self.design)))
         # Columns go by position: the design is the order. A name check would cost a list per request.
-        return DMatrix(matrix(self.design, features).astype(np.float32), nthread=1)
+        return DMatrix(columns.astype(np.float32), nthread=1)

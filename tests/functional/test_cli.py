@@ -1,0 +1,80 @@
+"""The command line: exit codes, one-line refusals, and the journey step by step."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from feature_repo.raw.simulator import simulate_snapshot, write_csv
+
+CHURN = str(Path(sys.executable).with_name("churn"))
+
+
+@pytest.fixture(scope="module")
+def csv(tmp_path_factory):
+    path = tmp_path_factory.mktemp("csv") / "extract.csv"
+    write_csv(simulate_snapshot(800, seed=3), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("cli") / "home"
+
+
+def churn(home, *arguments, **variables):
+    environment = {**os.environ, "CHURN_HOME": str(home), "CHURN_TRAINING__TRIALS": "3", "COLUMNS": "160", **variables}
+    return subprocess.run([CHURN, *arguments], env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_journey_step_by_step(home, csv):
+    today = datetime.now(UTC).date().isoformat()
+    for arguments, told in (
+        (("ingest", "--csv", str(csv), "--as-of", today), "published"),
+        (("ingest", "--csv", str(csv), "--as-of", today), "was published before, nothing to do"),
+        (("build-features",), f"newest {today}.v1"),
+        (("apply",), "churn_core_v1"),
+        (("train",), "promoted to champion"),
+        (("materialize",), "3 views written to sqlite"),
+        (("catalog",), "features.yaml"),
+    ):
+        done = churn(home, *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert told in done.stdout
+
+
+def test_evaluate_prints_both_models_and_publishes_nothing(tmp_path, csv):
+    done = churn(tmp_path, "evaluate", "--csv", str(csv), "--repeats", "1", CHURN_TRAINING__FOLDS="3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "logistic regression" in done.stdout
+    assert not (tmp_path / "processed").exists()
+    assert list(tmp_path.glob("reports/evaluation/*/report.html"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "code", "told"),
+    [
+        (("nonsense",), {}, 2, "No such command"),
+        (("ingest", "--csv", "missing.csv", "--as-of", "2026-01-01"), {}, 2, "missing.csv"),
+        (("ingest", "--csv", __file__, "--as-of", "yesterday"), {}, 2, "no date of the form"),
+        (("ingest", "--csv", __file__, "--as-of", "2026-01-01"), {}, 3, "test_cli.py"),
+        (("train",), {}, 1, "no labels"),
+        (("materialize",), {}, 1, "churn apply"),
+        (("apply",), {"CHURN_TYPO": "1"}, 2, "CHURN_TYPO"),
+    ],
+)
+def test_a_refusal_is_one_clear_line_and_its_exit_code(tmp_path, arguments, variables, code, told):
+    done = churn(tmp_path / "empty", *arguments, **variables)
+    assert done.returncode == code, done.stderr
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_version_and_help():
+    assert "churn, version" in churn(Path.cwd(), "--version").stdout
+    assert "demo" in churn(Path.cwd(), "-h").stdout

@@ -1,0 +1,102 @@
+"""`churn demo` as a new user runs it: in a process of its own, twice, without a network."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from feature_repo.raw.simulator import simulate_snapshot, write_csv
+
+CHURN = str(Path(sys.executable).with_name("churn"))
+OURS = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::", socket.gethostname()}  # noqa: S104 - addresses to allow
+CUSTOMERS = "700"
+
+
+def demo(home, notes, *arguments):
+    environment = {
+        **os.environ,
+        "CHURN_HOME": str(home),
+        "CHURN_TRAINING__TRIALS": "4",
+        "COLUMNS": "160",
+        "PYTHONPATH": str(Path(__file__).with_name("quiet")),
+        "NETWORK_NOTES": str(notes),
+    }
+    return subprocess.run(
+        [CHURN, "demo", "--customers", CUSTOMERS, *arguments],
+        env=environment,
+        cwd=home.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    home = tmp_path_factory.mktemp("demo") / "home"
+    notes = home.parent / "network.txt"
+    return home, notes, demo(home, notes)
+
+
+def test_it_ends_well_and_says_what_it_did(run):
+    _, _, done = run
+    assert done.returncode == 0, done.stdout + done.stderr
+    for told in ("rows", "gate", "ROC-AUC", "PR-AUC", "Brier", "lift@10 %", "champion", "version 1", "all steps"):
+        assert told in done.stdout
+    assert "every figure above is of simulated customers" in done.stdout
+    assert len(re.findall(r"customer \S+: +[\d.]+% -> (churn|stay)", done.stdout)) == 3
+    assert done.stdout.count("✓") == 10
+
+
+def test_it_prints_no_noise(run):
+    _, _, done = run
+    assert not re.search(r"Warning|WARNING|INFO|Traceback|Materializing", done.stdout + done.stderr)
+
+
+def test_the_reports_are_there_and_need_no_network(run):
+    _, _, done = run
+    pages = re.findall(r"(?:evaluation|gate) report +(\S+\.html)", done.stdout)
+    assert len(pages) == 2
+    for page in map(Path, pages):
+        text = page.read_text()
+        assert "</html>" in text
+        assert not re.search(r"""(src|href)=["']?(https?:)?//""", text)
+
+
+def test_no_library_called_anybody(run):
+    _, notes, _ = run
+    called = set(notes.read_text().split())
+    assert called & {"127.0.0.1", "localhost"}, "the notes must have seen our own service being asked"
+    assert called - OURS == set()
+
+
+def test_everything_lies_below_the_home(run):
+    home, notes, _ = run
+    assert {path.name for path in home.parent.iterdir()} == {home.name, notes.name}
+
+
+def test_a_second_run_works_in_the_same_home(run):
+    home, notes, _ = run
+    again = demo(home, notes)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert len(list((home / "processed").glob("*/versions/*"))) == 1  # the same content again is a no-op
+    pointer = json.loads((home / "bundles" / "champion.json").read_text())
+    assert (home / "bundles" / pointer["digest"]).is_dir()
+
+
+def test_another_file_is_refused_in_a_home_in_use(run, tmp_path):
+    home, notes, _ = run
+    other = tmp_path / "other.csv"
+    write_csv(simulate_snapshot(600, seed=99), other)
+    refused = demo(home, notes, "--csv", str(other))
+    assert refused.returncode == 1
+    assert "holds snapshots of another file" in refused.stderr
+    assert "CHURN_HOME=" in refused.stderr
