@@ -108,7 +108,7 @@ def _slice_columns(settings: Settings, rows: TrainingSet) -> pd.DataFrame:
     """Return what figures are broken down by; the protected attributes come from their audit-only service."""
     audit = historical_features(open_store(settings), rows.keys, AUDIT_SERVICE)
     tenure = rows.features["tenure_months"]
-    labels = ["0-3 months", "4-12 months", "13-24 months", "25-48 months", "over 48 months"]
+    labels = ["00-03 months", "04-12 months", "13-24 months", "25-48 months", "over 48 months"]
     bands = pd.cut(tenure, TENURE_BANDS, labels=labels).astype(str)
     return rows.features[["contract_type", "internet_service"]].assign(
         senior_citizen=audit["senior_citizen"].to_numpy(), gender=audit["gender"].to_numpy(), tenure_band=bands

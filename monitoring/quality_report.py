@@ -17,12 +17,14 @@ _NAMED: Final = 3
 _STYLE: Final = """
 :root{color-scheme:light dark;--line:#8884;--bad:#b3261e;--good:#1b6e3c;--warn:#8a5a00}
 @media(prefers-color-scheme:dark){:root{--bad:#ff8a80;--good:#7ddba0;--warn:#ffcf70}}
-body{font:16px/1.5 system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem}
-.table{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.9rem}
-th,td{text-align:left;vertical-align:top;padding:.4rem .6rem;border-bottom:1px solid var(--line)}
+body{font:15px/1.5 system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem}h1{font-size:1.4rem}
+.table{overflow-x:auto}table{border-collapse:collapse;width:100%;min-width:62rem;table-layout:fixed;font-size:.8rem}
+th,td{text-align:left;vertical-align:top;padding:.35rem .5rem;border-bottom:1px solid var(--line)}
+td{overflow-wrap:anywhere}th.n{text-align:right}
 td.n{text-align:right;font-variant-numeric:tabular-nums}code{overflow-wrap:anywhere}
 .failed{color:var(--bad);font-weight:600}.ok{color:var(--good)}.warning,.quarantined{color:var(--warn);font-weight:600}
 """
+_WIDTHS: Final = "".join(f'<col style="width:{share}%">' for share in (17, 12, 7, 5, 6, 15, 15, 23))
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,8 @@ def render_html(result: GateResult, title: str) -> str:
 {result.rows:,} rows, {len(result.quarantined):,} quarantined, {result.blank_totals:,} blank TotalCharges
 (null by rule: before the first bill), {sum(check.stops for check in checks)} of {len(checks)} rules failed.</p>
 <p>Customers are shown as pseudonyms. A leading ' keeps a spreadsheet from running a cell.</p>
-<div class="table"><table><thead><tr><th>Rule</th><th>Column</th><th>State</th><th>Rows</th><th>Share</th>
+<div class="table"><table>{_WIDTHS}
+<thead><tr><th>Rule</th><th>Column</th><th>State</th><th class="n">Rows</th><th class="n">Share</th>
 <th>What was found</th><th>Sample</th><th>Why the rule is there</th></tr></thead><tbody>
 {"".join(map(_row, checks))}</tbody></table></div></body></html>
 """

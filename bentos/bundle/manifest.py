@@ -103,6 +103,9 @@ def read_verified(folder: Path) -> tuple[Manifest, str, dict[str, bytes]]:
         raise BundleError(f"no bundle at {folder}", _MEND)
     text = path.read_bytes()
     digest = hashlib.sha256(text).hexdigest()
+    # Below a home a bundle lies in a folder named after its digest; MLflow's copy has a folder of its own.
+    if is_digest(folder.name) and folder.name != digest:
+        raise BundleError(f"{MANIFEST} of bundle {folder.name} was changed", _MEND)
     try:
         manifest = Manifest.from_json(text.decode())
     except (ValueError, KeyError, TypeError) as broken:
@@ -113,9 +116,6 @@ def read_verified(folder: Path) -> tuple[Manifest, str, dict[str, bytes]]:
     if differing := sorted(FILES ^ set(manifest.files)):
         raise BundleError(f"{path} lists other files than a bundle has: {', '.join(differing)}", _MEND)
     contents = {name: _verified(folder / name, expected) for name, expected in manifest.files.items()}
-    # Below a home a bundle lies in a folder named after its digest; MLflow's copy has a folder of its own.
-    if is_digest(folder.name) and folder.name != digest:
-        raise BundleError(f"{MANIFEST} of bundle {folder.name} was changed", _MEND)
     refuse_other_contract(manifest)
     return manifest, digest, contents
 

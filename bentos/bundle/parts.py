@@ -78,11 +78,11 @@ class LinearPart:
         mean, scale, coefficients = (
             np.asarray(content[name], dtype=np.float64) for name in ("mean", "scale", "coefficients")
         )
-        design = from_json(content["design"])
+        design, intercept = from_json(content["design"]), float(content["intercept"])
         for numbers in (mean, scale, coefficients):
-            if numbers.shape != (len(design),) or not np.isfinite(numbers).all():
+            if numbers.shape != (len(design),) or not np.isfinite([*numbers, intercept]).all() or (scale <= 0).any():
                 raise ValueError("the linear part's numbers do not fit its columns")
-        return cls(design, mean, scale, coefficients, float(content["intercept"]))
+        return cls(design, mean, scale, coefficients, intercept)
 
 
 @dataclass(frozen=True)
