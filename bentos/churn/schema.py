@@ -7,10 +7,11 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-ID_PATTERN: Final = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+from feature_repo.contract import CUSTOMER_PATTERN
+
 EXAMPLE: Final = "7590-VHVEG"
 
-CustomerId = Annotated[str, StringConstraints(pattern=ID_PATTERN, strict=True)]
+CustomerId = Annotated[str, StringConstraints(pattern=CUSTOMER_PATTERN, strict=True)]
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 

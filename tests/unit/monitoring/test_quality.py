@@ -4,7 +4,7 @@ import pytest
 
 from configs.errors import SettingsError
 from configs.privacy import pseudonym
-from feature_repo.contract import CSV_KEY, CSV_LABEL, STORED
+from feature_repo.contract import CSV_KEY, CSV_LABEL, CUSTOMER_PATTERN, STORED
 from feature_repo.raw.simulator import simulate_snapshot
 from feature_repo.raw.telco_csv import COLUMNS, DECIMAL, DECIMAL_OR_BLANK, INTEGER, YES_NO, domain, normalise
 from monitoring import quality
@@ -77,6 +77,12 @@ def test_columns_key_and_label_are_the_contract_s():
         CSV_LABEL,
         set(YES_NO),
     )
+
+
+def test_the_gate_lets_in_the_ids_that_the_service_can_be_asked_for():
+    asked = {each["meta"]["rule"]: each for each in load_suite("telco_raw")["expectations"]}
+    # Python's $ also matches before a last line end, the service's does not: hence \\Z here.
+    assert asked["customer_id_pattern"]["kwargs"]["regex"] == CUSTOMER_PATTERN.removesuffix("$") + r"\Z"
 
 
 def test_every_rule_says_why():

@@ -1,0 +1,128 @@
+"""What a bundle says of itself is checked before anything of it is believed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+
+import pytest
+
+from bentos.bundle import BundleError
+from bentos.bundle.manifest import FILES, MANIFEST, Manifest, is_digest, read_verified
+from feature_repo.contract import AUDIT_SERVICE, CORE_SERVICE, SERVICES_OF
+from tests.small_model import manifest, saved
+
+
+def forged(folder, content):
+    """The bundle with another manifest, in a folder whose name claims no digest."""
+    (folder / MANIFEST).write_bytes(content)
+    return folder.rename(folder.with_name("copy"))
+
+
+def rewritten(folder, **changes):
+    content = json.loads((folder / MANIFEST).read_text())
+    return forged(folder, json.dumps(content | changes, indent=2, sort_keys=True).encode())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return saved(tmp_path)[1]
+
+
+def test_it_says_the_same_after_a_round_trip():
+    said = manifest(files={"linear.json": "0" * 64})
+    assert Manifest.from_json(said.to_json()) == said
+    assert json.loads(said.to_json())["format"] == 1
+
+
+def test_the_digest_is_the_sha256_of_the_manifest(folder):
+    found, digest, contents = read_verified(folder)
+    assert digest == folder.name == hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+    assert set(found.files) == set(contents) == FILES
+    assert {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()} == found.files
+
+
+@pytest.mark.parametrize(
+    ("name", "whether"),
+    [
+        ("0" * 64, True),
+        (hashlib.sha256(b"x").hexdigest(), True),
+        ("0" * 63, False),
+        ("A" * 64, False),
+        ("0" * 64 + "\n", False),
+        ("../" + "0" * 61, False),
+        ("", False),
+    ],
+)
+def test_a_digest_is_64_hex_digits(name, whether):
+    assert is_digest(name) is whether
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"extra": 1}, r"no bundle manifest \(ValueError\)"),
+        ({"threshold": "0.5"}, r"no bundle manifest \(ValueError\)"),
+        ({"threshold": math.nan}, r"no bundle manifest \(ValueError\)"),
+        ({"tree_weight": math.inf}, r"no bundle manifest \(ValueError\)"),
+        ({"calibration": [1.0]}, r"no bundle manifest \(ValueError\)"),
+        ({"calibration": [math.nan, 0.0]}, r"no bundle manifest \(ValueError\)"),
+        ({"calibration": None}, r"no bundle manifest \(TypeError\)"),
+        ({"files": ["linear.json"]}, r"no bundle manifest \(TypeError\)"),
+        ({"service": ["churn_core_v1"]}, r"no bundle manifest \(TypeError\)"),
+        ({"format": 2}, "has format 2, this version reads 1"),
+        ({"files": {}}, "lists other files than a bundle has: linear.json, reason_codes.toml, trees.ubj"),
+        # Fault 27: a model of another contract.
+        ({"contract_hash": "0" * 64}, "trained on another contract of churn_core_v1"),
+        ({"service": AUDIT_SERVICE}, "trained on another contract of churn_audit_v1"),
+        ({"service": "churn_core_v9"}, "reads feature service churn_core_v9, which this code lacks"),
+        ({"features": [*reversed(SERVICES_OF[CORE_SERVICE])]}, "trained on another contract"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_forged_manifest_is_refused(folder, changes, says):
+    with pytest.raises(BundleError, match=says) as refused:
+        read_verified(rewritten(folder, **changes))
+    assert refused.value.http_status == 503
+    assert "train" in refused.value.hint
+
+
+def test_a_lost_key_is_refused(folder):
+    content = json.loads((folder / MANIFEST).read_text())
+    del content["threshold"]
+    with pytest.raises(BundleError, match=r"no bundle manifest \(ValueError\)"):
+        read_verified(forged(folder, json.dumps(content).encode()))
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"7", b'"manifest"', b"\xff\xfe"])
+def test_what_is_no_manifest_is_refused(folder, text):
+    with pytest.raises(BundleError, match="no bundle manifest"):
+        read_verified(forged(folder, text))
+
+
+def test_a_file_that_is_not_listed_can_not_be_swapped(folder):
+    files = json.loads((folder / MANIFEST).read_text())["files"]
+    del files["trees.ubj"]
+    (folder / "trees.ubj").write_bytes(b"another model")
+    with pytest.raises(BundleError, match=r"lists other files than a bundle has: trees\.ubj"):
+        read_verified(rewritten(folder, files=files))
+
+
+def test_a_file_that_a_bundle_does_not_have_is_refused(folder):
+    files = json.loads((folder / MANIFEST).read_text())["files"] | {"../../champion.json": "0" * 64}
+    with pytest.raises(BundleError, match=r"lists other files than a bundle has: \.\./\.\./champion\.json"):
+        read_verified(rewritten(folder, files=files))
+
+
+def test_a_folder_named_after_another_digest_is_refused(folder):
+    other = folder.rename(folder.with_name("0" * 64))
+    with pytest.raises(BundleError, match=r"manifest\.json of bundle 0000.* was changed"):
+        read_verified(other)
+
+
+def test_a_changed_manifest_is_found_by_the_folders_name(folder):
+    content = (folder / MANIFEST).read_text()
+    (folder / MANIFEST).write_text(content.replace('"threshold": 0.25', '"threshold": 0.95'))
+    with pytest.raises(BundleError, match=r"manifest\.json of bundle .* was changed"):
+        read_verified(folder)

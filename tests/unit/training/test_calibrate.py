@@ -1,0 +1,56 @@
+"""Calibration is learnt where it is missing, and left alone where it is not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from training.calibrate import IDENTITY, calibration, platt
+from training.metrics import ece, log_loss
+
+N = 20_000
+
+
+@pytest.fixture(scope="module")
+def world():
+    """Customers whose true log-odds are known, and who left accordingly."""
+    rng = np.random.default_rng(5)
+    margin = rng.normal(-1, 1.2, N)
+    return margin, rng.random(N) < 1 / (1 + np.exp(-margin))
+
+
+def test_a_calibrated_margin_stays_as_it_is(world):
+    margin, churned = world
+    assert calibration(margin, churned, seed=7) == IDENTITY == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [(2.0, 1.0), (0.5, 0.0), (1.0, -1.0), (1.0, 0.5)])
+def test_a_distorted_margin_is_repaired(world, slope, intercept):
+    margin, churned = world
+    distorted = slope * margin + intercept
+    found_slope, found_intercept = calibration(distorted, churned, seed=7)
+    assert found_slope == pytest.approx(1 / slope, abs=0.1)
+    assert found_intercept == pytest.approx(-intercept / slope, abs=0.1)
+    repaired = 1 / (1 + np.exp(-(found_slope * distorted + found_intercept)))
+    before = 1 / (1 + np.exp(-distorted))
+    assert log_loss(churned, repaired) < log_loss(churned, before)
+    assert ece(churned, repaired) < 0.015 < ece(churned, before)
+
+
+def test_the_order_of_customers_never_changes(world):
+    margin, churned = world
+    slope, _ = calibration(3 * margin - 1, churned, seed=7)
+    assert slope > 0
+
+
+def test_platt_is_the_logistic_regression_of_the_label_on_the_margin():
+    # Two points a side: at margin 0 one of four left, at margin 1 three of four. logit(1/4) = -ln 3.
+    margin = np.repeat([0.0, 1.0], 4)
+    churned = np.array([True, False, False, False, True, True, True, False])
+    assert platt(margin, churned) == pytest.approx((2 * np.log(3), -np.log(3)), abs=1e-3)
+
+
+def test_the_seed_decides_the_halves_and_nothing_else(world):
+    margin, churned = world
+    assert calibration(2 * margin, churned, seed=1) == calibration(2 * margin, churned, seed=1)
+    assert calibration(2 * margin, churned, seed=1) == pytest.approx(calibration(2 * margin, churned, seed=2), abs=1e-9)
