@@ -55,7 +55,7 @@ def test_what_is_no_strict_json(body, says):
         ({"customer_id": "../7590-VHVEG"}, "customer_id: String should match"),
         ({"customer_id": "7590-VHVEG' OR 1=1"}, "customer_id: String should match"),
         ({"customer_id": "a" * 65}, "customer_id: String should match"),
-        ({"customer_id": "ä7590-VHVEG"}, "customer_id: String should match"),
+        ({"customer_id": "€7590-VHVEG"}, "customer_id: String should match"),
         ({"customer_id": "NaN", "7590-VHVEG": 1}, "a field that is none of: customer_id"),
     ],
     ids=lambda each: str(each)[:40],
