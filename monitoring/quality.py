@@ -255,8 +255,8 @@ def _run(
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
-    # It tells, at INFO, of folders for pages that are never made.
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    # It tells, at a level of its own setting, of folders for pages that are never made.
+    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
     context.enable_analytics(False)  # noqa: FBT003 - the library's signature
     context.variables.progress_bars = ProgressBarsConfig(globally=False)

@@ -93,7 +93,6 @@ def test_nothing_is_weighted_or_resampled():
         ("contract_type", "One year", "Two year", -1),
         ("internet_service", "DSL", "Fiber optic", 1),
         ("tenure_months", 2.0, 60.0, -1),
-        ("dependents", False, True, -1),
     ],
 )
 def test_the_trees_keep_their_direction_for_every_customer(frame, feature, from_, to, sign):
