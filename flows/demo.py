@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,7 +27,7 @@ from feature_repo.stores.registration import apply
 from flows.build_features import build_features
 from flows.evaluate import Evaluated, evaluate
 from flows.land import Landing, ingest
-from flows.serve import Running, ask, start
+from flows.serve import Running, ask, free_port, start
 from flows.tables import FIGURES, answers
 from flows.train import Challenger, fit_challenger, promote, register_challenger, training_set
 from training.dataset import TrainingSet
@@ -222,13 +221,6 @@ def _ask(settings: Settings, customer_ids: list[str]) -> list[dict[str, Any]]:
         if status != 200:  # noqa: PLR2004
             raise UnansweredError(f"/predict answered {status}: {answer.get('message', '')}", answer.get("hint", ""))
     return [answer for _, answer in found]
-
-
-def free_port() -> int:
-    """Return a loopback port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _summary(

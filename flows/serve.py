@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -173,6 +174,13 @@ def ask(url: str, body: dict[str, Any] | None = None, *, timeout_s: float = 30) 
             return refused.code, json.load(refused)
     except OSError:
         return 0, {}
+
+
+def free_port() -> int:
+    """Return a loopback port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def kill_group(leader: int) -> None:

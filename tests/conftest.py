@@ -13,6 +13,7 @@ import pytest
 
 from configs.settings import PROJECT_ROOT, load_settings
 from configs.telemetry import switch_off
+from flows.serve import free_port
 
 switch_off(os.environ)
 
@@ -47,12 +48,6 @@ def real_file():
 @pytest.fixture
 def settings(tmp_path):
     return load_settings(home=tmp_path / "home")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture

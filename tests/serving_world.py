@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,7 +22,7 @@ from feature_repo.stores.offline_files import append
 from feature_repo.stores.registration import apply
 from feature_repo.stores.typed import as_frame
 from feature_repo.transforms import derive
-from flows.serve import Running
+from flows.serve import Running, free_port
 from training.pipeline import ChurnBlend, Params
 from training.snapshot import feature_rows
 
@@ -151,9 +150,3 @@ def served(home: Path, csv: Path, config: pytest.Config, redis_port: int | None)
     config.add_cleanup(running.stop)
     running.wait("/readyz", 90)
     return Served(world, running)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,14 @@ from feature_repo.contract import (
     contract_hash,
     features_of,
 )
-from feature_repo.raw.simulator import simulate_snapshot
+from feature_repo.raw.publication import land_raw, live_version, publish, published
+from feature_repo.raw.simulator import simulate_snapshot, write_csv
 from feature_repo.raw.telco_csv import normalise
 from feature_repo.stores.typed import as_frame
 from feature_repo.transforms import derive
 from training.dataset import TrainingSet
 from training.pipeline import ChurnBlend, Params
+from training.snapshot import observation
 
 ROWS = 400
 OBSERVED = datetime(2026, 1, 1, 6, tzinfo=UTC)
@@ -99,3 +102,47 @@ def saved(home: Path, **changes: object) -> tuple[Bundle, Path]:
 
 def labels_of(snapshot: pd.DataFrame) -> np.ndarray:
     return snapshot[LABEL].to_numpy(dtype=bool)
+
+
+def publish_month(home: Path, day: date, churn: Mapping[str, str], *, replace: bool = False) -> None:
+    """Publish a snapshot of the customers named in ``churn`` ("Yes" or "No"), from a CSV, without the gate."""
+    rows = simulate_snapshot(len(churn), seed=3).assign(customerID=list(churn), Churn=list(churn.values()))
+    csv = home.parent / f"{day}-{len(churn)}.csv"
+    write_csv(rows, csv)
+    live, now = live_version(home, day), datetime(2026, 6, 1, tzinfo=UTC)
+    seen = observation(
+        day,
+        now,
+        first=not published(home) or published(home)[0].snapshot_date >= day,
+        version=live.version + 1 if live else 1,
+        label_window_days=30,
+        delivery_lag_hours=6,
+    )
+    publish(
+        home,
+        day,
+        normalise(rows),
+        pd.DataFrame(),
+        raw=land_raw(home, csv, day),
+        time=seen.time,
+        event_at=seen.event_at,
+        created_at=seen.created_at,
+        ingested_at=now,
+        replace=replace,
+        extra_files={},
+    )
+
+
+def two_months(customers: int, *, poisoned: bool = False, seed: int = 7) -> TrainingSet:
+    """Two observation dates of half the customers each; ``poisoned`` turns every label of the older one."""
+    rows = training_set(simulated(customers, seed))
+    older = np.arange(customers) < customers // 2
+    dates = pd.Series(np.where(older, pd.Timestamp(OBSERVED), pd.Timestamp(OBSERVED) + pd.Timedelta(days=30)))
+    churned = rows.churned.to_numpy(dtype=bool)
+    keys = rows.keys.assign(
+        **{
+            OBSERVED_AT: pd.to_datetime(dates, utc=True).astype("datetime64[us, UTC]"),
+            LABEL: np.where(older & poisoned, ~churned, churned),
+        }
+    )
+    return TrainingSet(keys, rows.features, rows.service, rows.contract_hash)

@@ -15,8 +15,8 @@ from bentos.bundle import Bundle, Explanation, champion, set_champion
 from bentos.churn.answering import REASONS_FAILED, answer
 from bentos.churn.loading import Champion, load
 from bentos.churn.meters import Meters
-from flows.serve import Running
-from tests.serving_world import EXPIRED, INCOMPLETE, NEWCOMER, Served, build, free_port, served, serving
+from flows.serve import Running, free_port
+from tests.serving_world import EXPIRED, INCOMPLETE, NEWCOMER, Served, build, served, serving
 
 PICKLED = b"(dS'customer_id'\nS'a'\ns."
 """{"customer_id": "a"} as a pickle of protocol 0, written out: nothing of ours imports the module."""

@@ -8,8 +8,8 @@ import pytest
 
 from configs.settings import PROJECT_ROOT
 from configs.telemetry import OFF
-from flows.serve import Running
-from tests.serving_world import Served, build, free_port, serving
+from flows.serve import Running, free_port
+from tests.serving_world import Served, build, serving
 
 
 @pytest.fixture(scope="module")

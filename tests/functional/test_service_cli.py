@@ -9,8 +9,7 @@ import time
 import pytest
 
 from configs.settings import PROJECT_ROOT
-from flows.serve import ask
-from tests.serving_world import free_port
+from flows.serve import ask, free_port
 
 SERVES = """
 import sys

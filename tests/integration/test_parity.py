@@ -81,7 +81,9 @@ def test_the_hash_is_the_registered_one(telco, online):
 
 def test_a_dead_redis_is_named(telco, port):
     dead = SecretStr(f"redis://127.0.0.1:{port}/0")
-    store = load_settings(home=telco.settings.home).feast.model_copy(update={"online_store": "redis", "redis_url": dead})
+    store = load_settings(home=telco.settings.home).feast.model_copy(
+        update={"online_store": "redis", "redis_url": dead}
+    )
     reader = OnlineFeatures(open_store(telco.settings.model_copy(update={"feast": store})), CORE_SERVICE)
     with pytest.raises(StoreUnavailableError) as refused:
         reader.read(["7590-VHVEG"], telco.now)

@@ -23,7 +23,8 @@ from bentos.churn.loading import Keeper, load, warm_up
 from bentos.churn.meters import Meters
 from feature_repo.contract import CORE_SERVICE, PROJECT
 from feature_repo.stores.opening import open_store
-from tests.serving_world import EXPIRED, build, free_port, serving
+from flows.serve import free_port
+from tests.serving_world import EXPIRED, build, serving
 
 
 @pytest.fixture(scope="module")

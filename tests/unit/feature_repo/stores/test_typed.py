@@ -35,7 +35,7 @@ def test_a_value_becomes_the_contracts_type(feature, stored, value):
 
 
 def test_a_broken_integer_is_refused():
-    with pytest.raises(ValueError, match="tenure_months: 1.5 is no integer"):
+    with pytest.raises(ValueError, match=r"tenure_months: 1\.5 is no integer"):
         as_python(TENURE, [1.5])
 
 

@@ -1,0 +1,152 @@
+"""Profile prod, end to end: Redis online, PostgreSQL registry, an MLflow server; real servers on loopback."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from configs.settings import Settings, load_settings
+from feature_repo.contract import CORE_SERVICE, CUSTOMER
+from feature_repo.raw.publication import published, read_snapshot
+from feature_repo.raw.simulator import simulate_snapshot, write_csv
+from feature_repo.stores.opening import open_store
+from feature_repo.stores.reading import OnlineFeatures
+from flows.serve import free_port
+from training.registry import version_of
+
+BIN = Path(sys.executable).parent
+PASSWORD = "pa55-w0rd"  # noqa: S105 - of a server that lives for a minute
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    """A real PostgreSQL on a free loopback port; yields its SQLAlchemy URL."""
+    found = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))  # noqa: PTH207 - an absolute pattern
+    if not found:
+        pytest.fail("PostgreSQL is not installed: apt-get install postgresql (CI does)")
+    binaries = Path(found[-1]).parent
+    # It refuses to run as root, and must be able to enter its own folder.
+    folder = Path(tempfile.mkdtemp(prefix="churn-postgres-"))
+    as_user = []
+    if os.geteuid() == 0:
+        shutil.chown(folder, "postgres", "postgres")
+        as_user = ["runuser", "-u", "postgres", "--"]
+    secret = folder / "password"
+    secret.write_text(PASSWORD)
+    if as_user:
+        shutil.chown(secret, "postgres")
+    data = folder / "data"
+    options = ["-A", "scram-sha-256", "-U", "feast", f"--pwfile={secret}", "--no-sync"]
+    subprocess.run([*as_user, binaries / "initdb", "-D", data, *options], check=True, stdout=subprocess.DEVNULL)
+    port = free_port()
+    server = subprocess.Popen(
+        [*as_user, binaries / "postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", folder],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        ready = [binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
+        for _ in range(200):
+            if subprocess.run(ready, check=False).returncode == 0:
+                break
+            time.sleep(0.1)
+        yield f"postgresql+psycopg://feast:{PASSWORD}@127.0.0.1:{port}/postgres"
+    finally:
+        server.terminate()
+        server.wait(20)
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def mlflow_server(tmp_path_factory):
+    """A real MLflow server; yields its URL."""
+    folder, port = tmp_path_factory.mktemp("mlflow"), free_port()
+    log = (folder / "log").open("wb")
+    server = subprocess.Popen(
+        [
+            BIN / "mlflow",
+            "server",
+            *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+            *("--backend-store-uri", f"sqlite:///{folder}/mlflow.db"),
+            *("--artifacts-destination", str(folder / "artifacts")),
+        ],
+        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        for _ in range(300):
+            try:
+                if httpx.get(f"{url}/health", timeout=2).status_code == 200:
+                    break
+            except httpx.TransportError:
+                assert server.poll() is None, (folder / "log").read_text()
+                time.sleep(0.2)
+        yield url
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait(20)
+        log.close()
+
+
+@pytest.fixture(scope="module")
+def prod(tmp_path_factory, postgres, mlflow_server, redis_server):
+    return {
+        "CHURN_PROFILE": "prod",
+        "CHURN_HOME": str(tmp_path_factory.mktemp("prod")),
+        "CHURN_PRIVACY__PSEUDONYM_KEY": "a-key-of-its-own",
+        "CHURN_FEAST__REDIS_URL": f"redis://127.0.0.1:{redis_server}/4",
+        "CHURN_FEAST__REGISTRY_URL": postgres,
+        "CHURN_MLFLOW__TRACKING_URI": mlflow_server,
+        "CHURN_TRAINING__TRIALS": "3",
+    }
+
+
+def test_the_whole_journey(prod, tmp_path, monkeypatch):
+    csv = tmp_path / "extract.csv"
+    write_csv(simulate_snapshot(900, seed=5), csv)
+    today = datetime.now(UTC).date().isoformat()
+    said = ""
+    for arguments in (
+        ("ingest", "--csv", str(csv), "--as-of", today),
+        ("build-features",),
+        ("apply",),
+        ("train",),
+        ("materialize",),
+        ("feast", "feature-services", "list"),
+    ):
+        done = subprocess.run(
+            [BIN / "churn", *arguments], env={**os.environ, **prod}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        said += done.stdout + done.stderr
+    assert "promoted to champion" in said
+    assert "3 views written to redis" in said
+    assert CORE_SERVICE in said
+    assert PASSWORD not in said
+
+    for name, value in prod.items():
+        monkeypatch.setenv(name, value)
+    settings: Settings = load_settings()
+    champion = version_of(settings, "champion")
+    assert champion is not None
+    assert champion.version == "1"
+    assert (settings.home / "bundles" / champion.bundle_digest).is_dir()
+    snapshot = read_snapshot(settings.home, published(settings.home)[0])
+    reader = OnlineFeatures(open_store(settings), CORE_SERVICE)
+    rows = reader.read(snapshot[CUSTOMER].tolist(), datetime.now(UTC))
+    assert {row.status for row in rows} == {"present"}
+    # Nothing of the registries lies in the home: they are on their servers.
+    assert not list(settings.home.rglob("*.db"))

@@ -1,0 +1,239 @@
+"""MLflow holds the run, the version and its aliases, and a model that is the bundle, without pickle."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+from bentos.bundle import Bundle, FeaturesInvalidError, champion
+from configs.settings import load_settings
+from feature_repo.contract import CORE_SERVICE, CUSTOMER, features_of
+from tests.small_model import features_of_snapshot, saved, simulated
+from training.registry import (
+    RegistryUnavailableError,
+    register,
+    set_alias,
+    signature,
+    tag_version,
+    tracking_uri,
+    version_of,
+)
+
+PICKLE = re.compile(rb"\x80[\x02-\x05](?:\x95.{8}|[\x8c}\]cX(K])", re.DOTALL)
+"""A pickle of protocol 2 to 5 begins with its version, then a frame or a first opcode."""
+
+
+@pytest.fixture(scope="module")
+def client(telco):
+    mlflow.set_tracking_uri(tracking_uri(telco.settings))
+    return mlflow.MlflowClient()
+
+
+@pytest.fixture(scope="module")
+def run(telco, client):
+    return client.get_run(telco.challenger.registered.run_id)
+
+
+@pytest.fixture(scope="module")
+def loaded(client):
+    return mlflow.pyfunc.load_model("models:/churn@champion")
+
+
+def with_server(settings, uri):
+    return settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update={"tracking_uri": uri})})
+
+
+def test_both_aliases_point_at_the_promoted_version(telco):
+    for alias in ("challenger", "champion"):
+        found = version_of(telco.settings, alias)
+        assert found == telco.challenger.registered
+        assert (found.version, found.bundle_digest) == ("1", telco.challenger.bundle.digest)
+
+
+def test_the_run_has_the_parameters_that_were_chosen(telco, run):
+    tuning = telco.challenger.fitted.tuning
+    expected = {**tuning.params.as_dict(), "seed": telco.settings.training.seed, "trials": tuning.trials}
+    assert run.data.params == {name: str(value) for name, value in expected.items()}
+
+
+def test_the_run_has_the_figures_of_model_and_baseline(telco, run):
+    fitted = telco.challenger.fitted
+    expected = {f"test_{name}": value for name, value in fitted.metrics.as_dict().items()}
+    expected |= {f"baseline_{name}": value for name, value in fitted.baseline.as_dict().items()}
+    assert run.data.metrics == pytest.approx(expected)
+    assert run.info.status == "FINISHED"
+
+
+def test_the_run_and_its_version_say_what_the_model_is(telco, client, run):
+    manifest = telco.challenger.bundle.manifest
+    expected = {
+        "bundle_digest": telco.challenger.bundle.digest,
+        "model_version": manifest.model_version,
+        "feature_service": CORE_SERVICE,
+        "contract_hash": manifest.contract_hash,
+        "git_commit": manifest.git_commit,
+        "time": "declared",
+        "snapshots": f"{telco.now.date()}.v1",
+    }
+    assert expected.items() <= run.data.tags.items()
+    assert run.data.tags["rows_train"] == str(len(telco.challenger.fitted.train))
+    assert run.data.tags["rows_test"] == str(len(telco.challenger.fitted.test))
+    version = client.get_model_version("churn", "1")
+    assert expected.items() <= version.tags.items()
+    assert version.tags["verdict"] == "promoted"
+    assert version.tags["why"] == telco.verdict.why
+
+
+def test_the_run_has_its_dataset_as_schema_and_digest_without_a_row(telco, run):
+    (given,) = run.inputs.dataset_inputs
+    assert given.dataset.name == CORE_SERVICE
+    assert [(tag.key, tag.value) for tag in given.tags] == [("mlflow.data.context", "training")]
+    assert '"num_rows": ' + str(len(telco.challenger.fitted.train)) in given.dataset.profile
+    assert all(feature.name in given.dataset.schema for feature in features_of(CORE_SERVICE))
+
+
+def test_the_signature_is_the_contract(loaded):
+    assert loaded.metadata.signature == signature(CORE_SERVICE)
+    names = [feature.name for feature in features_of(CORE_SERVICE)]
+    assert loaded.metadata.signature.inputs.input_names() == names
+    assert loaded.metadata.signature.outputs.input_names() == ["probability"]
+    required = {column.name: column.required for column in loaded.metadata.signature.inputs.inputs}
+    assert required == {feature.name: not feature.nullable for feature in features_of(CORE_SERVICE)}
+
+
+def test_mlflows_model_scores_as_the_bundle(telco, loaded):
+    frame = telco.training_set.features
+    bundle = Bundle.load(champion(telco.settings.home))
+    found = loaded.predict(frame)
+    assert list(found.columns) == ["probability"]
+    assert found["probability"].to_numpy() == pytest.approx(bundle.score(frame), abs=1e-12)
+    shuffled = frame.head(20)[list(reversed(frame.columns))]
+    assert loaded.predict(shuffled)["probability"].to_numpy() == pytest.approx(bundle.score(frame.head(20)), abs=1e-12)
+
+
+def test_mlflows_model_refuses_a_null_without_a_meaning(telco, loaded):
+    broken = telco.training_set.features.head(2).assign(monthly_charges_usd=np.nan)
+    with pytest.raises(FeaturesInvalidError, match="2 of 2 rows have no usable value for monthly_charges_usd"):
+        loaded.predict(broken)
+    with pytest.raises(mlflow.MlflowException, match="tenure_months"):
+        loaded.predict(telco.training_set.features.head(2).drop(columns="tenure_months"))
+
+
+def test_nothing_below_a_trained_home_is_a_pickle(telco):
+    files = [path for path in telco.settings.home.rglob("*") if path.is_file()]
+    assert any(path.name == "MLmodel" for path in files), "the scan must see MLflow's artifacts"
+    assert any(path.name == "trees.ubj" for path in files)
+    assert [path for path in files if path.suffix in {".pkl", ".pickle", ".joblib", ".cloudpickle", ".dill"}] == []
+    assert [path for path in files if PICKLE.match(path.read_bytes()[:16])] == []
+
+
+def test_no_artifact_of_the_model_names_a_customer(telco):
+    ids = [each.encode() for each in telco.snapshot[CUSTOMER].sample(300, random_state=7)]
+    for path in (telco.settings.home / "mlflow").rglob("*"):
+        content = path.read_bytes() if path.is_file() else b""
+        assert [each for each in ids if each in content] == [], path
+
+
+def test_an_alias_that_points_nowhere_is_none(settings):
+    assert version_of(settings, "champion") is None
+    assert version_of(settings, "challenger") is None
+
+
+def registered(settings):
+    bundle, _ = saved(settings.home)
+    frame = features_of_snapshot(simulated())
+    given = {"params": {"trials": 1}, "metrics": {"test_roc_auc": 0.8}, "tags": {"rows": "400"}, "artifacts": {}}
+    return register(settings, bundle, frame, **given)
+
+
+def test_registering_makes_a_challenger_and_no_champion(settings):
+    first = registered(settings)
+    assert version_of(settings, "challenger") == first
+    assert version_of(settings, "champion") is None
+    set_alias(settings, "champion", first.version)
+    second = registered(settings)
+    assert (first.version, second.version) == ("1", "2")
+    assert version_of(settings, "challenger") == second
+    assert version_of(settings, "champion") == first
+
+
+def test_files_can_be_kept_with_the_run(settings, tmp_path):
+    (tmp_path / "report.html").write_text("<p>figures</p>")
+    bundle, _ = saved(settings.home)
+    made = register(
+        settings,
+        bundle,
+        features_of_snapshot(simulated(50)),
+        params={},
+        metrics={},
+        tags={},
+        artifacts={"report": tmp_path / "report.html"},
+    )
+    kept = list((settings.home / "mlflow").rglob("report.html"))
+    assert [path.read_text() for path in kept] == ["<p>figures</p>"]
+    assert made.run_id in str(kept[0])
+
+
+def test_nothing_is_written_outside_the_home(settings, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    registered(settings)
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_dead_server_is_named_in_time(settings, port):
+    dead = with_server(settings, f"http://127.0.0.1:{port}")
+    begun = time.monotonic()
+    with pytest.raises(RegistryUnavailableError, match="the MLflow server did not do") as refused:
+        version_of(dead, "champion")
+    assert time.monotonic() - begun < 15
+    assert (refused.value.error, refused.value.http_status) == ("model_registry_unavailable", 503)
+    assert "CHURN_MLFLOW__TRACKING_URI" in refused.value.hint
+    assert str(port) not in refused.value.message
+
+
+def test_every_question_to_a_dead_server_gives_the_same_error(settings, port, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # an operator's own choice stays
+    dead = with_server(settings, f"http://127.0.0.1:{port}")
+    bundle, _ = saved(settings.home)
+    for ask in (
+        lambda: register(dead, bundle, pd.DataFrame({"x": [1.0]}), params={}, metrics={}, tags={}, artifacts={}),
+        lambda: set_alias(dead, "champion", "1"),
+        lambda: tag_version(dead, "1", {"verdict": "promoted"}),
+        lambda: version_of(dead, "challenger"),
+    ):
+        with pytest.raises(RegistryUnavailableError):
+            ask()
+
+
+@pytest.mark.parametrize("uri", ["nonsense://host", "http://"])
+def test_an_address_that_is_none_is_named(settings, uri):
+    with pytest.raises(RegistryUnavailableError):
+        version_of(with_server(settings, uri), "champion")
+
+
+def test_a_damaged_database_is_named(settings):
+    (settings.home / "mlflow").mkdir(parents=True)
+    (settings.home / "mlflow" / "mlflow.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(RegistryUnavailableError, match="the MLflow database below the home"):
+        version_of(settings, "champion")
+
+
+def test_a_version_that_does_not_exist_can_not_be_promoted(telco):
+    with pytest.raises(RegistryUnavailableError):
+        set_alias(telco.settings, "champion", "999")
+    with pytest.raises(RegistryUnavailableError):
+        tag_version(telco.settings, "999", {"verdict": "promoted"})
+    assert version_of(telco.settings, "champion") == telco.challenger.registered
+
+
+def test_the_embedded_store_lies_in_the_home(tmp_path):
+    settings = load_settings(home=tmp_path)
+    assert tracking_uri(settings) == f"sqlite:///{tmp_path}/mlflow/mlflow.db"
+    assert tracking_uri(with_server(settings, "http://mlflow:5000")) == "http://mlflow:5000"

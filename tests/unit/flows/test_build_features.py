@@ -1,0 +1,75 @@
+"""Published snapshots become Feast's rows: every version, once, never taken back."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pandas as pd
+import pytest
+
+from configs.settings import load_settings
+from feature_repo.contract import CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, LABEL, SOURCE
+from feature_repo.raw.publication import published, read_snapshot, versions
+from flows.build_features import build_features
+from tests.small_model import publish_month
+from training.snapshot import feature_rows
+
+D0, D1 = date(2026, 1, 31), date(2026, 3, 2)
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """Two months, the second of which was corrected."""
+    home = tmp_path / "home"
+    publish_month(home, D0, {"ann": "No", "bob": "No"})
+    publish_month(home, D1, {"ann": "No", "bob": "Yes"})
+    publish_month(home, D1, {"ann": "Yes", "bob": "Yes", "cy": "No"}, replace=True)
+    return load_settings(home=home)
+
+
+def parts(settings):
+    return {path.name: path for path in (settings.home / "offline" / SOURCE).iterdir()}
+
+
+def test_nothing_published_nothing_built(tmp_path):
+    assert build_features(load_settings(home=tmp_path)) == []
+
+
+def test_every_version_is_a_part_oldest_first(settings):
+    assert build_features(settings) == ["2026-01-31.v1", "2026-03-02.v1", "2026-03-02.v2"]
+    assert set(parts(settings)) == {"2026-01-31.v1.parquet", "2026-03-02.v1.parquet", "2026-03-02.v2.parquet"}
+
+
+def test_a_part_holds_the_versions_rows_with_their_own_times_and_no_label(settings):
+    build_features(settings)
+    known = [each for live in published(settings.home) for each in versions(settings.home, live.snapshot_date)]
+    assert [(each.snapshot_date, each.version) for each in known] == [(D0, 1), (D1, 1), (D1, 2)]
+    for manifest in known:
+        rows = pd.read_parquet(parts(settings)[f"{manifest.snapshot_date}.v{manifest.version}.parquet"])
+        expected = feature_rows(read_snapshot(settings.home, manifest), manifest.event_at, manifest.created_at)
+        pd.testing.assert_frame_equal(rows, expected)
+        assert LABEL not in rows
+
+
+def test_a_correction_is_known_later_than_what_it_corrects(settings):
+    build_features(settings)
+    first, second = (pd.read_parquet(parts(settings)[f"2026-03-02.v{version}.parquet"]) for version in (1, 2))
+    assert first[EVENT_TIMESTAMP].iloc[0] == second[EVENT_TIMESTAMP].iloc[0]
+    assert first[CREATED_TIMESTAMP].iloc[0] < second[CREATED_TIMESTAMP].iloc[0]
+    assert (first[CUSTOMER].tolist(), second[CUSTOMER].tolist()) == (["ann", "bob"], ["ann", "bob", "cy"])
+
+
+def test_building_again_changes_no_byte(settings):
+    build_features(settings)
+    before = {name: (path.stat().st_mtime_ns, path.read_bytes()) for name, path in parts(settings).items()}
+    assert build_features(settings) == ["2026-01-31.v1", "2026-03-02.v1", "2026-03-02.v2"]
+    assert {name: (path.stat().st_mtime_ns, path.read_bytes()) for name, path in parts(settings).items()} == before
+
+
+def test_a_run_killed_in_between_is_completed_by_the_next(settings):
+    build_features(settings)
+    whole = {name: path.read_bytes() for name, path in parts(settings).items()}
+    parts(settings)["2026-03-02.v1.parquet"].unlink()
+    (settings.home / "offline" / SOURCE / ".tmp-half").write_bytes(b"PAR1")
+    build_features(settings)
+    assert {name: path.read_bytes() for name, path in parts(settings).items() if name in whole} == whole

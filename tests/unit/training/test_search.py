@@ -1,0 +1,154 @@
+"""Tuning is seeded, pruned, resumable, bounded, and never worse than the defaults."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+
+import numpy as np
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from configs.settings import TrainingSettings
+from tests.small_model import features_of_snapshot, labels_of, simulated
+from training.pipeline import Params
+from training.search import FOLDS, ROUNDS_MAX, search
+from training.split import OneClassTrainingSetError
+
+CUSTOMERS = 150
+DEFAULTS = {name: asdict(Params())[name] for name in ("regularisation", "tree_weight", "max_depth")}
+
+
+def plan(**changes):
+    usual = {"seed": 2, "trials": 3, "tuning_timeout_s": 60, "folds": 3, "test_share": 0.2, "threads": 1}
+    return TrainingSettings(**(usual | changes))
+
+
+@pytest.fixture(scope="module")
+def frame():
+    return features_of_snapshot(simulated(CUSTOMERS))
+
+
+@pytest.fixture(scope="module")
+def churned():
+    return labels_of(simulated(CUSTOMERS))
+
+
+@pytest.fixture(scope="module")
+def long_search(frame, churned, tmp_path_factory):
+    """Twenty-four trials, kept in a journal."""
+    journal = tmp_path_factory.mktemp("optuna") / "deep" / "journal.log"
+    return search(frame, churned, plan(trials=24), journal=journal), journal
+
+
+def trials(journal):
+    storage = JournalStorage(JournalFileBackend(str(journal)))
+    return [trial for study in storage.get_all_studies() for trial in storage.get_all_trials(study._study_id)]
+
+
+def test_it_is_deterministic_in_memory_and_in_a_journal(frame, churned, long_search):
+    found, _ = long_search
+    assert search(frame, churned, plan(trials=24)) == found
+
+
+def test_the_result_is_what_the_space_allows(long_search):
+    found, _ = long_search
+    assert found.trials == 24
+    assert found.params.regularisation in {0.1, 0.3, 1.0}
+    assert found.params.tree_weight in {0.1, 0.2, 0.3}
+    assert found.params.max_depth in {2, 3}
+    assert 1 <= found.params.rounds < ROUNDS_MAX
+    assert found.params.learning_rate == Params().learning_rate
+    assert 0.3 < found.log_loss < np.log(2)
+
+
+def test_the_first_trial_is_the_defaults_and_the_best_is_no_worse(long_search):
+    found, journal = long_search
+    first = trials(journal)[0]
+    assert first.params == pytest.approx(DEFAULTS)
+    assert found.log_loss <= first.value
+
+
+def test_a_single_trial_is_the_defaults(frame, churned):
+    params = search(frame, churned, plan(trials=1)).params
+    assert {name: asdict(params)[name] for name in DEFAULTS} == DEFAULTS
+
+
+def test_bad_trials_are_cut_short_and_never_chosen(long_search):
+    found, journal = long_search
+    done = trials(journal)
+    pruned = [trial for trial in done if trial.state == TrialState.PRUNED]
+    assert found.pruned == len(pruned) > 0
+    assert min(len(trial.intermediate_values) for trial in pruned) < FOLDS
+    complete = [trial for trial in done if trial.state == TrialState.COMPLETE]
+    assert len(complete) + len(pruned) == 24
+    assert found.log_loss == min(trial.value for trial in complete)
+
+
+def test_a_finished_search_is_not_run_again(frame, churned, long_search):
+    found, journal = long_search
+    before = journal.read_bytes()
+    assert search(frame, churned, plan(trials=24), journal=journal) == found
+    assert search(frame, churned, plan(trials=5), journal=journal) == found
+    assert len(trials(journal)) == 24
+    assert len(journal.read_bytes()) - len(before) < 2000  # who asks leaves a line; no trial
+
+
+def test_an_interrupted_search_goes_on_where_it_stopped(frame, churned, tmp_path):
+    journal = tmp_path / "journal.log"
+    short = search(frame, churned, plan(trials=2), journal=journal)
+    resumed = search(frame, churned, plan(trials=4), journal=journal)
+    assert (short.trials, resumed.trials, len(trials(journal))) == (2, 4, 4)
+    assert [trial.params for trial in trials(journal)].count(DEFAULTS) >= 1
+    assert resumed.log_loss <= short.log_loss
+
+
+def test_a_search_killed_in_its_first_trial_still_begins_with_the_defaults(frame, churned, tmp_path):
+    journal = tmp_path / "journal.log"
+    search(frame, churned, plan(trials=1), journal=journal)
+    # What a kill leaves: the study, and in it one trial that was started and never ended.
+    killed = tmp_path / "killed.log"
+    lines = journal.read_text().splitlines(keepends=True)
+    ended = next(place for place, line in enumerate(lines) if '"op_code": 6' in line or '"op_code":6' in line)
+    killed.write_text("".join(lines[:ended]))
+    (left,) = trials(killed)
+    assert not left.state.is_finished()
+    resumed = search(frame, churned, plan(trials=2), journal=killed)
+    finished = [trial for trial in trials(killed) if trial.state.is_finished()]
+    assert resumed.trials == len(finished) == 2
+    assert finished[0].params == pytest.approx(DEFAULTS)
+
+
+def test_trials_of_other_data_or_another_seed_are_not_reused(frame, churned, tmp_path):
+    journal = tmp_path / "journal.log"
+    for features, labels, seed in (
+        (frame, churned, 7),
+        (frame, churned, 8),
+        (frame.assign(tenure_months=frame["tenure_months"] + 1), churned, 7),
+        (frame, np.roll(churned, 1), 7),
+    ):
+        search(features, labels, plan(trials=1, seed=seed), journal=journal)
+    assert len(trials(journal)) == len(JournalStorage(JournalFileBackend(str(journal))).get_all_studies()) == 4
+
+
+def test_time_is_bounded(frame, churned):
+    begun = time.monotonic()
+    found = search(frame, churned, plan(trials=1_000_000, tuning_timeout_s=1))
+    assert time.monotonic() - begun < 20
+    assert 1 <= found.trials < 1_000_000
+
+
+def test_33_one_class_is_a_clear_failure_and_leaves_no_trial(frame, tmp_path):
+    journal = tmp_path / "journal.log"
+    with pytest.raises(OneClassTrainingSetError):
+        search(frame, np.zeros(len(frame), dtype=bool), plan(), journal=journal)
+    assert [trial for trial in trials(journal) if trial.state.is_finished()] == []
+
+
+def test_optuna_talks_only_of_what_goes_wrong(frame, churned, capfd):
+    search(frame, churned, plan(trials=1))
+    assert capfd.readouterr().err == ""
+    assert optuna.logging.get_verbosity() == optuna.logging.WARNING
