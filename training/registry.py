@@ -73,9 +73,8 @@ def register(
         Name of a folder in the run -> file to keep there.
     """
     import mlflow
-    from mlflow.exceptions import MlflowException
 
-    try:
+    with _answering(settings):
         client = _client(settings)
         experiment = _experiment(client, settings)
         with _quiet(), mlflow.start_run(experiment_id=experiment, run_name=bundle.manifest.model_version) as run:
@@ -99,44 +98,40 @@ def register(
         for key, value in _identity(bundle).items():
             client.set_model_version_tag(settings.mlflow.model_name, version, key, value)
         client.set_registered_model_alias(settings.mlflow.model_name, CHALLENGER, version)
-    except MlflowException as refused:
-        raise _unavailable(settings) from refused
     return Registered(version, run.info.run_id, bundle.digest)
 
 
 def set_alias(settings: Settings, alias: Literal["champion", "challenger"], version: str) -> None:
     """Point an alias of the model at a version."""
-    from mlflow.exceptions import MlflowException
-
-    try:
+    with _answering(settings):
         _client(settings).set_registered_model_alias(settings.mlflow.model_name, alias, version)
-    except MlflowException as refused:
-        raise _unavailable(settings) from refused
 
 
 def tag_version(settings: Settings, version: str, tags: Mapping[str, str]) -> None:
     """Write tags on a registered version."""
-    from mlflow.exceptions import MlflowException
-
-    try:
+    with _answering(settings):
         client = _client(settings)
         for key, value in tags.items():
             client.set_model_version_tag(settings.mlflow.model_name, version, key, value)
-    except MlflowException as refused:
-        raise _unavailable(settings) from refused
 
 
 def version_of(settings: Settings, alias: Literal["champion", "challenger"]) -> Registered | None:
     """Return the version that an alias points at, None where it points nowhere."""
     from mlflow.exceptions import MlflowException
 
-    try:
-        # A search returns versions without their aliases: the alias must be asked for.
-        found = _client(settings).get_model_version_by_alias(settings.mlflow.model_name, alias)
-    except MlflowException as missing:
-        if missing.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+    name = settings.mlflow.model_name
+    with _answering(settings):
+        client = _client(settings)
+        try:
+            # Asked of the model: a missing alias has the error code of a wrong address, which is no "nowhere".
+            version = client.get_registered_model(name).aliases.get(alias)
+        except MlflowException as missing:
+            if missing.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+        if version is None:
             return None
-        raise _unavailable(settings) from missing
+        found = client.get_model_version(name, version)
     return Registered(str(found.version), str(found.run_id), str(found.tags.get("bundle_digest", "")))
 
 
@@ -215,8 +210,16 @@ def _experiment(client: MlflowClient, settings: Settings) -> str:
     return str(client.create_experiment(settings.mlflow.experiment, artifact_location=location))
 
 
-def _unavailable(settings: Settings) -> RegistryUnavailableError:
-    where = "the MLflow server" if settings.mlflow.tracking_uri else "the MLflow database below the home"
-    return RegistryUnavailableError(
-        f"{where} did not do what it was asked", "check CHURN_MLFLOW__TRACKING_URI and its log"
-    )
+@contextmanager
+def _answering(settings: Settings) -> Iterator[None]:
+    """Turn what MLflow, its database or the way to its server refuses into one named error."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as refused:  # the errors of requests are OSErrors
+        where = "the MLflow server" if settings.mlflow.tracking_uri else "the MLflow database below the home"
+        raise RegistryUnavailableError(
+            f"{where} did not do what it was asked", "check CHURN_MLFLOW__TRACKING_URI and its log"
+        ) from refused

@@ -212,8 +212,9 @@ def test_every_question_to_a_dead_server_gives_the_same_error(settings, port, mo
             ask()
 
 
-@pytest.mark.parametrize("uri", ["nonsense://host", "http://"])
-def test_an_address_that_is_none_is_named(settings, uri):
+@pytest.mark.parametrize("uri", ["nonsense://host", "http://", "sqlite:////dev/null/mlflow.db"])
+def test_an_address_that_is_none_is_named(settings, uri, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(RegistryUnavailableError):
         version_of(with_server(settings, uri), "champion")
 
