@@ -164,7 +164,13 @@ FEATURES: Final[tuple[Feature, ...]] = (
         categories=("Female", "Male"),
     ),
     Feature("senior_citizen", "bool", PROTECTED.name, "Is 65 or older", "SeniorCitizen", protected=True),
-    Feature("addon_count", "int64", DERIVED.name, "Number of internet add-ons (0 to 6)", unit="add-ons"),
+    Feature(
+        "protection_count",
+        "int64",
+        DERIVED.name,
+        "Number of protective internet add-ons: security, backup, device protection, support (0 to 4)",
+        unit="add-ons",
+    ),
     Feature("automatic_payment", "bool", DERIVED.name, "Pays by bank transfer or card without acting each month"),
 )
 
@@ -174,9 +180,10 @@ CSV_LABEL: Final = "Churn"
 BY_NAME: Final[dict[str, Feature]] = {feature.name: feature for feature in FEATURES}
 STORED: Final[tuple[Feature, ...]] = tuple(f for f in FEATURES if not f.derived)
 """Features read from the CSV, hence columns of the snapshot."""
-ADD_ONS: Final[tuple[str, ...]] = tuple(
-    f.name for f in FEATURES if f.view == SERVICES.name and f.categories == YES_NO_INTERNET
-)
+ADD_ONS: Final[tuple[str, ...]] = tuple(f.name for f in FEATURES if f.categories == YES_NO_INTERNET)
+"""All internet add-ons: what nobody without internet has."""
+PROTECTION: Final = ("online_security", "online_backup", "device_protection", "tech_support")
+"""The add-ons that solve or prevent problems, as against those that entertain."""
 
 SERVICES_OF: Final[dict[str, tuple[str, ...]]] = {
     CORE_SERVICE: tuple(f.name for f in FEATURES if not f.protected),

@@ -65,7 +65,7 @@ _PRODUCTS: Final = {
 }
 
 DERIVED_COLUMNS: Final = (
-    _number("addon_count"),
+    _number("protection_count"),
     Column("automatic_payment=True", (Factor("automatic_payment", "equals", value=True),)),
 )
 

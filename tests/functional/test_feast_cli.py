@@ -59,7 +59,7 @@ from feast import FeatureStore
 store = FeatureStore(".")
 row = store.get_online_features(
     features=store.get_feature_service("SERVICE"), entity_rows=[{"KEY": "ID"}]).to_dict()
-print(row["contract_type"][0], row["addon_count"][0])
+print(row["contract_type"][0], row["protection_count"][0])
 """
     snapshot = normalise(simulate_snapshot(500, seed=1))
     first = snapshot.iloc[0]

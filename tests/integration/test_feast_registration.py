@@ -76,7 +76,7 @@ def test_the_catalogue_names_owner_definition_type_source_and_consumers(telco, t
     assert (view["owner"], tenure["type"], tenure["unit"]) == (contract.CONTRACT.owner, "int64", "months")
     assert tenure["source_column"] == "customer_snapshot.tenure"
     assert tenure["consumers"] == [contract.CORE_SERVICE]
-    view, count = features["addon_count"]
+    view, count = features["protection_count"]
     assert view["kind"] == "on demand"
     assert "derive(inputs)" in view["source"]["computed_by"]
-    assert count["definition"] == BY_NAME["addon_count"].description
+    assert count["definition"] == BY_NAME["protection_count"].description

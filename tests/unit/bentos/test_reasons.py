@@ -27,7 +27,7 @@ CUSTOMER = {
     "payment_method": "Electronic check",
     "monthly_charges_usd": 29.85,
     "total_charges_usd": None,
-    "addon_count": 1,
+    "protection_count": 1,
     "automatic_payment": False,
 }
 VALUES = [CUSTOMER[name] for name in NAMES]
@@ -79,7 +79,7 @@ def test_reasons_for_the_label_come_first_and_each_half_is_ordered(each, leaves,
 
 def test_a_churner_hears_first_what_drives_him_away_though_a_tie_is_stronger():
     found = reasons(most=2, contract_type=0.5, tech_support=0.2, tenure_months=-2.0)
-    assert [(reason.code, reason.direction) for reason in found] == [("CONTRACT", "raises"), ("TECH_SUPPORT", "raises")]
+    assert [(reason.code, reason.direction) for reason in found] == [("CONTRACT", "raises"), ("PROTECTION", "raises")]
 
 
 def test_room_that_is_left_goes_to_what_speaks_against_the_label():
@@ -112,7 +112,11 @@ def test_a_cause_too_small_to_matter_is_left_out():
             {"tenure_months": -1},
             "Customer for 40 months: those with such a history tend to stay",
         ),
-        ({}, {"monthly_charges_usd": -1}, "Pays 29.85 USD a month: customers at this price tend to stay"),
+        (
+            {},
+            {"monthly_charges_usd": -1},
+            "DSL internet at 29.85 USD a month (television: No, films: No): customers on such a plan tend to stay",
+        ),
         ({}, {"payment_method": 1}, "Pays by electronic check: each bill is a decision to go on"),
         ({}, {"paperless_billing": 1}, "Gets the bill electronically: such customers compare and leave more often"),
         ({}, {"phone_service": 1}, "Has no telephone line with us: one tie fewer"),

@@ -6,27 +6,27 @@ import math
 
 import pytest
 
-from feature_repo.contract import ADD_ONS
+from feature_repo.contract import PROTECTION
 from feature_repo.transforms import derive
 
 
-def row(add_ons=("No",) * 6, payment="Mailed check"):
-    return {**{name: [answer] for name, answer in zip(ADD_ONS, add_ons, strict=True)}, "payment_method": [payment]}
+def row(add_ons=("No",) * 4, payment="Mailed check"):
+    return {**{name: [answer] for name, answer in zip(PROTECTION, add_ons, strict=True)}, "payment_method": [payment]}
 
 
 @pytest.mark.parametrize(
     ("add_ons", "count"),
     [
-        (("No",) * 6, 0),
-        (("Yes",) * 6, 6),
-        (("Yes", "No", "Yes", "No", "No", "No"), 2),
-        (("No internet service",) * 6, 0),
-        (("Yes", None, "Yes", "No", "No", "No"), None),
-        (("Yes", math.nan, "Yes", "No", "No", "No"), None),
+        (("No",) * 4, 0),
+        (("Yes",) * 4, 4),
+        (("Yes", "No", "Yes", "No"), 2),
+        (("No internet service",) * 4, 0),
+        (("Yes", None, "Yes", "No"), None),
+        (("Yes", math.nan, "Yes", "No"), None),
     ],
 )
-def test_addon_count(add_ons, count):
-    assert derive(row(add_ons))["addon_count"] == [count]
+def test_protection_count(add_ons, count):
+    assert derive(row(add_ons))["protection_count"] == [count]
 
 
 @pytest.mark.parametrize(
@@ -45,5 +45,5 @@ def test_automatic_payment(payment, automatic):
 
 
 def test_rows_keep_their_order_and_number():
-    columns = {name: ["Yes", "No"] for name in ADD_ONS} | {"payment_method": ["Mailed check", None]}
-    assert derive(columns) == {"addon_count": [6, 0], "automatic_payment": [False, None]}
+    columns = {name: ["Yes", "No"] for name in PROTECTION} | {"payment_method": ["Mailed check", None]}
+    assert derive(columns) == {"protection_count": [4, 0], "automatic_payment": [False, None]}

@@ -116,7 +116,7 @@ def test_other_columns_are_refused(bundle, frame):
         ("monthly_charges_usd", 1e300),
         ("contract_type", None),
         ("partner", None),
-        ("addon_count", np.nan),
+        ("protection_count", np.nan),
     ],
 )
 def test_a_value_without_a_trained_meaning_is_never_scored(bundle, frame, feature, value):
