@@ -73,7 +73,7 @@ class FeastSettings(_Section):
 class MlflowSettings(_Section):
     """Tracking and registry."""
 
-    tracking_uri: str
+    tracking_uri: SecretStr
     experiment: str
     model_name: str
 
@@ -86,7 +86,6 @@ class TrainingSettings(_Section):
     tuning_timeout_s: Positive
     folds: Annotated[int, Field(ge=2)]
     test_share: Annotated[float, Field(gt=0, lt=0.5)]
-    threads: Positive
 
 
 class PromotionSettings(_Section):
@@ -136,7 +135,9 @@ class Settings(BaseSettings):
     def _prod_is_complete(self) -> Settings:
         if self.profile == "prod" and self.privacy.pseudonym_key.get_secret_value() in {"", DEVELOPMENT_KEY}:
             raise ValueError("profile prod needs its own CHURN_PRIVACY__PSEUDONYM_KEY")
-        if self.profile == "prod" and not (self.feast.registry_url.get_secret_value() and self.mlflow.tracking_uri):
+        if self.profile == "prod" and not (
+            self.feast.registry_url.get_secret_value() and self.mlflow.tracking_uri.get_secret_value()
+        ):
             raise ValueError("profile prod needs CHURN_FEAST__REGISTRY_URL and CHURN_MLFLOW__TRACKING_URI")
         return self
 

@@ -13,6 +13,8 @@ OFF: Final[dict[str, str]] = {
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # It would copy uv.lock and pyproject.toml into each model.
+    "MLFLOW_UV_AUTO_DETECT": "false",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }
 """Environment variable -> value that switches a library's telemetry (or pickle loading) off."""

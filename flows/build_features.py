@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from configs.errors import ChurnError
 from configs.settings import Settings
 from feature_repo.contract import SOURCE
 from feature_repo.raw.publication import published, read_snapshot, versions
 from feature_repo.stores.offline_files import append
 from training.snapshot import feature_rows
+
+
+class NothingPublishedError(ChurnError):
+    """There is no snapshot to build features from."""
+
+    error = "nothing_published"
 
 
 def build_features(settings: Settings) -> list[str]:
@@ -22,4 +29,8 @@ def build_features(settings: Settings) -> list[str]:
             rows = feature_rows(read_snapshot(settings.home, manifest), manifest.event_at, manifest.created_at)
             append(settings.home, SOURCE, part, rows)
             parts.append(part)
+    if not parts:
+        raise NothingPublishedError(
+            f"no snapshot is published in {settings.home}", "run: churn ingest --csv PATH --as-of DATE"
+        )
     return parts

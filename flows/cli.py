@@ -88,7 +88,7 @@ def build_features() -> None:
     from flows.build_features import build_features as build
 
     parts = build(_settings())
-    click.echo(f"offline table: {len(parts)} parts, newest {parts[-1] if parts else 'none'}")
+    click.echo(f"offline table: {len(parts)} part{'s' if len(parts) > 1 else ''}, newest {parts[-1]}")
 
 
 @cli.command()
@@ -138,7 +138,11 @@ def materialize() -> None:
     from feature_repo.stores.materialising import materialize as copy
 
     settings = _settings()
-    click.echo(f"{copy(settings, _now())} views written to {settings.feast.online_store}")
+    done = copy(settings, _now())
+    click.echo(
+        f"{done.customers} customers in {done.views} views written to {settings.feast.online_store}, "
+        f"newest values of {done.newest:%Y-%m-%d}"
+    )
 
 
 @cli.command()
@@ -178,6 +182,8 @@ def feast(arguments: tuple[str, ...]) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; a refusal is one line and its exit code, never a traceback."""
     switch_off(os.environ)
+    # What is written is personal data: for the user that runs this, and nobody else.
+    os.umask(0o077)
     sys.exit(_exit_code(lambda: cli.main(arguments, prog_name="churn", standalone_mode=False)))
 
 

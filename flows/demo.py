@@ -121,7 +121,7 @@ def _demo_flow(inputs: DemoInputs, steps: Steps) -> list[str]:
     steps.run(
         "materialize",
         lambda: materialize(settings, inputs.now),
-        lambda views: f"{views} views into {settings.feast.online_store}",
+        lambda done: f"{done.customers} customers in {done.views} views into {settings.feast.online_store}",
     )
     found: list[dict[str, Any]] = steps.run(
         "serve and ask",
@@ -168,7 +168,7 @@ def day(home: Path, csv: Path, today: date) -> date:
     if manifests:
         raise HomeInUseError(
             f"{home} holds snapshots of another file ({manifests[0].source_name})",
-            "give the demo a folder of its own: CHURN_HOME=./data-2 churn demo …",
+            "give the demo a folder of its own: CHURN_HOME=data/other uv run churn demo …",
         )
     return today
 

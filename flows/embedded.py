@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import sys
 from collections.abc import MutableMapping
 from datetime import datetime
 from pathlib import Path
@@ -37,4 +39,6 @@ def run_demo(settings: Settings, *, csv: Path | None, customers: int, seed: int,
     # Prefect routes every library's deprecation warning to the terminal; they are for developers, whose tests
     # turn them into errors.
     logging.getLogger("py.warnings").setLevel(logging.ERROR)
+    # A terminated demo ends as an interrupted one does: what it started is stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     demo(DemoInputs(settings, csv, customers, seed, now, stay=stay))

@@ -9,6 +9,7 @@ from typing import Final
 
 import pandas as pd
 
+from configs.errors import ChurnError
 from configs.settings import DataSettings, Settings
 from feature_repo.raw.atomic import exclusive, storage, write_file
 from feature_repo.raw.publication import Manifest, Publication, RawFile, admit, land_raw, publish, published
@@ -27,6 +28,13 @@ from monitoring.quality import (
 from training.snapshot import observation
 
 REPORT: Final = "gate"
+
+
+class SnapshotInFuture(ChurnError):  # noqa: N818 - read as a sentence: refused, snapshot in future
+    """The date of the extract lies after today (UTC): its values would be known before they are true."""
+
+    error = "snapshot_in_future"
+    http_status = 422
 
 
 @dataclass(frozen=True)
@@ -66,11 +74,13 @@ def ingest(settings: Settings, csv: Path, as_of: date, *, ingested_at: datetime,
         If the file can't be read as a Telco CSV. As with GateFailed the report says why, and nothing is published.
     GateFailed
         If a rule of the suites is broken.
-    SnapshotExists, SnapshotTooEarly
+    SnapshotExists, SnapshotTooEarly, SnapshotInFuture
         If the date may not be published.
     StorageFailed
         If the disk refuses a write.
     """
+    if as_of > ingested_at.date():
+        raise SnapshotInFuture(f"the extract is dated {as_of}, which has not come yet", "give the day it describes")
     home, limits = settings.home, settings.data
     check_size(csv, file_size_max_mb=limits.file_size_max_mb)
     raw = land_raw(home, csv, as_of)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Literal
 
 from bentos.bundle import Bundle, BundleError, NoChampionError, champion, set_champion
@@ -64,9 +65,14 @@ def register_challenger(settings: Settings, fitted: Fitted, bundle: Bundle, rows
         params={**fitted.tuning.params.as_dict(), "seed": settings.training.seed, "trials": fitted.tuning.trials},
         metrics=metrics,
         tags={"rows_train": str(len(fitted.train)), "rows_test": str(len(fitted.test))},
-        artifacts={},
+        artifacts={"gate": _gate_report(settings)},
     )
     return Challenger(fitted, bundle, registered, rows)
+
+
+def _gate_report(settings: Settings) -> Path:
+    """Return the verdict of the gate on the newest snapshot: what the model was trained behind."""
+    return (settings.home / published(settings.home)[-1].path).with_name("gate.json")
 
 
 def promote(settings: Settings, challenger: Challenger) -> Verdict:

@@ -129,7 +129,7 @@ def publish_month(home: Path, day: date, churn: Mapping[str, str], *, replace: b
         created_at=seen.created_at,
         ingested_at=now,
         replace=replace,
-        extra_files={},
+        extra_files={"gate.json": b"{}"},
     )
 
 

@@ -12,6 +12,7 @@ from configs.errors import ChurnError
 from configs.settings import Settings
 from feature_repo.contract import CUSTOMER, EVENT_TIMESTAMP, LABEL, OBSERVED_AT, contract_hash, features_of
 from feature_repo.stores.opening import open_store
+from feature_repo.stores.refusals import refusals
 from feature_repo.stores.typed import as_frame
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ def load_training_set(settings: Settings, labels: pd.DataFrame, service: str) ->
     doubled = int(labels.duplicated([CUSTOMER, OBSERVED_AT]).sum())
     if doubled:
         raise TrainingSetError(f"{doubled} labels are given twice for one customer and date", "publish labels once")
-    features = historical_features(open_store(settings), labels, service)
+    with refusals(settings):
+        features = historical_features(open_store(settings), labels, service)
     return TrainingSet(labels.reset_index(drop=True), features, service, contract_hash(service))
 
 

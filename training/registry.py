@@ -46,9 +46,14 @@ class Registered:
     bundle_digest: str
 
 
+def server(settings: Settings) -> str:
+    """Return the URL of the MLflow server, "" where the embedded database serves. May hold a password."""
+    return settings.mlflow.tracking_uri.get_secret_value()
+
+
 def tracking_uri(settings: Settings) -> str:
     """Return MLflow's tracking URI: SQLite below the home unless a server is set."""
-    return settings.mlflow.tracking_uri or f"sqlite:///{settings.home / 'mlflow' / 'mlflow.db'}"
+    return server(settings) or f"sqlite:///{settings.home / 'mlflow' / 'mlflow.db'}"
 
 
 def register(
@@ -77,7 +82,7 @@ def register(
     with _answering(settings):
         client = _client(settings)
         experiment = _experiment(client, settings)
-        with _quiet(), mlflow.start_run(experiment_id=experiment, run_name=bundle.manifest.model_version) as run:
+        with mlflow.start_run(experiment_id=experiment, run_name=bundle.manifest.model_version) as run:
             mlflow.log_params(dict(params))
             mlflow.log_metrics(dict(metrics))
             mlflow.set_tags({**tags, **_identity(bundle)})
@@ -166,10 +171,14 @@ def _identity(bundle: Bundle) -> dict[str, str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide two of MLflow's wishes: an input example would be a customer, and the signature is given by hand."""
+    """Hide what only MLflow's developers can mend, and two of its wishes.
+
+    The input example that it asks for would be a customer, and the signature is given by hand.
+    """
     with warnings.catch_warnings():
         for told in (".*input example was not provided", ".*[Tt]ype hint"):
             warnings.filterwarnings("ignore", message=told, category=UserWarning)
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
         yield
 
 
@@ -206,7 +215,7 @@ def _experiment(client: MlflowClient, settings: Settings) -> str:
     if found is not None:
         return str(found.experiment_id)
     # A server decides on its artifact store itself; the embedded store must be told, or it writes to ./mlruns.
-    location = None if settings.mlflow.tracking_uri else (settings.home / "mlflow" / "artifacts").as_uri()
+    location = None if server(settings) else (settings.home / "mlflow" / "artifacts").as_uri()
     return str(client.create_experiment(settings.mlflow.experiment, artifact_location=location))
 
 
@@ -217,9 +226,10 @@ def _answering(settings: Settings) -> Iterator[None]:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        yield
+        with _quiet():
+            yield
     except (MlflowException, SQLAlchemyError, OSError) as refused:  # the errors of requests are OSErrors
-        where = "the MLflow server" if settings.mlflow.tracking_uri else "the MLflow database below the home"
+        where = "the MLflow server" if server(settings) else "the MLflow database below the home"
         raise RegistryUnavailableError(
             f"{where} did not do what it was asked", "check CHURN_MLFLOW__TRACKING_URI and its log"
         ) from refused

@@ -27,6 +27,8 @@ ROUNDS_MAX: Final = 600
 EARLY_STOPPING_ROUNDS: Final = 40
 WARMUP_FOLDS: Final = 1
 STARTUP_TRIALS: Final = 4
+DONE: Final = frozenset({"COMPLETE", "PRUNED"})
+"""States of a trial that said something; a failed or a killed one is tried again."""
 SPACE: Final = 1
 """Version of the search space: a study of another one is not resumed."""
 
@@ -122,7 +124,7 @@ def search(
     left = settings.trials - len(_finished(study))
     if left > 0:
         # A run killed in its first trial leaves a study with a trial that never ends: the defaults are due again.
-        if not _finished(study):
+        if not any(trial.state.name in {*DONE, "WAITING"} for trial in study.trials):
             first = asdict(Params())
             study.enqueue_trial({name: first[name] for name in ("regularisation", "tree_weight", "max_depth")})
         study.optimize(_Objective(features, churned, settings.seed), left, timeout=settings.tuning_timeout_s)
@@ -139,7 +141,7 @@ def search(
 
 
 def _finished(study: Study) -> list[FrozenTrial]:
-    return [trial for trial in study.trials if trial.state.is_finished()]
+    return [trial for trial in study.trials if trial.state.name in DONE]
 
 
 def _study(

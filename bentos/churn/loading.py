@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 PROBE_ID: Final = "readiness-probe"
 """No customer's id; asking for it shows that the online store answers."""
 _RETRY_S: Final = 1.0
-_APPLY: Final = "run: feast -c feature_repo apply (churn train and churn demo do it too)"
+_APPLY: Final = "run: churn apply"
 _PROBE_VALUE: Final[dict[str, Any]] = {"bool": False, "int64": 0, "float64": 0.0}
 
 
@@ -87,7 +87,7 @@ def warm_up(champion: Champion, now: datetime) -> None:
 
     A store that does not answer is no reason to refuse: readiness asks it again each time.
     """
-    from feature_repo.stores.reading import StoreUnavailableError
+    from feature_repo.stores.refusals import StoreUnavailableError
     from feature_repo.stores.typed import as_frame
 
     features = features_of(champion.bundle.manifest.service)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from configs.settings import Settings
 from feature_repo.contract import BY_NAME, CUSTOMER
 from feature_repo.stores.opening import open_store
+from feature_repo.stores.refusals import NothingRegisteredError, refusals
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -99,7 +100,10 @@ def write_catalogue(settings: Settings, folder: Path) -> tuple[Path, Path]:
     """Write features.yaml and features.json into ``folder``; return both paths."""
     import yaml
 
-    content = catalogue(open_store(settings))
+    with refusals(settings):
+        content = catalogue(open_store(settings))
+    if not content["feature_views"]:
+        raise NothingRegisteredError("no feature view is registered", "run: churn apply")
     folder.mkdir(parents=True, exist_ok=True)
     as_yaml, as_json = folder / "features.yaml", folder / "features.json"
     as_yaml.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")

@@ -4,30 +4,73 @@ from __future__ import annotations
 
 import contextlib
 import io
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from configs.errors import ChurnError
 from configs.settings import Settings
-from feature_repo.contract import TTL_DAYS
+from feature_repo.contract import CUSTOMER, EVENT_TIMESTAMP, SOURCE, TTL_DAYS
+from feature_repo.stores.offline_files import table_pattern
 from feature_repo.stores.opening import open_store
+from feature_repo.stores.refusals import NothingRegisteredError, refusals
 
 
-class NothingRegisteredError(ChurnError):
-    """The registry holds no feature view."""
+class NothingToMaterializeError(ChurnError):
+    """No offline value is young enough to be served."""
 
-    error = "nothing_registered"
+    error = "nothing_to_materialize"
 
 
-def materialize(settings: Settings, now: datetime) -> int:
-    """Write each customer's newest unexpired values online; return the number of views written.
+@dataclass(frozen=True)
+class Materialized:
+    """What is online now: views and customers written, and the newest event timestamp (UTC) among the values."""
+
+    views: int
+    customers: int
+    newest: datetime
+
+
+def materialize(settings: Settings, now: datetime) -> Materialized:
+    """Write each customer's newest unexpired values online.
 
     The whole TTL window is read each time, not only what follows the watermark: a late row (one that is older
     than the last materialisation) would never arrive otherwise.
+
+    Raises
+    ------
+    NothingRegisteredError, NothingToMaterializeError
+        If there are no views yet, or no rows of the last TTL days.
+    RegistryUnavailableError, StoreUnavailableError
+        If a store can't be used; what was written before stays, and the next run writes everything again.
     """
-    store = open_store(settings)
-    views = [view.name for view in store.list_feature_views() if view.online]
-    if not views:
-        raise NothingRegisteredError("no feature view is registered", "run: churn apply")
-    with contextlib.redirect_stdout(io.StringIO()):  # Feast prints its progress, colours and all
-        store.materialize(start_date=now - timedelta(days=TTL_DAYS), end_date=now, feature_views=views)
-    return len(views)
+    start = now - timedelta(days=TTL_DAYS)
+    with refusals(settings):
+        store = open_store(settings)
+        views = [view.name for view in store.list_feature_views() if view.online]
+        if not views:
+            raise NothingRegisteredError("no feature view is registered", "run: churn apply")
+        customers, newest = _young(settings, start, now)
+        with contextlib.redirect_stdout(io.StringIO()):  # Feast prints its progress, colours and all
+            store.materialize(start_date=start, end_date=now, feature_views=views)
+    return Materialized(len(views), customers, newest)
+
+
+def _young(settings: Settings, start: datetime, now: datetime) -> tuple[int, datetime]:
+    """Return how many customers have offline values in [start, now], and the newest of their event timestamps."""
+    import duckdb
+
+    files = sorted(str(path) for path in settings.home.glob(table_pattern(SOURCE)))
+    if not files:
+        raise NothingToMaterializeError("the offline table has no rows", "run: churn ingest, then churn build-features")
+    with duckdb.connect() as connection:
+        customers, newest_us = connection.execute(
+            f"SELECT count(DISTINCT {CUSTOMER}), epoch_us(max({EVENT_TIMESTAMP})) FROM read_parquet($files) "  # noqa: S608 - names of ours
+            f"WHERE {EVENT_TIMESTAMP} BETWEEN $start AND $now",
+            {"files": files, "start": start, "now": now},
+        ).fetchall()[0]
+    if not customers:
+        raise NothingToMaterializeError(
+            f"no offline value is from the last {TTL_DAYS} days: older ones have expired and are not served",
+            "ingest a newer extract; a first one is dated 30 days before its --as-of",
+        )
+    return int(customers), datetime.fromtimestamp(newest_us / 1e6, UTC)

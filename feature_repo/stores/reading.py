@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from configs.errors import ChurnError
 from feature_repo.contract import CUSTOMER, TTL_DAYS, features_of
+from feature_repo.stores.refusals import StoreUnavailableError
 from feature_repo.stores.typed import as_python
 
 if TYPE_CHECKING:
@@ -18,13 +18,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Status = Literal["present", "unknown", "expired", "missing"]
-
-
-class StoreUnavailableError(ChurnError):
-    """The online store or the registry did not answer."""
-
-    error = "store_unavailable"
-    http_status = 503
 
 
 @dataclass(frozen=True)

@@ -2,36 +2,72 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import io
 import warnings
+from typing import TYPE_CHECKING
 
 from configs.settings import Settings
+from feature_repo.contract import PROJECT
 from feature_repo.stores.opening import open_store
+from feature_repo.stores.refusals import refusals
+
+if TYPE_CHECKING:
+    from feast.repo_contents import RepoContents
 
 
 def apply(settings: Settings) -> list[str]:
     """Register everything that definitions.py holds and create the online tables; return the names, sorted.
 
-    Objects that left the definitions are removed from the registry, as the Feast command does.
+    It is the function behind `feast apply` itself: objects that left the definitions leave the registry, and
+    `feast plan` finds nothing to do afterwards.
+
+    Raises
+    ------
+    RegistryUnavailableError, StoreUnavailableError
+        If the registry or the online store can't be written.
     """
-    from feast import Project
+    with refusals(settings), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        from feast.repo_operations import apply_total_with_repo_instance
+
+        # Feast calls on-demand views experimental at each apply; ours are plain Python and tested for parity.
+        warnings.filterwarnings("ignore", message="On demand feature view is an experimental", category=RuntimeWarning)
+        store = open_store(settings)
+        apply_total_with_repo_instance(store, PROJECT, store.registry, _contents(), skip_source_validation=True)
+        # Feast creates online tables when the registry learns of them; an online store that was lost needs them
+        # again although the registry knows them all.
+        views = store.list_feature_views()
+        store._get_provider().update_infra(PROJECT, [], views, [], [], partial=True)  # noqa: SLF001 - no public door
+        store.refresh_registry()
+    return _names()
+
+
+def _contents() -> RepoContents:
+    from feast import Entity, FeatureService, FeatureView, FileSource, Project
+    from feast.feature_view import DUMMY_ENTITY
+    from feast.on_demand_feature_view import OnDemandFeatureView
+    from feast.repo_contents import RepoContents
 
     from feature_repo import definitions
 
-    store = open_store(settings)
-    wanted = [getattr(definitions, name) for name in definitions.__all__]
-    objects = [each for each in wanted if not isinstance(each, Project)]
-    names = {each.name for each in objects}
-    registered = [
-        *store.list_feature_services(),
-        *store.list_on_demand_feature_views(),
-        *store.list_feature_views(),
-        *store.list_entities(),
-        *store.list_data_sources(),
-    ]
-    gone = [each for each in registered if each.name not in names and each.name != "__dummy"]
-    with warnings.catch_warnings():
-        # Feast calls on-demand views experimental at each apply; ours are plain Python and tested for parity.
-        warnings.filterwarnings("ignore", message="On demand feature view is an experimental", category=RuntimeWarning)
-        store.apply(objects, objects_to_delete=gone, partial=False)
-    store.refresh_registry()
-    return sorted(names)
+    # Feast completes what it registers in place, and would refuse its own additions the second time in a process.
+    objects = [copy.deepcopy(getattr(definitions, name)) for name in definitions.__all__]
+    return RepoContents(
+        projects=[each for each in objects if isinstance(each, Project)],
+        data_sources=[each for each in objects if isinstance(each, FileSource)],
+        feature_views=[each for each in objects if isinstance(each, FeatureView)],
+        on_demand_feature_views=[each for each in objects if isinstance(each, OnDemandFeatureView)],
+        stream_feature_views=[],
+        label_views=[],
+        # Views without entities (the on-demand one counts as such) look for Feast's own dummy, as its command adds it.
+        entities=[*(each for each in objects if isinstance(each, Entity)), DUMMY_ENTITY],
+        feature_services=[each for each in objects if isinstance(each, FeatureService)],
+        permissions=[],
+    )
+
+
+def _names() -> list[str]:
+    from feature_repo import definitions
+
+    return sorted({getattr(definitions, name).name for name in definitions.__all__} - {PROJECT})

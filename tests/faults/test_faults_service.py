@@ -1,7 +1,6 @@
 """Rows of the fault catalogue that the HTTP service answers for, each against the real part."""
 
 import json
-import shutil
 import signal
 import socket
 import subprocess
@@ -144,14 +143,18 @@ def test_26_no_champion_or_a_damaged_bundle_is_never_served(tmp_path, telco_csv)
         refuses("bundle_invalid", "champion.json is damaged")
         set_champion(home, "0" * 64, "x")
         refuses("bundle_invalid", "no bundle at")
-        for name in sorted(path.name for path in good.iterdir() if path.name != "manifest.json"):
-            bad = home / "bundles" / f"bad-{name}"
-            shutil.copytree(good, bad)
-            content = bytearray((bad / name).read_bytes())
+        # Files are checked in order of name: spoilt from the last to the first, each is the one that is told of.
+        pristine = {path: path.read_bytes() for path in good.iterdir() if path.name != "manifest.json"}
+        for path in sorted(pristine, reverse=True):
+            content = bytearray(pristine[path])
             content[len(content) // 2] ^= 1
-            (bad / name).write_bytes(content)
-            set_champion(home, bad.name, "x")
-            refuses("bundle_invalid", f"{name} of bundle {bad.name} is missing or was changed")
+            path.write_bytes(content)
+            set_champion(home, good.name, "x")
+            refuses("bundle_invalid", f"{path.name} of bundle {good.name} is missing or was changed")
+        set_champion(home, "../bundles", "x")
+        refuses("bundle_invalid", "its path is not the digest of a bundle")
+        for path, content in pristine.items():
+            path.write_bytes(content)
         pointer.write_bytes(pointed)
         until(lambda: service.get("/readyz"), lambda found: found.status_code == 200)
         assert service.predict(world.ids[0]).status_code == 200

@@ -40,12 +40,19 @@ def test_the_journey_step_by_step(home, csv):
         (("build-features",), f"newest {today}.v1"),
         (("apply",), "churn_core_v1"),
         (("train",), "promoted to champion"),
-        (("materialize",), "3 views written to sqlite"),
+        (("materialize",), "800 customers in 3 views written to sqlite"),
         (("catalog",), "features.yaml"),
     ):
         done = churn(home, *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         assert told in done.stdout
+
+
+def test_what_is_written_is_for_its_owner_alone(home):
+    written = [path for path in home.rglob("*") if path.is_file()]
+    assert len(written) > 10
+    # The model script that MLflow copies is code, readable as it was.
+    assert [path for path in written if path.stat().st_mode & 0o077 and path.suffix != ".py"] == []
 
 
 def test_evaluate_prints_both_models_and_publishes_nothing(tmp_path, csv):
@@ -64,6 +71,9 @@ def test_evaluate_prints_both_models_and_publishes_nothing(tmp_path, csv):
         (("ingest", "--csv", __file__, "--as-of", "yesterday"), {}, 2, "no date of the form"),
         (("ingest", "--csv", __file__, "--as-of", "2026-01-01"), {}, 3, "test_cli.py"),
         (("train",), {}, 1, "no labels"),
+        (("build-features",), {}, 1, "churn ingest"),
+        (("catalog",), {}, 1, "churn apply"),
+        (("ingest", "--csv", __file__, "--as-of", "2999-01-01"), {}, 1, "has not come yet"),
         (("materialize",), {}, 1, "churn apply"),
         (("apply",), {"CHURN_TYPO": "1"}, 2, "CHURN_TYPO"),
     ],

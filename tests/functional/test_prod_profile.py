@@ -133,7 +133,7 @@ def test_the_whole_journey(prod, tmp_path, monkeypatch):
         assert done.returncode == 0, done.stdout + done.stderr
         said += done.stdout + done.stderr
     assert "promoted to champion" in said
-    assert "3 views written to redis" in said
+    assert "900 customers in 3 views written to redis" in said
     assert CORE_SERVICE in said
     assert PASSWORD not in said
 

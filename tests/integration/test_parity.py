@@ -11,7 +11,8 @@ from configs.settings import load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, TTL_DAYS, features_of
 from feature_repo.stores.materialising import materialize
 from feature_repo.stores.opening import open_store
-from feature_repo.stores.reading import OnlineFeatures, StoreUnavailableError
+from feature_repo.stores.reading import OnlineFeatures
+from feature_repo.stores.refusals import StoreUnavailableError
 from feature_repo.stores.registration import apply
 from feature_repo.stores.typed import as_python
 

@@ -9,6 +9,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import SecretStr
 
 from bentos.bundle import Bundle, FeaturesInvalidError, champion
 from configs.settings import load_settings
@@ -45,7 +46,7 @@ def loaded(client):
 
 
 def with_server(settings, uri):
-    return settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update={"tracking_uri": uri})})
+    return settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update={"tracking_uri": SecretStr(uri)})})
 
 
 def test_both_aliases_point_at_the_promoted_version(telco):

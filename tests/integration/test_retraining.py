@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import mlflow
 import pytest
@@ -12,16 +12,18 @@ import pytest
 from bentos.bundle import Bundle, champion
 from configs.settings import TrainingSettings, load_settings
 from flows.train import champion_metrics, fit_challenger, promote, register_challenger
-from tests.small_model import two_months
+from tests.small_model import publish_month, two_months
 from training.registry import tracking_uri, version_of
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
-PLAN = TrainingSettings(seed=7, trials=1, tuning_timeout_s=60, folds=2, test_share=0.25, threads=1)
+PLAN = TrainingSettings(seed=7, trials=1, tuning_timeout_s=60, folds=2, test_share=0.25)
 
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
-    home = tmp_path_factory.mktemp("retraining")
+    home = tmp_path_factory.mktemp("retraining") / "home"
+    # A run keeps the gate's verdict on the newest snapshot; the rows themselves are made in memory.
+    publish_month(home, date(2026, 5, 1), {"ann": "No", "bob": "Yes"})
     return load_settings(home=home).model_copy(update={"training": PLAN})
 
 

@@ -10,7 +10,7 @@ import pytest
 from configs.settings import load_settings
 from feature_repo.contract import CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, LABEL, SOURCE
 from feature_repo.raw.publication import published, read_snapshot, versions
-from flows.build_features import build_features
+from flows.build_features import NothingPublishedError, build_features
 from tests.small_model import publish_month
 from training.snapshot import feature_rows
 
@@ -31,8 +31,10 @@ def parts(settings):
     return {path.name: path for path in (settings.home / "offline" / SOURCE).iterdir()}
 
 
-def test_nothing_published_nothing_built(tmp_path):
-    assert build_features(load_settings(home=tmp_path)) == []
+def test_nothing_published_is_named_with_the_way_to_a_snapshot(tmp_path):
+    with pytest.raises(NothingPublishedError, match="no snapshot is published") as refused:
+        build_features(load_settings(home=tmp_path))
+    assert "churn ingest" in refused.value.hint
 
 
 def test_every_version_is_a_part_oldest_first(settings):

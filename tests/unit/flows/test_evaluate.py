@@ -18,7 +18,7 @@ CUSTOMERS = 400
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluate")
-    plan = TrainingSettings(seed=7, trials=1, tuning_timeout_s=60, folds=2, test_share=0.25, threads=1)
+    plan = TrainingSettings(seed=7, trials=1, tuning_timeout_s=60, folds=2, test_share=0.25)
     settings = load_settings(home=folder / "home").model_copy(update={"training": plan})
     rows = simulate_snapshot(CUSTOMERS, seed=5)
     write_csv(rows, folder / "base.csv")

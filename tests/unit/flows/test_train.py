@@ -26,7 +26,7 @@ D0, D1 = date(2026, 1, 31), date(2026, 3, 2)
 def challenger(tmp_path_factory):
     """A fitted and saved challenger that was never registered: measuring needs no registry."""
     settings = load_settings(home=tmp_path_factory.mktemp("home"))
-    plan = TrainingSettings(seed=7, trials=1, tuning_timeout_s=60, folds=2, test_share=0.25, threads=1)
+    plan = TrainingSettings(seed=7, trials=1, tuning_timeout_s=60, folds=2, test_share=0.25)
     rows = training_set(simulated())
     fitted, bundle = fit_challenger(settings.model_copy(update={"training": plan}), rows, NOW)
     return settings, Challenger(fitted, bundle, Registered("1", "run", bundle.digest), rows)

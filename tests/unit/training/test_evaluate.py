@@ -14,7 +14,7 @@ from training.pipeline import ChurnBlend, baseline_pipeline
 from training.search import search
 from training.split import folds
 
-PLAN = TrainingSettings(seed=7, trials=1, tuning_timeout_s=60, folds=2, test_share=0.2, threads=1)
+PLAN = TrainingSettings(seed=7, trials=1, tuning_timeout_s=60, folds=2, test_share=0.2)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from training.pipeline import baseline_pipeline
 from training.promotion import decide
 from training.split import IdenticalRowsError, OneClassTrainingSetError, holdout, identical_rows
 
-PLAN = TrainingSettings(seed=7, trials=1, tuning_timeout_s=60, folds=2, test_share=0.25, threads=1)
+PLAN = TrainingSettings(seed=7, trials=1, tuning_timeout_s=60, folds=2, test_share=0.25)
 RULES = PromotionSettings(log_loss_margin=0.0, roc_auc_min=0.6, ece_max=0.08)
 MADE = Provenance(("2026-01-31.v1",), "declared", "abc123", datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import asdict
 
@@ -14,16 +15,18 @@ from optuna.trial import TrialState
 
 from configs.settings import TrainingSettings
 from tests.small_model import features_of_snapshot, labels_of, simulated
-from training.pipeline import Params
-from training.search import FOLDS, ROUNDS_MAX, search
-from training.split import OneClassTrainingSetError
+from training.pipeline import Params, tree_pipeline
+from training.search import EARLY_STOPPING_ROUNDS, FOLDS, ROUNDS_MAX, search
+from training.split import OneClassTrainingSetError, folds
 
 CUSTOMERS = 150
+JOURNAL_STATE = 6
+"""Optuna's code, in a journal, for a trial that changes its state."""
 DEFAULTS = {name: asdict(Params())[name] for name in ("regularisation", "tree_weight", "max_depth")}
 
 
 def plan(**changes):
-    usual = {"seed": 2, "trials": 3, "tuning_timeout_s": 60, "folds": 3, "test_share": 0.2, "threads": 1}
+    usual = {"seed": 2, "trials": 3, "tuning_timeout_s": 60, "folds": 3, "test_share": 0.2}
     return TrainingSettings(**(usual | changes))
 
 
@@ -106,20 +109,32 @@ def test_an_interrupted_search_goes_on_where_it_stopped(frame, churned, tmp_path
     assert resumed.log_loss <= short.log_loss
 
 
-def test_a_search_killed_in_its_first_trial_still_begins_with_the_defaults(frame, churned, tmp_path):
+@pytest.mark.parametrize(("states", "left"), [(1, TrialState.WAITING), (2, TrialState.RUNNING)])
+def test_a_search_killed_in_its_first_trial_still_begins_with_the_defaults(frame, churned, tmp_path, states, left):
     journal = tmp_path / "journal.log"
     search(frame, churned, plan(trials=1), journal=journal)
-    # What a kill leaves: the study, and in it one trial that was started and never ended.
+    # A kill leaves the study without the line that says how its first trial ended, or even that it was begun.
     killed = tmp_path / "killed.log"
     lines = journal.read_text().splitlines(keepends=True)
-    ended = next(place for place, line in enumerate(lines) if '"op_code": 6' in line or '"op_code":6' in line)
-    killed.write_text("".join(lines[:ended]))
-    (left,) = trials(killed)
-    assert not left.state.is_finished()
+    changes = [place for place, line in enumerate(lines) if json.loads(line)["op_code"] == JOURNAL_STATE]
+    killed.write_text("".join(lines[: changes[states - 1]]))
+    assert [trial.state for trial in trials(killed)] == [left]
     resumed = search(frame, churned, plan(trials=2), journal=killed)
     finished = [trial for trial in trials(killed) if trial.state.is_finished()]
     assert resumed.trials == len(finished) == 2
     assert finished[0].params == pytest.approx(DEFAULTS)
+    assert finished[1].params != pytest.approx(DEFAULTS)
+
+
+def test_the_rounds_are_the_mean_of_the_best_of_each_fold(frame, churned):
+    best = []
+    for train, valid in folds(frame, churned, FOLDS, seed=2):
+        model = tree_pipeline(Params(rounds=ROUNDS_MAX), 2, EARLY_STOPPING_ROUNDS)
+        watched = [(model["design"].transform(frame.iloc[valid]), churned[valid].astype(int))]
+        model.fit(frame.iloc[train], churned[train].astype(int), boosting__eval_set=watched, boosting__verbose=False)
+        losses = model["boosting"].evals_result()["validation_0"]["logloss"]
+        best.append(int(np.argmin(losses)) + 1)
+    assert search(frame, churned, plan(trials=1)).params.rounds == round(np.mean(best))
 
 
 def test_trials_of_other_data_or_another_seed_are_not_reused(frame, churned, tmp_path):

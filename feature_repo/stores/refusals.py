@@ -1,0 +1,66 @@
+"""What the stores raise, in words that name the cure. One place: every command that touches Feast goes through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from configs.errors import ChurnError
+from configs.settings import Settings
+
+
+class NothingRegisteredError(ChurnError):
+    """The registry does not hold what was asked for."""
+
+    error = "nothing_registered"
+    http_status = 503
+
+
+class RegistryUnavailableError(ChurnError):
+    """The feature registry can't be read or written."""
+
+    error = "feature_registry_unavailable"
+    http_status = 503
+
+
+class StoreUnavailableError(ChurnError):
+    """The online store did not answer, or its tables are gone."""
+
+    error = "store_unavailable"
+    http_status = 503
+
+
+@contextmanager
+def refusals(settings: Settings) -> Iterator[None]:
+    """Turn what Feast, SQLAlchemy, sqlite3 and redis raise into one named error with a hint.
+
+    The libraries' texts may hold a password or a host: they stay in the chained exception alone.
+    """
+    import sqlite3
+
+    from feast.errors import FeastObjectNotFoundException
+    from redis.exceptions import RedisError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except FeastObjectNotFoundException as missing:
+        raise NothingRegisteredError("the feature definitions are not registered", "run: churn apply") from missing
+    except SQLAlchemyError as broken:
+        server = settings.feast.registry_url.get_secret_value()
+        where = "the server of CHURN_FEAST__REGISTRY_URL" if server else "feast/registry.db below the home"
+        hint = (
+            "check that it runs and lets us in; then run: churn apply"
+            if server
+            else "if it is damaged, move it away and run: churn apply"
+        )
+        raise RegistryUnavailableError(f"the feature registry can't be used: {where}", hint) from broken
+    except sqlite3.Error as broken:
+        raise StoreUnavailableError(
+            "the SQLite online store (feast/online.db below the home) can't be used",
+            "run: churn apply, then churn materialize",
+        ) from broken
+    except RedisError as broken:
+        raise StoreUnavailableError(
+            "Redis did not do what it was asked", "check that it runs (CHURN_FEAST__REDIS_URL); then run this again"
+        ) from broken
