@@ -92,13 +92,6 @@ class ContractMismatchError(ChurnError):
     http_status = UNAVAILABLE
 
 
-class RegistryUnavailableError(ChurnError):
-    """The feature registry can't be read, or the feature service was never applied."""
-
-    error = "registry_unavailable"
-    http_status = UNAVAILABLE
-
-
 class CustomerUnknownError(ChurnError):
     """The online store has no such customer."""
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bentos.churn.errors import ContractMismatchError, LoadingError, NotReadyError, RegistryUnavailableError
+from bentos.churn.errors import ContractMismatchError, LoadingError, NotReadyError
 from bentos.reasons import ReasonDictionary
 from configs.errors import ChurnError
 from configs.settings import Settings
@@ -45,8 +45,8 @@ def load(settings: Settings, folder: Path) -> Champion:
     Raises
     ------
     ChurnError
-        BundleError, ReasonDictionaryError, RegistryUnavailableError or ContractMismatchError: nothing that an
-        answer needs is half loaded.
+        BundleError, ReasonDictionaryError, NothingRegisteredError, RegistryUnavailableError or
+        ContractMismatchError: nothing that an answer needs is half loaded.
     """
     from bentos.bundle import Bundle
     from bentos.reasons import load as load_reasons
@@ -69,17 +69,10 @@ def load(settings: Settings, folder: Path) -> Champion:
 def _features(settings: Settings, service: str) -> OnlineFeatures:
     from feature_repo.stores.opening import open_store
     from feature_repo.stores.reading import OnlineFeatures
+    from feature_repo.stores.refusals import refusals
 
-    try:
+    with refusals(settings):
         return OnlineFeatures(open_store(settings), service)
-    except ChurnError:
-        raise
-    except Exception as broken:
-        # Feast and SQLAlchemy raise dozens of types here, some with the registry's URL in their text.
-        log.error("feature registry failed: %s", type(broken).__name__)  # noqa: TRY400
-        raise RegistryUnavailableError(
-            f"feature service {service} can't be read from the registry ({type(broken).__name__})", _APPLY
-        ) from broken
 
 
 def warm_up(champion: Champion, now: datetime) -> None:

@@ -19,7 +19,7 @@ class NothingRegisteredError(ChurnError):
 class RegistryUnavailableError(ChurnError):
     """The feature registry can't be read or written."""
 
-    error = "feature_registry_unavailable"
+    error = "registry_unavailable"
     http_status = 503
 
 

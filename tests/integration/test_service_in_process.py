@@ -16,13 +16,13 @@ from bentos.churn.errors import (
     AnswerTimeoutError,
     ContractMismatchError,
     NotReadyError,
-    RegistryUnavailableError,
 )
 from bentos.churn.front import FrontDoor
 from bentos.churn.loading import Keeper, load, warm_up
 from bentos.churn.meters import Meters
 from feature_repo.contract import CORE_SERVICE, PROJECT
 from feature_repo.stores.opening import open_store
+from feature_repo.stores.refusals import NothingRegisteredError, RegistryUnavailableError
 from flows.serve import free_port
 from tests.serving_world import EXPIRED, build, serving
 
@@ -97,9 +97,9 @@ def test_a_service_registered_with_another_contract_is_refused_by_name(copy):
 
 def test_a_registry_that_was_never_applied_is_refused_by_name(copy):
     shutil.rmtree(copy.home / "feast")
-    with pytest.raises(RegistryUnavailableError, match=CORE_SERVICE) as refused:
+    with pytest.raises(NothingRegisteredError) as refused:
         load(copy, champion(copy.home))
-    assert "apply" in refused.value.hint
+    assert refused.value.hint == "run: churn apply"
 
 
 def test_a_corrupt_registry_is_refused_by_name_without_its_address(copy):
