@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +32,7 @@ class DataSettings(_Section):
 
     delivery_lag_hours: Annotated[float, Field(ge=0)]
     label_window_days: Positive
+    label_window_tolerance_days: Annotated[int, Field(ge=0)]
     quarantine_share_max: Share
     volume_share_min: Annotated[float, Field(gt=0, le=1)]
     volume_share_max: Annotated[float, Field(ge=1)]
@@ -43,6 +45,14 @@ class PrivacySettings(_Section):
     """How customer ids are hidden."""
 
     pseudonym_key: SecretStr
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 class FeastSettings(_Section):
@@ -58,15 +68,22 @@ class FeastSettings(_Section):
     @classmethod
     def _password_survives_feast(cls, url: SecretStr) -> SecretStr:
         # Feast splits its connection string on "," and JSON-decodes each value, so a password with a comma is
-        # cut in two and one of digits only becomes a number. Refused here, where it can be explained.
+        # cut in two and "123", "1e5" or "true" is no string any more. Refused here, where it can be explained.
         from urllib.parse import unquote, urlsplit
 
         parts = urlsplit(url.get_secret_value())
-        if parts.scheme not in {"redis", "rediss"} or not parts.hostname:
-            raise ValueError("must look like redis://[:password@]host:port/db")
-        password = unquote(parts.password or "")
-        if "," in password or password.isdigit():
-            raise ValueError("the password holds a comma or digits only, which Feast cannot carry: choose another")
+        try:
+            well_formed = parts.scheme in {"redis", "rediss"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # its text repeats what stands where the port should, often half a password
+            well_formed = False
+        if not well_formed:
+            raise ValueError("must look like redis://[:password@]host:port/db, its password percent-encoded")
+        for name, value in {"password": parts.password, "username": parts.username}.items():
+            if value and ("," in unquote(value) or _is_json(unquote(value))):
+                raise ValueError(
+                    f"the {name} holds a comma or reads as JSON (digits only, true, null …), "
+                    "which Feast cannot carry: choose another"
+                )
         return url
 
 

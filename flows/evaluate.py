@@ -39,6 +39,8 @@ class Evaluated:
     validation: CrossValidation
     html: Path
     figures: Path
+    leak_suspected: bool
+    """Whether ROC-AUC is above what is known to be possible on the public file (never said of simulated rows)."""
 
 
 def evaluate_csv(
@@ -83,7 +85,6 @@ def evaluate(
     )
     source = _source(settings, rows, now, model_version)
     folder = reports / "evaluation" / source["sha256"][:12]
-    figures = _figures(validation, source)
     report = EvaluationReport(
         title="Churn model evaluation",
         source=source,
@@ -100,8 +101,9 @@ def evaluate(
     )
     html = write_report(folder / "report.html", report)
     written = folder / "figures.json"
+    figures = _figures(validation, source, leak_suspected=report.leak_suspected)
     written.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    return Evaluated(validation, html, written)
+    return Evaluated(validation, html, written, report.leak_suspected)
 
 
 def _slice_columns(settings: Settings, rows: TrainingSet) -> pd.DataFrame:
@@ -132,7 +134,7 @@ def _source(settings: Settings, rows: TrainingSet, now: datetime, model_version:
     }
 
 
-def _figures(validation: CrossValidation, source: dict[str, str]) -> dict[str, Any]:
+def _figures(validation: CrossValidation, source: dict[str, str], *, leak_suspected: bool) -> dict[str, Any]:
     ours, theirs = validation.metrics, validation.baseline_metrics
     return {
         "source": source,
@@ -143,6 +145,7 @@ def _figures(validation: CrossValidation, source: dict[str, str]) -> dict[str, A
             {"model": one.as_dict(), "baseline": other.as_dict()} for one, other in zip(ours, theirs, strict=True)
         ],
         "ahead_in_repeats": validation.ahead,
+        "leak_suspected": leak_suspected,
         "chosen": [params.as_dict() for params in validation.chosen],
         "score_spread_over_repeats": float(np.mean(np.std(validation.score, axis=0))),
     }

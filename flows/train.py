@@ -12,6 +12,7 @@ from typing import Literal
 from bentos.bundle import Bundle, BundleError, NoChampionError, champion, set_champion
 from configs.settings import PROJECT_ROOT, Settings
 from feature_repo.contract import CORE_SERVICE
+from feature_repo.raw.atomic import exclusive
 from feature_repo.raw.publication import published
 from training.dataset import TrainingSet, load_training_set
 from training.economics import load_economics
@@ -34,7 +35,7 @@ class Challenger:
 
 def training_set(settings: Settings) -> TrainingSet:
     """Return the labelled observations of all published snapshots with the features known then."""
-    labels = load_labels(settings.home, settings.data.delivery_lag_hours)
+    labels = load_labels(settings.home, settings.data)
     return load_training_set(settings, labels, CORE_SERVICE)
 
 
@@ -77,12 +78,14 @@ def _gate_report(settings: Settings) -> Path:
 
 def promote(settings: Settings, challenger: Challenger) -> Verdict:
     """Let the challenger serve if it holds every rule; the verdict is a tag of its version."""
-    verdict = decide(challenger.fitted.metrics, champion_metrics(settings, challenger), settings.promotion)
-    version = challenger.registered.version
-    tag_version(settings, version, {"verdict": "promoted" if verdict.promote else "refused", "why": verdict.why})
-    if verdict.promote:
-        set_alias(settings, CHAMPION, version)
-        set_champion(settings.home, challenger.bundle.digest, challenger.bundle.manifest.model_version)
+    # Two trainings at once: the second compares itself with the first, if that was promoted.
+    with exclusive(settings.home):
+        verdict = decide(challenger.fitted.metrics, champion_metrics(settings, challenger), settings.promotion)
+        version = challenger.registered.version
+        tag_version(settings, version, {"verdict": "promoted" if verdict.promote else "refused", "why": verdict.why})
+        if verdict.promote:
+            set_alias(settings, CHAMPION, version)
+            set_champion(settings.home, challenger.bundle.digest, challenger.bundle.manifest.model_version)
     return verdict
 
 
@@ -96,8 +99,6 @@ def champion_metrics(settings: Settings, challenger: Challenger) -> Metrics | No
     except (NoChampionError, BundleError):
         return None
     rows, test = challenger.training_set, challenger.fitted.test
-    if incumbent.manifest.features != challenger.bundle.manifest.features:
-        return None
     churned = rows.churned.to_numpy(dtype=bool)[test]
     return measure(churned, incumbent.score(rows.features.iloc[test]), load_economics())
 

@@ -156,7 +156,6 @@ def usd(value: float) -> str:
 
 
 QUARTERS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
-FIFTHS: Final = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 def roc_chart(churned: BoolArray, models: dict[str, FloatArray]) -> Chart:

@@ -96,14 +96,16 @@ def label_rows(snapshot: pd.DataFrame, observed_at: datetime, earlier: pd.DataFr
     observed_at
         The observation date that is labelled: the declared one, or the date of the snapshot before.
     earlier
-        The snapshot observed then; only its customers can be labelled. None for the declared bootstrap, which
-        labels itself.
+        The snapshot observed then; only its customers who had not left can be labelled. None for the declared
+        bootstrap, which labels itself.
 
     A customer of ``earlier`` that is missing in ``snapshot`` gets no label: vanishing is a finding, not a churn.
     """
     labels = snapshot[[CUSTOMER, LABEL]].copy()
     if earlier is not None:
-        labels = labels[labels[CUSTOMER].isin(set(earlier[CUSTOMER]))]
+        # Who had left by then can't leave again: some extracts keep them for months.
+        there = earlier.loc[~earlier[LABEL].astype(bool), CUSTOMER]
+        labels = labels[labels[CUSTOMER].isin(set(there))]
     labels = labels.reset_index(drop=True)
     labels.insert(1, OBSERVED_AT, _constant(observed_at, len(labels), labels.index))
     return labels

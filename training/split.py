@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,8 @@ from feature_repo.contract import OBSERVED_AT
 from training.dataset import TrainingSet
 
 Rows = NDArray[np.intp]
+OVERLAP_MAX: Final = 0.1
+"""Share of test rows with a twin in training up to which the twins are dropped and the dates stay apart."""
 
 
 class OneClassTrainingSetError(ChurnError):
@@ -73,11 +76,16 @@ def holdout(training_set: TrainingSet, test_share: float, seed: int) -> tuple[Ro
     """Return (training rows, test rows).
 
     With several observation dates the newest one is the test, as in life; a random split would let a model learn
-    from the future. With a single (declared) date a stratified share is held out, identical rows together.
+    from the future. Training rows that equal a test row are dropped, or the test would ask what the model has seen.
+    Where that touches more than OVERLAP_MAX of the test rows the two dates are no two moments (the month after the
+    declared bootstrap still has the bootstrap's own features), and a stratified share of all rows is held out
+    instead, identical rows together; as it is with a single date.
     """
     observed_at = training_set.keys[OBSERVED_AT]
     churned = training_set.churned.to_numpy(dtype=bool)
     newest = (observed_at == observed_at.max()).to_numpy()
     if not newest.all():
-        return np.flatnonzero(~newest), np.flatnonzero(newest)
+        groups = identical_rows(training_set.features)
+        if np.isin(groups[newest], groups[~newest]).mean() <= OVERLAP_MAX:
+            return np.flatnonzero(~newest & ~np.isin(groups, groups[newest])), np.flatnonzero(newest)
     return next(folds(training_set.features, churned, max(2, round(1 / test_share)), seed))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from configs.settings import Settings
 from feature_repo.contract import BY_NAME, CUSTOMER
+from feature_repo.raw.atomic import storage, write_file
 from feature_repo.stores.opening import open_store
 from feature_repo.stores.refusals import NothingRegisteredError, refusals
 
@@ -104,8 +105,8 @@ def write_catalogue(settings: Settings, folder: Path) -> tuple[Path, Path]:
         content = catalogue(open_store(settings))
     if not content["feature_views"]:
         raise NothingRegisteredError("no feature view is registered", "run: churn apply")
-    folder.mkdir(parents=True, exist_ok=True)
     as_yaml, as_json = folder / "features.yaml", folder / "features.json"
-    as_yaml.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    as_json.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with storage():
+        write_file(as_yaml, yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
+        write_file(as_json, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
     return as_yaml, as_json

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from feature_repo.raw.atomic import write_file
+from feature_repo.raw.atomic import storage, write_file
 
 
 def table_pattern(table: str) -> str:
@@ -24,5 +24,6 @@ def append(home: Path, table: str, part: str, rows: pd.DataFrame) -> Path:
     if not target.exists():
         content = io.BytesIO()
         rows.to_parquet(content, index=False, coerce_timestamps="us", compression="zstd")
-        write_file(target, content.getvalue())
+        with storage():
+            write_file(target, content.getvalue())
     return target

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from configs.errors import ChurnError
 from configs.settings import Settings
+from feature_repo.raw.atomic import StorageFailed
 
 
 class NothingRegisteredError(ChurnError):
@@ -30,6 +31,12 @@ class StoreUnavailableError(ChurnError):
     http_status = 503
 
 
+class OfflineTableDamagedError(ChurnError):
+    """A Parquet file of the offline table is not what it was written as."""
+
+    error = "offline_table_damaged"
+
+
 @contextmanager
 def refusals(settings: Settings) -> Iterator[None]:
     """Turn what Feast, SQLAlchemy, sqlite3 and redis raise into one named error with a hint.
@@ -38,6 +45,7 @@ def refusals(settings: Settings) -> Iterator[None]:
     """
     import sqlite3
 
+    import duckdb
     from feast.errors import FeastObjectNotFoundException
     from redis.exceptions import RedisError
     from sqlalchemy.exc import SQLAlchemyError
@@ -55,6 +63,16 @@ def refusals(settings: Settings) -> Iterator[None]:
             else "if it is damaged, move it away and run: churn apply"
         )
         raise RegistryUnavailableError(f"the feature registry can't be used: {where}", hint) from broken
+    except duckdb.Error as broken:
+        raise OfflineTableDamagedError(
+            "a file of the offline table below the home can't be read",
+            "remove offline/ and run: churn build-features",
+        ) from broken
+    except OSError as broken:
+        raise StorageFailed(
+            f"cannot read or write below the home: {broken.strerror or type(broken).__name__}",
+            "free disk space or mend the rights of CHURN_HOME, then run again",
+        ) from broken
     except sqlite3.Error as broken:
         raise StoreUnavailableError(
             "the SQLite online store (feast/online.db below the home) can't be used",

@@ -16,29 +16,20 @@ from tests.serving_world import Served, build, serving
 def bento(tmp_path_factory):
     """The folder of a bento built in a store of its own."""
     store = tmp_path_factory.mktemp("bentoml")
-    requirements = PROJECT_ROOT / "bentos" / "churn" / "requirements.txt"
-    made = not requirements.exists()
-    if made:
-        # A checkout before `poe requirements`: what it holds does not matter to a bento that is served from here.
-        requirements.write_text("bentoml\n", "utf-8")
-    try:
-        subprocess.run(
-            [sys.executable, "-m", "bentoml", "build", "-f", "bentos/churn/bentofile.yaml", "."],
-            cwd=PROJECT_ROOT,
-            env={
-                **os.environ,
-                **OFF,
-                "BENTOML_HOME": str(store),
-                "PATH": f"{PROJECT_ROOT / '.venv' / 'bin'}:{os.environ['PATH']}",
-            },
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-    finally:
-        if made:
-            requirements.unlink()
+    subprocess.run(
+        [sys.executable, "-m", "bentoml", "build", "-f", "bentos/churn/bentofile.yaml", "."],
+        cwd=PROJECT_ROOT,
+        env={
+            **os.environ,
+            **OFF,
+            "BENTOML_HOME": str(store),
+            "PATH": f"{PROJECT_ROOT / '.venv' / 'bin'}:{os.environ['PATH']}",
+        },
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     (latest,) = (path for path in (store / "bentos" / "churn").iterdir() if path.is_dir())
     return latest
 

@@ -65,8 +65,11 @@ def test_prod_changes_only_what_its_file_says(monkeypatch):
         ({**PROD, "CHURN_FEAST__REGISTRY_URL": ""}, "CHURN_FEAST__REGISTRY_URL"),
         ({"CHURN_FEAST__REDIS_URL": "localhost:6379"}, "must look like redis://"),
         # Fault 25: Feast's connection string can carry neither.
-        ({"CHURN_FEAST__REDIS_URL": "redis://:one%2Ctwo@cache/0"}, "comma or digits only"),
-        ({"CHURN_FEAST__REDIS_URL": "redis://:123456@cache/0"}, "comma or digits only"),
+        ({"CHURN_FEAST__REDIS_URL": "redis://:one%2Ctwo@cache/0"}, "holds a comma"),
+        ({"CHURN_FEAST__REDIS_URL": "redis://:123456@cache/0"}, "reads as JSON"),
+        ({"CHURN_FEAST__REDIS_URL": "redis://:1e5@cache/0"}, "reads as JSON"),
+        ({"CHURN_FEAST__REDIS_URL": "redis://true:pass@cache/0"}, "username"),
+        ({"CHURN_FEAST__REDIS_URL": "redis://svc:s3cr/et@cache:6379/0"}, "percent-encoded"),
     ],
 )
 def test_what_is_refused_is_named(monkeypatch, variables, told):
@@ -85,10 +88,11 @@ def test_no_secret_is_shown(monkeypatch):
     monkeypatch.setenv("CHURN_FEAST__REDIS_URL", "redis://:s3cret@cache/0")
     shown = repr(load_settings()) + str(load_settings())
     assert not any(secret in shown for secret in ("s3cret", "pa55", "k-9c1"))
-    monkeypatch.setenv("CHURN_FEAST__REDIS_URL", "redis://:s3c,ret@cache/0")
-    with pytest.raises(SettingsError) as refused:
-        load_settings()
-    assert "s3c" not in refused.value.message
+    for url in ("redis://:s3c,ret@cache/0", "redis://svc:s3c/ret@cache:6379/0"):
+        monkeypatch.setenv("CHURN_FEAST__REDIS_URL", url)
+        with pytest.raises(SettingsError) as refused:
+            load_settings()
+        assert "s3c" not in refused.value.message
 
 
 def test_settings_are_frozen():

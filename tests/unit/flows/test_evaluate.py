@@ -62,6 +62,7 @@ def test_the_figures_say_what_was_measured_and_on_what(evaluated):
         "difference",
         "repeats",
         "ahead_in_repeats",
+        "leak_suspected",
         "chosen",
         "score_spread_over_repeats",
     }

@@ -80,6 +80,37 @@ def test_with_several_dates_the_newest_is_the_test():
     assert sorted([*train, *test]) == list(range(400))
 
 
+def two_dates(features, newest):
+    """The rows of ``features``, those of ``newest`` observed a month after the others."""
+    rows = training_set(simulated())
+    dates = pd.Series(pd.Timestamp(2026, 1, 1, 6, tz="UTC"), index=range(len(features))).astype("datetime64[us, UTC]")
+    dates.iloc[newest] = pd.Timestamp(2026, 2, 1, 6, tz="UTC")
+    keys = rows.keys.iloc[: len(features)].assign(**{OBSERVED_AT: dates})
+    return replace(rows, keys=keys, features=features)
+
+
+def test_a_training_row_that_equals_a_test_row_is_dropped():
+    features = training_set(simulated()).features.copy()
+    newest = list(range(300, 400))
+    features.iloc[:2] = features.iloc[[300, 301]].to_numpy()
+    train, test = holdout(two_dates(features, newest), 0.2, seed=7)
+    assert test.tolist() == newest
+    assert not {0, 1} & set(train.tolist())
+    groups = identical_rows(features)
+    assert not set(groups[train]) & set(groups[test])
+
+
+def test_two_dates_with_the_same_rows_are_split_by_row_not_by_date():
+    """The month after the declared bootstrap still has the bootstrap's own features."""
+    half = training_set(simulated()).features.iloc[:200]
+    features = pd.concat([half, half], ignore_index=True)
+    train, test = holdout(two_dates(features, list(range(200, 400))), 0.2, seed=7)
+    groups = identical_rows(features)
+    assert not set(groups[train]) & set(groups[test])
+    assert 0.1 < len(test) / 400 < 0.3
+    assert sorted([*train, *test]) == list(range(400))
+
+
 @pytest.mark.parametrize(
     ("left", "told"),
     [(0, "0 of 400"), (400, "400 of 400"), (4, "4 of 400"), (396, "396 of 400")],
