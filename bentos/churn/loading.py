@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bentos.churn.errors import ContractMismatchError, LoadingError, NotReadyError
+from bentos.churn.errors import ContractMismatchError, LoadingError, NotReadyError, internal
 from bentos.reasons import ReasonDictionary
 from configs.errors import ChurnError
 from configs.settings import Settings
@@ -135,11 +135,13 @@ class Keeper:
         try:
             loaded = load(self._settings, champion(self._settings.home))
             warm_up(loaded, datetime.now(UTC))
-        except ChurnError as failure:
+        except Exception as broken:
+            # Whatever a library raises must not end the worker: it stays up, says that it is not ready, tries again.
+            failure = broken if isinstance(broken, ChurnError) else internal(broken)
             if self._failure is None or failure.error != self._failure.error:
                 log.warning("not ready: %s: %s; %s", failure.error, failure.message, failure.hint)
             self._failure, self._tried_at = failure, time.monotonic()
-            raise NotReadyError(failure) from failure
+            raise NotReadyError(failure) from broken
         # Half a million objects of imported libraries will never be freed. Taken out of the collector's sight,
         # they no longer cost a pause of 100 ms and more in the middle of a request.
         gc.collect()

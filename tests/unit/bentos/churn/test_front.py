@@ -9,7 +9,7 @@ from bentos.churn.front import SECURITY_HEADERS, FrontDoor
 from bentos.churn.meters import Meters
 from configs.settings import load_settings
 
-LIMIT = 256 * 1024
+LIMIT = 512 * 1024
 
 
 async def echo(scope, receive, send):
