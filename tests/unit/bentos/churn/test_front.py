@@ -9,7 +9,7 @@ from bentos.churn.front import SECURITY_HEADERS, FrontDoor
 from bentos.churn.meters import Meters
 from configs.settings import load_settings
 
-LIMIT = 512 * 1024
+LIMIT = load_settings().serving.body_size_max_kb * 1024
 
 
 async def echo(scope, receive, send):
@@ -64,7 +64,12 @@ def ask(serving, meters):
 
 @pytest.mark.parametrize(
     ("chunks", "status"),
-    [([b"x" * LIMIT], 200), ([b"x"] * 1000, 200), ([b"x" * (LIMIT + 1)], 413), ([b"x" * 1024] * 257, 413)],
+    [
+        ([b"x" * LIMIT], 200),
+        ([b"x"] * 1000, 200),
+        ([b"x" * (LIMIT + 1)], 413),
+        ([b"x" * 1024] * (LIMIT // 1024 + 1), 413),
+    ],
 )
 def test_the_size_that_counts_is_the_one_that_arrives(ask, chunks, status):
     for headers in ([], [(b"content-length", b"1")], [(b"content-length", b"nonsense")]):
