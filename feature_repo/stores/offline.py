@@ -39,6 +39,12 @@ class OfflineTableEmptyError(ChurnError):
     error = "offline_table_empty"
 
 
+class OfflineTableAppendOnlyError(ChurnError):
+    """Somebody wrote to the offline table through Feast (`feast push`, a saved data set)."""
+
+    error = "offline_table_append_only"
+
+
 class HomeOfflineStoreConfig(DuckDBOfflineStoreConfig):
     """Configuration: ``home`` is the data folder, absolute or relative to feature_store.yaml."""
 
@@ -68,7 +74,7 @@ def _reader(config: RepoConfig) -> Reader:
 
 def _refuse_write(_table: pa.Table, source: DataSource, *_rest: Any) -> None:
     # Feast would rewrite a Parquet file in place, which a reader can see half-written.
-    raise NotImplementedError(f"{source.name} is append-only: rows reach it through the feature build")
+    raise OfflineTableAppendOnlyError(f"{source.name} is append-only", "rows reach it through churn build-features")
 
 
 class HomeOfflineStore(DuckDBOfflineStore):
@@ -150,6 +156,23 @@ class HomeOfflineStore(DuckDBOfflineStore):
             data_source_reader=_reader(config),
             data_source_writer=_refuse_write,
         )
+
+    @staticmethod
+    def offline_write_batch(
+        config: RepoConfig,  # noqa: ARG004 - the signature is Feast's
+        feature_view: FeatureView,
+        table: pa.Table,
+        progress: Callable[[int], Any] | None,  # noqa: ARG004
+    ) -> None:
+        """Refuse: see :class:`OfflineTableAppendOnlyError`."""
+        _refuse_write(table, feature_view.batch_source)
+
+    def get_table_column_names_and_types_from_data_source(
+        self, config: RepoConfig, data_source: DataSource
+    ) -> list[tuple[str, str]]:
+        """Return (column, Arrow type) of a source; Feast's own looks for the path below feature_repo."""
+        schema = _reader(config)(data_source, "").schema().to_pyarrow()
+        return [(column.name, str(column.type)) for column in schema]
 
     def validate_data_source(self, config: RepoConfig, data_source: DataSource) -> None:
         """Accept any relative path: `feast apply` comes before the first data on a new clone."""
