@@ -198,13 +198,18 @@ def features_of(service: str) -> tuple[Feature, ...]:
 
 
 def contract_hash(service: str) -> str:
-    """Return the sha256 (hex) of a service's names, types, domains and order.
+    """Return the sha256 (hex) of a service's names, types, domains and order; see :func:`hash_of`."""
+    return hash_of(service, features_of(service))
+
+
+def hash_of(service: str, features: tuple[Feature, ...]) -> str:
+    """Return the sha256 (hex) of a service's name and its features' names, types, domains and order.
 
     A bundle keeps the hash it was trained on; loading it against another contract is refused. Descriptions and
     owners are left out: rewording one must not invalidate a model.
     """
     rows = [
         {key: value for key, value in asdict(feature).items() if key not in {"description", "unit", "column"}}
-        for feature in features_of(service)
+        for feature in features
     ]
     return hashlib.sha256(json.dumps([service, rows], sort_keys=True).encode()).hexdigest()

@@ -81,7 +81,6 @@ def bundle_at(home: Path, csv: Path) -> Bundle:
         metrics={"roc_auc": 0.84},
         time="declared",
         snapshots=("2026-01-01.v1",),
-        reason_codes_sha256="",
         git_commit="none",
         created_at="2026-01-01T00:00:00Z",
         files={},

@@ -80,7 +80,6 @@ def manifest(**changes: object) -> Manifest:
         "metrics": {"roc_auc": 0.84},
         "time": "declared",
         "snapshots": ("2026-01-01.v1",),
-        "reason_codes_sha256": "",
         "git_commit": "none",
         "created_at": "2026-01-01T06:00:00+00:00",
         "files": {},

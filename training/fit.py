@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -86,7 +85,6 @@ def fit(
             metrics={},
             time=provenance.time,
             snapshots=provenance.snapshots,
-            reason_codes_sha256=hashlib.sha256(codes.encode()).hexdigest(),
             git_commit=provenance.git_commit,
             created_at=provenance.created_at.isoformat(),
             files={},

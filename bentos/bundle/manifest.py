@@ -54,7 +54,6 @@ class Manifest:
     metrics: dict[str, float]
     time: Literal["declared", "observed"]
     snapshots: tuple[str, ...]
-    reason_codes_sha256: str
     git_commit: str
     created_at: str
     files: dict[str, str]

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
 import numpy as np
@@ -107,7 +107,8 @@ def _scored(
             reasons=None if reasons is None else reasons[position],
             reasons_error=REASONS_FAILED if reasons is None else None,
             model_version=manifest.model_version,
-            features_as_of=row.as_of or now,
+            # A present row has an age; None would be refused by the body, never replaced by another instant.
+            features_as_of=cast("datetime", row.as_of),
         )
         for position, (row, score, leaves) in enumerate(zip(rows, scores, leaving, strict=True))
     }

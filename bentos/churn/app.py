@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import anyio.to_thread
 from anyio import CapacityLimiter
@@ -14,7 +14,6 @@ from fastapi import FastAPI, Request
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
-from starlette.types import Receive, Scope, Send
 
 from bentos.churn import answering, bodies, openapi
 from bentos.churn.errors import (
@@ -25,7 +24,6 @@ from bentos.churn.errors import (
     RouteUnknownError,
     response_to,
 )
-from bentos.churn.front import FrontDoor
 from bentos.churn.loading import PROBE_ID, Champion, Keeper
 from bentos.churn.meters import Meters
 from bentos.churn.schema import (
@@ -77,12 +75,6 @@ def create_app(settings: Settings) -> tuple[FastAPI, Meters]:
     _Routes(settings, keeper, meters).add_to(app)
     _answer_refusals(app, settings, meters)
     return app, meters
-
-
-def front_door(inner: Callable[[Scope, Receive, Send], Any], settings: Settings) -> FrontDoor:
-    """Return the whole service as one ASGI application, for tests and other servers; ``inner`` gets what isn't HTTP."""
-    app, meters = create_app(settings)
-    return FrontDoor(inner, app, meters, settings.serving, templates(app))
 
 
 def templates(app: FastAPI) -> list[str]:

@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from feature_repo.raw.simulator import simulate_snapshot, write_csv
+from flows.serve import ask
 
 CHURN = str(Path(sys.executable).with_name("churn"))
 OURS = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::", socket.gethostname()}  # noqa: S104 - addresses to allow
 CUSTOMERS = "700"
 
 
-def demo(home, notes, *arguments):
-    environment = {
+def environment(home, notes):
+    return {
         **os.environ,
         "CHURN_HOME": str(home),
         "CHURN_TRAINING__TRIALS": "4",
@@ -28,9 +31,12 @@ def demo(home, notes, *arguments):
         "PYTHONPATH": str(Path(__file__).with_name("quiet")),
         "NETWORK_NOTES": str(notes),
     }
+
+
+def demo(home, notes, *arguments):
     return subprocess.run(
         [CHURN, "demo", "--customers", CUSTOMERS, *arguments],
-        env=environment,
+        env=environment(home, notes),
         cwd=home.parent,
         capture_output=True,
         text=True,
@@ -83,10 +89,30 @@ def test_everything_lies_below_the_home(run):
     assert {path.name for path in home.parent.iterdir()} == {home.name, notes.name}
 
 
-def test_a_second_run_works_in_the_same_home(run):
+def test_a_second_run_works_in_the_same_home_and_stays_up_until_it_is_told_to_stop(run, port, tmp_path):
     home, notes, _ = run
-    again = demo(home, notes)
-    assert again.returncode == 0, again.stdout + again.stderr
+    said = tmp_path / "said.txt"
+    with said.open("wb") as output:
+        again = subprocess.Popen(
+            [CHURN, "demo", "--customers", CUSTOMERS, "--serve"],
+            env={**environment(home, notes), "CHURN_SERVING__PORT": str(port)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        for _ in range(1200):
+            if b"Ctrl-C stops it" in said.read_bytes():
+                break
+            assert again.poll() is None, said.read_text()
+            time.sleep(0.1)
+        # The command that it prints is one that works.
+        (customer,) = re.findall(r'"customer_id": "(\S+)"', said.read_text())
+        status, answer = ask(f"http://127.0.0.1:{port}/predict", {"customer_id": customer})
+        assert (status, answer["customer_id"]) == (200, customer)
+    finally:
+        again.terminate()
+        assert again.wait(60) == 128 + signal.SIGTERM
+    assert ask(f"http://127.0.0.1:{port}/livez")[0] == 0, "the service outlived the demo"
     assert len(list((home / "processed").glob("*/versions/*"))) == 1  # the same content again is a no-op
     pointer = json.loads((home / "bundles" / "champion.json").read_text())
     assert (home / "bundles" / pointer["digest"]).is_dir()

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from feature_repo import contract
-from feature_repo.contract import AUDIT_SERVICE, CORE_SERVICE, FEATURES, contract_hash, features_of
+from feature_repo.contract import AUDIT_SERVICE, CORE_SERVICE, FEATURES, contract_hash, features_of, hash_of
 
 
 def test_names_and_columns_are_unique():
@@ -43,8 +43,11 @@ def test_strings_have_a_closed_domain_and_nothing_else_does():
         ({"nullable": True}, False),
     ],
 )
-def test_the_hash_follows_meaning_not_wording(monkeypatch, change, same):
-    before = contract_hash(CORE_SERVICE)
-    changed = {**contract.BY_NAME, "tenure_months": replace(contract.BY_NAME["tenure_months"], **change)}
-    monkeypatch.setattr(contract, "BY_NAME", changed)
-    assert (contract_hash(CORE_SERVICE) == before) is same
+def test_the_hash_follows_meaning_not_wording(change, same):
+    features = features_of(CORE_SERVICE)
+    changed = tuple(replace(each, **change) if each.name == "tenure_months" else each for each in features)
+    assert (hash_of(CORE_SERVICE, changed) == contract_hash(CORE_SERVICE)) is same
+
+
+def test_the_hash_follows_the_order():
+    assert hash_of(CORE_SERVICE, features_of(CORE_SERVICE)[::-1]) != contract_hash(CORE_SERVICE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -81,7 +80,6 @@ def test_the_manifest_says_where_it_comes_from(fitted):
     assert said.contract_hash == contract_hash(CORE_SERVICE)
     assert said.threshold == profit_threshold(Economics())
     assert said.tree_weight == fitted.tuning.params.tree_weight
-    assert said.reason_codes_sha256 == hashlib.sha256(REASON_CODES_FILE.read_bytes()).hexdigest()
     assert fitted.bundle.reason_codes.encode() == REASON_CODES_FILE.read_bytes()
 
 

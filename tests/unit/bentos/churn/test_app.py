@@ -5,7 +5,8 @@ import asyncio
 import httpx
 import pytest
 
-from bentos.churn.app import front_door
+from bentos.churn.app import create_app, templates
+from bentos.churn.front import FrontDoor
 from configs.errors import ChurnError
 
 
@@ -36,7 +37,8 @@ class Client:
 
 @pytest.fixture
 def client(settings):
-    return Client(front_door(elsewhere, settings))
+    app, meters = create_app(settings)
+    return Client(FrontDoor(elsewhere, app, meters, settings.serving, templates(app)))
 
 
 @pytest.mark.parametrize(
