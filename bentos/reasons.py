@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from configs.errors import ChurnError
 from configs.settings import CONFIG_DIR
-from feature_repo.contract import Feature, features_of
+from feature_repo.contract import BY_NAME, SERVICES_OF, Feature, features_of
 
 PATH: Final = CONFIG_DIR / "reason_codes.toml"
 NONE_YET: Final = "none yet"
@@ -148,10 +148,17 @@ def parse(text: str, service: str) -> ReasonDictionary:
     except (ValueError, KeyError, TypeError, AttributeError) as broken:
         raise ReasonDictionaryError(f"the reason dictionary can't be read: {broken}", _HINT) from broken
     features = features_of(service)
+    codes = {name: code for name, code in codes.items() if not _elsewhere(code, service)}
     faults = list(_faults(codes, {feature.name: feature for feature in features}))
     if faults:
         raise ReasonDictionaryError(f"the reason dictionary does not fit {service}: {'; '.join(faults)}", _HINT)
     return ReasonDictionary(tuple(feature.name for feature in features), codes, contribution_min)
+
+
+def _elsewhere(code: ReasonCode, service: str) -> bool:
+    """Whether all that a code speaks for belongs to models that read other services: one file serves them all."""
+    known = {name for names in SERVICES_OF.values() for name in names if not BY_NAME[name].protected}
+    return set(code.features) <= known - set(SERVICES_OF[service])
 
 
 _HINT: Final = "each feature of the service belongs under exactly one code of configs/reason_codes.toml"

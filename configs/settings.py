@@ -36,9 +36,12 @@ class DataSettings(_Section):
     quarantine_share_max: Share
     volume_share_min: Annotated[float, Field(gt=0, le=1)]
     volume_share_max: Annotated[float, Field(ge=1)]
+    vanished_share_max: Share
     rows_min: Positive
     file_size_max_mb: Positive
     cell_length_max_chars: Positive
+    event_quarantine_share_max: Share
+    event_clock_skew_s: Annotated[float, Field(ge=0)]
 
 
 class PrivacySettings(_Section):
@@ -63,6 +66,8 @@ class FeastSettings(_Section):
     redis_timeout_ms: Positive
     registry_url: SecretStr
     registry_cache_ttl_s: Positive
+    offline_memory_max_mb: Annotated[int, Field(ge=256)]
+    offline_threads: Positive
 
     @field_validator("redis_url")
     @classmethod
@@ -98,6 +103,7 @@ class MlflowSettings(_Section):
 class TrainingSettings(_Section):
     """Tuning and fitting."""
 
+    feature_service: Literal["auto", "churn_core_v1", "churn_behavior_v1"] = "auto"
     seed: int
     trials: Positive
     tuning_timeout_s: Positive

@@ -27,31 +27,40 @@ LABEL: Final = "churned"
 
 SOURCE: Final = "customer_snapshot"
 """The offline table, one row a customer and snapshot, that the CSV-derived views read."""
+ACTIVITY_SOURCE: Final = "customer_activity"
+"""The offline table, one row a customer and delivery of events, that the behavioural views read."""
 TTL_DAYS: Final = 92
 """A value older than this is expired: three monthly extracts missed in a row."""
+WINDOW_DAYS: Final = 90
+"""The longest window over events. A window of N days at O holds the UTC days d with day(O) - N < d <= day(O)."""
+OBSERVED_AT_US: Final = "observed_at_us"
+"""Request data of the behavioural features: the observation date in UTC microseconds since 1970."""
 
 CORE_SERVICE: Final = "churn_core_v1"
+BEHAVIOR_SERVICE: Final = "churn_behavior_v1"
 AUDIT_SERVICE: Final = "churn_audit_v1"
 
-DType = Literal["bool", "int64", "float64", "string"]
+DType = Literal["bool", "int64", "float64", "string", "int64_list"]
 YES_NO_INTERNET: Final = ("No", "No internet service", "Yes")
 
 
 @dataclass(frozen=True)
 class View:
-    """One feature view: a grain, an owner and whether it is served online."""
+    """One feature view: an owner, whether it is served online, and the offline table it reads (empty: on demand)."""
 
     name: str
     owner: str
     description: str
     online: bool = True
+    source: str = SOURCE
 
 
 @dataclass(frozen=True)
 class Feature:
     """One feature.
 
-    ``column`` is the CSV column it is read from (empty for a derived one); ``categories`` its closed domain
+    ``column`` is the column it is read from (empty for a derived one): of the CSV, or of the activity table;
+    ``categories`` its closed domain
     (strings only); ``nullable`` whether a missing value has a trained meaning: any other null is refused, never
     scored; ``protected`` marks an attribute that no model reads and no reason names.
     """
@@ -88,16 +97,80 @@ PROTECTED: Final = View(
     online=False,
 )
 DERIVED: Final = View(
-    "customer_derived", "retention-analytics@telco.example", "Computed from the other views at read time."
+    "customer_derived", "retention-analytics@telco.example", "Computed from the other views at read time.", source=""
 )
-VIEWS: Final = (CONTRACT, SERVICES, BILLING, PROTECTED)
-"""The views with a source; :data:`DERIVED` is computed on demand."""
+USAGE: Final = View(
+    "customer_usage",
+    "network-analytics@telco.example",
+    "Daily tiles of traffic and of logins to self-service, as known at the last delivery of events.",
+    source=ACTIVITY_SOURCE,
+)
+SUPPORT: Final = View(
+    "customer_support",
+    "customer-care@telco.example",
+    "Daily tiles of support tickets opened and closed, as known at the last delivery of events.",
+    source=ACTIVITY_SOURCE,
+)
+PAYMENTS: Final = View(
+    "customer_payments",
+    "billing-platform@telco.example",
+    "Daily tiles of payments and of changes of the price, as known at the last delivery of events.",
+    source=ACTIVITY_SOURCE,
+)
+BEHAVIOR: Final = View(
+    "customer_behavior",
+    "retention-analytics@telco.example",
+    "Windows over the daily tiles, summed at read time: they decay without events.",
+    source="",
+)
+MILESTONES: Final = View(
+    "customer_milestones",
+    "retention-analytics@telco.example",
+    "Where the customer stands between the turns of the contract, computed from it at read time.",
+    source="",
+)
+SNAPSHOT_VIEWS: Final = (CONTRACT, SERVICES, BILLING, PROTECTED)
+ACTIVITY_VIEWS: Final = (USAGE, SUPPORT, PAYMENTS)
+VIEWS: Final = (*SNAPSHOT_VIEWS, *ACTIVITY_VIEWS)
+"""The views with a source; :data:`DERIVED`, :data:`MILESTONES` and :data:`BEHAVIOR` are computed on demand."""
+SNAPSHOT_DERIVED: Final = (DERIVED, MILESTONES)
+"""Computed from the snapshot alone: what they say expires with it. Windows over events know their own time to live."""
 
 
 def _add_on(name: str, column: str, what: str) -> Feature:
     return Feature(
         name, "string", SERVICES.name, f"Whether the customer has {what}", column, categories=YES_NO_INTERNET
     )
+
+
+def _tiles(view: View, **descriptions: str) -> tuple[Feature, ...]:
+    """Return a view's array columns (parallel: day numbers since 1970 and values), and when they were known."""
+    known = Feature(
+        f"{view.name.removeprefix('customer_')}_known_at_us",
+        "int64",
+        view.name,
+        "Instant of the last delivery that the tiles hold, UTC",
+        f"{view.name.removeprefix('customer_')}_known_at_us",
+        "microseconds since 1970",
+        nullable=True,
+    )
+    arrays = (
+        Feature(
+            name,
+            "int64_list",
+            view.name,
+            text,
+            name,
+            "days since 1970" if name.endswith(("_on", "_since")) else "",
+            nullable=True,
+        )
+        for name, text in descriptions.items()
+    )
+    return (*arrays, known)
+
+
+def _window(name: str, dtype: DType, description: str, unit: str) -> Feature:
+    return Feature(name, dtype, BEHAVIOR.name, description, unit=unit, nullable=True)
 
 
 FEATURES: Final[tuple[Feature, ...]] = (
@@ -172,24 +245,103 @@ FEATURES: Final[tuple[Feature, ...]] = (
         unit="add-ons",
     ),
     Feature("automatic_payment", "bool", DERIVED.name, "Pays by bank transfer or card without acting each month"),
+    *_tiles(
+        USAGE,
+        usage_on="Days with metered usage, ascending",
+        usage_data_mb="Traffic of each of these days, MB",
+        usage_voice_minutes="Calls of each of these days, minutes",
+        logins_on="Days with a login to self-service, ascending",
+        login_counts="Logins of each of these days",
+    ),
+    *_tiles(
+        SUPPORT,
+        tickets_on="Days on which tickets were opened, ascending",
+        ticket_counts="Tickets opened on each of these days",
+        tickets_open_since="Day on which each ticket was opened that is still open, ascending",
+        resolutions_on="Days on which tickets were closed, ascending",
+        resolution_counts="Tickets closed on each of these days",
+        resolution_hours="Hours from opening to closing of each of these days' tickets, summed",
+    ),
+    *_tiles(
+        PAYMENTS,
+        payments_on="Days with a payment, ascending",
+        payments_late="Payments after their due date on each of these days",
+        payment_days_late="Days late of each of these days' payments, summed",
+        price_changes_on="Days on which the monthly price changed, ascending",
+        price_change_cents="Change of the monthly price on each of these days, US cents, signed",
+    ),
+    Feature(
+        "activity_known",
+        "bool",
+        BEHAVIOR.name,
+        "Whether any event of the customer reached us within the views' time to live; if not, the rest is null",
+    ),
+    _window("usage_data_mb_7d", "int64", "Traffic of the last 7 days", "MB"),
+    _window("usage_data_mb_30d", "int64", "Traffic of the last 30 days", "MB"),
+    _window("usage_data_mb_90d", "int64", "Traffic of the last 90 days", "MB"),
+    _window("usage_active_days_30d", "int64", "Days with metered usage among the last 30", "days"),
+    _window("usage_voice_minutes_30d", "int64", "Calls of the last 30 days", "minutes"),
+    _window(
+        "usage_trend",
+        "float64",
+        "Traffic of the last 30 days over the monthly mean of the last 90; null without traffic in 90 days",
+        "ratio",
+    ),
+    _window("logins_30d", "int64", "Logins to self-service in the last 30 days", "logins"),
+    _window("days_since_login", "int64", "Days since the last login; null without one in 90 days", "days"),
+    _window("tickets_30d", "int64", "Support tickets opened in the last 30 days", "tickets"),
+    _window("tickets_90d", "int64", "Support tickets opened in the last 90 days", "tickets"),
+    _window("tickets_open", "int64", "Tickets of the last 90 days that are still open", "tickets"),
+    _window(
+        "resolution_hours_90d",
+        "float64",
+        "Mean hours to close a ticket, over those closed in the last 90 days",
+        "hours",
+    ),
+    _window("late_payments_90d", "int64", "Payments after their due date in the last 90 days", "payments"),
+    _window("payment_days_late_90d", "int64", "Days late of the payments of the last 90 days, summed", "days"),
+    _window("price_change_usd_90d", "float64", "Change of the monthly price over the last 90 days", "USD"),
+    _window("days_since_price_change", "int64", "Days since the last one; null without one in 90 days", "days"),
+    Feature(
+        "months_to_renewal",
+        "int64",
+        MILESTONES.name,
+        "Full months until the running contract ends; null on a monthly contract",
+        unit="months",
+        nullable=True,
+    ),
+    Feature(
+        "months_since_anniversary",
+        "int64",
+        MILESTONES.name,
+        "Full months since the last full year as a customer, 0 to 11",
+        unit="months",
+    ),
 )
 
 CSV_KEY: Final = "customerID"
 CSV_LABEL: Final = "Churn"
 
 BY_NAME: Final[dict[str, Feature]] = {feature.name: feature for feature in FEATURES}
-STORED: Final[tuple[Feature, ...]] = tuple(f for f in FEATURES if not f.derived)
+_SNAPSHOT_NAMES: Final = {view.name for view in SNAPSHOT_VIEWS}
+STORED: Final[tuple[Feature, ...]] = tuple(f for f in FEATURES if f.view in _SNAPSHOT_NAMES)
 """Features read from the CSV, hence columns of the snapshot."""
+TILES: Final[tuple[Feature, ...]] = tuple(f for f in FEATURES if f.view in {view.name for view in ACTIVITY_VIEWS})
+"""Columns of the activity table. No model reads them: they are what the windows are summed from."""
 ADD_ONS: Final[tuple[str, ...]] = tuple(f.name for f in FEATURES if f.categories == YES_NO_INTERNET)
 """All internet add-ons: what nobody without internet has."""
 PROTECTION: Final = ("online_security", "online_backup", "device_protection", "tech_support")
 """The add-ons that solve or prevent problems, as against those that entertain."""
 
+_CORE: Final = tuple(f.name for f in FEATURES if f.view in _SNAPSHOT_NAMES | {DERIVED.name} and not f.protected)
 SERVICES_OF: Final[dict[str, tuple[str, ...]]] = {
-    CORE_SERVICE: tuple(f.name for f in FEATURES if not f.protected),
+    CORE_SERVICE: _CORE,
+    BEHAVIOR_SERVICE: _CORE + tuple(f.name for f in FEATURES if f.view in {BEHAVIOR.name, MILESTONES.name}),
     AUDIT_SERVICE: tuple(f.name for f in FEATURES if f.protected),
 }
 """Feature service -> its features, in the order in which every vector and frame holds them."""
+REQUEST_DATA: Final[dict[str, tuple[str, ...]]] = {BEHAVIOR_SERVICE: (OBSERVED_AT_US,)}
+"""Feature service -> what a reader must give beside the customer (int64); nothing where a service is absent."""
 
 
 def features_of(service: str) -> tuple[Feature, ...]:

@@ -6,11 +6,18 @@ from feast import Project
 
 from feature_repo.contract import PROJECT
 from feature_repo.entities import customer
-from feature_repo.services import churn_audit_v1, churn_core_v1
-from feature_repo.sources import customer_snapshot
+from feature_repo.services import churn_audit_v1, churn_behavior_v1, churn_core_v1
+from feature_repo.sources import customer_activity, customer_snapshot
+from feature_repo.views.behavior import (
+    customer_behavior,
+    customer_payments,
+    customer_support,
+    customer_usage,
+    observation,
+)
 from feature_repo.views.billing import customer_billing
 from feature_repo.views.contract import customer_contract, customer_protected
-from feature_repo.views.derived import customer_derived
+from feature_repo.views.derived import customer_derived, customer_milestones
 from feature_repo.views.services_used import customer_services
 
 project = Project(
@@ -22,13 +29,21 @@ project = Project(
 
 __all__ = [
     "churn_audit_v1",
+    "churn_behavior_v1",
     "churn_core_v1",
     "customer",
+    "customer_activity",
+    "customer_behavior",
     "customer_billing",
     "customer_contract",
     "customer_derived",
+    "customer_milestones",
+    "customer_payments",
     "customer_protected",
     "customer_services",
     "customer_snapshot",
+    "customer_support",
+    "customer_usage",
+    "observation",
     "project",
 ]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from feast import FeatureService, FeatureView
 from feast.on_demand_feature_view import OnDemandFeatureView
 
-from feature_repo.contract import AUDIT_SERVICE, CORE_SERVICE, contract_hash, features_of
+from feature_repo.contract import AUDIT_SERVICE, BEHAVIOR_SERVICE, CORE_SERVICE, contract_hash, features_of
+from feature_repo.views.behavior import customer_behavior
 from feature_repo.views.billing import customer_billing
 from feature_repo.views.contract import customer_contract, customer_protected
-from feature_repo.views.derived import customer_derived
+from feature_repo.views.derived import customer_derived, customer_milestones
 from feature_repo.views.services_used import customer_services
 
 VIEWS: tuple[FeatureView | OnDemandFeatureView, ...] = (
@@ -17,6 +18,8 @@ VIEWS: tuple[FeatureView | OnDemandFeatureView, ...] = (
     customer_billing,
     customer_protected,
     customer_derived,
+    customer_behavior,
+    customer_milestones,
 )
 
 
@@ -38,5 +41,8 @@ def _service(name: str, description: str) -> FeatureService:
 
 churn_core_v1 = _service(
     CORE_SERVICE, "What the churn model reads: everything known from the CSV but protected attributes"
+)
+churn_behavior_v1 = _service(
+    BEHAVIOR_SERVICE, "What the churn model reads where events are delivered: the core features and behaviour"
 )
 churn_audit_v1 = _service(AUDIT_SERVICE, "Protected attributes for fairness figures; offline only")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from feast import FileSource
 from feast.data_format import ParquetFormat
 
-from feature_repo.contract import CREATED_TIMESTAMP, EVENT_TIMESTAMP, SOURCE
+from feature_repo.contract import ACTIVITY_SOURCE, CREATED_TIMESTAMP, EVENT_TIMESTAMP, SOURCE
 from feature_repo.stores.offline_files import table_pattern
 
 # Relative to the offline store's home: the registry holds no machine's path.
@@ -16,6 +16,17 @@ customer_snapshot = FileSource(
     timestamp_field=EVENT_TIMESTAMP,
     created_timestamp_column=CREATED_TIMESTAMP,
     description="Validated Telco extracts, one row a customer and snapshot; append-only Parquet",
-    tags={"grain": "customer x snapshot", "pii": "true"},
+    tags={"grain": "customer x snapshot", "pii": "true", "refreshed": "monthly"},
+    owner="data-platform@telco.example",
+)
+
+customer_activity = FileSource(
+    name=ACTIVITY_SOURCE,
+    path=table_pattern(ACTIVITY_SOURCE),
+    file_format=ParquetFormat(),
+    timestamp_field=EVENT_TIMESTAMP,
+    created_timestamp_column=CREATED_TIMESTAMP,
+    description="Daily tiles of a customer's events as each delivery left them; append-only Parquet",
+    tags={"grain": "customer x delivery of events", "pii": "true", "refreshed": "with each delivery of events"},
     owner="data-platform@telco.example",
 )

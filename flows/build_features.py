@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Final
+
 from configs.errors import ChurnError
 from configs.settings import Settings
 from feature_repo.contract import SOURCE
-from feature_repo.raw.publication import published, read_snapshot, versions
-from feature_repo.stores.offline_files import append
-from training.snapshot import feature_rows
+from feature_repo.raw.publication import history, read_snapshot
+from feature_repo.stores.offline_files import append, table_pattern
+from training.offline_rows import offline_rows
+
+KEPT: Final = 4
+"""Snapshots in memory at once: a version, its neighbours, and the one it replaces."""
 
 
 class NothingPublishedError(ChurnError):
@@ -17,20 +23,23 @@ class NothingPublishedError(ChurnError):
 
 
 def build_features(settings: Settings) -> list[str]:
-    """Append every published version that Feast's source lacks; return the parts of all, oldest first.
+    """Append every published version that Feast's source lacks; return the parts of all, oldest date first.
 
     A replaced version stays: what was known then must be known again when an old date is asked for. Parts are
-    immutable and named after date and version, so that a run killed anywhere is completed by the next.
+    immutable and named after date and version, and say nothing that was published after them, so that a run killed
+    anywhere is completed by the next.
     """
-    parts = []
-    for live in published(settings.home):
-        for manifest in versions(settings.home, live.snapshot_date):
-            part = f"{manifest.snapshot_date.isoformat()}.v{manifest.version}"
-            rows = feature_rows(read_snapshot(settings.home, manifest), manifest.event_at, manifest.created_at)
-            append(settings.home, SOURCE, part, rows)
-            parts.append(part)
-    if not parts:
+    every = history(settings.home)
+    if not every:
         raise NothingPublishedError(
             f"no snapshot is published in {settings.home}", "run: churn ingest --csv PATH --as-of DATE"
         )
+    read = lru_cache(KEPT)(lambda manifest: read_snapshot(settings.home, manifest))
+    there = {path.stem for path in settings.home.glob(table_pattern(SOURCE))}
+    parts = []
+    for manifest in sorted(every, key=lambda each: (each.snapshot_date, each.version)):
+        part = f"{manifest.snapshot_date.isoformat()}.v{manifest.version}"
+        if part not in there:
+            append(settings.home, SOURCE, part, offline_rows(manifest, every, read))
+        parts.append(part)
     return parts

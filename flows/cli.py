@@ -13,6 +13,7 @@ import click
 
 from configs.errors import EXIT_USAGE, ChurnError
 from configs.telemetry import switch_off
+from feature_repo.raw.world.drift import SCENARIOS
 
 if TYPE_CHECKING:
     from configs.settings import Settings
@@ -53,15 +54,44 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--csv", type=CSV, help="A Telco Customer Churn CSV; without it the demo simulates customers.")
-@click.option("--customers", default=7000, show_default=True, type=click.IntRange(500), help="How many to simulate.")
-@click.option("--seed", default=7, show_default=True, help="Seed of the simulation.")
+@click.option("--csv", type=CSV, help="A Telco Customer Churn CSV; without it the demo simulates a world.")
+@click.option("--customers", default=2000, show_default=True, type=click.IntRange(500), help="Simulated, a month.")
+@click.option("--months", default=12, show_default=True, type=click.IntRange(3, 60), help="Simulated months.")
+@click.option("--seed", default=7, show_default=True, type=click.IntRange(0), help="Seed of the simulation.")
 @click.option("--serve", is_flag=True, help="Leave the service running at the end.")
-def demo(csv: Path | None, customers: int, seed: int, *, serve: bool) -> None:
+def demo(csv: Path | None, customers: int, months: int, seed: int, *, serve: bool) -> None:
     """Run the whole job on embedded defaults, and ask the service for three customers."""
     from flows.embedded import run_demo
 
-    run_demo(_settings(), csv=csv, customers=customers, seed=seed, stay=serve, now=_now())
+    run_demo(_settings(), csv=csv, customers=customers, months=months, seed=seed, stay=serve, now=_now())
+
+
+@cli.command()
+@click.option("--customers", default=7000, show_default=True, type=click.IntRange(100), help="Rows of an extract.")
+@click.option("--months", default=12, show_default=True, type=click.IntRange(1, 120), help="Number of extracts.")
+@click.option("--seed", default=7, show_default=True, type=click.IntRange(0), help="The same seed, the same bytes.")
+@click.option("--out", required=True, type=FOLDER, help="An empty or new folder.")
+@click.option("--start", default="2025-01-31", show_default=True, type=DAY, help="Date of the first extract.")
+@click.option("--drift", default="none", show_default=True, type=click.Choice(list(SCENARIOS)), help="What changes.")
+@click.option("--drift-month", type=click.IntRange(1), help="First extract that shows it (default: the middle).")
+@click.option("--jsonl/--no-jsonl", default=True, show_default=True, help="Events as JSON lines too.")
+def simulate(
+    out: Path, customers: int, months: int, seed: int, start: date, drift: str, drift_month: int | None, *, jsonl: bool
+) -> None:
+    """Write a simulated Telco world: monthly extracts, events, and the truth about every customer's risk."""
+    from flows.simulate import simulate_world
+
+    done = simulate_world(
+        out,
+        customers=customers,
+        months=months,
+        seed=seed,
+        start=start,
+        drift=drift,
+        drift_month=drift_month,
+        jsonl=jsonl,
+    )
+    click.echo("\n".join(done.lines))
 
 
 @cli.command()
@@ -79,16 +109,35 @@ def ingest(csv: Path, as_of: date, *, replace: bool) -> None:
         f"{what} {manifest.snapshot_date} version {manifest.version}: {manifest.rows} rows, "
         f"{manifest.quarantined_rows} quarantined, churn rate {manifest.churn_rate:.1%}, time {manifest.time}"
     )
+    if landing.movements is not None:
+        click.echo(f"movements: {landing.movements}")
+    if landing.finding is not None:
+        click.echo(f"finding: {landing.finding}", err=True)
     click.echo(f"gate report: {landing.report_html}")
+
+
+@cli.command("ingest-events")
+@click.option("--file", "path", required=True, type=CSV, help="Behavioural events: Parquet, or JSON lines (.jsonl).")
+def ingest_events(path: Path) -> None:
+    """Judge and publish one file of events. Exit code 3: too many were bad, nothing was published."""
+    from flows.land_events import ingest_events as land
+    from flows.land_events import told
+
+    for line in told(land(_settings(), path, now=_now())):
+        click.echo(line)
 
 
 @cli.command("build-features")
 def build_features() -> None:
-    """Append published snapshots to the offline table that Feast reads."""
+    """Append published snapshots, and deliveries of events, to the offline tables that Feast reads."""
+    from flows.build_activity import build_activity
     from flows.build_features import build_features as build
 
-    parts = build(_settings())
+    settings = _settings()
+    parts = build(settings)
     click.echo(f"offline table: {len(parts)} part{'s' if len(parts) > 1 else ''}, newest {parts[-1]}")
+    if activity := build_activity(settings):
+        click.echo(f"activity table: {len(activity)} part{'s' if len(activity) > 1 else ''}, newest {activity[-1]}")
 
 
 @cli.command()
@@ -145,6 +194,20 @@ def materialize() -> None:
         f"{done.customers} customers in {done.views} views written to {settings.feast.online_store}, "
         f"newest values of {done.newest:%Y-%m-%d}"
     )
+
+
+@cli.command()
+@click.option("--parity", is_flag=True, help="Compare the online store with the point-in-time join, value by value.")
+@click.option("--customers", type=click.IntRange(1), help="Compare so many, evenly spread; without it everybody.")
+def doctor(customers: int | None, *, parity: bool) -> None:
+    """Prove what the platform promises on the data of this home. Exit code 1: a promise does not hold."""
+    from flows.doctor import check_parity, report
+
+    if not parity:
+        raise click.UsageError("say what to check: churn doctor --parity")
+    settings = _settings()
+    for line in report(settings, check_parity(settings, _now(), customers_max=customers)):
+        click.echo(line)
 
 
 @cli.command()

@@ -31,7 +31,9 @@ def prefect_environment(environ: MutableMapping[str, str], home: Path) -> None:
     environ.update(ours)
 
 
-def run_demo(settings: Settings, *, csv: Path | None, customers: int, seed: int, stay: bool, now: datetime) -> None:
+def run_demo(
+    settings: Settings, *, csv: Path | None, customers: int, months: int, seed: int, stay: bool, now: datetime
+) -> None:
     """Run :func:`flows.demo.demo` as a Prefect flow in this process."""
     prefect_environment(os.environ, settings.home)
     from flows.demo import DemoInputs, demo
@@ -41,4 +43,4 @@ def run_demo(settings: Settings, *, csv: Path | None, customers: int, seed: int,
     logging.getLogger("py.warnings").setLevel(logging.ERROR)
     # A terminated demo ends as an interrupted one does: what it started is stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    demo(DemoInputs(settings, csv, customers, seed, now, stay=stay))
+    demo(DemoInputs(settings, csv, customers, months, seed, now, stay=stay))

@@ -6,7 +6,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from configs.settings import Settings
-from feature_repo.contract import AUDIT_SERVICE
+from feature_repo.contract import AUDIT_SERVICE, OBSERVED_AT
 from feature_repo.raw.publication import published
 from feature_repo.stores.opening import open_store
 from feature_repo.stores.registration import apply
@@ -27,6 +27,7 @@ from training.economics import load_economics, profit_threshold
 from training.evaluate import CrossValidation, cross_validate
 from training.metrics import paired_difference, slices, summarise
 from training.report import EvaluationReport, ShapSummary, write_report
+from training.split import Rows
 
 TENURE_BANDS: Final = (-1, 3, 12, 24, 48, 10_000)
 SLICES: Final = ("senior_citizen", "gender", "contract_type", "internet_service", "tenure_band")
@@ -77,12 +78,23 @@ def evaluate(
     model_version: str = "cross-validated",
     progress: Callable[[int], object] = lambda _fold: None,
 ) -> Evaluated:
-    """Cross-validate on ``rows`` and write ``reports/evaluation/<source>/report.html`` and ``figures.json``."""
+    """Cross-validate on ``rows`` and write ``reports/evaluation/<source>/report.html`` and ``figures.json``.
+
+    Both are about the rows that were scored: with several observation dates, those of the newest ones.
+    """
     economics = load_economics()
-    churned = rows.churned.to_numpy(dtype=bool)
     validation = cross_validate(
-        rows.features, churned, settings.training, economics, repeats=repeats, progress=progress
+        rows.features,
+        rows.churned.to_numpy(dtype=bool),
+        settings.training,
+        economics,
+        observed_at=rows.keys[OBSERVED_AT],
+        repeats=repeats,
+        progress=progress,
     )
+    # With several dates the oldest ones are learnt from alone: figures are about the others.
+    rows = _taken(rows, validation.scored)
+    churned = rows.churned.to_numpy(dtype=bool)
     source = _source(settings, rows, now, model_version)
     folder = reports / "evaluation" / source["sha256"][:12]
     report = EvaluationReport(
@@ -98,12 +110,18 @@ def evaluate(
         slices=slices(_slice_columns(settings, rows), churned, validation.score[0], SLICES),
         shap=ShapSummary(tuple(rows.features.columns), validation.contributions, rows.features.to_numpy(dtype=object)),
         simulated=simulated,
+        dates=rows.keys[OBSERVED_AT].nunique(),
     )
     html = write_report(folder / "report.html", report)
     written = folder / "figures.json"
     figures = _figures(validation, source, leak_suspected=report.leak_suspected)
     written.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     return Evaluated(validation, html, written, report.leak_suspected)
+
+
+def _taken(rows: TrainingSet, positions: Rows) -> TrainingSet:
+    keys, features = (frame.iloc[positions].reset_index(drop=True) for frame in (rows.keys, rows.features))
+    return replace(rows, keys=keys, features=features)
 
 
 def _slice_columns(settings: Settings, rows: TrainingSet) -> pd.DataFrame:
@@ -121,7 +139,8 @@ def _source(settings: Settings, rows: TrainingSet, now: datetime, model_version:
     manifests = published(settings.home)
     hashes = [manifest.source_sha256 for manifest in manifests]
     return {
-        "data_source": ", ".join(manifest.source_name for manifest in manifests),
+        "data_source": ", ".join(f"{m.source_name} of {m.snapshot_date}" for m in manifests),
+        "observed": ", ".join(f"{date:%Y-%m-%d}" for date in sorted(rows.keys[OBSERVED_AT].unique())),
         "sha256": hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest(),
         "rows": str(len(rows)),
         "time": "observed" if any(manifest.time == "observed" for manifest in manifests) else "declared",

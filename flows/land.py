@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -11,8 +12,19 @@ import pandas as pd
 
 from configs.errors import ChurnError
 from configs.settings import DataSettings, Settings
+from feature_repo.contract import CUSTOMER, LABEL
 from feature_repo.raw.atomic import exclusive, storage, write_file
-from feature_repo.raw.publication import Manifest, Publication, RawFile, admit, land_raw, publish, published
+from feature_repo.raw.publication import (
+    Manifest,
+    Publication,
+    RawFile,
+    admit,
+    history,
+    land_raw,
+    publish,
+    published,
+    read_snapshot,
+)
 from feature_repo.raw.telco_csv import BadCsv, check_size, normalise, read_raw
 from monitoring.quality import (
     RAW_SUITE,
@@ -25,9 +37,13 @@ from monitoring.quality import (
     to_json,
     validate,
 )
-from training.snapshot import observation
+from training.movements import Movements, movements
+from training.snapshot import arrival
 
 REPORT: Final = "gate"
+MOVEMENTS: Final = "movements.json"
+
+log = logging.getLogger(__name__)
 
 
 class SnapshotInFuture(ChurnError):  # noqa: N818 - read as a sentence: refused, snapshot in future
@@ -50,6 +66,10 @@ class Landing:
     gate: GateResult
     report_html: Path
     report_json: Path
+    movements: Movements | None
+    """What changed since the snapshot before; None for a version that was published without counting."""
+    finding: str | None
+    """What a person should look at although the snapshot is live."""
 
 
 def ingest(settings: Settings, csv: Path, as_of: date, *, ingested_at: datetime, replace: bool = False) -> Landing:
@@ -86,7 +106,7 @@ def ingest(settings: Settings, csv: Path, as_of: date, *, ingested_at: datetime,
     raw = land_raw(home, csv, as_of)
     # Asked before the work is done, and again by publish under the lock.
     if (live := admit(home, as_of, raw.sha256, replace=replace)) is not None:
-        return _landing(home, Publication(live, fresh=False))
+        return _landing(home, Publication(live, fresh=False), limits)
     pseudonym_key = settings.privacy.pseudonym_key.get_secret_value()
     title = f"Data-quality gate: {raw.source_name}, snapshot of {as_of}"
     try:
@@ -109,16 +129,14 @@ def ingest(settings: Settings, csv: Path, as_of: date, *, ingested_at: datetime,
     snapshot = normalise(rows.drop(index=list(reasons)))
     quarantine = rows.loc[list(reasons)].assign(row=list(reasons), reasons=pd.Series(reasons, dtype=object))
     with exclusive(home) as held:
-        before = published(home)
-        same = next((manifest for manifest in before if manifest.snapshot_date == as_of), None)
-        seen = observation(
+        seen = arrival(
+            history(home),
             as_of,
             ingested_at,
-            first=not before or before[0].snapshot_date >= as_of,
-            version=same.version + 1 if same else 1,
             label_window_days=limits.label_window_days,
             delivery_lag_hours=limits.delivery_lag_hours,
         )
+        moved = _movements(home, as_of, snapshot)
         done = publish(
             home,
             as_of,
@@ -130,10 +148,32 @@ def ingest(settings: Settings, csv: Path, as_of: date, *, ingested_at: datetime,
             created_at=seen.created_at,
             ingested_at=ingested_at,
             replace=replace,
-            extra_files=files,
+            extra_files={**files, MOVEMENTS: moved.to_json().encode()},
+            late=seen.late,
             held=held,
         )
-    return _landing(home, done)
+    return _landing(home, done, limits)
+
+
+def _movements(home: Path, as_of: date, snapshot: pd.DataFrame) -> Movements:
+    """Count what changed since the live snapshot of the date before."""
+    earlier = [manifest for manifest in published(home) if manifest.snapshot_date < as_of]
+    if not earlier:
+        return movements(snapshot, None, (), named=None)
+    seen = {each for manifest in earlier for each in read_snapshot(home, manifest, [CUSTOMER])[CUSTOMER]}
+    before = read_snapshot(home, earlier[-1], [CUSTOMER, LABEL])
+    return movements(snapshot, before, seen, named=f"{earlier[-1].snapshot_date}.v{earlier[-1].version}")
+
+
+def _finding(moved: Movements | None, limits: DataSettings) -> str | None:
+    """Say that too many customers vanished, if they did; a finding, not a refusal: the others' rows are good."""
+    if moved is None or moved.vanished_share <= limits.vanished_share_max:
+        return None
+    return (
+        f"{moved.vanished} of {moved.customers_before} customers ({moved.vanished_share:.1%}) vanished since "
+        f"{moved.before} without leaving: more than {limits.vanished_share_max:.1%}; they are withdrawn and get no "
+        "label. Is the extract whole? (data.vanished_share_max)"
+    )
 
 
 def _bounds(home: Path, as_of: date, limits: DataSettings) -> dict[str, float | None]:
@@ -178,13 +218,19 @@ def _write_reports(home: Path, as_of: date, raw: RawFile, files: dict[str, bytes
     return stem.with_name(f"{stem.name}.html")
 
 
-def _landing(home: Path, done: Publication) -> Landing:
+def _landing(home: Path, done: Publication, limits: DataSettings) -> Landing:
     folder = (home / done.manifest.path).parent
-    report = folder / f"{REPORT}.json"
+    report, counted = folder / f"{REPORT}.json", folder / MOVEMENTS
+    moved = Movements.from_json(counted.read_text(encoding="utf-8")) if counted.is_file() else None
+    finding = _finding(moved, limits)
+    if finding is not None:
+        log.warning("snapshot %s: %s", done.manifest.snapshot_date, finding)
     return Landing(
         manifest=done.manifest,
         fresh=done.fresh,
         gate=from_json(report.read_text(encoding="utf-8")),
         report_html=folder / f"{REPORT}.html",
         report_json=report,
+        movements=moved,
+        finding=finding,
     )

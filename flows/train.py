@@ -11,9 +11,10 @@ from typing import Literal
 
 from bentos.bundle import Bundle, BundleError, NoChampionError, champion, set_champion
 from configs.settings import PROJECT_ROOT, Settings
-from feature_repo.contract import CORE_SERVICE
+from feature_repo.contract import ACTIVITY_SOURCE, BEHAVIOR_SERVICE, CORE_SERVICE
 from feature_repo.raw.atomic import exclusive
 from feature_repo.raw.publication import published
+from feature_repo.stores.offline_files import table_pattern
 from training.dataset import TrainingSet, load_training_set
 from training.economics import load_economics
 from training.fit import Fitted, Provenance, fit
@@ -36,7 +37,15 @@ class Challenger:
 def training_set(settings: Settings) -> TrainingSet:
     """Return the labelled observations of all published snapshots with the features known then."""
     labels = load_labels(settings.home, settings.data)
-    return load_training_set(settings, labels, CORE_SERVICE)
+    return load_training_set(settings, labels, feature_service(settings))
+
+
+def feature_service(settings: Settings) -> str:
+    """Return the feature service that a model trained now reads: behaviours too, where events were delivered."""
+    if settings.training.feature_service != "auto":
+        return settings.training.feature_service
+    delivered = any(settings.home.glob(table_pattern(ACTIVITY_SOURCE)))
+    return BEHAVIOR_SERVICE if delivered else CORE_SERVICE
 
 
 def provenance(settings: Settings, now: datetime) -> Provenance:
@@ -92,15 +101,19 @@ def promote(settings: Settings, challenger: Challenger) -> Verdict:
 def champion_metrics(settings: Settings, challenger: Challenger) -> Metrics | None:
     """Measure the champion on the challenger's held-out rows; None where there is no champion that can score them.
 
-    A champion of another feature contract can't: the challenger then stands alone, as after a bootstrap.
+    A champion that reads features which the challenger does not have can't: the challenger then stands alone, as
+    after a bootstrap.
     """
     try:
         incumbent = Bundle.load(champion(settings.home))
     except (NoChampionError, BundleError):
         return None
     rows, test = challenger.training_set, challenger.fitted.test
+    read = list(incumbent.manifest.features)
+    if not set(read) <= set(rows.features.columns):
+        return None
     churned = rows.churned.to_numpy(dtype=bool)[test]
-    return measure(churned, incumbent.score(rows.features.iloc[test]), load_economics())
+    return measure(churned, incumbent.score(rows.features[read].iloc[test]), load_economics())
 
 
 def train(settings: Settings, now: datetime) -> tuple[Challenger, Verdict]:

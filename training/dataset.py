@@ -10,15 +10,19 @@ import pandas as pd
 
 from configs.errors import ChurnError
 from configs.settings import Settings
-from feature_repo.contract import CUSTOMER, EVENT_TIMESTAMP, LABEL, OBSERVED_AT, contract_hash, features_of
+from feature_repo.contract import (
+    CUSTOMER,
+    LABEL,
+    OBSERVED_AT,
+    contract_hash,
+    features_of,
+)
+from feature_repo.stores.as_known import features_as_known
 from feature_repo.stores.opening import open_store
 from feature_repo.stores.refusals import refusals
-from feature_repo.stores.typed import as_frame
 
 if TYPE_CHECKING:
     from feast import FeatureStore
-
-ROW = "label_row"
 
 
 class TrainingSetError(ChurnError):
@@ -60,8 +64,10 @@ def load_training_set(settings: Settings, labels: pd.DataFrame, service: str) ->
     Raises
     ------
     TrainingSetError
-        If there are no labels, a label is given twice, the join changed the number of rows, or a label found no
-        features (unknown customer, or values that had expired by then).
+        If there are no labels, a label is given twice, or a label found no features (unknown customer, or values
+        that had expired by then).
+    RowsLostError
+        If the join changed the rows.
     """
     if labels.empty:
         raise TrainingSetError("there are no labels to train on", "run: churn ingest --csv PATH --as-of DATE")
@@ -74,31 +80,13 @@ def load_training_set(settings: Settings, labels: pd.DataFrame, service: str) ->
 
 
 def historical_features(store: FeatureStore, labels: pd.DataFrame, service: str) -> pd.DataFrame:
-    """Return the features of ``service`` as known at each row's ``observed_at``, rows in the order given."""
-    wanted = features_of(service)
-    # The store keeps no row order: each row carries its number through the join.
-    entities = pd.DataFrame(
-        {
-            CUSTOMER: labels[CUSTOMER].to_numpy(),
-            EVENT_TIMESTAMP: labels[OBSERVED_AT].to_numpy(),
-            ROW: range(len(labels)),
-        }
-    )
-    entities[EVENT_TIMESTAMP] = pd.to_datetime(entities[EVENT_TIMESTAMP], utc=True)
-    job = store.get_historical_features(entity_df=entities, features=store.get_feature_service(service))
-    joined = job.to_arrow().to_pandas().sort_values(ROW, kind="stable")
-    _refuse_lost_rows(joined[ROW].to_list(), len(labels))
-    frame = as_frame(wanted, {feature.name: joined[feature.name].to_list() for feature in wanted})
-    _refuse_unknown(frame, [feature.name for feature in wanted if not feature.nullable])
+    """Return the features of ``service`` as known at each row's ``observed_at``, rows in the order given.
+
+    Raises TrainingSetError for a null that the contract does not allow.
+    """
+    frame = features_as_known(store, labels, service)
+    _refuse_unknown(frame, [feature.name for feature in features_of(service) if not feature.nullable])
     return frame
-
-
-def _refuse_lost_rows(rows: Sequence[int], expected: int) -> None:
-    if list(rows) != list(range(expected)):
-        raise TrainingSetError(
-            f"the point-in-time join returned {len(rows)} rows for {expected} labels",
-            "the offline store drops or merges rows: only the configured HomeOfflineStore may be used",
-        )
 
 
 def _refuse_unknown(frame: pd.DataFrame, required: Sequence[str]) -> None:

@@ -1,14 +1,26 @@
 """The columns that the two parts of the model read, in terms of the contract's features.
 
-Found by cross-validation on the public Telco file; docs/decisions tells what was tried and left out.
+The core was found by cross-validation on the public Telco file; docs/decisions tells what was tried and left out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from bentos.bundle.design import Column, Design, Factor
-from feature_repo.contract import CORE_SERVICE, features_of
+from feature_repo.contract import BEHAVIOR_SERVICE, CORE_SERVICE, SERVICES_OF, features_of
+
+
+@dataclass(frozen=True)
+class Designs:
+    """What each part of the model reads, and the direction (-1, 0, 1) that the trees must keep a column."""
+
+    linear: Design
+    trees: Design
+    monotone: tuple[int, ...]
+
 
 TENURE_KNOTS: Final = (1, 2, 3, 6, 12, 24, 36, 48, 60, 70)
 """Months after which the slope of tenure may change; dense where customers leave fastest."""
@@ -89,6 +101,61 @@ TREES: Final[Design] = (
     _number("total_charges_usd"),
 )
 
+
+def _hinges(feature: str, *knots: float) -> list[Column]:
+    return [Column(f"{feature}>{knot:g}", (Factor(feature, "above", float(knot)),)) for knot in knots]
+
+
+def _missing(*features: str) -> list[Column]:
+    return [Column(f"{feature}=null", (Factor(feature, "missing"),)) for feature in features]
+
+
+def _log(*features: str) -> list[Column]:
+    return [Column(f"log_{feature}", (Factor(feature, "log1p"),)) for feature in features]
+
+
+BEHAVIOR_LINEAR: Final[Design] = (
+    Column("activity_known=True", (Factor("activity_known", "equals", value=True),)),
+    *_log("usage_data_mb_7d", "usage_data_mb_30d", "usage_data_mb_90d", "usage_voice_minutes_30d"),
+    _number("usage_active_days_30d"),
+    _number("usage_trend"),
+    *_hinges("usage_trend", 0.4, 0.7, 1.0, 1.3),
+    *_missing("usage_trend"),
+    *_log("logins_30d"),
+    _number("days_since_login"),
+    *_hinges("days_since_login", 7, 14, 30, 60),
+    *_missing("days_since_login"),
+    _number("tickets_30d"),
+    *_hinges("tickets_30d", 1, 2),
+    _number("tickets_90d"),
+    _number("tickets_open"),
+    *_log("resolution_hours_90d"),
+    *_hinges("resolution_hours_90d", 24, 48, 72),
+    *_missing("resolution_hours_90d"),
+    _number("late_payments_90d"),
+    *_log("payment_days_late_90d"),
+    _number("price_change_usd_90d"),
+    *_hinges("price_change_usd_90d", 0, 5),
+    _number("days_since_price_change"),
+    *_missing("days_since_price_change"),
+    _number("months_since_anniversary"),
+    _number("months_to_renewal"),
+    *_hinges("months_to_renewal", 1, 3),
+    *_missing("months_to_renewal"),
+)
+
+_NUMBERS: Final = tuple(
+    feature.name
+    for feature in features_of(BEHAVIOR_SERVICE)
+    if feature.name not in SERVICES_OF[CORE_SERVICE] and feature.dtype in {"int64", "float64"}
+)
+BEHAVIOR_TREES: Final[Design] = (
+    *(_number(name) for name in _NUMBERS),
+    *_missing(
+        "usage_trend", "days_since_login", "resolution_hours_90d", "days_since_price_change", "months_to_renewal"
+    ),
+)
+
 _DIRECTION: Final = {
     "tenure_months": -1,
     "contract_type=Month-to-month": 1,
@@ -100,5 +167,24 @@ _DIRECTION: Final = {
     "paperless_billing=True": 1,
     "payment_method=Electronic check": 1,
 }
-MONOTONE: Final = tuple(_DIRECTION.get(column.name, 0) for column in TREES)
-"""Direction that the trees must keep for each column: no reason may contradict what everybody knows."""
+"""Direction that the trees must keep for a column: no reason may contradict what everybody knows."""
+
+
+def _designs(linear: Design, trees: Design) -> Designs:
+    return Designs(linear, trees, tuple(_DIRECTION.get(column.name, 0) for column in trees))
+
+
+DESIGNS: Final[dict[str, Designs]] = {
+    CORE_SERVICE: _designs(LINEAR, TREES),
+    BEHAVIOR_SERVICE: _designs((*LINEAR, *BEHAVIOR_LINEAR), (*TREES, *BEHAVIOR_TREES)),
+}
+"""Feature service -> designs of the model that reads it."""
+
+
+def service_of(names: Iterable[str]) -> str:
+    """Return the service whose features these are. Raises ValueError if no model reads them."""
+    found = tuple(names)
+    for service in DESIGNS:
+        if SERVICES_OF[service] == found:
+            return service
+    raise ValueError(f"no model reads these {len(found)} features: one of {', '.join(DESIGNS)} in contract order")

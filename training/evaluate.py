@@ -8,30 +8,34 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from bentos.bundle.design import Floats
 from configs.settings import TrainingSettings
+from training.designs import service_of
 from training.economics import Economics
 from training.metrics import Metrics, measure
 from training.pipeline import ChurnBlend, Params, baseline_pipeline
 from training.search import search
-from training.split import folds
+from training.split import Rows, folds
 
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """Out-of-fold scores, (repeats, n) float64, and the figures of each repeat; same folds for both models.
+    """Out-of-fold scores, (repeats, scored rows) float64, and the figures of each repeat; same folds for both models.
 
     ``chosen`` holds the parameters that tuning chose inside each outer training fold, repeat by repeat.
     """
 
+    scored: Rows
+    """Positions, ascending, of the rows that were scored: all of one date; of several, those of the newest ones."""
     score: Floats
     baseline_score: Floats
     metrics: tuple[Metrics, ...]
     baseline_metrics: tuple[Metrics, ...]
     chosen: tuple[Params, ...]
     contributions: Floats
-    """Of the first repeat, (n, f) on the margin, one column a feature, out of fold as the scores are."""
+    """Of the first repeat, (scored rows, f) on the margin, one column a feature, out of fold as the scores are."""
 
     @property
     def ahead(self) -> int:
@@ -40,41 +44,53 @@ class CrossValidation:
         return sum(ours.roc_auc > theirs.roc_auc for ours, theirs in pairs)
 
 
+# As in fit: one thread of OpenBLAS is faster than several here.
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def cross_validate(
     features: pd.DataFrame,
     churned: NDArray[np.bool_],
     settings: TrainingSettings,
     economics: Economics,
     *,
+    observed_at: pd.Series | None = None,
     repeats: int,
     progress: Callable[[int], object] = lambda _fold: None,
 ) -> CrossValidation:
-    """Score every row by models that never saw it, nor any row equal to it, ``repeats`` times.
+    """Score rows by models that never saw them, nor any row equal to them, ``repeats`` times.
 
     Inside each outer training fold the parameters are tuned anew (nested): the outer rows play no part in any
     choice. ``progress`` is called with the number of finished outer folds.
+
+    With several observation dates (``observed_at``, (n,) instants) each of the newest dates, ``settings.folds`` at
+    most, is scored by what was learnt on the dates before it: every figure is about the future of a model, and the
+    oldest dates have no score. Such folds are the same in every repeat: repeats then differ by the seed of the
+    learner alone (rows and columns that each tree draws), and the spread over them says nothing about other data.
+    With one date the folds are drawn anew each time, and every row is scored.
     """
-    score, baseline = np.empty((repeats, len(churned))), np.empty((repeats, len(churned)))
+    score, baseline = np.full((2, repeats, len(churned)), np.nan)
     contributions = np.empty(features.shape)
     chosen = []
     for repeat in range(repeats):
         seed = settings.seed + repeat
-        for position, (train, valid) in enumerate(folds(features, churned, settings.folds, seed)):
-            inner = settings.model_copy(update={"seed": seed})
-            params = search(features.iloc[train], churned[train], inner).params
+        inner = settings.model_copy(update={"seed": seed})
+        for train, valid in folds(features, churned, settings.folds, seed, observed_at):
+            past = None if observed_at is None else observed_at.iloc[train]
+            params = search(features.iloc[train], churned[train], inner, observed_at=past).params
             model = ChurnBlend(params, seed).fit(features.iloc[train], churned[train])
             score[repeat, valid] = model.predict_proba(features.iloc[valid])[:, 1]
             if repeat == 0:
                 contributions[valid] = model.contributions(features.iloc[valid], tuple(features.columns))
-            plain = baseline_pipeline().fit(features.iloc[train], churned[train])
+            plain = baseline_pipeline(service_of(features.columns)).fit(features.iloc[train], churned[train])
             baseline[repeat, valid] = plain.predict_proba(features.iloc[valid])[:, 1]
             chosen.append(params)
-            progress(repeat * settings.folds + position + 1)
+            progress(len(chosen))
+    scored = np.flatnonzero(~np.isnan(score[0]))
     return CrossValidation(
-        score,
-        baseline,
-        tuple(measure(churned, row, economics) for row in score),
-        tuple(measure(churned, row, economics) for row in baseline),
+        scored,
+        score[:, scored],
+        baseline[:, scored],
+        tuple(measure(churned[scored], row, economics) for row in score[:, scored]),
+        tuple(measure(churned[scored], row, economics) for row in baseline[:, scored]),
         tuple(chosen),
-        contributions,
+        contributions[scored],
     )

@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from bentos.bundle import Bundle, Manifest
-from bentos.bundle.design import Floats
 from configs.settings import CONFIG_DIR, TrainingSettings
-from feature_repo.contract import SERVICES_OF
+from feature_repo.contract import OBSERVED_AT, SERVICES_OF
 from training.calibrate import calibration
 from training.dataset import TrainingSet
 from training.economics import Economics, profit_threshold
 from training.metrics import Metrics, measure
 from training.pipeline import ChurnBlend, Params, baseline_pipeline
 from training.search import Tuning, search
-from training.split import Rows, folds, holdout
+from training.split import Rows, folds, holdout, moments
 
 REASON_CODES_FILE = CONFIG_DIR / "reason_codes.toml"
 
@@ -47,6 +49,8 @@ class Fitted:
     baseline: Metrics
 
 
+# OpenBLAS's threads spin while others compute: on matrices of this size one alone is several times as fast.
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def fit(
     training_set: TrainingSet,
     settings: TrainingSettings,
@@ -56,6 +60,10 @@ def fit(
     journal: Path | None = None,
 ) -> Fitted:
     """Hold rows out, tune and fit on the rest, calibrate if it helps, and measure on the held-out rows.
+
+    With several observation dates time runs forward everywhere: the newest date is held out; tuning validates newer
+    dates by what was learnt on older ones; calibration is learnt from dates that were validated like that, so the
+    oldest has no part in it. With one date all of these are stratified folds.
 
     The held-out rows are not learnt from afterwards either: the next challenger is compared with this model on
     them, and a champion that had seen them would win by memory.
@@ -67,9 +75,10 @@ def fit(
     """
     features, churned = training_set.features, training_set.churned.to_numpy(dtype=bool)
     train, test = holdout(training_set, settings.test_share, settings.seed)
-    tuning = search(features.iloc[train], churned[train], settings, journal=journal)
+    observed_at = training_set.keys[OBSERVED_AT].iloc[train]
+    tuning = search(features.iloc[train], churned[train], settings, observed_at=observed_at, journal=journal)
     model = ChurnBlend(tuning.params, settings.seed).fit(features.iloc[train], churned[train])
-    margin = _out_of_fold(training_set, train, tuning.params, settings)
+    platt = _calibration(features.iloc[train], churned[train], observed_at, tuning.params, settings)
     linear, trees = model.parts()
     codes = REASON_CODES_FILE.read_text(encoding="utf-8")
     unmeasured = Bundle(
@@ -81,7 +90,7 @@ def fit(
             threshold=profit_threshold(economics),
             threshold_policy="expected profit of contacting is above 0 (configs/economics.toml)",
             tree_weight=tuning.params.tree_weight,
-            calibration=calibration(margin, churned[train], settings.seed),
+            calibration=platt,
             metrics={},
             time=provenance.time,
             snapshots=provenance.snapshots,
@@ -94,18 +103,24 @@ def fit(
         codes,
     )
     metrics = measure(churned[test], unmeasured.score(features.iloc[test]), economics)
-    plain = baseline_pipeline().fit(features.iloc[train], churned[train])
+    plain = baseline_pipeline(training_set.service).fit(features.iloc[train], churned[train])
     baseline = measure(churned[test], plain.predict_proba(features.iloc[test])[:, 1], economics)
     bundle = unmeasured.with_metrics(metrics.as_dict())
     return Fitted(bundle, model, tuning, train, test, metrics, baseline)
 
 
-def _out_of_fold(training_set: TrainingSet, train: Rows, params: Params, settings: TrainingSettings) -> Floats:
-    """Return the margin of each training row by a model that did not see it, (len(train),)."""
-    features = training_set.features.iloc[train].reset_index(drop=True)
-    churned = training_set.churned.to_numpy(dtype=bool)[train]
-    margin = np.empty(len(train))
-    for rows, valid in folds(features, churned, settings.folds, settings.seed):
+def _calibration(
+    features: pd.DataFrame,
+    churned: NDArray[np.bool_],
+    observed_at: pd.Series,
+    params: Params,
+    settings: TrainingSettings,
+) -> tuple[float, float]:
+    """Return the calibration learnt from rows scored by models that did not see them, nor anything newer."""
+    margin = np.full(len(churned), np.nan)
+    for rows, valid in folds(features, churned, settings.folds, settings.seed, observed_at):
         model = ChurnBlend(params, settings.seed).fit(features.iloc[rows], churned[rows])
         margin[valid] = model.decision_function(features.iloc[valid])
-    return margin
+    scored = ~np.isnan(margin)
+    forward = None if scored.all() else moments(features, observed_at)[scored]
+    return calibration(margin[scored], churned[scored], settings.seed, forward)

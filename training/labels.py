@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
 
 from configs.settings import DataSettings
-from feature_repo.contract import CUSTOMER, LABEL, OBSERVED_AT
-from feature_repo.raw.publication import Manifest, published, read_snapshot, versions
-from training.snapshot import label_rows, scored_at
+from feature_repo.contract import CUSTOMER, LABEL, OBSERVED_AT, TTL_DAYS
+from feature_repo.raw.publication import Manifest, history, read_snapshot
+from training.offline_rows import Reader, extract_known_at
+from training.snapshot import label_rows, scored_at, staying
 
 log = logging.getLogger(__name__)
 
@@ -19,24 +21,62 @@ log = logging.getLogger(__name__)
 def load_labels(home: Path, settings: DataSettings) -> pd.DataFrame:
     """Return customer_id, observed_at (datetime64[us, UTC]) and churned (bool), one row a label, oldest first.
 
-    The declared first snapshot labels itself; each later one labels the customers observed in the one before, as
-    that was known when they could first be scored (a customer whom a later correction added was not). Two snapshots
-    whose distance is not the label window, give or take ``label_window_tolerance_days``, give no labels: theirs
-    would be of another window. Empty (with these columns) where nothing is published.
+    The declared first snapshot labels itself; each later one labels the customers of the one before who had not
+    left, as of the instant at which they could first be scored. Labelled is only who was known at that instant: not
+    whom a correction added afterwards, and of a month whose file came late only who stood in the month before. Two
+    snapshots whose distance is not the label window, give or take ``label_window_tolerance_days``, give no labels:
+    theirs would be of another window. Nor do dates at which all known values had expired. Empty (with these columns)
+    where nothing is published.
     """
+    return label_history(history(home), lambda manifest: read_snapshot(home, manifest), settings)
+
+
+def label_history(every: Sequence[Manifest], read: Reader, settings: DataSettings) -> pd.DataFrame:
+    """Return the labels that the versions ``every``, in the order of publication, give: see :func:`load_labels`."""
+    live = {manifest.snapshot_date: manifest for manifest in every}
     parts = []
     earlier: Manifest | None = None
-    for manifest in published(home):
-        snapshot = read_snapshot(home, manifest)
+    for _, manifest in sorted(live.items()):
         if manifest.time == "declared":
-            parts.append(label_rows(snapshot, manifest.created_at, None))
+            declared = _declared(every)
+            parts.append(label_rows(read(manifest), declared.created_at, set(read(declared)[CUSTOMER])))
         elif earlier is not None and _one_window(earlier, manifest, settings):
-            observed_at = scored_at(earlier.snapshot_date, settings.delivery_lag_hours)
-            parts.append(label_rows(snapshot, observed_at, read_snapshot(home, _known_at(home, earlier, observed_at))))
+            observed_at = _observed_at(every, earlier.snapshot_date, settings)
+            if (known := _known_at(every, earlier.snapshot_date, observed_at)) is not None:
+                # Who was known then, and had not left by what we know now.
+                observed = staying(read(known)) & staying(read(earlier))
+                parts.append(label_rows(read(manifest), observed_at, observed))
         earlier = manifest
     if not parts:
         return pd.DataFrame(columns=[CUSTOMER, OBSERVED_AT, LABEL])
     return pd.concat(parts, ignore_index=True)
+
+
+def _declared(every: Sequence[Manifest]) -> Manifest:
+    """Return the version of the declared snapshot that its observation date belongs to.
+
+    Declaring it anew moves that date a microsecond; a correction after the next month has come does not.
+    """
+    return [manifest for manifest in every if manifest.time == "declared" and not manifest.late][-1]
+
+
+def _observed_at(every: Sequence[Manifest], as_of: date, settings: DataSettings) -> datetime:
+    """Return when the customers of ``as_of`` could first be scored: what later settings say does not move it."""
+    first = next(manifest for manifest in every if manifest.snapshot_date == as_of)
+    if first.time == "declared":
+        return extract_known_at(_declared(every))
+    # Of a late file, when it should have come: the customers were scored then, on what was known.
+    return scored_at(as_of, settings.delivery_lag_hours) if first.late else first.created_at
+
+
+def _known_at(every: Sequence[Manifest], as_of: date, instant: datetime) -> Manifest | None:
+    """Return the version of the newest date, up to ``as_of``, that was known at ``instant``; None if too old."""
+    known = [manifest for manifest in every if manifest.snapshot_date <= as_of and manifest.created_at <= instant]
+    newest = max(known, key=lambda manifest: (manifest.snapshot_date, manifest.version))
+    if instant - newest.event_at > timedelta(days=TTL_DAYS):
+        log.warning("what was known on %s had expired: no labels of that date", instant.date())
+        return None
+    return newest
 
 
 def _one_window(earlier: Manifest, later: Manifest, settings: DataSettings) -> bool:
@@ -51,9 +91,3 @@ def _one_window(earlier: Manifest, later: Manifest, settings: DataSettings) -> b
             settings.label_window_days,
         )
     return fits
-
-
-def _known_at(home: Path, live: Manifest, instant: datetime) -> Manifest:
-    """Return the version of ``live``'s date that was known at ``instant``: the last to arrive until then."""
-    known = [version for version in versions(home, live.snapshot_date) if version.created_at <= instant]
-    return known[-1] if known else live

@@ -18,8 +18,8 @@ from xgboost import XGBClassifier
 
 from bentos.bundle.design import Design, Floats, matrix
 from bentos.bundle.parts import LinearPart, TreePart
-from feature_repo.contract import CORE_SERVICE, features_of
-from training.designs import LINEAR, MONOTONE, TREES
+from feature_repo.contract import CORE_SERVICE, DERIVED, features_of
+from training.designs import DESIGNS, Designs, service_of
 
 ITERATIONS: Final = 2000
 
@@ -66,18 +66,21 @@ class DesignMatrix(TransformerMixin, BaseEstimator):
         return np.asarray([column.name for column in self.design], dtype=object)
 
 
-def linear_pipeline(regularisation: float) -> Pipeline:
+def linear_pipeline(regularisation: float, designs: Designs = DESIGNS[CORE_SERVICE]) -> Pipeline:
     """Return design -> standard scaler -> logistic regression (L2; no class weights: they ruin calibration)."""
+    # Many rows, few columns: Newton's steps reach the optimum, where lbfgs stops early on hinges that overlap.
     return Pipeline(
         [
-            ("design", DesignMatrix(LINEAR)),
+            ("design", DesignMatrix(designs.linear)),
             ("scale", StandardScaler()),
-            ("regression", LogisticRegression(C=regularisation, max_iter=ITERATIONS)),
+            ("regression", LogisticRegression(C=regularisation, max_iter=ITERATIONS, solver="newton-cholesky")),
         ]
     )
 
 
-def tree_pipeline(params: Params, seed: int, early_stopping_rounds: int | None = None) -> Pipeline:
+def tree_pipeline(
+    params: Params, seed: int, early_stopping_rounds: int | None = None, designs: Designs = DESIGNS[CORE_SERVICE]
+) -> Pipeline:
     """Return design -> XGBoost. With ``early_stopping_rounds`` its ``fit`` needs an ``eval_set``."""
     boosting = XGBClassifier(
         objective="binary:logistic",
@@ -90,12 +93,12 @@ def tree_pipeline(params: Params, seed: int, early_stopping_rounds: int | None =
         colsample_bytree=0.5,
         min_child_weight=10,
         reg_lambda=10,
-        monotone_constraints=MONOTONE,
+        monotone_constraints=designs.monotone,
         random_state=seed,
         n_jobs=1,
         early_stopping_rounds=early_stopping_rounds,
     )
-    return Pipeline([("design", DesignMatrix(TREES)), ("boosting", boosting)])
+    return Pipeline([("design", DesignMatrix(designs.trees)), ("boosting", boosting)])
 
 
 class ChurnBlend(ClassifierMixin, BaseEstimator):
@@ -109,11 +112,13 @@ class ChurnBlend(ClassifierMixin, BaseEstimator):
         self.seed = seed
 
     def fit(self, features: pd.DataFrame, churned: NDArray[np.bool_]) -> Self:
-        """Fit both parts on ``features`` (n, f) and ``churned`` (n,) bool."""
+        """Fit both parts on ``features`` (n, f), the features of one service, and ``churned`` (n,) bool."""
+        self.designs_ = DESIGNS[service_of(features.columns)]
         self.params_ = self.params or Params()
         self.classes_ = np.array([False, True])
-        self.linear_ = linear_pipeline(self.params_.regularisation).fit(features, churned)
-        self.trees_ = tree_pipeline(self.params_, self.seed).fit(features, np.asarray(churned, dtype=int))
+        self.linear_ = linear_pipeline(self.params_.regularisation, self.designs_).fit(features, churned)
+        trees = tree_pipeline(self.params_, self.seed, designs=self.designs_)
+        self.trees_ = trees.fit(features, np.asarray(churned, dtype=int))
         return self
 
     def decision_function(self, features: pd.DataFrame) -> Floats:
@@ -144,7 +149,7 @@ class ChurnBlend(ClassifierMixin, BaseEstimator):
         """Return the fitted parts as a bundle holds them."""
         scaler, regression = self.linear_["scale"], self.linear_["regression"]
         linear = LinearPart(
-            LINEAR,
+            self.designs_.linear,
             np.asarray(scaler.mean_, dtype=np.float64),
             np.asarray(scaler.scale_, dtype=np.float64),
             np.asarray(regression.coef_[0], dtype=np.float64),
@@ -153,7 +158,7 @@ class ChurnBlend(ClassifierMixin, BaseEstimator):
         booster = self.trees_["boosting"].get_booster()
         # After early stopping the sklearn wrapper stops at the best round and a plain booster does not: the saved
         # one has exactly the rounds that were fitted.
-        return linear, TreePart(TREES, booster[: self.params_.rounds])
+        return linear, TreePart(self.designs_.trees, booster[: self.params_.rounds])
 
 
 def tree_margin(trees: Pipeline, features: pd.DataFrame) -> Floats:
@@ -161,11 +166,12 @@ def tree_margin(trees: Pipeline, features: pd.DataFrame) -> Floats:
     return np.asarray(trees.predict(features, output_margin=True), dtype=np.float64)
 
 
-def baseline_pipeline() -> Pipeline:
+def baseline_pipeline(service: str = CORE_SERVICE) -> Pipeline:
     """Return the baseline that every model must beat: one-hot and scaled numbers, logistic regression, C = 1."""
-    stored = [feature for feature in features_of(CORE_SERVICE) if not feature.derived]
-    categories = [feature.name for feature in stored if feature.dtype in {"bool", "string"}]
-    numbers = [feature.name for feature in stored if feature.dtype not in {"bool", "string"}]
+    # What the core derives are sums and words of its other columns: a linear model has no use for them.
+    read = [feature for feature in features_of(service) if feature.view != DERIVED.name]
+    categories = [feature.name for feature in read if feature.dtype in {"bool", "string"}]
+    numbers = [feature.name for feature in read if feature.dtype not in {"bool", "string"}]
     encode = ColumnTransformer(
         [
             ("categories", OneHotEncoder(handle_unknown="ignore"), categories),
@@ -176,7 +182,7 @@ def baseline_pipeline() -> Pipeline:
 
 
 class _ZeroForNull(TransformerMixin, BaseEstimator):
-    """Transformer: a missing number counts as 0 (a total before the first bill)."""
+    """Transformer: a missing number counts as 0 (a total before the first bill, a window without events)."""
 
     def fit(self, features: pd.DataFrame, churned: object = None) -> Self:  # noqa: ARG002
         self.n_features_in_ = features.shape[1]

@@ -138,6 +138,9 @@ class EvaluationReport:
         Contributions, or None where the model has none.
     simulated
         Whether the customers are made up.
+    dates
+        Number of observation dates that the rows are of; with several a row is a customer on a date, scored by what
+        was learnt from earlier dates alone.
 
     Raises
     ------
@@ -159,6 +162,7 @@ class EvaluationReport:
     slices: Sequence[Slice] = ()
     shap: ShapSummary | None = None
     simulated: bool = False
+    dates: int = 1
 
     def __post_init__(self) -> None:
         check(self.churned, self.score)

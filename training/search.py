@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bentos.bundle.design import Floats
 from configs.settings import TrainingSettings
+from training.designs import DESIGNS, service_of
 from training.metrics import log_loss
 from training.pipeline import Params, linear_pipeline, tree_margin, tree_pipeline
 from training.split import Rows, folds
@@ -52,9 +53,12 @@ class _Fold:
 class _Objective:
     """Mean log loss of the blend over the inner folds; margins are kept, for most trials share a part."""
 
-    def __init__(self, features: pd.DataFrame, churned: NDArray[np.bool_], seed: int) -> None:
+    def __init__(
+        self, features: pd.DataFrame, churned: NDArray[np.bool_], seed: int, observed_at: pd.Series | None
+    ) -> None:
         self.features, self.churned, self.seed = features, churned, seed
-        self.folds = [_Fold(*rows) for rows in folds(features, churned, FOLDS, seed)]
+        self.folds = [_Fold(*rows) for rows in folds(features, churned, FOLDS, seed, observed_at)]
+        self.designs = DESIGNS[service_of(features.columns)]
         self._linear: dict[tuple[int, float], Floats] = {}
         self._trees: dict[tuple[int, int], tuple[Floats, int]] = {}
 
@@ -81,7 +85,9 @@ class _Objective:
     def linear(self, position: int, fold: _Fold, regularisation: float) -> Floats:
         key = (position, regularisation)
         if key not in self._linear:
-            model = linear_pipeline(regularisation).fit(self.features.iloc[fold.train], self.churned[fold.train])
+            model = linear_pipeline(regularisation, self.designs).fit(
+                self.features.iloc[fold.train], self.churned[fold.train]
+            )
             self._linear[key] = model.decision_function(self.features.iloc[fold.valid])
         return self._linear[key]
 
@@ -89,7 +95,7 @@ class _Objective:
         key = (position, max_depth)
         if key not in self._trees:
             params = Params(max_depth=max_depth, rounds=ROUNDS_MAX)
-            model = tree_pipeline(params, self.seed, EARLY_STOPPING_ROUNDS)
+            model = tree_pipeline(params, self.seed, EARLY_STOPPING_ROUNDS, self.designs)
             labels = self.churned.astype(int)
             valid = self.features.iloc[fold.valid]
             model.fit(
@@ -107,12 +113,16 @@ def search(
     churned: NDArray[np.bool_],
     settings: TrainingSettings,
     *,
+    observed_at: pd.Series | None = None,
     journal: Path | None = None,
 ) -> Tuning:
     """Tune on ``features`` (n, f) and ``churned`` (n,) bool; deterministic by ``settings.seed``.
 
     Parameters
     ----------
+    observed_at
+        (n,) instants: with several of them each fold is validated on a date newer than all it was trained on, the
+        newest FOLDS dates at most (see :func:`training.split.folds`). None: rows of one date.
     journal
         File of a resumable study: trials already finished there on the same data and settings are not run again.
         None keeps the study in memory.
@@ -120,14 +130,15 @@ def search(
     It stops after ``settings.trials`` trials or ``settings.tuning_timeout_s`` seconds, whichever comes first; the
     defaults are always the first trial, so that a search can only improve on them.
     """
-    study = _study(features, churned, settings, journal)
+    study = _study(features, churned, settings, observed_at, journal)
     left = settings.trials - len(_finished(study))
     if left > 0:
         # A run killed in its first trial leaves a study with a trial that never ends: the defaults are due again.
         if not any(trial.state.name in {*DONE, "WAITING"} for trial in study.trials):
             first = asdict(Params())
             study.enqueue_trial({name: first[name] for name in ("regularisation", "tree_weight", "max_depth")})
-        study.optimize(_Objective(features, churned, settings.seed), left, timeout=settings.tuning_timeout_s)
+        objective = _Objective(features, churned, settings.seed, observed_at)
+        study.optimize(objective, left, timeout=settings.tuning_timeout_s)
     best = study.best_trial
     params = Params(
         regularisation=float(best.params["regularisation"]),
@@ -145,7 +156,11 @@ def _finished(study: Study) -> list[FrozenTrial]:
 
 
 def _study(
-    features: pd.DataFrame, churned: NDArray[np.bool_], settings: TrainingSettings, journal: Path | None
+    features: pd.DataFrame,
+    churned: NDArray[np.bool_],
+    settings: TrainingSettings,
+    observed_at: pd.Series | None,
+    journal: Path | None,
 ) -> Study:
     import optuna
 
@@ -158,7 +173,10 @@ def _study(
         journal.parent.mkdir(parents=True, exist_ok=True)
         storage = JournalStorage(JournalFileBackend(str(journal)))
     # Another seed or other rows are another study: their trials say nothing about these.
-    rows = pd.util.hash_pandas_object(features.astype("string").assign(churned=churned), index=False).to_numpy()
+    known = features.astype("string").assign(churned=churned)
+    if observed_at is not None:
+        known = known.assign(observed_at=observed_at.to_numpy())
+    rows = pd.util.hash_pandas_object(known, index=False).to_numpy()
     identity = hashlib.sha256(rows.tobytes() + json.dumps([settings.seed, FOLDS, SPACE]).encode()).hexdigest()[:16]
     return optuna.create_study(
         storage=storage,

@@ -1,4 +1,8 @@
-"""Which rows are held out, and which rows must stay together. Pure."""
+"""Which rows are held out, and which rows must stay together. Pure.
+
+Over time nothing is split at random: what is newer is never learnt from where older rows are asked. Only where all
+rows are of one moment are folds drawn by lot.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from training.dataset import TrainingSet
 
 Rows = NDArray[np.intp]
 OVERLAP_MAX: Final = 0.1
-"""Share of test rows with a twin in training up to which the twins are dropped and the dates stay apart."""
+"""Share of a date's rows with a twin on the date before up to which the two are different moments."""
 
 
 class OneClassTrainingSetError(ChurnError):
@@ -41,13 +45,50 @@ def identical_rows(features: pd.DataFrame) -> NDArray[np.int64]:
     return np.asarray(pd.factorize(hashes)[0], dtype=np.int64)
 
 
-def folds(features: pd.DataFrame, churned: NDArray[np.bool_], count: int, seed: int) -> Iterator[tuple[Rows, Rows]]:
-    """Yield (training rows, validation rows) of a stratified k-fold that keeps identical rows together.
+def moments(features: pd.DataFrame, observed_at: pd.Series) -> NDArray[np.int64]:
+    """Return each row's moment, (n,) int64 from 0, oldest first.
+
+    A moment is an observation date, with the dates after it that have the same rows: the month after the declared
+    bootstrap still has the bootstrap's own features, and so has a month whose file came late those of the month
+    before. Dates count as the same where more than OVERLAP_MAX of the newer one's rows have a twin in the older.
+
+    Parameters
+    ----------
+    features
+        (n, f), any types.
+    observed_at
+        (n,) instants, in any order; matched by position.
+    """
+    dates = np.asarray(pd.factorize(observed_at, sort=True)[0], dtype=np.int64)
+    return _moments(identical_rows(features), dates)
+
+
+def _moments(groups: NDArray[np.int64], dates: NDArray[np.int64]) -> NDArray[np.int64]:
+    numbers = np.zeros(int(dates.max()) + 1, dtype=np.int64)
+    for date in range(1, len(numbers)):
+        twins = np.isin(groups[dates == date], groups[dates == date - 1]).mean()
+        numbers[date] = numbers[date - 1] + (twins <= OVERLAP_MAX)
+    return numbers[dates]
+
+
+def folds(
+    features: pd.DataFrame,
+    churned: NDArray[np.bool_],
+    count: int,
+    seed: int,
+    observed_at: pd.Series | None = None,
+) -> Iterator[tuple[Rows, Rows]]:
+    """Yield (training rows, validation rows), positions.
+
+    With several moments (see :func:`moments`) the newest ``count`` of them, but for the oldest of all, are validated
+    one after the other by what was learnt on everything before: an expanding window, the same whatever the seed. Rows
+    before the first validated moment are in no validation set; training rows that equal a validated row are left out.
+    Without ``observed_at``, or with a single moment, it is a stratified k-fold that keeps identical rows together.
 
     Raises
     ------
     OneClassTrainingSetError
-        If a class has fewer rows than there are folds.
+        If a class has fewer rows than there are folds, or no moment holds both classes.
     IdenticalRowsError
         If so many rows are identical that a fold, or what is left for its training, would hold one class alone.
     """
@@ -58,6 +99,36 @@ def folds(features: pd.DataFrame, churned: NDArray[np.bool_], count: int, seed: 
             "train on more data; check the label column",
         )
     groups = identical_rows(features)
+    if observed_at is not None:
+        dates = np.asarray(pd.factorize(observed_at, sort=True)[0], dtype=np.int64)
+        numbers = _moments(groups, dates)
+        if numbers.max() > 0:
+            yield from _forward(groups, numbers, churned, count)
+            return
+    yield from _by_lot(features, groups, churned, count, seed)
+
+
+def _forward(
+    groups: NDArray[np.int64], numbers: NDArray[np.int64], churned: NDArray[np.bool_], count: int
+) -> Iterator[tuple[Rows, Rows]]:
+    newest, found = int(numbers.max()), False
+    for moment in range(max(1, newest - count + 1), newest + 1):
+        valid = numbers == moment
+        train = (numbers < moment) & ~np.isin(groups, groups[valid])
+        # A date on which nobody left says nothing about who leaves.
+        if all(len(set(churned[rows].tolist())) > 1 for rows in (train, valid)):
+            found = True
+            yield np.flatnonzero(train), np.flatnonzero(valid)
+    if not found:
+        raise OneClassTrainingSetError(
+            "no observation date holds both customers that left and customers that stayed, with such before it",
+            "train on more data; check the label column",
+        )
+
+
+def _by_lot(
+    features: pd.DataFrame, groups: NDArray[np.int64], churned: NDArray[np.bool_], count: int, seed: int
+) -> Iterator[tuple[Rows, Rows]]:
     distinct = len(set(groups.tolist()))
     refusal = IdenticalRowsError(
         f"{len(churned)} labelled customers have only {distinct} different sets of features: too few for {count} folds",
@@ -75,17 +146,13 @@ def folds(features: pd.DataFrame, churned: NDArray[np.bool_], count: int, seed: 
 def holdout(training_set: TrainingSet, test_share: float, seed: int) -> tuple[Rows, Rows]:
     """Return (training rows, test rows).
 
-    With several observation dates the newest one is the test, as in life; a random split would let a model learn
-    from the future. Training rows that equal a test row are dropped, or the test would ask what the model has seen.
-    Where that touches more than OVERLAP_MAX of the test rows the two dates are no two moments (the month after the
-    declared bootstrap still has the bootstrap's own features), and a stratified share of all rows is held out
-    instead, identical rows together; as it is with a single date.
+    With several moments (see :func:`moments`) the newest one is the test, as in life; a random split would let a
+    model learn from the future. Training rows that equal a test row are dropped, or the test would ask what the model
+    has seen. With a single moment a stratified share of all rows is held out, identical rows together.
     """
-    observed_at = training_set.keys[OBSERVED_AT]
-    churned = training_set.churned.to_numpy(dtype=bool)
-    newest = (observed_at == observed_at.max()).to_numpy()
-    if not newest.all():
-        groups = identical_rows(training_set.features)
-        if np.isin(groups[newest], groups[~newest]).mean() <= OVERLAP_MAX:
-            return np.flatnonzero(~newest & ~np.isin(groups, groups[newest])), np.flatnonzero(newest)
-    return next(folds(training_set.features, churned, max(2, round(1 / test_share)), seed))
+    features, churned = training_set.features, training_set.churned.to_numpy(dtype=bool)
+    numbers = moments(features, training_set.keys[OBSERVED_AT])
+    if (newest := numbers == numbers.max()).all():
+        return next(folds(features, churned, max(2, round(1 / test_share)), seed))
+    groups = identical_rows(features)
+    return np.flatnonzero(~newest & ~np.isin(groups, groups[newest])), np.flatnonzero(newest)

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-Op = Literal["number", "log1p", "above", "at_most", "equals"]
-_NUMERIC: Final = frozenset({"number", "log1p", "above", "at_most"})
+Op = Literal["number", "log1p", "above", "at_most", "missing", "equals"]
+_NUMERIC: Final = frozenset({"number", "log1p", "above", "at_most", "missing"})
 
 Floats = NDArray[np.float64]
 
@@ -25,9 +25,9 @@ class Factor:
     """One number of one feature.
 
     ``op``: *number* the value; *log1p* ln(1 + value); *above* max(0, value - ``value``); *at_most* 1 if the value
-    is <= ``value`` else 0; *equals* 1 if the feature is ``value`` (a string or bool) else 0. ``shift`` is
-    subtracted afterwards (products of centred numbers say more). A null number counts as 0: the only nullable one
-    is a total before its first bill.
+    is <= ``value`` else 0; *missing* 1 if the value is null else 0; *equals* 1 if the feature is ``value`` (a string
+    or bool) else 0. ``shift`` is subtracted afterwards (products of centred numbers say more). A null number counts
+    as 0 in every other operation: a design that must tell the two apart has a *missing* column beside.
     """
 
     feature: str
@@ -44,6 +44,8 @@ class Factor:
         column = features[self.feature].to_numpy()
         if self.op == "equals":
             numbers = np.asarray(column == self.value, dtype=np.float64)
+        elif self.op == "missing":
+            numbers = np.isnan(column.astype(np.float64)).astype(np.float64)
         else:
             numbers = np.nan_to_num(column.astype(np.float64), nan=0.0)
         if self.op == "log1p":

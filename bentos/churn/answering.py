@@ -12,7 +12,7 @@ from uuid import UUID
 
 import numpy as np
 
-from bentos.churn.errors import CustomerUnknownError, FeaturesExpiredError, FeaturesMissingError
+from bentos.churn.errors import CustomerUnknownError, CustomerWithdrawnError, FeaturesExpiredError, FeaturesMissingError
 from bentos.churn.loading import Champion
 from bentos.churn.meters import Meters
 from bentos.churn.schema import Answer, ReasonBody
@@ -69,6 +69,10 @@ def _refusal(row: OnlineRow) -> ChurnError:
     if row.status == "unknown":
         return CustomerUnknownError(
             "no features are known for this customer", "check the id; a new customer appears with the next snapshot"
+        )
+    if row.status == "withdrawn":
+        return CustomerWithdrawnError(
+            "this is no customer any more: the newest extract says so", "ask for customers of the current base only"
         )
     if row.status == "expired":
         return FeaturesExpiredError(

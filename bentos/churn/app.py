@@ -99,7 +99,9 @@ class _Routes:
         app.get("/metadata", **openapi.answers(Metadata, 503))(self.metadata)
         app.get("/metrics", **openapi.text("Prometheus' text format"))(self.metrics)
         refusals = (408, 413, 415, 422, 503)
-        app.post("/predict", **openapi.takes(PredictRequest), **openapi.answers(Answer, 404, *refusals))(self.predict)
+        app.post("/predict", **openapi.takes(PredictRequest), **openapi.answers(Answer, 404, 410, *refusals))(
+            self.predict
+        )
         app.post("/predict/batch", **openapi.takes(BatchRequest, limit), **openapi.answers(BatchAnswer, *refusals))(
             self.predict_batch
         )

@@ -99,6 +99,13 @@ class CustomerUnknownError(ChurnError):
     http_status = 404
 
 
+class CustomerWithdrawnError(ChurnError):
+    """The customer has left, or the newest extract no longer lists it."""
+
+    error = "customer_withdrawn"
+    http_status = 410
+
+
 class FeaturesExpiredError(ChurnError):
     """The customer's values are older than their view's time to live."""
 

@@ -10,6 +10,7 @@ from bentos.churn.schema import ErrorBody
 
 _MEANING: Final = {
     404: "The customer is unknown",
+    410: "The customer has left, or the newest extract no longer lists it",
     408: "The body did not arrive in time",
     413: "The body is too large",
     415: "The body is not declared as JSON",

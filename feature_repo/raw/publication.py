@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
@@ -77,16 +77,20 @@ class RawFile:
 class Manifest:
     """What one version of a snapshot is and where it came from.
 
-    ``version`` counts from 1 within a date; ``digest`` is the sha256 (hex) of the snapshot's Parquet bytes;
-    ``replaces`` the digest of the version before, if any; ``path`` leads from the home to the snapshot. Instants
-    are tz-aware UTC; ``churn_rate`` is the share of rows with ``churned`` (0..1).
+    ``version`` counts from 1 within a date, ``sequence`` from 1 over all publications of the home: who was published
+    after whom; ``late`` says that a later date was published before this version came, so that ``created_at`` is its
+    real arrival. ``digest`` is the sha256 (hex) of the snapshot's Parquet bytes; ``replaces`` the digest of the
+    version before, if any; ``path`` leads from the home to the snapshot. Instants are tz-aware UTC; ``churn_rate`` is
+    the share of rows with ``churned`` (0..1).
     """
 
     snapshot_date: date
     version: int
+    sequence: int
     time: Literal["declared", "observed"]
     event_at: datetime
     created_at: datetime
+    late: bool
     source_name: str
     source_sha256: str
     rows: int
@@ -190,6 +194,7 @@ def publish(  # noqa: PLR0913 - one row of the manifest each
     ingested_at: datetime,
     replace: bool,
     extra_files: Mapping[str, bytes],
+    late: bool = False,
     held: Held | None = None,
 ) -> Publication:
     """Publish a snapshot's rows as the live version of a date.
@@ -206,7 +211,7 @@ def publish(  # noqa: PLR0913 - one row of the manifest each
         The rows left out, as raw strings with their reasons.
     raw
         Where the rows came from.
-    time, event_at, created_at, ingested_at
+    time, event_at, created_at, late, ingested_at
         See :class:`Manifest`.
     replace
         Whether other content may take a live version's place; the old version is kept.
@@ -235,9 +240,11 @@ def publish(  # noqa: PLR0913 - one row of the manifest each
         manifest = Manifest(
             snapshot_date=as_of,
             version=version,
+            sequence=1 + sum(manifest.version for manifest in published(home)),
             time=time,
             event_at=event_at,
             created_at=created_at,
+            late=late,
             source_name=raw.source_name,
             source_sha256=raw.sha256,
             rows=len(snapshot),
@@ -281,8 +288,14 @@ def versions(home: Path, as_of: date) -> list[Manifest]:
     return sorted((m for m in known if m.version <= live.version), key=lambda manifest: manifest.version)
 
 
-def read_snapshot(home: Path, manifest: Manifest) -> pd.DataFrame:
-    """Return the rows of one version, as they were published.
+def history(home: Path) -> list[Manifest]:
+    """Return every version of every date that is or was live, in the order in which they were published."""
+    known = [manifest for live in published(home) for manifest in versions(home, live.snapshot_date)]
+    return sorted(known, key=lambda manifest: manifest.sequence)
+
+
+def read_snapshot(home: Path, manifest: Manifest, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Return the rows of one version, as they were published; all columns, or those named.
 
     Raises
     ------
@@ -297,7 +310,7 @@ def read_snapshot(home: Path, manifest: Manifest) -> pd.DataFrame:
             f"restore it from a backup, or ingest raw/{manifest.snapshot_date}/{manifest.source_sha256[:_SHORT]}.csv "
             "into a new home",
         )
-    return pd.read_parquet(io.BytesIO(content))
+    return pd.read_parquet(io.BytesIO(content), columns=None if columns is None else list(columns))
 
 
 def _manifest(path: Path) -> Manifest:

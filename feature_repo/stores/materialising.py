@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from configs.errors import ChurnError
 from configs.settings import Settings
-from feature_repo.contract import CUSTOMER, EVENT_TIMESTAMP, SOURCE, TTL_DAYS
+from feature_repo.contract import CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, SOURCE, TTL_DAYS
 from feature_repo.stores.offline_files import table_pattern
 from feature_repo.stores.opening import open_store
 from feature_repo.stores.refusals import NothingRegisteredError, refusals
@@ -33,8 +33,8 @@ class Materialized:
 def materialize(settings: Settings, now: datetime) -> Materialized:
     """Write each customer's newest unexpired values online.
 
-    The whole TTL window is read each time, not only what follows the watermark: a late row (one that is older
-    than the last materialisation) would never arrive otherwise.
+    The engine (:class:`feature_repo.stores.engine.ColumnarComputeEngine`) states the rule: the whole TTL window as it
+    was known at ``now``, and never something older over something newer. Views whose table has no file are left out.
 
     Raises
     ------
@@ -46,10 +46,12 @@ def materialize(settings: Settings, now: datetime) -> Materialized:
     start = now - timedelta(days=TTL_DAYS)
     with refusals(settings):
         store = open_store(settings)
-        views = [view.name for view in store.list_feature_views() if view.online]
-        if not views:
+        online = [view for view in store.list_feature_views() if view.online]
+        if not online:
             raise NothingRegisteredError("no feature view is registered", "run: churn apply")
         customers, newest = _young(settings, start, now)
+        # A table that nobody feeds (there may be no events, only extracts) is no fault.
+        views = [view.name for view in online if any(settings.home.glob(view.batch_source.path))]
         with contextlib.redirect_stdout(io.StringIO()):  # Feast prints its progress, colours and all
             store.materialize(start_date=start, end_date=now, feature_views=views)
     return Materialized(len(views), customers, newest)
@@ -65,7 +67,7 @@ def _young(settings: Settings, start: datetime, now: datetime) -> tuple[int, dat
     with duckdb.connect() as connection:
         customers, newest_us = connection.execute(
             f"SELECT count(DISTINCT {CUSTOMER}), epoch_us(max({EVENT_TIMESTAMP})) FROM read_parquet($files) "  # noqa: S608 - names of ours
-            f"WHERE {EVENT_TIMESTAMP} BETWEEN $start AND $now",
+            f"WHERE {EVENT_TIMESTAMP} BETWEEN $start AND $now AND {CREATED_TIMESTAMP} <= $now",
             {"files": files, "start": start, "now": now},
         ).fetchall()[0]
     if not customers:

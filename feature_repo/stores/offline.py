@@ -1,111 +1,83 @@
-"""Feast's DuckDB offline store, with a home to find its files in and no hindsight.
+"""Feast's offline store over append-only Parquet: an exact point-in-time join, fast and within a memory limit.
 
-Two things differ from the class it derives from. A source's path is relative to the store's ``home``, so that the
-registry holds no machine's path and a container may mount the data anywhere. And a training row never sees a value
-that arrived after it was observed: Feast filters by the created timestamp only when asked to, here it always does.
+The differences from Feast's DuckDB store, from which it takes what has nothing to do with rows (monitoring):
+a source's path is relative to the store's ``home``, so that the registry holds no machine's path; a training row
+never sees a value that arrived after it was observed, asked for or not; rows keep their order and number; files are
+added, never rewritten. ``docs/decisions/0012-point-in-time-join.md`` says how the join works.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import ibis
-import pandas as pd
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from feast.data_source import DataSource
+from feast.feature_logging import LoggingConfig, LoggingSource
 from feast.feature_view import FeatureView
 from feast.infra.offline_stores.duckdb import DuckDBOfflineStore, DuckDBOfflineStoreConfig
-from feast.infra.offline_stores.file_source import FileSource
-from feast.infra.offline_stores.ibis import (
-    get_historical_features_ibis,
-    pull_all_from_table_or_query_ibis,
-    pull_latest_from_table_or_query_ibis,
-)
+from feast.infra.offline_stores.file_source import FileLoggingDestination, FileSource
 from feast.infra.offline_stores.offline_store import RetrievalJob
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.repo_config import RepoConfig
 
-from configs.errors import ChurnError
-
-Reader = Callable[[DataSource, str], ibis.Table]
-
-
-class OfflineTableEmptyError(ChurnError):
-    """A feature source has no file yet."""
-
-    error = "offline_table_empty"
-
-
-class OfflineTableAppendOnlyError(ChurnError):
-    """Somebody wrote to the offline table through Feast (`feast push`, a saved data set)."""
-
-    error = "offline_table_append_only"
+from feature_repo.stores.asof import Ints
+from feature_repo.stores.entity_rows import sql_type
+from feature_repo.stores.historical_query import HistoricalQuery
+from feature_repo.stores.joining import Times, latest, scan
+from feature_repo.stores.offline_files import append_part, content_name, fitted, folder_of
+from feature_repo.stores.parts import Parts, SourceColumnError
+from feature_repo.stores.retrieval import AsofRetrievalJob
+from feature_repo.stores.session import Limits, session
 
 
-class HomeOfflineStoreConfig(DuckDBOfflineStoreConfig):
+class AsofOfflineStoreConfig(DuckDBOfflineStoreConfig):
     """Configuration: ``home`` is the data folder, absolute or relative to feature_store.yaml."""
 
-    type: Literal["feature_repo.stores.offline.HomeOfflineStore"] = "feature_repo.stores.offline.HomeOfflineStore"
+    type: Literal["feature_repo.stores.offline.AsofOfflineStore"] = "feature_repo.stores.offline.AsofOfflineStore"
     home: str
+    memory_max_mb: int = 4096
+    """What one query may use, in MiB of the whole process; beyond it works in buckets and spills."""
+    threads: int = 2
 
 
-def _reader(config: RepoConfig) -> Reader:
-    home = Path(str(config.repo_path)) / config.offline_store.home
+class AsofOfflineStore(DuckDBOfflineStore):
+    """The point-in-time store over ``<home>/<source path>``."""
 
-    def read(source: DataSource, _repo_path: str) -> ibis.Table:
-        if not isinstance(source, FileSource):
-            raise TypeError(f"source {source.name} is a {type(source).__name__}; this store reads Parquet FileSources")
-        pattern = Path(source.path)
-        files = (
-            sorted(home.glob(str(pattern))) if not pattern.is_absolute() else sorted(pattern.parent.glob(pattern.name))
-        )
-        if not files:
-            raise OfflineTableEmptyError(
-                f"feature source {source.name} has no rows below {home}", "run: churn ingest, then churn build-features"
-            )
-        # The list is taken once, so that all of a query's parts come from one moment.
-        return ibis.read_parquet([str(file) for file in files], union_by_name=True)
-
-    return read
-
-
-def _refuse_write(_table: pa.Table, source: DataSource, *_rest: Any) -> None:
-    # Feast would rewrite a Parquet file in place, which a reader can see half-written.
-    raise OfflineTableAppendOnlyError(f"{source.name} is append-only", "rows reach it through churn build-features")
-
-
-class HomeOfflineStore(DuckDBOfflineStore):
-    """The point-in-time join of DuckDB over ``<home>/<source path>``."""
+    supports_filter_by_created_timestamp = True
 
     @staticmethod
-    def get_historical_features(
+    def get_historical_features(  # noqa: PLR0913, PLR0917 - Feast's signature
         config: RepoConfig,
         feature_views: list[FeatureView],
         feature_refs: list[str],
-        entity_df: pd.DataFrame | str,
+        entity_df: Any,
         registry: BaseRegistry,
         project: str,
         full_feature_names: bool = False,  # noqa: FBT001, FBT002 - the signature is Feast's
         filter_by_created_timestamp: bool = True,  # noqa: ARG004, FBT001, FBT002 - always on: no hindsight
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
     ) -> RetrievalJob:
-        """Join features to the rows of ``entity_df`` as they were known at each row's event timestamp."""
-        return get_historical_features_ibis(
-            config=config,
-            feature_views=feature_views,
-            feature_refs=feature_refs,
-            entity_df=entity_df,
-            registry=registry,
-            project=project,
-            full_feature_names=full_feature_names,
-            data_source_reader=_reader(config),
-            data_source_writer=_refuse_write,
-            staging_location=None,
-            staging_location_endpoint_override=None,
-            filter_by_created_timestamp=True,
-        )
+        """Join features to the entity rows as they were known at each row's event timestamp.
+
+        ``entity_df`` is a pandas frame, an Arrow table, the path of a Parquet file or a SELECT. Without one, every
+        key that has a value with an event timestamp in [start_date, end_date] is asked for as of end_date.
+
+        Raises
+        ------
+        EntityRowsError, SourceColumnError, OfflineTableEmptyError
+            If rows and views don't fit, or a source has no file.
+        """
+        query = HistoricalQuery(_limits(config), registry, project, feature_views, feature_refs, full_feature_names)
+        if entity_df is None:
+            return query.over(_utc(start_date), _utc(end_date))
+        return query.at(entity_df)
 
     @staticmethod
     def pull_latest_from_table_or_query(
@@ -117,20 +89,47 @@ class HomeOfflineStore(DuckDBOfflineStore):
         created_timestamp_column: str | None,
         start_date: datetime,
         end_date: datetime,
-    ) -> RetrievalJob:
-        """Return the newest row a key in [start_date, end_date]: what materialisation writes online."""
-        return pull_latest_from_table_or_query_ibis(
-            config=config,
-            data_source=data_source,
-            join_key_columns=join_key_columns,
-            feature_name_columns=feature_name_columns,
-            timestamp_field=timestamp_field,
-            created_timestamp_column=created_timestamp_column,
-            start_date=start_date,
-            end_date=end_date,
-            data_source_reader=_reader(config),
-            data_source_writer=_refuse_write,
+    ) -> AsofRetrievalJob:
+        """Return the greatest row a key, by event, created and place, with event in [start_date, end_date].
+
+        What materialisation writes online. The job's ``to_reader`` streams it in constant memory; rows come in the
+        order of the files, not of the keys. A row without a key or a timestamp is no one's newest.
+        """
+        limits = _limits(config)
+        parts = Parts.of(limits.home, data_source)
+        times = Times(timestamp_field, created_timestamp_column or None)
+        keys = [(name, _sql_type(parts, name)) for name in join_key_columns]
+
+        def places(kept: Parts) -> Ints:
+            _, asked = scan(kept, times, keys, (_micros(start_date), _micros(end_date)), None)
+            with session(limits) as connection:
+                return latest(connection, asked)
+
+        columns = [*join_key_columns, *feature_name_columns, timestamp_field, created_timestamp_column]
+        return _rows(limits, parts.within(timestamp_field, _micros(start_date), _micros(end_date)), columns, places)
+
+    @staticmethod
+    def latest_batches(
+        config: RepoConfig,
+        feature_view: FeatureView,
+        start_date: datetime,
+        end_date: datetime,
+        rows_per_batch: int = 65_536,
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the newest row of each key of a view, in the source's own column names, in constant memory."""
+        source = feature_view.batch_source
+        stored = {new: old for old, new in source.field_mapping.items()}
+        job = AsofOfflineStore.pull_latest_from_table_or_query(
+            config,
+            source,
+            [stored.get(key, key) for key in feature_view.join_keys],
+            [stored.get(feature.name, feature.name) for feature in feature_view.features],
+            source.timestamp_field,
+            source.created_timestamp_column,
+            start_date,
+            end_date,
         )
+        yield from job.to_reader(rows_per_batch)
 
     @staticmethod
     def pull_all_from_table_or_query(
@@ -142,40 +141,123 @@ class HomeOfflineStore(DuckDBOfflineStore):
         created_timestamp_column: str | None = None,
         start_date: datetime | None = None,
         end_date: datetime | None = None,
-    ) -> RetrievalJob:
-        """Return every row in [start_date, end_date]."""
-        return pull_all_from_table_or_query_ibis(
-            config=config,
-            data_source=data_source,
-            join_key_columns=join_key_columns,
-            feature_name_columns=feature_name_columns,
-            timestamp_field=timestamp_field,
-            created_timestamp_column=created_timestamp_column,
-            start_date=start_date,
-            end_date=end_date,
-            data_source_reader=_reader(config),
-            data_source_writer=_refuse_write,
-        )
+    ) -> AsofRetrievalJob:
+        """Return every row with event in [start_date, end_date], in the order of the files."""
+        limits = _limits(config)
+        from_us = _micros(start_date) if start_date else None
+        until_us = _micros(end_date) if end_date else np.iinfo(np.int64).max
+        parts = Parts.of(limits.home, data_source).within(timestamp_field, from_us, int(until_us))
+
+        def places(kept: Parts) -> Ints:
+            return kept.between(timestamp_field, from_us, int(until_us))
+
+        columns = [*join_key_columns, *feature_name_columns, timestamp_field, created_timestamp_column]
+        return _rows(limits, parts, columns, places)
 
     @staticmethod
     def offline_write_batch(
-        config: RepoConfig,  # noqa: ARG004 - the signature is Feast's
+        config: RepoConfig,
         feature_view: FeatureView,
         table: pa.Table,
-        progress: Callable[[int], Any] | None,  # noqa: ARG004
+        progress: Callable[[int], Any] | None,
     ) -> None:
-        """Refuse: see :class:`OfflineTableAppendOnlyError`."""
-        _refuse_write(table, feature_view.batch_source)
+        """Append the rows as one immutable part, named after its content: the same rows twice are there once.
+
+        Raises
+        ------
+        OfflineRowsError
+            If the rows don't have the source's columns and types, or lack a key or a timestamp.
+        TableAppendOnlyError
+            If the source is a single file.
+        """
+        source, limits = feature_view.batch_source, _limits(config)
+        folder = folder_of(limits.home / source.path)
+        stored = {new: old for old, new in source.field_mapping.items()}
+        required = [stored.get(key, key) for key in feature_view.join_keys]
+        required += [name for name in (source.timestamp_field, source.created_timestamp_column) if name]
+        parts = Parts.of(limits.home, source)
+        rows = fitted(_naive_as_utc(table, parts.schema), parts.schema, tuple(required))
+        if len(rows):
+            append_part(folder, content_name("push", rows), rows)
+        if progress:
+            progress(len(rows))
+
+    @staticmethod
+    def write_logged_features(
+        config: RepoConfig,
+        data: pa.Table | Path,
+        source: LoggingSource,
+        logging_config: LoggingConfig,
+        registry: BaseRegistry,
+    ) -> None:
+        """Append logged answers as immutable parts below the destination, in folders by ``partition_by``."""
+        destination = logging_config.destination
+        if not isinstance(destination, FileLoggingDestination):
+            raise SourceColumnError(
+                f"logs can't go to a {type(destination).__name__}", "give the service a FileLoggingDestination"
+            )
+        schema = source.get_schema(registry)
+        table = pq.read_table(data) if isinstance(data, Path) else data
+        rows = fitted(table, schema, (source.get_log_timestamp_column(),))
+        folder = folder_of(_limits(config).home / destination.path)
+        by = list(destination.partition_by or [])
+        for values in rows.select(by).group_by(by).aggregate([]).to_pylist() if by else [{}]:
+            chosen = rows
+            for name, value in values.items():
+                chosen = chosen.filter(pc.equal(chosen.column(name), pa.scalar(value)))
+            place = folder.joinpath(*(f"{name}={value}" for name, value in values.items()))
+            if len(chosen):
+                append_part(place, content_name("log", chosen), chosen.drop_columns(by))
 
     def get_table_column_names_and_types_from_data_source(
         self, config: RepoConfig, data_source: DataSource
     ) -> list[tuple[str, str]]:
         """Return (column, Arrow type) of a source; Feast's own looks for the path below feature_repo."""
-        schema = _reader(config)(data_source, "").schema().to_pyarrow()
-        return [(column.name, str(column.type)) for column in schema]
+        return [(column.name, str(column.type)) for column in Parts.of(_limits(config).home, data_source).schema]
 
     def validate_data_source(self, config: RepoConfig, data_source: DataSource) -> None:
         """Accept any relative path: `feast apply` comes before the first data on a new clone."""
         if isinstance(data_source, FileSource) and not Path(data_source.path).is_absolute():
             return
         super().validate_data_source(config, data_source)
+
+
+def _limits(config: RepoConfig) -> Limits:
+    store = config.offline_store
+    home = (Path(str(config.repo_path)) / store.home).resolve()
+    return Limits(home, store.memory_max_mb, store.threads)
+
+
+def _rows(limits: Limits, parts: Parts, columns: list[str | None], places: Callable[[Parts], Ints]) -> AsofRetrievalJob:
+    names = list(dict.fromkeys(name for name in columns if name))
+    missing = [name for name in names if parts.parts and parts.schema.get_field_index(name) < 0]
+    if missing:
+        raise SourceColumnError(f"source {parts.name} has no column {', '.join(missing)}", "see the view's schema")
+    schema = pa.schema([parts.schema.field(name) for name in names])
+    return AsofRetrievalJob(limits.home, lambda: schema, lambda: parts.batches(places(parts), names))
+
+
+def _sql_type(parts: Parts, column: str) -> str:
+    index = parts.schema.get_field_index(column)
+    if index < 0:
+        raise SourceColumnError(f"source {parts.name} has no column {column}", "it is a join key of the view")
+    return sql_type(parts.schema.field(index).type)
+
+
+def _naive_as_utc(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    for number, field in enumerate(table.schema):
+        index = schema.get_field_index(field.name)
+        wanted = schema.field(index).type if index >= 0 else field.type
+        if pa.types.is_timestamp(field.type) and pa.types.is_timestamp(wanted) and wanted.tz and not field.type.tz:
+            column = pc.assume_timezone(table.column(number), "UTC")
+            table = table.set_column(number, field.name, column)
+    return table
+
+
+def _utc(instant: datetime | None) -> datetime | None:
+    return instant.replace(tzinfo=UTC) if instant and instant.tzinfo is None else instant
+
+
+def _micros(instant: datetime) -> int:
+    aware = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant
+    return int(pa.scalar(aware.astimezone(UTC), pa.timestamp("us", "UTC")).value)

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import re
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
+from configs.errors import ChurnError
 from feature_repo.raw.atomic import storage, write_file
+
+_ROWS_A_GROUP = 122_880
+"""Small enough that reading one takes little memory, large enough that its statistics are few."""
+_WILD = re.compile(r"[*?\[]")
+
+
+class TableAppendOnlyError(ChurnError):
+    """A write would change a file that a reader may have open."""
+
+    error = "offline_table_append_only"
+
+
+class OfflineRowsError(ChurnError):
+    """Rows given for an offline table don't fit its columns."""
+
+    error = "offline_rows_unfit"
 
 
 def table_pattern(table: str) -> str:
@@ -15,15 +36,81 @@ def table_pattern(table: str) -> str:
     return f"offline/{table}/*.parquet"
 
 
-def append(home: Path, table: str, part: str, rows: pd.DataFrame) -> Path:
+def append(home: Path, table: str, part: str, rows: pd.DataFrame | pa.Table) -> Path:
     """Write ``rows`` as the file ``<part>.parquet`` of a table, atomically; an existing part is left as it is.
 
     Parts are immutable: the same name means the same content, so a re-run after a kill changes nothing.
     """
-    target = home / "offline" / table / f"{part}.parquet"
+    return append_part(home / "offline" / table, part, rows)
+
+
+def append_part(folder: Path, part: str, rows: pd.DataFrame | pa.Table) -> Path:
+    """Write ``rows`` as ``<part>.parquet`` in ``folder``; see :func:`append`."""
+    target = folder / f"{part}.parquet"
     if not target.exists():
         content = io.BytesIO()
-        rows.to_parquet(content, index=False, coerce_timestamps="us", compression="zstd")
+        if isinstance(rows, pd.DataFrame):
+            rows = pa.Table.from_pandas(rows, preserve_index=False)
+        pq.write_table(rows, content, coerce_timestamps="us", compression="zstd", row_group_size=_ROWS_A_GROUP)
         with storage():
             write_file(target, content.getvalue())
     return target
+
+
+def content_name(prefix: str, rows: pa.Table) -> str:
+    """Return a part's name made of what is in it: the same rows twice are one part."""
+    stream = io.BytesIO()
+    plain = rows.replace_schema_metadata(None).combine_chunks()
+    with pa.ipc.new_stream(stream, plain.schema) as writer:
+        writer.write_table(plain)
+    return f"{prefix}-{hashlib.sha256(stream.getbuffer()).hexdigest()[:32]}"
+
+
+def folder_of(path: Path) -> Path:
+    """Return the folder that a source's path or pattern appends to: what stands before its first wildcard.
+
+    Raises
+    ------
+    TableAppendOnlyError
+        If the path is that of one file, which can't be appended to without rewriting it.
+    """
+    parts: list[str] = []
+    for part in path.parts:
+        if _WILD.search(part):
+            return Path(*parts)
+        parts.append(part)
+    if path.suffix == ".parquet" or path.is_file():
+        raise TableAppendOnlyError(
+            f"{path.name} is one file, and files of the offline store never change",
+            "let the source's path be a folder or a pattern such as offline/<table>/*.parquet",
+        )
+    return path
+
+
+def fitted(rows: pa.Table, schema: pa.Schema, required: tuple[str, ...]) -> pa.Table:
+    """Return ``rows`` in the columns and types of ``schema``; ``required`` columns may hold no null.
+
+    Raises
+    ------
+    OfflineRowsError
+        If a column is missing or unknown, a value does not fit its type, or a required one is null.
+    """
+    missing = sorted(set(schema.names) - set(rows.column_names))
+    unknown = sorted(set(rows.column_names) - set(schema.names))
+    if missing or unknown:
+        raise OfflineRowsError(
+            f"the rows don't have the table's columns: missing {missing}, unknown {unknown}",
+            "give exactly the columns of the source",
+        )
+    arrays = []
+    for field in schema:
+        try:
+            arrays.append(rows.column(field.name).cast(field.type))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as unfit:
+            raise OfflineRowsError(
+                f"{field.name} does not fit {field.type}", "give the source's type; nothing was written"
+            ) from unfit
+    empty = [name for name in required if arrays[schema.get_field_index(name)].null_count]
+    if empty:
+        raise OfflineRowsError(f"nulls in {', '.join(empty)}", "keys and timestamps must be given; nothing was written")
+    return pa.table(arrays, schema=schema)

@@ -25,8 +25,14 @@ def configuration(settings: Settings) -> dict[str, Any]:
             "cache_ttl_seconds": settings.feast.registry_cache_ttl_s,
             "cache_mode": "thread",
         },
-        "offline_store": {"type": "feature_repo.stores.offline.HomeOfflineStore", "home": str(settings.home)},
+        "offline_store": {
+            "type": "feature_repo.stores.offline.AsofOfflineStore",
+            "home": str(settings.home),
+            "memory_max_mb": settings.feast.offline_memory_max_mb,
+            "threads": settings.feast.offline_threads,
+        },
         "online_store": _online_store(settings),
+        "batch_engine": {"type": "feature_repo.stores.engine.ColumnarComputeEngine"},
         "entity_key_serialization_version": 3,
     }
 

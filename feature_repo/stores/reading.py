@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from feature_repo.contract import CUSTOMER, TTL_DAYS, features_of
+from feature_repo.contract import CUSTOMER, OBSERVED_AT_US, REQUEST_DATA, TTL_DAYS, features_of
 from feature_repo.stores.refusals import StoreUnavailableError
 from feature_repo.stores.typed import as_python
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Status = Literal["present", "unknown", "expired", "missing"]
+Status = Literal["present", "unknown", "expired", "withdrawn", "missing"]
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,9 @@ class OnlineRow:
     """The features of one customer.
 
     ``values`` follows the service's contract order, None where null. ``status``: *present* (may be scored),
-    *unknown* (no such customer), *expired* (older than the view's TTL), *missing* (a value is null that the
-    contract does not allow to be; ``missing`` names them). ``as_of`` is the oldest event timestamp among the
+    *unknown* (no such customer), *expired* (older than the view's TTL), *withdrawn* (left, vanished from the extract
+    or removed by a correction: every stored value is null), *missing* (a value is null that the contract does not
+    allow to be; ``missing`` names them). ``as_of`` is the oldest event timestamp among the
     views, None for an unknown customer.
     """
 
@@ -43,6 +44,7 @@ class OnlineFeatures:
     def __init__(self, store: FeatureStore, service: str) -> None:
         self.features = features_of(service)
         self._store = store
+        self._request_data = REQUEST_DATA.get(service, ())
         # Looking a service up costs milliseconds a call: the object is kept.
         self._service = store.get_feature_service(service)
 
@@ -63,7 +65,8 @@ class OnlineFeatures:
             return []
         try:
             answer = self._store.get_online_features(
-                features=self._service, entity_rows=[{CUSTOMER: each} for each in customer_ids]
+                features=self._service,
+                entity_rows=[{CUSTOMER: each, **request_data(self._request_data, now)} for each in customer_ids],
             ).to_dict(include_event_timestamps=True)
         except Exception as broken:
             # Whatever the client of whichever store raises means one thing to the caller. The text may hold an
@@ -86,12 +89,28 @@ class OnlineFeatures:
         if newest == 0:
             return OnlineRow(customer_id, values, "unknown", None)
         as_of = datetime.fromtimestamp(oldest, UTC) if oldest else None
+        stored = [value for feature, value in zip(self.features, values, strict=True) if not feature.derived]
         missing = tuple(
             feature.name
             for feature, value in zip(self.features, values, strict=True)
             if value is None and not feature.nullable
         )
+        # Whole seconds are all that Redis keeps of an event timestamp, and all that the feature build writes.
         # Feast enforces a TTL offline only; online an old value comes back as if it were fresh.
         if as_of is not None and now - as_of > timedelta(days=TTL_DAYS):
             return OnlineRow(customer_id, values, "expired", as_of)
+        if all(value is None for value in stored):
+            return OnlineRow(customer_id, values, "withdrawn", as_of)
         return OnlineRow(customer_id, values, "missing" if missing else "present", as_of, missing)
+
+
+def request_data(names: Sequence[str], observed_at: datetime) -> dict[str, int]:
+    """Return what a service needs beside the customer, as :data:`feature_repo.contract.REQUEST_DATA` names it.
+
+    Raises ValueError for an instant without a time zone, KeyError for a name that nobody gives.
+    """
+    if observed_at.tzinfo is None:
+        raise ValueError(f"{observed_at} has no time zone: instants are UTC")
+    # Integer arithmetic: a float of today's microseconds has no room for the last digits.
+    given = {OBSERVED_AT_US: (observed_at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)}
+    return {name: given[name] for name in names}

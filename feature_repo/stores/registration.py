@@ -44,7 +44,8 @@ def apply(settings: Settings) -> list[str]:
 
 
 def _contents() -> RepoContents:
-    from feast import Entity, FeatureService, FeatureView, FileSource, Project
+    from feast import Entity, FeatureService, FeatureView, Project
+    from feast.data_source import DataSource
     from feast.feature_view import DUMMY_ENTITY
     from feast.on_demand_feature_view import OnDemandFeatureView
     from feast.repo_contents import RepoContents
@@ -55,7 +56,7 @@ def _contents() -> RepoContents:
     objects = [copy.deepcopy(getattr(definitions, name)) for name in definitions.__all__]
     return RepoContents(
         projects=[each for each in objects if isinstance(each, Project)],
-        data_sources=[each for each in objects if isinstance(each, FileSource)],
+        data_sources=[each for each in objects if isinstance(each, DataSource)],
         feature_views=[each for each in objects if isinstance(each, FeatureView)],
         on_demand_feature_views=[each for each in objects if isinstance(each, OnDemandFeatureView)],
         stream_feature_views=[],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from feature_repo import contract
-from feature_repo.views.build import snapshot_view
+from feature_repo.sources import customer_snapshot
+from feature_repo.views.build import stored_view
 
-customer_billing = snapshot_view(contract.BILLING)
+customer_billing = stored_view(contract.BILLING, customer_snapshot)

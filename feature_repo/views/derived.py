@@ -7,13 +7,14 @@ from typing import Any
 from feast import Field
 from feast.on_demand_feature_view import on_demand_feature_view
 
-from feature_repo.contract import DERIVED, FEATURES
+from feature_repo.contract import DERIVED, FEATURES, MILESTONES
 from feature_repo.views.billing import customer_billing
-from feature_repo.views.build import FEAST_TYPE
+from feature_repo.views.build import FEAST_TYPE, declared, on_demand_tags
 from feature_repo.views.contract import customer_contract
 from feature_repo.views.services_used import customer_services
 
-_DERIVED = [feature for feature in FEATURES if feature.derived]
+_MILESTONES = [feature for feature in FEATURES if feature.view == MILESTONES.name]
+_DERIVED = [feature for feature in FEATURES if feature.view == DERIVED.name]
 
 
 @on_demand_feature_view(
@@ -24,13 +25,7 @@ _DERIVED = [feature for feature in FEATURES if feature.derived]
     mode="python",
     description=DERIVED.description,
     owner=DERIVED.owner,
-    tags={
-        "grain": "customer",
-        "pii": "true",
-        "sensitivity": "personal",
-        "computed": "on demand",
-        **{feature.name: f"{feature.description} [{feature.unit or 'no unit'}]" for feature in _DERIVED},
-    },
+    tags=on_demand_tags(_DERIVED),
 )
 def customer_derived(inputs: dict[str, Any]) -> dict[str, Any]:
     """Return the derived features of the rows in ``inputs`` (name -> list)."""
@@ -38,3 +33,21 @@ def customer_derived(inputs: dict[str, Any]) -> dict[str, Any]:
     from feature_repo.transforms import derive
 
     return derive(inputs)
+
+
+@on_demand_feature_view(
+    sources=[customer_contract],
+    schema=[Field(name=feature.name, dtype=FEAST_TYPE[feature.dtype]) for feature in _MILESTONES],
+    mode="python",
+    description=MILESTONES.description,
+    owner=MILESTONES.owner,
+    tags=on_demand_tags(_MILESTONES),
+)
+def customer_milestones(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Return the milestones of the rows in ``inputs`` (name -> list)."""
+    from feature_repo.transforms import milestones
+
+    return milestones(inputs)
+
+
+customer_milestones.infer_features = declared

@@ -79,7 +79,7 @@ def test_fault_10_kill_9_before_every_single_touch_of_a_file(home):
 
 
 def test_fault_10_kill_9_at_random_moments_of_the_whole_ingest(home):
-    chance = random.Random(5)  # noqa: S311 - moments, not secrets
+    chance = random.Random(5)
     for round_ in range(3):
         first = 3_000_000 + 1000 * round_
         with start("loop", home, first) as program:

@@ -19,7 +19,7 @@ from flows.serve import ask
 
 CHURN = str(Path(sys.executable).with_name("churn"))
 OURS = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::", socket.gethostname()}  # noqa: S104 - addresses to allow
-CUSTOMERS = "700"
+WORLD = ("--customers", "700", "--months", "4")
 
 
 def environment(home, notes):
@@ -35,7 +35,7 @@ def environment(home, notes):
 
 def demo(home, notes, *arguments):
     return subprocess.run(
-        [CHURN, "demo", "--customers", CUSTOMERS, *arguments],
+        [CHURN, "demo", *WORLD, *arguments],
         env=environment(home, notes),
         cwd=home.parent,
         capture_output=True,
@@ -55,11 +55,26 @@ def run(tmp_path_factory):
 def test_it_ends_well_and_says_what_it_did(run):
     _, _, done = run
     assert done.returncode == 0, done.stdout + done.stderr
-    for told in ("rows", "gate", "ROC-AUC", "PR-AUC", "Brier", "lift@10 %", "champion", "version 1", "all steps"):
+    for told in (
+        "rows",
+        "gate",
+        "ROC-AUC",
+        "PR-AUC",
+        "Brier",
+        "lift@10 %",
+        "champion",
+        "version 1",
+        "all steps",
+        "best reachable",
+    ):
         assert told in done.stdout
     assert "every figure above is of simulated customers" in done.stdout
     assert len(re.findall(r"customer \S+: +[\d.]+% -> (churn|stay)", done.stdout)) == 3
-    assert done.stdout.count("✓") == 10
+    assert "4 extracts" in done.stdout
+    assert "5 deliveries of events" in done.stdout
+    assert "features of churn_behavior_v1" in done.stdout
+    assert "online equals the point-in-time join" in done.stdout
+    assert done.stdout.count("✓") == 12
 
 
 def test_it_prints_no_noise(run):
@@ -94,7 +109,7 @@ def test_a_second_run_works_in_the_same_home_and_stays_up_until_it_is_told_to_st
     said = tmp_path / "said.txt"
     with said.open("wb") as output:
         again = subprocess.Popen(
-            [CHURN, "demo", "--customers", CUSTOMERS, "--serve"],
+            [CHURN, "demo", *WORLD, "--serve"],
             env={**environment(home, notes), "CHURN_SERVING__PORT": str(port)},
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -113,7 +128,9 @@ def test_a_second_run_works_in_the_same_home_and_stays_up_until_it_is_told_to_st
         again.terminate()
         assert again.wait(60) == 128 + signal.SIGTERM
     assert ask(f"http://127.0.0.1:{port}/livez")[0] == 0, "the service outlived the demo"
-    assert len(list((home / "processed").glob("*/versions/*"))) == 1  # the same content again is a no-op
+    # The same content again is a no-op: four months, one of them corrected once.
+    assert len(list((home / "processed").glob("*/versions/*"))) == 5
+    assert len(list((home / "events" / "deliveries").iterdir())) == 5
     pointer = json.loads((home / "bundles" / "champion.json").read_text())
     assert (home / "bundles" / pointer["digest"]).is_dir()
 

@@ -2,13 +2,17 @@
 
 from datetime import UTC, date, datetime, timedelta
 
+import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 from configs.settings import load_settings
 from feature_repo.raw.publication import SnapshotExists, SnapshotTooEarly, published, read_snapshot, versions
 from feature_repo.raw.simulator import simulate_snapshot, write_csv
+from flows.cli import cli
 from flows.land import ingest
 from monitoring.quality import GateFailed
+from training.movements import Movements
 
 MARCH, APRIL, MAY = date(2024, 3, 1), date(2024, 4, 1), date(2024, 5, 1)
 NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -60,7 +64,9 @@ def test_a_month_late_is_taken_and_one_before_the_first_is_not(settings, extract
     ingest(settings, extract(1), MARCH, ingested_at=NOW)
     ingest(settings, extract(3), MAY, ingested_at=NOW)
     late = ingest(settings, extract(2), APRIL, ingested_at=NOW).manifest
-    assert (late.time, late.ingested_at) == ("observed", NOW)
+    assert (late.time, late.ingested_at, late.late) == ("observed", NOW, True)
+    assert late.created_at >= NOW, "nobody knew it when May was scored"
+    assert not any(manifest.late for manifest in published(settings.home) if manifest.snapshot_date != APRIL)
     with pytest.raises(SnapshotTooEarly, match="2024-02-29 lies before the first snapshot, 2024-03-01"):
         ingest(settings, extract(4), date(2024, 2, 29), ingested_at=NOW)
     assert [manifest.snapshot_date for manifest in published(settings.home)] == [MARCH, APRIL, MAY]
@@ -80,3 +86,72 @@ def test_the_first_has_an_own_least_size(tmp_path, extract):
     settings = load_settings(home=tmp_path / "home")
     with pytest.raises(GateFailed, match="rule volume, found 99, expected 100 or more"):
         ingest(settings, extract(1, 99), MARCH, ingested_at=NOW)
+
+
+def billed(rows):
+    """The rows with the totals that tenure and price make: the gate's bounds are not what is tested here."""
+    total = rows["tenure"].astype(int) * rows["MonthlyCharges"].astype(float)
+    return rows.assign(TotalCharges=total.map("{:.2f}".format).where(total > 0, " "))
+
+
+def moved(extract_rows, *, vanish=0, leave=0, join=0):
+    """The rows a month later: the first vanish, the next leave, new ones join, who left before is gone."""
+    stayed = extract_rows[extract_rows["Churn"] == "No"].iloc[vanish:].copy()
+    stayed.iloc[:leave, stayed.columns.get_loc("Churn")] = "Yes"
+    fresh = billed(simulate_snapshot(join + 1, seed=99).head(join).assign(Churn="No"))
+    return pd.concat([stayed, fresh], ignore_index=True)
+
+
+@pytest.fixture
+def quiet():
+    """300 customers, and 20 behind them that have left: the gate wants some."""
+    return billed(simulate_snapshot(320, seed=1).assign(Churn=["No"] * 300 + ["Yes"] * 20))
+
+
+@pytest.fixture
+def write(tmp_path):
+    def to(rows, name):
+        write_csv(rows, tmp_path / name)
+        return tmp_path / name
+
+    return to
+
+
+def test_movements_are_counted_kept_and_there_again_when_the_file_comes_again(settings, quiet, write):
+    first = ingest(settings, write(quiet, "march.csv"), MARCH, ingested_at=NOW)
+    assert str(first.movements) == "300 customers, the first snapshot"
+    april = moved(quiet, vanish=15, leave=40, join=7)
+    landing = ingest(settings, write(april, "april.csv"), APRIL, ingested_at=NOW)
+    assert str(landing.movements) == "252 customers; since 2024-03-01.v1: 7 joined, 40 left, 15 vanished, 0 returned"
+    assert landing.finding is None, "15 of 300 is the limit itself"
+    beside = (settings.home / landing.manifest.path).with_name("movements.json")
+    assert Movements.from_json(beside.read_text()) == landing.movements
+    again = ingest(settings, write(april, "april.csv"), APRIL, ingested_at=NOW)
+    assert (again.fresh, again.movements) == (False, landing.movements)
+    # Who vanished comes back, as does one who had left.
+    back = pd.concat([moved(april, leave=10), quiet.iloc[[0, 1, 20]]], ignore_index=True)
+    may = ingest(settings, write(back, "may.csv"), MAY, ingested_at=NOW)
+    assert str(may.movements) == "245 customers; since 2024-04-01.v1: 0 joined, 10 left, 0 vanished, 3 returned"
+
+
+def test_too_many_vanished_are_a_loud_finding_and_no_refusal(settings, quiet, write, caplog):
+    ingest(settings, write(quiet, "march.csv"), MARCH, ingested_at=NOW)
+    landing = ingest(settings, write(moved(quiet, vanish=16, leave=10), "april.csv"), APRIL, ingested_at=NOW)
+    assert landing.finding is not None
+    assert "16 of 300 customers (5.3%) vanished since 2024-03-01.v1" in landing.finding
+    assert landing.finding in caplog.text
+    assert not set(quiet["customerID"].head(16)) & set(landing.finding.split()), "no customer is named"
+    assert [manifest.snapshot_date for manifest in published(settings.home)] == [MARCH, APRIL]
+
+
+def test_the_command_tells_movements_and_findings(tmp_path, quiet, write, monkeypatch):
+    monkeypatch.setenv("CHURN_HOME", str(tmp_path / "home"))
+    run = CliRunner()
+    one = run.invoke(cli, ["ingest", "--csv", str(write(quiet, "march.csv")), "--as-of", "2024-03-01"])
+    assert "movements: 300 customers, the first snapshot" in one.stdout
+    april = write(moved(quiet, vanish=30, leave=10), "april.csv")
+    two = run.invoke(cli, ["ingest", "--csv", str(april), "--as-of", "2024-04-01"])
+    assert two.exit_code == 0, two.output
+    told = "movements: 260 customers; since 2024-03-01.v1: 0 joined, 10 left, 30 vanished, 0 returned"
+    assert told in two.stdout.splitlines()
+    assert "finding: 30 of 300 customers (10.0%) vanished" in two.stderr

@@ -62,8 +62,8 @@ def test_applying_again_changes_nothing(telco, store):
 
 
 def test_the_registry_holds_no_path_of_this_machine(telco, store):
-    (source,) = store.list_data_sources()
-    assert source.path == "offline/customer_snapshot/*.parquet"
+    tables = {source.name: source.path for source in store.list_data_sources() if source.name != "observation"}
+    assert tables == {name: f"offline/{name}/*.parquet" for name in (contract.SOURCE, contract.ACTIVITY_SOURCE)}
 
 
 def test_the_catalogue_names_owner_definition_type_source_and_consumers(telco, tmp_path):
@@ -75,7 +75,7 @@ def test_the_catalogue_names_owner_definition_type_source_and_consumers(telco, t
     view, tenure = features["tenure_months"]
     assert (view["owner"], tenure["type"], tenure["unit"]) == (contract.CONTRACT.owner, "int64", "months")
     assert tenure["source_column"] == "customer_snapshot.tenure"
-    assert tenure["consumers"] == [contract.CORE_SERVICE]
+    assert tenure["consumers"] == [contract.BEHAVIOR_SERVICE, contract.CORE_SERVICE]
     view, count = features["protection_count"]
     assert view["kind"] == "on demand"
     assert "derive(inputs)" in view["source"]["computed_by"]

@@ -44,7 +44,7 @@ def tags(settings, version):
 @pytest.fixture(scope="module")
 def first(settings):
     """The first model: nobody serves yet, so that only the floors count."""
-    made = challenge(settings, two_months(600))
+    made = challenge(settings, two_months(1500))
     assert champion_metrics(settings, made) is None
     verdict = promote(settings, made)
     assert verdict.promote, verdict.why
@@ -67,7 +67,7 @@ def test_the_first_challenger_serves(settings, first):
 def poisoned(settings, first):
     """A challenger that learnt from turned labels, with the true ones of the newest month to be measured on."""
     served = (settings.home / "bundles" / "champion.json").read_bytes()
-    made = challenge(settings, two_months(600, poisoned=True), months_later=1)
+    made = challenge(settings, two_months(1500, poisoned=True), months_later=1)
     return made, promote(settings, made), served
 
 
@@ -86,7 +86,7 @@ def test_28_poisoned_labels_change_nothing_that_serves(settings, first, poisoned
 
 
 def test_an_equal_challenger_takes_over_for_its_data_are_newer(settings, first, poisoned):
-    made = challenge(settings, two_months(600), months_later=2)
+    made = challenge(settings, two_months(1500), months_later=2)
     assert champion_metrics(settings, made) == made.fitted.metrics  # the very same model, made later
     verdict = promote(settings, made)
     assert verdict.promote, verdict.why

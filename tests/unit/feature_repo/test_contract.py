@@ -7,18 +7,27 @@ from dataclasses import replace
 import pytest
 
 from feature_repo import contract
-from feature_repo.contract import AUDIT_SERVICE, CORE_SERVICE, FEATURES, contract_hash, features_of, hash_of
+from feature_repo.contract import (
+    AUDIT_SERVICE,
+    BEHAVIOR_SERVICE,
+    CORE_SERVICE,
+    FEATURES,
+    contract_hash,
+    features_of,
+    hash_of,
+)
 
 
 def test_names_and_columns_are_unique():
     names = [feature.name for feature in FEATURES]
-    columns = [feature.column for feature in FEATURES if feature.column]
     assert len(set(names)) == len(names)
-    assert len(set(columns)) == len(columns) == 19  # 21 columns less the key and the label
+    for features, count in ((contract.STORED, 19), (contract.TILES, 19)):  # 21 CSV columns less the key and the label
+        columns = {feature.column for feature in features}
+        assert len(columns) == len(features) == count
 
 
 def test_every_feature_belongs_to_a_declared_view():
-    views = {view.name for view in (*contract.VIEWS, contract.DERIVED)}
+    views = {view.name for view in (*contract.VIEWS, *contract.SNAPSHOT_DERIVED, contract.BEHAVIOR)}
     assert {feature.view for feature in FEATURES} == views
 
 
@@ -28,6 +37,21 @@ def test_protected_features_are_never_in_the_model_service_nor_online():
     assert not protected & {feature.name for feature in features_of(CORE_SERVICE)}
     assert {feature.name for feature in features_of(AUDIT_SERVICE)} == protected
     assert not contract.PROTECTED.online
+
+
+def test_the_behaviour_service_is_the_core_and_every_window():
+    core = features_of(CORE_SERVICE)
+    behaviour = features_of(BEHAVIOR_SERVICE)
+    own = {contract.BEHAVIOR.name, contract.MILESTONES.name}
+    assert behaviour[: len(core)] == core
+    assert [f.name for f in behaviour[len(core) :]] == [f.name for f in FEATURES if f.view in own]
+    # What no model reads: the tiles are there to be summed.
+    assert not {f.name for f in contract.TILES} & {name for names in contract.SERVICES_OF.values() for name in names}
+
+
+def test_the_core_service_did_not_change_when_behaviours_came():
+    # A bundle trained before keeps serving: whoever changes this on purpose trains again.
+    assert contract_hash(CORE_SERVICE).startswith("13460bdb6b6e")
 
 
 def test_strings_have_a_closed_domain_and_nothing_else_does():

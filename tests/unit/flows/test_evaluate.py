@@ -66,7 +66,7 @@ def test_the_figures_say_what_was_measured_and_on_what(evaluated):
         "chosen",
         "score_spread_over_repeats",
     }
-    assert figures["source"]["data_source"] == "base.csv"
+    assert figures["source"]["data_source"].startswith("base.csv of ")
     assert figures["source"]["rows"] == str(len(rows)) == str(CUSTOMERS)
     assert figures["source"]["time"] == "declared"
     assert figures["source"]["evaluated_at"] == "2026-06-01T12:00:00+00:00"

@@ -54,3 +54,17 @@ def test_the_seed_decides_the_halves_and_nothing_else(world):
     margin, churned = world
     assert calibration(2 * margin, churned, seed=1) == calibration(2 * margin, churned, seed=1)
     assert calibration(2 * margin, churned, seed=1) == pytest.approx(calibration(2 * margin, churned, seed=2), abs=1e-9)
+
+
+def test_over_time_the_calibration_is_judged_on_newer_moments(world):
+    margin, churned = world
+    moments = np.arange(N) % 4
+    assert calibration(margin, churned, 7, moments) == IDENTITY
+    assert calibration(2 * margin + 1, churned, 7, moments) == platt(2 * margin + 1, churned)
+    # What distorted only the older half helps nobody any more.
+    once = np.where(moments < 2, 3 * margin + 2, margin)
+    assert calibration(once, churned, 7, moments) == IDENTITY
+    assert calibration(once, churned, 7) != IDENTITY
+    # One moment is no order in time.
+    one = np.zeros(N, dtype=np.int64)
+    assert calibration(2 * margin, churned, 7, one) == calibration(2 * margin, churned, 7)

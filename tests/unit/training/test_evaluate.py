@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from configs.settings import TrainingSettings
@@ -72,3 +73,36 @@ def test_a_label_that_leaks_into_no_feature_can_not_be_guessed(frame):
     lot = np.random.default_rng(1).random(len(frame)) < 0.3
     found = cross_validate(frame, lot, PLAN, Economics(), repeats=1)
     assert found.metrics[0].roc_auc == pytest.approx(0.5, abs=0.1)
+
+
+def test_without_dates_every_row_is_scored(validated, frame):
+    assert validated[0].scored.tolist() == list(range(len(frame)))
+
+
+@pytest.fixture(scope="module")
+def dates(frame):
+    months = pd.to_timedelta(np.arange(len(frame)) % 4 * 30, unit="D")
+    return pd.Series(pd.Timestamp(2026, 1, 1, 6, tz="UTC") + months)
+
+
+def test_with_dates_the_newest_are_scored_by_what_was_learnt_before(frame, churned, dates):
+    told = []
+    found = cross_validate(frame, churned, PLAN, Economics(), observed_at=dates, repeats=2, progress=told.append)
+    newest = np.flatnonzero(np.arange(len(frame)) % 4 >= 2)
+    assert found.scored.tolist() == newest.tolist(), "two folds: the two newest of four dates"
+    assert found.score.shape == found.baseline_score.shape == (2, len(newest))
+    assert found.contributions.shape == (len(newest), frame.shape[1])
+    assert np.isfinite(found.contributions).all()
+    assert told == [1, 2, 3, 4]
+    assert found.metrics == tuple(measure(churned[newest], row, Economics()) for row in found.score)
+    # The folds are the same in both repeats: only the learner's own lot differs.
+    assert np.array_equal(found.baseline_score[0], found.baseline_score[1])
+    assert not np.array_equal(found.score[0], found.score[1])
+    assert np.abs(found.score[0] - found.score[1]).max() < 0.1
+
+
+def test_with_dates_no_newer_row_plays_a_part(frame, churned, dates):
+    once = cross_validate(frame, churned, PLAN, Economics(), observed_at=dates, repeats=1)
+    last = (np.arange(len(frame)) % 4) == 3
+    other = cross_validate(frame, churned ^ last, PLAN, Economics(), observed_at=dates, repeats=1)
+    assert np.array_equal(once.score, other.score), "the newest date's labels are learnt from by no fold"

@@ -6,18 +6,19 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bentos.bundle import Bundle
 from configs.settings import PromotionSettings, TrainingSettings
-from feature_repo.contract import CORE_SERVICE, LABEL, SERVICES_OF, contract_hash
+from feature_repo.contract import CORE_SERVICE, LABEL, OBSERVED_AT, SERVICES_OF, contract_hash
 from tests.small_model import simulated, training_set, two_months
 from training.economics import Economics, profit_threshold
 from training.fit import REASON_CODES_FILE, Provenance, fit
 from training.metrics import measure
 from training.pipeline import baseline_pipeline
 from training.promotion import decide
-from training.split import IdenticalRowsError, OneClassTrainingSetError, holdout, identical_rows
+from training.split import IdenticalRowsError, OneClassTrainingSetError, folds, holdout, identical_rows
 
 PLAN = TrainingSettings(seed=7, trials=1, tuning_timeout_s=60, folds=2, test_share=0.25)
 RULES = PromotionSettings(log_loss_margin=0.0, roc_auc_min=0.6, ece_max=0.08)
@@ -132,3 +133,41 @@ def test_33_a_constant_feature_is_no_obstacle(rows):
     explained = found.bundle.explain(constant)
     place = SERVICES_OF[CORE_SERVICE].index("partner")
     assert explained.contributions[:, place] == pytest.approx(np.zeros(len(constant)), abs=1e-9)
+
+
+def many_months(customers=1200, dates=5):
+    """Several observation dates of different customers each."""
+    rows = training_set(simulated(customers))
+    months = pd.to_timedelta(np.arange(customers) % dates * 30, unit="D")
+    at = pd.Series(pd.Timestamp(2026, 1, 1, 6, tz="UTC") + months).astype("datetime64[us, UTC]")
+    return replace(rows, keys=rows.keys.assign(**{OBSERVED_AT: at}))
+
+
+def test_with_many_dates_time_runs_forward_everywhere(monkeypatch):
+    rows, seen = many_months(), []
+
+    def watching(features, churned, count, seed, observed_at=None):
+        for train, valid in folds(features, churned, count, seed, observed_at):
+            seen.append((observed_at.iloc[train].max(), observed_at.iloc[valid].min()))
+            yield train, valid
+
+    # Only looked at, not replaced: the folds are the real ones.
+    for module in ("training.fit", "training.search"):
+        monkeypatch.setattr(f"{module}.folds", watching)
+    fitted = fit(rows, PLAN.model_copy(update={"folds": 3}), Economics(), MADE)
+    at = rows.keys[OBSERVED_AT]
+    assert len(set(at.iloc[fitted.test])) == 1
+    assert at.iloc[fitted.train].max() < at.iloc[fitted.test].min()
+    assert len(seen) == 6, "three folds of tuning, three of calibration"
+    assert all(learnt < asked < at.iloc[fitted.test].min() for learnt, asked in seen)
+    assert fitted.metrics.roc_auc > 0.75
+
+
+def test_with_many_dates_nothing_is_learnt_from_the_newest():
+    rows = many_months()
+    fitted = fit(rows, PLAN, Economics(), MADE)
+    churned = rows.churned.to_numpy(dtype=bool).copy()
+    churned[fitted.test] = ~churned[fitted.test]
+    other = fit(replace(rows, keys=rows.keys.assign(**{LABEL: churned})), PLAN, Economics(), MADE)
+    assert np.array_equal(other.bundle.score(rows.features), fitted.bundle.score(rows.features))
+    assert other.bundle.manifest.calibration == fitted.bundle.manifest.calibration

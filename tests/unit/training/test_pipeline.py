@@ -9,7 +9,7 @@ from sklearn.base import clone
 from bentos.bundle.design import matrix
 from feature_repo.contract import BY_NAME, CORE_SERVICE, SERVICES_OF
 from tests.small_model import features_of_snapshot, fitted_model, labels_of, simulated
-from training.designs import MONOTONE, TREES
+from training.designs import DESIGNS, TREES
 from training.pipeline import (
     ChurnBlend,
     DesignMatrix,
@@ -83,7 +83,7 @@ def test_nothing_is_weighted_or_resampled():
     assert linear_pipeline(1.0)["regression"].class_weight is None
     boosting = tree_pipeline(Params(), 0)["boosting"].get_params()
     assert boosting["scale_pos_weight"] is None
-    assert boosting["monotone_constraints"] == MONOTONE
+    assert boosting["monotone_constraints"] == DESIGNS[CORE_SERVICE].monotone
 
 
 @pytest.mark.parametrize(

@@ -349,3 +349,11 @@ def test_direction_is_put_in_words(values, contributions, says) -> None:
 @pytest.mark.parametrize(("gap", "text"), [(0.0004, "0.0"), (-0.0004, "0.0"), (0.1, "+10.0"), (-0.0123, f"{MINUS}1.2")])
 def test_gaps_are_written_in_points(gap: float, text: str) -> None:
     assert _points(gap) == text
+
+
+def test_a_report_on_several_dates_says_that_time_ran_forward(report):
+    page = render(replace(report, dates=3))
+    assert "observations of customers on 3 dates" in page
+    assert "learnt from earlier dates alone" in page
+    assert "the same in each repeat" in page
+    assert "on 3 dates" not in render(report)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 import numpy as np
 import optuna
+import pandas as pd
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -15,7 +16,8 @@ from optuna.trial import TrialState
 
 from configs.settings import TrainingSettings
 from tests.small_model import features_of_snapshot, labels_of, simulated
-from training.pipeline import Params, tree_pipeline
+from training.metrics import log_loss
+from training.pipeline import ChurnBlend, Params, tree_pipeline
 from training.search import EARLY_STOPPING_ROUNDS, FOLDS, ROUNDS_MAX, search
 from training.split import OneClassTrainingSetError, folds
 
@@ -147,6 +149,24 @@ def test_trials_of_other_data_or_another_seed_are_not_reused(frame, churned, tmp
     ):
         search(features, labels, plan(trials=1, seed=seed), journal=journal)
     assert len(trials(journal)) == len(JournalStorage(JournalFileBackend(str(journal))).get_all_studies()) == 4
+
+
+def test_with_dates_each_fold_is_newer_than_what_it_was_trained_on(frame, churned, tmp_path):
+    dates = pd.Series(pd.Timestamp(2026, 1, 1, tz="UTC") + pd.to_timedelta(np.arange(CUSTOMERS) % 3 * 30, unit="D"))
+    journal = tmp_path / "journal.log"
+    found = search(frame, churned, plan(trials=1), observed_at=dates, journal=journal)
+    losses = []
+    for train, valid in folds(frame, churned, FOLDS, 2, dates):
+        assert dates.iloc[train].max() < dates.iloc[valid].min()
+        model = ChurnBlend(Params(rounds=ROUNDS_MAX), 2).fit(frame.iloc[train], churned[train])
+        losses.append(log_loss(churned[valid], model.predict_proba(frame.iloc[valid])[:, 1]))
+    (trial,) = trials(journal)
+    assert len(losses) == len(trial.intermediate_values) == 2, "three dates, the oldest is never asked"
+    assert found.log_loss <= np.mean(losses) + 0.01, "stopped early, it does no worse than going on to the end"
+    # The same rows without their dates, or with others, are another study.
+    search(frame, churned, plan(trials=1), journal=journal)
+    search(frame, churned, plan(trials=1), observed_at=dates[::-1].reset_index(drop=True), journal=journal)
+    assert len(trials(journal)) == 3
 
 
 def test_time_is_bounded(frame, churned):

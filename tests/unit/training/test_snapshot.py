@@ -9,7 +9,15 @@ import pytest
 
 from feature_repo.contract import CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, LABEL, OBSERVED_AT, STORED
 from tests.small_model import simulated
-from training.snapshot import feature_rows, label_rows, observation, scored_at
+from training.snapshot import (
+    NULLABLE,
+    feature_rows,
+    label_rows,
+    observation,
+    scored_at,
+    staying,
+    withdrawal_rows,
+)
 
 D = date(2026, 3, 1)
 MIDNIGHT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -17,8 +25,9 @@ LAG, MONTH, TICK = timedelta(hours=6), timedelta(days=30), timedelta(microsecond
 NOON, MAY = MIDNIGHT + timedelta(hours=12), datetime(2026, 5, 1, tzinfo=UTC)
 
 
-def seen(ingested_at, *, first, version=1):
-    return observation(D, ingested_at, first=first, version=version, label_window_days=30, delivery_lag_hours=6)
+def seen(ingested_at, *, first, version=1, **more):
+    more = {"label_window_days": 30, "delivery_lag_hours": 6} | more
+    return observation(D, ingested_at, first=first, version=version, **more)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +51,44 @@ def seen(ingested_at, *, first, version=1):
 def test_when_a_snapshot_was_true_and_known(first, version, ingested_at, time, event_at, created_at):
     found = seen(ingested_at, first=first, version=version)
     assert (found.time, found.event_at, found.created_at) == (time, event_at, created_at)
+
+
+@pytest.mark.parametrize(
+    ("first", "version", "ingested_at", "known_until", "created_at"),
+    [
+        # A late file is known when it arrives, however often its date was published.
+        (False, 1, MAY, MIDNIGHT + MONTH, MAY),
+        (False, 2, MAY, MIDNIGHT + MONTH, MAY),
+        (True, 2, MAY, MIDNIGHT + MONTH, MAY),
+        # In any case after everything that is published, whatever the clock says.
+        (False, 1, NOON, MIDNIGHT + MONTH, MIDNIGHT + MONTH + TICK),
+        (True, 2, NOON, MIDNIGHT + MONTH, MIDNIGHT + MONTH + TICK),
+    ],
+)
+def test_what_comes_late_is_known_when_it_comes(first, version, ingested_at, known_until, created_at):
+    found = seen(ingested_at, first=first, version=version, late=True, known_until=known_until)
+    assert (found.created_at, found.late) == (created_at, True)
+    assert found.event_at == (MIDNIGHT - MONTH if first else MIDNIGHT)
+
+
+def test_two_corrections_at_one_moment_are_known_one_after_the_other():
+    once = seen(MAY, first=False, version=2, known_until=MIDNIGHT + LAG)
+    again = seen(MAY, first=False, version=3, known_until=once.created_at)
+    assert (once.created_at, again.created_at) == (MAY, MAY + TICK)
+    assert not once.late
+
+
+def test_a_withdrawal_is_a_row_of_nulls_of_the_stores_types():
+    rows = withdrawal_rows({(MIDNIGHT, MIDNIGHT + LAG): {"cy", "ann"}, (MIDNIGHT, MAY): {"bob"}})
+    values = feature_rows(simulated(1), MIDNIGHT, MIDNIGHT)
+    assert rows.columns.tolist() == values.columns.tolist()
+    assert rows[CUSTOMER].tolist() == ["ann", "cy", "bob"]
+    assert rows[[feature.name for feature in STORED]].isna().all(axis=None)
+    assert rows[EVENT_TIMESTAMP].tolist() == [pd.Timestamp(MIDNIGHT)] * 3
+    assert rows[CREATED_TIMESTAMP].tolist() == [pd.Timestamp(at) for at in (MIDNIGHT + LAG, MIDNIGHT + LAG, MAY)]
+    assert {str(rows[name].dtype) for name in (EVENT_TIMESTAMP, CREATED_TIMESTAMP)} == {"datetime64[us, UTC]"}
+    assert [NULLABLE[feature.dtype] for feature in STORED] == [str(rows[feature.name].dtype) for feature in STORED]
+    assert withdrawal_rows({}).columns.tolist() == values.columns.tolist()
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -104,10 +151,12 @@ def base(**churned):
         # A newcomer was not observed then; who vanished is a finding, never a label.
         (base(bob=True, new=False), base(ann=False, bob=False), {"bob": True}),
         (base(new=True), base(ann=False), {}),
+        # Who had left can't leave again.
+        (base(ann=True, bob=False), base(ann=True, bob=False), {"bob": False}),
     ],
 )
 def test_whom_a_snapshot_labels(snapshot, earlier, labels):
-    rows = label_rows(snapshot, MIDNIGHT, earlier)
+    rows = label_rows(snapshot, MIDNIGHT, None if earlier is None else staying(earlier))
     assert list(rows.columns) == [CUSTOMER, OBSERVED_AT, LABEL]
     assert dict(zip(rows[CUSTOMER], rows[LABEL], strict=True)) == labels
     assert str(rows[OBSERVED_AT].dtype) == "datetime64[us, UTC]"

@@ -12,7 +12,14 @@ import pytest
 from configs.errors import ChurnError
 from feature_repo.contract import OBSERVED_AT
 from tests.small_model import features_of_snapshot, simulated, training_set
-from training.split import IdenticalRowsError, OneClassTrainingSetError, folds, holdout, identical_rows
+from training.split import (
+    IdenticalRowsError,
+    OneClassTrainingSetError,
+    folds,
+    holdout,
+    identical_rows,
+    moments,
+)
 
 
 def alike(*groups):
@@ -136,3 +143,85 @@ def test_33_one_class_is_a_clear_failure(left, told):
 def test_33_customers_that_all_look_the_same_are_a_clear_failure(groups, churned):
     with pytest.raises(IdenticalRowsError, match="different sets of features: too few for 3 folds"):
         list(folds(alike(*groups), np.array(churned), 3, seed=1))
+
+
+def dated(*numbers):
+    """Observation dates, a month apart, by their number."""
+    first = pd.Timestamp(2026, 1, 1, 6, tz="UTC")
+    return pd.Series([first + pd.Timedelta(days=30 * number) for number in numbers]).astype("datetime64[us, UTC]")
+
+
+@pytest.mark.parametrize(
+    ("groups", "dates", "told"),
+    [
+        ("abcdef", [0, 0, 1, 1, 2, 2], [0, 0, 1, 1, 2, 2]),
+        ("abcdef", [2, 0, 1, 2, 0, 1], [2, 0, 1, 2, 0, 1]),  # the order of rows says nothing
+        ("ababcd", [0, 0, 1, 1, 2, 2], [0, 0, 0, 0, 1, 1]),  # the month after the bootstrap has its features
+        ("abcdcd", [0, 0, 1, 1, 2, 2], [0, 0, 1, 1, 1, 1]),  # so has a month whose file came late
+        ("ababab", [0, 0, 1, 1, 2, 2], [0] * 6),
+        ("abcdab", [0, 0, 1, 1, 2, 2], [0, 0, 1, 1, 2, 2]),  # as it was long ago is no same moment
+    ],
+)
+def test_dates_with_the_same_rows_are_one_moment(groups, dates, told):
+    assert moments(alike(*groups), dated(*dates)).tolist() == told
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 9])
+@pytest.mark.parametrize("dates", [3, 6])
+def test_folds_over_time_train_on_older_dates_alone(count, dates):
+    rng = np.random.default_rng(4)
+    numbers = rng.integers(0, dates, 400)
+    observed_at = dated(*numbers)
+    features, churned = features_of_snapshot(simulated()), simulated()["churned"].to_numpy(dtype=bool)
+    groups, validated = identical_rows(features), []
+    for train, valid in folds(features, churned, count, 1, observed_at):
+        assert observed_at.iloc[train].max() < observed_at.iloc[valid].min()
+        assert not set(groups[train]) & set(groups[valid])
+        # Everything older is learnt from but for twins: an expanding window.
+        older = np.flatnonzero(numbers < numbers[valid[0]])
+        assert set(older[~np.isin(groups[older], groups[valid])].tolist()) == set(train.tolist())
+        assert valid.tolist() == np.flatnonzero(numbers == numbers[valid[0]]).tolist()
+        validated.append(int(numbers[valid[0]]))
+    assert validated == list(range(dates))[1:][-count:], "the newest dates, the oldest one never"
+
+
+def test_folds_over_time_are_the_same_whatever_the_seed_and_the_order_of_rows():
+    numbers = np.arange(400) % 4
+    features, churned = features_of_snapshot(simulated()), simulated()["churned"].to_numpy(dtype=bool)
+    once, other = (
+        [(train.tolist(), valid.tolist()) for train, valid in folds(features, churned, 3, seed, dated(*numbers))]
+        for seed in (1, 2)
+    )
+    assert once == other
+    back = np.arange(400)[::-1]
+    turned = folds(features.iloc[back].reset_index(drop=True), churned[back], 3, 1, dated(*numbers[back]))
+    assert [(set(back[train]), set(back[valid])) for train, valid in turned] == [(set(a), set(b)) for a, b in once]
+
+
+def test_with_one_moment_folds_are_by_lot_as_without_dates():
+    half = features_of_snapshot(simulated()).iloc[:200]
+    features = pd.concat([half, half], ignore_index=True)
+    churned = np.tile(simulated()["churned"].to_numpy(dtype=bool)[:200], 2)
+    found = [valid.tolist() for _, valid in folds(features, churned, 3, 1, dated(*([0] * 200 + [1] * 200)))]
+    assert found == [valid.tolist() for _, valid in folds(features, churned, 3, 1)]
+
+
+def test_a_date_on_which_nobody_left_is_not_validated():
+    numbers = np.arange(400) % 4
+    features, churned = features_of_snapshot(simulated()), simulated()["churned"].to_numpy(dtype=bool)
+    quiet = churned & (numbers != 2)
+    found = [set(numbers[valid].tolist()) for _, valid in folds(features, quiet, 3, 1, dated(*numbers))]
+    assert found == [{1}, {3}]
+    with pytest.raises(OneClassTrainingSetError, match="no observation date holds both"):
+        list(folds(features, churned & (numbers == 3), 3, 1, dated(*numbers)))
+
+
+def test_the_newest_moment_is_held_out_whole():
+    # The last month's file came late: both dates have the same rows, and are the test together.
+    once = features_of_snapshot(simulated())
+    features = pd.concat([once.iloc[:100], once.iloc[100:200], once.iloc[100:200]], ignore_index=True)
+    rows = training_set(simulated())
+    keys = rows.keys.iloc[:300].assign(**{OBSERVED_AT: dated(*([0] * 100 + [1] * 100 + [2] * 100))})
+    train, test = holdout(replace(rows, keys=keys, features=features), 0.2, seed=7)
+    assert test.tolist() == list(range(100, 300))
+    assert set(train.tolist()) <= set(range(100))

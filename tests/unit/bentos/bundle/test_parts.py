@@ -101,7 +101,7 @@ def test_the_tree_contributions_are_exact_tree_shap(frame, parts):
     for name in NAMES:
         place = NAMES.index(name)
         own = [k for k, column in enumerate(trees.design) if column.factors[0].feature == name]
-        summed = peer.values[:, own].sum(axis=1)  # noqa: PD011 - an explanation, no frame
+        summed = peer.values[:, own].sum(axis=1)
         assert explained.contributions[:, place] == pytest.approx(summed, abs=1e-4), name
 
 

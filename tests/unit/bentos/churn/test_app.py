@@ -108,7 +108,7 @@ def test_openapi_tells_every_route_body_answer_and_refusal(client):
     spec = client.get("/openapi.json").json()
     assert set(spec["paths"]) == {"/health", "/livez", "/readyz", "/metadata", "/metrics", "/predict", "/predict/batch"}
     predict = spec["paths"]["/predict"]["post"]
-    assert set(predict["responses"]) == {"200", "404", "408", "413", "415", "422", "500", "503"}
+    assert set(predict["responses"]) == {"200", "404", "408", "410", "413", "415", "422", "500", "503"}
     for status, response in predict["responses"].items():
         if status != "200":
             reference = response["content"]["application/json"]["schema"]["$ref"]

@@ -13,6 +13,7 @@ from feature_repo.raw.publication import (
     SnapshotDamaged,
     SnapshotExists,
     SnapshotTooEarly,
+    history,
     land_raw,
     live_version,
     publish,
@@ -138,6 +139,31 @@ def test_published_is_oldest_first_and_nothing_comes_before_the_first(tmp_path, 
     offer(3, date(2024, 8, 1))
     offer(4, date(2024, 7, 1))
     assert [manifest.snapshot_date.month for manifest in published(tmp_path)] == [6, 7, 8]
+
+
+def test_history_is_every_version_in_the_order_of_publication(tmp_path, offer):
+    assert history(tmp_path) == []
+    offer(1, MARCH)
+    offer(2, date(2024, 5, 1))
+    offer(3, APRIL, late=True)
+    offer(4, MARCH, replace=True)
+    offer(4, MARCH)  # the same again is no publication
+    offer(5, date(2024, 6, 1))
+    assert [(m.sequence, m.snapshot_date.month, m.version, m.late) for m in history(tmp_path)] == [
+        (1, 3, 1, False),
+        (2, 5, 1, False),
+        (3, 4, 1, True),
+        (4, 3, 2, False),
+        (5, 6, 1, False),
+    ]
+
+
+def test_some_columns_can_be_read_alone_and_are_checked_as_all(tmp_path, offer):
+    manifest = offer(1).manifest
+    assert read_snapshot(tmp_path, manifest, ["churned"]).columns.tolist() == ["churned"]
+    (tmp_path / manifest.path).write_bytes(b"PAR1")
+    with pytest.raises(SnapshotDamaged):
+        read_snapshot(tmp_path, manifest, ["churned"])
 
 
 def test_an_empty_home_has_nothing(tmp_path):

@@ -1,0 +1,285 @@
+"""Deliver a file of events: whole or not at all.
+
+The delivery's folder is written aside, synced, and renamed into place. All of it happens under the home's lock:
+number and known_at rest on the deliveries before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from configs.errors import EXIT_GATE, ChurnError
+from feature_repo.contract import CUSTOMER
+from feature_repo.events import SCHEMA, Reason
+from feature_repo.raw.atomic import (
+    TEMPORARY,
+    StorageFailed,
+    aside,
+    copy_file,
+    exclusive,
+    file_sha256,
+    remove,
+    storage,
+    sync_folder,
+    write_file,
+)
+from feature_repo.raw.deliveries import EVENTS, QUARANTINE, WAITING, Delivery, deliveries, log_folder
+from feature_repo.raw.event_files import BadEvents
+from feature_repo.raw.publication import RawFile, published, read_snapshot
+from feature_repo.raw.settlement import settle
+from feature_repo.stores.session import Limits, session
+
+HARMLESS: Final = frozenset({Reason.DUPLICATE, Reason.UNKNOWN_CUSTOMER})
+"""Reasons that say nothing against a file: it came twice in part, or before its customers' snapshot."""
+
+_STAGED: Final = pa.schema([*SCHEMA, ("row", pa.int64()), ("content", pa.binary()), ("reason", pa.string())])
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SHORT: Final = 12
+_ROWS_SHOWN: Final = 5
+
+
+class DeliveryRefused(ChurnError):  # noqa: N818 - read as a sentence: refused, delivery refused
+    """Too many of a file's events are bad: nothing of it was published.
+
+    ``rows`` counts its events; ``counts`` and ``places`` say, by reason, how many there are and in which rows the
+    first stand.
+    """
+
+    error = "delivery_refused"
+    exit_code = EXIT_GATE
+    http_status = 422
+
+    def __init__(
+        self, message: str, hint: str, rows: int, counts: dict[str, int], places: dict[str, list[int]]
+    ) -> None:
+        super().__init__(message, hint)
+        self.rows, self.counts, self.places = rows, counts, places
+
+
+def land_file(home: Path, path: Path, suffix: str) -> RawFile:
+    """Keep a file of events as it came, below ``raw/events/`` under its sha256, with a JSON note beside it.
+
+    The same content again changes nothing. Raises StorageFailed if it can't be written; nothing is left then.
+    """
+    folder = home / "raw" / "events"
+    with exclusive(home), storage():
+        folder.mkdir(parents=True, exist_ok=True)
+        _sweep(home)
+        with aside(folder) as temporary:
+            sha256, size = copy_file(path, temporary)
+            landed = folder / f"{sha256[:_SHORT]}.{suffix}"
+            # A landed copy that the disk has damaged since is healed by the same file.
+            if not landed.is_file() or file_sha256(landed) != sha256:
+                temporary.replace(landed)
+        note = landed.with_suffix(".json")
+        if not note.is_file():
+            told = {"sha256": sha256, "bytes": size, "source_name": path.name}
+            write_file(note, json.dumps(told, indent=2, sort_keys=True).encode() + b"\n")
+        sync_folder(folder)
+    return RawFile(landed, sha256, size, path.name)
+
+
+def deliver(
+    judged: Iterable[pa.Table],
+    *,
+    raw: RawFile,
+    ingested_at: datetime,
+    quarantine_share_max: float,
+    limits: Limits,
+) -> tuple[Delivery, bool]:
+    """Publish a file's events as the next delivery.
+
+    Parameters
+    ----------
+    judged
+        Its events as :func:`feature_repo.events.judge` gives them, in pieces, with ``row`` and ``content``.
+    raw
+        The landed file.
+    ingested_at
+        Now, tz-aware UTC.
+    quarantine_share_max
+        Above this share of bad events (those of :data:`HARMLESS` reasons left out) the file is refused.
+    limits
+        The home, and what DuckDB may use of the machine.
+
+    Returns
+    -------
+    tuple of Delivery and bool
+        What is published, and whether it is new: False if the same file had been delivered before.
+
+    Raises
+    ------
+    DeliveryRefused
+        If too many events are bad.
+    BadEvents
+        If the file holds no event.
+    StorageFailed
+        If the disk refuses a write. In each case nothing is published and nothing is left behind.
+    """
+    home = limits.home
+    with exclusive(home), storage():
+        every = deliveries(home)
+        if same := next((each for each in every if each.source_sha256 == raw.sha256), None):
+            return same, False
+        _sweep(home)
+        root = log_folder(home)
+        root.mkdir(parents=True, exist_ok=True)
+        number = every[-1].number + 1 if every else 1
+        final = root / f"{number:06d}-{raw.sha256[:_SHORT]}"
+        temporary = Path(tempfile.mkdtemp(dir=root, prefix=TEMPORARY))
+        try:
+            rows = _stage(judged, temporary / "staged.parquet", raw)
+            with session(limits) as connection:
+                settle(
+                    connection,
+                    number=number,
+                    staged=temporary / "staged.parquet",
+                    waiting=home / Path(every[-1].path).with_name(WAITING) if every and every[-1].waiting else None,
+                    admitted=[home / each.path for each in every if each.admitted],
+                    customers=_customers(home),
+                )
+                _check_share(connection, number, rows, raw.source_name, quarantine_share_max)
+                _write(connection, temporary)
+                delivery = _describe(
+                    connection,
+                    number=number,
+                    rows=rows,
+                    raw=raw,
+                    ingested_at=ingested_at,
+                    before=every,
+                    digest=file_sha256(temporary / EVENTS),
+                    path=(final / EVENTS).relative_to(home).as_posix(),
+                )
+            remove(temporary / "staged.parquet")
+            write_file(temporary / "manifest.json", delivery.to_json().encode())
+            temporary.rename(final)
+        except duckdb.IOException as refused:
+            raise StorageFailed(
+                "cannot write below the home: the disk refused what DuckDB wrote",
+                "free disk space or mend the rights of CHURN_HOME, then run again; nothing was published",
+            ) from refused
+        finally:
+            remove(temporary)
+        sync_folder(root)
+    return delivery, True
+
+
+def _stage(judged: Iterable[pa.Table], path: Path, raw: RawFile) -> int:
+    rows = 0
+    with pq.ParquetWriter(path, _STAGED) as writer:
+        for piece in judged:
+            writer.write_table(piece.select(_STAGED.names).cast(_STAGED))
+            rows += len(piece)
+    if not rows:
+        raise BadEvents(f"{raw.source_name} holds no event", "give a file with events in it")
+    return rows
+
+
+def _customers(home: Path) -> pa.Table:
+    """Return the ids, each once, of everybody in a live snapshot."""
+    known: set[str] = set()
+    for manifest in published(home):
+        known.update(read_snapshot(home, manifest, [CUSTOMER])[CUSTOMER])
+    return pa.table({CUSTOMER: pa.array(sorted(known), pa.string())})
+
+
+def _check_share(
+    connection: duckdb.DuckDBPyConnection, number: int, rows: int, source_name: str, share_max: float
+) -> None:
+    found = connection.execute(
+        "SELECT reason, count(*), list(row ORDER BY row)[:$shown] FROM quarantined_now WHERE delivery = $number "
+        "GROUP BY reason ORDER BY reason",
+        {"shown": _ROWS_SHOWN, "number": number},
+    ).fetchall()
+    counts = {reason: count for reason, count, _ in found}
+    bad = sum(count for reason, count in counts.items() if reason not in HARMLESS)
+    if bad > share_max * rows:
+        told = ", ".join(f"{reason} {count}" for reason, count in counts.items())
+        raise DeliveryRefused(
+            f"{source_name} was refused, nothing of it was published: {bad} of {rows} events are bad "
+            f"({bad / rows:.1%}, at most {share_max:.1%} may be): {told}",
+            "mend the source of the events, or raise data.event_quarantine_share_max if they are expected",
+            rows,
+            counts,
+            {reason: places for reason, _, places in found},
+        )
+
+
+def _write(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    tables = {
+        # By customer, so that later a few customers' events are found without reading the rest.
+        EVENTS: f"admitted_now ORDER BY {CUSTOMER}, occurred_at, event_id, revision",
+        QUARANTINE: "quarantined_now ORDER BY delivery, row",
+        WAITING: "waiting_now ORDER BY delivery, row",
+    }
+    for name, rows in tables.items():
+        target = str(folder / name).replace("'", "''")
+        connection.execute(f"COPY (FROM {rows}) TO '{target}' (FORMAT parquet, COMPRESSION zstd)")
+        with (folder / name).open("rb") as written:
+            os.fsync(written.fileno())
+
+
+def _describe(
+    connection: duckdb.DuckDBPyConnection,
+    *,
+    number: int,
+    rows: int,
+    raw: RawFile,
+    ingested_at: datetime,
+    before: list[Delivery],
+    digest: str,
+    path: str,
+) -> Delivery:
+    totals = connection.execute(
+        "SELECT count(*), count(*) FILTER (revision > 0), count(*) FILTER (delivery < $number), "
+        "epoch_us(max(arrived_at)), epoch_us(min(occurred_at)), epoch_us(max(occurred_at)) FROM admitted_now",
+        {"number": number},
+    ).fetchall()[0]
+    admitted, revisions, readmitted, arrived_us, from_us, until_us = totals
+    reasons = connection.execute("SELECT reason, count(*) FROM quarantined_now GROUP BY 1 ORDER BY 1").fetchall()
+    again = connection.execute("SELECT count(*) FROM quarantined_now WHERE delivery < ?", [number]).fetchall()[0][0]
+    known_at = _instant(arrived_us)
+    earlier = [each.known_at for each in before if each.known_at is not None]
+    if known_at is not None and earlier:
+        known_at = max(known_at, earlier[-1] + timedelta(microseconds=1))
+    return Delivery(
+        number=number,
+        source_name=raw.source_name,
+        source_sha256=raw.sha256,
+        rows=rows,
+        admitted=admitted,
+        readmitted=readmitted + again,
+        quarantined=dict(reasons),
+        waiting=connection.execute("SELECT count(*) FROM waiting_now").fetchall()[0][0],
+        revisions=revisions,
+        known_at=known_at,
+        occurred_from=_instant(from_us),
+        occurred_until=_instant(until_us),
+        ingested_at=ingested_at,
+        digest=digest,
+        path=path,
+    )
+
+
+def _instant(microseconds: int | None) -> datetime | None:
+    return None if microseconds is None else _EPOCH + timedelta(microseconds=microseconds)
+
+
+def _sweep(home: Path) -> None:
+    """Remove what killed runs left."""
+    for leftover in (
+        *home.glob(f"raw/events/{TEMPORARY}*"),
+        *home.glob(f"events/deliveries/{TEMPORARY}*"),
+        *home.glob(f"reports/events/{TEMPORARY}*"),
+    ):
+        remove(leftover)

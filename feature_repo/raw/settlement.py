@@ -1,0 +1,107 @@
+"""The rules that compare events: with each other, with all that was admitted before, and with the known customers.
+
+An order is fixed, so that the same deliveries give the same answer: who arrived first wins; at a tie the earlier
+delivery, then the earlier row. An event of an unknown customer is not compared with any other: it waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import duckdb
+import pyarrow as pa
+
+from feature_repo.contract import CUSTOMER
+from feature_repo.events import SCHEMA, Reason
+
+COLUMNS: Final = ("delivery", "row", *SCHEMA.names)
+"""Of an event in the log: where it stood (number of the delivery, row of its file), and the event."""
+
+_CONTENT: Final = tuple(name for name in SCHEMA.names if name not in {"event_id", "revision", "arrived_at"})
+"""What must be equal for the same event to be a duplicate: it may well arrive twice at different times."""
+
+
+def settle(
+    connection: duckdb.DuckDBPyConnection,
+    *,
+    number: int,
+    staged: Path,
+    waiting: Path | None,
+    admitted: Sequence[Path],
+    customers: pa.Table,
+) -> None:
+    """Create the tables or views ``admitted_now``, ``quarantined_now`` and ``waiting_now`` of one delivery.
+
+    Parameters
+    ----------
+    connection
+        A session that may spill to disk.
+    number
+        The delivery's number.
+    staged
+        Parquet of its judged events: SCHEMA, row, content, reason.
+    waiting
+        Parquet (:data:`COLUMNS`) of the events of unknown customers that earlier deliveries left.
+    admitted
+        Parquet (:data:`COLUMNS`) of all events admitted by earlier deliveries.
+    customers
+        One column customer_id: everybody whom a published snapshot knows.
+
+    ``admitted_now`` and ``waiting_now`` have :data:`COLUMNS`; ``quarantined_now`` has them, reason and content.
+    """
+    names = ", ".join(COLUMNS)
+    connection.register("known_customer", customers)
+    earlier = f"UNION ALL FROM {_parquet([waiting])}" if waiting else ""
+    log = _parquet(admitted) if admitted else "(FROM staged LIMIT 0)"
+    same = " AND ".join(f"one.{name} IS NOT DISTINCT FROM other.{name}" for name in _CONTENT)
+    doubled = f"CASE WHEN {same} THEN '{Reason.DUPLICATE}' ELSE '{Reason.CONFLICTING_DUPLICATE}' END"
+    connection.execute(
+        f"""
+        CREATE TEMP VIEW staged AS SELECT {number}::BIGINT AS delivery, * FROM {_parquet([staged])};
+        CREATE TEMP VIEW open_case AS SELECT {names} FROM staged WHERE reason IS NULL {earlier};
+        CREATE TEMP TABLE candidate AS SELECT * FROM open_case SEMI JOIN known_customer USING ({CUSTOMER});
+        CREATE TEMP TABLE waiting_now AS SELECT * FROM open_case ANTI JOIN known_customer USING ({CUSTOMER});
+        CREATE TEMP TABLE before AS SELECT {names} FROM {log} SEMI JOIN candidate USING (event_id);
+        CREATE TEMP TABLE ranked AS
+        SELECT *, row_number() OVER (PARTITION BY event_id, revision ORDER BY arrived_at, delivery, row) AS place
+        FROM candidate
+        SEMI JOIN (SELECT event_id, revision FROM candidate GROUP BY ALL HAVING count(*) > 1)
+        USING (event_id, revision);
+        CREATE TEMP TABLE doubled AS
+        SELECT one.delivery, one.row, {doubled} AS reason
+        FROM candidate AS one JOIN before AS other USING (event_id, revision);
+        INSERT INTO doubled
+        SELECT one.delivery, one.row, {doubled}
+        FROM ranked AS one JOIN ranked AS other USING (event_id, revision)
+        ANTI JOIN doubled ON doubled.delivery = one.delivery AND doubled.row = one.row
+        WHERE other.place = 1 AND one.place > 1;
+        CREATE TEMP VIEW single AS SELECT * FROM candidate ANTI JOIN doubled USING (delivery, row);
+        CREATE TEMP TABLE revised AS
+        SELECT *, 1 AS turn FROM single
+        SEMI JOIN (
+            SELECT event_id FROM (SELECT event_id FROM single UNION ALL SELECT event_id FROM before)
+            GROUP BY event_id HAVING count(*) > 1
+        ) USING (event_id)
+        UNION ALL SELECT *, 0 FROM before;
+        CREATE TEMP TABLE identity AS
+        SELECT event_id, arg_min({{'customer': {CUSTOMER}, 'type': type}}, (turn, arrived_at, delivery, row)) AS first
+        FROM revised GROUP BY event_id;
+        CREATE TEMP TABLE torn AS
+        SELECT delivery, row, '{Reason.CONFLICTING_REVISION}' AS reason
+        FROM revised JOIN identity USING (event_id)
+        WHERE turn = 1 AND ({CUSTOMER} <> first.customer OR type <> first.type);
+        CREATE TEMP VIEW admitted_now AS SELECT * FROM single ANTI JOIN torn USING (delivery, row);
+        CREATE TEMP VIEW quarantined_now AS
+        SELECT {names}, reason, content FROM staged WHERE reason IS NOT NULL
+        UNION ALL SELECT {names}, verdict.reason, NULL
+        FROM candidate JOIN (FROM doubled UNION ALL FROM torn) AS verdict USING (delivery, row)
+        UNION ALL SELECT {names}, '{Reason.UNKNOWN_CUSTOMER}', NULL FROM waiting_now WHERE delivery = {number};
+        """  # noqa: S608 - names of the schema and numbers of ours; paths are quoted
+    )
+
+
+def _parquet(paths: Sequence[Path]) -> str:
+    quoted = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
+    return f"read_parquet([{quoted}])"

@@ -1,0 +1,64 @@
+"""The constants fitted on the real file, read once: shares, quantiles and coefficients, no rows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+FILE: Final = Path(__file__).with_name("calibration.json")
+"""Written by tests/bench/calibrate_world.py."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What is known of the real file.
+
+    ``tenure_share``, ``active_tenure_share``: ``(73,)`` share of the customers at each tenure in an extract, and of
+    those still active in it; ``active_cells``: ``(CELLS,)`` share of the latter in each cell of
+    :func:`feature_repo.raw.world.profile.cell`. ``chain``: attribute -> logistic coefficients, ``(1, columns)`` for two
+    values, else ``(values, columns)``, on what :class:`feature_repo.raw.world.profile.Design` knows by then.
+    ``hazard``: ``(DESIGN_WIDTH,)`` log-odds of Churn=Yes. ``noise_quantiles``: ``(3, levels)`` charge minus price list
+    in steps of 0.05 USD, by internet. ``bill_median_gap_usd``, ``bill_deviation_usd``: ``(3,)`` |total - tenure x
+    charge| per root of tenure, its median and standard deviation, by internet.
+    """
+
+    source: str
+    source_sha256: str
+    rows: int
+    churn_rate: float
+    male_share: float
+    tenure_share: NDArray[np.float64]
+    active_tenure_share: NDArray[np.float64]
+    active_cells: NDArray[np.float64]
+    chain: dict[str, NDArray[np.float32]]
+    hazard: NDArray[np.float32]
+    noise_quantiles: NDArray[np.float64]
+    bill_median_gap_usd: NDArray[np.float64]
+    bill_deviation_usd: NDArray[np.float64]
+
+
+@cache
+def calibration() -> Calibration:
+    """Return the constants of calibration.json."""
+    told = json.loads(FILE.read_text(encoding="utf-8"))
+    names = ("tenure_share", "active_tenure_share", "active_cells")
+    shares = {name: np.array(told[name]) / sum(told[name]) for name in names}
+    return Calibration(
+        source=told["source"],
+        source_sha256=told["source_sha256"],
+        rows=told["rows"],
+        churn_rate=told["churn_rate"],
+        male_share=told["male_share"],
+        **shares,
+        chain={name: np.array(rows, np.float32) for name, rows in told["chain"].items()},
+        hazard=np.array(told["hazard"], np.float32),
+        noise_quantiles=np.array(told["noise_quantiles"]),
+        bill_median_gap_usd=np.array([spread["median_gap"] for spread in told["bill_spread_usd"]]),
+        bill_deviation_usd=np.array([spread["deviation"] for spread in told["bill_spread_usd"]]),
+    )

@@ -1,0 +1,151 @@
+"""Who comes into free places, and who changes contract, services or price: so that an extract keeps its make-up.
+
+Newcomers mirror those who left. Changes are Metropolis-Hastings steps (Hastings 1970) on the joint distribution of
+the active customers, which therefore stays what it is however many customers change.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feature_repo.raw.world.calibration import Calibration
+from feature_repo.raw.world.drawing import draw_profiles, log_likelihood, price_noise
+from feature_repo.raw.world.hazard import between_extracts, core_log_intensity
+from feature_repo.raw.world.profile import (
+    ADD_ONS,
+    CELLS,
+    CONTRACTS,
+    INTERNETS,
+    PAYMENTS,
+    Profile,
+    Small,
+    applicable,
+    cell,
+)
+
+CANDIDATES: Final = 6
+"""A place is taken by one of so many candidates."""
+CHANGE_SHARE: Final = 0.05
+"""Customers a month who consider a change; about half of these are made."""
+REPRICED_SHARE: Final = 0.025
+"""Customers a month whose charge is set anew within the noise around the price list."""
+_LEAST_SHARE: Final = 0.002
+"""Newcomers go to a full cell too, a few."""
+_PASSING: Final = 1.12
+"""Measured: the base is a little more loyal than the file's (whom nobody replaces is who stays longest), so that
+without this factor extracts hold a churn rate of 25 instead of 26.5 per cent."""
+_CHANGING: Final = (
+    ("contract", len(CONTRACTS)),
+    ("internet", len(INTERNETS)),
+    ("lines", 2),
+    *((name, 2) for name in ADD_ONS),
+    ("paperless", 2),
+    ("payment", len(PAYMENTS)),
+    ("partner", 2),
+    ("dependents", 2),
+)
+
+
+def first_customers(rng: np.random.Generator, customers: int, constants: Calibration) -> Profile:
+    """Draw the active customers of a steady base."""
+    tenure = rng.choice(len(constants.active_tenure_share), customers, p=constants.active_tenure_share)
+    return _chosen(rng, tenure.astype(np.int16), constants)
+
+
+def one_extract(rng: np.random.Generator, listed: int, constants: Calibration) -> Profile:
+    """Draw the rows of a whole extract, those who left among them, as the real file has them."""
+    tenure = rng.choice(len(constants.tenure_share), listed, p=constants.tenure_share)
+    return draw_profiles(rng, tenure.astype(np.int16), constants)
+
+
+def joiners(rng: np.random.Generator, survivors: Profile, places: int, constants: Calibration) -> Profile:
+    """Draw who fills the base up to ``places`` customers, given the survivors after the month's turn.
+
+    Each tenure gets what it lacks of its share. New customers are drawn as such; books of other providers' customers
+    that bring a tenure along mirror the leavers of that tenure, more of them where a cell lacks customers.
+    """
+    here = np.bincount(survivors.tenure, minlength=len(constants.active_tenure_share))
+    lacking = np.maximum(places * constants.active_tenure_share - here, 0)
+    free = places - len(survivors)
+    if free <= 0:
+        return Profile.empty(0)
+    chosen = rng.choice(len(lacking), free, p=lacking / lacking.sum()).astype(np.int16)
+    filled = np.bincount(cell(survivors, core_log_intensity(survivors, constants)), minlength=CELLS)
+    wanted = np.maximum(places * constants.active_cells - filled, _LEAST_SHARE * places * constants.active_cells)
+    fresh, book = chosen[chosen <= 1], chosen[chosen > 1]
+    return Profile.joined([_chosen(rng, fresh, constants), _chosen(rng, book, constants, wanted)])
+
+
+def passers(rng: np.random.Generator, listed: int, constants: Calibration) -> Profile:
+    """Draw those who came and left between two extracts of about ``listed`` rows."""
+    drawn = one_extract(rng, listed, constants)
+    score = core_log_intensity(drawn, constants)
+    leaves = 1 / (1 + np.exp(-score))
+    return drawn.take(rng.random(listed) < _PASSING * leaves * between_extracts(score))
+
+
+def legacy(rng: np.random.Generator, tenure: Small, places: int, constants: Calibration) -> NDArray[np.intp]:
+    """Return the rows of customers at the tenure cap who are moved to a legacy book, for the cap keeps its share."""
+    cap = len(constants.active_tenure_share) - 1
+    rows = np.flatnonzero(tenure == cap)
+    keep = round(float(places * constants.active_tenure_share[cap]))
+    return np.sort(rng.permutation(rows)[keep:]) if len(rows) > keep else rows[:0]
+
+
+def changed(rng: np.random.Generator, profile: Profile, constants: Calibration) -> tuple[NDArray[np.intp], Profile]:
+    """Return the rows that change something this month, ascending, and their profiles after it."""
+    rows = np.flatnonzero(rng.random(len(profile)) < CHANGE_SHARE)
+    before = profile.take(rows)
+    after = _proposed(rng, before)
+    target = _log_active(after, constants) - _log_active(before, constants)
+    accepted = np.log(rng.random(len(rows))) < target
+    repriced = np.flatnonzero(rng.random(len(profile)) < REPRICED_SHARE)
+    chance = rng.random(len(repriced), np.float32)
+    repriced_after = profile.take(repriced)
+    repriced_after.noise = price_noise(repriced_after.internet, chance, constants)
+    only = ~np.isin(repriced, rows[accepted])
+    together = np.concatenate([rows[accepted], repriced[only]])
+    order = np.argsort(together)
+    return together[order], Profile.joined([after.take(accepted), repriced_after.take(only)]).take(order)
+
+
+def _proposed(rng: np.random.Generator, before: Profile) -> Profile:
+    """Return one attribute of each set to another value, every other value as likely: a symmetric proposal."""
+    after = before.take(slice(None))
+    which = rng.integers(len(_CHANGING), size=len(before))
+    shift = rng.random(len(before))
+    for place, (name, values) in enumerate(_CHANGING):
+        rows = np.flatnonzero((which == place) & applicable(name, before))
+        value = getattr(after, name)
+        value[rows] = (value[rows] + 1 + (shift[rows] * (values - 1)).astype(np.int16)) % values
+    # Fibre and no internet need a telephone, and add-ons need internet: what would break that is not proposed.
+    broken = (after.internet > 0) & (after.phone == 0)
+    broken |= (after.internet != before.internet) & (
+        (after.internet == len(INTERNETS) - 1) | (before.internet == len(INTERNETS) - 1)
+    )
+    after.put(np.flatnonzero(broken), before.take(broken))
+    return after
+
+
+def _log_active(profile: Profile, constants: Calibration) -> NDArray[np.float64]:
+    """Return log P(x) P(No | x), the density of the active customers at their tenure but for a constant."""
+    return log_likelihood(profile, constants) - np.logaddexp(0, core_log_intensity(profile, constants))
+
+
+def _chosen(
+    rng: np.random.Generator, tenure: Small, constants: Calibration, wanted: NDArray[np.float64] | None = None
+) -> Profile:
+    """Draw one profile a tenure from the active customers; with ``wanted``, so many (relatively) of each cell."""
+    drawn = draw_profiles(rng, np.tile(tenure, CANDIDATES), constants)
+    score = core_log_intensity(drawn, constants)
+    weight = np.exp(-np.logaddexp(0, score))
+    if wanted is not None:
+        place = cell(drawn, score)
+        weight *= (wanted / np.maximum(np.bincount(place, weights=weight, minlength=CELLS), 1))[place]
+    below = np.cumsum(weight.reshape(CANDIDATES, len(tenure)), axis=0)
+    chance = rng.random(len(tenure)) * below[-1]
+    pick = np.minimum((chance > below).sum(axis=0), CANDIDATES - 1)
+    return drawn.take(pick * len(tenure) + np.arange(len(tenure)))

@@ -1,0 +1,20 @@
+"""The price list as people read it."""
+
+from __future__ import annotations
+
+from feature_repo.raw.world.profile import (
+    ADD_ON_CENTS,
+    ADD_ONS,
+    INTERNET_CENTS,
+    INTERNETS,
+    LINE_CENTS,
+    SECOND_LINE_CENTS,
+)
+
+
+def price_list_usd() -> dict[str, float]:
+    """Return the monthly price of each service in USD; a customer's charge lies within a few dollars of their sum."""
+    prices = {"line": LINE_CENTS, "second line": SECOND_LINE_CENTS}
+    prices |= {net: cents for net, cents in zip(INTERNETS, INTERNET_CENTS, strict=True) if cents}
+    prices |= dict(zip(ADD_ONS, ADD_ON_CENTS, strict=True))
+    return {name: cents / 100 for name, cents in prices.items()}

@@ -1,0 +1,260 @@
+"""Simulate a world and write it: extracts, corrections, events, truth and world.json.
+
+Everything random comes from generators keyed by (seed, month, purpose, block), so that the bytes depend on the
+arguments alone. Memory holds the customers of one month, one block of their events, and the events under way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feature_repo.raw.world.behaviour import Month, live
+from feature_repo.raw.world.calibration import calibration
+from feature_repo.raw.world.drift import SCENARIOS, WRONG_UNIT_FACTOR, Drift
+from feature_repo.raw.world.extract import Extract, write_extract
+from feature_repo.raw.world.happenings import USAGE, delivered
+from feature_repo.raw.world.hazard import leaving_probability, offer_log_odds
+from feature_repo.raw.world.identity import customer_ids
+from feature_repo.raw.world.labels import LateLabels
+from feature_repo.raw.world.manifest import (
+    MONTH_DAYS,
+    Correction,
+    World,
+    correction_name,
+    extract_name,
+    scored_at,
+    truth_name,
+)
+from feature_repo.raw.world.month import Former, Span, Turn, close, turn
+from feature_repo.raw.world.moving import first_customers
+from feature_repo.raw.world.population import Numbers, Population, newcomers
+from feature_repo.raw.world.post import Post
+from feature_repo.raw.world.prices import price_list_usd
+from feature_repo.raw.world.profile import Flags
+from feature_repo.raw.world.refusal import SimulationRefused
+from feature_repo.raw.world.spelling import event_table
+from feature_repo.raw.world.truth import write_truth
+
+CUSTOMERS_MIN: Final = 100
+CUSTOMERS_MAX: Final = 20_000_000
+MONTHS_MAX: Final = 120
+WARM_UP_MONTHS: Final = 4
+"""Months lived before the first observation date, which is itself a month before the first extract."""
+FIRST_MONTH: Final = 1 - WARM_UP_MONTHS
+BLOCK: Final = 8192
+"""Customers whose events are in memory at a time; a constant, for it decides the order of rows."""
+_CORRECTED_EVERY: Final = 4
+_CORRECTED_FIRST: Final = 2
+_MONTH_SHIFT: Final = 44
+_BLOCK_SHIFT: Final = 24
+_POPULATION, _BILLS, _MISTAKES, _EVENTS, _LABELS = range(5)
+
+
+def simulate(
+    out: Path,
+    customers: int,
+    months: int,
+    seed: int,
+    start: date,
+    drift: str = "none",
+    drift_month: int | None = None,
+    *,
+    jsonl: bool = True,
+) -> World:
+    """Simulate a Telco world into a folder.
+
+    Parameters
+    ----------
+    out
+        An empty or missing folder.
+    customers
+        Rows that an extract has on average: those active and those who left in its 30 days.
+    months, start
+        Number of extracts, and the date of the first; the others follow every 30 days.
+    seed
+        The same arguments give the same files, byte for byte.
+    drift, drift_month
+        One of :data:`SCENARIOS` and the extract (1 is the first) whose 30 days first show it; by default the middle.
+    jsonl
+        Whether to write the events as JSON lines too.
+
+    Raises
+    ------
+    SimulationRefused
+        If an argument is out of range or the folder holds anything.
+    """
+    drift_month = months // 2 + 1 if drift_month is None else drift_month
+    _check(out, customers, months, seed, start, drift, drift_month)
+    with Post(out, jsonl=jsonl) as post:
+        history = History(out, customers, months, seed, start, Drift(drift, drift_month), post)
+        for month in range(FIRST_MONTH, months + 1):
+            history.step(month)
+        history.end()
+    constants = calibration()
+    names = sorted([*history.written, *post.written])
+    world = World(
+        out=out,
+        seed=seed,
+        customers=customers,
+        months=months,
+        start=start,
+        drift=drift,
+        drift_month=drift_month,
+        jsonl=jsonl,
+        snapshots=tuple(start + timedelta(days=MONTH_DAYS * place) for place in range(months)),
+        corrections=tuple(history.corrections),
+        prices_usd=price_list_usd(),
+        price_level_percent=tuple(history.drift.price_percent(month) for month in range(1, months + 1)),
+        calibrated_from=f"{constants.source}: shares, quantiles and coefficients of its {constants.rows} rows",
+        calibrated_from_sha256=constants.source_sha256,
+        files={name: _sha256(out / name) for name in names},
+    )
+    world.save()
+    return world
+
+
+class History:
+    """The run of one simulation: state, and where its files go."""
+
+    def __init__(
+        self, out: Path, customers: int, months: int, seed: int, start: date, drift: Drift, post: Post
+    ) -> None:
+        self.out, self.listed, self.months, self.seed, self.start = out, customers, months, seed, start
+        self.drift, self.post, self.constants = drift, post, calibration()
+        self.written: list[str] = []
+        self.corrections: list[Correction] = []
+        self._late_labels = LateLabels(drift)
+        active = round(customers * (1 - self.constants.churn_rate))
+        rng = self._rng(FIRST_MONTH - 1, _POPULATION)
+        self.here = newcomers(rng, first_customers(rng, active, self.constants), np.arange(active), 100, self.constants)
+        self._former, self._number = Former.nobody(), active
+
+    def step(self, month: int) -> None:
+        """Live one month (1 is the one that the first extract closes) and write what becomes known by its end."""
+        begin, here = self._day(month - 1), self.here
+        effect = offer_log_odds(here) if month >= 1 else None
+        told, self._former, self._number = turn(
+            self._rng(month, _POPULATION),
+            here,
+            self._former,
+            self._number,
+            Span(month, _seconds(begin), self.listed),
+            self.drift,
+            self.constants,
+        )
+        if effect is not None:
+            old = slice(told.old)
+            vanished = ~(told.stays | told.left)[old]
+            self._write_truth(begin, told.people.number[old], told.hazard, told.left[old], vanished, effect)
+        people = self._lived(told, month, begin)
+        self.here = close(self._rng(month, _BILLS), people, told)
+        if month >= 1:
+            self._write_extracts(month, people, told)
+
+    def end(self) -> None:
+        """Write the truth of the last date, whose outcome nobody has seen."""
+        here, last = self.here, self._day(self.months)
+        hazard = leaving_probability(here, _seconds(last), self.constants)
+        nobody = np.zeros(len(here), bool)
+        self._write_truth(last, here.number, hazard, nobody, ~nobody, offer_log_odds(here))
+
+    def _lived(self, told: Turn, month: int, begin: date) -> Population:
+        """Let everybody live the month block by block, and post what arrives; return the people after it."""
+        told.people.turn_month()
+        # The warm-up has a file of its own: the bootstrap is observed before the first extract, and knows it.
+        day = self._day(max(month, 0))
+        self.post.open(day, scored_at(day))
+        outage = self.drift.begins("fibre_outage", month)
+        factor = WRONG_UNIT_FACTOR if self.drift.since("unit_change", month) else 1
+        blocks = []
+        for place, row in enumerate(range(0, len(told.people), BLOCK)):
+            rows = slice(row, row + BLOCK)
+            block = told.people.take(rows)
+            rng = self._rng(month, _EVENTS, place)
+            here = (told.change_row >= row) & (told.change_row < row + BLOCK)
+            part = Month(
+                start_s=_seconds(begin),
+                from_s=told.from_s[rows],
+                until_s=told.until_s[rows],
+                change_row=told.change_row[here] - row,
+                change_before=told.change_before[here],
+                change_after=told.change_after[here],
+                change_s=told.change_s[here],
+                outage=outage,
+            )
+            true = live(rng, block, part)
+            key_from = (month + WARM_UP_MONTHS << _MONTH_SHIFT) + (place << _BLOCK_SHIFT)
+            said = delivered(rng, true, key_from, int(scored_at(begin).timestamp()))
+            said.first = np.where(said.kind == USAGE, said.first * factor, said.first)
+            self.post.send(event_table(said, customer_ids(block.number, self.seed), key_from, self.seed))
+            blocks.append(block)
+        return Population.joined(blocks)
+
+    def _write_extracts(self, month: int, people: Population, told: Turn) -> None:
+        left, here = people.take(told.left), self.here
+        extract = Extract.of(here, np.zeros(len(here), bool)).behind(Extract.of(left, np.ones(len(left), bool)))
+        # Who joined or left stands among the others, as in any export.
+        extract = extract.take(np.argsort(extract.number, kind="stable"))
+        extract = self._late_labels.listed(extract, month, self._rng(month, _LABELS))
+        day = self._day(month)
+        if month % _CORRECTED_EVERY == _CORRECTED_FIRST and month < self.months:
+            name = correction_name(day, 1)
+            self._write(extract, name)
+            self.corrections.append(Correction(name, day, self._day(month + 1)))
+            extract = extract.mistaken(self._rng(month, _MISTAKES))
+        self._write(extract, extract_name(day))
+
+    def _write(self, extract: Extract, name: str) -> None:
+        write_extract(extract, self.out / name, self.seed)
+        self.written.append(name)
+
+    def _write_truth(
+        self,
+        day: date,
+        number: Numbers,
+        hazard: NDArray[np.float64],
+        left: Flags,
+        unknown: Flags,
+        effect: NDArray[np.float64],
+    ) -> None:
+        name = truth_name(day)
+        write_truth(self.out / name, customer_ids(number, self.seed), scored_at(day), hazard, left, unknown, effect)
+        self.written.append(name)
+
+    def _day(self, month: int) -> date:
+        return self.start + timedelta(days=MONTH_DAYS * (month - 1))
+
+    def _rng(self, month: int, purpose: int, block: int = 0) -> np.random.Generator:
+        return np.random.default_rng([self.seed, month + WARM_UP_MONTHS, purpose, block])
+
+
+def _check(out: Path, customers: int, months: int, seed: int, start: date, drift: str, drift_month: int) -> None:
+    for name, value, low, high in (
+        ("customers", customers, CUSTOMERS_MIN, CUSTOMERS_MAX),
+        ("months", months, 1, MONTHS_MAX),
+        ("seed", seed, 0, 2**32 - 1),
+        ("drift month", drift_month, 1, months),
+        ("year of the start", start.year, 2001, 2200),
+    ):
+        if not low <= value <= high:
+            raise SimulationRefused(f"{name} is {value}", f"give one from {low} to {high}")
+    if drift not in SCENARIOS:
+        raise SimulationRefused(f"unknown drift scenario {drift!r}", f"one of {', '.join(SCENARIOS)}")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SimulationRefused(f"{out} is not empty", "give a new folder: nothing is ever overwritten")
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def _seconds(day: date) -> int:
+    return int(datetime.combine(day, time(), UTC).timestamp())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,169 @@
+"""The rows that features are joined to, from whatever the caller holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from configs.errors import ChurnError
+from feature_repo.stores.asof import Ints
+from feature_repo.stores.session import Limits, session
+
+EVENT_TIMESTAMP = "event_timestamp"
+"""How Feast calls the instant of an entity row; another name will do if it is the only timestamp."""
+
+
+class EntityRowsError(ChurnError):
+    """The entity rows can't be read, or can't be joined to the views that were asked for."""
+
+    error = "entity_rows_unfit"
+
+
+@dataclass(frozen=True)
+class EntityRows:
+    """The rows as they came, in their order, with the name of the column that holds each row's instant."""
+
+    table: pa.Table
+    observed_at: str
+
+    @staticmethod
+    def of(given: Any, limits: Limits) -> EntityRows:
+        """Read a pandas frame, an Arrow table, batch or reader, a Parquet path, or a SELECT that DuckDB runs.
+
+        A text that ends in ``.parquet`` is a path; a relative path, in SQL too, is one below the home.
+        Instants without a time zone are UTC, as Feast has it; text is read as ISO 8601.
+
+        Raises
+        ------
+        EntityRowsError
+            If it is none of these, the statement is no single SELECT, or an instant is missing.
+        """
+        table = _table(given, limits)
+        doubled = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
+        if doubled:
+            raise EntityRowsError(f"the entity rows have two columns called {', '.join(doubled)}", "rename one")
+        observed_at = _instant_column(table)
+        column = table.column(observed_at)
+        if not pa.types.is_timestamp(column.type):
+            try:
+                instants = pd.to_datetime(column.to_pandas(), utc=True)
+            except (ValueError, TypeError) as unread:
+                raise EntityRowsError(
+                    f"{observed_at} holds no instants", "give timestamps, or ISO 8601 text"
+                ) from unread
+            column = pa.array(instants.dt.as_unit("us") if len(instants) else [], pa.timestamp("us", "UTC"))
+            table = table.set_column(table.column_names.index(observed_at), observed_at, column)
+        if column.null_count:
+            raise EntityRowsError(
+                f"{column.null_count} entity rows have no {observed_at}", "say when each row was observed"
+            )
+        return EntityRows(table, observed_at)
+
+    def observed_us(self) -> Ints:
+        """Each row's instant in microseconds since 1970, UTC; what is finer is cut off."""
+        column = self.table.column(self.observed_at)
+        micros = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
+        return np.asarray(micros.to_numpy(), dtype=np.int64)
+
+    def probes(self, keys: Sequence[tuple[str, pa.DataType]], observed_us: Ints) -> tuple[pa.Table, tuple[str, ...]]:
+        """Return (i, k0 …, o) for DuckDB, and the SQL type that each key is compared as.
+
+        Parameters
+        ----------
+        keys
+            (entity column, type of the source's column) for each join key.
+
+        Raises
+        ------
+        EntityRowsError
+            If a key is missing, or is of another kind than the source's (an integer never meets a text).
+        """
+        columns = {"i": pa.array(np.arange(len(observed_us), dtype=np.int64))}
+        kinds = []
+        for number, (name, stored) in enumerate(keys):
+            if name not in self.table.column_names:
+                raise EntityRowsError(
+                    f"the entity rows have no column {name}", f"it is a join key; they have {self.table.column_names}"
+                )
+            given = self.table.column(name)
+            kind = sql_type(stored)
+            asked = given.type.value_type if pa.types.is_dictionary(given.type) else given.type
+            # A column of nothing but nulls has no type of its own, and meets no one.
+            if not pa.types.is_null(asked) and sql_type(asked) != kind:
+                raise EntityRowsError(
+                    f"join key {name} is {given.type} in the entity rows and {stored} in the source",
+                    "cast it to the source's type: 7 and '7' are different customers here",
+                )
+            columns[f"k{number}"] = given.cast({"VARCHAR": pa.string(), "BIGINT": pa.int64()}.get(kind, stored))
+            kinds.append(kind)
+        if not keys:
+            columns["k0"] = pa.array(np.zeros(len(observed_us), dtype=np.int64))
+        columns["o"] = pa.array(observed_us)
+        return pa.table(columns), tuple(kinds)
+
+
+def _table(given: Any, limits: Limits) -> pa.Table:
+    if isinstance(given, pd.DataFrame):
+        return pa.Table.from_pandas(given, preserve_index=False)
+    if isinstance(given, pa.Table):
+        return given
+    if isinstance(given, pa.RecordBatch):
+        return pa.Table.from_batches([given])
+    if isinstance(given, pa.RecordBatchReader):
+        return given.read_all()
+    if isinstance(given, Path) or (isinstance(given, str) and given.strip().lower().endswith(".parquet")):
+        path = limits.home / str(given).strip()
+        if not path.exists():
+            raise EntityRowsError(f"there is no file {given}", "a relative path is one below the home")
+        return pq.read_table(path)
+    if isinstance(given, str):
+        with session(limits) as connection:
+            return _selected(given, connection)
+    raise EntityRowsError(
+        f"entity rows can't be read from a {type(given).__name__}",
+        "give a pandas frame, an Arrow table, the path of a Parquet file, or a SELECT",
+    )
+
+
+def _selected(sql: str, connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    try:
+        statements = connection.extract_statements(sql)
+        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+            raise EntityRowsError("the text is not one SELECT", "a Parquet path ends in .parquet; SQL is one query")
+        return connection.execute(statements[0]).fetch_arrow_table()
+    except duckdb.Error as refused:
+        raise EntityRowsError(
+            f"DuckDB refused the SQL of the entity rows: {str(refused).splitlines()[0]}", "mend the SELECT"
+        ) from refused
+
+
+def _instant_column(table: pa.Table) -> str:
+    if EVENT_TIMESTAMP in table.column_names:
+        return EVENT_TIMESTAMP
+    instants = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
+    if len(instants) != 1:
+        raise EntityRowsError(
+            f"which column says when a row was observed? Timestamps: {instants or 'none'}",
+            f"call it {EVENT_TIMESTAMP}",
+        )
+    return str(instants[0])
+
+
+def sql_type(stored: pa.DataType) -> str:
+    """Return the SQL type in which keys of this Arrow type are compared; unknown ones by their own name."""
+    if pa.types.is_integer(stored):
+        return "BIGINT"
+    if pa.types.is_string(stored) or pa.types.is_large_string(stored) or stored == pa.string_view():
+        return "VARCHAR"
+    kinds = {pa.bool_(): "BOOLEAN", pa.date32(): "DATE", pa.binary(): "BLOB", pa.float64(): "DOUBLE"}
+    if stored in kinds:
+        return kinds[stored]
+    raise EntityRowsError(f"a join key of type {stored} can't be compared", "use text or integers as keys")

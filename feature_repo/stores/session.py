@@ -1,0 +1,81 @@
+"""A DuckDB session within limits, whose overflow lies below the home and is gone afterwards."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from feature_repo.raw.atomic import TEMPORARY
+from feature_repo.stores.asof import literal
+
+_SPILL = f"{TEMPORARY}spill-"
+_OWNER = "owner"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one query may use. ``memory_mb`` is for the whole process: DuckDB gets a part, the rows' arrays the rest."""
+
+    home: Path
+    memory_mb: int
+    threads: int
+
+    @property
+    def duckdb_mb(self) -> int:
+        """DuckDB's own share. Half: the answer and the row groups being read lie beside it."""
+        return max(self.memory_mb // 2, 64)
+
+
+@contextmanager
+def session(limits: Limits) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open an in-memory DuckDB in UTC; what does not fit its memory goes to a folder that is removed at the end.
+
+    Folders that killed sessions left behind are removed first.
+    """
+    with _spill(limits.home) as spill:
+        connection = duckdb.connect(
+            config={
+                "threads": limits.threads,
+                "memory_limit": f"{limits.duckdb_mb}MB",
+                "temp_directory": str(spill / "duckdb"),
+                "preserve_insertion_order": False,
+            }
+        )
+        try:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute("SET file_search_path = " + literal(str(limits.home)))
+            yield connection
+        finally:
+            connection.close()
+
+
+@contextmanager
+def _spill(home: Path) -> Iterator[Path]:
+    """Make a folder of one's own, locked for as long as this process lives."""
+    _sweep(home)
+    name = uuid.uuid4().hex
+    made, spill = home / f"{TEMPORARY}new-{name}", home / f"{_SPILL}{name}"
+    made.mkdir(parents=True)
+    with (made / _OWNER).open("w") as owner:
+        fcntl.flock(owner, fcntl.LOCK_EX)
+        # It gets its name when it is locked, so that no one can take it for an abandoned one.
+        made.rename(spill)
+        try:
+            yield spill
+        finally:
+            shutil.rmtree(spill, ignore_errors=True)
+
+
+def _sweep(home: Path) -> None:
+    """Remove what is not locked: a lock ends with its process, however that ends, and knows no reused process ids."""
+    for left in home.glob(f"{_SPILL}*"):
+        with suppress(OSError), (left / _OWNER).open() as owner:
+            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left, ignore_errors=True)

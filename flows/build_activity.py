@@ -1,0 +1,114 @@
+"""Turn deliveries of events into the rows of customer_activity that Feast reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+
+from configs.settings import Settings
+from feature_repo.contract import (
+    ACTIVITY_SOURCE,
+    CREATED_TIMESTAMP,
+    CUSTOMER,
+    EVENT_TIMESTAMP,
+    TILES,
+    WINDOW_DAYS,
+)
+from feature_repo.events import INSTANT, SCHEMA
+from feature_repo.raw.deliveries import Delivery, check_whole, deliveries
+from feature_repo.stores.appending import append_tables, has
+from feature_repo.stores.session import session
+from feature_repo.transforms import tiles
+from flows.land_events import event_limits
+
+ROWS: Final = pa.schema(
+    [
+        (CUSTOMER, pa.string()),
+        *((tile.name, pa.list_(pa.int64()) if tile.dtype == "int64_list" else pa.int64()) for tile in TILES),
+        (EVENT_TIMESTAMP, INSTANT),
+        (CREATED_TIMESTAMP, INSTANT),
+    ]
+)
+"""The columns of a part."""
+CUSTOMERS_AT_ONCE: Final = 20_000
+"""So many customers' events of three months, some millions, lie in memory at once."""
+
+
+def build_activity(settings: Settings, customers_at_once: int = CUSTOMERS_AT_ONCE) -> list[str]:
+    """Append one part for every delivery that Feast's table lacks; return the parts of all, oldest first.
+
+    A part holds the customers of whom the delivery admitted an event, with the tiles as all deliveries up to it left
+    them. It appears whole or not at all and never changes, so that a run killed anywhere is completed by the next. A
+    delivery that admitted nothing has none.
+
+    Raises
+    ------
+    DeliveryDamaged
+        If a delivery is no longer what it was.
+    """
+    every = deliveries(settings.home)
+    parts, whole = [], dict[int, Path]()
+    for place, delivery in enumerate(every):
+        if delivery.known_at is None:
+            continue
+        parts.append(delivery.name)
+        if has(settings.home, ACTIVITY_SOURCE, delivery.name):
+            continue
+        needed = [delivery, *(each for each in every[:place] if _matters(each, delivery.known_at))]
+        for each in needed:
+            if each.number not in whole:
+                whole[each.number] = check_whole(settings.home, each)
+        pieces = _pieces(settings, delivery.known_at, [whole[each.number] for each in needed], customers_at_once)
+        append_tables(settings.home, ACTIVITY_SOURCE, delivery.name, ROWS, pieces)
+    return parts
+
+
+def _pieces(
+    settings: Settings, known_at: datetime, files: Sequence[Path], customers_at_once: int
+) -> Iterator[pa.Table]:
+    """Yield the rows of a delivery, the first of ``files``, some customers at a time, ascending."""
+    columns = ", ".join(SCHEMA.names)
+    stamp = pa.scalar(known_at, INSTANT)
+    with session(event_limits(settings)) as connection:
+        firsts = connection.execute(
+            f"SELECT {CUSTOMER} FROM (SELECT {CUSTOMER}, row_number() OVER (ORDER BY {CUSTOMER}) - 1 AS place "  # noqa: S608 - our names
+            f"FROM (SELECT DISTINCT {CUSTOMER} FROM read_parquet($file))) WHERE place % $size = 0 ORDER BY {CUSTOMER}",
+            {"file": str(files[0]), "size": customers_at_once},
+        ).fetchall()
+        bounds = [first for (first,) in firsts]
+        for low, high in zip(bounds, [*bounds[1:], None], strict=True):
+            # The files are sorted by customer: a range of them is read without the rest.
+            range_ = f"{CUSTOMER} >= $low AND ($high IS NULL OR {CUSTOMER} < $high)"
+            events = connection.execute(
+                f"""
+                WITH fresh AS (SELECT {columns} FROM read_parquet($new) WHERE {range_})
+                FROM fresh UNION ALL
+                SELECT {columns} FROM read_parquet($old) SEMI JOIN fresh USING ({CUSTOMER})
+                WHERE {range_} AND (occurred_at >= $oldest OR revision > 0)
+                """  # noqa: S608 - our names
+                if len(files) > 1
+                else f"SELECT {columns} FROM read_parquet($new) WHERE {range_}",  # noqa: S608 - our names
+                {
+                    "low": low,
+                    "high": high,
+                    "new": str(files[0]),
+                    **({"old": [str(file) for file in files[1:]], "oldest": _oldest(known_at)} if files[1:] else {}),
+                },
+            ).fetch_arrow_table()
+            rows = tiles(events.cast(SCHEMA), known_at)
+            rows = rows.append_column(EVENT_TIMESTAMP, pa.repeat(stamp, len(rows)))
+            yield rows.append_column(CREATED_TIMESTAMP, pa.repeat(stamp, len(rows))).cast(ROWS)
+
+
+def _matters(earlier: Delivery, known_at: datetime) -> bool:
+    """Whether a delivery may hold an event within the window, or a later revision of one."""
+    return earlier.occurred_until is not None and (earlier.occurred_until >= _oldest(known_at) or earlier.revisions > 0)
+
+
+def _oldest(known_at: datetime) -> datetime:
+    """Return the first instant of the window's first day."""
+    return datetime.combine(known_at.astimezone(UTC).date(), time(), UTC) - timedelta(days=WINDOW_DAYS - 1)

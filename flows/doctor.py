@@ -1,0 +1,130 @@
+"""Check that the platform's promises hold on the data that lies here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Final
+
+import pandas as pd
+
+from configs.errors import ChurnError
+from configs.privacy import pseudonym
+from configs.settings import Settings
+from feature_repo.contract import (
+    ACTIVITY_SOURCE,
+    BEHAVIOR_SERVICE,
+    CORE_SERVICE,
+    CUSTOMER,
+    EVENT_TIMESTAMP,
+    OBSERVED_AT,
+    SOURCE,
+    features_of,
+)
+from feature_repo.stores.as_known import features_as_known
+from feature_repo.stores.materialising import NothingToMaterializeError
+from feature_repo.stores.offline_files import table_pattern
+from feature_repo.stores.opening import open_store
+from feature_repo.stores.reading import OnlineFeatures
+from feature_repo.stores.refusals import refusals
+from feature_repo.stores.typed import as_python
+from monitoring.parity import Parity
+
+CHUNK_CUSTOMERS: Final = 5_000
+
+
+class ParityBrokenError(ChurnError):
+    """The online store answers something else than the point-in-time join."""
+
+    error = "parity_broken"
+
+
+def check_parity(
+    settings: Settings,
+    now: datetime,
+    *,
+    customers_max: int | None = None,
+    progress: Callable[[int], object] = lambda _customers: None,
+) -> dict[str, Parity]:
+    """Compare online and offline values of every customer as of ``now`` (UTC), through Feast on both sides.
+
+    ``customers_max`` takes that many of them, evenly spread over the sorted ids. Returns service -> what was found:
+    the core service, and the behavioural one where events were delivered.
+
+    Raises
+    ------
+    NothingToMaterializeError
+        If the offline table has no rows.
+    StoreUnavailableError, NothingRegisteredError and the like
+        If a store can't be read.
+    """
+    services = [CORE_SERVICE, *([BEHAVIOR_SERVICE] if _files(settings, ACTIVITY_SOURCE) else [])]
+    with refusals(settings):
+        store = open_store(settings)
+        found = {}
+        for service in services:
+            features = features_of(service)
+            reader = OnlineFeatures(store, service)
+            found[service] = Parity()
+            for ids in _chunks(_customers(settings, now), customers_max):
+                keys = pd.DataFrame({CUSTOMER: ids}).assign(**{OBSERVED_AT: pd.Timestamp(now)})
+                frame = features_as_known(store, keys, service)
+                columns = [as_python(feature, frame[feature.name].tolist()) for feature in features]
+                found[service].add(features, list(zip(*columns, strict=True)), reader.read(ids, now))
+                progress(len(ids))
+    return found
+
+
+def report(settings: Settings, found: dict[str, Parity]) -> list[str]:
+    """Return a line a service, of what was compared.
+
+    Raises
+    ------
+    ParityBrokenError
+        If a value differs; names the features, how many customers each, and pseudonyms of some.
+    """
+    lines = []
+    for service, parity in found.items():
+        statuses = ", ".join(f"{count} {status}" for status, count in sorted(parity.statuses.items()))
+        lines.append(
+            f"{service}: {parity.customers} customers, {parity.cells} values, "
+            f"{parity.differing.total()} differ online ({statuses})"
+        )
+    broken = {service: parity for service, parity in found.items() if not parity.holds}
+    if broken:
+        service, parity = next(iter(broken.items()))
+        names = ", ".join(f"{name} ({count})" for name, count in parity.differing.most_common())
+        key = settings.privacy.pseudonym_key.get_secret_value()
+        sample = ", ".join(pseudonym(customer_id, key) for customer_id in parity.sample)
+        raise ParityBrokenError(
+            f"{'; '.join(lines)}. Features that differ in {service}: {names or 'none, for nobody was compared'}"
+            + (f". For example {sample}" if sample else ""),
+            "run: churn materialize, then this again; if it stays, a transform or a writer is at fault",
+        )
+    return lines
+
+
+def _customers(settings: Settings, now: datetime) -> list[str]:
+    """Return every customer that the offline table has known until ``now``, sorted."""
+    import duckdb
+
+    files = _files(settings, SOURCE)
+    if not files:
+        raise NothingToMaterializeError("the offline table has no rows", "run: churn ingest, then churn build-features")
+    with duckdb.connect() as connection:
+        rows = connection.execute(
+            f"SELECT DISTINCT {CUSTOMER} FROM read_parquet($files) WHERE {EVENT_TIMESTAMP} <= $now ORDER BY 1",  # noqa: S608 - names of ours
+            {"files": files, "now": now},
+        ).fetchall()
+    return [row[0] for row in rows]
+
+
+def _files(settings: Settings, table: str) -> list[str]:
+    return sorted(str(path) for path in settings.home.glob(table_pattern(table)))
+
+
+def _chunks(ids: list[str], customers_max: int | None) -> Iterator[list[str]]:
+    step = 1 if customers_max is None else max(1, -(-len(ids) // customers_max))
+    taken = ids[::step]
+    for start in range(0, len(taken), CHUNK_CUSTOMERS):
+        yield taken[start : start + CHUNK_CUSTOMERS]

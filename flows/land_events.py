@@ -1,0 +1,96 @@
+"""Ingest one file of behavioural events: keep it, judge it, publish it as the next delivery."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from configs.settings import Settings
+from feature_repo.events import Reason, judge
+from feature_repo.raw.atomic import exclusive, storage, write_file
+from feature_repo.raw.deliveries import Delivery
+from feature_repo.raw.delivering import DeliveryRefused, deliver, land_file
+from feature_repo.raw.event_files import kind_of, read_events
+from feature_repo.stores.session import Limits
+
+
+@dataclass(frozen=True)
+class EventLanding:
+    """A delivery that is published; ``fresh`` is False if the same file had been delivered before."""
+
+    delivery: Delivery
+    fresh: bool
+
+
+def ingest_events(settings: Settings, path: Path, *, now: datetime) -> EventLanding:
+    """Land, judge and publish one file of events.
+
+    Parameters
+    ----------
+    settings
+        The home, the tolerated clock skew, the share of bad events, DuckDB's limits.
+    path
+        JSON lines or Parquet; it is copied, never changed.
+    now
+        The instant of ingesting, tz-aware UTC. Nothing may be dated later.
+
+    Raises
+    ------
+    BadEvents
+        If the file is no file of events.
+    DeliveryRefused
+        If too many of its events are bad. ``reports/events/<sha12>.json`` says which rows, nothing is published.
+    StorageFailed
+        If the disk refuses a write.
+    """
+    kind = kind_of(path)
+    raw = land_file(settings.home, path, kind)
+    skew_s = settings.data.event_clock_skew_s
+    judged = (judge(piece, now, skew_s) for piece in read_events(raw.path, kind, raw.source_name))
+    try:
+        delivery, fresh = deliver(
+            judged,
+            raw=raw,
+            ingested_at=now,
+            quarantine_share_max=settings.data.event_quarantine_share_max,
+            limits=event_limits(settings),
+        )
+    except DeliveryRefused as refused:
+        _report(settings.home, raw.sha256, raw.source_name, refused)
+        raise
+    return EventLanding(delivery, fresh)
+
+
+def told(landing: EventLanding) -> list[str]:
+    """Return what to say of a delivery: a line of counts, and a line for every reason."""
+    delivery = landing.delivery
+    what = "published" if landing.fresh else "was published before, nothing to do:"
+    known = f", known at {delivery.known_at:%Y-%m-%d %H:%M:%S.%f} UTC" if delivery.known_at else ""
+    again = f" and {delivery.readmitted} that waited" if delivery.readmitted else ""
+    counts = (
+        f"{what} delivery {delivery.number}: {delivery.rows} events{again}, {delivery.admitted} admitted, "
+        f"{sum(delivery.quarantined.values())} quarantined, {delivery.waiting} waiting for their customer{known}"
+    )
+    sentences = {reason.value: reason.sentence for reason in Reason}
+    return [counts, *(f"  {name} {count}: {sentences[name]}" for name, count in delivery.quarantined.items())]
+
+
+def event_limits(settings: Settings) -> Limits:
+    """Return what DuckDB may use for events: as much as a query of the offline store."""
+    return Limits(settings.home, settings.feast.offline_memory_max_mb, settings.feast.offline_threads)
+
+
+def _report(home: Path, sha256: str, source_name: str, refused: DeliveryRefused) -> None:
+    told = {
+        "source_name": source_name,
+        "sha256": sha256,
+        "rows": refused.rows,
+        "reasons": {
+            name: {"events": count, "first_rows": refused.places[name]} for name, count in refused.counts.items()
+        },
+    }
+    path = home / "reports" / "events" / f"{sha256[:12]}.json"
+    with exclusive(home), storage():
+        write_file(path, json.dumps(told, indent=2, sort_keys=True).encode() + b"\n")

@@ -1,0 +1,97 @@
+"""Live a simulated world through: each month's extract and events are ingested as time passes."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Final
+
+import pandas as pd
+
+from configs.settings import Settings
+from feature_repo.contract import CUSTOMER, OBSERVED_AT
+from feature_repo.raw.publication import published
+from feature_repo.raw.world.manifest import FILE, MONTH_DAYS, World, scored_at
+from flows.land import Landing, ingest
+from flows.land_events import ingest_events
+
+_LATER: Final = timedelta(minutes=1)
+_REPLACED: Final = 1
+
+
+@dataclass
+class Replay:
+    """What came in: landings in order, rows of events by what became of them, and corrected extracts."""
+
+    landings: list[Landing] = field(default_factory=list)
+    events: Counter[str] = field(default_factory=Counter)
+    deliveries: int = 0
+    corrections: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Rows of the extracts as they were first published."""
+        return sum(landing.manifest.rows for landing in self.landings)
+
+
+def simulated_world(folder: Path, *, customers: int, months: int, seed: int, newest: date) -> World:
+    """Return the world of these numbers below ``folder``, simulating it if it is not there yet.
+
+    A new world's last extract is of ``newest``; one that is there keeps its dates, so that a second run finds what
+    it published.
+    """
+    from feature_repo.raw.world.simulate import simulate
+
+    out = folder / f"world-{customers}x{months}-seed{seed}"
+    if (out / FILE).is_file():
+        return World.load(out)
+    # Without its last file it is what a killed run left.
+    shutil.rmtree(out, ignore_errors=True)
+    start = newest - timedelta(days=MONTH_DAYS * (months - 1))
+    return simulate(out, customers, months, seed, start, jsonl=False)
+
+
+def replay(settings: Settings, world: World) -> Replay:
+    """Ingest extracts, events and corrections in the order in which they arrived, at the instants at which they did.
+
+    What is published already is left as it is. Raises what :func:`flows.land.ingest` and
+    :func:`flows.land_events.ingest_events` raise.
+    """
+    done = Replay()
+    known = {manifest.snapshot_date: manifest for manifest in published(settings.home)}
+    for place, snapshot in enumerate(world.snapshots):
+        arrived = scored_at(snapshot)
+        corrected = snapshot in known and known[snapshot].version > _REPLACED
+        # A month that was corrected meanwhile is not published again in its first form.
+        csv = world.out / _correction(world, snapshot) if corrected else world.extract(snapshot)
+        done.landings.append(ingest(settings, csv, snapshot, ingested_at=arrived))
+        # The first extract tells who the customers are; only then can the events before it be admitted.
+        for observed in world.observation_dates[0 if place == 0 else place + 1 : place + 2]:
+            delivery = ingest_events(settings, world.events(observed), now=arrived).delivery
+            done.deliveries += 1
+            done.events += Counter(admitted=delivery.admitted, **delivery.quarantined)
+        for correction in world.corrections:
+            if correction.arrives_after == snapshot:
+                path = world.out / correction.file
+                ingest(settings, path, correction.corrects, ingested_at=arrived + _LATER, replace=True)
+                done.corrections += 1
+    return done
+
+
+def true_hazard(world: World, keys: pd.DataFrame) -> pd.Series:
+    """Return the probability with which each row's customer really left, (n,) float64; NaN where the world has none.
+
+    ``keys``: customer_id and observed_at, n rows. Nobody can know it outside a simulation: it is the best score there
+    can be, and what a model's figures are held against.
+    """
+    truth = pd.concat([pd.read_parquet(world.truth(observed)) for observed in world.observation_dates])
+    columns = [CUSTOMER, OBSERVED_AT]
+    joined = keys[columns].merge(truth[[*columns, "hazard"]], how="left", on=columns, validate="one_to_one")
+    return joined["hazard"]
+
+
+def _correction(world: World, snapshot: date) -> str:
+    return next(correction.file for correction in world.corrections if correction.corrects == snapshot)

@@ -1,0 +1,43 @@
+"""`churn simulate`: write a simulated Telco world into a folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from feature_repo.raw.world.drift import SCENARIOS
+from feature_repo.raw.world.manifest import World
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A written world and what to tell of it."""
+
+    world: World
+    lines: tuple[str, ...]
+
+
+def simulate_world(
+    out: Path,
+    *,
+    customers: int,
+    months: int,
+    seed: int,
+    start: date,
+    drift: str,
+    drift_month: int | None,
+    jsonl: bool,
+) -> Simulated:
+    """Simulate into ``out`` and say in a few lines what was written; see :func:`simulate` for parameters and errors."""
+    from feature_repo.raw.world.simulate import simulate
+
+    world = simulate(out, customers, months, seed, start, drift, drift_month, jsonl=jsonl)
+    lines = [
+        f"simulated {months} months of about {customers} customers in {out} (seed {seed}); none of them is real",
+        f"extracts: {world.snapshots[0]} to {world.snapshots[-1]}, {len(world.corrections)} corrected later",
+        f"files: {len(world.files)}, each with its sha256 in {out / 'world.json'}",
+    ]
+    if drift != "none":
+        lines.append(f"drift from month {world.drift_month} on: {SCENARIOS[drift]}")
+    return Simulated(world, tuple(lines))

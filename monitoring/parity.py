@@ -1,0 +1,69 @@
+"""Is what the online store answers what the point-in-time join says? Row by row, value by value. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from feature_repo.contract import SNAPSHOT_DERIVED, SNAPSHOT_VIEWS, Feature
+from feature_repo.stores.reading import OnlineRow
+
+SAMPLE_MAX: Final = 5
+_SNAPSHOT: Final = {view.name for view in (*SNAPSHOT_VIEWS, *SNAPSHOT_DERIVED)}
+
+
+@dataclass
+class Parity:
+    """What a comparison found, adding up over chunks of customers.
+
+    ``customers`` and ``cells`` (values) compared; ``differing`` feature -> customers whose value differs;
+    ``statuses`` online status -> customers; ``sample`` the first few customers that differ (ids:
+    pseudonymise before showing).
+    """
+
+    customers: int = 0
+    cells: int = 0
+    differing: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[str] = field(default_factory=Counter)
+    sample: list[str] = field(default_factory=list)
+
+    @property
+    def holds(self) -> bool:
+        """Whether every value of every customer agrees, and there was one to compare."""
+        return self.customers > 0 and not self.differing
+
+    def add(self, features: Sequence[Feature], offline: Sequence[tuple[Any, ...]], online: Sequence[OnlineRow]) -> None:
+        """Compare a chunk.
+
+        Parameters
+        ----------
+        features
+            k features of one service, in contract order.
+        offline
+            n rows of k values from the point-in-time join at one instant, None where null.
+        online
+            The same n customers, read at the same instant.
+
+        Values must be equal exactly. A value that has expired is null in the join; online it is still there, and
+        nobody may use it: it counts as null here as well. Raises ValueError if the lengths differ.
+        """
+        for expected, row in zip(offline, online, strict=True):
+            found = as_served(features, row)
+            differing = [f.name for f, one, other in zip(features, expected, found, strict=True) if one != other]
+            self.differing.update(differing)
+            self.statuses[row.status] += 1
+            if differing and len(self.sample) < SAMPLE_MAX:
+                self.sample.append(row.customer_id)
+        self.customers += len(online)
+        self.cells += len(online) * len(features)
+
+
+def as_served(features: Sequence[Feature], row: OnlineRow) -> tuple[Any, ...]:
+    """Return the values of an online row that may be used: those of the snapshot are null once they expired."""
+    if row.status != "expired":
+        return row.values
+    return tuple(
+        None if feature.view in _SNAPSHOT else value for feature, value in zip(features, row.values, strict=True)
+    )

@@ -1,0 +1,296 @@
+"""How fast values get online, side by side: `uv run poe bench-materialize [--rows N] [--write]`.
+
+Each contender materialises the same simulated table into an empty store through `store.materialize`, in a process of
+its own. The runs are interleaved; the ratio is the median of the rounds' ratios. The floor is `redis-cli --pipe` fed
+with our own bytes. `--write` puts the tables into docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from configs.settings import PROJECT_ROOT
+from flows.serve import free_port
+
+ENGINE = "feature_repo.stores.engine.ColumnarComputeEngine"
+LOCAL = {"type": "local"}
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+VIEWS = 4
+COLUMNS = {"float64": 4, "string": 3, "bool": 2, "int64": 2}
+"""What each view holds: 11 features, 44 in all."""
+TUNED = {"online_write_batch_size": 5000, "pull_latest_features": True}
+REDIS = {
+    "Feast as it comes": (LOCAL, {}, {}),
+    "Feast tuned: batches of 5,000, newest rows only": (LOCAL, {}, TUNED),
+    "Feast tuned, `skip_dedup`": (LOCAL, {"skip_dedup": True}, TUNED),
+    "ours": ({"type": ENGINE}, {}, {}),
+    "ours, `overwrite_newer`": ({"type": ENGINE, "overwrite_newer": True}, {}, {}),
+}
+SQLITE = {
+    "Feast as it comes": (LOCAL, {}, {}),
+    "Feast tuned: batches of 5,000, newest rows only": (LOCAL, {}, TUNED),
+    "ours": ({"type": ENGINE}, {}, {}),
+}
+PIPE = "floor: `redis-cli --pipe` with the same bytes"
+DOCUMENT = PROJECT_ROOT / "docs" / "performance.md"
+MARKS = "<!-- bench-materialize -->", "<!-- /bench-materialize -->"
+
+
+def write_table(folder: Path, rows: int) -> None:
+    """Write a simulated table of `rows` customers; in row groups, so that no reader needs all of it at once."""
+    rng = np.random.default_rng(7)
+    (folder / "offline" / "table").mkdir(parents=True)
+    stamp = pa.array(np.full(rows, int(NOON.timestamp() * 1e6)), pa.timestamp("us", "UTC"))
+    columns = {"customer_id": pa.array([f"{number:08d}-ABCDE" for number in range(rows)])}
+    make = {
+        "float64": lambda: rng.normal(size=rows),
+        "string": lambda: rng.choice(["Yes", "No", "No internet service"], rows),
+        "bool": lambda: rng.random(rows) < 0.5,
+        "int64": lambda: rng.integers(0, 1_000_000, rows),
+    }
+    for view in range(VIEWS):
+        for kind, count in COLUMNS.items():
+            columns |= {f"{kind}_{view}_{number}": make[kind]() for number in range(count)}
+    table = pa.table(columns | {"event": stamp, "created": stamp})
+    pq.write_table(table, folder / "offline" / "table" / "part.parquet", row_group_size=50_000)
+
+
+def run(folder: Path, online: dict, engine: dict, materialization: dict) -> dict:
+    """Materialise once; return seconds and how much the process grew (MB). Runs in a process of its own."""
+    from feast import Entity, FeatureStore, FeatureView, Field, FileSource
+    from feast.repo_config import RepoConfig
+    from feast.types import Bool, Float64, Int64, String
+    from feast.value_type import ValueType
+
+    types = {"float64": Float64, "string": String, "bool": Bool, "int64": Int64}
+    source = FileSource(
+        name="table", path="offline/table/*.parquet", timestamp_field="event", created_timestamp_column="created"
+    )
+    customer = Entity(name="customer", join_keys=["customer_id"], value_type=ValueType.STRING)
+    views = [
+        FeatureView(
+            name=f"view_{view}",
+            entities=[customer],
+            source=source,
+            ttl=timedelta(days=30),
+            schema=[
+                Field(name="customer_id", dtype=String),
+                *(
+                    Field(name=f"{kind}_{view}_{number}", dtype=types[kind])
+                    for kind, count in COLUMNS.items()
+                    for number in range(count)
+                ),
+            ],
+        )
+        for view in range(VIEWS)
+    ]
+    store = FeatureStore(
+        config=RepoConfig(
+            project="bench",
+            provider="local",
+            repo_path=str(folder),
+            registry={"registry_type": "sql", "path": f"sqlite:///{folder / f'registry-{time.time_ns()}.db'}"},
+            offline_store={"type": "feature_repo.stores.offline.AsofOfflineStore", "home": str(folder)},
+            online_store=online,
+            batch_engine=engine,
+            materialization=materialization,
+            entity_key_serialization_version=3,
+        )
+    )
+    store.apply([customer, *views])
+    _ = store._get_provider().batch_engine  # what it imports is no part of the work
+    before = psutil.Process().memory_info().rss
+    start = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()):
+        store.materialize(NOON - timedelta(days=1), NOON)
+    seconds = time.perf_counter() - start
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return {"seconds": seconds, "grown_mb": int(peak.split()[1]) / 1024 - before / 2**20}
+
+
+def alone(folder: Path, online: dict, contender: tuple[dict, dict, dict]) -> dict:
+    engine, options, materialization = contender
+    words = [sys.executable, __file__, "--run", json.dumps([str(folder), online | options, engine, materialization])]
+    done = subprocess.run(words, check=True, capture_output=True, text=True, cwd=PROJECT_ROOT)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@contextlib.contextmanager
+def redis_server(folder: Path):
+    port = free_port()
+    words = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
+        time.sleep(0.5)
+        try:
+            yield port
+        finally:
+            process.terminate()
+
+
+def recorded(folder: Path, rows: int) -> Path:
+    """Write down the bytes that our engine would send for the whole table."""
+    from feast.value_type import ValueType
+
+    from feature_repo.stores import resp
+    from feature_repo.stores.online_rows import Column, OnlineRows
+    from feature_repo.stores.redis_writer import RedisWriter
+
+    kinds = {
+        "float64": ValueType.DOUBLE,
+        "string": ValueType.STRING,
+        "bool": ValueType.BOOL,
+        "int64": ValueType.INT64,
+    }
+    shape = OnlineRows(
+        {"customer_id": Column("customer_id", ValueType.STRING)},
+        {
+            f"view_{view}": {
+                name: Column(name, kinds[kind])
+                for kind, count in COLUMNS.items()
+                for name in (f"{kind}_{view}_{number}" for number in range(count))
+            }
+            for view in range(VIEWS)
+        },
+        "event",
+        "created",
+    )
+    writer = RedisWriter(None, project="bench", shape=shape, send_bytes=1 << 18)
+    target = folder / "commands.resp"
+    with target.open("wb") as file:
+        for batch in pq.ParquetFile(folder / "offline" / "table" / "part.parquet").iter_batches(10_000):
+            file.write(resp.stream(writer.prepare(batch).everything))
+    print(f"{rows:,} rows are {target.stat().st_size / 1e6:,.0f} MB of commands", file=sys.stderr)
+    return target
+
+
+def piped(commands: Path, port: int) -> dict:
+    start = time.perf_counter()
+    with commands.open("rb") as file:
+        subprocess.run(["redis-cli", "-p", str(port), "--pipe"], stdin=file, check=True, capture_output=True)
+    return {"seconds": time.perf_counter() - start, "grown_mb": float("nan")}
+
+
+def flushed(port: int) -> None:
+    subprocess.run(["redis-cli", "-p", str(port), "flushall"], check=True, capture_output=True)
+
+
+def table(rounds: list[dict[str, dict]], rows: int, against: str) -> list[str]:
+    lines = [
+        f"| way | view rows a second | x {against} (median, range) | grows by, MB |",
+        "|---|---|---|---|",
+    ]
+    for name in rounds[0]:
+        speeds = [VIEWS * rows / found[name]["seconds"] for found in rounds]
+        ratios = [found[against]["seconds"] / found[name]["seconds"] for found in rounds]
+        grown = statistics.median(found[name]["grown_mb"] for found in rounds)
+        lines.append(
+            f"| {name} | {statistics.median(speeds):,.0f} | {statistics.median(ratios):.2f}"
+            f" ({min(ratios):.2f} to {max(ratios):.2f}) | {'-' if np.isnan(grown) else f'{grown:,.0f}'} |"
+        )
+    return lines
+
+
+def measure(rows: int, rounds: int) -> str:
+    """Return the section of the document."""
+    folder = Path(tempfile.mkdtemp(prefix="bench-materialize-"))
+    try:
+        small = folder / "small"
+        write_table(small, rows)
+        commands = recorded(small, rows)
+        by_redis, by_sqlite = [], []
+        with redis_server(folder) as port:
+            online = {"type": "redis", "connection_string": f"127.0.0.1:{port},db=0"}
+            for number in range(rounds):
+                print(f"round {number + 1} of {rounds}", file=sys.stderr)
+                found = {}
+                for name, contender in REDIS.items():
+                    flushed(port)
+                    found[name] = alone(small, online, contender)
+                flushed(port)
+                found[PIPE] = piped(commands, port)
+                by_redis.append(found)
+                found = {}
+                for name, contender in SQLITE.items():
+                    path = folder / f"online-{time.time_ns()}.db"
+                    found[name] = alone(small, {"type": "sqlite", "path": str(path)}, contender)
+                    path.unlink()
+                by_sqlite.append(found)
+            flushed(port)
+            grown = {}
+            for size in (5 * rows, 20 * rows):
+                write_table(folder / str(size), size)
+                grown[size] = alone(folder / str(size), online, REDIS["ours"])["grown_mb"]
+                flushed(port)
+        ours = statistics.median(found[PIPE]["seconds"] / found["ours"]["seconds"] for found in by_redis)
+        respected = "Feast tuned: batches of 5,000, newest rows only"
+        return "\n".join(
+            [
+                "## Materialisation",
+                "",
+                (
+                    f"`uv run poe bench-materialize`: {rows:,} simulated customers, {VIEWS} views of 11 features each"
+                    f" from one table, an empty store; {rounds} interleaved rounds, each run in its own process."
+                    " Redis on loopback shares two cores with the writer and whatever else runs."
+                ),
+                "",
+                "### Redis",
+                "",
+                *table(by_redis, rows, respected),
+                "",
+                f"Ours reaches {ours:.2f} of the floor. The process grows by "
+                + " and ".join(f"{mb:,.0f} MB with {size:,} rows" for size, mb in grown.items())
+                + ".",
+                "",
+                "### SQLite",
+                "",
+                *table(by_sqlite, rows, "Feast as it comes"),
+            ]
+        )
+    finally:
+        shutil.rmtree(folder)
+
+
+def put(section: str) -> None:
+    """Replace what stands between the marks of docs/performance.md, or add it."""
+    text = DOCUMENT.read_text() if DOCUMENT.exists() else "# Performance\n"
+    if MARKS[0] not in text:
+        text = f"{text.rstrip()}\n\n{MARKS[0]}\n{MARKS[1]}\n"
+    head, rest = text.split(MARKS[0])
+    DOCUMENT.write_text(f"{head}{MARKS[0]}\n{section}\n{MARKS[1]}{rest.split(MARKS[1])[1]}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=25_000)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
+    parser.add_argument("--run", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.run:
+        folder, online, engine, materialization = json.loads(given.run)
+        print(json.dumps(run(Path(folder), online, engine, materialization)))
+        return
+    section = measure(given.rows, given.rounds)
+    print(section)
+    if given.write:
+        put(section)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""A simulated world lived through month by month: what the whole platform learns from it, against the truth."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from configs.settings import Settings, load_settings
+from feature_repo.contract import BEHAVIOR_SERVICE, CORE_SERVICE, CUSTOMER, LABEL, OBSERVED_AT, SERVICES_OF, SOURCE
+from feature_repo.raw.deliveries import deliveries
+from feature_repo.raw.publication import published, read_snapshot
+from feature_repo.raw.world.manifest import World, scored_at
+from feature_repo.raw.world.simulate import simulate
+from feature_repo.stores.materialising import materialize
+from feature_repo.stores.offline_files import append
+from feature_repo.stores.registration import apply
+from flows.build_activity import build_activity
+from flows.build_features import build_features
+from flows.doctor import ParityBrokenError, check_parity, report
+from flows.replay import Replay, replay, true_hazard
+from flows.train import feature_service
+from training.dataset import TrainingSet, load_training_set
+from training.labels import load_labels
+from training.metrics import roc_auc
+from training.pipeline import ChurnBlend, Params
+from training.snapshot import feature_rows
+
+CUSTOMERS, MONTHS, SCORED = 3000, 9, 4
+EXCESS_SHARE_MIN = 0.97
+
+
+@dataclass(frozen=True)
+class Lived:
+    settings: Settings
+    world: World
+    replay: Replay
+    rows: TrainingSet
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    world = simulate(folder / "world", CUSTOMERS, MONTHS, 11, date(2025, 1, 31), jsonl=False)
+    settings = load_settings(home=folder / "home")
+    done = replay(settings, world)
+    build_activity(settings)
+    build_features(settings)
+    apply(settings)
+    labels = load_labels(settings.home, settings.data)
+    return Lived(settings, world, done, load_training_set(settings, labels, feature_service(settings)))
+
+
+def forward(rows, columns):
+    """Scores of the newest SCORED dates, each by a model of the dates before."""
+    churned, dates = rows.churned.to_numpy(dtype=bool), rows.keys[OBSERVED_AT]
+    score = np.full(len(rows), np.nan)
+    for newest in sorted(dates.unique())[-SCORED:]:
+        past, now = (dates < newest).to_numpy(), (dates == newest).to_numpy()
+        model = ChurnBlend(Params(), 7).fit(rows.features.loc[past, list(columns)], churned[past])
+        score[now] = model.predict_proba(rows.features.loc[now, list(columns)])[:, 1]
+    return score
+
+
+def test_the_model_reaches_the_oracle_but_for_three_percent_and_behaviours_help(lived):
+    """Simulated figures: how much of the reachable ROC-AUC above chance is reached on months that came later."""
+    rows = lived.rows
+    assert rows.service == BEHAVIOR_SERVICE
+    hazard = true_hazard(lived.world, rows.keys).to_numpy()
+    core, behaviour = forward(rows, SERVICES_OF[CORE_SERVICE]), forward(rows, SERVICES_OF[BEHAVIOR_SERVICE])
+    scored = ~np.isnan(behaviour) & np.isfinite(hazard)
+    churned = rows.churned.to_numpy(dtype=bool)[scored]
+    oracle_excess, core_excess, excess = (roc_auc(churned, score[scored]) - 0.5 for score in (hazard, core, behaviour))
+    assert scored.sum() > SCORED * CUSTOMERS / 2
+    assert excess >= EXCESS_SHARE_MIN * oracle_excess
+    assert excess > core_excess + 0.015
+    assert excess < oracle_excess + 0.01, "better than the truth is a leak"
+
+
+def test_every_label_of_a_lived_month_is_the_truth_of_the_world(lived):
+    keys = lived.rows.keys
+    truth = pd.concat([pd.read_parquet(lived.world.truth(each)) for each in lived.world.observation_dates])
+    joined = keys.merge(truth, on=[CUSTOMER, OBSERVED_AT], suffixes=("", "_true"))
+    # The bootstrap also labels those who joined and left within its window: nobody observed them.
+    observed = keys[OBSERVED_AT] > pd.Timestamp(scored_at(lived.world.observation_dates[0]))
+    assert len(joined[joined[OBSERVED_AT].isin(keys.loc[observed, OBSERVED_AT].unique())]) == observed.sum()
+    assert (joined["churned_true"].astype(bool) == joined[LABEL]).all()
+
+
+def test_nothing_is_lost_on_the_way(lived):
+    events = sum(pq.read_metadata(lived.world.events(day)).num_rows for day in lived.world.observation_dates)
+    waiting = deliveries(lived.settings.home)[-1].waiting
+    assert sum(each.admitted for each in deliveries(lived.settings.home)) + waiting == events
+    assert lived.replay.deliveries == MONTHS + 1
+    assert lived.replay.corrections == len(lived.world.corrections) > 0
+    assert [m.version for m in published(lived.settings.home)] == [
+        2 if any(c.corrects == day for c in lived.world.corrections) else 1 for day in lived.world.snapshots
+    ]
+
+
+def test_living_it_again_changes_nothing(lived):
+    home = lived.settings.home
+    before = {path: path.read_bytes() for path in (home / "offline").rglob("*.parquet")}
+    replay(lived.settings, lived.world)
+    build_activity(lived.settings)
+    build_features(lived.settings)
+    assert {path: path.read_bytes() for path in (home / "offline").rglob("*.parquet")} == before
+
+
+def test_online_equals_offline_for_everybody_and_a_changed_value_is_found_and_named(lived):
+    now = scored_at(lived.world.snapshots[-1]) + timedelta(hours=1)
+    materialize(lived.settings, now)
+    lines = report(lived.settings, check_parity(lived.settings, now))
+    assert [line.split(":")[0] for line in lines] == [CORE_SERVICE, BEHAVIOR_SERVICE]
+    assert all("0 differ online" in line for line in lines)
+    database = lived.settings.home / "feast" / "online.db"
+    with closing(sqlite3.connect(database)) as connection, connection:
+        table = "churn_customer_contract"
+        changed = f"UPDATE {table} SET value = (SELECT value FROM {table} WHERE feature_name = 'tenure_months' LIMIT 1)"  # noqa: S608
+        count = connection.execute(f"{changed} WHERE feature_name = 'tenure_months'").rowcount
+    assert count > CUSTOMERS / 2
+    with pytest.raises(ParityBrokenError) as broken:
+        report(lived.settings, check_parity(lived.settings, now, customers_max=300))
+    assert "tenure_months (" in broken.value.message
+    assert re.search(r"For example c_[0-9a-f]{16}", broken.value.message)
+    assert "churn materialize" in broken.value.hint
+    materialize(lived.settings, now)
+    assert report(lived.settings, check_parity(lived.settings, now))
+
+
+def test_a_value_that_is_late_online_is_told(lived):
+    """What is known offline and not materialised yet differs, and the hint says what to do."""
+    later = scored_at(lived.world.snapshots[-1]) + timedelta(days=31)
+    row = read_snapshot(lived.settings.home, published(lived.settings.home)[-1]).head(1).assign(tenure_months=71)
+    known = later - timedelta(days=1)
+    append(lived.settings.home, SOURCE, "9999-late", feature_rows(row, known, known))
+    with pytest.raises(ParityBrokenError, match=r"tenure_months \(1\)"):
+        report(lived.settings, check_parity(lived.settings, later))
+    materialize(lived.settings, later)
+    assert report(lived.settings, check_parity(lived.settings, later))

@@ -1,0 +1,24 @@
+"""A few customers to look at."""
+
+import numpy as np
+import pytest
+
+from feature_repo.raw.world.calibration import calibration
+from feature_repo.raw.world.moving import first_customers
+from feature_repo.raw.world.population import newcomers
+
+
+@pytest.fixture(scope="session")
+def constants():
+    return calibration()
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(5)
+
+
+@pytest.fixture
+def people(rng, constants):
+    """A thousand active customers."""
+    return newcomers(rng, first_customers(rng, 1000, constants), np.arange(1000), 100, constants)

@@ -1,0 +1,174 @@
+"""What an event is, and every reason why one is set aside."""
+
+import json
+from datetime import timedelta
+
+import pyarrow as pa
+import pytest
+
+from configs.settings import PROJECT_ROOT
+from feature_repo.events import LINE_BYTES_MAX, PAYLOAD, SCHEMA, VALUE_MAX, Reason, judge, parse_lines
+from tests.event_rows import NOW, at, event, line, table
+
+SKEW_S = 300
+COMPARED = {
+    Reason.DUPLICATE,
+    Reason.CONFLICTING_DUPLICATE,
+    Reason.CONFLICTING_REVISION,
+    Reason.UNKNOWN_CUSTOMER,
+}
+"""These are found by comparing events: tests of the deliveries."""
+
+
+def reason_of(row):
+    return judge(table(row), NOW, SKEW_S)["reason"].to_pylist()[0]
+
+
+GOOD = line(event())
+LINES = [
+    (b'{"schema_version":1,"event_id":"' + b"x" * LINE_BYTES_MAX + b'"}', Reason.OVERSIZED_LINE),
+    (b'{"schema_version":1', Reason.MALFORMED_JSON),
+    (b"{'schema_version':1}", Reason.MALFORMED_JSON),
+    (b'{"schema_version":1,"data_mb":NaN}', Reason.MALFORMED_JSON),
+    (b'{"schema_version":1,"data_mb":01}', Reason.MALFORMED_JSON),
+    (b'{"schema_version":1} {"schema_version":1}', Reason.MALFORMED_JSON),
+    (b'{"schema_version":1,"event_id":"\xff"}', Reason.MALFORMED_JSON),
+    (b'\xef\xbb\xbf{"schema_version":1}', Reason.MALFORMED_JSON),
+    (b"[" * 60_000, Reason.MALFORMED_JSON),
+    (b"[]", Reason.NOT_AN_OBJECT),
+    (b'"login"', Reason.NOT_AN_OBJECT),
+    (b'[["schema_version",1]]', Reason.NOT_AN_OBJECT),
+    (b"null", Reason.NOT_AN_OBJECT),
+    (b'{"schema_version":1,"data_mb":1,"data_mb":1}', Reason.DUPLICATE_KEY),
+    (b'{"schema_version":1,"data_mb":null,"data_mb":1}', Reason.DUPLICATE_KEY),
+    (b'{"schema_version":1,"schema_version":1}', Reason.DUPLICATE_KEY),
+    (b"{}", Reason.UNKNOWN_SCHEMA_VERSION),
+    (b'{"schema_version":2}', Reason.UNKNOWN_SCHEMA_VERSION),
+    (b'{"schema_version":"1"}', Reason.UNKNOWN_SCHEMA_VERSION),
+    (b'{"schema_version":true}', Reason.UNKNOWN_SCHEMA_VERSION),
+    (b'{"schema_version":1.0}', Reason.UNKNOWN_SCHEMA_VERSION),
+    (b'{"schema_version":1,"colour":"red"}', Reason.UNKNOWN_FIELD),
+    (b'{"schema_version":1,"data_mb":1.0}', Reason.WRONG_TYPE),
+    (b'{"schema_version":1,"data_mb":"1"}', Reason.WRONG_TYPE),
+    (b'{"schema_version":1,"data_mb":true}', Reason.WRONG_TYPE),
+    (b'{"schema_version":1,"data_mb":9223372036854775808}', Reason.WRONG_TYPE),
+    (b'{"schema_version":1,"data_mb":[1]}', Reason.WRONG_TYPE),
+    (b'{"schema_version":1,"retracted":0}', Reason.WRONG_TYPE),
+    (b'{"schema_version":1,"customer_id":7}', Reason.WRONG_TYPE),
+    (b'{"schema_version":1,"event_id":"\\ud800"}', Reason.WRONG_TYPE),
+    (b'{"schema_version":1,"occurred_at":1714557600}', Reason.WRONG_TYPE),
+    (b'{"schema_version":1,"occurred_at":"2024-05-01"}', Reason.WRONG_TYPE),
+    (b'{"schema_version":1,"occurred_at":"2024-05-01T10:00:00"}', Reason.WRONG_TYPE),
+    (b'{"schema_version":1,"occurred_at":"2024-05-01T10:00:00+02:00"}', Reason.WRONG_TYPE),
+    (b'{"schema_version":1,"occurred_at":"2024-02-30T10:00:00Z"}', Reason.WRONG_TYPE),
+    (b'{"schema_version":1,"occurred_at":"2024-05-01T24:00:00Z"}', Reason.WRONG_TYPE),
+    (b'{"schema_version":1,"occurred_at":"2024-05-01T10:00:00Z\\n"}', Reason.WRONG_TYPE),
+    (b'{"schema_version":1,"occurred_at":"2024-05-01T10:00:00.1234567Z"}', Reason.WRONG_TYPE),
+]
+
+
+@pytest.mark.parametrize(("bad", "reason"), LINES, ids=lambda value: str(value)[:70])
+def test_a_line_that_is_no_event_says_why_and_is_kept(bad, reason):
+    read = parse_lines(GOOD + bad + b"\n" + GOOD)
+    assert read["refusal"].to_pylist() == [None, reason, None]
+    assert read["content"].to_pylist() == [None, bad[:LINE_BYTES_MAX], None]
+    assert read["row"].to_pylist() == [1, 2, 3]
+    assert judge(read, NOW, SKEW_S)["reason"].to_pylist() == [None, reason, None]
+
+
+BROKEN = [
+    ({"event_id": ""}, Reason.BAD_EVENT_ID),
+    ({"event_id": "x" * 65}, Reason.BAD_EVENT_ID),
+    ({"kind": "birthday"}, Reason.UNKNOWN_TYPE),
+    ({"type": None}, Reason.UNKNOWN_TYPE),
+    ({"customer_id": None}, Reason.BAD_CUSTOMER_ID),
+    ({"customer_id": ""}, Reason.BAD_CUSTOMER_ID),
+    ({"customer_id": "a b"}, Reason.BAD_CUSTOMER_ID),
+    ({"customer_id": "a\n"}, Reason.BAD_CUSTOMER_ID),
+    ({"customer_id": "x" * 65}, Reason.BAD_CUSTOMER_ID),
+    ({"occurred_at": None}, Reason.MISSING_TIME),
+    ({"arrived_at": None}, Reason.MISSING_TIME),
+    ({"occurred_at": at("1999-12-31T23:59:59")}, Reason.TOO_OLD),
+    ({"occurred": NOW + timedelta(seconds=SKEW_S, microseconds=1), "arrived_at": NOW}, Reason.OCCURRED_IN_FUTURE),
+    ({"arrived_at": at("2024-05-01T09:54:59")}, Reason.OCCURRED_IN_FUTURE),
+    ({"arrived_at": NOW + timedelta(seconds=SKEW_S, microseconds=1)}, Reason.ARRIVED_IN_FUTURE),
+    ({"revision": -1}, Reason.NEGATIVE_VALUE),
+    ({"kind": "usage_day", "data_mb": -1}, Reason.NEGATIVE_VALUE),
+    ({"kind": "ticket_closed", "resolution_hours": -1}, Reason.NEGATIVE_VALUE),
+    ({"kind": "payment", "days_late": -1}, Reason.NEGATIVE_VALUE),
+    ({"kind": "payment", "amount_cents": VALUE_MAX + 1}, Reason.VALUE_TOO_LARGE),
+    ({"kind": "usage_day", "voice_minutes": None}, Reason.MISSING_PAYLOAD),
+    ({"kind": "ticket_opened", "ticket_id": None}, Reason.MISSING_PAYLOAD),
+    ({"kind": "login", "data_mb": 0}, Reason.UNEXPECTED_PAYLOAD),
+    ({"kind": "ticket_opened", "resolution_hours": 1}, Reason.UNEXPECTED_PAYLOAD),
+    ({"kind": "ticket_opened", "ticket_id": ""}, Reason.BAD_TICKET_ID),
+    ({"kind": "ticket_opened", "ticket_id": "x" * 65}, Reason.BAD_TICKET_ID),
+]
+
+
+@pytest.mark.parametrize(("given", "reason"), BROKEN, ids=lambda value: str(value)[:60])
+def test_an_event_that_breaks_a_rule_says_which_and_is_left_as_it_came(given, reason):
+    given = dict(given)
+    row = event(given.pop("kind", "login"), **given)
+    (found,) = judge(table(row), NOW, SKEW_S).to_pylist()
+    assert found == {**row, "reason": reason}
+
+
+def test_every_reason_is_tested_and_has_a_sentence():
+    assert {reason for _, reason in LINES} | {reason for _, reason in BROKEN} | COMPARED == set(Reason)
+    page = (PROJECT_ROOT / "docs" / "events.md").read_text()
+    for reason in Reason:
+        assert reason.sentence.endswith(".")
+        assert f"| `{reason}` | {reason.sentence} |" in page
+
+
+@pytest.mark.parametrize("kind", PAYLOAD)
+def test_a_whole_event_of_every_type_is_admitted(kind):
+    assert reason_of(event(kind)) is None
+    assert reason_of(event(kind, customer_id="Žofie-Ünal.7_")) is None, "letters of any script"
+
+
+def test_a_retraction_may_leave_its_payload_out():
+    empty = dict.fromkeys(PAYLOAD["payment"])
+    assert reason_of(event("payment", revision=1, retracted=True, **empty)) is None
+    assert reason_of(event("payment", revision=1, **empty)) == Reason.MISSING_PAYLOAD
+
+
+def test_within_the_tolerated_skew_an_event_arrives_when_it_occurs():
+    row = event(arrived_at=at("2024-05-01T09:55:00"))
+    (found,) = judge(table(row), NOW, SKEW_S).to_pylist()
+    assert (found["reason"], found["arrived_at"]) == (None, row["occurred_at"])
+
+
+def test_an_absent_revision_is_the_original_and_absent_retracted_is_false():
+    read = judge(parse_lines(line(event(revision=None, retracted=None))), NOW, SKEW_S)
+    assert (read["revision"].to_pylist(), read["retracted"].to_pylist()) == ([0], [False])
+    assert read["reason"].null_count == 1
+
+
+def test_blank_lines_count_as_lines_but_hold_no_event():
+    read = parse_lines(b"\n  \r\n" + GOOD.replace(b"\n", b"\r\n") + b"\n", first_line=10)
+    assert (read["row"].to_pylist(), read["refusal"].to_pylist()) == ([12], [None])
+    assert parse_lines(b"").num_rows == 0
+
+
+def test_lines_and_columns_give_the_same_events():
+    rows = [event(kind, customer_id=f"C-{number}") for number, kind in enumerate(PAYLOAD)]
+    read = parse_lines(b"".join(map(line, rows)))
+    assert read.select(SCHEMA.names).to_pylist() == rows
+    assert read.select(SCHEMA.names).schema == SCHEMA
+
+
+def test_many_blocks_keep_their_line_numbers():
+    row = json.loads(line(event()))
+    content = b"".join(json.dumps({**row, "event_id": f"e{n}"}).encode() + b"\n" for n in range(5000)) + b"{\n"
+    read = parse_lines(content)
+    assert read["row"].to_pylist() == list(range(1, 5002))
+    assert read["event_id"].to_pylist() == [*(f"e{n}" for n in range(5000)), None]
+    assert [row for row in read["refusal"].to_pylist() if row] == [Reason.MALFORMED_JSON]
+
+
+def test_other_columns_are_kept_and_no_event_is_no_fault():
+    more = table(event()).append_column("shelf", pa.array([7]))
+    assert judge(more, NOW, SKEW_S)["shelf"].to_pylist() == [7]
+    assert judge(table(), NOW, SKEW_S).num_rows == 0

@@ -1,0 +1,88 @@
+"""Who joined, left, vanished and returned since the snapshot before. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from typing import Self
+
+import pandas as pd
+
+from feature_repo.contract import CUSTOMER
+from training.snapshot import staying
+
+
+@dataclass(frozen=True)
+class Movements:
+    """What changed since the snapshot ``before`` ("<date>.v<version>", None for the first one of all).
+
+    ``customers`` are those of this snapshot that have not left, ``customers_before`` those of the one before;
+    customers = customers_before + joined + returned - left - vanished. All counts.
+    """
+
+    before: str | None
+    customers_before: int
+    joined: int
+    """Never seen before; some of them may have left already."""
+    returned: int
+    """Here again: seen in an older snapshot, but missing in the one before or left by then."""
+    left: int
+    """Churn says Yes, for the first time."""
+    vanished: int
+    """Customers before who have not left and are missing now: a finding on the data, never a label."""
+    customers: int
+
+    @property
+    def vanished_share(self) -> float:
+        """Vanished customers / customers before; 0 where there were none."""
+        return self.vanished / self.customers_before if self.customers_before else 0.0
+
+    def to_json(self) -> str:
+        """Return the counts as JSON with sorted keys."""
+        return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what :meth:`to_json` wrote. Raises ValueError or TypeError for anything else."""
+        return cls(**json.loads(text))
+
+    def __str__(self) -> str:
+        if self.before is None:
+            return f"{self.customers} customers, the first snapshot"
+        return (
+            f"{self.customers} customers; since {self.before}: {self.joined} joined, {self.left} left, "
+            f"{self.vanished} vanished, {self.returned} returned"
+        )
+
+
+def movements(
+    snapshot: pd.DataFrame, before: pd.DataFrame | None, seen: Collection[str], *, named: str | None
+) -> Movements:
+    """Count what changed.
+
+    Parameters
+    ----------
+    snapshot, before
+        This snapshot and the last one before it (customer_id, churned); None for the first of all.
+    seen
+        Every customer of the snapshots before, left or not.
+    named
+        How :attr:`Movements.before` names ``before``.
+    """
+    here, stay = frozenset(snapshot[CUSTOMER]), staying(snapshot)
+    there = frozenset(before[CUSTOMER]) if before is not None else frozenset()
+    stayed = staying(before) if before is not None else frozenset()
+    old = frozenset(seen)
+    # Some extracts keep who left for months: they neither return nor leave again.
+    listed_on = (here & there) - stayed - stay
+    fresh = here - stayed - listed_on
+    return Movements(
+        before=named,
+        customers_before=len(stayed),
+        joined=len(fresh - old),
+        returned=len(fresh & old),
+        left=len(here - stay - listed_on),
+        vanished=len(stayed - here),
+        customers=len(stay),
+    )

@@ -1,0 +1,90 @@
+"""What a published version says of each customer, as rows for Feast: values, and withdrawals of who is gone. Pure.
+
+The rule that all rows together obey: at any instant the newest date known by then decides. Who is in its last known
+version and has not left has the values in it; who was known before has none. A withdrawal is a row whose stored
+features are all null, so that the newest row of a customer always tells the truth.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import pandas as pd
+
+from feature_repo.contract import CUSTOMER, STORED
+from feature_repo.raw.publication import Manifest
+from training.snapshot import NULLABLE, feature_rows, midnight, staying, withdrawal_rows
+
+Reader = Callable[[Manifest], pd.DataFrame]
+
+
+def offline_rows(manifest: Manifest, history: Sequence[Manifest], read: Reader) -> pd.DataFrame:
+    """Return the rows that ``manifest`` adds to the offline table; at most one a customer and pair of timestamps.
+
+    Parameters
+    ----------
+    manifest
+        The version.
+    history
+        Every version in the order of publication; those after ``manifest`` play no part, so that a part built today
+        is the one that would have been built then.
+    read
+        Gives a version's rows.
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns as :func:`training.snapshot.feature_rows`, in pandas' nullable types. Values are stamped with the
+        version's own instants; leavers, vanished customers and those a correction removed are withdrawn at the
+        extract's date. The declared snapshot keeps the values of its leavers (its features lie a label window before
+        its labels) and withdraws them at its date, known with the same lag.
+    """
+    earlier = [each for each in history if each.sequence < manifest.sequence]
+    snapshot = read(manifest)
+    here, stay = frozenset(snapshot[CUSTOMER]), staying(snapshot)
+    replaced = [each for each in earlier if each.snapshot_date == manifest.snapshot_date]
+    removed = frozenset(read(replaced[-1])[CUSTOMER]) - here if replaced else frozenset()
+    at, known_at = midnight(manifest.snapshot_date), extract_known_at(manifest)
+    gone: defaultdict[tuple[datetime, datetime], frozenset[str]] = defaultdict(frozenset)
+    gone[at, known_at] |= (here - stay) | removed
+    if manifest.time == "declared":
+        values = feature_rows(snapshot, manifest.event_at, manifest.created_at)
+        gone[manifest.event_at, manifest.created_at] |= removed
+        # Who left by an older version, or was missing in one, may be withdrawn at the date: the values are said again.
+        seen = frozenset[str]().union(*(read(each)[CUSTOMER] for each in replaced))
+        always = stay.intersection(*(staying(read(each)) for each in replaced))
+        again = snapshot[snapshot[CUSTOMER].isin((seen & stay) - always)]
+        values = pd.concat([values, feature_rows(again, at, known_at)], ignore_index=True)
+    else:
+        values = feature_rows(snapshot[snapshot[CUSTOMER].isin(stay)], manifest.event_at, manifest.created_at)
+    known, known_later = _before(manifest, earlier)
+    for before in (*known, *known_later):
+        # A correction of the month before may be known after this version: then its additions are withdrawn then.
+        gone[at, max(known_at, before.created_at)] |= staying(read(before)) - here
+    if (after := _after(manifest, earlier)) is not None:
+        gone[after.event_at, manifest.created_at] |= stay - frozenset(read(after)[CUSTOMER])
+    typed = values.astype({feature.name: NULLABLE[feature.dtype] for feature in STORED})
+    return pd.concat([typed, withdrawal_rows(gone)], ignore_index=True)
+
+
+def extract_known_at(manifest: Manifest) -> datetime:
+    """Return when the extract itself was known: of the declared snapshot, as long after its date as its values."""
+    if manifest.late:
+        return manifest.created_at
+    return manifest.created_at + (midnight(manifest.snapshot_date) - manifest.event_at)
+
+
+def _before(manifest: Manifest, earlier: Sequence[Manifest]) -> tuple[list[Manifest], list[Manifest]]:
+    """Return the version of the date before that was known with ``manifest``, and those that became known later."""
+    dates = [each.snapshot_date for each in earlier if each.snapshot_date < manifest.snapshot_date]
+    versions = [each for each in earlier if dates and each.snapshot_date == max(dates)]
+    known = [each for each in versions if each.created_at <= manifest.created_at]
+    return known[-1:], [each for each in versions if each.created_at > manifest.created_at]
+
+
+def _after(manifest: Manifest, earlier: Sequence[Manifest]) -> Manifest | None:
+    """Return the last version of the next date, if that was published before ``manifest``."""
+    dates = [each.snapshot_date for each in earlier if each.snapshot_date > manifest.snapshot_date]
+    return next((each for each in reversed(earlier) if dates and each.snapshot_date == min(dates)), None)
