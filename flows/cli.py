@@ -111,8 +111,6 @@ def ingest(csv: Path, as_of: date, *, replace: bool) -> None:
     )
     if landing.movements is not None:
         click.echo(f"movements: {landing.movements}")
-    if landing.finding is not None:
-        click.echo(f"finding: {landing.finding}", err=True)
     click.echo(f"gate report: {landing.report_html}")
 
 
@@ -198,7 +196,9 @@ def materialize() -> None:
 
 @cli.command()
 @click.option("--parity", is_flag=True, help="Compare the online store with the point-in-time join, value by value.")
-@click.option("--customers", type=click.IntRange(1), help="Compare so many, evenly spread; without it everybody.")
+@click.option(
+    "--customers", type=click.IntRange(1), help="Compare at most so many, evenly spread; without it everybody."
+)
 def doctor(customers: int | None, *, parity: bool) -> None:
     """Prove what the platform promises on the data of this home. Exit code 1: a promise does not hold."""
     from flows.doctor import check_parity, report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Final
@@ -90,14 +91,17 @@ def report(settings: Settings, found: dict[str, Parity]) -> list[str]:
             f"{service}: {parity.customers} customers, {parity.cells} values, "
             f"{parity.differing.total()} differ online ({statuses})"
         )
-    broken = {service: parity for service, parity in found.items() if not parity.holds}
+    broken = [parity for parity in found.values() if not parity.holds]
     if broken:
-        service, parity = next(iter(broken.items()))
-        names = ", ".join(f"{name} ({count})" for name, count in parity.differing.most_common())
+        # The behavioural service holds the core's features too: each is named once, with its larger count.
+        differing: Counter[str] = Counter()
+        for parity in broken:
+            differing |= parity.differing
+        names = ", ".join(f"{name} ({count})" for name, count in differing.most_common())
         key = settings.privacy.pseudonym_key.get_secret_value()
-        sample = ", ".join(pseudonym(customer_id, key) for customer_id in parity.sample)
+        sample = ", ".join(pseudonym(customer_id, key) for customer_id in broken[0].sample)
         raise ParityBrokenError(
-            f"{'; '.join(lines)}. Features that differ in {service}: {names or 'none, for nobody was compared'}"
+            f"{'; '.join(lines)}. Features that differ: {names or 'none, for nobody was compared'}"
             + (f". For example {sample}" if sample else ""),
             "run: churn materialize, then this again; if it stays, a transform or a writer is at fault",
         )

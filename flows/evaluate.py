@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from configs.settings import Settings
-from feature_repo.contract import AUDIT_SERVICE, OBSERVED_AT
+from feature_repo.contract import AUDIT_SERVICE, CORE_SERVICE, OBSERVED_AT
 from feature_repo.raw.publication import published
 from feature_repo.stores.opening import open_store
 from feature_repo.stores.registration import apply
@@ -57,7 +57,9 @@ def evaluate_csv(
     The settings' home keeps the report alone: evaluating a file must not publish it.
     """
     with tempfile.TemporaryDirectory(prefix="churn-evaluate-") as scratch:
-        aside = settings.model_copy(update={"home": Path(scratch)})
+        # A file comes without events: whatever else the home's models read.
+        training = settings.training.model_copy(update={"feature_service": CORE_SERVICE})
+        aside = settings.model_copy(update={"home": Path(scratch), "training": training})
         # The features must not have expired on the day that the file is declared for: today.
         ingest(aside, csv, now.date(), ingested_at=now)
         build_features(aside)

@@ -224,7 +224,7 @@ def _landing(home: Path, done: Publication, limits: DataSettings) -> Landing:
     moved = Movements.from_json(counted.read_text(encoding="utf-8")) if counted.is_file() else None
     finding = _finding(moved, limits)
     if finding is not None:
-        log.warning("snapshot %s: %s", done.manifest.snapshot_date, finding)
+        log.warning("finding: %s (snapshot %s)", finding, done.manifest.snapshot_date)
     return Landing(
         manifest=done.manifest,
         fresh=done.fresh,

@@ -316,7 +316,12 @@ def read_snapshot(home: Path, manifest: Manifest, columns: Sequence[str] | None 
 def _manifest(path: Path) -> Manifest:
     try:
         return Manifest.from_json(path.read_text(encoding="utf-8"))
-    except (ValueError, KeyError, TypeError) as broken:
+    except KeyError as lacking:
+        raise SnapshotDamaged(
+            f"{path} lacks {lacking}: it is damaged, or of an older version of this platform",
+            "restore it from a backup; or ingest the files of raw/ into a new home, oldest first",
+        ) from lacking
+    except (ValueError, TypeError) as broken:
         raise SnapshotDamaged(
             f"{path} is no manifest ({type(broken).__name__})",
             "restore it: each folder in versions/ beside it holds a copy of its own",

@@ -19,7 +19,7 @@ from feature_repo.stores.session import Limits, session
 
 PROBES_A_KEY_MERGED = 4
 """From this many probes a key on the sorted search is used. An estimate: at 1 probe a key the two ways took 0.9 CPU
-seconds each for 1 M rows, 14.3 against DuckDB's 8.3 for 10 M; at 12 the sorted search took 12.7. Between is unmeasured."""
+seconds each for 1 M rows, 14.3 against DuckDB's 8.3 for 10 M; at 12 the sorted search took 13. Between: unmeasured."""
 ROWS_MERGED = 500_000
 """Up to this many stored rows the sorted search is always used: DuckDB costs more to start than it then saves."""
 _ROWS_CODED = 1_000_000

@@ -114,7 +114,8 @@ class Parts:
         files = _listed(home / source.path)
         if not files:
             raise OfflineTableEmptyError(
-                f"feature source {source.name} has no rows below {home}", "run: churn ingest, then churn build-features"
+                f"feature source {source.name} has no rows below {home}",
+                "run: churn ingest (churn ingest-events for behaviours), then churn build-features",
             )
         return Parts(source.name, tuple(_part(file) for file in files))
 

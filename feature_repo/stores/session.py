@@ -6,7 +6,7 @@ import fcntl
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from feature_repo.raw.atomic import TEMPORARY
 from feature_repo.stores.asof import literal
 
 _SPILL = f"{TEMPORARY}spill-"
+_GATE = ".spill.lock"
 _OWNER = "owner"
 
 
@@ -59,14 +60,15 @@ def session(limits: Limits) -> Iterator[duckdb.DuckDBPyConnection]:
 @contextmanager
 def _spill(home: Path) -> Iterator[Path]:
     """Make a folder of one's own, locked for as long as this process lives."""
-    _sweep(home)
-    name = uuid.uuid4().hex
-    made, spill = home / f"{TEMPORARY}new-{name}", home / f"{_SPILL}{name}"
-    made.mkdir(parents=True)
-    with (made / _OWNER).open("w") as owner:
-        fcntl.flock(owner, fcntl.LOCK_EX)
-        # It gets its name when it is locked, so that no one can take it for an abandoned one.
-        made.rename(spill)
+    spill = home / f"{_SPILL}{uuid.uuid4().hex}"
+    with ExitStack() as held:
+        # Making and sweeping exclude each other: no one takes a folder that is not locked yet for an abandoned one.
+        home.mkdir(parents=True, exist_ok=True)
+        with (home / _GATE).open("w") as gate:
+            fcntl.flock(gate, fcntl.LOCK_EX)
+            _sweep(home)
+            spill.mkdir()
+            fcntl.flock(held.enter_context((spill / _OWNER).open("w")), fcntl.LOCK_EX)
         try:
             yield spill
         finally:
@@ -76,6 +78,6 @@ def _spill(home: Path) -> Iterator[Path]:
 def _sweep(home: Path) -> None:
     """Remove what is not locked: a lock ends with its process, however that ends, and knows no reused process ids."""
     for left in home.glob(f"{_SPILL}*"):
-        with suppress(OSError), (left / _OWNER).open() as owner:
+        with suppress(BlockingIOError), (left / _OWNER).open("a") as owner:
             fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(left, ignore_errors=True)

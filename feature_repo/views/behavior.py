@@ -10,7 +10,7 @@ from feast.types import Int64
 
 from feature_repo.contract import BEHAVIOR, FEATURES, OBSERVED_AT_US, PAYMENTS, SUPPORT, USAGE
 from feature_repo.sources import customer_activity
-from feature_repo.views.build import FEAST_TYPE, declared, on_demand_tags, stored_view
+from feature_repo.views.build import FEAST_TYPE, declared, on_demand_description, on_demand_tags, stored_view
 
 customer_usage = stored_view(USAGE, customer_activity)
 customer_support = stored_view(SUPPORT, customer_activity)
@@ -30,7 +30,7 @@ _WINDOWS = [feature for feature in FEATURES if feature.view == BEHAVIOR.name]
     # As in customer_derived: what the fields would say stands in the view's tags.
     schema=[Field(name=feature.name, dtype=FEAST_TYPE[feature.dtype]) for feature in _WINDOWS],
     mode="python",
-    description=BEHAVIOR.description,
+    description=on_demand_description(BEHAVIOR, _WINDOWS),
     owner=BEHAVIOR.owner,
     tags=on_demand_tags(_WINDOWS),
 )

@@ -63,6 +63,15 @@ def on_demand_tags(features: Sequence[Feature]) -> dict[str, str]:
     }
 
 
+def on_demand_description(view: View, features: Sequence[Feature]) -> str:
+    """Return an on-demand view's description, with the fields that it gives.
+
+    Feast compares such views by description and function, not by their fields: without this a field added to one
+    that is registered would never arrive.
+    """
+    return f"{view.description} Gives {', '.join(f'{feature.name} ({feature.dtype})' for feature in features)}."
+
+
 def declared() -> None:
     """Infer nothing, in the place of an on-demand view's ``infer_features``: its schema is declared.
 

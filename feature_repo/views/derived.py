@@ -9,7 +9,7 @@ from feast.on_demand_feature_view import on_demand_feature_view
 
 from feature_repo.contract import DERIVED, FEATURES, MILESTONES
 from feature_repo.views.billing import customer_billing
-from feature_repo.views.build import FEAST_TYPE, declared, on_demand_tags
+from feature_repo.views.build import FEAST_TYPE, declared, on_demand_description, on_demand_tags
 from feature_repo.views.contract import customer_contract
 from feature_repo.views.services_used import customer_services
 
@@ -23,7 +23,7 @@ _DERIVED = [feature for feature in FEATURES if feature.view == DERIVED.name]
     # that the field differs from the service's: what they would say stands in the view's own tags.
     schema=[Field(name=feature.name, dtype=FEAST_TYPE[feature.dtype]) for feature in _DERIVED],
     mode="python",
-    description=DERIVED.description,
+    description=on_demand_description(DERIVED, _DERIVED),
     owner=DERIVED.owner,
     tags=on_demand_tags(_DERIVED),
 )
@@ -39,7 +39,7 @@ def customer_derived(inputs: dict[str, Any]) -> dict[str, Any]:
     sources=[customer_contract],
     schema=[Field(name=feature.name, dtype=FEAST_TYPE[feature.dtype]) for feature in _MILESTONES],
     mode="python",
-    description=MILESTONES.description,
+    description=on_demand_description(MILESTONES, _MILESTONES),
     owner=MILESTONES.owner,
     tags=on_demand_tags(_MILESTONES),
 )

@@ -144,7 +144,7 @@ def test_too_many_vanished_are_a_loud_finding_and_no_refusal(settings, quiet, wr
     assert [manifest.snapshot_date for manifest in published(settings.home)] == [MARCH, APRIL]
 
 
-def test_the_command_tells_movements_and_findings(tmp_path, quiet, write, monkeypatch):
+def test_the_command_tells_movements_and_findings(tmp_path, quiet, write, monkeypatch, caplog):
     monkeypatch.setenv("CHURN_HOME", str(tmp_path / "home"))
     run = CliRunner()
     one = run.invoke(cli, ["ingest", "--csv", str(write(quiet, "march.csv")), "--as-of", "2024-03-01"])
@@ -154,4 +154,4 @@ def test_the_command_tells_movements_and_findings(tmp_path, quiet, write, monkey
     assert two.exit_code == 0, two.output
     told = "movements: 260 customers; since 2024-03-01.v1: 0 joined, 10 left, 30 vanished, 0 returned"
     assert told in two.stdout.splitlines()
-    assert "finding: 30 of 300 customers (10.0%) vanished" in two.stderr
+    assert "finding: 30 of 300 customers (10.0%) vanished" in caplog.text

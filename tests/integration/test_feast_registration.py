@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import pytest
 import yaml
+from feast import FeatureService
 
+from configs.settings import load_settings
 from feature_repo import contract
 from feature_repo.contract import BY_NAME, CUSTOMER, SERVICES_OF, TTL_DAYS, contract_hash
 from feature_repo.stores.catalog import write_catalogue
 from feature_repo.stores.opening import open_store
 from feature_repo.stores.registration import apply
-from feature_repo.views.build import FEAST_TYPE
+from feature_repo.views.build import FEAST_TYPE, on_demand_description
+
+WINDOWS = [feature for feature in contract.FEATURES if feature.view == contract.BEHAVIOR.name]
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +64,27 @@ def test_applying_again_changes_nothing(telco, store):
     store.refresh_registry()
     assert store.get_feature_service(contract.CORE_SERVICE).last_updated_timestamp == before
     assert {*SERVICES_OF, "customer"} <= set(names)
+
+
+def test_a_field_added_to_an_on_demand_view_arrives(tmp_path, monkeypatch):
+    """Feast compares such views by description and function alone; an older registry must learn of new fields."""
+    from feature_repo.views import behavior
+
+    settings = load_settings(home=tmp_path)
+    older = copy.deepcopy(behavior.customer_behavior)
+    older.features = older.features[:-1]
+    older.description = on_demand_description(contract.BEHAVIOR, WINDOWS[:-1])
+    with monkeypatch.context() as before:
+        before.setattr("feature_repo.definitions.customer_behavior", older)
+        before.setattr(
+            "feature_repo.definitions.churn_behavior_v1", FeatureService(name="churn_behavior_v1", features=[older])
+        )
+        apply(settings)
+    registered = open_store(settings).get_on_demand_feature_view(contract.BEHAVIOR.name)
+    assert len(registered.features) == len(WINDOWS) - 1
+    apply(settings)
+    registered = open_store(settings).get_on_demand_feature_view(contract.BEHAVIOR.name)
+    assert [feature.name for feature in registered.features] == [feature.name for feature in WINDOWS]
 
 
 def test_the_registry_holds_no_path_of_this_machine(telco, store):

@@ -205,7 +205,7 @@ def test_a_changed_or_missing_file_is_refused(tmp_path, offer):
 def test_an_unreadable_manifest_is_named(tmp_path, offer, text):
     offer(1)
     (tmp_path / "processed" / "2024-03-01" / "manifest.json").write_text(text)
-    with pytest.raises(SnapshotDamaged, match="is no manifest"):
+    with pytest.raises(SnapshotDamaged, match=r"is no manifest|lacks 'snapshot_date'"):
         published(tmp_path)
 
 
