@@ -50,4 +50,4 @@ def test_what_spilled_is_gone_afterwards(tmp_path):
     with session(Limits(tmp_path, 128, 1)) as connection:
         connection.execute("CREATE TEMP TABLE t AS SELECT random() AS x, range AS y FROM range(8000000)")
         assert list(tmp_path.glob(".tmp-spill-*"))
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob(".tmp-*"))
