@@ -152,7 +152,8 @@ def tiles(events: pa.Table, cut: datetime) -> pa.Table:
 
     today = int(cut.timestamp()) // (_DAY_US // 1_000_000)
     needed = ", ".join((CUSTOMER, "type", "retracted", "occurred_at", "ticket_id", *_SUMMED))
-    with duckdb.connect() as connection:
+    # No file of its own: what does not fit in memory is an error, not events left in some folder.
+    with duckdb.connect(config={"temp_directory": ""}) as connection:
         connection.register("event", events)
         connection.execute(
             f"""

@@ -156,7 +156,7 @@ def train() -> None:
     metrics = challenger.fitted.metrics
     click.echo(
         f"version {challenger.registered.version} ({challenger.bundle.digest[:12]}): ROC-AUC {metrics.roc_auc:.4f}, "
-        f"Brier {metrics.brier:.4f} on {metrics.rows} held-out rows"
+        f"Brier {metrics.brier:.4f} on {metrics.rows} held-out rows, features of {challenger.training_set.service}"
     )
     for rule, held, figures in verdict.rules:
         click.echo(f"  {'held' if held else 'FAILED'}: {rule} ({figures})")

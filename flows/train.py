@@ -14,7 +14,10 @@ from configs.settings import PROJECT_ROOT, Settings
 from feature_repo.contract import ACTIVITY_SOURCE, BEHAVIOR_SERVICE, CORE_SERVICE
 from feature_repo.raw.atomic import exclusive
 from feature_repo.raw.publication import published
+from feature_repo.stores.as_known import features_as_known
 from feature_repo.stores.offline_files import table_pattern
+from feature_repo.stores.opening import open_store
+from feature_repo.stores.refusals import refusals
 from training.dataset import TrainingSet, load_training_set
 from training.economics import load_economics
 from training.fit import Fitted, Provenance, fit
@@ -101,8 +104,8 @@ def promote(settings: Settings, challenger: Challenger) -> Verdict:
 def champion_metrics(settings: Settings, challenger: Challenger) -> Metrics | None:
     """Measure the champion on the challenger's held-out rows; None where there is no champion that can score them.
 
-    A champion that reads features which the challenger does not have can't: the challenger then stands alone, as
-    after a bootstrap.
+    A champion of another service is scored with the features of its own. A damaged bundle, or one of another
+    contract, counts as none: the challenger then stands alone, as after a bootstrap.
     """
     try:
         incumbent = Bundle.load(champion(settings.home))
@@ -110,10 +113,15 @@ def champion_metrics(settings: Settings, challenger: Challenger) -> Metrics | No
         return None
     rows, test = challenger.training_set, challenger.fitted.test
     read = list(incumbent.manifest.features)
-    if not set(read) <= set(rows.features.columns):
-        return None
+    if set(read) <= set(rows.features.columns):
+        features = rows.features[read].iloc[test]
+    else:
+        # It read behaviours that the challenger does not: it is asked with what it knew then, or the gate would let
+        # any weaker model pass.
+        with refusals(settings):
+            features = features_as_known(open_store(settings), rows.keys.iloc[test], incumbent.manifest.service)
     churned = rows.churned.to_numpy(dtype=bool)[test]
-    return measure(churned, incumbent.score(rows.features[read].iloc[test]), load_economics())
+    return measure(churned, incumbent.score(features), load_economics())
 
 
 def train(settings: Settings, now: datetime) -> tuple[Challenger, Verdict]:

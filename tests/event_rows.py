@@ -61,7 +61,7 @@ def write_parquet(path, *rows):
     return path
 
 
-def publish_customers(home, *ids, as_of=date(2024, 3, 1), seed=1):
+def publish_customers(home, *ids, as_of=date(2024, 3, 1), seed=1, ingested_at=NOW):
     """Publish a snapshot of just these customers, without the gate."""
     rows = simulate_snapshot(len(ids), seed).assign(customerID=list(ids))
     instant = datetime(as_of.year, as_of.month, as_of.day, tzinfo=UTC)
@@ -74,7 +74,7 @@ def publish_customers(home, *ids, as_of=date(2024, 3, 1), seed=1):
         time="observed",
         event_at=instant,
         created_at=instant,
-        ingested_at=NOW,
+        ingested_at=ingested_at,
         replace=True,
         extra_files={},
     )

@@ -35,7 +35,7 @@ from feature_repo.raw.atomic import (
 )
 from feature_repo.raw.deliveries import EVENTS, QUARANTINE, WAITING, Delivery, deliveries, log_folder
 from feature_repo.raw.event_files import BadEvents
-from feature_repo.raw.publication import RawFile, published, read_snapshot
+from feature_repo.raw.publication import Manifest, RawFile, published, read_snapshot
 from feature_repo.raw.settlement import settle
 from feature_repo.stores.session import Limits, session
 
@@ -46,6 +46,10 @@ _STAGED: Final = pa.schema([*SCHEMA, ("row", pa.int64()), ("content", pa.binary(
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SHORT: Final = 12
 _ROWS_SHOWN: Final = 5
+
+
+GRACE: Final = timedelta(days=1)
+"""How long after a month's extract its events may come and still count as known with it: the month is scored then."""
 
 
 class DeliveryRefused(ChurnError):  # noqa: N818 - read as a sentence: refused, delivery refused
@@ -159,6 +163,7 @@ def deliver(
                     before=every,
                     digest=file_sha256(temporary / EVENTS),
                     path=(final / EVENTS).relative_to(home).as_posix(),
+                    home=home,
                 )
             remove(temporary / "staged.parquet")
             write_file(temporary / "manifest.json", delivery.to_json().encode())
@@ -229,7 +234,7 @@ def _write(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
             os.fsync(written.fileno())
 
 
-def _describe(
+def _describe(  # noqa: PLR0913 - one fact of the manifest each
     connection: duckdb.DuckDBPyConnection,
     *,
     number: int,
@@ -239,6 +244,7 @@ def _describe(
     before: list[Delivery],
     digest: str,
     path: str,
+    home: Path,
 ) -> Delivery:
     totals = connection.execute(
         "SELECT count(*), count(*) FILTER (revision > 0), count(*) FILTER (delivery < $number), "
@@ -250,6 +256,8 @@ def _describe(
     again = connection.execute("SELECT count(*) FROM quarantined_now WHERE delivery < ?", [number]).fetchall()[0][0]
     known_at = _instant(arrived_us)
     earlier = [each.known_at for each in before if each.known_at is not None]
+    if known_at is not None and _overdue(published(home), known_at, ingested_at):
+        known_at = ingested_at
     if known_at is not None and earlier:
         known_at = max(known_at, earlier[-1] + timedelta(microseconds=1))
     return Delivery(
@@ -268,6 +276,21 @@ def _describe(
         ingested_at=ingested_at,
         digest=digest,
         path=path,
+    )
+
+
+def _overdue(months: Iterable[Manifest], arrived_at: datetime, ingested_at: datetime) -> bool:
+    """Return whether a month was scored before this delivery was there, although its events are older.
+
+    Then nobody could know them at the time that they say: they are known when they were ingested. A month that was
+    itself ingested long after its date is a back-fill, scored by nobody then; its events are taken at their word.
+    """
+    return any(
+        month.time == "observed"
+        and arrived_at < month.created_at
+        and month.ingested_at - month.created_at <= GRACE
+        and ingested_at - month.created_at > GRACE
+        for month in months
     )
 
 

@@ -30,7 +30,7 @@ from feature_repo.stores.asof import Ints
 from feature_repo.stores.entity_rows import sql_type
 from feature_repo.stores.historical_query import HistoricalQuery
 from feature_repo.stores.joining import Times, latest, scan
-from feature_repo.stores.offline_files import append_part, content_name, fitted, folder_of
+from feature_repo.stores.offline_files import OfflineRowsError, append_part, content_name, fitted, folder_of
 from feature_repo.stores.parts import Parts, SourceColumnError
 from feature_repo.stores.retrieval import AsofRetrievalJob
 from feature_repo.stores.session import Limits, session
@@ -201,6 +201,12 @@ class AsofOfflineStore(DuckDBOfflineStore):
         rows = fitted(table, schema, (source.get_log_timestamp_column(),))
         folder = folder_of(_limits(config).home / destination.path)
         by = list(destination.partition_by or [])
+        unnamed = [name for name in by if rows.column(name).null_count]
+        if unnamed:
+            raise OfflineRowsError(
+                f"{', '.join(unnamed)} names the folders of the log and is null in some rows",
+                "give it a value in each row, or leave it out of partition_by; nothing was written",
+            )
         for values in rows.select(by).group_by(by).aggregate([]).to_pylist() if by else [{}]:
             chosen = rows
             for name, value in values.items():

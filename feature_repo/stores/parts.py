@@ -117,7 +117,7 @@ class Parts:
                 f"feature source {source.name} has no rows below {home}",
                 "run: churn ingest (churn ingest-events for behaviours), then churn build-features",
             )
-        return Parts(source.name, tuple(_part(file) for file in files))
+        return Parts(source.name, tuple(_part(file, _root(home / source.path)) for file in files))
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -300,12 +300,20 @@ def _listed(path: Path) -> list[str]:
     return sorted(str(file) for file in found if not file.name.startswith(TEMPORARY))
 
 
-def _part(file: str) -> Part:
+def _root(path: Path) -> Path:
+    """Return the folder below which a source's folders are partitions: what stands above it is the machine's."""
+    if path.is_file():
+        return path.parent
+    wild = next((place for place, part in enumerate(path.parts) if glob.has_magic(part)), None)
+    return path if wild is None else Path(*path.parts[:wild])
+
+
+def _part(file: str, root: Path) -> Part:
     # The file is closed at once: a table may have more parts than a process may have open files.
     with pq.ParquetFile(file) as opened:
         metadata, schema = opened.metadata, opened.schema_arrow
     groups = tuple(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
-    folders = [_HIVE.match(folder) for folder in Path(file).parts[:-1]]
+    folders = [_HIVE.match(folder) for folder in Path(file).relative_to(root).parts[:-1]]
     return Part(file, groups, schema, {found[1]: found[2] for found in folders if found}, metadata)
 
 

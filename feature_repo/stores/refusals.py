@@ -37,6 +37,12 @@ class OfflineTableDamagedError(ChurnError):
     error = "offline_table_damaged"
 
 
+class OfflineMemoryError(ChurnError):
+    """A query of the offline tables does not fit its limits."""
+
+    error = "offline_memory"
+
+
 @contextmanager
 def refusals(settings: Settings) -> Iterator[None]:
     """Turn what Feast, SQLAlchemy, sqlite3 and redis raise into one named error with a hint.
@@ -46,6 +52,7 @@ def refusals(settings: Settings) -> Iterator[None]:
     import sqlite3
 
     import duckdb
+    import pyarrow as pa
     from feast.errors import FeastObjectNotFoundException
     from redis.exceptions import RedisError
     from sqlalchemy.exc import SQLAlchemyError
@@ -63,10 +70,15 @@ def refusals(settings: Settings) -> Iterator[None]:
             else "if it is damaged, move it away and run: churn apply"
         )
         raise RegistryUnavailableError(f"the feature registry can't be used: {where}", hint) from broken
-    except duckdb.Error as broken:
+    except duckdb.OutOfMemoryException as short:
+        raise OfflineMemoryError(
+            "a query of the offline tables needs more than feast.offline_memory_max_mb, or its overflow found no disk",
+            "raise CHURN_FEAST__OFFLINE_MEMORY_MAX_MB or free disk space, then run again",
+        ) from short
+    except (duckdb.Error, pa.ArrowInvalid) as broken:
         raise OfflineTableDamagedError(
-            "a file of the offline table below the home can't be read",
-            "remove offline/ and run: churn build-features",
+            "a file of the offline tables below the home can't be read",
+            "restore offline/ from a backup; or move the damaged file away and run: churn build-features",
         ) from broken
     except OSError as broken:
         raise StorageFailed(

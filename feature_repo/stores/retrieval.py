@@ -96,6 +96,9 @@ class AsofRetrievalJob(RetrievalJob):
             )
         uri = storage.file_options.uri
         place = self._home / uri
+        if any(sign in uri for sign in "*?["):
+            # A pattern is how a table that others append to is spelt: nothing may take its parts' place.
+            raise TableAppendOnlyError(f"a data set can't be saved to the pattern {uri}", "give a folder or a file")
         if not allow_overwrite and (place.is_file() or (place.is_dir() and any(place.iterdir()))):
             raise SavedDatasetLocationAlreadyExists(location=uri)
         target = place if place.suffix == ".parquet" else folder_of(place) / "part-0.parquet"

@@ -72,7 +72,9 @@ def _spill(home: Path) -> Iterator[Path]:
         try:
             yield spill
         finally:
-            shutil.rmtree(spill, ignore_errors=True)
+            with (home / _GATE).open("w") as gate:
+                fcntl.flock(gate, fcntl.LOCK_EX)
+                shutil.rmtree(spill, ignore_errors=True)
 
 
 def _sweep(home: Path) -> None:

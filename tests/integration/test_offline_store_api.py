@@ -281,6 +281,13 @@ def test_a_saved_data_set_comes_back(world, path):
     assert again.to_df()["n"].tolist() == [2]
 
 
+@pytest.mark.parametrize("path", ["offline/usage/*.parquet", "offline/usage/*"])
+def test_a_saved_data_set_never_takes_the_place_of_a_tables_parts(world, path):
+    job = world.store.get_historical_features(entities(("a", at(5))), ["usage:n"])
+    with pytest.raises(TableAppendOnlyError, match="pattern"):
+        world.store.create_saved_dataset(job, "second", SavedDatasetFileStorage(path=path), allow_overwrite=True)
+
+
 @pytest.mark.parametrize("form", ["table", "folder"])
 def test_logged_features_come_back(world, form, tmp_path):
     service = world.store.get_feature_service("usage_v1")

@@ -242,3 +242,22 @@ def test_no_right_to_write_is_one_named_error(settings, tmp_path, monkeypatch):
     (settings.home / "events").write_text("a file stands where the folder should be")
     with pytest.raises(StorageFailed, match="cannot write below the home"):
         ingest_events(settings, path, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("month_came_after", "delivery_came_after", "known"),
+    [
+        (timedelta(0), timedelta(hours=20), "as it says"),  # the month's scoring waits for its events for a day
+        (timedelta(0), timedelta(days=10), "when ingested"),  # the month was scored without them: no hindsight
+        (timedelta(days=300), timedelta(days=300), "as it says"),  # a back-fill: nobody scored then
+    ],
+)
+def test_a_delivery_after_its_month_was_scored_is_known_when_it_came(
+    settings, tmp_path, month_came_after, delivery_came_after, known
+):
+    month = at("2024-04-01")
+    publish_customers(settings.home, "A-1", as_of=month.date(), ingested_at=month + month_came_after)
+    path = write_lines(tmp_path / "march.jsonl", event(occurred="2024-03-30T10:00"))
+    ingested_at = month + delivery_came_after
+    delivery = ingest_events(settings, path, now=ingested_at).delivery
+    assert delivery.known_at == (ingested_at if known == "when ingested" else at("2024-03-30T11:00"))
