@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feature_repo.raw.atomic import aside, storage, sync_folder
+from feature_repo.stores.offline_files import part_path
 
 
 def has(home: Path, table: str, part: str) -> bool:
     """Say whether a table has a part."""
-    return (home / "offline" / table / f"{part}.parquet").exists()
+    return part_path(home, table, part).exists()
 
 
 def append_tables(home: Path, table: str, part: str, schema: pa.Schema, pieces: Iterable[pa.Table]) -> Path:
@@ -23,7 +24,7 @@ def append_tables(home: Path, table: str, part: str, schema: pa.Schema, pieces: 
     As with :func:`feature_repo.stores.offline_files.append` the same name means the same content: where the part
     exists, no piece is asked for.
     """
-    target = home / "offline" / table / f"{part}.parquet"
+    target = part_path(home, table, part)
     if not target.exists():
         with storage():
             target.parent.mkdir(parents=True, exist_ok=True)

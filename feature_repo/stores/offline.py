@@ -8,7 +8,7 @@ added, never rewritten. ``docs/decisions/0012-point-in-time-join.md`` says how t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -107,29 +107,6 @@ class AsofOfflineStore(DuckDBOfflineStore):
 
         columns = [*join_key_columns, *feature_name_columns, timestamp_field, created_timestamp_column]
         return _rows(limits, parts.within(timestamp_field, _micros(start_date), _micros(end_date)), columns, places)
-
-    @staticmethod
-    def latest_batches(
-        config: RepoConfig,
-        feature_view: FeatureView,
-        start_date: datetime,
-        end_date: datetime,
-        rows_per_batch: int = 65_536,
-    ) -> Iterator[pa.RecordBatch]:
-        """Yield the newest row of each key of a view, in the source's own column names, in constant memory."""
-        source = feature_view.batch_source
-        stored = {new: old for old, new in source.field_mapping.items()}
-        job = AsofOfflineStore.pull_latest_from_table_or_query(
-            config,
-            source,
-            [stored.get(key, key) for key in feature_view.join_keys],
-            [stored.get(feature.name, feature.name) for feature in feature_view.features],
-            source.timestamp_field,
-            source.created_timestamp_column,
-            start_date,
-            end_date,
-        )
-        yield from job.to_reader(rows_per_batch)
 
     @staticmethod
     def pull_all_from_table_or_query(

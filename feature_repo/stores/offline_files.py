@@ -36,12 +36,17 @@ def table_pattern(table: str) -> str:
     return f"offline/{table}/*.parquet"
 
 
+def part_path(home: Path, table: str, part: str) -> Path:
+    """Return where a part of a table lies, whether it is there or not."""
+    return home / "offline" / table / f"{part}.parquet"
+
+
 def append(home: Path, table: str, part: str, rows: pd.DataFrame | pa.Table) -> Path:
     """Write ``rows`` as the file ``<part>.parquet`` of a table, atomically; an existing part is left as it is.
 
     Parts are immutable: the same name means the same content, so a re-run after a kill changes nothing.
     """
-    return append_part(home / "offline" / table, part, rows)
+    return append_part(part_path(home, table, part).parent, part, rows)
 
 
 def append_part(folder: Path, part: str, rows: pd.DataFrame | pa.Table) -> Path:

@@ -252,9 +252,6 @@ def test_pull_latest_is_one_row_a_key_the_same_as_a_table_and_as_a_stream(world)
     batches = list(job.to_reader(rows_per_batch=1))
     assert [batch.num_rows for batch in batches] == [1, 1]
     assert pa.Table.from_batches(batches).equals(table)
-    view = world.store.get_feature_view("usage")
-    streamed = list(AsofOfflineStore.latest_batches(world.store.config, view, at(0), at(15)))
-    assert sorted(pa.Table.from_batches(streamed)["n"].to_pylist()) == [2, 7]
 
 
 def test_the_latest_of_one_event_time_is_the_last_to_arrive(world):

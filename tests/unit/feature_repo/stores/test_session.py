@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from feature_repo.stores.session import Limits, session
@@ -50,3 +51,13 @@ def test_a_killed_sessions_folder_goes_and_a_living_ones_stays(tmp_path):
     with session(limits):
         assert theirs[0] not in spills(tmp_path)
     assert not spills(tmp_path)
+
+
+def test_sessions_side_by_side_never_sweep_each_other(tmp_path):
+    def use(_number):
+        with session(Limits(tmp_path, 128, 1)) as connection:
+            return connection.execute("SELECT 1").fetchall()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(use, range(200))) == [[(1,)]] * 200
+    assert spills(tmp_path) == []
