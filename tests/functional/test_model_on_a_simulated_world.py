@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from bentos.bundle import set_champion
 from configs.settings import Settings, load_settings
 from feature_repo.contract import BEHAVIOR_SERVICE, CORE_SERVICE, CUSTOMER, LABEL, OBSERVED_AT, SERVICES_OF, SOURCE
 from feature_repo.raw.deliveries import deliveries
@@ -26,11 +27,13 @@ from flows.build_activity import build_activity
 from flows.build_features import build_features
 from flows.doctor import ParityBrokenError, check_parity, report
 from flows.replay import Replay, replay, true_hazard
-from flows.train import feature_service
+from flows.train import Challenger, champion_metrics, feature_service, fit_challenger
 from training.dataset import TrainingSet, load_training_set
 from training.labels import load_labels
 from training.metrics import roc_auc
 from training.pipeline import ChurnBlend, Params
+from training.promotion import decide
+from training.registry import Registered
 from training.snapshot import feature_rows
 
 CUSTOMERS, MONTHS, SCORED = 3000, 9, 4
@@ -145,3 +148,20 @@ def test_a_value_that_is_late_online_is_told(lived):
         report(lived.settings, check_parity(lived.settings, later))
     materialize(lived.settings, later)
     assert report(lived.settings, check_parity(lived.settings, later))
+
+
+def test_a_champion_that_reads_more_is_compared_and_never_passed_by(lived):
+    """A challenger of the core alone is held against the behavioural champion, not against the floors alone."""
+    plan = lived.settings.training.model_copy(update={"trials": 1})
+    settings = lived.settings.model_copy(update={"training": plan})
+    now = scored_at(lived.world.snapshots[-1])
+    _, bundle = fit_challenger(settings, lived.rows, now)
+    set_champion(settings.home, bundle.digest, bundle.manifest.model_version)
+    core = load_training_set(settings, load_labels(settings.home, settings.data), CORE_SERVICE)
+    fitted, weaker = fit_challenger(settings, core, now)
+    challenger = Challenger(fitted, weaker, Registered("1", "none", weaker.digest), core)
+    incumbent = champion_metrics(settings, challenger)
+    assert incumbent is not None
+    assert incumbent.rows == fitted.metrics.rows
+    assert incumbent.log_loss < fitted.metrics.log_loss
+    assert not decide(fitted.metrics, incumbent, settings.promotion).promote
