@@ -29,6 +29,8 @@ class ChurnError(Exception):
     """Stable machine-readable name (snake_case)."""
     exit_code = EXIT_FAILURE
     http_status = 500
+    transient = False
+    """Whether the same call may succeed later without anybody mending anything."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)

@@ -115,8 +115,59 @@ class PromotionSettings(_Section):
     """What a challenger must show."""
 
     log_loss_margin: Annotated[float, Field(ge=0)]
+    profit_margin_usd: Annotated[float, Field(ge=0)]
+    slice_log_loss_margin: Annotated[float, Field(ge=0)]
+    slice_rows_min: Positive
+    significance: Annotated[float, Field(gt=0, le=0.5)]
+    bootstrap_replicates: Annotated[int, Field(ge=200, le=100_000)]
+    rows_min: Positive
     roc_auc_min: Share
     ece_max: Share
+    latency_p50_max_ms: Annotated[float, Field(gt=0)]
+    bundle_size_max_mb: Annotated[float, Field(gt=0)]
+    approval_required: bool
+    approval_timeout_h: Annotated[float, Field(gt=0)]
+
+
+class RolloutSettings(_Section):
+    """How a challenger meets live requests before it is promoted."""
+
+    shadow_requests_min: Annotated[int, Field(ge=0)]
+    canary_share: Share
+    canary_requests_min: Positive
+    trial_timeout_h: Annotated[float, Field(gt=0)]
+    agreement_min: Share
+    score_psi_max: Annotated[float, Field(gt=0)]
+    latency_ratio_max: Annotated[float, Field(ge=1)]
+    error_rate_margin: Share
+    queue_max: Positive
+
+
+class MonitoringSettings(_Section):
+    """What counts as drift."""
+
+    psi_max: Annotated[float, Field(gt=0)]
+    score_psi_max: Annotated[float, Field(gt=0)]
+    label_psi_max: Annotated[float, Field(gt=0)]
+    log_loss_rise_max: Annotated[float, Field(gt=0)]
+    calibration_gap_max: Annotated[float, Field(gt=0)]
+    bins: Annotated[int, Field(ge=2, le=100)]
+    rows_min: Positive
+    false_alarm: Annotated[float, Field(gt=0, lt=0.5)]
+    freshness_max_h: Annotated[float, Field(gt=0)]
+
+
+class RetrainingSettings(_Section):
+    """When a drift may start a training by itself."""
+
+    cool_down_h: Annotated[float, Field(ge=0)]
+    daily_max: Positive
+
+
+class BatchSettings(_Section):
+    """Scoring of the whole base."""
+
+    chunk_customers: Positive
 
 
 class ServingSettings(_Section):
@@ -130,6 +181,7 @@ class ServingSettings(_Section):
     body_size_max_kb: Positive
     retry_after_s: Positive
     request_timeout_s: Positive
+    reload_interval_s: Annotated[float, Field(gt=0, le=60)]
 
 
 class Settings(BaseSettings):
@@ -152,6 +204,10 @@ class Settings(BaseSettings):
     mlflow: MlflowSettings
     training: TrainingSettings
     promotion: PromotionSettings
+    rollout: RolloutSettings
+    monitoring: MonitoringSettings
+    retraining: RetrainingSettings
+    batch: BatchSettings
     serving: ServingSettings
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from configs.errors import EXIT_USAGE, ChurnError
+from configs.errors import EXIT_FAILURE, EXIT_USAGE, ChurnError
 from configs.telemetry import switch_off
 from feature_repo.raw.world.drift import SCENARIOS
 
@@ -149,18 +149,91 @@ def apply() -> None:
 
 @cli.command()
 def train() -> None:
-    """Train a challenger on everything published; promote it if it beats the champion on the same rows."""
+    """Train a challenger on everything published; promote it if it is better than the champion on the same rows."""
+    from flows.deploy import operator
+    from flows.outcomes import outcome_lines
     from flows.train import train as fit
 
-    challenger, verdict = fit(_settings(), _now())
-    metrics = challenger.fitted.metrics
-    click.echo(
-        f"version {challenger.registered.version} ({challenger.bundle.digest[:12]}): ROC-AUC {metrics.roc_auc:.4f}, "
-        f"Brier {metrics.brier:.4f} on {metrics.rows} held-out rows, features of {challenger.training_set.service}"
+    settings = _settings()
+    done = fit(settings, _now(), who=operator())
+    for line in outcome_lines(settings.home, done):
+        click.echo(line)
+
+
+@cli.command()
+@click.option("--version", help="MLflow version; without it the newest challenger.")
+@click.option("--why", default="", help="Your reason; it goes into the ledger.")
+@click.option("--force", is_flag=True, help="Overrule the verdict; needs --why.")
+def promote(version: str | None, why: str, *, force: bool) -> None:
+    """Compare a challenger with the champion and let it serve if every rule holds. Exit code 1: refused."""
+    from flows.deploy import compare_and_deploy, operator
+    from flows.outcomes import outcome_lines
+    from flows.train import registered_challenger
+
+    settings = _settings()
+    trained = registered_challenger(settings, version)
+    done = compare_and_deploy(settings, trained, who=operator(), why=why, now=_now(), force=force)
+    for line in outcome_lines(settings.home, done):
+        click.echo(line)
+    if not done.serves:
+        sys.exit(EXIT_FAILURE)
+
+
+@cli.command()
+@click.option("--why", required=True, help="Your reason; it goes into the ledger.")
+def rollback(why: str) -> None:
+    """Let the champion before this one serve again, at once and without training."""
+    from flows.deploy import operator, roll_back
+
+    roll_back(
+        _settings(),
+        who=operator(),
+        why=why,
+        now=_now(),
+        told=lambda entry: click.echo(
+            f"model {entry.after['model_version']} ({entry.after['champion'][:12]}) serves again"
+        ),
     )
-    for rule, held, figures in verdict.rules:
-        click.echo(f"  {'held' if held else 'FAILED'}: {rule} ({figures})")
-    click.echo("promoted to champion" if verdict.promote else "refused: the champion stays")
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Every entry whole, one a line.")
+def history(*, as_json: bool) -> None:
+    """Say who let which model serve, when and why; the ledger is verified on the way."""
+    import json
+    from dataclasses import asdict
+
+    from bentos.bundle.ledger import entries
+    from flows.outcomes import ledger_line
+
+    for entry in entries(_settings().home):
+        click.echo(json.dumps(asdict(entry), sort_keys=True) if as_json else ledger_line(entry))
+
+
+@cli.command()
+@click.option("--shadow", is_flag=True, help="Let the challenger score live requests unseen.")
+@click.option("--canary", metavar="SHARE", type=click.FloatRange(0, 1, min_open=True), help="Let it answer for some.")
+@click.option("--stop", is_flag=True, help="End the trial.")
+@click.option("--version", help="MLflow version; without it the newest challenger.")
+@click.option("--why", default="", help="Your reason; it goes into the ledger.")
+def rollout(canary: float | None, version: str | None, why: str, *, shadow: bool, stop: bool) -> None:
+    """Begin or end the trial of a challenger on live requests; without an option, say what serves."""
+    from bentos.bundle.rollout import stop_trial
+    from flows.deploy import begin_trial, operator
+    from flows.outcomes import rollout_lines
+
+    settings = _settings()
+    if shadow + stop + (canary is not None) > 1:
+        raise click.UsageError("give one of --shadow, --canary and --stop")
+    if stop and stop_trial(settings.home, who=operator(), why=why, now=_now()) is None:
+        click.echo("no trial is running")
+    elif shadow or canary is not None:
+        from flows.train import registered_challenger
+
+        trained = registered_challenger(settings, version)
+        begin_trial(settings, trained, share=canary, who=operator(), why=why, now=_now())
+    for line in rollout_lines(settings.home):
+        click.echo(line)
 
 
 @cli.command()
@@ -208,6 +281,60 @@ def doctor(customers: int | None, *, parity: bool) -> None:
     settings = _settings()
     for line in report(settings, check_parity(settings, _now(), customers_max=customers)):
         click.echo(line)
+
+
+@cli.command()
+def monitor() -> None:
+    """Compare today's customers with those that the champion was measured on; check labels, quality and freshness."""
+    from flows.monitor import monitor as measure
+    from flows.tables import drift
+
+    settings = _settings()
+    found = measure(settings, _now())
+    drift(found)
+    did, quality = found.performance, found.quality
+    if did.rows:
+        click.echo(
+            f"newest labels: {did.churn_rate:.1%} of {did.rows} customers observed {did.observed_at} left, mean score "
+            f"{did.mean_score:.1%}; log loss {did.log_loss:.4f}, {did.rise:+.4f} since training: {did.status}"
+        )
+    if quality is not None:
+        verdict = "passed" if quality.passed else f"REFUSED ({', '.join(quality.failed)})"
+        click.echo(f"gate: the file of {quality.snapshot} {verdict}{f'; {quality.finding}' if quality.finding else ''}")
+    for age in found.freshness:
+        click.echo(f"{age.name}: {age.status}" + ("" if age.age_h is None else f", {age.age_h:.0f} h old"))
+    click.echo(f"drift: {', '.join(found.drifted) or 'none'}\nreport: {settings.home / found.report}")
+
+
+@cli.command("score-base")
+def score_base() -> None:
+    """Score every active customer with the champion, to Parquet; goes on where a killed run stopped."""
+    from flows.score_base import score_base as score
+
+    settings = _settings()
+    done = score(settings, _now())
+    what = "scored" if done.fresh else "was scored before, nothing to do:"
+    click.echo(
+        f"{what} {done.scored} of {done.customers} customers "
+        f"as of {done.observed_at} with model {done.model_version}: {done.churn} churn, "
+        f"worth {done.expected_profit_usd:.0f} USD if all of them are contacted"
+    )
+    for reason, customers in done.refused.items():
+        click.echo(f"not scored: {customers} customers, {reason}")
+    click.echo(f"no customers: {done.withdrawn} withdrawn, {done.expired} expired\nscores: {settings.home / done.path}")
+
+
+@cli.command()
+@click.option("--run", "run_id", help="Id of the flow run that waits; needed only where several do.")
+@click.option("--yes/--no", "yes", required=True, help="Let the challenger serve, or not.")
+@click.option("--who", required=True, help="Your name; it goes into the ledger.")
+@click.option("--why", default="", help="Your reason; it goes into the ledger.")
+def approve(run_id: str | None, who: str, why: str, *, yes: bool) -> None:
+    """Answer the deployment that waits for a person (promotion.approval_required); needs PREFECT_API_URL."""
+    from flows.approving import approve as answer
+
+    told = answer(run_id, yes=yes, who=who, why=why)
+    click.echo(f"{told.name}: {'may serve' if yes else 'refused'}, says {who}")
 
 
 @cli.command()

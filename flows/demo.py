@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bentos.bundle import Bundle
+from bentos.bundle import Bundle, champion
 from configs.errors import ChurnError
 from configs.settings import Settings
 from feature_repo.contract import CUSTOMER, LABEL, OBSERVED_AT
@@ -30,18 +30,18 @@ from feature_repo.stores.opening import open_store
 from feature_repo.stores.registration import apply
 from flows.build_activity import build_activity
 from flows.build_features import build_features
+from flows.deploy import Outcome, compare_and_deploy, operator
 from flows.doctor import check_parity, report
 from flows.evaluate import Evaluated, evaluate
 from flows.land import Landing, ingest
 from flows.replay import Replay, replay, simulated_world, true_hazard
 from flows.serve import Running, ask, free_port, start
 from flows.tables import FIGURES, answers
-from flows.train import Challenger, fit_challenger, promote, register_challenger, training_set
+from flows.train import Trained, train_challenger, training_set
 from training.dataset import TrainingSet
 from training.metrics import roc_auc
-from training.promotion import Verdict
 
-STEPS: Final = 11
+STEPS: Final = 10
 PARITY_CUSTOMERS: Final = 500
 PLAIN: Final[dict[str, Any]] = {"highlight": False, "soft_wrap": True}
 
@@ -108,23 +108,27 @@ def _demo_flow(inputs: DemoInputs, steps: Steps) -> list[str]:
             f"{found.features.shape[1]} features of {found.service}"
         ),
     )
-    fitted, bundle = steps.run(
-        "tune and train", lambda: fit_challenger(settings, rows, inputs.now), lambda pair: _tuned(pair[0])
-    )
-    challenger: Challenger = steps.run(
-        "register challenger",
-        lambda: register_challenger(settings, fitted, bundle, rows),
-        lambda done: f"MLflow version {done.registered.version}, bundle {done.bundle.digest[:12]}",
+    trained: Trained = steps.run(
+        "tune, train, register",
+        lambda: train_challenger(settings, inputs.now),
+        lambda done: (
+            f"MLflow version {done.version}, bundle {done.digest[:12]}"
+            + ("" if done.fresh else ": the same data, settings and code")
+        ),
     )
     evaluated: Evaluated = steps.run(
         "evaluate",
-        lambda: _evaluate(steps, settings, rows, challenger, inputs, simulated=world is not None),
+        lambda: _evaluate(steps, settings, rows, trained, inputs, simulated=world is not None),
         lambda done: (
             f"nested, {len(done.validation.scored)} rows scored: ROC-AUC {done.validation.metrics[0].roc_auc:.4f}, "
             f"baseline {done.validation.baseline_metrics[0].roc_auc:.4f}"
         ),
     )
-    verdict: Verdict = steps.run("promote", lambda: promote(settings, challenger), lambda done: done.why)
+    outcome: Outcome = steps.run(
+        "promote",
+        lambda: compare_and_deploy(settings, trained, who=operator(), why="churn demo", now=inputs.now),
+        lambda done: done.compared.verdict.why if done.compared else "it is the champion already",
+    )
     steps.run(
         "materialize",
         lambda: materialize(settings, inputs.now),
@@ -137,13 +141,13 @@ def _demo_flow(inputs: DemoInputs, steps: Steps) -> list[str]:
     )
     found: list[dict[str, Any]] = steps.run(
         "serve and ask",
-        lambda: _ask(settings, customers_to_ask(settings, challenger.bundle, inputs.now)),
+        lambda: _ask(settings, customers_to_ask(settings, Bundle.load(champion(settings.home)), inputs.now)),
         lambda some: f"{len(some)} answers over HTTP",
     )
     steps.progress.stop()
     answers(found, steps.console)
     best = None if world is None else _best_reachable(world, rows, evaluated)
-    _summary(steps, landing, challenger, evaluated, verdict, best)
+    _summary(steps, landing, outcome, evaluated, best)
     return [str(answer["customer_id"]) for answer in found]
 
 
@@ -251,17 +255,8 @@ def customers_to_ask(settings: Settings, bundle: Bundle, now: datetime) -> list[
     return [str(here.iloc[order[place]]) for place in (0, len(order) // 2, -1)]
 
 
-def _tuned(fitted: Any) -> str:
-    tuning = fitted.tuning
-    chosen = tuning.params
-    return (
-        f"{tuning.trials} trials ({tuning.pruned} pruned): C {chosen.regularisation:g}, trees {chosen.tree_weight:g}, "
-        f"depth {chosen.max_depth}, {chosen.rounds} rounds"
-    )
-
-
 def _evaluate(
-    steps: Steps, settings: Settings, rows: TrainingSet, challenger: Challenger, inputs: DemoInputs, *, simulated: bool
+    steps: Steps, settings: Settings, rows: TrainingSet, trained: Trained, inputs: DemoInputs, *, simulated: bool
 ) -> Evaluated:
     bar = steps.progress.add_task("  folds", total=settings.training.folds)
     evaluated = evaluate(
@@ -271,7 +266,7 @@ def _evaluate(
         reports=settings.home / "reports",
         repeats=1,
         simulated=simulated,
-        model_version=challenger.bundle.manifest.model_version,
+        model_version=trained.model_version,
         progress=lambda done: steps.progress.update(bar, completed=done),
     )
     steps.progress.remove_task(bar)
@@ -290,9 +285,8 @@ def _ask(settings: Settings, customer_ids: list[str]) -> list[dict[str, Any]]:
 def _summary(
     steps: Steps,
     landing: Landing,
-    challenger: Challenger,
+    outcome: Outcome,
     evaluated: Evaluated,
-    verdict: Verdict,
     best_roc_auc: float | None,
 ) -> None:
     simulated = best_roc_auc is not None
@@ -309,8 +303,7 @@ def _summary(
     table.add_row("rows scored", str(len(evaluated.validation.scored)), "")
     table.add_row("customers in the newest extract", str(landing.manifest.rows), "")
     table.add_row("gate", "passed", "")
-    champion = f"version {challenger.registered.version}" if verdict.promote else "unchanged"
-    table.add_row("champion", champion, "")
+    table.add_row("champion", f"version {outcome.trained.version}" if outcome.serves else "unchanged", "")
     table.add_section()
     for name, seconds in steps.seconds.items():
         table.add_row(name, f"{seconds:.1f} s", "")

@@ -28,8 +28,8 @@ from training.evaluate import CrossValidation, cross_validate
 from training.metrics import paired_difference, slices, summarise
 from training.report import EvaluationReport, ShapSummary, write_report
 from training.split import Rows
+from training.tenure import tenure_band
 
-TENURE_BANDS: Final = (-1, 3, 12, 24, 48, 10_000)
 SLICES: Final = ("senior_citizen", "gender", "contract_type", "internet_service", "tenure_band")
 
 
@@ -129,11 +129,10 @@ def _taken(rows: TrainingSet, positions: Rows) -> TrainingSet:
 def _slice_columns(settings: Settings, rows: TrainingSet) -> pd.DataFrame:
     """Return what figures are broken down by; the protected attributes come from their audit-only service."""
     audit = historical_features(open_store(settings), rows.keys, AUDIT_SERVICE)
-    tenure = rows.features["tenure_months"]
-    labels = ["00-03 months", "04-12 months", "13-24 months", "25-48 months", "over 48 months"]
-    bands = pd.cut(tenure, TENURE_BANDS, labels=labels).astype(str)
     return rows.features[["contract_type", "internet_service"]].assign(
-        senior_citizen=audit["senior_citizen"].to_numpy(), gender=audit["gender"].to_numpy(), tenure_band=bands
+        senior_citizen=audit["senior_citizen"].to_numpy(),
+        gender=audit["gender"].to_numpy(),
+        tenure_band=tenure_band(rows.features["tenure_months"]),
     )
 
 

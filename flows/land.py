@@ -165,7 +165,7 @@ def _movements(home: Path, as_of: date, snapshot: pd.DataFrame) -> Movements:
     return movements(snapshot, before, seen, named=f"{earlier[-1].snapshot_date}.v{earlier[-1].version}")
 
 
-def _finding(moved: Movements | None, limits: DataSettings) -> str | None:
+def vanished_finding(moved: Movements | None, limits: DataSettings) -> str | None:
     """Say that too many customers vanished, if they did; a finding, not a refusal: the others' rows are good."""
     if moved is None or moved.vanished_share <= limits.vanished_share_max:
         return None
@@ -222,7 +222,7 @@ def _landing(home: Path, done: Publication, limits: DataSettings) -> Landing:
     folder = (home / done.manifest.path).parent
     report, counted = folder / f"{REPORT}.json", folder / MOVEMENTS
     moved = Movements.from_json(counted.read_text(encoding="utf-8")) if counted.is_file() else None
-    finding = _finding(moved, limits)
+    finding = vanished_finding(moved, limits)
     if finding is not None:
         log.warning("finding: %s (snapshot %s)", finding, done.manifest.snapshot_date)
     return Landing(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
 
+from flows.monitor import MonitorReport
 from training.evaluate import CrossValidation
 from training.metrics import Estimate, paired_difference, summarise
 
@@ -19,6 +20,7 @@ FIGURES = {
     "lift_10": "lift@10 %",
     "empc_usd": "EMPC, USD",
 }
+_STABLE_SHOWN: Final = 8
 
 
 def comparison(validation: CrossValidation, console: Console | None = None) -> None:
@@ -39,6 +41,22 @@ def comparison(validation: CrossValidation, console: Console | None = None) -> N
             f"{gap.ahead} of {gap.repeats}",
         )
     (console or Console()).print(table)
+
+
+def drift(found: MonitorReport, console: Console | None = None) -> None:
+    """Print what moved most since the champion was measured: all that drifted, and the largest of the others."""
+    out = console or Console()
+    ranked = sorted(found.rows, key=lambda row: (row.status != "drift", -(row.psi or 0.0)))
+    shown = [row for place, row in enumerate(ranked) if row.status == "drift" or place < _STABLE_SHOWN]
+    table = Table(title=f"{found.customers} customers beside the held-out rows of model {found.model_version}")
+    for heading in ("", "PSI", "at most", "status", "moved most"):
+        table.add_column(heading, justify="right" if heading in {"PSI", "at most"} else "left")
+    for row in shown:
+        psi, bound = ("-" if number is None else f"{number:.3f}" for number in (row.psi, row.bound))
+        table.add_row(row.name, psi, bound, row.status, row.moved)
+    out.print(table)
+    if len(ranked) > len(shown):
+        out.print(f"and {len(ranked) - len(shown)} rows that moved less")
 
 
 def spread(estimate: Estimate) -> str:

@@ -1,30 +1,56 @@
-"""Train a challenger on everything published, and promote it if it beats the champion on the same rows."""
+"""Train a challenger on everything published, and let it serve if it is better than the champion."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
-from bentos.bundle import Bundle, BundleError, NoChampionError, champion, set_champion
+from bentos.bundle import Bundle, BundleError
+from bentos.bundle.manifest import read_verified
+from bentos.bundle.pointer import bundles_folder
+from configs.errors import ChurnError
 from configs.settings import PROJECT_ROOT, Settings
 from feature_repo.contract import ACTIVITY_SOURCE, BEHAVIOR_SERVICE, CORE_SERVICE
-from feature_repo.raw.atomic import exclusive
+from feature_repo.raw.atomic import lease
 from feature_repo.raw.publication import published
-from feature_repo.stores.as_known import features_as_known
 from feature_repo.stores.offline_files import table_pattern
-from feature_repo.stores.opening import open_store
-from feature_repo.stores.refusals import refusals
+from flows.deploy import Outcome, compare_and_deploy
 from training.dataset import TrainingSet, load_training_set
 from training.economics import load_economics
+from training.fingerprint import fingerprint as fingerprint_of
 from training.fit import Fitted, Provenance, fit
+from training.heldout import heldout_path, save_heldout
 from training.labels import load_labels
-from training.metrics import Metrics, measure
-from training.promotion import Verdict, decide
-from training.registry import CHAMPION, Registered, register, set_alias, tag_version
+from training.registry import (
+    CHALLENGER,
+    FINGERPRINT,
+    NoSuchVersionError,
+    Registered,
+    close_runs,
+    find_version,
+    register,
+    restore_bundle,
+    set_alias,
+    version_of,
+    versions_with,
+)
+from training.split import holdout, seen_rows
+
+SEEN: Final = "rows_seen"
+"""Tag: how many held-out rows the model was fitted on."""
+
+
+class DataChangedError(ChurnError):
+    """Something was published while the training set was read."""
+
+    error = "data_changed"
+    http_status = 409
+    transient = True
 
 
 @dataclass(frozen=True)
@@ -35,6 +61,80 @@ class Challenger:
     bundle: Bundle
     registered: Registered
     training_set: TrainingSet
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A registered challenger by its names alone, so that it can be told from one process to another.
+
+    ``fingerprint`` is what it was made of, ``digest`` its bundle's, ``version`` and ``run_id`` MLflow's. ``seen_rows``
+    counts held-out rows that it was fitted on, -1 where nobody counted. ``fresh`` is False where this very model was
+    there before.
+    """
+
+    fingerprint: str
+    digest: str
+    model_version: str
+    version: str
+    run_id: str
+    seen_rows: int
+    fresh: bool = False
+
+
+def train(settings: Settings, now: datetime, *, who: str) -> Outcome:
+    """Do all of it: challenger, verdict, and the champion's place if the verdict gives it; errors as of its parts."""
+    return compare_and_deploy(settings, train_challenger(settings, now), who=who, why="churn train", now=now)
+
+
+def train_challenger(settings: Settings, now: datetime) -> Trained:
+    """Fit and register a challenger; the same data, settings and code give the version that is there already.
+
+    Killed anywhere, it is run again and leaves one version: a version is there whole or not at all, and what lies
+    around it (bundle, held-out rows, alias) is put right.
+
+    Raises
+    ------
+    LeaseHeldError
+        If another training is at work in this home.
+    DataChangedError
+        If something was published meanwhile.
+    RegistryUnavailableError
+        If MLflow does not answer.
+    """
+    with lease(settings.home, "training", f"process {os.getpid()} since {now.isoformat()}"):
+        mark = fingerprint(settings)
+        known = versions_with(settings, FINGERPRINT, mark)
+        close_runs(settings, mark, {each.run_id for each in known})
+        for each in known:
+            if _whole(settings, each):
+                set_alias(settings, CHALLENGER, each.version)
+                return _trained(each, fresh=False)
+        rows = training_set(settings)
+        if fingerprint(settings) != mark:
+            raise DataChangedError("data were published while the training set was read", "run it again")
+        fitted, bundle = fit_challenger(settings, rows, now)
+        return _trained(register_challenger(settings, fitted, bundle, rows, mark).registered, fresh=True)
+
+
+def registered_challenger(settings: Settings, version: str | None = None) -> Trained:
+    """Return a registered challenger by its MLflow version; None: the newest one.
+
+    Raises
+    ------
+    NoSuchVersionError
+        If there is none.
+    RegistryUnavailableError
+        If MLflow does not answer.
+    """
+    found = version_of(settings, CHALLENGER) if version is None else find_version(settings, version)
+    if found is None:
+        raise NoSuchVersionError("nothing was trained yet", "run: churn train")
+    return _trained(found, fresh=False)
+
+
+def fingerprint(settings: Settings) -> str:
+    """Return what a model trained now would be made of; see :func:`training.fingerprint.fingerprint`."""
+    return fingerprint_of(settings, feature_service(settings))
 
 
 def training_set(settings: Settings) -> TrainingSet:
@@ -61,14 +161,16 @@ def provenance(settings: Settings, now: datetime) -> Provenance:
 
 
 def fit_challenger(settings: Settings, rows: TrainingSet, now: datetime) -> tuple[Fitted, Bundle]:
-    """Tune, fit, measure and save a bundle; nothing is registered yet."""
+    """Tune, fit and measure; save the bundle and the rows it was measured on; nothing is registered yet."""
     journal = settings.home / "optuna" / "journal.log"
     fitted = fit(rows, settings.training, load_economics(), provenance(settings, now), journal=journal)
-    return fitted, fitted.bundle.save(settings.home)
+    bundle = fitted.bundle.save(settings.home)
+    save_heldout(settings.home, bundle.digest, rows.keys.iloc[fitted.test])
+    return fitted, bundle
 
 
-def register_challenger(settings: Settings, fitted: Fitted, bundle: Bundle, rows: TrainingSet) -> Challenger:
-    """Log the run in MLflow and register the bundle as challenger."""
+def register_challenger(settings: Settings, fitted: Fitted, bundle: Bundle, rows: TrainingSet, mark: str) -> Challenger:
+    """Log the run in MLflow and register the bundle as challenger; ``mark`` is the fingerprint it was fitted under."""
     metrics = {f"test_{name}": value for name, value in fitted.metrics.as_dict().items()}
     metrics |= {f"baseline_{name}": value for name, value in fitted.baseline.as_dict().items()}
     registered = register(
@@ -77,59 +179,48 @@ def register_challenger(settings: Settings, fitted: Fitted, bundle: Bundle, rows
         rows.features.iloc[fitted.train],
         params={**fitted.tuning.params.as_dict(), "seed": settings.training.seed, "trials": fitted.tuning.trials},
         metrics=metrics,
-        tags={"rows_train": str(len(fitted.train)), "rows_test": str(len(fitted.test))},
+        tags={
+            FINGERPRINT: mark,
+            "rows_train": str(len(fitted.train)),
+            "rows_test": str(len(fitted.test)),
+            SEEN: str(seen_rows(rows, fitted.train, fitted.test)),
+        },
         artifacts={"gate": _gate_report(settings)},
     )
     return Challenger(fitted, bundle, registered, rows)
 
 
+def _whole(settings: Settings, registered: Registered) -> bool:
+    """Whether a version can be compared and served; its bundle and held-out rows are restored if they can be."""
+    try:
+        read_verified(bundles_folder(settings.home) / registered.bundle_digest)
+    except BundleError:
+        if not restore_bundle(settings, registered):
+            return False
+    if not heldout_path(settings.home, registered.bundle_digest).is_file():
+        # Of the same fingerprint, hence the same rows.
+        rows = training_set(settings)
+        _, test = holdout(rows, settings.training.test_share, settings.training.seed)
+        save_heldout(settings.home, registered.bundle_digest, rows.keys.iloc[test])
+    return True
+
+
+def _trained(registered: Registered, *, fresh: bool) -> Trained:
+    tags = registered.tags
+    return Trained(
+        fingerprint=tags.get(FINGERPRINT, ""),
+        digest=registered.bundle_digest,
+        model_version=tags.get("model_version", ""),
+        version=registered.version,
+        run_id=registered.run_id,
+        seen_rows=int(tags.get(SEEN, -1)),
+        fresh=fresh,
+    )
+
+
 def _gate_report(settings: Settings) -> Path:
     """Return the verdict of the gate on the newest snapshot: what the model was trained behind."""
     return (settings.home / published(settings.home)[-1].path).with_name("gate.json")
-
-
-def promote(settings: Settings, challenger: Challenger) -> Verdict:
-    """Let the challenger serve if it holds every rule; the verdict is a tag of its version."""
-    # Two trainings at once: the second compares itself with the first, if that was promoted.
-    with exclusive(settings.home):
-        verdict = decide(challenger.fitted.metrics, champion_metrics(settings, challenger), settings.promotion)
-        version = challenger.registered.version
-        tag_version(settings, version, {"verdict": "promoted" if verdict.promote else "refused", "why": verdict.why})
-        if verdict.promote:
-            set_alias(settings, CHAMPION, version)
-            set_champion(settings.home, challenger.bundle.digest, challenger.bundle.manifest.model_version)
-    return verdict
-
-
-def champion_metrics(settings: Settings, challenger: Challenger) -> Metrics | None:
-    """Measure the champion on the challenger's held-out rows; None where there is no champion that can score them.
-
-    A champion of another service is scored with the features of its own. A damaged bundle, or one of another
-    contract, counts as none: the challenger then stands alone, as after a bootstrap.
-    """
-    try:
-        incumbent = Bundle.load(champion(settings.home))
-    except (NoChampionError, BundleError):
-        return None
-    rows, test = challenger.training_set, challenger.fitted.test
-    read = list(incumbent.manifest.features)
-    if set(read) <= set(rows.features.columns):
-        features = rows.features[read].iloc[test]
-    else:
-        # It read behaviours that the challenger does not: it is asked with what it knew then, or the gate would let
-        # any weaker model pass.
-        with refusals(settings):
-            features = features_as_known(open_store(settings), rows.keys.iloc[test], incumbent.manifest.service)
-    churned = rows.churned.to_numpy(dtype=bool)[test]
-    return measure(churned, incumbent.score(features), load_economics())
-
-
-def train(settings: Settings, now: datetime) -> tuple[Challenger, Verdict]:
-    """Do all of it: training set, challenger, registration, verdict."""
-    rows = training_set(settings)
-    fitted, bundle = fit_challenger(settings, rows, now)
-    challenger = register_challenger(settings, fitted, bundle, rows)
-    return challenger, promote(settings, challenger)
 
 
 def git_commit() -> str:

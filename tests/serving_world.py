@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import pandas as pd
 import pytest
 from pydantic import SecretStr
 
-from bentos.bundle import Bundle, Manifest, set_champion
+from bentos.bundle import Bundle, Manifest
+from bentos.bundle.pointer import POINTER, bundles_folder
+from bentos.bundle.rollout import promote
 from bentos.reasons import PATH as REASON_CODES
 from configs.settings import Settings, load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, LABEL, SOURCE, STORED, contract_hash, features_of
@@ -86,8 +89,20 @@ def bundle_at(home: Path, csv: Path) -> Bundle:
         files={},
     )
     bundle = Bundle(manifest, linear, trees, REASON_CODES.read_text("utf-8")).save(home)
-    set_champion(home, bundle.digest, manifest.model_version)
+    promote(home, bundle.digest, who="tests", why="the first", now=datetime(2026, 1, 1, tzinfo=UTC))
     return bundle
+
+
+def another(bundle: Bundle, home: Path, version: str, shift: float, **changes: object) -> Bundle:
+    """A saved bundle that gives every customer ``shift`` more log-odds than ``bundle``; others in its manifest."""
+    changed = replace(bundle.manifest, model_version=version, calibration=(1.0, shift), **changes)
+    return replace(bundle, manifest=changed).save(home)
+
+
+def point_at(home: Path, path: str) -> None:
+    """Write the pointer as no command would: to whatever is named."""
+    content = {"digest": path, "path": path, "model_version": "x"}
+    (bundles_folder(home) / POINTER).write_text(json.dumps(content), encoding="utf-8")
 
 
 def fill_stores(settings: Settings, snapshot: pd.DataFrame) -> None:

@@ -1,54 +1,152 @@
-"""Champion against challenger: a verdict from figures alone. Pure."""
+"""Champion against challenger: a verdict from figures alone. Pure.
+
+Nothing changes without proof: a challenger that is as good as the champion, or the very same model, is refused.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, Self
 
-from configs.settings import PromotionSettings
-from training.metrics import ECE_BINS, Metrics
+import numpy as np
+from numpy.typing import NDArray
 
-LEAK_ROC_AUC = 0.98
+from bentos.comparison import LiveFigures
+from configs.settings import PromotionSettings, RolloutSettings
+from training.economics import Economics, EvaluationError, FloatArray, LengthError, ScoreError
+from training.metrics import ECE_BINS, BoolArray, Metrics, measure
+from training.paired import Gain, gains, losses, profits, worst_profit
+
+LEAK_ROC_AUC: Final = 0.98
 """Nobody predicts churn this well: such a challenger has seen its answers."""
+_MB: Final = 1_000_000
+
+
+class Rule(NamedTuple):
+    """One rule, whether it held, and the figures that say so."""
+
+    name: str
+    held: bool
+    figures: str
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the challenger becomes champion, and every rule with its outcome (rule, held, figures)."""
+    """Whether the challenger becomes champion, every rule with its outcome, and every figure (NaN: not known)."""
 
     promote: bool
-    rules: tuple[tuple[str, bool, str], ...]
+    rules: tuple[Rule, ...]
+    figures: dict[str, float] = field(default_factory=dict)
 
     @property
     def why(self) -> str:
         """One line: the rules that failed, or that all held."""
-        failed = [f"{rule} ({figures})" for rule, held, figures in self.rules if not held]
+        failed = [f"{name} ({figures})" for name, held, figures in self.rules if not held]
         return "failed: " + "; ".join(failed) if failed else "every rule held"
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the verdict as JSON values; a figure that is not finite is null."""
+        figures = {name: value if math.isfinite(value) else None for name, value in self.figures.items()}
+        return {"promote": self.promote, "rules": [list(rule) for rule in self.rules], "figures": figures}
 
-def decide(challenger: Metrics, champion: Metrics | None, rules: PromotionSettings) -> Verdict:
-    """Compare two models measured on the same held-out rows; without a champion only the floors count.
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Read what :meth:`to_json` wrote."""
+        figures = {name: math.nan if value is None else float(value) for name, value in content["figures"].items()}
+        return cls(bool(content["promote"]), tuple(Rule(*rule) for rule in content["rules"]), figures)
 
-    Fails closed: a figure that is not a number holds no rule.
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a verdict is made of: both models on the challenger's held-out rows, and what else was measured.
+
+    Parameters
+    ----------
+    customers
+        (n,) who each row is about; a customer may recur with another observation date.
+    churned
+        (n,) bool.
+    challenger, champion
+        (n,) calibrated probabilities; ``champion`` is None where nobody serves.
+    challenger_threshold, champion_threshold
+        From which probability each contacts a customer.
+    slices
+        Column -> (n,) text: by what customers are told apart.
+    explained_share
+        Share of rows whose reasons add up to the score.
+    latency_p50_ms
+        Median time to score and explain one customer.
+    bundle_bytes
+        Size of the challenger's bundle.
+    schema
+        What the challenger reads that this platform does not give; "" if nothing.
+    seen_rows
+        Held-out rows that the challenger was fitted on; below 0 where nobody counted.
+    withdrawn
+        Why this very challenger was taken out of service before; "" if it was not.
+    live
+        What both did with the same live requests; None where they did not meet.
+    live_required
+        Live requests that must have been compared; 0: none.
     """
-    outcome = [
-        _rule("ROC-AUC floor", challenger.roc_auc, ">=", rules.roc_auc_min),
-        _rule("no leak", challenger.roc_auc, "<=", LEAK_ROC_AUC),
-        _rule("calibration", challenger.ece, "<=", rules.ece_max + ece_noise(challenger)),
-    ]
-    if champion is not None:
-        outcome += [
-            (
-                "same rows",
-                challenger.rows == champion.rows,
-                f"{challenger.rows} and {champion.rows} rows",
-            ),
-            _rule(
-                "log loss against the champion", challenger.log_loss, "<=", champion.log_loss + rules.log_loss_margin
-            ),
-            _rule("profit against the champion", challenger.empc_usd, ">=", champion.empc_usd * (1 - 1e-9)),
-        ]
-    return Verdict(all(held for _, held, _ in outcome), tuple(outcome))
+
+    customers: NDArray[Any]
+    churned: BoolArray
+    challenger: FloatArray
+    champion: FloatArray | None
+    challenger_threshold: float
+    champion_threshold: float = math.nan
+    slices: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    explained_share: float = math.nan
+    latency_p50_ms: float = math.nan
+    bundle_bytes: int = 0
+    schema: str = ""
+    seen_rows: int = 0
+    withdrawn: str = ""
+    live: LiveFigures | None = None
+    live_required: int = 0
+
+
+def decide(
+    evidence: Evidence, economics: Economics, rules: PromotionSettings, rollout: RolloutSettings, *, seed: int
+) -> Verdict:
+    """Compare two models on the same held-out rows; without a champion only the floors count.
+
+    The challenger must be better than the champion beyond chance (one-sided paired bootstrap over customers) in log
+    loss or in the profit that each model's own threshold earns; the two share ``rules.significance``. In the other
+    it may be worse by no more than its margin, and so in every slice of customers that is large enough to judge.
+
+    Fails closed: rows that nothing can be computed from, and a figure that is not a number, hold no rule.
+    """
+    outcome = list(_fit_to_serve(evidence, rules))
+    figures: dict[str, float] = {}
+    try:
+        ours = _measured(evidence, evidence.challenger, economics)
+        theirs = None if evidence.champion is None else _measured(evidence, evidence.champion, economics)
+    except EvaluationError as unusable:
+        outcome.append(Rule("usable evidence", held=False, figures=unusable.message))
+        return Verdict(promote=False, rules=tuple(outcome), figures=figures)
+    figures |= {f"challenger_{name}": float(value) for name, value in ours.as_dict().items()}
+    outcome += _floors(ours, rules)
+    if evidence.champion is not None and theirs is not None:
+        figures |= {f"champion_{name}": float(value) for name, value in theirs.as_dict().items()}
+        differences = _differences(evidence, evidence.champion, economics)
+        found = gains(
+            evidence.customers,
+            differences,
+            {"profit_usd": _worst(evidence, evidence.champion, economics)},
+            share=rules.significance / 2,
+            replicates=rules.bootstrap_replicates,
+            seed=seed,
+        )
+        for name, gain in found.items():
+            figures |= {f"{name}_gain": gain.mean, f"{name}_gain_lower": gain.lower}
+        outcome += _against(found, rules)
+        outcome.append(_slices(evidence, differences["log_loss"], rules, figures))
+        outcome += _live(evidence, rollout, figures)
+    return Verdict(all(rule.held for rule in outcome), tuple(outcome), figures)
 
 
 def ece_noise(metrics: Metrics) -> float:
@@ -61,7 +159,105 @@ def ece_noise(metrics: Metrics) -> float:
     return math.sqrt(2 / math.pi * rate * (1 - rate) * ECE_BINS / metrics.rows)
 
 
-def _rule(name: str, figure: float, sign: str, bound: float) -> tuple[str, bool, str]:
+def _fit_to_serve(evidence: Evidence, rules: PromotionSettings) -> Iterator[Rule]:
+    """Judge what needs no label: whether this bundle could serve at all."""
+    yield _rule("enough rows", len(evidence.churned), ">=", rules.rows_min, "g")
+    yield Rule("no held-out row was learnt from", evidence.seen_rows == 0, f"{evidence.seen_rows} rows")
+    yield _rule("explanations", evidence.explained_share, ">=", 1.0)
+    yield _rule("latency, ms", evidence.latency_p50_ms, "<=", rules.latency_p50_max_ms, ".2f")
+    yield _rule("bundle size, MB", evidence.bundle_bytes / _MB, "<=", rules.bundle_size_max_mb, ".2f")
+    yield Rule("schema", not evidence.schema, evidence.schema or "as this platform gives it")
+    yield Rule("not withdrawn before", not evidence.withdrawn, evidence.withdrawn or "never was")
+
+
+def _measured(evidence: Evidence, score: FloatArray, economics: Economics) -> Metrics:
+    lengths = {len(each) for each in (evidence.customers, *evidence.slices.values())}
+    if lengths != {len(evidence.churned)}:
+        raise LengthError("customers, slices and labels are of different rows", "one of each a row")
+    thresholds = [evidence.challenger_threshold]
+    if evidence.champion is not None:
+        thresholds.append(evidence.champion_threshold)
+    if not all(0 <= each <= 1 for each in thresholds):
+        raise ScoreError("a threshold is no probability", "see the bundle's manifest")
+    return measure(evidence.churned, score, economics)
+
+
+def _floors(ours: Metrics, rules: PromotionSettings) -> list[Rule]:
+    return [
+        _rule("ROC-AUC floor", ours.roc_auc, ">=", rules.roc_auc_min),
+        _rule("no leak", ours.roc_auc, "<=", LEAK_ROC_AUC),
+        _rule("calibration", ours.ece, "<=", rules.ece_max + ece_noise(ours)),
+    ]
+
+
+def _differences(evidence: Evidence, champion: FloatArray, economics: Economics) -> dict[str, FloatArray]:
+    """By how much the challenger was better on each row: nats, and USD."""
+    churned = evidence.churned
+    earned = profits(churned, evidence.challenger, evidence.challenger_threshold, economics)
+    return {
+        "log_loss": losses(churned, champion) - losses(churned, evidence.challenger),
+        "profit_usd": earned - profits(churned, champion, evidence.champion_threshold, economics),
+    }
+
+
+def _worst(evidence: Evidence, champion: FloatArray, economics: Economics) -> float:
+    contacted = evidence.challenger >= evidence.challenger_threshold
+    return worst_profit(contacted, champion >= evidence.champion_threshold, economics)
+
+
+def _against(found: Mapping[str, Gain], rules: PromotionSettings) -> list[Rule]:
+    log_loss, profit = found["log_loss"], found["profit_usd"]
+    better = log_loss.beyond_chance or profit.beyond_chance
+    told = f"log loss better by {log_loss.mean:.4f}, surely by {log_loss.lower:.4f}; "
+    told += f"profit by {profit.mean:.2f} USD a customer, surely by {profit.lower:.2f}"
+    return [
+        Rule("better than the champion beyond chance", better, told),
+        _rule("log loss against the champion", 0.0 - log_loss.mean, "<=", rules.log_loss_margin),
+        _rule("profit against the champion", profit.mean, ">=", -rules.profit_margin_usd, ".2f"),
+    ]
+
+
+def _slices(evidence: Evidence, difference: FloatArray, rules: PromotionSettings, figures: dict[str, float]) -> Rule:
+    """No slice may be worse by more than the margin; its figures are added to ``figures``."""
+    judged: dict[str, float] = {}
+    small = 0
+    for column, values in evidence.slices.items():
+        for value in np.unique(values):
+            members = values == value
+            worse = 0.0 - float(difference[members].mean())
+            figures[f"slice {column}={value}"] = worse
+            if members.sum() >= rules.slice_rows_min:
+                judged[f"{column}={value}"] = worse
+            else:
+                small += 1
+    bound = rules.slice_log_loss_margin
+    failing = {name: worse for name, worse in judged.items() if not worse <= bound}
+    shown = failing or dict(sorted(judged.items(), key=lambda item: -item[1])[:1])
+    told = ", ".join(f"{name} {worse:+.4f}" for name, worse in shown.items()) or "none to judge"
+    told += f" <= {bound:.4f}, {len(judged)} judged"
+    return Rule("no slice worse in log loss", not failing, told + (f", {small} too small" if small else ""))
+
+
+def _live(evidence: Evidence, rules: RolloutSettings, figures: dict[str, float]) -> list[Rule]:
+    """Judge what both did with live requests; no rule where none is required."""
+    live = evidence.live
+    if live is not None:
+        names = ("compared", "agreement", "mean_difference", "score_psi", "latency_ratio", "error_rate", "dropped")
+        figures |= {f"live_{name}": float(getattr(live, name)) for name in names}
+    if evidence.live_required <= 0:
+        return []
+    if live is None:
+        return [_rule("live requests", 0, ">=", evidence.live_required, "g")]
+    return [
+        _rule("live requests", live.compared, ">=", evidence.live_required, "g"),
+        _rule("live agreement", live.agreement, ">=", rules.agreement_min),
+        _rule("live scores, PSI", live.score_psi, "<=", rules.score_psi_max),
+        _rule("live latency, ratio", live.latency_ratio, "<=", rules.latency_ratio_max, ".2f"),
+        _rule("live errors", live.error_rate, "<=", live.champion_error_rate + rules.error_rate_margin),
+    ]
+
+
+def _rule(name: str, figure: float, sign: str, bound: float, form: str = ".4f") -> Rule:
     known = math.isfinite(figure) and math.isfinite(bound)
     held = known and (figure >= bound if sign == ">=" else figure <= bound)
-    return name, held, f"{figure:.4f} {sign} {bound:.4f}"
+    return Rule(name, held, f"{figure:{form}} {sign} {bound:{form}}")

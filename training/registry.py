@@ -6,16 +6,19 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pandas as pd
 
-from bentos.bundle import Bundle
+from bentos.bundle import Bundle, BundleError
+from bentos.bundle.manifest import MANIFEST, read_verified
+from bentos.bundle.pointer import bundles_folder
 from configs.errors import ChurnError
 from configs.settings import Settings
 from feature_repo.contract import DType, features_of
+from feature_repo.raw.atomic import storage, write_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,9 +26,14 @@ if TYPE_CHECKING:
 
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
+PREVIOUS: Final = "previous"
+FINGERPRINT: Final = "training_fingerprint"
+"""Tag of a run and of its version: what it was made of; see :mod:`training.fingerprint`."""
+DIGEST: Final = "bundle_digest"
 MODEL_SCRIPT: Final = Path(__file__).with_name("mlflow_model.py")
 # What a loader must have: the distribution itself brings the rest, and nothing is guessed from imports (slow).
 REQUIREMENTS: Final = ["churn-platform"]
+Alias = Literal["champion", "challenger", "previous"]
 SERVER_RETRIES: Final = 2
 """How often a server that does not answer is asked again, about 5 s in all (MLflow's own 7 take minutes)."""
 
@@ -35,15 +43,24 @@ class RegistryUnavailableError(ChurnError):
 
     error = "model_registry_unavailable"
     http_status = 503
+    transient = True
+
+
+class NoSuchVersionError(ChurnError):
+    """The model has no such version, or none at all."""
+
+    error = "no_such_version"
+    http_status = 404
 
 
 @dataclass(frozen=True)
 class Registered:
-    """A registered model version: its number, its run, and the bundle it holds."""
+    """A registered model version: its number, its run, the bundle it holds, and its tags."""
 
     version: str
     run_id: str
     bundle_digest: str
+    tags: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 def server(settings: Settings) -> str:
@@ -68,24 +85,29 @@ def register(
 ) -> Registered:
     """Log one run and register its bundle as the model's newest version, alias ``challenger``.
 
+    The version has all its tags from its first moment: whoever dies here leaves no version without a fingerprint,
+    and at most a run that :func:`close_runs` ends.
+
     Parameters
     ----------
     bundle
         A saved bundle (it has a digest).
     training_rows
         The features it was fitted on: logged as the run's dataset input (schema and digest, no rows).
+    tags
+        Of the run and of the version, beside what the bundle says of itself.
     artifacts
         Name of a folder in the run -> file to keep there.
     """
     import mlflow
 
+    every = {**tags, **_identity(bundle)}
     with _answering(settings):
         client = _client(settings)
         experiment = _experiment(client, settings)
-        with mlflow.start_run(experiment_id=experiment, run_name=bundle.manifest.model_version) as run:
+        with mlflow.start_run(experiment_id=experiment, run_name=bundle.manifest.model_version, tags=every) as run:
             mlflow.log_params(dict(params))
             mlflow.log_metrics(dict(metrics))
-            mlflow.set_tags({**tags, **_identity(bundle)})
             inputs = mlflow.data.from_pandas(training_rows, name=bundle.manifest.service)
             mlflow.log_input(inputs, context="training")
             for folder, path in artifacts.items():
@@ -99,17 +121,23 @@ def register(
                     signature=signature(bundle.manifest.service),
                     pip_requirements=REQUIREMENTS,
                 )
-        version = _new_version(client, settings, run.info.run_id, logged.model_id)
-        for key, value in _identity(bundle).items():
-            client.set_model_version_tag(settings.mlflow.model_name, version, key, value)
-        client.set_registered_model_alias(settings.mlflow.model_name, CHALLENGER, version)
-    return Registered(version, run.info.run_id, bundle.digest)
+            # Within the run: one that has ended well has its version.
+            version = _new_version(client, settings, run.info.run_id, logged.model_id, every)
+            client.set_registered_model_alias(settings.mlflow.model_name, CHALLENGER, version)
+    return Registered(version, run.info.run_id, bundle.digest, every)
 
 
-def set_alias(settings: Settings, alias: Literal["champion", "challenger"], version: str) -> None:
-    """Point an alias of the model at a version."""
+def set_alias(settings: Settings, alias: Alias, version: str | None) -> None:
+    """Point an alias of the model at a version, or take it away (None). Where it points there already: nothing."""
+    name = settings.mlflow.model_name
     with _answering(settings):
-        _client(settings).set_registered_model_alias(settings.mlflow.model_name, alias, version)
+        client = _client(settings)
+        if _aliases(client, name).get(alias) == version:
+            return
+        if version is None:
+            client.delete_registered_model_alias(name, alias)
+        else:
+            client.set_registered_model_alias(name, alias, version)
 
 
 def tag_version(settings: Settings, version: str, tags: Mapping[str, str]) -> None:
@@ -120,24 +148,76 @@ def tag_version(settings: Settings, version: str, tags: Mapping[str, str]) -> No
             client.set_model_version_tag(settings.mlflow.model_name, version, key, value)
 
 
-def version_of(settings: Settings, alias: Literal["champion", "challenger"]) -> Registered | None:
+def version_of(settings: Settings, alias: Alias) -> Registered | None:
     """Return the version that an alias points at, None where it points nowhere."""
-    from mlflow.exceptions import MlflowException
-
     name = settings.mlflow.model_name
     with _answering(settings):
         client = _client(settings)
+        version = _aliases(client, name).get(alias)
+        return None if version is None else _registered(client.get_model_version(name, version))
+
+
+def find_version(settings: Settings, version: str) -> Registered:
+    """Return a version by its number. Raises NoSuchVersionError."""
+    from mlflow.exceptions import MlflowException
+
+    with _answering(settings):
         try:
-            # Asked of the model: a missing alias has the error code of a wrong address, which is no "nowhere".
-            version = client.get_registered_model(name).aliases.get(alias)
+            return _registered(_client(settings).get_model_version(settings.mlflow.model_name, version))
         except MlflowException as missing:
-            if missing.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return None
-            raise
-        if version is None:
-            return None
-        found = client.get_model_version(name, version)
-    return Registered(str(found.version), str(found.run_id), str(found.tags.get("bundle_digest", "")))
+            # A number that is none is called a bad parameter.
+            if missing.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                raise
+    raise NoSuchVersionError(f"the model has no version {version}", "churn history names those that served")
+
+
+def versions_with(settings: Settings, tag: str, value: str) -> list[Registered]:
+    """Return the versions with a tag of this value, newest first. ``value``: hex digits."""
+    with _answering(settings):
+        wanted = f"name = '{settings.mlflow.model_name}' and tags.{tag} = '{value}'"
+        found = [_registered(each) for each in _client(settings).search_model_versions(wanted)]
+    return sorted(found, key=lambda each: int(each.version), reverse=True)
+
+
+def close_runs(settings: Settings, fingerprint: str, finished: set[str]) -> None:
+    """End the runs that a killed training left: those in ``finished`` (run ids) as finished, the others as killed."""
+    with _answering(settings):
+        client = _client(settings)
+        wanted = f"tags.{FINGERPRINT} = '{fingerprint}' and attributes.status = 'RUNNING'"
+        for run in client.search_runs([_experiment(client, settings)], wanted):
+            client.set_terminated(run.info.run_id, "FINISHED" if run.info.run_id in finished else "KILLED")
+
+
+def restore_bundle(settings: Settings, registered: Registered) -> bool:
+    """Put a version's bundle back below the home from MLflow's copy; False if that is missing or damaged too."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    place = f"models:/{settings.mlflow.model_name}/{registered.version}"
+    with tempfile.TemporaryDirectory() as folder, _answering(settings):
+        _client(settings)
+        try:
+            copy = Path(mlflow.artifacts.download_artifacts(place, dst_path=folder)) / "artifacts" / "bundle"
+            _, digest, files = read_verified(copy)
+        except (BundleError, MlflowException):
+            return False
+        if digest != registered.bundle_digest:
+            return False
+        with storage():
+            write_folder(bundles_folder(settings.home) / digest, {**files, MANIFEST: (copy / MANIFEST).read_bytes()})
+    return True
+
+
+def figures_of(settings: Settings, run_id: str) -> dict[str, float]:
+    """Return the metrics of a run."""
+    with _answering(settings):
+        return dict(_client(settings).get_run(run_id).data.metrics)
+
+
+def keep_text(settings: Settings, run_id: str, name: str, text: str) -> None:
+    """Keep a text as the file ``name`` of a run, in place of the one before."""
+    with _answering(settings):
+        _client(settings).log_text(run_id, text, name)
 
 
 def signature(service: str) -> ModelSignature:
@@ -159,7 +239,7 @@ def signature(service: str) -> ModelSignature:
 def _identity(bundle: Bundle) -> dict[str, str]:
     manifest = bundle.manifest
     return {
-        "bundle_digest": bundle.digest,
+        DIGEST: bundle.digest,
         "model_version": manifest.model_version,
         "feature_service": manifest.service,
         "contract_hash": manifest.contract_hash,
@@ -182,7 +262,25 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _new_version(client: MlflowClient, settings: Settings, run_id: str, model_id: str) -> str:
+def _registered(found: Any) -> Registered:
+    tags = dict(found.tags)
+    return Registered(str(found.version), str(found.run_id), str(tags.get(DIGEST, "")), tags)
+
+
+def _aliases(client: MlflowClient, name: str) -> dict[str, str]:
+    """Return alias -> version; asked of the model, for a missing alias has the error code of a wrong address."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client.get_registered_model(name).aliases
+    except MlflowException as missing:
+        if missing.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return {}
+        raise
+    return {alias: str(version) for alias, version in found.items()}
+
+
+def _new_version(client: MlflowClient, settings: Settings, run_id: str, model_id: str, tags: dict[str, str]) -> str:
     from mlflow.exceptions import MlflowException
 
     name = settings.mlflow.model_name
@@ -191,7 +289,7 @@ def _new_version(client: MlflowClient, settings: Settings, run_id: str, model_id
     except MlflowException as known:
         if known.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    created = client.create_model_version(name, f"models:/{model_id}", run_id=run_id, model_id=model_id)
+    created = client.create_model_version(name, f"models:/{model_id}", run_id=run_id, tags=tags, model_id=model_id)
     return str(created.version)
 
 
@@ -199,8 +297,12 @@ def _client(settings: Settings) -> MlflowClient:
     import logging
 
     import mlflow
-    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
+    from mlflow.environment_variables import (
+        MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR,
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES,
+    )
 
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
     if not MLFLOW_HTTP_REQUEST_MAX_RETRIES.is_set():
         MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(SERVER_RETRIES)
     for noisy in ("mlflow", "alembic"):

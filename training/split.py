@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
 from configs.errors import ChurnError
-from feature_repo.contract import OBSERVED_AT
+from feature_repo.contract import CUSTOMER, OBSERVED_AT
 from training.dataset import TrainingSet
 
 Rows = NDArray[np.intp]
@@ -156,3 +156,11 @@ def holdout(training_set: TrainingSet, test_share: float, seed: int) -> tuple[Ro
         return next(folds(features, churned, max(2, round(1 / test_share)), seed))
     groups = identical_rows(features)
     return np.flatnonzero(~newest & ~np.isin(groups, groups[newest])), np.flatnonzero(newest)
+
+
+def seen_rows(training_set: TrainingSet, train: Rows, test: Rows) -> int:
+    """Return how many test rows are among the training rows, or look the same as one: 0 after :func:`holdout`."""
+    keys = pd.MultiIndex.from_frame(training_set.keys[[CUSTOMER, OBSERVED_AT]])
+    groups = identical_rows(training_set.features)
+    known = keys[test].isin(keys[train]) | np.isin(groups[test], groups[train])
+    return int(known.sum())

@@ -7,12 +7,12 @@ import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from bentos.bundle.champion import bundles_folder
 from bentos.bundle.design import Floats, from_json, to_json
 from bentos.bundle.manifest import (
     LINEAR,
@@ -25,6 +25,7 @@ from bentos.bundle.manifest import (
     read_verified,
 )
 from bentos.bundle.parts import LinearPart, TreePart
+from bentos.bundle.pointer import bundles_folder
 from configs.errors import ChurnError
 from feature_repo.contract import features_of
 from feature_repo.raw.atomic import storage, write_folder
@@ -37,19 +38,28 @@ class FeaturesInvalidError(ChurnError):
     http_status = 422
 
 
+ADDS_UP_LOG_ODDS: Final = 1e-4
+"""How far contributions may add up beside the margin that they explain: trees add in float32."""
+
+
 @dataclass(frozen=True)
 class Explanation:
     """Scores with the reasons for them, n rows.
 
     ``score`` (n,) calibrated probability; ``margin`` (n,) its log-odds; ``base`` the margin of the average
     training row; ``contributions`` (n, f) one column a feature of the service in contract order:
-    base + contributions.sum(axis=1) == margin (within 1e-6).
+    base + contributions.sum(axis=1) == margin (within ADDS_UP_LOG_ODDS).
     """
 
     score: Floats
     margin: Floats
     base: float
     contributions: Floats
+
+    def whole(self) -> NDArray[np.bool_]:
+        """Return whether each row's contributions add up to its margin, (n,): else something is left unsaid."""
+        beside = np.abs(self.base + self.contributions.sum(axis=1) - self.margin)
+        return np.asarray(beside <= ADDS_UP_LOG_ODDS, dtype=np.bool_)
 
 
 @dataclass(frozen=True)
@@ -149,6 +159,16 @@ class Bundle:
         """Copy the saved bundle's files into ``target`` (for MLflow's artifact store)."""
         shutil.copytree(bundles_folder(home) / self.digest, target, dirs_exist_ok=True)
 
+    def unusable(self, features: pd.DataFrame) -> NDArray[np.bool_]:
+        """Return which values no score can be made from, (n, f): null without a trained meaning, or not finite."""
+        wanted = features_of(self.manifest.service)
+        values = features.to_numpy(dtype=object)
+        bad = np.asarray(pd.isna(values) & [not feature.nullable for feature in wanted], dtype=np.bool_)
+        numeric = [place for place, feature in enumerate(wanted) if feature.dtype in {"int64", "float64"}]
+        # The trees read float32: beyond its range a number is infinite to them.
+        bad[:, numeric] |= np.abs(values[:, numeric].astype(np.float64)) > np.finfo(np.float32).max
+        return bad
+
     def _refuse(self, features: pd.DataFrame) -> None:
         if tuple(features.columns) != self.manifest.features:
             missing = sorted(set(self.manifest.features) - set(features.columns))
@@ -158,14 +178,9 @@ class Bundle:
                 "build the frame with as_frame(features_of(service), columns)",
             )
         # Every door refuses these before; who comes by another one must not get an invented score.
-        wanted = features_of(self.manifest.service)
-        values = features.to_numpy(dtype=object)
-        bad = pd.isna(values) & [not feature.nullable for feature in wanted]
-        numeric = [place for place, feature in enumerate(wanted) if feature.dtype in {"int64", "float64"}]
-        # The trees read float32: beyond its range a number is infinite to them.
-        bad[:, numeric] |= np.abs(values[:, numeric].astype(np.float64)) > np.finfo(np.float32).max
+        bad = self.unusable(features)
         if bad.any():
-            names = ", ".join(wanted[place].name for place in np.flatnonzero(bad.any(axis=0)))
+            names = ", ".join(self.manifest.features[place] for place in np.flatnonzero(bad.any(axis=0)))
             raise FeaturesInvalidError(
                 f"{int(bad.any(axis=1).sum())} of {len(features)} rows have no usable value for {names}",
                 "correct the source and ingest it again",

@@ -13,8 +13,7 @@ from uuid import UUID
 import numpy as np
 
 from bentos.churn.errors import CustomerUnknownError, CustomerWithdrawnError, FeaturesExpiredError, FeaturesMissingError
-from bentos.churn.loading import Champion
-from bentos.churn.meters import Meters
+from bentos.churn.loading import Model
 from bentos.churn.schema import Answer, ReasonBody
 from configs.errors import ChurnError
 from feature_repo.contract import TTL_DAYS
@@ -28,14 +27,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REASONS_FAILED = "the explanation failed; the probability is not affected"
-_AGREEMENT = 1e-4
-"""How far, in log-odds, the contributions may add up beside the margin that they explain (trees add in float32)."""
 
 
-def answer(
-    champion: Champion, customer_ids: Sequence[str], now: datetime, *, reasons_max: int, meters: Meters
-) -> list[Answer | ChurnError]:
-    """Return an answer or a refusal for each id, in the order given, twice for an id given twice.
+def answer(model: Model, customer_ids: Sequence[str], now: datetime, *, reasons_max: int) -> list[Answer | ChurnError]:
+    """Return the model's answer or a refusal for each id, in the order given, twice for an id given twice.
 
     Raises
     ------
@@ -44,14 +39,14 @@ def answer(
     """
     from feature_repo.stores.typed import as_frame
 
-    rows = champion.features.read(list(dict.fromkeys(customer_ids)), now)
+    rows = model.features.read(list(dict.fromkeys(customer_ids)), now)
     scored = [row for row in rows if row.status == "present"]
     found: dict[str, Answer | ChurnError] = {row.customer_id: _refusal(row) for row in rows if row.status != "present"}
     if scored:
         columns = zip(*[row.values for row in scored], strict=True)  # noqa: PD011 - a tuple, no frame
-        features = champion.features.features
+        features = model.features.features
         frame = as_frame(features, {each.name: column for each, column in zip(features, columns, strict=True)})
-        found |= _scored(champion, scored, frame, now, reasons_max, meters)
+        found |= _scored(model, scored, frame, now, reasons_max)
     first = {customer_id: place for place, customer_id in reversed(list(enumerate(customer_ids)))}
     return [
         found[customer_id] if first[customer_id] == place else _again(found[customer_id], now)
@@ -84,23 +79,14 @@ def _refusal(row: OnlineRow) -> ChurnError:
 
 
 def _scored(
-    champion: Champion,
-    rows: Sequence[OnlineRow],
-    frame: pd.DataFrame,
-    now: datetime,
-    reasons_max: int,
-    meters: Meters,
+    model: Model, rows: Sequence[OnlineRow], frame: pd.DataFrame, now: datetime, reasons_max: int
 ) -> dict[str, Answer | ChurnError]:
-    manifest = champion.bundle.manifest
-    explained = _explained(champion, frame)
+    manifest = model.bundle.manifest
+    explained = _explained(model, frame)
     # The explanation holds the very score that Bundle.score gives; computing it twice would double the work.
-    scores = champion.bundle.score(frame) if explained is None else explained.score
+    scores = model.bundle.score(frame) if explained is None else explained.score
     leaving = scores >= manifest.threshold
-    reasons = None if explained is None else _reasons(champion, rows, explained, leaving, reasons_max)
-    if reasons is None:
-        meters.explanation_failures.inc(len(rows))
-    for label, customers in (("churn", int(leaving.sum())), ("stay", int((~leaving).sum()))):
-        meters.predictions.labels(label).inc(customers)
+    reasons = None if explained is None else _reasons(model, rows, explained, leaving, reasons_max)
     return {
         row.customer_id: Answer(
             customer_id=row.customer_id,
@@ -118,12 +104,11 @@ def _scored(
     }
 
 
-def _explained(champion: Champion, frame: pd.DataFrame) -> Explanation | None:
+def _explained(model: Model, frame: pd.DataFrame) -> Explanation | None:
     """Return the explanation, or None if it can't be had: the score is worth giving without it."""
     try:
-        explained = champion.bundle.explain(frame)
-        added_up = explained.base + explained.contributions.sum(axis=1)
-        if np.allclose(added_up, explained.margin, rtol=0, atol=_AGREEMENT):
+        explained = model.bundle.explain(frame)
+        if explained.whole().all():
             return explained
         log.error("explanation failed: the contributions do not add up to the margin")
     except Exception as broken:  # noqa: BLE001 - whatever fails here must not cost the caller the score
@@ -132,14 +117,14 @@ def _explained(champion: Champion, frame: pd.DataFrame) -> Explanation | None:
 
 
 def _reasons(
-    champion: Champion, rows: Sequence[OnlineRow], explained: Explanation, leaving: np.ndarray, reasons_max: int
+    model: Model, rows: Sequence[OnlineRow], explained: Explanation, leaving: np.ndarray, reasons_max: int
 ) -> list[list[ReasonBody]] | None:
     """Return each row's reasons, or None if a text can't be filled in."""
     try:
         return [
             [
                 ReasonBody(**asdict(reason))
-                for reason in champion.reasons.reasons(contributions, row.values, leaves=bool(leaves), most=reasons_max)
+                for reason in model.reasons.reasons(contributions, row.values, leaves=bool(leaves), most=reasons_max)
             ]
             for row, contributions, leaves in zip(rows, explained.contributions, leaving, strict=True)
         ]

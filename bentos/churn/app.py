@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from bentos.churn import answering, bodies, openapi
+from bentos.churn import bodies, openapi
 from bentos.churn.errors import (
     AnswerTimeoutError,
     MethodNotAllowedError,
@@ -24,7 +24,8 @@ from bentos.churn.errors import (
     RouteUnknownError,
     response_to,
 )
-from bentos.churn.loading import PROBE_ID, Champion, Keeper
+from bentos.churn.keeping import Keeper, Refused, Serving
+from bentos.churn.loading import PROBE_ID
 from bentos.churn.meters import Meters
 from bentos.churn.schema import (
     Alive,
@@ -37,7 +38,10 @@ from bentos.churn.schema import (
     PredictRequest,
     Ready,
     RefusedCustomer,
+    RefusedModel,
+    RolloutBody,
 )
+from bentos.churn.watching import Watcher
 from configs.errors import ChurnError
 from configs.settings import Settings
 
@@ -51,7 +55,8 @@ Result = TypeVar("Result")
 
 def create_app(settings: Settings) -> tuple[FastAPI, Meters]:
     """Return the application and its meters. Nothing is loaded before its lifespan begins."""
-    meters, keeper = Meters(), Keeper(settings)
+    meters = Meters()
+    keeper = Keeper(settings, meters)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -61,7 +66,11 @@ def create_app(settings: Settings) -> tuple[FastAPI, Meters]:
         except NotReadyError as failure:
             # Already logged. The service starts all the same, says at /readyz what is missing, and tries again.
             meters.refusals.labels(failure.error).inc()
-        yield
+        watcher = Watcher(keeper, settings.serving.reload_interval_s)
+        try:
+            yield
+        finally:
+            await anyio.to_thread.run_sync(watcher.stop)
 
     app = FastAPI(
         title="Churn",
@@ -109,10 +118,10 @@ class _Routes:
     async def health(self) -> Response:
         """Say whether the service lives and whether it could answer a prediction now; always 200."""
         try:
-            ready = await self._work(self._probe)
+            model_version = await self._work(self._probe)
         except ChurnError as failure:
             return _json(Health(status="not_ready", ready=False, model_version=None, error=ErrorBody(**failure.body())))
-        return _json(Health(status="ok", ready=True, model_version=ready.bundle.manifest.model_version, error=None))
+        return _json(Health(status="ok", ready=True, model_version=model_version, error=None))
 
     async def livez(self) -> Response:
         """Say that the process answers."""
@@ -120,8 +129,7 @@ class _Routes:
 
     async def readyz(self) -> Response:
         """Say that a champion is loaded and the online store answers, or 503 with what is missing."""
-        ready = await self._work(self._probe)
-        return _json(Ready(model_version=ready.bundle.manifest.model_version))
+        return _json(Ready(model_version=await self._work(self._probe)))
 
     async def metadata(self) -> Response:
         """Say which model answers, and what it was made from."""
@@ -129,7 +137,9 @@ class _Routes:
 
     async def metrics(self) -> Response:
         """Return the service's metrics, all workers together."""
-        return Response(await anyio.to_thread.run_sync(self._meters.exposition), media_type=METRICS_TYPE)
+        serving = self._keeper.peek()
+        models = serving.models() if serving else []
+        return Response(await anyio.to_thread.run_sync(self._meters.exposition, models), media_type=METRICS_TYPE)
 
     async def predict(self, request: Request) -> Response:
         """Return one customer's probability of leaving, the label and the reasons."""
@@ -162,21 +172,18 @@ class _Routes:
 
     async def _answers(self, customer_ids: list[str]) -> list[Answer | ChurnError]:
         def work() -> list[Answer | ChurnError]:
-            return answering.answer(
-                self._keeper.current(),
-                customer_ids,
-                datetime.now(UTC),
-                reasons_max=self._serving.reasons_max,
-                meters=self._meters,
-            )
+            serving = self._keeper.current()
+            found = serving.answer(customer_ids, datetime.now(UTC), reasons_max=self._serving.reasons_max)
+            self._meters.scored(found)
+            return found
 
         return await self._work(work)
 
-    def _probe(self) -> Champion:
-        """Return the champion if an answer could be given now; raises NotReadyError or StoreUnavailableError."""
-        champion = self._keeper.current()
+    def _probe(self) -> str:
+        """Return the model's version if it could answer now; raises NotReadyError or StoreUnavailableError."""
+        champion = self._keeper.current().champion
         champion.features.read([PROBE_ID], datetime.now(UTC))
-        return champion
+        return champion.bundle.manifest.model_version
 
     async def _work(self, work: Callable[[], Result]) -> Result:
         """Run ``work`` in a thread, for as long as a request may take."""
@@ -212,7 +219,8 @@ def _of_router(error: Exception) -> ChurnError:
     return RouteUnknownError("there is no such route", "see /openapi.json for the routes")
 
 
-def _metadata(champion: Champion) -> Metadata:
+def _metadata(serving: Serving) -> Metadata:
+    champion = serving.champion
     manifest = champion.bundle.manifest
     return Metadata(
         model_version=manifest.model_version,
@@ -227,7 +235,18 @@ def _metadata(champion: Champion) -> Metadata:
         metrics=manifest.metrics,
         git_commit=manifest.git_commit,
         created_at=manifest.created_at,
+        rollout=RolloutBody(
+            champion=champion.bundle.digest,
+            challenger=serving.rollout.challenger,
+            mode=serving.rollout.mode,
+            share=serving.rollout.share,
+            refused=None if serving.refused is None else _refused(serving.refused),
+        ),
     )
+
+
+def _refused(refused: Refused) -> RefusedModel:
+    return RefusedModel(bundle_digest=refused.digest, error=ErrorBody(**refused.failure.body()))
 
 
 def _json(body: BaseModel) -> Response:

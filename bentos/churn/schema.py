@@ -80,6 +80,26 @@ class BatchAnswer(_Strict):
     results: list[Answer | RefusedCustomer]
 
 
+class RefusedModel(_Strict):
+    """What should serve and can't; the model before it goes on answering."""
+
+    bundle_digest: Annotated[str | None, Field(description="null: the pointer to the champion is unusable")]
+    error: ErrorBody
+
+
+class RolloutBody(_Strict):
+    """Which models meet requests in the worker that answers."""
+
+    champion: Annotated[str, Field(description="digest of the bundle that answers")]
+    challenger: Annotated[str | None, Field(description="digest of the bundle on trial beside it")]
+    mode: Annotated[
+        Literal["none", "shadow", "canary"],
+        Field(description="shadow: the challenger scores unseen; canary: it answers for a share of the customers"),
+    ]
+    share: Annotated[Probability, Field(description="of the customers that a canary answers for")]
+    refused: RefusedModel | None
+
+
 class Metadata(_Strict):
     """Which model answers, and what it was made from."""
 
@@ -95,6 +115,7 @@ class Metadata(_Strict):
     metrics: Annotated[dict[str, float], Field(description="on the rows held out of training")]
     git_commit: str
     created_at: str
+    rollout: RolloutBody
 
 
 class Health(_Strict):

@@ -29,6 +29,7 @@ class StorageFailed(ChurnError):  # noqa: N818 - read as a sentence: refused, st
 
     error = "storage_failed"
     http_status = 507
+    transient = True
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,41 @@ def exclusive(home: Path) -> Iterator[Held]:
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield Held(home)
+
+
+class LeaseHeldError(ChurnError):
+    """Another process is at the same work."""
+
+    error = "lease_held"
+    http_status = 409
+
+
+@contextmanager
+def lease(home: Path, work: str, holder: str) -> Iterator[None]:
+    """Hold the home's lease on ``work`` (a word), or be told at once who does. A holder that dies frees it.
+
+    ``holder`` says who this is, for whoever is refused; it holds no secret and no customer.
+
+    Raises
+    ------
+    LeaseHeldError
+        If another process, or another thread of this one, holds it.
+    """
+    path = home / f".{work}.lease"
+    with storage():
+        home.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            told = file.read().strip() or "another process"
+            raise LeaseHeldError(f"{work} is being done already by {told}", "wait until it has ended") from None
+        file.truncate(0)
+        file.write(holder)
+        file.flush()
+        yield
 
 
 @contextmanager

@@ -48,6 +48,11 @@ class OnlineFeatures:
         # Looking a service up costs milliseconds a call: the object is kept.
         self._service = store.get_feature_service(service)
 
+    def another(self, service: str) -> OnlineFeatures:
+        """Open ``service`` on the same store: each store has connections and a thread of its own that never end."""
+        self._store.refresh_registry()
+        return OnlineFeatures(self._store, service)
+
     @property
     def contract_hash(self) -> str:
         """The hash that the service was registered with."""

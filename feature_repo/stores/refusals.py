@@ -22,6 +22,7 @@ class RegistryUnavailableError(ChurnError):
 
     error = "registry_unavailable"
     http_status = 503
+    transient = True
 
 
 class StoreUnavailableError(ChurnError):
@@ -29,6 +30,7 @@ class StoreUnavailableError(ChurnError):
 
     error = "store_unavailable"
     http_status = 503
+    transient = True
 
 
 class OfflineTableDamagedError(ChurnError):

@@ -11,12 +11,13 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from bentos.bundle import Bundle, Explanation, champion, set_champion
+from bentos.bundle import Bundle, BundleError, Explanation, champion
+from bentos.bundle.rollout import promote
 from bentos.churn.answering import REASONS_FAILED, answer
-from bentos.churn.loading import Champion, load
+from bentos.churn.loading import Model, load
 from bentos.churn.meters import Meters
 from flows.serve import Running, free_port
-from tests.serving_world import EXPIRED, INCOMPLETE, NEWCOMER, Served, build, served, serving
+from tests.serving_world import EXPIRED, INCOMPLETE, NEWCOMER, Served, another, build, point_at, served, serving
 
 PICKLED = b"(dS'customer_id'\nS'a'\ns."
 """{"customer_id": "a"} as a pickle of protocol 0, written out: nothing of ours imports the module."""
@@ -142,7 +143,7 @@ def test_26_no_champion_or_a_damaged_bundle_is_never_served(tmp_path, telco_csv)
         refuses("no_champion", "no champion")
         pointer.write_bytes(b"{")
         refuses("bundle_invalid", "champion.json is damaged")
-        set_champion(home, "0" * 64, "x")
+        point_at(home, "0" * 64)
         refuses("bundle_invalid", "no bundle at")
         # Files are checked in order of name: spoilt from the last to the first, each is the one that is told of.
         pristine = {path: path.read_bytes() for path in good.iterdir() if path.name != "manifest.json"}
@@ -150,9 +151,9 @@ def test_26_no_champion_or_a_damaged_bundle_is_never_served(tmp_path, telco_csv)
             content = bytearray(pristine[path])
             content[len(content) // 2] ^= 1
             path.write_bytes(content)
-            set_champion(home, good.name, "x")
+            point_at(home, good.name)
             refuses("bundle_invalid", f"{path.name} of bundle {good.name} is missing or was changed")
-        set_champion(home, "../bundles", "x")
+        point_at(home, "../bundles")
         refuses("bundle_invalid", "its path is not the digest of a bundle")
         for path, content in pristine.items():
             path.write_bytes(content)
@@ -160,6 +161,75 @@ def test_26_no_champion_or_a_damaged_bundle_is_never_served(tmp_path, telco_csv)
         until(lambda: service.get("/readyz"), lambda found: found.status_code == 200)
         assert service.predict(world.ids[0]).status_code == 200
         assert service.get("/metadata").json()["bundle_digest"] == world.bundle.digest
+
+
+def spoilt(folder, name):
+    """Flip a bit in the middle of a bundle's file; returns what the file held."""
+    content = (folder / name).read_bytes()
+    changed = bytearray(content)
+    changed[len(changed) // 2] ^= 1
+    (folder / name).write_bytes(changed)
+    return content
+
+
+def test_26_32_a_swap_to_a_bad_bundle_or_pointer_keeps_the_old_one_answering(tmp_path, telco_csv):
+    world = build(tmp_path / "home", telco_csv, None)
+    home, known = world.settings.home, {"who": "tests", "why": "a fault", "now": datetime.now(UTC)}
+    pointer = home / "bundles" / "champion.json"
+    expected = float(world.bundle.score(world.frame.head(1))[0])
+    better = another(world.bundle, home, "better", 0.5)
+    folder = home / "bundles" / better.digest
+    with Running(serving(world.settings, port=free_port(), workers=2, reload_interval_s=0.1)) as running:
+        service = Served(world, running.wait("/readyz", 90))
+        old = pointer.read_bytes()
+
+        def keeps(digest, error, says):
+            """The refusal is told, and every answer is the old model's."""
+            found = until(
+                lambda: service.get("/metadata"),
+                lambda found: (
+                    (refused := found.json()["rollout"]["refused"]) is not None
+                    and (refused["bundle_digest"], refused["error"]["error"]) == (digest, error)
+                    and says in refused["error"]["message"]
+                ),
+            ).json()
+            assert found["bundle_digest"] == found["rollout"]["champion"] == world.bundle.digest
+            for _ in range(4):
+                answer = service.predict(world.ids[0]).json()
+                assert (answer["model_version"], answer["probability"]) == ("test-1", pytest.approx(expected, abs=1e-9))
+            assert service.get("/health").json()["status"] == "ok"
+            assert service.get("/readyz").status_code == 200
+
+        # Sound when it was promoted, spoilt before any worker has looked.
+        for name in ("manifest.json", "trees.ubj", "linear.json", "reason_codes.toml"):
+            content = spoilt(folder, name)
+            point_at(home, better.digest)
+            keeps(better.digest, "bundle_invalid", name)
+            pointer.write_bytes(old)
+            until(lambda: service.get("/metadata"), lambda found: found.json()["rollout"]["refused"] is None)
+            (folder / name).write_bytes(content)
+        foreign = another(world.bundle, home, "foreign", 0.0, contract_hash="0" * 64)
+        for wrong, digest, says in (
+            (lambda: point_at(home, "0" * 64), "0" * 64, "no bundle at"),
+            (lambda: point_at(home, foreign.digest), foreign.digest, "another contract"),
+            (lambda: point_at(home, "../bundles"), None, "its path is not the digest"),
+            (lambda: pointer.write_bytes(b"{"), None, "is damaged"),
+        ):
+            wrong()
+            keeps(digest, "bundle_invalid", says)
+        pointer.unlink()
+        keeps(None, "no_champion", "no champion")
+        # No command leads there: a bad bundle is refused before it is promoted.
+        with pytest.raises(BundleError):
+            promote(home, foreign.digest, **known)
+        promote(home, better.digest, **known)
+        until(lambda: service.predict(world.ids[0]), lambda found: found.json()["model_version"] == "better")
+        assert service.get("/metadata").json()["rollout"]["refused"] is None
+        (refused,) = re.findall(
+            r'^churn_model_swaps_total{outcome="refused"} (\S+)$', service.get("/metrics").text, re.MULTILINE
+        )
+        assert float(refused) >= 9
+        assert "Traceback" not in service.log()
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", '"NaN "', "1", "[NaN]", "{}"])
@@ -201,7 +271,8 @@ def test_36_a_failing_explanation_costs_the_reasons_not_the_score(tmp_path_facto
     meters = Meters()
     before = explanation_failures(meters)
     ids = world.ids[:3]
-    found = answer(Champion(bundle, real.features, real.reasons), ids, datetime.now(UTC), reasons_max=3, meters=meters)
+    found = answer(Model(bundle, real.features, real.reasons), ids, datetime.now(UTC), reasons_max=3)
+    meters.scored(found)
     expected = real.bundle.score(world.frame.head(3))
     assert [each.probability for each in found] == pytest.approx(list(expected), abs=1e-12)
     assert [(each.reasons, each.reasons_error) for each in found] == [(None, REASONS_FAILED)] * 3

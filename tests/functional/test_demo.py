@@ -74,7 +74,7 @@ def test_it_ends_well_and_says_what_it_did(run):
     assert "5 deliveries of events" in done.stdout
     assert "features of churn_behavior_v1" in done.stdout
     assert "online equals the point-in-time join" in done.stdout
-    assert done.stdout.count("✓") == 12
+    assert done.stdout.count("✓") == 11
 
 
 def test_it_prints_no_noise(run):

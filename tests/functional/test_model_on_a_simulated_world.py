@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from bentos.bundle import set_champion
+from bentos.bundle.rollout import promote
 from configs.settings import Settings, load_settings
 from feature_repo.contract import BEHAVIOR_SERVICE, CORE_SERVICE, CUSTOMER, LABEL, OBSERVED_AT, SERVICES_OF, SOURCE
 from feature_repo.raw.deliveries import deliveries
@@ -25,15 +25,16 @@ from feature_repo.stores.offline_files import append
 from feature_repo.stores.registration import apply
 from flows.build_activity import build_activity
 from flows.build_features import build_features
+from flows.compare import gather, serving
 from flows.doctor import ParityBrokenError, check_parity, report
 from flows.replay import Replay, replay, true_hazard
-from flows.train import Challenger, champion_metrics, feature_service, fit_challenger
+from flows.train import Trained, feature_service, fit_challenger
 from training.dataset import TrainingSet, load_training_set
+from training.economics import load_economics
 from training.labels import load_labels
 from training.metrics import roc_auc
 from training.pipeline import ChurnBlend, Params
 from training.promotion import decide
-from training.registry import Registered
 from training.snapshot import feature_rows
 
 CUSTOMERS, MONTHS, SCORED = 3000, 9, 4
@@ -156,12 +157,13 @@ def test_a_champion_that_reads_more_is_compared_and_never_passed_by(lived):
     settings = lived.settings.model_copy(update={"training": plan})
     now = scored_at(lived.world.snapshots[-1])
     _, bundle = fit_challenger(settings, lived.rows, now)
-    set_champion(settings.home, bundle.digest, bundle.manifest.model_version)
+    promote(settings.home, bundle.digest, who="tests", why="it reads more", now=now)
     core = load_training_set(settings, load_labels(settings.home, settings.data), CORE_SERVICE)
     fitted, weaker = fit_challenger(settings, core, now)
-    challenger = Challenger(fitted, weaker, Registered("1", "none", weaker.digest), core)
-    incumbent = champion_metrics(settings, challenger)
-    assert incumbent is not None
-    assert incumbent.rows == fitted.metrics.rows
-    assert incumbent.log_loss < fitted.metrics.log_loss
-    assert not decide(fitted.metrics, incumbent, settings.promotion).promote
+    trained = Trained("", weaker.digest, weaker.manifest.model_version, "1", "none", seen_rows=0)
+    evidence = gather(settings, trained, serving(settings.home), None)
+    assert len(evidence.churned) == fitted.metrics.rows
+    verdict = decide(evidence, load_economics(), settings.promotion, settings.rollout, seed=7)
+    assert verdict.figures["challenger_log_loss"] == pytest.approx(fitted.metrics.log_loss)
+    assert verdict.figures["champion_log_loss"] < fitted.metrics.log_loss
+    assert not verdict.promote

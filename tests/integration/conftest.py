@@ -13,8 +13,16 @@ from feature_repo.raw.publication import published, read_snapshot
 from feature_repo.stores.materialising import materialize
 from feature_repo.stores.registration import apply
 from flows.build_features import build_features
+from flows.deploy import compare_and_deploy
 from flows.land import ingest
-from flows.train import Challenger, train, training_set
+from flows.train import (
+    Challenger,
+    fingerprint,
+    fit_challenger,
+    register_challenger,
+    registered_challenger,
+    training_set,
+)
 from training.dataset import TrainingSet
 from training.promotion import Verdict
 
@@ -37,7 +45,11 @@ def telco(tmp_path_factory, telco_csv):
     ingest(settings, telco_csv, now.date(), ingested_at=now)
     build_features(settings)
     apply(settings)
-    challenger, verdict = train(settings, now)
+    rows = training_set(settings)
+    fitted, bundle = fit_challenger(settings, rows, now)
+    challenger = register_challenger(settings, fitted, bundle, rows, fingerprint(settings))
+    done = compare_and_deploy(settings, registered_challenger(settings), who="tests", why="the first", now=now)
+    assert done.compared is not None
     materialize(settings, now)
     snapshot = read_snapshot(settings.home, published(settings.home)[0])
-    return Telco(settings, now, snapshot, training_set(settings), challenger, verdict)
+    return Telco(settings, now, snapshot, rows, challenger, done.compared.verdict)

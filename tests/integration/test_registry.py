@@ -86,7 +86,7 @@ def test_the_run_and_its_version_say_what_the_model_is(telco, client, run):
     assert run.data.tags["rows_test"] == str(len(telco.challenger.fitted.test))
     version = client.get_model_version("churn", "1")
     assert expected.items() <= version.tags.items()
-    assert version.tags["verdict"] == "promoted"
+    assert version.tags["verdict"] == "passed"
     assert version.tags["why"] == telco.verdict.why
 
 

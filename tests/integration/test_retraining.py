@@ -3,33 +3,59 @@
 from __future__ import annotations
 
 import json
+import logging
+import shutil
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import timedelta
 
 import mlflow
+import numpy as np
+import pandas as pd
 import pytest
+from pydantic import SecretStr
 
-from bentos.bundle import Bundle, champion
-from configs.settings import TrainingSettings, load_settings
-from flows.train import champion_metrics, fit_challenger, promote, register_challenger
-from tests.small_model import publish_month, two_months
-from training.registry import tracking_uri, version_of
+from bentos.bundle import Bundle, BundleError, ChampionChangedError, champion
+from bentos.bundle.ledger import entries
+from bentos.bundle.rollout import rollout
+from bentos.comparison import LiveFigures
+from feature_repo.contract import CUSTOMER, LABEL
+from flows.compare import compare
+from flows.deploy import WhyMissingError, begin_trial, compare_and_deploy, deploy, roll_back, sync_aliases
+from flows.train import (
+    DataChangedError,
+    fingerprint,
+    fit_challenger,
+    register_challenger,
+    registered_challenger,
+    train,
+    train_challenger,
+    training_set,
+)
+from tests.retraining_world import NOW, copy, extracts, land, make, seeded
+from training.heldout import heldout_path, read_heldout
+from training.registry import FINGERPRINT, NoSuchVersionError, find_version, tracking_uri, version_of, versions_with
 
-NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
-PLAN = TrainingSettings(seed=7, trials=1, tuning_timeout_s=60, folds=2, test_share=0.25)
+LATER = NOW + timedelta(days=30)
+BETTER = "better than the champion beyond chance"
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory):
-    home = tmp_path_factory.mktemp("retraining") / "home"
-    # A run keeps the gate's verdict on the newest snapshot; the rows themselves are made in memory.
-    publish_month(home, date(2026, 5, 1), {"ann": "No", "bob": "Yes"})
-    return load_settings(home=home).model_copy(update={"training": PLAN})
+def untrained(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("untrained") / "home")
 
 
-def challenge(settings, rows, *, months_later=0):
-    fitted, bundle = fit_challenger(settings, rows, NOW + timedelta(days=30 * months_later))
-    return register_challenger(settings, fitted, bundle, rows)
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory, untrained):
+    """A home whose first model serves."""
+    settings = copy(untrained, tmp_path_factory.mktemp("retraining") / "home")
+    return settings, train(settings, NOW, who="ann")
+
+
+@pytest.fixture
+def fresh(tmp_path, untrained):
+    """A home of its own for a test that breaks something; its first model serves."""
+    settings = copy(untrained, tmp_path / "home")
+    return settings, train(settings, NOW, who="ann").trained
 
 
 def pointer(settings):
@@ -37,76 +63,244 @@ def pointer(settings):
 
 
 def tags(settings, version):
+    return find_version(settings, version).tags
+
+
+def challenge(settings, rows, mark, now=LATER):
+    """A registered challenger made of these rows."""
+    fitted, bundle = fit_challenger(settings, rows, now)
+    registered = register_challenger(settings, fitted, bundle, rows, mark).registered
+    return registered_challenger(settings, registered.version)
+
+
+def poisoned_rows(settings):
+    """All labels that are learnt from turned, those of the newest month true."""
+    rows = training_set(settings)
+    older = (rows.keys["observed_at"] < rows.keys["observed_at"].max()).to_numpy()
+    churned = rows.churned.to_numpy(dtype=bool)
+    return replace(rows, keys=rows.keys.assign(**{LABEL: np.where(older, ~churned, churned)}))
+
+
+def test_the_first_challenger_serves_if_it_holds_the_floors(lived):
+    settings, done = lived
+    assert done.compared.verdict.promote, done.compared.verdict.why
+    assert done.compared.champion is None
+    assert version_of(settings, "champion").version == version_of(settings, "challenger").version == "1"
+    assert version_of(settings, "previous") is None
+    assert (pointer(settings)["digest"], pointer(settings)["previous"]) == (done.trained.digest, None)
+    assert Bundle.load(champion(settings.home)).digest == done.trained.digest
+    (entry,) = entries(settings.home)
+    assert (entry.action, entry.who, entry.details["version"]) == ("promote", "ann", "1")
+    assert entry.details["figures"]["challenger_roc_auc"] > 0.7
+
+
+def test_the_verdict_is_a_file_of_the_run_and_tags_of_the_version(lived):
+    settings, done = lived
+    found = tags(settings, "1")
+    assert (found["verdict"], found["why"], found["compared_with"]) == ("passed", "every rule held", "")
+    figures = json.loads(found["verdict_figures"])
+    assert figures["challenger_log_loss"] == pytest.approx(done.compared.verdict.figures["challenger_log_loss"], 1e-4)
     mlflow.set_tracking_uri(tracking_uri(settings))
-    return mlflow.MlflowClient().get_model_version("churn", version).tags
+    kept = mlflow.artifacts.load_dict(f"runs:/{done.trained.run_id}/promotion/verdict.json")
+    assert kept == done.compared.to_json()
 
 
-@pytest.fixture(scope="module")
-def first(settings):
-    """The first model: nobody serves yet, so that only the floors count."""
-    made = challenge(settings, two_months(1500))
-    assert champion_metrics(settings, made) is None
-    verdict = promote(settings, made)
-    assert verdict.promote, verdict.why
-    return made
+def test_no_customer_is_in_the_verdict_the_tags_or_the_ledger(lived):
+    settings, done = lived
+    told = json.dumps([done.compared.to_json(), tags(settings, "1")])
+    told += (settings.home / "ledger" / "ledger.jsonl").read_text()
+    assert [each for each in read_heldout(settings.home, done.trained.digest)[CUSTOMER] if each in told] == []
 
 
-def test_the_first_challenger_serves(settings, first):
-    assert version_of(settings, "champion") == version_of(settings, "challenger") == first.registered
-    assert pointer(settings) == {
-        "digest": first.bundle.digest,
-        "path": first.bundle.digest,
-        "model_version": first.bundle.manifest.model_version,
-    }
-    assert Bundle.load(champion(settings.home)).digest == first.bundle.digest
-    assert tags(settings, "1")["verdict"] == "promoted"
-    assert tags(settings, "1")["why"] == "every rule held"
+def test_the_same_data_settings_and_code_give_the_same_version_and_change_nothing(lived):
+    settings, done = lived
+    again = train(settings, LATER, who="ann")
+    assert again.trained == replace(done.trained, fresh=False)
+    assert done.trained.fresh
+    assert (again.compared, again.entry, again.serves) == (None, None, True)
+    assert len(entries(settings.home)) == 1
+    assert tags(settings, "1")["verdict"] == "passed"
 
 
-@pytest.fixture(scope="module")
-def poisoned(settings, first):
-    """A challenger that learnt from turned labels, with the true ones of the newest month to be measured on."""
-    served = (settings.home / "bundles" / "champion.json").read_bytes()
-    made = challenge(settings, two_months(1500, poisoned=True), months_later=1)
-    return made, promote(settings, made), served
-
-
-def test_28_poisoned_labels_change_nothing_that_serves(settings, first, poisoned):
-    made, verdict, served = poisoned
-    assert not verdict.promote
-    assert "log loss against the champion" in verdict.why
-    assert version_of(settings, "champion") == first.registered
-    assert (settings.home / "bundles" / "champion.json").read_bytes() == served
-    assert Bundle.load(champion(settings.home)).digest == first.bundle.digest
+def test_28_poisoned_labels_change_nothing_that_serves(lived):
+    settings, first = lived
+    served = pointer(settings)
+    made = challenge(settings, poisoned_rows(settings), "f" * 64)
+    done = compare_and_deploy(settings, made, who="ann", why="", now=LATER)
+    assert not done.serves
+    assert "log loss against the champion" in done.compared.verdict.why
+    assert pointer(settings) == served
+    assert version_of(settings, "champion").bundle_digest == first.trained.digest
     # It stays as what it is, with the reason beside it.
-    assert version_of(settings, "challenger") == made.registered
-    assert tags(settings, "2")["verdict"] == "refused"
-    assert tags(settings, "2")["why"] == verdict.why
-    assert tags(settings, "1")["verdict"] == "promoted"
+    assert version_of(settings, "challenger").version == made.version
+    assert tags(settings, made.version)["verdict"] == "refused"
+    assert tags(settings, made.version)["why"] == done.compared.verdict.why
+    assert tags(settings, made.version)["compared_with"] == first.trained.digest
+    assert tags(settings, "1")["verdict"] == "passed"
+    assert len(entries(settings.home)) == 1
 
 
-def test_an_equal_challenger_takes_over_for_its_data_are_newer(settings, first, poisoned):
-    made = challenge(settings, two_months(1500), months_later=2)
-    assert champion_metrics(settings, made) == made.fitted.metrics  # the very same model, made later
-    verdict = promote(settings, made)
-    assert verdict.promote, verdict.why
-    assert made.bundle.digest != first.bundle.digest
-    assert pointer(settings)["digest"] == version_of(settings, "champion").bundle_digest == made.bundle.digest
-    # Deciding again about the champion itself changes nothing.
-    before = pointer(settings)
-    assert promote(settings, made).promote
-    assert (pointer(settings), version_of(settings, "champion")) == (before, made.registered)
+def test_an_equal_challenger_proves_nothing_and_the_champion_stays(lived):
+    settings, first = lived
+    # The very same model, made a month later.
+    made = challenge(settings, training_set(settings), "e" * 64)
+    assert made.digest != first.trained.digest
+    done = compare_and_deploy(settings, made, who="ann", why="", now=LATER)
+    assert [name for name, held, _ in done.compared.verdict.rules if not held] == [BETTER]
+    assert done.compared.verdict.figures["log_loss_gain"] == 0.0
+    assert pointer(settings)["digest"] == first.trained.digest
 
 
-def test_a_challenger_measured_on_nothing_certain_is_refused(settings, first, poisoned):
-    made, _, _ = poisoned
-    unknown = replace(made, fitted=replace(made.fitted, metrics=replace(made.fitted.metrics, roc_auc=float("nan"))))
-    before = pointer(settings)
-    assert not promote(settings, unknown).promote
-    assert pointer(settings) == before
+def test_whoever_overrules_the_verdict_says_why_and_can_go_back(lived):
+    settings, first = lived
+    made = registered_challenger(settings)
+    with pytest.raises(WhyMissingError):
+        compare_and_deploy(settings, made, who="ann", why="", now=LATER, force=True)
+    done = compare_and_deploy(settings, made, who="ann", why="a rehearsal", now=LATER, force=True)
+    assert done.serves
+    assert BETTER in done.entry.details["overruled"]
+    aliases = {alias: version_of(settings, alias).version for alias in ("champion", "previous", "challenger")}
+    assert aliases == {"champion": made.version, "previous": "1", "challenger": made.version}
+    entry = roll_back(settings, who="bob", why="it was one", now=LATER)
+    assert entry.after["champion"] == pointer(settings)["digest"] == first.trained.digest
+    aliases = {alias: version_of(settings, alias).version for alias in ("champion", "previous")}
+    assert aliases == {"champion": "1", "previous": made.version}
 
 
-def test_old_bundles_stay_for_whoever_must_go_back(settings, first, poisoned):
-    made, _, _ = poisoned
-    for bundle in (first.bundle, made.bundle):
-        assert Bundle.load(settings.home / "bundles" / bundle.digest).digest == bundle.digest
+def test_what_was_rolled_back_does_not_come_back_by_itself(lived):
+    settings, _ = lived
+    done = compare_and_deploy(settings, registered_challenger(settings), who="ann", why="", now=LATER)
+    assert not done.serves
+    assert "not withdrawn before (rollback by bob: it was one)" in done.compared.verdict.why
+
+
+def test_versions_are_found_by_number_and_others_are_named(lived):
+    settings, first = lived
+    assert registered_challenger(settings, "1") == replace(first.trained, fresh=False)
+    for unknown in ("99", "x"):
+        with pytest.raises(NoSuchVersionError, match=unknown):
+            registered_challenger(settings, unknown)
+
+
+def test_nothing_trained_is_named(settings):
+    with pytest.raises(NoSuchVersionError, match="nothing was trained yet"):
+        registered_challenger(settings)
+    assert sync_aliases(settings) == {}
+
+
+def test_a_new_month_gives_a_new_version_that_is_compared_on_its_own_rows(fresh):
+    settings, first = fresh
+    land(settings, 3, extracts()[3])
+    made = train_challenger(settings, LATER)
+    assert (made.fresh, made.version, made.seen_rows) == (True, "2", 0)
+    assert made.fingerprint != first.fingerprint
+    newest = read_heldout(settings.home, made.digest)
+    assert newest["observed_at"].min() > read_heldout(settings.home, first.digest)["observed_at"].max()
+    compared = compare(settings, made, LATER)
+    assert compared.champion == first.digest
+    assert compared.verdict.figures["champion_rows"] == len(newest)
+    # With live requests required, those of its trial count; without one it is not let through.
+    strict = settings.model_copy(update={"rollout": settings.rollout.model_copy(update={"shadow_requests_min": 50})})
+    refused = compare_and_deploy(strict, made, who="ann", why="", now=LATER)
+    assert "live requests (0 >= 50)" in refused.compared.verdict.why
+    seen = LiveFigures(50, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0)
+    assert compare(strict, made, LATER, live=seen).verdict.promote is compared.verdict.promote
+    begin_trial(settings, made, share=None, who="ann", why="", now=LATER)
+    assert sync_aliases(settings) == {"champion": "1", "previous": None, "challenger": "2"}
+
+
+def test_between_verdict_and_promotion_another_champion_is_noticed(fresh):
+    settings, _ = fresh
+    rows = training_set(settings)
+    one, two = (challenge(settings, rows, mark * 64, LATER + timedelta(days=day)) for mark, day in (("a", 1), ("b", 2)))
+    compared = compare(settings, two, LATER)
+    deploy(settings, one, compare(settings, one, LATER), who="ann", why="first", now=LATER, force=True)
+    with pytest.raises(ChampionChangedError):
+        deploy(settings, two, compared, who="ann", why="late", now=LATER, force=True)
+    assert rollout(settings.home).champion == one.digest
+    # Who was killed after the promotion and asks again is not refused for it.
+    again = deploy(settings, one, replace(compared, challenger=one.digest), who="ann", why="", now=LATER, force=True)
+    assert again == entries(settings.home)[-1]
+
+
+def test_a_champion_that_can_not_score_leaves_the_challenger_to_the_floors(fresh):
+    settings, first = fresh
+    made = challenge(settings, training_set(settings), "a" * 64)
+    (settings.home / "bundles" / first.digest / "trees.ubj").write_bytes(b"")
+    done = compare_and_deploy(settings, made, who="ann", why="", now=LATER)
+    assert done.serves
+    assert done.compared.champion == first.digest
+    assert BETTER not in {name for name, _, _ in done.compared.verdict.rules}
+
+
+def test_a_damaged_challenger_is_refused(fresh):
+    settings, first = fresh
+    made = challenge(settings, training_set(settings), "a" * 64)
+    (settings.home / "bundles" / made.digest / "trees.ubj").write_bytes(b"")
+    done = compare_and_deploy(settings, made, who="ann", why="", now=LATER)
+    assert not done.serves
+    assert "trees.ubj" in done.compared.verdict.why
+    with pytest.raises(BundleError):
+        compare_and_deploy(settings, made, who="ann", why="I want it", now=LATER, force=True)
+    assert rollout(settings.home).champion == first.digest
+
+
+def test_what_is_lost_in_the_home_is_restored_from_mlflow_and_the_data(fresh):
+    settings, first = fresh
+    before = read_heldout(settings.home, first.digest)
+    shutil.rmtree(settings.home / "bundles" / first.digest)
+    heldout_path(settings.home, first.digest).unlink()
+    assert train_challenger(settings, LATER) == replace(first, fresh=False)
+    assert Bundle.load(champion(settings.home)).digest == first.digest
+    pd.testing.assert_frame_equal(read_heldout(settings.home, first.digest), before)
+
+
+def test_what_is_lost_everywhere_is_trained_anew(fresh):
+    settings, first = fresh
+    shutil.rmtree(settings.home / "bundles" / first.digest)
+    for copied in (settings.home / "mlflow" / "artifacts").rglob("trees.ubj"):
+        copied.write_bytes(b"damaged")
+    made = train_challenger(settings, LATER)
+    assert (made.fresh, made.version, made.fingerprint) == (True, "2", first.fingerprint)
+    assert Bundle.load(settings.home / "bundles" / made.digest).digest == made.digest
+    # From now on it is the one that is found.
+    assert train_challenger(settings, LATER) == replace(made, fresh=False)
+
+
+def test_data_that_land_while_they_are_read_stop_the_training(fresh, monkeypatch):
+    settings, _ = fresh
+    settings = seeded(settings, 12)
+
+    def landing_meanwhile(asked):
+        rows = training_set(asked)
+        land(asked, 3, extracts()[3])
+        return rows
+
+    monkeypatch.setattr("flows.train.training_set", landing_meanwhile)
+    before = fingerprint(settings)
+    with pytest.raises(DataChangedError) as refused:
+        train_challenger(settings, LATER)
+    assert refused.value.transient
+    assert versions_with(settings, FINGERPRINT, before) == []
+
+
+def test_without_mlflow_going_back_works_and_the_aliases_follow_later(fresh, port, monkeypatch, caplog):
+    settings, first = fresh
+    made = challenge(settings, training_set(settings), "a" * 64)
+    compare_and_deploy(settings, made, who="ann", why="a rehearsal", now=LATER, force=True)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    dead = settings.mlflow.model_copy(update={"tracking_uri": SecretStr(f"http://127.0.0.1:{port}")})
+    with caplog.at_level(logging.WARNING, logger="flows.deploy"):
+        roll_back(settings.model_copy(update={"mlflow": dead}), who="bob", why="calls", now=LATER)
+    assert "aliases follow at the next" in caplog.text
+    assert rollout(settings.home).champion == first.digest
+    assert version_of(settings, "champion").version == made.version
+    assert sync_aliases(settings) == {"champion": "1", "previous": made.version}
+    assert version_of(settings, "champion").version == "1"
+
+
+def test_old_bundles_stay_for_whoever_must_go_back(lived):
+    settings, _ = lived
+    for number in ("1", "2", "3"):
+        digest = find_version(settings, number).bundle_digest
+        assert Bundle.load(settings.home / "bundles" / digest).digest == digest

@@ -18,7 +18,8 @@ from bentos.churn.errors import (
     NotReadyError,
 )
 from bentos.churn.front import FrontDoor
-from bentos.churn.loading import Keeper, load, warm_up
+from bentos.churn.keeping import Keeper
+from bentos.churn.loading import load, warm_up
 from bentos.churn.meters import Meters
 from feature_repo.contract import CORE_SERVICE, PROJECT
 from feature_repo.stores.opening import open_store
@@ -116,11 +117,11 @@ def test_a_dead_store_does_not_keep_the_service_from_loading(world, caplog):
     assert "the online store does not answer yet" in caplog.text
 
 
-def test_a_champion_that_appears_later_is_picked_up_and_then_kept(copy):
+def test_a_champion_that_appears_later_is_picked_up_and_kept_without_a_pointer(copy):
     pointer = copy.home / "bundles" / "champion.json"
     content = pointer.read_bytes()
     pointer.unlink()
-    keeper = Keeper(copy)
+    keeper = Keeper(copy, Meters())
     with pytest.raises(NotReadyError) as refused:
         keeper.current()
     assert refused.value.error == "no_champion"
@@ -130,11 +131,13 @@ def test_a_champion_that_appears_later_is_picked_up_and_then_kept(copy):
     time.sleep(1.1)
     loaded = keeper.current()
     pointer.unlink()
-    assert keeper.current() is loaded
+    keeper.poll(datetime.now(UTC))
+    assert keeper.current().champion is loaded.champion
+    assert keeper.current().refused.failure.error == "no_champion"
 
 
 def test_who_comes_while_another_loads_is_told_to_come_back(world):
-    keeper = Keeper(world.settings)
+    keeper = Keeper(world.settings, Meters())
     holds, done = threading.Event(), threading.Event()
 
     def loading():
@@ -156,7 +159,7 @@ def test_who_comes_while_another_loads_is_told_to_come_back(world):
 
 def test_an_answer_that_takes_too_long_is_a_503(world):
     settings = serving(world.settings, request_timeout_s=1)
-    routes = _Routes(settings, Keeper(settings), Meters())
+    routes = _Routes(settings, Keeper(settings, Meters()), Meters())
     with pytest.raises(AnswerTimeoutError) as refused:
         asyncio.run(routes._work(lambda: time.sleep(1.5)))
     assert refused.value.http_status == 503

@@ -1,11 +1,14 @@
 """Reasons: every contribution under one code, nothing lost, nothing protected, texts that fit the value."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bentos.reasons import PATH, ReasonDictionaryError, load, parse
 from feature_repo.contract import AUDIT_SERVICE, CORE_SERVICE, FEATURES, SERVICES_OF, features_of
+from feature_repo.stores.typed import as_python
+from tests.small_model import features_of_snapshot, simulated
 
 DICTIONARY = load(CORE_SERVICE)
 NAMES = DICTIONARY.features
@@ -186,3 +189,20 @@ def test_a_service_of_protected_attributes_gets_no_dictionary():
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ReasonDictionaryError, match=r"gone\.toml can't be read"):
         load(CORE_SERVICE, tmp_path / "gone.toml")
+
+
+@pytest.mark.parametrize("most", [0, 1, 3, 50])
+def test_codes_ranked_for_many_are_those_of_the_reasons_one_by_one(most):
+    dictionary = load(CORE_SERVICE)
+    chance = np.random.default_rng(3)
+    contributions = chance.normal(0, 0.3, (300, len(dictionary.features)))
+    # Ties, nothing at all, and what lies at the least contribution that counts.
+    contributions[:3] = [[0.0], [0.1], [dictionary.contribution_min]]
+    leaves = chance.random(300) < 0.5
+    frame = features_of_snapshot(simulated(300))
+    values = list(zip(*[as_python(f, frame[f.name].tolist()) for f in features_of(CORE_SERVICE)], strict=True))
+    one_by_one = [
+        [reason.code for reason in dictionary.reasons(each, row, leaves=bool(left), most=most)]
+        for each, row, left in zip(contributions, values, leaves, strict=True)
+    ]
+    assert dictionary.ranked(contributions, leaves, most=most) == one_by_one

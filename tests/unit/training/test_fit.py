@@ -10,18 +10,17 @@ import pandas as pd
 import pytest
 
 from bentos.bundle import Bundle
-from configs.settings import PromotionSettings, TrainingSettings
-from feature_repo.contract import CORE_SERVICE, LABEL, OBSERVED_AT, SERVICES_OF, contract_hash
+from configs.settings import TrainingSettings
+from feature_repo.contract import CORE_SERVICE, CUSTOMER, LABEL, OBSERVED_AT, SERVICES_OF, contract_hash
+from tests.promotion_world import Crowd, judge
 from tests.small_model import simulated, training_set, two_months
 from training.economics import Economics, profit_threshold
 from training.fit import REASON_CODES_FILE, Provenance, fit
 from training.metrics import measure
 from training.pipeline import baseline_pipeline
-from training.promotion import decide
 from training.split import IdenticalRowsError, OneClassTrainingSetError, folds, holdout, identical_rows
 
 PLAN = TrainingSettings(seed=7, trials=1, tuning_timeout_s=60, folds=2, test_share=0.25)
-RULES = PromotionSettings(log_loss_margin=0.0, roc_auc_min=0.6, ece_max=0.08)
 MADE = Provenance(("2026-01-31.v1",), "declared", "abc123", datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC))
 
 
@@ -97,14 +96,19 @@ def test_the_same_inputs_give_the_same_bundle(rows, fitted, tmp_path):
 
 def test_28_poisoned_labels_give_a_challenger_that_is_refused():
     # The labels of the older month are all turned; both are measured on the newest, which is true.
-    honest = fit(two_months(600), PLAN, Economics(), MADE)
+    rows = two_months(600)
+    honest = fit(rows, PLAN, Economics(), MADE)
     poisoned = fit(two_months(600, poisoned=True), PLAN, Economics(), MADE)
     assert poisoned.test.tolist() == honest.test.tolist()
-    verdict = decide(poisoned.metrics, honest.metrics, RULES)
+    right, wrong = (each.bundle.score(rows.features.iloc[honest.test]) for each in (honest, poisoned))
+    churned = rows.churned.to_numpy(dtype=bool)[honest.test]
+    customers = rows.keys[CUSTOMER].to_numpy()[honest.test]
+    common = {"customers": customers, "churned": churned, "slices": {}}
+    verdict = judge(Crowd().evidence(**common, challenger=wrong, champion=right), ece_max=0.08)
     assert not verdict.promote
     assert "log loss against the champion" in verdict.why
     # And the other way round the honest one takes the poisoned one's place.
-    assert decide(honest.metrics, poisoned.metrics, RULES).promote
+    assert judge(Crowd().evidence(**common, challenger=right, champion=wrong), ece_max=0.08).promote
 
 
 @pytest.mark.parametrize(

@@ -1,100 +1,198 @@
-"""Champion against challenger, as a table of figures and verdicts."""
+"""Champion against challenger, as a table of evidence and verdicts."""
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from configs.settings import PromotionSettings
-from training.metrics import Metrics, ece
-from training.promotion import decide, ece_noise
+from bentos.comparison import LiveFigures
+from tests.promotion_world import THRESHOLD, Crowd, failed, judge
+from training.economics import Economics, EconomicsError
+from training.metrics import Metrics, ece, measure
+from training.promotion import Verdict, ece_noise
 
-RULES = PromotionSettings(log_loss_margin=0.0, roc_auc_min=0.6, ece_max=0.08)
+CROWD = Crowd()
+TRUTH, BLURRED, BLIND = CROWD.truth, CROWD.guess(0.8), np.full(1500, CROWD.truth.mean())
+BETTER = "better than the champion beyond chance"
+LOG_LOSS, PROFIT = "log loss against the champion", "profit against the champion"
+SLICES = "no slice worse in log loss"
+LIVE = LiveFigures(500, 0.97, 0.02, 0.01, 1.1, 0.0, 0.0, 3)
 
 
-def figures(**changed):
-    usual = {
-        "rows": 100_000,
-        "churn_rate": 0.26,
-        "roc_auc": 0.85,
-        "pr_auc": 0.67,
-        "brier": 0.133,
-        "log_loss": 0.41,
-        "ece": 0.02,
-        "lift_10": 2.9,
-        "empc_usd": 5.0,
-        "target_share": 0.5,
-        "profit_threshold": 0.16,
-        "profit_share": 0.5,
-        "profit_usd": 4.9,
-    }
-    return Metrics(**(usual | changed))
+def sharpened(score, power):
+    """Scores too sure of themselves: the same order, but no probabilities."""
+    margin = power * np.log(score / (1 - score))
+    return 1 / (1 + np.exp(-margin))
 
 
 @pytest.mark.parametrize(
-    ("challenger", "champion", "failed"),
+    ("changes", "rules", "expected"),
     [
         # Nobody serves yet: only the floors count.
-        ({}, None, ()),
-        ({"roc_auc": 0.6}, None, ()),
-        ({"roc_auc": 0.5999}, None, ("ROC-AUC floor",)),
-        ({"roc_auc": 0.99}, None, ("no leak",)),
-        ({"roc_auc": 1.0}, None, ("no leak",)),
-        ({"ece": 0.083}, None, ()),
-        ({"ece": 0.084}, None, ("calibration",)),
-        # On few rows chance alone makes bins miss: 0.08 + 0.0354 on a thousand, 0.08 + 0.0035 on a hundred thousand.
-        ({"ece": 0.114, "rows": 1000}, None, ()),
-        ({"ece": 0.116, "rows": 1000}, None, ("calibration",)),
-        ({"roc_auc": 0.3, "ece": 0.5}, None, ("ROC-AUC floor", "calibration")),
-        # A tie promotes: the newer data are worth it.
         ({}, {}, ()),
-        ({"log_loss": 0.40}, {}, ()),
-        ({"log_loss": 0.4101}, {}, ("log loss against the champion",)),
-        ({"empc_usd": 4.99}, {}, ("profit against the champion",)),
-        ({"empc_usd": 5.0 * (1 - 1e-12)}, {}, ()),
-        ({"log_loss": 0.6, "empc_usd": 1.0}, {}, ("log loss against the champion", "profit against the champion")),
-        ({"log_loss": 0.3, "roc_auc": 0.55}, {}, ("ROC-AUC floor",)),
-        # A ranking that is a little worse is no reason if the probabilities are better.
-        ({"log_loss": 0.40, "roc_auc": 0.84}, {}, ()),
-        ({}, {"rows": 999}, ("same rows",)),
-        ({"log_loss": 0.1}, {"rows": 999}, ("same rows",)),
-        # What is not a number holds no rule.
-        ({"roc_auc": math.nan}, None, ("ROC-AUC floor", "no leak")),
-        ({"ece": math.nan}, None, ("calibration",)),
-        ({"log_loss": math.nan}, {}, ("log loss against the champion",)),
-        ({"empc_usd": math.nan}, {}, ("profit against the champion",)),
-        ({"empc_usd": math.inf}, {}, ("profit against the champion",)),
-        ({"log_loss": -math.inf}, {}, ("log loss against the champion",)),
-        ({}, {"log_loss": math.nan}, ("log loss against the champion",)),
-        ({}, {"log_loss": math.inf}, ("log loss against the champion",)),
-        ({}, {"empc_usd": math.nan}, ("profit against the champion",)),
+        ({}, {"roc_auc_min": 0.95}, ("ROC-AUC floor",)),
+        ({"challenger": sharpened(TRUTH, 3.0)}, {}, ("calibration",)),
+        ({"challenger": np.clip(TRUTH * 0.4, 0, 1)}, {}, ("calibration",)),
+        ({"challenger": 1 - TRUTH}, {}, ("ROC-AUC floor", "calibration")),
+        # It has seen its answers: the labels themselves, or nearly so, or rows that it was fitted on.
+        ({"challenger": CROWD.churned.astype(float)}, {}, ("no leak",)),
+        ({"challenger": np.where(CROWD.churned, 0.9, 0.1)}, {}, ("no leak", "calibration")),
+        ({"seen_rows": 1}, {}, ("no held-out row was learnt from",)),
+        ({"seen_rows": -1}, {}, ("no held-out row was learnt from",)),
+        # It could not serve.
+        ({"explained_share": 0.999}, {}, ("explanations",)),
+        ({"explained_share": math.nan}, {}, ("explanations",)),
+        ({"latency_p50_ms": 50.0}, {}, ()),
+        ({"latency_p50_ms": 51.0}, {}, ("latency, ms",)),
+        ({"latency_p50_ms": math.nan}, {}, ("latency, ms",)),
+        ({"bundle_bytes": 20_000_001}, {}, ("bundle size, MB",)),
+        ({"schema": "reads another contract"}, {}, ("schema",)),
+        ({"withdrawn": "rollback by ann: too many calls"}, {}, ("not withdrawn before",)),
+        ({}, {"rows_min": 1501}, ("enough rows",)),
+        # Somebody serves.
+        ({"champion": BLURRED}, {}, ()),
+        ({"champion": BLIND}, {}, ()),
+        ({"champion": TRUTH}, {}, (BETTER,)),
+        ({"champion": TRUTH * (1 - 1e-13)}, {}, (BETTER,)),
+        ({"challenger": BLURRED, "champion": TRUTH}, {"ece_max": 0.2}, (BETTER, LOG_LOSS, PROFIT, SLICES)),
+        ({"challenger": BLURRED, "champion": BLURRED}, {"ece_max": 0.2}, (BETTER,)),
+        # Better in one, too much worse in the other: its own threshold throws the profit away.
+        ({"champion": BLURRED, "challenger_threshold": 0.9}, {}, (PROFIT,)),
+        ({"champion": BLURRED, "challenger_threshold": 0.9}, {"profit_margin_usd": 10.0}, ()),
+        # Better in profit alone, by its threshold; the scores are the champion's.
+        ({"champion": TRUTH, "champion_threshold": 0.9}, {}, ()),
+        # Live requests.
+        ({"champion": BLURRED, "live": LIVE, "live_required": 500}, {}, ()),
+        ({"champion": BLURRED, "live": LIVE, "live_required": 501}, {}, ("live requests",)),
+        ({"champion": BLURRED, "live_required": 1}, {}, ("live requests",)),
+        ({"champion": BLURRED, "live": replace(LIVE, agreement=0.79), "live_required": 1}, {}, ("live agreement",)),
+        ({"champion": BLURRED, "live": replace(LIVE, score_psi=0.26), "live_required": 1}, {}, ("live scores, PSI",)),
+        (
+            {"champion": BLURRED, "live": replace(LIVE, latency_ratio=2.1), "live_required": 1},
+            {},
+            ("live latency, ratio",),
+        ),
+        ({"champion": BLURRED, "live": replace(LIVE, error_rate=0.02), "live_required": 1}, {}, ("live errors",)),
+        ({"champion": BLURRED, "live": replace(LIVE, error_rate=math.nan), "live_required": 1}, {}, ("live errors",)),
+        ({"champion": BLURRED, "live": replace(LIVE, agreement=0.0), "live_required": 0}, {}, ()),
+        ({"live_required": 100}, {}, ()),  # with whom should it have met
     ],
-    ids=str,
 )
-def test_verdict(challenger, champion, failed):
-    verdict = decide(figures(**challenger), None if champion is None else figures(**champion), RULES)
-    assert verdict.promote is (not failed)
-    assert tuple(rule for rule, held, _ in verdict.rules if not held) == failed
-    assert len(verdict.rules) == (3 if champion is None else 6)
+def test_verdict(changes, rules, expected):
+    verdict = judge(CROWD.evidence(**changes), **rules)
+    assert failed(verdict) == expected
+    assert verdict.promote is (not expected)
 
 
-def test_the_margin_lets_a_little_worse_through():
-    lenient = RULES.model_copy(update={"log_loss_margin": 0.01})
-    assert decide(figures(log_loss=0.419), figures(), lenient).promote
-    assert not decide(figures(log_loss=0.421), figures(), lenient).promote
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"challenger": np.full(1500, math.nan)}, "scores are missing"),
+        ({"champion": np.where(np.arange(1500) == 3, math.nan, BLURRED)}, "1 of 1500 scores are missing"),
+        ({"challenger": TRUTH * 100}, "outside"),
+        ({"challenger": TRUTH[:-1]}, "shape"),
+        ({"champion": TRUTH[:-1]}, "shape"),
+        ({"customers": CROWD.customers[:-1]}, "of different rows"),
+        ({"slices": {"half": np.array(["a"])}}, "of different rows"),
+        ({"churned": np.zeros(1500, dtype=bool)}, "none churned"),
+        ({"churned": np.ones(1500, dtype=bool), "champion": BLURRED}, "all churned"),
+        ({"churned": CROWD.churned.astype(float)}, "not bool"),
+        ({"challenger_threshold": math.nan}, "threshold"),
+        ({"champion": BLURRED, "champion_threshold": 1.5}, "threshold"),
+    ],
+)
+def test_what_nothing_can_be_computed_from_is_refused_and_never_an_error(changes, told):
+    verdict = judge(CROWD.evidence(**changes))
+    assert not verdict.promote
+    assert failed(verdict) == ("usable evidence",)
+    assert told in verdict.why
 
 
-def test_a_loss_making_champion_is_beaten_by_a_smaller_loss_only():
-    # EMPC is never below 0 (nobody need be contacted), and two that earn nothing are a tie.
-    assert decide(figures(empc_usd=0.0), figures(empc_usd=0.0), RULES).promote
+def test_without_a_row_everything_is_refused():
+    empty = Crowd(0).evidence(champion=np.zeros(0), slices={}, explained_share=math.nan, latency_p50_ms=math.nan)
+    assert not judge(empty).promote
+    assert {"enough rows", "usable evidence"} <= set(failed(judge(empty)))
+
+
+@pytest.mark.parametrize("changed", [{"clv_usd": 5.0}, {"contact_usd": 80.0}, {"incentive_usd": -10.0}])
+def test_economics_in_which_missing_a_churner_pays_more_reach_no_verdict(changed):
+    with pytest.raises(EconomicsError):
+        Economics(**changed)
+
+
+def test_a_slice_that_is_worse_stops_it_however_good_the_rest_is():
+    minority = np.arange(1500) < 150
+    challenger = np.where(minority, BLURRED, TRUTH)
+    champion = np.where(minority, TRUTH, CROWD.guess(1.5))
+    group = np.where(minority, "senior", "other")
+    verdict = judge(CROWD.evidence(challenger=challenger, champion=champion, slices={"group": group}))
+    assert failed(verdict) == (SLICES,)
+    assert "group=senior +0." in verdict.why
+    assert verdict.figures["slice group=senior"] > 0.03 > verdict.figures["slice group=other"]
+    # Fewer rows than can be judged: shown, not judged.
+    small = judge(CROWD.evidence(challenger=challenger, champion=champion, slices={"group": group}), slice_rows_min=151)
+    assert small.promote
+    assert {name: told for name, _, told in small.rules}[SLICES].endswith("1 judged, 1 too small")
+    assert small.figures["slice group=senior"] == verdict.figures["slice group=senior"]
+
+
+def test_a_worse_log_loss_within_its_margin_is_let_through_by_a_sure_profit():
+    # Scores a little too sure of themselves, and a threshold that earns.
+    evidence = CROWD.evidence(challenger=sharpened(TRUTH, 1.1), champion=TRUTH, champion_threshold=0.9)
+    verdict = judge(evidence)
+    assert -0.005 < verdict.figures["log_loss_gain"] < 0
+    assert verdict.promote, verdict.why
+    assert failed(judge(evidence, log_loss_margin=0.0)) == (LOG_LOSS,)
+
+
+def test_figures_are_those_of_both_models_and_of_the_rows():
+    evidence = CROWD.evidence(champion=BLURRED)
+    figures = judge(evidence).figures
+    ours, theirs = (measure(CROWD.churned, score, Economics()) for score in (TRUTH, BLURRED))
+    assert figures["challenger_roc_auc"] == ours.roc_auc
+    assert figures["champion_log_loss"] == theirs.log_loss
+    assert figures["log_loss_gain"] == pytest.approx(theirs.log_loss - ours.log_loss, abs=1e-12)
+    assert figures["log_loss_gain_lower"] < figures["log_loss_gain"]
+    earned = [np.where(score >= THRESHOLD, np.where(CROWD.churned, 56.0, -11.0), 0.0) for score in (TRUTH, BLURRED)]
+    assert figures["profit_usd_gain"] == pytest.approx((earned[0] - earned[1]).mean())
+
+
+def test_the_same_evidence_gives_the_same_verdict():
+    evidence = CROWD.evidence(champion=BLURRED)
+    assert judge(evidence) == judge(evidence)
+
+
+def test_the_order_of_rows_decides_nothing():
+    turned = CROWD.evidence(
+        customers=CROWD.customers[::-1],
+        churned=CROWD.churned[::-1],
+        challenger=TRUTH[::-1],
+        champion=BLURRED[::-1],
+        slices={},
+    )
+    there, back = judge(CROWD.evidence(champion=BLURRED, slices={})), judge(turned)
+    assert there.promote is back.promote
+    assert back.figures["log_loss_gain"] == pytest.approx(there.figures["log_loss_gain"], abs=1e-12)
+
+
+def test_a_verdict_travels_as_json():
+    verdict = judge(CROWD.evidence(champion=BLURRED, live=replace(LIVE, mean_difference=math.nan)))
+    told = json.loads(json.dumps(verdict.to_json(), allow_nan=False))
+    assert told["figures"]["live_mean_difference"] is None
+    again = Verdict.from_json(told)
+    assert (again.promote, again.rules, again.why) == (verdict.promote, verdict.rules, verdict.why)
+    assert again.to_json() == told
 
 
 def test_why_names_the_rules_with_their_figures():
-    assert decide(figures(), figures(), RULES).why == "every rule held"
-    verdict = decide(figures(log_loss=0.5, ece=0.2), figures(), RULES)
-    assert verdict.why == "failed: calibration (0.2000 <= 0.0835); log loss against the champion (0.5000 <= 0.4100)"
+    assert judge(CROWD.evidence()).why == "every rule held"
+    assert judge(CROWD.evidence(latency_p50_ms=60.0, schema="other")).why == (
+        "failed: latency, ms (60.00 <= 50.00); schema (other)"
+    )
 
 
 @pytest.mark.parametrize("rows", [200, 1400, 10_000])
@@ -102,4 +200,6 @@ def test_chance_alone_stays_below_what_is_allowed_for_it(rows):
     rng = np.random.default_rng(11)
     score = rng.beta(0.8, 2.2, (40, rows))
     found = np.mean([ece(rng.random(rows) < each, each) for each in score])
-    assert found < ece_noise(figures(rows=rows, churn_rate=float(score.mean()))) < 2.5 * found
+    known = dict.fromkeys(Metrics.__dataclass_fields__, 0.0)
+    metrics = Metrics(**(known | {"rows": rows, "churn_rate": float(score.mean())}))
+    assert found < ece_noise(metrics) < 2.5 * found

@@ -11,7 +11,7 @@ import pytest
 
 from configs.errors import ChurnError
 from feature_repo.contract import OBSERVED_AT
-from tests.small_model import features_of_snapshot, simulated, training_set
+from tests.small_model import features_of_snapshot, simulated, training_set, two_months
 from training.split import (
     IdenticalRowsError,
     OneClassTrainingSetError,
@@ -19,6 +19,7 @@ from training.split import (
     holdout,
     identical_rows,
     moments,
+    seen_rows,
 )
 
 
@@ -225,3 +226,14 @@ def test_the_newest_moment_is_held_out_whole():
     train, test = holdout(replace(rows, keys=keys, features=features), 0.2, seed=7)
     assert test.tolist() == list(range(100, 300))
     assert set(train.tolist()) <= set(range(100))
+
+
+def test_rows_that_were_learnt_from_are_counted():
+    rows = two_months(400)
+    train, test = holdout(rows, 0.25, 7)
+    assert seen_rows(rows, train, test) == 0
+    # The same customer on the same date, and another one who looks the same.
+    assert seen_rows(rows, np.append(train, test[:3]), test) == 3
+    features = rows.features.copy()
+    features.iloc[test[0]] = features.iloc[train[0]]
+    assert seen_rows(replace(rows, features=features), train, test) == 1

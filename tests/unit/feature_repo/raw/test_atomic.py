@@ -5,11 +5,13 @@ import stat
 import pytest
 
 from feature_repo.raw.atomic import (
+    LeaseHeldError,
     StorageFailed,
     aside,
     copy_file,
     exclusive,
     file_sha256,
+    lease,
     storage,
     write_file,
     write_folder,
@@ -72,3 +74,35 @@ def test_the_lock_lets_one_in_at_a_time(tmp_path):
     assert here.poll(30)
     assert here.recv() == "mine"
     other.join(10)
+
+
+def test_a_lease_is_held_by_one_and_told_to_the_other(tmp_path):
+    with lease(tmp_path, "training", "process 1"):
+        told = pytest.raises(LeaseHeldError, match="training is being done already by process 1")
+        with told, lease(tmp_path, "training", "process 2"):
+            pytest.fail("two hold one lease")
+        with lease(tmp_path, "scoring", "process 2"):
+            pass
+    with lease(tmp_path, "training", "process 2"):
+        pass
+
+
+def _hold(home, ready):
+    with lease(home, "training", "the one that dies"):
+        ready.set()
+        ready.wait()
+        multiprocessing.Event().wait()
+
+
+def test_a_holder_that_is_killed_frees_its_lease(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    holder = context.Process(target=_hold, args=(tmp_path, ready))
+    holder.start()
+    assert ready.wait(30)
+    with pytest.raises(LeaseHeldError, match="the one that dies"), lease(tmp_path, "training", "other"):
+        pytest.fail("two hold one lease")
+    holder.kill()
+    holder.join()
+    with lease(tmp_path, "training", "other"):
+        pass

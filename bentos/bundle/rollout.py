@@ -1,0 +1,300 @@
+"""Which bundle serves and which one is on trial: the only door to change it, each change an entry of the ledger."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from bentos.bundle import ledger
+from bentos.bundle.ledger import Action, Entry
+from bentos.bundle.manifest import BundleError, Manifest, is_digest, read_verified
+from bentos.bundle.pointer import Rollout, bundles_folder, read_pointer, sweep, write_pointer
+from configs.errors import ChurnError
+from feature_repo.raw.atomic import StorageFailed, storage
+
+__all__ = [
+    "ANY",
+    "ChampionChangedError",
+    "NoChampionError",
+    "NothingToRollBackError",
+    "Rollout",
+    "TrialInvalidError",
+    "champion",
+    "promote",
+    "rollback",
+    "rollout",
+    "served",
+    "start_trial",
+    "stop_trial",
+]
+
+ANY: Final = "any"
+"""For ``expected``: whatever serves now."""
+
+
+class NoChampionError(ChurnError):
+    """No model has been promoted yet."""
+
+    error = "no_champion"
+    http_status = 503
+
+
+class ChampionChangedError(ChurnError):
+    """Another champion serves than the one that the challenger was compared with."""
+
+    error = "champion_changed"
+    http_status = 409
+
+
+class NothingToRollBackError(ChurnError):
+    """No champion served before this one."""
+
+    error = "nothing_to_roll_back"
+    http_status = 409
+
+
+class TrialInvalidError(ChurnError):
+    """A trial that can't be: of the champion itself, or with a share that is none."""
+
+    error = "trial_invalid"
+    http_status = 422
+
+
+def rollout(home: Path) -> Rollout | None:
+    """Return what serves now, None where nothing was promoted. Raises BundleError if the pointer is damaged."""
+    return read_pointer(home)
+
+
+def champion(home: Path) -> Path:
+    """Return the folder of the champion's bundle (unverified: ``Bundle.load`` verifies).
+
+    Raises
+    ------
+    NoChampionError
+        If nothing has been promoted.
+    BundleError
+        If the pointer can't be read, or leads anywhere but to a bundle's folder.
+    """
+    return bundles_folder(home) / served(home).champion
+
+
+def served(home: Path) -> Rollout:
+    """Return what serves now. Raises NoChampionError or BundleError as :func:`champion`."""
+    return _some(read_pointer(home))
+
+
+def promote(
+    home: Path,
+    digest: str,
+    *,
+    who: str,
+    why: str,
+    now: datetime,
+    expected: str | None = ANY,
+    details: Mapping[str, Any] | None = None,
+) -> Entry:
+    """Make the bundle ``digest`` the champion; a trial ends with it. Running services follow by themselves.
+
+    Promoting the champion again changes nothing and returns the entry that made it champion.
+
+    Parameters
+    ----------
+    who, why
+        For the ledger: no secret, no customer.
+    expected
+        The champion's digest (None: there was none) that the challenger was compared with.
+    details
+        JSON values for the ledger: the figures that decided.
+
+    Raises
+    ------
+    BundleError
+        If the bundle is missing, damaged or of another contract.
+    ChampionChangedError
+        If another champion than ``expected`` serves by now.
+    LedgerBrokenError
+        If the ledger was changed.
+    StorageFailed
+        If the disk refuses: the old champion stays.
+    """
+    manifest = _verified(home, digest)
+    with _book(home) as book:
+        current = book.served
+        if current is not None and current.champion == digest:
+            made = [each for each in book.entries if each.action in {"promote", "rollback"}]
+            if made and made[-1].after["champion"] == digest:
+                return made[-1]
+        elif expected not in {ANY, current.champion if current else None}:
+            raise ChampionChangedError(
+                "another champion serves than the one that this challenger was compared with",
+                "compare again, with the champion of now",
+            )
+        after = Rollout(digest, manifest.model_version, _before(current, digest))
+        return book.write("promote", after, who=who, why=why, now=now, details=details)
+
+
+def rollback(home: Path, *, who: str, why: str, now: datetime) -> Entry:
+    """Let the champion before this one serve again, and end a trial; rolling back twice is as if never done.
+
+    Raises
+    ------
+    NoChampionError, NothingToRollBackError
+        If there is nothing to leave, or nothing to go back to.
+    BundleError
+        If the previous bundle is missing, damaged or of another contract: the champion stays.
+    LedgerBrokenError, StorageFailed
+        As in :func:`promote`.
+    """
+    with _book(home) as book:
+        current = _some(book.served)
+        if current.previous is None:
+            raise NothingToRollBackError("no champion served before this one", "promote another: churn promote")
+        manifest = _verified(home, current.previous)
+        after = Rollout(current.previous, manifest.model_version, current.champion)
+        return book.write("rollback", after, who=who, why=why, now=now)
+
+
+def start_trial(
+    home: Path, digest: str, *, mode: Literal["shadow", "canary"], share: float, who: str, why: str, now: datetime
+) -> Entry:
+    """Let the bundle ``digest`` meet live requests beside the champion; replaces another trial.
+
+    ``mode``: *shadow* scores what the champion answers, unseen; *canary* answers for the ``share`` of customers in
+    (0, 1] (a shadow's share is not looked at). The same trial again changes nothing and returns its entry.
+
+    Raises
+    ------
+    TrialInvalidError
+        If it is the champion, or a canary's share is none.
+    NoChampionError, BundleError, LedgerBrokenError, StorageFailed
+        As in :func:`promote`.
+    """
+    share = float(share) if mode == "canary" else 0.0
+    if mode == "canary" and not 0 < share <= 1:
+        raise TrialInvalidError(f"a canary's share is above 0 and at most 1, not {share}", "give 0.1 for a tenth")
+    _verified(home, digest)
+    with _book(home) as book:
+        current = _some(book.served)
+        if current.champion == digest:
+            raise TrialInvalidError("this is the champion: it can't be on trial beside itself", "train a challenger")
+        after = replace(current, challenger=digest, mode=mode, share=share)
+        if after == current and book.entries and book.entries[-1].sequence == current.sequence:
+            return book.entries[-1]
+        return book.write(mode, after, who=who, why=why, now=now)
+
+
+def stop_trial(
+    home: Path,
+    *,
+    who: str,
+    why: str,
+    now: datetime,
+    action: Literal["stop", "abort"] = "stop",
+    trial: int | None = None,
+    details: Mapping[str, Any] | None = None,
+) -> Entry | None:
+    """End the trial, if there is one; the champion answers for everyone. Returns None where none was running.
+
+    ``trial``: the ledger's sequence of the trial that is meant; another one goes on. Raises as :func:`promote`.
+    """
+    with _book(home) as book:
+        current = book.served
+        if current is None or current.mode == "none" or trial not in {None, current.sequence}:
+            return None
+        after = replace(current, challenger=None, mode="none", share=0.0)
+        details = {"challenger": current.challenger, "mode": current.mode, **(details or {})}
+        return book.write(action, after, who=who, why=why, now=now, details=details)
+
+
+@dataclass
+class _Book:
+    """The ledger and what serves, under the lock."""
+
+    home: Path
+    entries: list[Entry]
+    served: Rollout | None
+
+    def write(
+        self,
+        action: Action,
+        after: Rollout,
+        *,
+        who: str,
+        why: str,
+        now: datetime,
+        details: Mapping[str, Any] | None = None,
+    ) -> Entry:
+        """Write the entry, then the pointer: who dies in between has promoted, and the next one moves the pointer."""
+        change = (self.served, after)
+        entry = ledger.append(self.home, self.entries, action, change, who=who, why=why, now=now, details=details)
+        try:
+            write_pointer(self.home, entry.rollout())
+        except StorageFailed:
+            # Told as failed, it must not take effect at the next operation; unless it has already.
+            if _readable(self.home) != entry.rollout():
+                ledger.withdraw(self.home, entry)
+            raise
+        return entry
+
+
+@contextmanager
+def _book(home: Path) -> Iterator[_Book]:
+    """Open the ledger for one change, with a lock of its own: a rollback must not wait for a landing."""
+    with storage():
+        home.mkdir(parents=True, exist_ok=True)
+        lock = (home / ".rollout.lock").open("a")
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with storage():
+            sweep(home)
+        entries = ledger.entries(home)
+        yield _Book(home, entries, _moved(home, entries))
+
+
+def _moved(home: Path, entries: list[Entry]) -> Rollout | None:
+    """Return what serves, after the pointer was moved to the newest entry if it lags behind or can't be read."""
+    served = _readable(home)
+    if not entries:
+        return served
+    newest = entries[-1]
+    # A pointer without an entry was written by a person, or by an earlier version: it decides what serves, and the
+    # next entry says what it found. Only an entry that found this very pointer is ahead of it.
+    if served is None or served.sequence:
+        lags = served is None or served.sequence < newest.sequence
+    else:
+        lags = served.state() == newest.before
+    if lags:
+        served = newest.rollout()
+        write_pointer(home, served)
+    return served
+
+
+def _readable(home: Path) -> Rollout | None:
+    try:
+        return read_pointer(home)
+    except BundleError:
+        return None
+
+
+def _some(served: Rollout | None) -> Rollout:
+    if served is None:
+        raise NoChampionError("there is no champion model yet", "run: churn train (or churn demo)")
+    return served
+
+
+def _before(served: Rollout | None, digest: str) -> str | None:
+    if served is None:
+        return None
+    return served.previous if served.champion == digest else served.champion
+
+
+def _verified(home: Path, digest: str) -> Manifest:
+    """Return the manifest of a bundle whose every file was checked. Raises BundleError."""
+    if not is_digest(digest):
+        raise BundleError("this is not the digest of a bundle", "give the 64 hex digits that name its folder")
+    return read_verified(bundles_folder(home) / digest)[0]

@@ -1,0 +1,66 @@
+"""Answer a deployment that waits for a person's approval, through Prefect's API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from configs.errors import ChurnError
+
+DEPLOY: Final = "deploy"
+
+
+class NothingWaitsError(ChurnError):
+    """No deployment waits for approval, or more than one does and none was named."""
+
+    error = "nothing_waits"
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A paused run: its id, name, and what it asks."""
+
+    run_id: str
+    name: str
+
+
+def approve(run_id: str | None, *, yes: bool, who: str, why: str) -> Waiting:
+    """Give the answer to the run that waits for it; ``run_id`` is needed only where several do.
+
+    Raises
+    ------
+    NothingWaitsError
+        If no such run waits, or several do; names them.
+    """
+    from prefect.client.orchestration import get_client
+
+    found = waiting()
+    chosen = [each for each in found if run_id in {None, each.run_id}]
+    if len(chosen) != 1:
+        told = ", ".join(f"{each.run_id} ({each.name})" for each in found) or "none"
+        raise NothingWaitsError(f"waiting for approval: {told}", "name one: churn approve --run ID")
+    with get_client(sync_client=True) as client:
+        client.resume_flow_run(chosen[0].run_id, run_input={"approve": yes, "who": who, "why": why})
+    return chosen[0]
+
+
+def waiting() -> list[Waiting]:
+    """Return the deployments that wait for an answer, oldest first."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import (
+        FlowFilter,
+        FlowFilterName,
+        FlowRunFilter,
+        FlowRunFilterState,
+        FlowRunFilterStateType,
+    )
+    from prefect.client.schemas.objects import StateType
+
+    with get_client(sync_client=True) as client:
+        paused = client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[DEPLOY])),
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED]))
+            ),
+        )
+    return [Waiting(str(run.id), run.name) for run in sorted(paused, key=lambda run: str(run.created))]

@@ -1,0 +1,223 @@
+"""Measure a challenger and the champion on the challenger's held-out rows, and decide."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import numpy as np
+import pandas as pd
+
+from bentos import reasons
+from bentos.bundle import Bundle, BundleError
+from bentos.bundle.ledger import entries
+from bentos.bundle.pointer import Rollout, bundles_folder
+from bentos.bundle.rollout import rollout
+from bentos.comparison import LiveFigures
+from configs.settings import Settings
+from feature_repo.contract import AUDIT_SERVICE, CUSTOMER, LABEL
+from feature_repo.stores.as_known import features_as_known
+from feature_repo.stores.opening import open_store
+from feature_repo.stores.refusals import refusals
+from training.economics import load_economics
+from training.heldout import read_heldout
+from training.promotion import Evidence, Verdict, decide
+from training.registry import keep_text, tag_version
+from training.tenure import NEW_CUSTOMER_MONTHS, tenure_band
+
+if TYPE_CHECKING:
+    from flows.train import Trained
+
+TIMED_ROWS: Final = 25
+TAG_LENGTH_MAX: Final = 5000
+"""Of a version's tag where MLflow keeps them in PostgreSQL."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A verdict, and whom it is about: digests of the challenger and of the champion (None: nobody served)."""
+
+    verdict: Verdict
+    challenger: str
+    champion: str | None
+    compared_at: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "verdict": self.verdict.to_json(),
+            "challenger": self.challenger,
+            "champion": self.champion,
+            "compared_at": self.compared_at,
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Read what :meth:`to_json` wrote."""
+        return cls(**{**content, "verdict": Verdict.from_json(content["verdict"])})
+
+
+def compare(settings: Settings, trained: Trained, now: datetime, *, live: LiveFigures | None = None) -> Compared:
+    """Decide from all the figures there are; the verdict becomes a file of the run and tags of the version.
+
+    A champion that can't score any more (damaged, or of another contract) serves nobody either: it is not compared
+    with, and the challenger has to hold the floors. One that reads another service is asked with what it knew.
+
+    Parameters
+    ----------
+    live
+        What both did with live requests: ``rollout.shadow_requests_min`` of them are required then. None: this is
+        decided without them.
+
+    Raises
+    ------
+    HeldOutMissingError
+        If nobody knows on which rows the challenger is to be measured.
+    LedgerBrokenError
+        If the ledger can't say whether this challenger was withdrawn.
+    RegistryUnavailableError
+        If MLflow does not take the verdict.
+    """
+    served = serving(settings.home)
+    evidence = gather(settings, trained, served, live)
+    verdict = decide(evidence, load_economics(), settings.promotion, settings.rollout, seed=settings.training.seed)
+    champion = served.champion if served else None
+    compared = Compared(verdict, trained.digest, champion, now.isoformat())
+    # The champion itself is no better than itself: what was said of it when it was a challenger stays.
+    if champion != trained.digest:
+        _keep(settings, trained, compared)
+    return compared
+
+
+def serving(home: Path) -> Rollout | None:
+    """Return what serves, None where nothing was promoted; where the pointer is damaged, what the ledger says."""
+    try:
+        return rollout(home)
+    except BundleError:
+        known = entries(home)
+        return known[-1].rollout() if known else None
+
+
+def gather(settings: Settings, trained: Trained, served: Rollout | None, live: LiveFigures | None) -> Evidence:
+    """Measure all that a verdict is made of; reads the offline store and the bundles, writes nothing."""
+    keys = read_heldout(settings.home, trained.digest)
+    customers, churned = keys[CUSTOMER].to_numpy(dtype=str), keys[LABEL].to_numpy(dtype=bool)
+    withdrawn = withdrawal(settings.home, trained.digest)
+    try:
+        challenger = Bundle.load(bundles_folder(settings.home) / trained.digest)
+    except BundleError as unfit:
+        unknown = np.full(len(keys), math.nan)
+        return Evidence(customers, churned, unknown, None, math.nan, schema=unfit.message, withdrawn=withdrawn)
+    incumbent = _incumbent(settings.home, served)
+    with refusals(settings):
+        store = open_store(settings)
+        features = features_as_known(store, keys, challenger.manifest.service)
+        known = features
+        if incumbent is not None and incumbent.manifest.service != challenger.manifest.service:
+            known = features_as_known(store, keys, incumbent.manifest.service)
+        audit = features_as_known(store, keys, AUDIT_SERVICE)
+    score, explained_share = explained(challenger, features)
+    return Evidence(
+        customers=customers,
+        churned=churned,
+        challenger=score,
+        champion=None if incumbent is None else incumbent.score(known),
+        challenger_threshold=challenger.manifest.threshold,
+        champion_threshold=math.nan if incumbent is None else incumbent.manifest.threshold,
+        slices=slices(features, audit),
+        explained_share=explained_share,
+        latency_p50_ms=latency_p50_ms(challenger, features),
+        bundle_bytes=sum(path.stat().st_size for path in (bundles_folder(settings.home) / trained.digest).iterdir()),
+        seen_rows=trained.seen_rows,
+        withdrawn=withdrawn,
+        live=live,
+        live_required=0 if live is None else settings.rollout.shadow_requests_min,
+    )
+
+
+def withdrawal(home: Path, digest: str) -> str:
+    """Return by whom and why the bundle ``digest`` was last taken out of service, "" if it was not.
+
+    The same data give the same model again: what was rolled back, or failed as a canary, must not come back by
+    itself.
+    """
+    said = ""
+    for entry in entries(home):
+        before = entry.before or {}
+        left = (entry.action == "rollback" and before.get("champion") == digest) or (
+            entry.action == "abort" and before.get("challenger") == digest
+        )
+        if left:
+            said = f"{entry.action} by {entry.who}: {entry.why}"
+        elif entry.action in {"promote", "rollback"} and entry.after.get("champion") == digest:
+            said = ""
+    return said
+
+
+def slices(features: pd.DataFrame, audit: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return column -> (n,) text: by what customers are told apart when nobody may be worse off.
+
+    ``features`` of any service that a model reads, ``audit`` the protected ones, row by row the same customers.
+    """
+    tenure = features["tenure_months"]
+    columns = {
+        "senior_citizen": audit["senior_citizen"].astype("string").fillna("(none)"),
+        "contract_type": features["contract_type"],
+        "tenure_band": tenure_band(tenure),
+        "new_customer": (tenure <= NEW_CUSTOMER_MONTHS).astype("string"),
+    }
+    return {name: values.to_numpy(dtype=str) for name, values in columns.items()}
+
+
+def explained(bundle: Bundle, features: pd.DataFrame) -> tuple[np.ndarray, float]:
+    """Return the scores (n,) and the share of rows whose reasons add up to their score, in [0, 1].
+
+    0 where a feature of the service stands under no reason code: what it adds would be left unsaid.
+    """
+    found = bundle.explain(features)
+    try:
+        reasons.parse(bundle.reason_codes, bundle.manifest.service)
+    except reasons.ReasonDictionaryError:
+        return found.score, 0.0
+    return found.score, float(found.whole().mean()) if len(found.score) else math.nan
+
+
+def latency_p50_ms(bundle: Bundle, features: pd.DataFrame) -> float:
+    """Return the median time to score and explain one customer in this process, NaN without rows."""
+    times = []
+    for row in np.unique(np.linspace(0, len(features) - 1, min(TIMED_ROWS, len(features))).astype(int)):
+        one = features.iloc[[row]]
+        began = time.perf_counter()
+        bundle.explain(one)
+        times.append(time.perf_counter() - began)
+    return float(np.median(times)) * 1000 if times else math.nan
+
+
+def _incumbent(home: Path, served: Rollout | None) -> Bundle | None:
+    if served is None:
+        return None
+    try:
+        return Bundle.load(bundles_folder(home) / served.champion)
+    except BundleError:
+        return None
+
+
+def _keep(settings: Settings, trained: Trained, compared: Compared) -> None:
+    verdict = compared.verdict
+    keep_text(
+        settings, trained.run_id, "promotion/verdict.json", json.dumps(compared.to_json(), indent=2, sort_keys=True)
+    )
+    figures = {name: float(f"{value:.5g}") for name, value in verdict.figures.items() if math.isfinite(value)}
+    tags = {
+        "verdict": "passed" if verdict.promote else "refused",
+        "why": verdict.why,
+        "verdict_figures": json.dumps(figures, separators=(",", ":")),
+        "compared_with": compared.champion or "",
+    }
+    tag_version(settings, trained.version, {name: value[:TAG_LENGTH_MAX] for name, value in tags.items()})

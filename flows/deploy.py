@@ -1,0 +1,184 @@
+"""Let a challenger serve, go back to the champion before it, and keep MLflow's aliases true to what serves."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pwd
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from bentos.bundle import rollout as serving_now
+from bentos.bundle.ledger import Entry
+from bentos.comparison import LiveFigures, read_live
+from configs.errors import ChurnError
+from configs.settings import Settings
+from flows.compare import Compared, compare, serving
+from training.registry import (
+    CHALLENGER,
+    CHAMPION,
+    DIGEST,
+    PREVIOUS,
+    Alias,
+    RegistryUnavailableError,
+    set_alias,
+    versions_with,
+)
+
+if TYPE_CHECKING:
+    from flows.train import Trained
+
+log = logging.getLogger(__name__)
+
+
+class WhyMissingError(ChurnError):
+    """Somebody overrules the verdict and gives no reason."""
+
+    error = "why_missing"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a challenger: ``compared`` is None where it serves already, ``entry`` where it was refused."""
+
+    trained: Trained
+    compared: Compared | None
+    entry: Entry | None
+
+    @property
+    def serves(self) -> bool:
+        """Whether it is the champion now."""
+        return self.compared is None or self.entry is not None
+
+
+def operator() -> str:
+    """Return the name of the user that runs this process, for the ledger."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user may have no name
+        return f"uid {os.getuid()}"
+
+
+def compare_and_deploy(
+    settings: Settings, trained: Trained, *, who: str, why: str, now: datetime, force: bool = False
+) -> Outcome:
+    """Decide about a challenger and let it serve if the verdict says so, or if ``force`` overrules it.
+
+    Where the settings ask for live requests before a promotion, those that its trial has seen count. A challenger
+    that serves already stays, and the aliases are put right.
+
+    Raises
+    ------
+    WhyMissingError
+        If the verdict is overruled without a reason.
+    ChampionChangedError
+        If another champion was promoted meanwhile.
+    """
+    if force and not why:
+        raise WhyMissingError("a verdict is overruled without a reason", "add --why: it goes into the ledger")
+    served = serving(settings.home)
+    if served is not None and served.champion == trained.digest:
+        mirror(settings)
+        return Outcome(trained, None, None)
+    live = _live(settings, trained) if served is not None and settings.rollout.shadow_requests_min else None
+    compared = compare(settings, trained, now, live=live)
+    return Outcome(trained, compared, deploy(settings, trained, compared, who=who, why=why, now=now, force=force))
+
+
+def deploy(
+    settings: Settings, trained: Trained, compared: Compared, *, who: str, why: str, now: datetime, force: bool = False
+) -> Entry | None:
+    """Let a challenger serve after its verdict; returns the ledger's entry, None where the verdict refuses it.
+
+    Done again it changes nothing and returns the same entry. Running services follow by themselves.
+
+    Raises
+    ------
+    ChampionChangedError
+        If another champion serves than the one it was compared with.
+    BundleError, LedgerBrokenError, StorageFailed
+        As :func:`bentos.bundle.rollout.promote` says: the old champion stays.
+    """
+    if not (compared.verdict.promote or force):
+        return None
+    details: dict[str, Any] = {"version": trained.version, **compared.verdict.to_json()}
+    if not compared.verdict.promote:
+        details["overruled"] = compared.verdict.why
+    entry = serving_now.promote(
+        settings.home, trained.digest, who=who, why=why, now=now, expected=compared.champion, details=details
+    )
+    mirror(settings)
+    return entry
+
+
+def roll_back(
+    settings: Settings, *, who: str, why: str, now: datetime, told: Callable[[Entry], object] = lambda _entry: None
+) -> Entry:
+    """Let the champion before this one serve again; needs neither a training nor MLflow.
+
+    ``told`` hears of it as soon as it is so: MLflow's aliases follow after that, and loading MLflow takes longer than
+    all the rest. Raises as :func:`bentos.bundle.rollout.rollback`.
+    """
+    entry = serving_now.rollback(settings.home, who=who, why=why, now=now)
+    told(entry)
+    mirror(settings)
+    return entry
+
+
+def begin_trial(
+    settings: Settings, trained: Trained, *, share: float | None, who: str, why: str, now: datetime
+) -> Entry:
+    """Let a challenger meet live requests: unseen (``share`` None), or answering for a share of the customers.
+
+    Raises as :func:`bentos.bundle.rollout.start_trial`.
+    """
+    entry = serving_now.start_trial(
+        settings.home,
+        trained.digest,
+        mode="shadow" if share is None else "canary",
+        share=share or 0.0,
+        who=who,
+        why=why,
+        now=now,
+    )
+    mirror(settings)
+    return entry
+
+
+def mirror(settings: Settings) -> None:
+    """Put MLflow's aliases right; where MLflow does not answer, say so and let what serves be."""
+    try:
+        sync_aliases(settings)
+    except RegistryUnavailableError as away:
+        log.warning("%s: its aliases follow at the next promotion, rollback or training", away.message)
+
+
+def sync_aliases(settings: Settings) -> dict[str, str | None]:
+    """Let the aliases champion, previous and challenger follow what serves; returns alias -> version (None: nowhere).
+
+    What serves is decided by the pointer in the home; MLflow tells it to people. A bundle that MLflow does not know
+    has no alias. The challenger is the one on trial; without a trial it stays the newest that was trained.
+
+    Raises
+    ------
+    RegistryUnavailableError
+        If MLflow does not answer.
+    """
+    served = serving(settings.home)
+    if served is None:
+        return {}
+    wanted: dict[Alias, str | None] = {CHAMPION: served.champion, PREVIOUS: served.previous}
+    if served.challenger is not None:
+        wanted[CHALLENGER] = served.challenger
+    found: dict[str, str | None] = {}
+    for alias, digest in wanted.items():
+        known = versions_with(settings, DIGEST, digest) if digest else []
+        found[alias] = known[0].version if known else None
+        set_alias(settings, alias, found[alias])
+    return found
+
+
+def _live(settings: Settings, trained: Trained) -> LiveFigures:
+    return read_live(settings.home, trained.digest).figures()

@@ -1,0 +1,107 @@
+"""Files that wait to be landed: a folder whose names say what each file is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Final, Literal
+
+from configs.errors import ChurnError
+from feature_repo.raw.atomic import storage, sync_folder
+
+FOLDER: Final = "inbox"
+LANDED: Final = "landed"
+REFUSED: Final = "refused"
+_EXTRACT: Final = re.compile(r"telco_(\d{4}-\d{2}-\d{2})(?:\.v(\d+))?\.csv")
+_EVENTS: Final = re.compile(r"events_[\w.-]+\.(?:parquet|jsonl)")
+
+
+class InboxNameError(ChurnError):
+    """A file's name does not say what it is."""
+
+    error = "inbox_name"
+
+
+@dataclass(frozen=True, order=True)
+class Waiting:
+    """One file to land. In order: by day, an extract before its corrections, extracts before events.
+
+    ``as_of`` is the snapshot date of an extract (``date.max`` for events, which wait for all extracts); ``revision``
+    is above 0 for a correction of it.
+    """
+
+    as_of: date
+    revision: int
+    path: Path
+    kind: Literal["extract", "events"]
+
+
+def waiting(home: Path) -> tuple[list[Waiting], list[str]]:
+    """Return the files to land, in order, and the names that nobody understands; those stay where they are.
+
+    ``telco_2026-11-01.csv`` is the extract of that day, ``telco_2026-11-01.v2.csv`` a correction of it,
+    ``events_….parquet`` or ``.jsonl`` a file of events. Hidden files and folders are passed over: copy a large file
+    under a name that begins with a dot, and rename it when it is whole.
+    """
+    files, unknown = [], []
+    folder = home / FOLDER
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.name.startswith(".") or not path.is_file():
+            continue
+        found = read_name(path)
+        if found is None:
+            unknown.append(path.name)
+        else:
+            files.append(found)
+    return sorted(files), unknown
+
+
+def read_name(path: Path) -> Waiting | None:
+    """Return what a file's name says it is, None if nothing."""
+    if extract := _EXTRACT.fullmatch(path.name):
+        try:
+            as_of = date.fromisoformat(extract[1])
+        except ValueError:
+            return None
+        return Waiting(as_of, int(extract[2] or 1) - 1, path, "extract")
+    return Waiting(date.max, 0, path, "events") if _EVENTS.fullmatch(path.name) else None
+
+
+def settle(home: Path, path: Path, place: Literal["landed", "refused"]) -> Path:
+    """Move a file of the inbox to ``inbox/landed`` or ``inbox/refused`` and return where it is now.
+
+    A file of the same name that lies there already gets a number: nothing is overwritten.
+    """
+    target = home / FOLDER / place / path.name
+    number = 1
+    with storage():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        while target.exists():
+            number += 1
+            target = target.with_name(f"{path.stem}.{number}{path.suffix}")
+        path.rename(target)
+        sync_folder(target.parent)
+    return target
+
+
+def named(path: Path, as_of: date | None) -> Waiting:
+    """Return a file that was given by hand; ``as_of`` is the day of an extract, where its name does not say it.
+
+    Raises
+    ------
+    InboxNameError
+        If neither its name nor ``as_of`` says what it is.
+    """
+    found = read_name(path)
+    if as_of is not None:
+        return Waiting(as_of, found.revision if found else 0, path, "extract")
+    if found is None and path.suffix in {".parquet", ".jsonl"}:
+        return Waiting(date.max, 0, path, "events")
+    if found is None:
+        raise InboxNameError(
+            f"the name of {path.name} does not say what it is",
+            "call it telco_YYYY-MM-DD.csv or events_….parquet, or give as_of for an extract",
+        )
+    return found

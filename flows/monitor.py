@@ -1,0 +1,255 @@
+"""Compare today's customers with those that the champion was measured on; check labels, quality and freshness too."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pandas as pd
+
+from bentos.bundle import Bundle, champion
+from configs.settings import Settings
+from feature_repo.contract import LABEL, OBSERVED_AT, features_of
+from feature_repo.raw.atomic import storage, write_file
+from feature_repo.raw.deliveries import deliveries
+from feature_repo.raw.publication import Manifest, history, read_snapshot
+from feature_repo.stores.as_known import features_as_known
+from feature_repo.stores.customer_base import customers_gone, customers_known
+from feature_repo.stores.opening import open_store
+from feature_repo.stores.refusals import refusals
+from flows.land import MOVEMENTS, REPORT, vanished_finding
+from flows.read_base import read_chunk
+from monitoring.drift import FORMAT, Baseline, Counted, DriftRow, Floats, baseline, compare
+from monitoring.freshness import Age, ages
+from monitoring.performance import Performance, performance
+from monitoring.quality_report import from_json
+from training.heldout import read_heldout
+from training.labels import label_history
+from training.movements import Movements
+from training.offline_rows import extract_known_at
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+REPORTS: Final = "reports/monitor"
+_DATE_CHARS: Final = len("2026-01-31")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The gate's newest verdict: of the newest snapshot, or of a later file that it refused.
+
+    ``snapshot`` the date (ISO 8601); ``failed`` the rules that stopped the file, ``quarantined`` rows set aside.
+    ``finding`` what a person should look at although the snapshot is live.
+    """
+
+    snapshot: str
+    passed: bool
+    rows: int
+    quarantined: int
+    failed: list[str]
+    finding: str | None
+
+
+@dataclass(frozen=True)
+class MonitorReport:
+    """What was found. ``customers`` are those present at ``observed_at`` (ISO 8601, UTC), ``scored`` of them scored.
+
+    ``drifted`` names the rows above their bound, "log_loss" and "calibration" among them; ``drift`` is whether there
+    are any. ``refused``: reason -> customers that can't be scored. ``report`` leads from the home to this as JSON.
+    """
+
+    champion: str
+    model_version: str
+    observed_at: str
+    drift: bool
+    drifted: list[str]
+    customers: int
+    scored: int
+    refused: dict[str, int]
+    expired: int
+    rows: list[DriftRow]
+    performance: Performance
+    quality: Quality | None
+    freshness: list[Age]
+    report: str
+
+    def to_json(self) -> str:
+        """Return the report as JSON; it names no customer."""
+        return json.dumps(asdict(self), indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def monitor(settings: Settings, now: datetime) -> MonitorReport:
+    """Measure, and write ``reports/monitor/<observed_at>.json`` below the home.
+
+    Everything is as it was known at ``now`` (tz-aware UTC): customers, labels, snapshots.
+
+    Raises
+    ------
+    NoChampionError, BundleError
+        If there is no champion, or it is damaged.
+    HeldOutMissingError
+        If nobody kept the rows that it was measured on.
+    NothingToMaterializeError, NothingRegisteredError, RegistryUnavailableError
+        If there are no features.
+    """
+    bundle = Bundle.load(champion(settings.home))
+    with refusals(settings):
+        store = open_store(settings)
+        reference = _baseline(settings, store, bundle)
+        current, refused = Counted.of(reference), Counter[str]()
+        for ids in customers_known(settings, now, settings.batch.chunk_customers):
+            chunk = read_chunk(store, bundle, ids, now)
+            current.add(reference, chunk.features, bundle.score(chunk.features[chunk.scorable]))
+            refused += chunk.refused
+        gone = customers_gone(settings, now)
+        labels = _newest_labels(settings, reference, now)
+        score = _score(store, bundle, labels, settings.batch.chunk_customers)
+    churned = labels[LABEL].to_numpy(dtype=bool)
+    observed_at = labels[OBSERVED_AT].iloc[0].isoformat() if len(labels) else None
+    did = performance(reference, churned, score, observed_at, settings.monitoring)
+    rows = compare(reference, current, (len(churned), int(churned.sum())), settings.monitoring)
+    drifted = [row.name for row in rows if row.status == "drift"] + did.drifted
+    report = MonitorReport(
+        champion=bundle.digest,
+        model_version=bundle.manifest.model_version,
+        observed_at=now.isoformat(),
+        drift=bool(drifted),
+        drifted=drifted,
+        customers=current.rows,
+        scored=current.scored,
+        refused=dict(sorted(refused.items())),
+        expired=gone.expired,
+        rows=rows,
+        performance=did,
+        quality=quality(settings, now),
+        freshness=freshness(settings, now),
+        report=f"{REPORTS}/{now:%Y%m%dT%H%M%S%f}.json",
+    )
+    with storage():
+        write_file(settings.home / report.report, report.to_json().encode())
+    return report
+
+
+def freshness(settings: Settings, now: datetime) -> list[Age]:
+    """Return how old at ``now`` the newest snapshot's values, the newest events and the online store's copy are.
+
+    Events are left out where none were delivered. Raises RegistryUnavailableError if the registry does not answer.
+    """
+    values = [manifest.event_at for manifest in _known(settings.home, now)]
+    newest: dict[str, datetime | None] = {"snapshot": max(values, default=None)}
+    known = [each.known_at for each in deliveries(settings.home) if each.known_at is not None and each.known_at <= now]
+    if known:
+        newest["events"] = max(known)
+    with refusals(settings):
+        views = [view for view in open_store(settings).list_feature_views() if view.online]
+    # A view whose table nobody feeds was never materialised, and is no fault of the others.
+    copied = [view.most_recent_end_time for view in views if view.most_recent_end_time is not None]
+    newest["online store"] = min(copied, default=None)
+    return ages(newest, now, settings.monitoring.freshness_max_h)
+
+
+def quality(settings: Settings, now: datetime) -> Quality | None:
+    """Return the gate's newest verdict as of ``now``, None where it never judged."""
+    known = _known(settings.home, now)
+    live = max(known, key=lambda manifest: (manifest.snapshot_date, manifest.version), default=None)
+    refused = [
+        path
+        for path in sorted((settings.home / "reports" / REPORT).glob("*.json"))
+        if (live.snapshot_date.isoformat() if live else "") < path.name[:_DATE_CHARS] <= now.date().isoformat()
+    ]
+    if refused:
+        return _quality(refused[-1].name[:_DATE_CHARS], refused[-1], None)
+    if live is None:
+        return None
+    folder = (settings.home / live.path).parent
+    counted = folder / MOVEMENTS
+    moved = Movements.from_json(counted.read_text("utf-8")) if counted.is_file() else None
+    finding = vanished_finding(moved, settings.data)
+    return _quality(live.snapshot_date.isoformat(), folder / f"{REPORT}.json", finding)
+
+
+def _quality(snapshot: str, report: Path, finding: str | None) -> Quality:
+    try:
+        gate = from_json(report.read_text("utf-8"))
+    except (OSError, ValueError, KeyError, TypeError):
+        # What the gate said is lost. That is told as a failure, and stops no measurement of drift.
+        return Quality(snapshot, passed=False, rows=0, quarantined=0, failed=["unreadable report"], finding=finding)
+    return Quality(
+        snapshot=snapshot,
+        passed=gate.passed,
+        rows=gate.rows,
+        quarantined=len(gate.quarantined),
+        failed=[check.rule for check in gate.checks if check.stops],
+        finding=finding,
+    )
+
+
+def _known(home: Path, now: datetime) -> list[Manifest]:
+    """Return the versions whose extract was known at ``now``, in the order of publication."""
+    return [manifest for manifest in history(home) if extract_known_at(manifest) <= now]
+
+
+def _baseline(settings: Settings, store: FeatureStore, bundle: Bundle) -> Baseline:
+    """Return the champion's baseline, from ``baselines/<digest>.json`` or made anew and kept there."""
+    path = settings.home / "baselines" / f"{bundle.digest}.json"
+    if (kept := _kept(path, settings.monitoring.bins)) is not None:
+        return kept
+    keys = read_heldout(settings.home, bundle.digest)
+    manifest = bundle.manifest
+    features = features_as_known(store, keys, manifest.service)
+    made = baseline(
+        features,
+        features_of(manifest.service),
+        bundle.score(features),
+        keys[LABEL].to_numpy(dtype=bool),
+        digest=bundle.digest,
+        contract_hash=manifest.contract_hash,
+        observed=keys[OBSERVED_AT].max().isoformat(),
+        bins=settings.monitoring.bins,
+    )
+    with storage():
+        write_file(path, made.to_json().encode())
+    return made
+
+
+def _kept(path: Path, bins: int) -> Baseline | None:
+    """Return a kept baseline, None if there is none of this form: it can always be made again."""
+    if not path.is_file():
+        return None
+    try:
+        kept = Baseline.from_json(path.read_text("utf-8"))
+    except (ValueError, KeyError, TypeError):
+        log.warning("%s is damaged and made again", path.name)
+        return None
+    return kept if (kept.format, kept.bins) == (FORMAT, bins) else None
+
+
+def _newest_labels(settings: Settings, reference: Baseline, now: datetime) -> pd.DataFrame:
+    """Return the labels of the newest observation date of which it was known at ``now`` who had left.
+
+    Empty where none is newer than the rows that the champion was measured on.
+    """
+    labels = label_history(_known(settings.home, now), lambda each: read_snapshot(settings.home, each), settings.data)
+    if labels.empty or labels[OBSERVED_AT].max() <= pd.Timestamp(reference.observed):
+        return labels.head(0)
+    newest: pd.DataFrame = labels[labels[OBSERVED_AT] == labels[OBSERVED_AT].max()]
+    return newest.reset_index(drop=True)
+
+
+def _score(store: FeatureStore, bundle: Bundle, labels: pd.DataFrame, rows: int) -> Floats:
+    """Return the champion's scores of labelled customers as known when they were observed, (n,)."""
+    scores: Sequence[Floats] = [
+        bundle.score(features_as_known(store, labels.iloc[start : start + rows], bundle.manifest.service))
+        for start in range(0, len(labels), rows)
+    ]
+    return np.concatenate(scores) if scores else np.zeros(0)

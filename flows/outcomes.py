@@ -1,0 +1,66 @@
+"""What the terminal says of promotions: a verdict, an entry of the ledger, what serves now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bentos.bundle.ledger import Entry
+from bentos.bundle.manifest import read_verified
+from bentos.bundle.pointer import bundles_folder
+from bentos.bundle.rollout import rollout
+from bentos.comparison import read_live
+
+if TYPE_CHECKING:
+    from flows.deploy import Outcome
+
+_SHORT = 12
+
+
+def outcome_lines(home: Path, outcome: Outcome) -> Iterator[str]:
+    """Yield the challenger, every rule with its figures, and what became of it."""
+    trained = outcome.trained
+    manifest, _, _ = read_verified(bundles_folder(home) / trained.digest)
+    known = "" if trained.fresh else ", trained before"
+    yield (
+        f"version {trained.version} ({trained.digest[:_SHORT]}{known}): ROC-AUC {manifest.metrics['roc_auc']:.4f}, "
+        f"Brier {manifest.metrics['brier']:.4f} on {manifest.metrics['rows']:.0f} held-out rows, "
+        f"features of {manifest.service}"
+    )
+    if outcome.compared is None:
+        yield "it is the champion already"
+        return
+    for name, held, figures in outcome.compared.verdict.rules:
+        yield f"  {'held' if held else 'FAILED'}: {name} ({figures})"
+    if outcome.entry is None:
+        yield "refused: the champion stays" if outcome.compared.champion else "refused: there is no champion yet"
+    else:
+        yield "promoted to champion" + ("" if outcome.compared.verdict.promote else ", against the verdict")
+
+
+def ledger_line(entry: Entry) -> str:
+    """Return one entry as a line: number, instant, what, of which model, by whom, why."""
+    about = entry.after["challenger"] or entry.details.get("challenger") or entry.after["champion"]
+    return f"{entry.sequence:>4} {entry.at[:19]} {entry.action:<8} {about[:_SHORT]} by {entry.who}" + (
+        f": {entry.why}" if entry.why else ""
+    )
+
+
+def rollout_lines(home: Path) -> Iterator[str]:
+    """Yield what serves now, what served before, and what a trial has seen so far."""
+    served = rollout(home)
+    if served is None:
+        yield "no model serves yet"
+        return
+    before = f", before it {served.previous[:_SHORT]}" if served.previous else ""
+    yield f"champion {served.champion[:_SHORT]} (model {served.model_version}){before}"
+    if served.challenger is None:
+        return
+    live = read_live(home, served.challenger)
+    share = f" for {served.share:.0%} of the customers" if served.mode == "canary" else ""
+    yield f"{served.mode}{share}: challenger {served.challenger[:_SHORT]}"
+    yield (
+        f"  {live.compared} scores compared, {live.challenger.answered} answered and {live.challenger.failed} failed "
+        f"by the challenger, {live.dropped} left out"
+    )

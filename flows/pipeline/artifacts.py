@@ -1,0 +1,75 @@
+"""What each flow leaves for people on Prefect's pages: Markdown, escaped, without a customer's id."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from prefect.artifacts import create_markdown_artifact
+
+from configs.errors import ChurnError
+from configs.settings import Settings
+from monitoring.quality import CheckResult, GateResult
+from training.registry import server
+
+_SPECIAL: Final = re.compile(r"([\\`*_\[\]<>|])")
+ROWS_MAX: Final = 60
+
+
+def publish(key: str, title: str, parts: Iterable[str], description: str = "") -> None:
+    """Make an artifact ``key`` (lowercase and dashes) of some Markdown parts under a title."""
+    text = "\n\n".join([f"# {escaped(title)}", *parts])
+    create_markdown_artifact(key=key, markdown=text + "\n", description=description or title)
+
+
+def escaped(value: object) -> str:
+    """Return a value as one line of Markdown that shows it as it is: texts of files and people are no markup."""
+    return _SPECIAL.sub(r"\\\1", " ".join(str(value).split()))
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a Markdown table; beyond ROWS_MAX rows it says how many are left out."""
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    lines += [f"| {' | '.join(escaped(cell) for cell in row)} |" for row in rows[:ROWS_MAX]]
+    if len(rows) > ROWS_MAX:
+        lines += ["", f"… and {len(rows) - ROWS_MAX} more"]
+    return "\n".join(lines)
+
+
+def facts(told: Mapping[str, object]) -> str:
+    """Return a list of names and values."""
+    return "\n".join(f"- **{escaped(name)}**: {escaped(value)}" for name, value in told.items())
+
+
+def gate_parts(gate: GateResult, report: Path) -> list[str]:
+    """Return what the gate found: the broken rules first, each with its reason."""
+
+    def row(check: CheckResult) -> list[object]:
+        outcome = "passed" if check.passed else ("quarantined" if check.quarantine else check.severity)
+        return [check.rule, check.column, outcome, check.failed_rows, check.expectation, check.why or check.detail]
+
+    ordered = sorted(gate.checks, key=lambda check: check.passed)
+    heads = ["rule", "column", "outcome", "rows", "expected", "why"]
+    return [
+        facts({"rows": gate.rows, "checks": len(gate.checks), "report": report}),
+        table(heads, [row(check) for check in ordered]),
+    ]
+
+
+def refusal_parts(refused: ChurnError) -> list[str]:
+    """Return what was refused and how to mend it."""
+    return [f"**{escaped(refused.message)}**", f"What to do: {escaped(refused.hint)}" if refused.hint else ""]
+
+
+def mlflow_place(settings: Settings, run_id: str | None = None) -> str:
+    """Return where a run is looked at: a page of the MLflow server, or the command that opens the embedded one.
+
+    A user and password in the server's address are left out.
+    """
+    address = server(settings)
+    if not address:
+        return f"`uv run mlflow ui --backend-store-uri sqlite:///{settings.home / 'mlflow' / 'mlflow.db'}`"
+    shown = re.sub(r"//[^/@]*@", "//", address).rstrip("/")
+    return f"<{shown}/#/experiments>" if run_id is None else f"<{shown}/#/runs/{run_id}>"

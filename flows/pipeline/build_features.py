@@ -1,0 +1,42 @@
+"""Turn what was landed into what Feast reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow, task
+
+from configs.settings import load_settings
+from feature_repo.stores.registration import apply
+from flows import build_activity as activity_parts
+from flows import build_features as snapshot_parts
+from flows.pipeline.policy import FLOW, TASK, begin
+
+
+@flow(name="build_features", flow_run_name="build features", timeout_seconds=6 * 3600, **FLOW)
+def build_features() -> dict[str, Any]:
+    """Register the definitions and append the parts that the offline tables lack; what is there already stays.
+
+    Returns the registered names and the parts of both tables. Does only what changed: parts are immutable and named
+    after the snapshot or delivery that they were made of.
+    """
+    begin()
+    return {"registered": register(), "snapshots": snapshots(), "activity": activity()}
+
+
+@task(name="feast apply", **TASK)
+def register() -> list[str]:
+    """Register the feature definitions."""
+    return apply(load_settings())
+
+
+@task(name="snapshot parts", **TASK)
+def snapshots() -> list[str]:
+    """Append a part for every published version of a snapshot."""
+    return snapshot_parts.build_features(load_settings())
+
+
+@task(name="activity parts", **TASK)
+def activity() -> list[str]:
+    """Append a part for every delivery of events."""
+    return activity_parts.build_activity(load_settings())

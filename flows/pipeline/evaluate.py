@@ -1,0 +1,105 @@
+"""Champion against challenger: the verdict, and on request the report of a nested cross-validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from prefect import flow, task
+from prefect.runtime import flow_run
+
+from configs.settings import load_settings
+from flows import compare as comparing
+from flows import evaluate as evaluating
+from flows.pipeline.artifacts import escaped, facts, publish, table
+from flows.pipeline.policy import FLOW, TASK, Now, begin, instant
+from flows.train import registered_challenger, training_set
+
+_CACHED: Final = {name: option for name, option in TASK.items() if name != "cache_policy"}
+
+Version = str | None
+"""MLflow version of a challenger; None: the newest one."""
+
+
+def version_name(verb: str) -> Callable[[], str]:
+    """Return what names a run about one version on Prefect's pages."""
+
+    def name() -> str:
+        return f"{verb} {flow_run.get_parameters().get('version') or 'the newest challenger'}"
+
+    return name
+
+
+@flow(name="evaluate", flow_run_name=version_name("evaluate"), timeout_seconds=12 * 3600, **FLOW)
+def evaluate(
+    version: Version = None,
+    report: bool = False,  # noqa: FBT001, FBT002 - a field of Prefect's form
+    now: Now = None,
+) -> dict[str, Any]:
+    """Compare a challenger with the champion on the rows held out of its training; nothing is promoted.
+
+    Returns the verdict: whether it may be promoted, and every rule with its figures.
+
+    Args:
+        version: MLflow version of the challenger; empty: the newest one.
+        report: Whether the nested cross-validation's report is written too, which takes minutes.
+        now: The instant that the run works as of, with its time zone; empty: the present moment.
+    """
+    settings, at = begin(), instant(now)
+    verdict: dict[str, Any] = compare(version, at)
+    if report:
+        trained = registered_challenger(settings, version)
+        # Prefect's cache knows of the run, not of the file: one that is gone is written again.
+        there = list((settings.home / "reports" / "evaluation").glob("*/report.html"))
+        write_report.with_options(refresh_cache=not there)(trained.fingerprint, trained.model_version, at)
+    return verdict
+
+
+@task(name="compare", **TASK)
+def compare(version: str | None, now: datetime) -> dict[str, Any]:
+    """Decide about the challenger from all the figures there are."""
+    settings = load_settings()
+    trained = registered_challenger(settings, version)
+    compared = comparing.compare(settings, trained, now)
+    show(compared, trained.version)
+    return compared.to_json()
+
+
+def show(compared: comparing.Compared, version: str) -> None:
+    """Publish the champion/challenger table."""
+    verdict = compared.verdict
+    rules = [[name, "held" if held else "FAILED", told] for name, held, told in verdict.rules]
+    against = f"champion {compared.champion[:12]}" if compared.champion else "no champion"
+    publish(
+        "champion-challenger",
+        f"Version {version} against {against}: {'may serve' if verdict.promote else 'refused'}",
+        [
+            f"**{escaped(verdict.why)}**",
+            table(["rule", "", "figures"], rules),
+            facts({name: f"{figure:.5g}" for name, figure in verdict.figures.items()}),
+        ],
+    )
+
+
+def _report_key(_context: Any, given: Mapping[str, Any]) -> str:
+    return f"evaluation-{given['fingerprint']}"
+
+
+@task(name="evaluation report", **{**_CACHED, "cache_key_fn": _report_key})
+def write_report(fingerprint: str, model_version: str, now: datetime) -> str:  # noqa: ARG001 - the cache's key
+    """Cross-validate the whole procedure, once for one fingerprint; returns the report's path."""
+    settings = load_settings()
+    done = evaluating.evaluate(
+        settings,
+        training_set(settings),
+        now,
+        reports=settings.home / "reports",
+        repeats=1,
+        simulated=False,
+        model_version=model_version,
+        progress=lambda _fold: None,
+    )
+    publish("evaluation", "Nested cross-validation", [f"Report: {escaped(Path(done.html))}"])
+    return str(done.html)

@@ -1,0 +1,52 @@
+"""Say when the values that everything answers with are too old."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from prefect import flow, task
+from prefect.events import emit_event
+
+from configs.errors import ChurnError
+from configs.settings import load_settings
+from flows import monitor as monitoring
+from flows.pipeline.artifacts import publish, table
+from flows.pipeline.policy import FLOW, TASK, Now, begin, instant, plain
+
+STALE: Final = "churn.data.stale"
+
+
+class StaleError(ChurnError):
+    """Something is older than monitoring.freshness_max_h."""
+
+    error = "data_stale"
+
+
+@flow(name="freshness", flow_run_name="freshness", timeout_seconds=600, **FLOW)
+def freshness(now: Now = None) -> list[dict[str, Any]]:
+    """Look how old the newest snapshot, events and online values are; returns a dict each.
+
+    Fails, and emits ``churn.data.stale``, if one of them is older than ``monitoring.freshness_max_h``.
+
+    Args:
+        now: The instant that the run works as of, with its time zone; empty: the present moment.
+    """
+    settings = begin()
+    found: list[dict[str, Any]] = look(instant(now))
+    stale = [f"{each['name']} ({each['age_h']:.0f} h)" for each in found if each["status"] == "stale"]
+    if stale:
+        told = ", ".join(stale)
+        emit_event(STALE, resource={"prefect.resource.id": "churn.data"}, payload={"detail": told})
+        raise StaleError(
+            f"older than {settings.monitoring.freshness_max_h:g} h: {told}", "land a newer extract, then materialize"
+        )
+    return found
+
+
+@task(name="look", **TASK)
+def look(now: datetime) -> list[dict[str, Any]]:
+    """Ask for the ages and show them."""
+    found = [plain(age) for age in monitoring.freshness(load_settings(), now)]
+    publish("freshness", "Age of the values", [table(list(found[0]), [list(age.values()) for age in found])])
+    return found

@@ -1,0 +1,113 @@
+"""Land what waits in the inbox, or one file: keep it, judge it, publish it."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.runtime import flow_run
+
+from configs.errors import ChurnError
+from configs.settings import Settings, load_settings
+from flows.inbox import Waiting, named, settle, waiting
+from flows.land import ingest
+from flows.land_events import ingest_events, told
+from flows.pipeline.artifacts import escaped, facts, gate_parts, publish, refusal_parts
+from flows.pipeline.policy import FLOW, TASK, Now, begin, instant
+from monitoring.quality import GateFailed
+
+
+def _run_name() -> str:
+    """Return what a run is called on Prefect's pages."""
+    file = flow_run.get_parameters().get("file")
+    return f"land {Path(file).name}" if file else "land the inbox"
+
+
+@flow(name="land", flow_run_name=_run_name, timeout_seconds=4 * 3600, **FLOW)
+def land(
+    file: Path | None = None,
+    as_of: date | None = None,
+    now: Now = None,
+) -> list[dict[str, Any]]:
+    """Land extracts and events, extracts first, oldest first; the first refusal ends it and says why.
+
+    Returns a dict a file: name, kind, whether it was new, and its counts. A file of the inbox moves to
+    ``inbox/landed`` or, with a report, to ``inbox/refused``; one whose landing may succeed later stays.
+
+    Args:
+        file: One file to land; empty: everything in the inbox.
+        as_of: The day that the file describes, if its name does not say.
+        now: The instant that the run works as of, with its time zone; empty: the present moment.
+    """
+    settings, at = begin(), instant(now)
+    files, unknown = ([named(file, as_of)], []) if file else waiting(settings.home)
+    if unknown:
+        get_run_logger().warning("left in the inbox, for their names say nothing: %s", ", ".join(unknown))
+    landed = []
+    for each in files:
+        step = extract if each.kind == "extract" else events
+        try:
+            landed.append(step.with_options(task_run_name=f"{each.kind} {each.path.name}")(each, at))
+        except ChurnError as refused:
+            _refuse(settings, each, refused, moves=file is None)
+            raise
+        # A run that was killed before this finds the file again, and that it was landed.
+        if file is None:
+            settle(settings.home, each.path, "landed")
+    if not landed:
+        publish("landing", "Nothing to land", ["The inbox is empty."])
+    return landed
+
+
+@task(name="extract", **TASK)
+def extract(waits: Waiting, now: datetime) -> dict[str, Any]:
+    """Ingest one extract behind the gate."""
+    settings = load_settings()
+    landing = ingest(settings, waits.path, waits.as_of, ingested_at=now, replace=waits.revision > 0)
+    manifest = landing.manifest
+    snapshot = f"{manifest.snapshot_date} version {manifest.version}"
+    finding = landing.finding or "none"
+    publish(
+        "gate",
+        f"The gate passed {waits.path.name}",
+        [facts({"snapshot": snapshot, "finding": finding}), *gate_parts(landing.gate, landing.report_html)],
+    )
+    return {
+        "file": waits.path.name,
+        "kind": "extract",
+        "fresh": landing.fresh,
+        "snapshot": snapshot,
+        "rows": manifest.rows,
+        "quarantined": manifest.quarantined_rows,
+        "finding": finding,
+    }
+
+
+@task(name="events", **TASK)
+def events(waits: Waiting, now: datetime) -> dict[str, Any]:
+    """Ingest one file of events."""
+    landing = ingest_events(load_settings(), waits.path, now=now)
+    publish("events", f"Events of {waits.path.name}", ["\n".join(f"- {escaped(line)}" for line in told(landing))])
+    delivery = landing.delivery
+    return {
+        "file": waits.path.name,
+        "kind": "events",
+        "fresh": landing.fresh,
+        "delivery": delivery.number,
+        "rows": delivery.rows,
+        "admitted": delivery.admitted,
+        "quarantined": sum(delivery.quarantined.values()),
+        "waiting": delivery.waiting,
+    }
+
+
+def _refuse(settings: Settings, waits: Waiting, refused: ChurnError, *, moves: bool) -> None:
+    """Say on Prefect's pages what was refused, and put the file aside if only a person can mend it."""
+    parts = refusal_parts(refused)
+    if isinstance(refused, GateFailed):
+        parts += gate_parts(refused.result, Path(refused.report))
+    publish("gate", f"Refused: {waits.path.name}; nothing was published", parts)
+    if moves and not refused.transient:
+        settle(settings.home, waits.path, "refused")

@@ -1,0 +1,52 @@
+"""All of it in order: what came in becomes features, a model that may serve, scores of everyone, and a judgement."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from prefect import flow
+
+from bentos.bundle import NoChampionError, champion
+from configs.settings import Settings
+from flows.pipeline.monitor import monitor
+from flows.pipeline.policy import FLOW, Now, begin, instant
+from flows.pipeline.refresh import refresh
+from flows.pipeline.retrain import retrain
+from flows.pipeline.score_base import score_base
+
+Training = Literal["always", "without_champion", "never"]
+
+
+@flow(name="lifecycle", flow_run_name="lifecycle", timeout_seconds=6 * 24 * 3600, **FLOW)
+def lifecycle(
+    training: Training = "without_champion",
+    scoring: bool = True,  # noqa: FBT001, FBT002 - a field of Prefect's form
+    now: Now = None,
+) -> dict[str, Any]:
+    """Land, build features, materialise, train, evaluate, deploy, score everyone and monitor, one after the other.
+
+    The first step that fails ends the run: after a failed gate nothing is built, trained or deployed, and the
+    champion goes on serving. A drift found at the end starts a retraining of its own.
+
+    Args:
+        training: When to train: at each run, only while no model serves (drift starts the others), or never.
+        scoring: Whether the whole base is scored too.
+        now: The instant that the run works as of, with its time zone; empty: the present moment.
+    """
+    settings, at = begin(), instant(now)
+    told: dict[str, Any] = refresh(now=at)
+    if training == "always" or (training == "without_champion" and not _served(settings)):
+        told["training"] = retrain(reason="request", detail="lifecycle", now=at)
+    if scoring and _served(settings):
+        told["scores"] = score_base(now=at)
+    if _served(settings):
+        told["monitoring"] = monitor(now=at)
+    return told
+
+
+def _served(settings: Settings) -> bool:
+    try:
+        champion(settings.home)
+    except NoChampionError:
+        return False
+    return True

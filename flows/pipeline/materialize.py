@@ -1,0 +1,48 @@
+"""Bring the newest values online, and prove that they are the right ones."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from prefect import flow, task
+from pydantic import NonNegativeInt
+
+from configs.settings import load_settings
+from feature_repo.stores import materialising
+from flows.doctor import check_parity, report
+from flows.pipeline.artifacts import escaped, publish
+from flows.pipeline.policy import FLOW, TASK, Now, begin, instant, plain
+
+
+@flow(name="materialize", flow_run_name="materialize", timeout_seconds=2 * 3600, **FLOW)
+def materialize(parity_customers: NonNegativeInt = 200, now: Now = None) -> dict[str, Any]:
+    """Write each customer's newest values to the online store, then compare a sample of them with the offline truth.
+
+    Returns the counts of customers and views and the newest event timestamp. A value that differs fails the run.
+
+    Args:
+        parity_customers: How many customers are compared with the point-in-time join afterwards; 0: none.
+        now: The instant that the run works as of, with its time zone; empty: the present moment.
+    """
+    begin()
+    at = instant(now)
+    done: dict[str, Any] = write_online(at)
+    if parity_customers:
+        prove_parity(at, parity_customers)
+    return done
+
+
+@task(name="write online", **TASK)
+def write_online(now: datetime) -> dict[str, Any]:
+    """Materialise; a run that was killed is simply run again."""
+    return plain(materialising.materialize(load_settings(), now))
+
+
+@task(name="prove parity", **TASK)
+def prove_parity(now: datetime, customers: int) -> list[str]:
+    """Compare the online store with the point-in-time join, value by value."""
+    settings = load_settings()
+    lines = report(settings, check_parity(settings, now, customers_max=customers))
+    publish("parity", "Online equals offline", ["\n".join(f"- {escaped(line)}" for line in lines)])
+    return lines

@@ -1,0 +1,66 @@
+"""Compare today's customers with those that the champion was trained on, and say so to whoever listens."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from prefect import flow, get_run_logger, task
+from prefect.events import emit_event
+
+from configs.settings import load_settings
+from flows import monitor as monitoring
+from flows.pipeline.artifacts import facts, publish, table
+from flows.pipeline.policy import FLOW, TASK, Now, begin, instant, plain
+
+DRIFT: Final = "churn.drift.detected"
+"""The event that starts a retraining; its payload: now, detail, champion."""
+
+
+@flow(name="monitor", flow_run_name="monitor", timeout_seconds=4 * 3600, **FLOW)
+def monitor(now: Now = None) -> dict[str, Any]:
+    """Measure drift of features, scores and labels, the champion's performance, quality and freshness.
+
+    Returns the report. Above a threshold the event ``churn.drift.detected`` is emitted, which starts a retraining.
+
+    Args:
+        now: The instant that the run works as of, with its time zone; empty: the present moment.
+    """
+    begin()
+    at = instant(now)
+    found: dict[str, Any] = measure(at)
+    if found["drift"]:
+        announce_drift(found, at)
+    return found
+
+
+@task(name="measure drift", **TASK)
+def measure(now: datetime) -> dict[str, Any]:
+    """Count, compare and write the report down."""
+    report = monitoring.monitor(load_settings(), now)
+    told = plain(report)
+    publish("drift", "Drift found" if report.drift else "No drift", _parts(told))
+    return told
+
+
+@task(name="announce drift", **TASK)
+def announce_drift(found: dict[str, Any], now: datetime) -> None:
+    """Emit the event. Said twice it starts one training: the cool-down holds the other back."""
+    detail = ", ".join(found["drifted"])
+    get_run_logger().warning("drift: %s", detail)
+    emit_event(
+        DRIFT,
+        resource={"prefect.resource.id": f"churn.model.{found['champion'][:12]}", "prefect.resource.name": "churn"},
+        payload={"now": now.isoformat(), "detail": detail, "champion": found["champion"]},
+    )
+
+
+def _parts(told: dict[str, Any]) -> list[str]:
+    rows, ages, did = told["rows"], told["freshness"], told["performance"]
+    return [
+        facts({name: value for name, value in told.items() if not isinstance(value, list | dict)}),
+        table(list(rows[0]), [list(row.values()) for row in rows]) if rows else "",
+        "## On labels that have matured\n\n" + facts(did),
+        "## Quality and freshness\n\n" + facts(told["quality"] or {"gate": "never asked"}),
+        table(list(ages[0]), [list(age.values()) for age in ages]) if ages else "",
+    ]

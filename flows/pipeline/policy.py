@@ -1,0 +1,73 @@
+"""What all flows and tasks share: JSON results, retries where a retry can help, and what "now" is."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
+from prefect.tasks import exponential_backoff
+from pydantic import AwareDatetime
+
+from configs.errors import ChurnError
+from configs.settings import Settings, load_settings
+from configs.telemetry import switch_off
+from flows.presence import announce
+
+Now = AwareDatetime | None
+"""The instant that a run works as of, with its time zone; None: the present moment."""
+
+
+def may_help(_task: Any, _run: Any, state: Any) -> bool:
+    """Return whether doing a failed task again can help: a server was away, or the disk was full.
+
+    A refusal (a failed gate, no labels, a damaged file) stays one however often it is asked.
+    """
+    broken = state.result(raise_on_failure=False)
+    if isinstance(broken, ChurnError):
+        return broken.transient
+    return isinstance(broken, OSError)
+
+
+FLOW: Final[dict[str, Any]] = {"persist_result": True, "result_serializer": "json", "validate_parameters": True}
+"""Options of every flow: no pickle, so that a result can be read by anyone and runs nobody's code."""
+TASK: Final[dict[str, Any]] = {
+    "persist_result": True,
+    "result_serializer": "json",
+    # What the functions do is idempotent: they look at what is there themselves. Only what is dear has a cache key.
+    "cache_policy": NO_CACHE,
+    "retries": 3,
+    "retry_delay_seconds": exponential_backoff(backoff_factor=2),
+    "retry_jitter_factor": 0.5,
+    "retry_condition_fn": may_help,
+}
+"""Options of every task."""
+
+
+def begin() -> Settings:
+    """Return the settings of this run, and mark it as alive.
+
+    As for `churn …`: no library reports anything to anybody, and what is written is for this user alone.
+    """
+    switch_off(os.environ)
+    os.umask(0o077)
+    settings = load_settings()
+    run_id = flow_run.get_id()
+    if run_id is not None:
+        announce(settings.home, str(run_id))
+    return settings
+
+
+def instant(now: datetime | None) -> datetime:
+    """Return ``now`` in UTC, the present moment where it is not given."""
+    return datetime.now(UTC) if now is None else now.astimezone(UTC)
+
+
+def plain(found: Any) -> dict[str, Any]:
+    """Return a dataclass as JSON values: what flows hand on and what Prefect keeps."""
+    told: dict[str, Any] = json.loads(json.dumps(asdict(found), default=str))
+    return told

@@ -1,0 +1,35 @@
+"""Score every active customer, in chunks, to Parquet."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from prefect import flow, task
+
+from configs.settings import load_settings
+from flows import score_base as scoring
+from flows.pipeline.artifacts import facts, publish
+from flows.pipeline.policy import FLOW, TASK, Now, begin, instant, plain
+
+
+@flow(name="score_base", flow_run_name="score base", timeout_seconds=12 * 3600, **FLOW)
+def score_base(now: Now = None) -> dict[str, Any]:
+    """Score everyone with the champion, as of now; a run that was killed goes on where it was.
+
+    Returns the summary of the run: where it lies, customers scored, and how many of them could not be, by reason.
+
+    Args:
+        now: The instant that the run works as of, with its time zone; empty: the present moment.
+    """
+    begin()
+    done: dict[str, Any] = score_everyone(instant(now))
+    return done
+
+
+@task(name="score everyone", **TASK)
+def score_everyone(now: datetime) -> dict[str, Any]:
+    """Write the chunks that are missing, and publish them together."""
+    done = plain(scoring.score_base(load_settings(), now))
+    publish("score-run", "Scores of the whole base", [facts(done)])
+    return done

@@ -1,0 +1,55 @@
+"""Fit and register a challenger."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from prefect import flow, task
+
+from configs.settings import load_settings
+from flows.pipeline.artifacts import escaped, facts, mlflow_place, publish, table
+from flows.pipeline.policy import FLOW, TASK, Now, begin, instant, plain
+from flows.tables import FIGURES
+from flows.train import Trained, train_challenger
+from training.registry import figures_of
+
+
+@flow(name="train", flow_run_name="train", timeout_seconds=24 * 3600, **FLOW)
+def train(now: Now = None) -> dict[str, Any]:
+    """Build the point-in-time training set, tune, fit, measure, and register the bundle as challenger.
+
+    Returns the version, its bundle's digest and the fingerprint of everything it was made of. The same data, settings
+    and code give the version that is there already. Raises LeaseHeldError while another training is at work.
+
+    Args:
+        now: The instant that the run works as of, with its time zone; empty: the present moment.
+    """
+    begin()
+    trained: dict[str, Any] = fit_and_register(instant(now))
+    return trained
+
+
+@task(name="fit and register", **TASK)
+def fit_and_register(now: datetime) -> dict[str, Any]:
+    """Train once for one fingerprint."""
+    settings = load_settings()
+    trained: Trained = train_challenger(settings, now)
+    logged = figures_of(settings, trained.run_id)
+    publish(
+        "training-report",
+        f"Version {trained.version} of the model",
+        [
+            facts(plain(trained)),
+            table(
+                ["on held-out rows", "model", "logistic regression"],
+                [
+                    [title, f"{logged[f'test_{name}']:.4f}", f"{logged[f'baseline_{name}']:.4f}"]
+                    for name, title in FIGURES.items()
+                ],
+            ),
+            f"MLflow: {mlflow_place(settings, trained.run_id)}",
+            f"Bundle: {escaped(settings.home / 'bundles' / trained.digest)}",
+        ],
+    )
+    return plain(trained)

@@ -1,0 +1,55 @@
+"""Read customers as a model sees them at one instant, and say which of them it can't score."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bentos.bundle import Bundle
+from feature_repo.contract import CUSTOMER, OBSERVED_AT
+from feature_repo.stores.as_known import features_as_known
+from feature_repo.stores.customer_base import present
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Customers of one chunk that are customers still.
+
+    ``ids`` (n,) and ``features`` (n, f) in the service's order; ``scorable`` (n,) whether the model has a usable
+    value wherever it needs one; ``withdrawn`` how many were left out; ``refused`` reason -> customers not scorable.
+    """
+
+    ids: NDArray[np.object_]
+    features: pd.DataFrame
+    scorable: NDArray[np.bool_]
+    withdrawn: int
+    refused: Counter[str]
+
+
+def read_chunk(store: FeatureStore, bundle: Bundle, ids: Sequence[str], now: datetime) -> Chunk:
+    """Return the customers ``ids`` as they were known at ``now`` (UTC), through the point-in-time join."""
+    keys = pd.DataFrame({CUSTOMER: list(ids)}).assign(**{OBSERVED_AT: pd.Timestamp(now)})
+    service = bundle.manifest.service
+    features = features_as_known(store, keys, service)
+    here = present(features, service)
+    features = features[here].reset_index(drop=True)
+    bad = bundle.unusable(features)
+    unscorable = np.asarray(bad.any(axis=1), dtype=np.bool_)
+    refused = Counter("no usable value for " + ", ".join(features.columns[row]) for row in bad[unscorable])
+    return Chunk(
+        ids=keys[CUSTOMER].to_numpy(dtype=object)[here],
+        features=features,
+        scorable=~unscorable,
+        withdrawn=int((~here).sum()),
+        refused=refused,
+    )

@@ -1,0 +1,58 @@
+"""Whether a drift may start a training now: a cool-down, and so many a day."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from configs.settings import RetrainingSettings
+from feature_repo.raw.atomic import storage, write_file
+
+FILE: Final = "retrainings.json"
+_DAY: Final = timedelta(hours=24)
+_KEPT: Final = 100
+
+
+def admit(home: Path, now: datetime, reason: str, rules: RetrainingSettings, *, drift: bool) -> str | None:
+    """Write a training down and return None, or return why it may not start.
+
+    Only trainings that a ``drift`` started are held back; one that is scheduled or asked for by hand always may, and
+    counts. Called by who holds the home's lease on retraining: one that is skipped has not begun. A second call of
+    the same instant is the same training: after a kill it may go on.
+
+    Parameters
+    ----------
+    now
+        UTC; the instant that the training works as of, so that replayed months count as the months they were.
+    """
+    before = _read(home)
+    again = any(at == now for at, _ in before)
+    others = [at for at, _ in before if at != now]
+    refusal = None if not drift or again else _held_back(others, now, rules)
+    if refusal is None and not again:
+        rows = [{"at": at.isoformat(), "reason": why} for at, why in [*before, (now, reason)][-_KEPT:]]
+        with storage():
+            write_file(home / FILE, (json.dumps(rows, indent=1) + "\n").encode())
+    return refusal
+
+
+def _held_back(others: list[datetime], now: datetime, rules: RetrainingSettings) -> str | None:
+    recent = [at for at in others if now - timedelta(hours=rules.cool_down_h) < at <= now]
+    if recent:
+        return (
+            f"the last training was at {max(recent):%Y-%m-%d %H:%M} UTC, less than {rules.cool_down_h:g} h before "
+            "(retraining.cool_down_h)"
+        )
+    today = [at for at in others if now - _DAY < at <= now]
+    if len(today) >= rules.daily_max:
+        return f"{len(today)} trainings within 24 h already (retraining.daily_max)"
+    return None
+
+
+def _read(home: Path) -> list[tuple[datetime, str]]:
+    path = home / FILE
+    if not path.is_file():
+        return []
+    return [(datetime.fromisoformat(row["at"]), str(row["reason"])) for row in json.loads(path.read_text("utf-8"))]

@@ -1,0 +1,268 @@
+"""Has the world moved away from the one that a model was measured on? Fixed bins, counted twice, compared. Pure.
+
+The bins are made once, from the model's held-out rows, and kept: bins that follow the newest data would hide what
+they are there to show. Counts add up over chunks of customers, so that memory does not grow with their number.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bentos.psi import psi, psi_by_chance
+from configs.settings import MonitoringSettings
+from feature_repo.contract import LABEL, Feature
+
+Counts = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Kind = Literal["feature", "score", "label"]
+Status = Literal["stable", "drift", "insufficient data"]
+
+SCORE: Final = "score"
+FORMAT: Final = 1
+_NULL, _OTHER = "null", "any other"
+_BOOL: Final = ("False", "True")
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Where the values of one column fall: null, then one bin a word and one for words never seen, or intervals.
+
+    ``edges`` (numbers, ascending): a value lies in the interval that ends with the first edge at or above it; below
+    the least and above the greatest value at training there is a bin each. ``words`` (strings and booleans): the
+    closed domain.
+    """
+
+    name: str
+    kind: Kind
+    edges: tuple[float, ...] = ()
+    words: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, feature: Feature, values: pd.Series, count: int) -> Self:
+        """Return the bins of a feature: of a number, about ``count`` intervals with equally many of ``values``."""
+        if feature.dtype in {"bool", "string"}:
+            return cls(feature.name, "feature", words=feature.categories or _BOOL)
+        return cls.of_numbers(feature.name, "feature", values.to_numpy(dtype=np.float64), count)
+
+    @classmethod
+    def of_numbers(cls, name: str, kind: Kind, values: Floats, count: int) -> Self:
+        """Return about ``count`` intervals with equally many of the ``values`` (n,); fewer where values recur."""
+        known = values[np.isfinite(values)]
+        if not known.size:
+            return cls(name, kind)
+        # Edges are values that occurred: where most are 0, "0" is an interval of its own and nothing is split.
+        inner = np.quantile(known, np.arange(1, count) / count, method="inverted_cdf")
+        # Not below the least number that there is: JSON has no infinity.
+        below = max(math.nextafter(known.min(), -math.inf), -sys.float_info.max)
+        return cls(name, kind, edges=tuple(np.unique([below, *inner, known.max()]).tolist()))
+
+    def __len__(self) -> int:
+        return 2 + len(self.edges) + len(self.words)
+
+    def count(self, values: pd.Series | Floats) -> Counts:
+        """Return how many of ``values`` (n,) fall into each bin, (b,)."""
+        if self.words:
+            column = pd.Series(values)
+            place = pd.Index(self.words).get_indexer(pd.Index(column.astype(str))) + 1
+            # An unknown word is at -1, hence 0 by now: it belongs into the last bin, and null alone into the first.
+            place = np.where(column.isna(), 0, np.where(place == 0, len(self) - 1, place))
+        else:
+            numbers = np.asarray(values, dtype=np.float64)
+            place = np.where(np.isnan(numbers), 0, 1 + np.searchsorted(self.edges, numbers, side="left"))
+        return np.bincount(place, minlength=len(self)).astype(np.int64)
+
+    def titles(self) -> list[str]:
+        """Return what each bin holds, for a reader."""
+        if self.words:
+            return [_NULL, *self.words, _OTHER]
+        if not self.edges:
+            return [_NULL, "any number"]
+        shown = [f"{edge:.6g}" for edge in self.edges]
+        return [_NULL, "below", *(f"<= {edge}" for edge in shown[1:]), f"> {shown[-1]}"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """Bins, and how many of the held-out rows fell into each."""
+
+    bins: Bins
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What the held-out rows of one model were like.
+
+    ``bins`` is the number asked for; ``observed`` the newest instant (ISO 8601, UTC) of the rows; ``churned`` how many
+    of ``rows`` left; ``log_loss`` the model's mean on them, in nats, ``log_loss_spread`` its standard deviation from
+    row to row.
+    """
+
+    digest: str
+    contract_hash: str
+    bins: int
+    observed: str
+    rows: int
+    churned: int
+    log_loss: float
+    log_loss_spread: float
+    columns: tuple[Column, ...]
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """Return the baseline as JSON; it names no customer."""
+        return json.dumps(asdict(self), sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what :meth:`to_json` wrote. Raises ValueError, KeyError or TypeError for anything else."""
+        told: dict[str, Any] = json.loads(text)
+        columns = tuple(
+            Column(
+                Bins(**{**each["bins"], "edges": tuple(each["bins"]["edges"]), "words": tuple(each["bins"]["words"])}),
+                tuple(each["counts"]),
+            )
+            for each in told.pop("columns")
+        )
+        return cls(**told, columns=columns)
+
+
+@dataclass
+class Counted:
+    """Current rows in a baseline's bins, adding up over chunks. ``rows`` seen, ``scored`` of them scored."""
+
+    counts: dict[str, Counts]
+    rows: int = 0
+    scored: int = 0
+
+    @classmethod
+    def of(cls, baseline: Baseline) -> Self:
+        """Return zeros."""
+        return cls({each.bins.name: np.zeros(len(each.bins), dtype=np.int64) for each in baseline.columns})
+
+    def add(self, baseline: Baseline, features: pd.DataFrame, score: Floats) -> None:
+        """Count a chunk: ``features`` (n, f) of present customers, ``score`` (m,) of those that can be scored."""
+        for column in baseline.columns:
+            values = score if column.bins.kind == "score" else features[column.bins.name]
+            self.counts[column.bins.name] += column.bins.count(values)
+        self.rows += len(features)
+        self.scored += len(score)
+
+
+@dataclass(frozen=True)
+class DriftRow:
+    """One line of the table.
+
+    ``psi`` is None where a side has no rows; ``bound`` what it may be: the setting, or what two samples of these
+    sizes show by chance where that is more. ``moved`` says which bin's share moved most.
+    """
+
+    name: str
+    kind: Kind
+    psi: float | None
+    bound: float | None
+    status: Status
+    reference_rows: int
+    current_rows: int
+    moved: str
+
+
+def baseline(
+    features: pd.DataFrame,
+    spec: Sequence[Feature],
+    score: Floats,
+    churned: NDArray[np.bool_],
+    *,
+    digest: str,
+    contract_hash: str,
+    observed: str,
+    bins: int,
+) -> Baseline:
+    """Return what the held-out rows of a model were like.
+
+    Parameters
+    ----------
+    features
+        (n, f) the features ``spec`` as known then, n at least 1; types as ``typed.as_frame`` says.
+    score
+        (n,) the model's, in (0, 1).
+    churned
+        (n,) whether each left.
+    digest, contract_hash, observed, bins
+        See :class:`Baseline`.
+    """
+    columns = [Bins.of(feature, features[feature.name], bins) for feature in spec]
+    counts = [each.count(features[each.name]) for each in columns]
+    columns.append(Bins.of_numbers(SCORE, "score", score, bins))
+    counts.append(columns[-1].count(score))
+    loss = losses(churned, score)
+    return Baseline(
+        digest=digest,
+        contract_hash=contract_hash,
+        bins=bins,
+        observed=observed,
+        rows=len(features),
+        churned=int(churned.sum()),
+        log_loss=float(loss.mean()),
+        log_loss_spread=float(loss.std()),
+        columns=tuple(Column(each, tuple(counted.tolist())) for each, counted in zip(columns, counts, strict=True)),
+    )
+
+
+def losses(churned: NDArray[np.bool_], score: Floats) -> Floats:
+    """Return each row's negative log-likelihood in nats, (n,); ``score`` (n,) in (0, 1)."""
+    return np.asarray(-np.where(churned, np.log(score), np.log1p(-score)), dtype=np.float64)
+
+
+def compare(
+    reference: Baseline, current: Counted, left: tuple[int, int] | None, limits: MonitoringSettings
+) -> list[DriftRow]:
+    """Return the drift table: features in contract order, the score, the label.
+
+    Parameters
+    ----------
+    reference, current
+        Counts in the same bins.
+    left
+        (rows, churned) of newer labels, None if there are none yet.
+    limits
+        ``psi_max``, ``score_psi_max``, ``label_psi_max``, ``rows_min``, and ``false_alarm``: the chance that a table of
+        equal populations shows any drift.
+    """
+    most = {"feature": limits.psi_max, "score": limits.score_psi_max, "label": limits.label_psi_max}
+    pairs = [(each.bins, each.counts, current.counts[each.bins.name]) for each in reference.columns]
+    rows, churned = left or (0, 0)
+    then = (reference.rows - reference.churned, reference.churned)
+    pairs.append((Bins(LABEL, "label", words=_BOOL), (0, *then, 0), np.array([0, rows - churned, churned, 0])))
+    # Bonferroni: with forty rows one of them would pass a bound of its own now and then.
+    each_alarm = limits.false_alarm / len(pairs)
+    return [
+        _row(bins, before, now, most[bins.kind], rows_min=limits.rows_min, false_alarm=each_alarm)
+        for bins, before, now in pairs
+    ]
+
+
+def _row(
+    bins: Bins, then: Sequence[int], current: Counts, setting: float, *, rows_min: int, false_alarm: float
+) -> DriftRow:
+    before = np.asarray(then, dtype=np.int64)
+    n, m = int(before.sum()), int(current.sum())
+    if not n or not m:
+        return DriftRow(bins.name, bins.kind, None, None, "insufficient data", n, m, "")
+    found = psi(before, current)
+    bound = max(setting, psi_by_chance(int(np.count_nonzero(before + current)), n, m, false_alarm))
+    status: Status = "drift" if found > bound else "stable"
+    if min(n, m) < rows_min:
+        status = "insufficient data"
+    most = int(np.argmax(np.abs(current / m - before / n)))
+    moved = f"{bins.titles()[most]}: {before[most] / n:.1%} -> {current[most] / m:.1%}"
+    return DriftRow(bins.name, bins.kind, found, bound, status, n, m, moved)

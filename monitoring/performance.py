@@ -1,0 +1,89 @@
+"""Is the model still as good as it was when it was measured? On labels that have matured, and no others. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.settings import MonitoringSettings
+from monitoring.drift import Baseline, Floats, Status, losses
+
+
+@dataclass(frozen=True)
+class Performance:
+    """How the champion did on the newest labels, beside its held-out rows; figures are None where there are no rows.
+
+    ``rise``: log loss now less log loss then, in nats. ``gap``: share that left less mean score; a model that knows
+    its customers has 0 however many leave. Each bound is the setting, or what chance shows on so many rows where that
+    is more.
+    """
+
+    status: Status
+    observed_at: str | None
+    rows: int
+    churn_rate: float | None = None
+    mean_score: float | None = None
+    log_loss: float | None = None
+    rise: float | None = None
+    rise_bound: float | None = None
+    gap: float | None = None
+    gap_bound: float | None = None
+
+    @property
+    def drifted(self) -> list[str]:
+        """What passed its bound: "log_loss", "calibration"."""
+        if self.status != "drift":
+            return []
+        passed = {"log_loss": (self.rise, self.rise_bound), "calibration": (abs(self.gap or 0.0), self.gap_bound)}
+        return [name for name, (found, bound) in passed.items() if found is not None and found > (bound or 0.0)]
+
+
+def performance(
+    reference: Baseline,
+    churned: NDArray[np.bool_],
+    score: Floats,
+    observed_at: str | None,
+    limits: MonitoringSettings,
+) -> Performance:
+    """Compare the newest matured labels with the held-out rows.
+
+    Parameters
+    ----------
+    churned, score
+        (n,) labels and the model's scores in (0, 1), all of one observation date; n may be 0.
+    observed_at
+        That date, ISO 8601; None where there are no labels newer than the held-out ones.
+    limits
+        ``log_loss_rise_max``, ``calibration_gap_max``, ``rows_min``, ``false_alarm``.
+
+    The log loss of a perfect model rises too where more customers come near the toss of a coin; the gap does not.
+    """
+    rows = len(score)
+    if not rows:
+        return Performance("insufficient data", observed_at, 0)
+    loss = losses(churned, score)
+    rise = float(loss.mean()) - reference.log_loss
+    error = float(np.sqrt(reference.log_loss_spread**2 / reference.rows + loss.var() / rows))
+    gap = float(churned.mean() - score.mean())
+    gap_error = float(np.sqrt(np.sum(score * (1 - score)))) / rows
+    # One-sided: a model that got better needs no training. The gap counts in both directions.
+    rise_bound = max(limits.log_loss_rise_max, NormalDist().inv_cdf(1 - limits.false_alarm) * error)
+    gap_bound = max(limits.calibration_gap_max, NormalDist().inv_cdf(1 - limits.false_alarm / 2) * gap_error)
+    status: Status = "drift" if rise > rise_bound or abs(gap) > gap_bound else "stable"
+    if min(rows, reference.rows) < limits.rows_min:
+        status = "insufficient data"
+    return Performance(
+        status=status,
+        observed_at=observed_at,
+        rows=rows,
+        churn_rate=float(churned.mean()),
+        mean_score=float(score.mean()),
+        log_loss=float(loss.mean()),
+        rise=rise,
+        rise_bound=rise_bound,
+        gap=gap,
+        gap_bound=gap_bound,
+    )

@@ -1,0 +1,117 @@
+"""Promotions that are killed, race each other, or find no room: one champion, one ledger, each saying the same."""
+
+import itertools
+import os
+import random
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from bentos.bundle import Bundle
+from bentos.bundle.ledger import entries, ledger_path
+from bentos.bundle.rollout import champion, promote, rollout, stop_trial
+from configs.settings import PROJECT_ROOT
+from tests.small_model import saved
+
+PROGRAM = Path(__file__).with_name("promoting.py")
+KNOWN = {"who": "tests", "why": "a fault", "now": datetime(2026, 3, 1, 6, tzinfo=UTC)}
+
+
+@pytest.fixture
+def home(tmp_path):
+    """Three bundles, the first one promoted."""
+    home = tmp_path / "home"
+    promote(home, bundles(home)[0], **KNOWN)
+    return home
+
+
+def bundles(home):
+    return [saved(home, model_version=version)[0].digest for version in "abc"]
+
+
+def start(what, home):
+    return subprocess.Popen(
+        [sys.executable, str(PROGRAM), what, str(home), *bundles(home)],
+        env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def whole(home):
+    """What serves, after everything was checked: the ledger follows on, and says what the pointer does."""
+    stop_trial(home, **KNOWN)  # the next operation, whatever it is, moves a pointer that lags
+    found = entries(home)
+    assert rollout(home) == found[-1].rollout()
+    for before, after in itertools.pairwise(found):
+        assert after.before == before.after
+    Bundle.load(champion(home))
+    assert list((home / "bundles").glob(".tmp-*")) == []
+    return found[-1].after["model_version"]
+
+
+def test_kill_9_before_every_single_touch_of_a_file(home):
+    before, kills, promoted = "a", 0, 0
+    with start("step", home) as program:
+        for line in program.stdout:
+            target, outcome = line.split()
+            kills += outcome == "killed"
+            # A reader sees a whole pointer at every moment.
+            assert rollout(home).model_version in "abc"
+            now = whole(home)
+            assert now == before or champion(home).name == target, "old or new"
+            assert outcome == "killed" or now != before
+            promoted += now != before
+            before = now
+            program.stdin.write("\n")
+            program.stdin.flush()
+    assert program.returncode == 0
+    assert kills > 15, "a promotion touches more files than that"
+    assert 1 < promoted < kills, "some died before the entry was written and some after"
+
+
+def test_kill_9_at_random_moments_of_promotions_and_rollbacks(home):
+    chance = random.Random(5)
+    for _ in range(4):
+        with start("race", home) as program:
+            first = int(program.stdout.readline())
+            time.sleep(chance.uniform(0, 0.3))
+            program.kill()
+            said = [first, *map(int, program.stdout.read().split())]
+        assert whole(home) in "abc"
+        # What was said to be done is in the ledger.
+        assert len(entries(home)) >= max(said)
+
+
+def test_promoters_at_once_wait_for_each_other(home):
+    with start("race", home) as one, start("race", home) as two, start("race", home) as three:
+        programs = (one, two, three)
+        looks = set()
+        while any(program.poll() is None for program in programs):
+            # A reader in between sees a ledger that holds, and a pointer to a bundle that loads.
+            looks.add(len(entries(home)))
+            assert rollout(home).model_version in "abc"
+        assert [program.returncode for program in programs] == [0, 0, 0]
+        said = [[int(line) for line in program.stdout.read().split()] for program in programs]
+    whole(home)
+    found = entries(home)
+    assert len({entry.who for entry in found}) == 4
+    assert len(looks) > 5, "the reader saw the ledger grow"
+    for sequences in said:
+        assert len(sequences) > 25
+        assert {found[sequence - 1].sequence for sequence in sequences} == set(sequences)
+
+
+def test_where_there_is_no_room_nothing_changes(home):
+    before, text = rollout(home), ledger_path(home).read_bytes()
+    assert len(text) < 1000
+    told, _ = start("full", home).communicate()
+    assert told.startswith("storage_failed: cannot write below the home: File too large")
+    assert rollout(home) == before
+    assert ledger_path(home).read_bytes() == text
+    assert whole(home) == "a"

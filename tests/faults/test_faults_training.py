@@ -1,0 +1,123 @@
+"""A training that dies anywhere, and two at once: one version a fingerprint, whatever happens."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from bentos.bundle import Bundle
+from bentos.bundle.rollout import rollout
+from configs.settings import PROJECT_ROOT
+from feature_repo.raw.atomic import LeaseHeldError
+from flows.deploy import compare_and_deploy
+from flows.train import fingerprint, train_challenger
+from tests.retraining_world import NOW, make, seeded
+from training.heldout import read_heldout
+from training.registry import FINGERPRINT, tracking_uri, version_of, versions_with
+
+KILLED_TWICE = 4
+"""Trainings, each killed at two random places before it is let go."""
+BEFORE_THE_END = (0, 6, 13, 17, 22, 60)
+"""Places while MLflow writes the version, its alias and the end of its run."""
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    made = make(tmp_path_factory.mktemp("killed") / "home")
+    first = train_challenger(made, NOW)
+    assert compare_and_deploy(made, first, who="test", why="first", now=NOW).serves
+    return made
+
+
+class Trainer:
+    """The program that trains and can be killed."""
+
+    def __init__(self, home):
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("fitting.py")), str(home)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT), "PYTHONWARNINGS": "ignore"},
+        )
+
+    def ask(self, seed, touch=0):
+        self.process.stdin.write(f"{seed} {touch}\n")
+        self.process.stdin.flush()
+
+    def answer(self):
+        return self.process.stdout.readline().split()
+
+    def train(self, seed, touch=0):
+        self.ask(seed, touch)
+        return self.answer()
+
+
+@pytest.fixture(scope="module")
+def trainer(settings):
+    made = Trainer(settings.home)
+    yield made
+    made.process.communicate(timeout=60)
+    assert made.process.returncode == 0
+
+
+def runs_of(settings, mark):
+    mlflow.set_tracking_uri(tracking_uri(settings))
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name(settings.mlflow.experiment)
+    return client.search_runs([experiment.experiment_id], f"tags.{FINGERPRINT} = '{mark}'")
+
+
+def check_whole(settings):
+    """Exactly one version of this fingerprint, whole, with the alias; no run that seems to be at work."""
+    mark = fingerprint(settings)
+    (version,) = versions_with(settings, FINGERPRINT, mark)
+    assert version_of(settings, "challenger") == version
+    assert Bundle.load(settings.home / "bundles" / version.bundle_digest).digest == version.bundle_digest
+    assert len(read_heldout(settings.home, version.bundle_digest)) == int(version.tags["rows_test"])
+    states = {run.info.run_id: run.info.status for run in runs_of(settings, mark)}
+    assert states.pop(version.run_id) == "FINISHED"
+    assert set(states.values()) <= {"KILLED"}
+    return version
+
+
+def test_killed_anywhere_and_run_again_there_is_one_version(settings, trainer):
+    told, touches = trainer.train(seed=100)
+    assert told == "done"
+    champion = rollout(settings.home)
+    known = {version_of(settings, "champion").version, check_whole(seeded(settings, 100)).version}
+    places = [[chosen.randint(1, int(touches)) for _ in range(2)] for chosen in map(random.Random, range(KILLED_TWICE))]
+    places += [[int(touches) - back] for back in BEFORE_THE_END]
+    for seed, killed_at in enumerate(places, start=101):
+        for place in killed_at:
+            # Killed after the version was there, it has less to do and may get to the end.
+            assert trainer.train(seed, place)[0] in {"killed", "done"}
+        assert trainer.train(seed)[0] == "done", killed_at
+        known.add(check_whole(seeded(settings, seed)).version)
+        # Again, and nothing is done.
+        assert not train_challenger(seeded(settings, seed), NOW).fresh
+    assert known == {str(number) for number in range(1, 3 + len(places))}
+    assert rollout(settings.home) == champion, "a training changes nothing that serves"
+
+
+def test_two_trainings_at_once_are_one(settings, trainer):
+    other = seeded(settings, 900)
+    lease = settings.home / ".training.lease"
+    before = lease.read_text()
+    trainer.ask(900)
+    for _ in range(2000):
+        if lease.read_text() not in {"", before}:
+            break
+        time.sleep(0.005)
+    with pytest.raises(LeaseHeldError, match="training is being done already by process") as refused:
+        train_challenger(other, NOW)
+    assert refused.value.hint == "wait until it has ended"
+    assert trainer.answer()[0] == "done"
+    assert train_challenger(other, NOW).version == check_whole(other).version

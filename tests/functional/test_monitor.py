@@ -1,0 +1,185 @@
+"""A champion watched from month to month on extracts made by hand: what is told, what is kept, what is left out."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from bentos.bundle import NoChampionError
+from configs.settings import load_settings
+from feature_repo.raw.simulator import simulate_snapshot
+from feature_repo.stores.materialising import materialize
+from flows import monitor as watching
+from flows.monitor import freshness, monitor
+from monitoring.quality_report import CheckResult, GateResult, to_json
+from tests import base_world
+from tests.months import next_month
+from training.heldout import HeldOutMissingError
+
+CHURN = str(Path(sys.executable).with_name("churn"))
+HOUR = timedelta(hours=1)
+JOINERS = 120
+
+
+@pytest.fixture(scope="module")
+def extracts():
+    """Five months of raw extracts in which nothing changes but who is there."""
+    months = [base_world.first_extract()]
+    for month in range(1, 5):
+        months.append(next_month(months[-1], seed=month, joiners=JOINERS))
+    return months
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, extracts):
+    """A champion measured in month 2 on the labels of who was observed in month 1."""
+    settings = load_settings(home=tmp_path_factory.mktemp("monitor") / "home")
+    batch = settings.batch.model_copy(update={"chunk_customers": 250})
+    # Five hundred customers made by hand grow old quickly: what moves in a world that lives is tested on one.
+    limits = settings.monitoring.model_copy(update={"psi_max": 0.4})
+    settings = settings.model_copy(update={"batch": batch, "monitoring": limits})
+    for month in range(3):
+        base_world.deliver(settings, month, extracts[month])
+    base_world.crown(settings, base_world.bundle(settings.home), 1)
+    materialize(settings, base_world.scored(2) + HOUR)
+    return settings
+
+
+@pytest.fixture
+def copied(made, tmp_path):
+    shutil.copytree(made.home, tmp_path / "home")
+    return made.model_copy(update={"home": tmp_path / "home"})
+
+
+def statuses(report, *kinds):
+    return {row.name: row.status for row in report.rows if row.kind in kinds}
+
+
+def test_a_quiet_month(copied, extracts):
+    now = base_world.scored(2) + HOUR
+    report = monitor(copied, now)
+    assert (report.drift, report.drifted) == (False, [])
+    assert report.customers == report.scored == (extracts[2]["Churn"] == "No").sum()
+    assert set(statuses(report, "feature", "score").values()) == {"stable"}
+    # The newest labels are the very ones that it was measured on: there is nothing newer to say.
+    assert statuses(report, "label") == {"churned": "insufficient data"}
+    assert (report.performance.status, report.performance.rows) == ("insufficient data", 0)
+    kept = json.loads((copied.home / report.report).read_text())
+    assert kept["champion"] == report.champion
+    assert kept["rows"][0]["name"] == "partner"
+    ids = set(extracts[0]["customerID"]) | set(extracts[2]["customerID"])
+    for path in (copied.home / report.report, copied.home / "baselines" / f"{report.champion}.json"):
+        assert not [each for each in ids if each in path.read_text()]
+
+
+@pytest.mark.parametrize(
+    ("change", "drifted"),
+    [
+        (lambda rows: rows.assign(MonthlyCharges=(rows["MonthlyCharges"].astype(float) * 1.5).map("{:.2f}".format)),
+         {"monthly_charges_usd"}),
+        (lambda rows: rows.assign(PaperlessBilling="Yes"), {"paperless_billing"}),
+    ],
+    ids=["dearer", "paperless"],
+)  # fmt: skip
+def test_what_moved_is_named(copied, extracts, change, drifted):
+    base_world.deliver(copied, 3, change(extracts[3]))
+    report = monitor(copied, base_world.scored(3) + HOUR)
+    assert report.drift
+    assert drifted <= set(report.drifted) <= drifted | {"score", "calibration", "log_loss"}
+
+
+def test_labels_that_are_not_mature_play_no_part(copied, extracts):
+    """Everybody leaves in month 3; nobody can know before its extract has come."""
+    base_world.deliver(copied, 3, extracts[3].assign(Churn="Yes"))
+    before = monitor(copied, base_world.scored(3) - 2 * HOUR)
+    assert (before.performance.rows, before.performance.observed_at) == (0, None)
+    assert not before.drift
+    after = monitor(copied, base_world.scored(3) + HOUR)
+    assert after.performance.observed_at == base_world.scored(2).isoformat()
+    assert after.performance.churn_rate == 1.0
+    assert {"churned", "log_loss", "calibration"} <= set(after.drifted)
+    assert after.performance.rows == len(
+        set(extracts[2].query("Churn == 'No'")["customerID"]) & set(extracts[3]["customerID"])
+    )
+
+
+def test_a_report_of_a_past_instant_knows_nothing_that_came_later(copied, extracts):
+    now = base_world.scored(2) + HOUR
+    before = monitor(copied, now)
+    base_world.deliver(copied, 3, simulate_snapshot(600, seed=50))
+    base_world.deliver(copied, 4, simulate_snapshot(600, seed=51))
+    assert monitor(copied, now) == before
+
+
+def test_the_baseline_is_counted_once_and_made_again_when_it_is_damaged_or_the_bins_change(copied):
+    now = base_world.scored(2) + HOUR
+    report = monitor(copied, now)
+    path = copied.home / "baselines" / f"{report.champion}.json"
+    first, at = path.read_bytes(), path.stat().st_mtime_ns
+    assert monitor(copied, now) == report
+    assert path.stat().st_mtime_ns == at
+    path.write_text("{}")
+    assert monitor(copied, now) == report
+    assert path.read_bytes() == first
+    finer = copied.monitoring.model_copy(update={"bins": 20})
+    monitor(copied.model_copy(update={"monitoring": finer}), now)
+    assert json.loads(path.read_text())["bins"] == 20
+
+
+def test_the_gates_newest_verdict_and_a_finding(copied, extracts):
+    now = base_world.scored(3) + HOUR
+    found = monitor(copied, now).quality
+    assert (found.snapshot, found.passed, found.failed) == (base_world.day(2).isoformat(), True, [])
+    check = CheckResult("volume", "", "rows", False, 0, 0.0, "critical", False, (), "too few", "why")
+    refused = GateResult(passed=False, rows=3, blank_totals=0, quarantined=(), checks=(check,))
+    folder = copied.home / "reports" / "gate"
+    folder.mkdir(parents=True)
+    (folder / f"{base_world.day(3)}-0123456789ab.json").write_text(to_json(refused))
+    found = monitor(copied, now).quality
+    assert (found.snapshot, found.passed, found.failed) == (base_world.day(3).isoformat(), False, ["volume"])
+    # Once a good file of that day is live, the refused one is history.
+    base_world.deliver(copied, 3, extracts[3])
+    assert monitor(copied, now).quality.passed
+    (live,) = copied.home.glob(f"processed/{base_world.day(3)}/versions/*")
+    counts = {"before": "x", "customers_before": 100, "joined": 0, "returned": 0, "left": 0, "vanished": 50}
+    (live / "movements.json").write_text(json.dumps({**counts, "customers": 50}))
+    assert "50 of 100 customers (50.0%) vanished" in monitor(copied, now).quality.finding
+    (live / "gate.json").write_text("{}")
+    found = monitor(copied, now).quality
+    assert (found.passed, found.failed) == (False, ["unreadable report"])
+
+
+def test_ages_of_values_and_of_their_copy_online(copied, tmp_path):
+    now = base_world.scored(2) + HOUR
+    assert {age.name: age.status for age in freshness(copied, now)} == {"snapshot": "fresh", "online store": "fresh"}
+    found = {age.name: age for age in freshness(copied, now + timedelta(days=36))}
+    assert {name: age.status for name, age in found.items()} == {"snapshot": "stale", "online store": "stale"}
+    assert found["online store"].age_h == pytest.approx(36 * 24)
+    assert found["snapshot"].newest == f"{base_world.day(2)}T00:00:00+00:00"
+    empty = freshness(load_settings(home=tmp_path / "empty"), now)
+    assert {age.name: age.status for age in empty} == {"snapshot": "unknown", "online store": "unknown"}
+
+
+def test_without_a_champion_or_its_rows_it_says_so(copied, tmp_path):
+    with pytest.raises(NoChampionError):
+        monitor(load_settings(home=tmp_path / "empty"), base_world.scored(2))
+    shutil.rmtree(copied.home / "heldout")
+    with pytest.raises(HeldOutMissingError) as refused:
+        monitor(copied, base_world.scored(2) + HOUR)
+    assert "churn train" in refused.value.hint
+
+
+def test_the_command(copied):
+    environment = {**os.environ, "CHURN_HOME": str(copied.home), "COLUMNS": "160"}
+    ended = subprocess.run([CHURN, "monitor"], env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    for told in ("PSI", "held-out rows of model", "snapshot:", "drift:", "report:"):
+        assert told in ended.stdout
+    assert list((copied.home / watching.REPORTS).glob("*.json"))

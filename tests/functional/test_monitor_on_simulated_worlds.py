@@ -1,0 +1,89 @@
+"""What the monitor says of worlds whose drift is known: quiet months are quiet, and what happens is named at once."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import date, timedelta
+
+import pytest
+
+from bentos.bundle.rollout import promote
+from configs.settings import load_settings
+from feature_repo.contract import BEHAVIOR_SERVICE
+from feature_repo.raw.world.manifest import scored_at
+from feature_repo.raw.world.simulate import simulate
+from feature_repo.stores.registration import apply
+from flows.build_activity import build_activity
+from flows.build_features import build_features
+from flows.monitor import monitor
+from flows.replay import replay
+from flows.train import fit_challenger
+from training.dataset import load_training_set
+from training.labels import load_labels
+
+CUSTOMERS, TRAINED, DRIFT, MONTHS = 1500, 5, 6, 7
+START = date(2025, 1, 31)
+
+
+def lived(folder, drift, months=MONTHS):
+    """Live a world through and build its features; gives the settings and the instants at which it is watched."""
+    world = simulate(folder / "world", CUSTOMERS, months, 11, START, jsonl=False, drift=drift, drift_month=DRIFT)
+    settings = load_settings(home=folder / "home")
+    replay(settings, world)
+    build_activity(settings)
+    build_features(settings)
+    apply(settings)
+    return settings, [scored_at(day) + timedelta(hours=1) for day in world.snapshots]
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory):
+    """The world without drift, with a champion of what was known in month TRAINED."""
+    settings, instants = lived(tmp_path_factory.mktemp("quiet"), "none")
+    labels = load_labels(settings.home, settings.data)
+    # The last labels that the extract of month TRAINED gave are of who was observed a month before.
+    known = labels[labels["observed_at"] < scored_at(START + timedelta(days=30 * (TRAINED - 1)))]
+    rows = load_training_set(settings, known, BEHAVIOR_SERVICE)
+    plan = settings.training.model_copy(update={"trials": 1})
+    _, bundle = fit_challenger(settings.model_copy(update={"training": plan}), rows, instants[TRAINED - 1])
+    promote(settings.home, bundle.digest, who="tests", why="a champion", now=instants[TRAINED - 1])
+    return settings, instants
+
+
+def watched(quiet, tmp_path, drift, months=DRIFT):
+    """Watch another world with the champion of the quiet one: until the drift sets in they are the same."""
+    settings, instants = lived(tmp_path, drift, months)
+    for kept in ("bundles", "heldout", "ledger"):
+        shutil.copytree(quiet[0].home / kept, settings.home / kept)
+    before = monitor(settings, instants[DRIFT - 2])
+    assert not before.drift
+    return monitor(settings, instants[months - 1])
+
+
+def test_months_in_which_nothing_happens_raise_no_alarm(quiet):
+    settings, instants = quiet
+    for now in instants[TRAINED - 1 :]:
+        report = monitor(settings, now)
+        assert report.drifted == []
+        assert report.customers == report.scored > CUSTOMERS / 2
+    assert report.performance.status == "stable"
+
+
+@pytest.mark.parametrize(
+    ("drift", "among"),
+    [
+        ("price_rise", {"monthly_charges_usd", "price_change_usd_90d", "days_since_price_change"}),
+        ("unit_change", {"usage_data_mb_7d", "usage_data_mb_30d", "usage_data_mb_90d", "usage_trend"}),
+        ("fibre_outage", {"tickets_30d", "resolution_hours_90d", "usage_trend", "tickets_90d"}),
+    ],
+)
+def test_what_happens_is_named_in_its_first_month(quiet, tmp_path, drift, among):
+    report = watched(quiet, tmp_path, drift)
+    assert report.drift
+    assert set(report.drifted) & among
+
+
+def test_a_campaign_that_no_column_shows_is_seen_in_the_labels_alone(quiet, tmp_path):
+    report = watched(quiet, tmp_path, "competitor_campaign", MONTHS)
+    assert "calibration" in report.drifted
+    assert report.performance.gap > 0.02

@@ -1,0 +1,257 @@
+"""What is deployed, on a real Prefect server and worker: deployments, dead workers, approval, leases."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from datetime import UTC, date, datetime
+
+import mlflow
+import pytest
+import yaml
+
+from bentos.bundle.ledger import entries
+from bentos.bundle.rollout import promote, rollout
+from configs.settings import PROJECT_ROOT, load_settings
+from feature_repo.contract import CUSTOMER, LABEL
+from feature_repo.raw.atomic import lease
+from feature_repo.raw.publication import published, read_snapshot
+from feature_repo.raw.world.manifest import scored_at
+from feature_repo.raw.world.simulate import simulate
+from feature_repo.stores.materialising import materialize
+from feature_repo.stores.registration import apply
+from flows.build_features import build_features
+from flows.land import ingest
+from flows.serve import Running, ask, free_port
+from tests.prefect_world import FILE, prefect_server
+from tests.serving_world import serving
+from tests.small_model import saved
+from training.registry import tracking_uri
+
+pytestmark = pytest.mark.timeout(600)
+MONTHS = 2
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return simulate(tmp_path_factory.mktemp("two") / "world", 900, MONTHS, 7, date(2025, 1, 31), jsonl=False)
+
+
+@pytest.fixture(scope="module")
+def prefect(tmp_path_factory):
+    """A server with everything deployed; each test brings its home and its worker."""
+    with prefect_server(tmp_path_factory.mktemp("server"), {"CHURN_TRAINING__TRIALS": "1"}) as server:
+        server.deploy()
+        server.pause_schedules()
+        yield server
+
+
+@pytest.fixture
+def home(tmp_path, world):
+    """A home in whose inbox two months wait."""
+    inbox = tmp_path / "home" / "inbox"
+    inbox.mkdir(parents=True)
+    for day in world.snapshots:
+        shutil.copyfile(world.extract(day), inbox / f"telco_{day}.csv")
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="module")
+def online(tmp_path_factory, world):
+    """A home whose two months were landed and are online, without Prefect."""
+    settings = load_settings(home=tmp_path_factory.mktemp("online") / "home")
+    for day in world.snapshots:
+        ingest(settings, world.extract(day), day, ingested_at=scored_at(day))
+    build_features(settings)
+    apply(settings)
+    materialize(settings, scored_at(world.snapshots[-1]))
+    return settings.home
+
+
+@pytest.fixture
+def landed(tmp_path, online):
+    """A copy of that home to train in."""
+    shutil.copytree(online, tmp_path / "home")
+    return tmp_path / "home"
+
+
+def deployed():
+    return yaml.safe_load((PROJECT_ROOT / FILE).read_text("utf-8"))["deployments"]
+
+
+def at(world):
+    return scored_at(world.snapshots[-1]).isoformat()
+
+
+def versions(home):
+    mlflow.set_tracking_uri(tracking_uri(load_settings(home=home)))
+    return mlflow.MlflowClient().search_model_versions("name='churn'")
+
+
+def test_everything_is_deployed_with_types_descriptions_and_defaults(prefect):
+    with prefect.client() as client:
+        found = {f"{client.read_flow(each.flow_id).name}/{each.name}": each for each in client.read_deployments()}
+    assert set(found) == {f"{each['entrypoint'].rsplit('.', 1)[1]}/{each['name']}" for each in deployed()}
+    for name, deployment in found.items():
+        assert deployment.description, name
+        for parameter, schema in deployment.parameter_openapi_schema["properties"].items():
+            assert schema.get("description"), f"{name}: {parameter} has no description"
+            assert "default" in schema or parameter in deployment.parameters, f"{name}: {parameter} has no default"
+            assert {"type", "anyOf", "enum", "$ref", "allOf"} & set(schema), f"{name}: {parameter} has no type"
+    schedules = {name: [each.schedule.cron for each in one.schedules] for name, one in found.items() if one.schedules}
+    assert schedules == {
+        "refresh/nightly": ["30 3 * * *"],
+        "monitor/daily": ["0 6 * * *"],
+        "freshness/hourly": ["15 * * * *"],
+        "retrain/weekly": ["0 5 * * 1"],
+        "score_base/monthly": ["0 7 1 * *"],
+        "sweep/every-five-minutes": ["*/5 * * * *"],
+    }
+
+
+def test_deploying_again_changes_nothing(prefect):
+    again = prefect.command("--no-prompt", "deploy", "--all", "--prefect-file", FILE)
+    assert again.returncode == 0, again.stdout + again.stderr
+    with prefect.client() as client:
+        assert len(client.read_deployments()) == len(deployed())
+        automations = client.read_automations()
+    assert len([each for each in automations if "churn.drift.detected" in str(each)]) == 1
+    prefect.pause_schedules()
+
+
+def test_a_worker_killed_anywhere_loses_and_doubles_nothing(prefect, home, world):
+    """Kill -9 at random moments; the sweep marks what died and starts it again, until the year is done."""
+    rng = random.Random(11)
+    env = {"CHURN_HOME": str(home)}
+    with prefect.worker(**env):
+        run = prefect.start("lifecycle/by-hand", now=at(world), training="always")
+        prefect.wait(run, until=("RUNNING",))
+        time.sleep(rng.uniform(4, 14))
+    killed = [run]
+    for _ in range(2):
+        assert prefect.state(killed[-1]).state.type.value == "RUNNING"  # nobody has told the server
+        with prefect.worker(**env):
+            swept = prefect.run("sweep/every-five-minutes")
+            assert swept.state.is_completed(), swept.state.message
+            assert prefect.state(killed[-1]).state.name == "Crashed"
+            again = prefect.runs("lifecycle")[-1]
+            assert f"attempt:{len(killed) + 1}" in again.tags
+            prefect.wait(again, until=("RUNNING",))
+            killed.append(again)
+            time.sleep(rng.uniform(4, 14))
+    with prefect.worker(**env):
+        prefect.run("sweep/every-five-minutes")
+        last = prefect.wait(prefect.runs("lifecycle")[-1])
+        assert last.state.is_completed(), last.state.message
+    assert len({each.tags["training_fingerprint"] for each in versions(home)}) == len(versions(home)) == 1
+    assert [entry.action for entry in entries(home)] == ["promote"]
+    assert rollout(home).champion == versions(home)[0].tags["bundle_digest"]
+    assert sorted(path.name for path in (home / "inbox").iterdir()) == ["landed"]
+    for one in killed:
+        assert prefect.state(one).state.name == "Crashed"
+
+
+def approve(prefect, *words):
+    return subprocess.run(
+        [sys.executable, "-c", "from flows.cli import main; main()", "approve", *words],
+        env=dict(prefect.env),
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(("answer", "outcome"), [("--yes", "promoted"), ("--no", "refused")])
+def test_a_person_is_asked_before_a_promotion(prefect, landed, world, answer, outcome):
+    with prefect.worker(CHURN_HOME=str(landed), CHURN_PROMOTION__APPROVAL_REQUIRED="true"):
+        run = prefect.start("retrain/weekly", now=at(world), report=False)
+        ends_at = time.monotonic() + 200
+        while not (paused := [each for each in prefect.runs("deploy") if each.state.is_paused()]):
+            assert time.monotonic() < ends_at, prefect.worker_log()[-3000:]
+            time.sleep(0.5)
+        assert rollout(landed) is None
+        told = approve(prefect, answer, "--who", "Ann Lee", "--why", "as discussed")
+        assert told.returncode == 0, told.stderr
+        done = prefect.wait(run)
+    assert done.state.is_completed(), done.state.message
+    assert prefect.state(paused[0]).state.is_completed()
+    if outcome == "promoted":
+        (entry,) = entries(landed)
+        assert (entry.who, "as discussed" in entry.why) == ("Ann Lee", True)
+        assert rollout(landed).champion == entry.after["champion"]
+    else:
+        assert rollout(landed) is None
+    assert approve(prefect, "--yes", "--who", "Ann Lee").returncode == 1  # nothing waits any more
+
+
+def test_a_challenger_meets_live_requests_before_it_serves(prefect, landed, world):
+    """Shadow, then canary, then promotion, while a service with two workers is asked all the time."""
+    weak, _ = saved(landed)
+    promote(landed, weak.digest, who="a test", why="a model of other customers", now=scored_at(world.snapshots[0]))
+    env = {
+        "CHURN_HOME": str(landed),
+        "CHURN_ROLLOUT__SHADOW_REQUESTS_MIN": "30",
+        "CHURN_ROLLOUT__CANARY_SHARE": "0.5",
+        "CHURN_ROLLOUT__CANARY_REQUESTS_MIN": "30",
+        "CHURN_ROLLOUT__TRIAL_TIMEOUT_H": "0.05",
+        # The weak one is no measure for the other, and the machine is shared.
+        "CHURN_ROLLOUT__AGREEMENT_MIN": "0",
+        "CHURN_ROLLOUT__SCORE_PSI_MAX": "100",
+        "CHURN_ROLLOUT__LATENCY_RATIO_MAX": "100",
+    }
+    settings = load_settings(home=landed)
+    manifest = published(landed)[-1]
+    snapshot = read_snapshot(landed, manifest, [CUSTOMER, LABEL])
+    ids = snapshot.loc[~snapshot[LABEL].astype(bool), CUSTOMER].tolist()
+    statuses = Counter()
+    with Running(serving(settings, port=free_port(), workers=2)) as service, prefect.worker(**env):
+        service.wait("/readyz", 90)
+        run = prefect.start("retrain/weekly", now=at(world), report=False)
+        for customer_id in itertools.cycle(ids):
+            statuses[ask(f"{service.base_url}/predict", {"customer_id": customer_id})[0]] += 1
+            if sum(statuses.values()) % 50 == 0 and prefect.state(run).state.is_final():
+                break
+    done = prefect.state(run)
+    assert done.state.is_completed(), done.state.message
+    assert [entry.action for entry in entries(landed)] == ["promote", "shadow", "canary", "promote"]
+    assert rollout(landed).previous == weak.digest
+    assert "live" in prefect.artifact("champion-challenger")
+    assert set(statuses) == {200}, statuses
+
+
+def test_two_retrainings_never_race(prefect, landed, world):
+    with prefect.worker(CHURN_HOME=str(landed)), lease(landed, "retraining", "a test"):
+        skipped = prefect.run("retrain/weekly", now=at(world), report=False)
+        assert (skipped.state.name, skipped.state.is_completed()) == ("Skipped", True)
+        assert "a test" in skipped.state.message
+    assert not (landed / "mlflow").exists()
+
+
+def test_stale_values_fail_the_hourly_look(prefect, landed, world):
+    with prefect.worker(CHURN_HOME=str(landed)):
+        old = prefect.run("freshness/hourly", now=datetime(2027, 1, 1, tzinfo=UTC).isoformat())
+        young = prefect.run("freshness/hourly", now=at(world))
+    assert old.state.name == "Failed"
+    assert "older than" in old.state.message
+    assert young.state.is_completed(), young.state.message
+
+
+def test_a_run_that_no_worker_began_is_marked(prefect, home):
+    """The worker takes a run and dies before its process is there."""
+    from prefect.states import Pending
+
+    with prefect.client() as client:
+        lost = prefect.start("monitor/daily")
+        client.set_flow_run_state(lost.id, Pending(), force=True)
+    with prefect.worker(CHURN_HOME=str(home)):
+        swept = prefect.run("sweep/every-five-minutes", pending_max_minutes=0.001)
+    assert swept.state.is_completed(), swept.state.message
+    assert prefect.state(lost).state.name == "Crashed"
+    assert lost.name in prefect.artifact("sweep")

@@ -1,0 +1,142 @@
+"""`churn train`, `promote`, `rollout`, `history` and `rollback` as an operator types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bentos.bundle.rollout import rollout
+from flows.cli import main
+from flows.deploy import operator
+from tests.retraining_world import extracts, land, make
+from training.registry import find_version, version_of
+
+CHURN = str(Path(sys.executable).with_name("churn"))
+ROLLBACK_MAX_S = 5.0
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("promotion") / "home")
+
+
+VARIABLES = {
+    "CHURN_TRAINING__TRIALS": "1",
+    "CHURN_TRAINING__FOLDS": "2",
+    "CHURN_PROMOTION__SIGNIFICANCE": "0.000001",  # nothing is better beyond so little chance
+    "CHURN_PROMOTION__BOOTSTRAP_REPLICATES": "500",
+}
+
+
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def churn(settings, monkeypatch, capsys):
+    """Run the command line in this process: most of a command's time is spent on loading libraries."""
+    monkeypatch.setattr(os, "environ", {**os.environ, **VARIABLES, "CHURN_HOME": str(settings.home)})
+    mask = os.umask(0o077)
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main(list(arguments))
+        told = capsys.readouterr()
+        return Done(int(ended.value.code or 0), told.out, told.err)
+
+    yield run
+    os.umask(mask)
+
+
+def test_the_operators_day(settings, churn):
+    first = churn("train")
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.splitlines()[0].startswith("version 1 (")
+    assert first.stdout.splitlines()[-1] == "promoted to champion"
+    again = churn("train")
+    assert "trained before" in again.stdout
+    assert again.stdout.splitlines()[-1] == "it is the champion already"
+
+    land(settings, 3, extracts()[3])
+    second = churn("train")
+    assert second.returncode == 0, second.stderr
+    assert second.stdout.splitlines()[0].startswith("version 2 (")
+    assert "FAILED: better than the champion beyond chance" in second.stdout
+    assert second.stdout.splitlines()[-1] == "refused: the champion stays"
+
+    asked = churn("promote")
+    assert asked.returncode == 1
+    assert asked.stdout.splitlines()[-1] == "refused: the champion stays"
+    unsaid = churn("promote", "--force")
+    assert (unsaid.returncode, unsaid.stdout) == (1, "")
+    assert "hint: add --why" in unsaid.stderr
+
+    assert "challenger" not in churn("rollout").stdout
+    assert "canary for 20% of the customers" in churn("rollout", "--canary", "0.2", "--why", "to see").stdout
+    assert "shadow: challenger" in churn("rollout", "--shadow").stdout
+    assert churn("rollout", "--shadow", "--stop").returncode == 2
+    assert churn("rollout", "--canary", "0").returncode == 2
+    assert "challenger" not in churn("rollout", "--stop").stdout
+    assert "no trial is running" in churn("rollout", "--stop").stdout
+
+    forced = churn("promote", "--force", "--why", "the new tariff")
+    assert forced.returncode == 0, forced.stderr
+    assert forced.stdout.splitlines()[-1] == "promoted to champion, against the verdict"
+
+
+def test_going_back_takes_seconds_and_is_written_down(settings, churn):
+    # A process of its own, from nothing: this is what somebody waits for. MLflow's aliases follow after it.
+    began = time.monotonic()
+    with subprocess.Popen(
+        [CHURN, "rollback", "--why", "too many calls"], env=os.environ, stdout=subprocess.PIPE, text=True
+    ) as process:
+        said = process.stdout.readline()
+        took = time.monotonic() - began
+        assert said.endswith("serves again\n")
+        assert rollout(settings.home).champion == find_version(settings, "1").bundle_digest
+    assert process.returncode == 0
+    assert took < ROLLBACK_MAX_S
+    assert (version_of(settings, "champion").version, version_of(settings, "previous").version) == ("1", "2")
+    assert churn("rollback").returncode == 2, "a reason is asked for"
+    refused = churn("promote")
+    assert refused.returncode == 1
+    assert f"not withdrawn before (rollback by {operator()}: too many calls)" in refused.stdout
+
+    lines = churn("history").stdout.splitlines()
+    assert [line.split()[2] for line in lines] == ["promote", "canary", "shadow", "stop", "promote", "rollback"]
+    assert lines[-1].endswith(f"by {operator()}: too many calls")
+    entries = [json.loads(line) for line in churn("history", "--json").stdout.splitlines()]
+    assert [entry["sequence"] for entry in entries] == [1, 2, 3, 4, 5, 6]
+    assert entries[4]["details"]["overruled"].startswith("failed: better than the champion")
+
+
+def test_a_changed_ledger_is_named(settings, churn):
+    path = settings.home / "ledger" / "ledger.jsonl"
+    path.write_text(path.read_text().replace("the new tariff", "a new tariff  "))
+    for arguments in (("history",), ("promote",), ("rollback", "--why", "again")):
+        done = churn(*arguments)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "line 5 of ledger.jsonl was changed" in done.stderr
+
+
+def test_before_anything_was_trained(churn, monkeypatch, tmp_path):
+    monkeypatch.setitem(os.environ, "CHURN_HOME", str(tmp_path / "empty"))
+    for arguments, code, told in (
+        (("rollback", "--why", "x"), 1, "there is no champion model yet"),
+        (("promote",), 1, "nothing was trained yet"),
+        (("rollout",), 0, "no model serves yet"),
+        (("history",), 0, ""),
+    ):
+        done = churn(*arguments)
+        assert done.returncode == code
+        assert told in done.stdout + done.stderr

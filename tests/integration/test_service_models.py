@@ -1,0 +1,402 @@
+"""What serves in one worker: following the pointer, refusing what is bad, shadow and canary; on a real SQLite store."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from bentos.bundle import Bundle
+from bentos.bundle.ledger import entries, ledger_path
+from bentos.bundle.pointer import Rollout
+from bentos.bundle.rollout import promote, rollout, start_trial, stop_trial
+from bentos.churn.canary import Canary, Share
+from bentos.churn.counting import Counting
+from bentos.churn.keeping import Keeper
+from bentos.churn.loading import Model
+from bentos.churn.meters import Meters
+from bentos.churn.shadow import Shadow
+from bentos.churn.watching import Watcher
+from bentos.comparison import read_live
+from feature_repo.stores.refusals import StoreUnavailableError
+from tests.serving_world import EXPIRED, another, build
+
+MANY = 120
+
+
+def known():
+    return {"who": "tests", "why": "a test", "now": datetime.now(UTC)}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, telco_csv):
+    return build(tmp_path_factory.getbasetemp() / "serving-sqlite", telco_csv, None)
+
+
+@pytest.fixture
+def settings(world, tmp_path):
+    """Settings of a copy of the world's home."""
+    for part in ("feast", "bundles", "ledger"):
+        shutil.copytree(world.settings.home / part, tmp_path / part)
+    return world.settings.model_copy(update={"home": tmp_path})
+
+
+@pytest.fixture
+def other(world, settings):
+    return another(world.bundle, settings.home, "other", 0.5)
+
+
+@pytest.fixture
+def keeper(settings):
+    made = Keeper(settings, Meters())
+    made.current()
+    made.poll(datetime.now(UTC))
+    yield made
+    made.close()
+
+
+def follow(keeper):
+    keeper.poll(datetime.now(UTC))
+    return keeper.current()
+
+
+def test_a_request_keeps_the_model_that_it_began_with(keeper, settings, world, other):
+    begun = keeper.current()
+    promote(settings.home, other.digest, **known())
+    assert keeper.current() is begun
+    assert follow(keeper).champion.bundle.digest == other.digest
+    (one,), (two,) = (
+        each.answer(world.ids[:1], datetime.now(UTC), reasons_max=3) for each in (begun, keeper.current())
+    )
+    assert (one.model_version, two.model_version) == ("test-1", "other")
+    assert one.probability == pytest.approx(float(world.bundle.score(world.frame.head(1))[0]), abs=1e-12)
+    assert two.probability == pytest.approx(float(other.score(world.frame.head(1))[0]), abs=1e-12)
+
+
+def test_where_nothing_changed_nothing_is_loaded_or_swapped(keeper):
+    before = keeper.current()
+    assert follow(keeper) == before
+    assert keeper.current().champion is before.champion
+
+
+def test_a_model_that_serves_already_is_not_loaded_again(keeper, settings, world, other):
+    start_trial(settings.home, other.digest, mode="shadow", share=0, **known())
+    shadow = follow(keeper).trial
+    start_trial(settings.home, other.digest, mode="canary", share=0.2, **known())
+    canary = follow(keeper).trial
+    assert (type(shadow), type(canary)) == (Shadow, Canary)
+    assert canary.challenger is shadow.challenger
+    promote(settings.home, other.digest, **known())
+    assert follow(keeper).champion is canary.challenger
+    assert keeper.current().trial is None
+    # The store is opened once: each one has a thread and connections that never end.
+    assert keeper.current().champion.features._store is follow(keeper).champion.features._store
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "trees.ubj", "linear.json", "trees_design.json"])
+def test_a_bad_champion_is_refused_once_and_taken_when_it_was_mended(keeper, settings, world, other, file, caplog):
+    promote(settings.home, other.digest, **known())
+    spoilt = settings.home / "bundles" / other.digest / file
+    content = spoilt.read_bytes()
+    spoilt.write_bytes(content[:-10])
+    for _ in range(3):
+        serving = follow(keeper)
+        assert serving.champion.bundle.digest == world.bundle.digest
+        assert (serving.refused.digest, serving.refused.failure.error) == (other.digest, "bundle_invalid")
+    assert caplog.text.count("refused bundle") == 1
+    spoilt.write_bytes(content)
+    keeper._retry_at = time.monotonic()
+    assert follow(keeper).champion.bundle.digest == other.digest
+    assert keeper.current().refused is None
+
+
+def test_a_bad_challenger_leaves_the_champion_alone(keeper, settings, world, other):
+    start_trial(settings.home, other.digest, mode="canary", share=1, **known())
+    (settings.home / "bundles" / other.digest / "linear.json").unlink()
+    serving = follow(keeper)
+    assert (serving.trial, serving.rollout.mode, serving.refused.digest) == (None, "none", other.digest)
+    assert [each.role for each in serving.models()] == ["champion"]
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.unlink(), lambda path: path.write_bytes(b"{")])
+def test_without_a_readable_pointer_the_champion_answers_and_a_trial_rests(keeper, settings, other, spoil):
+    start_trial(settings.home, other.digest, mode="canary", share=1, **known())
+    assert follow(keeper).trial is not None
+    pointer = settings.home / "bundles" / "champion.json"
+    content = pointer.read_bytes()
+    spoil(pointer)
+    serving = follow(keeper)
+    assert (serving.trial, serving.refused.digest) == (None, None)
+    pointer.write_bytes(content)
+    assert follow(keeper).trial is not None
+    assert keeper.current().refused is None
+
+
+class Broken(Bundle):
+    """A bundle that can't score any more: the fault itself, everything around it is real."""
+
+    def explain(self, features):
+        raise MemoryError(f"no room for {len(features)} rows")
+
+    score = explain
+
+
+class Stuck(Bundle):
+    """A bundle that takes too long."""
+
+    def explain(self, features):
+        time.sleep(1)
+        return super().explain(features)
+
+
+def beside(world, settings, kind, bundle):
+    """The world's champion, and a challenger of that kind."""
+    keeper = Keeper(settings, Meters())
+    champion = keeper.current().champion
+    return champion, Model(kind(**vars(bundle)), champion.features, champion.reasons)
+
+
+def counting(settings, bundle, mode):
+    trial = Rollout("0" * 64, "v", None, bundle.digest, mode, 1.0, 9)
+    return Counting(settings.home, trial, Meters())
+
+
+def canary(settings, challenger, bundle, *, share=1.0, limit_s=10.0):
+    customers = Share(bundle.digest, share)
+    return Canary(challenger, counting(settings, bundle, "canary"), customers=customers, reasons_max=3, limit_s=limit_s)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_canary_s_answers_are_each_of_the_model_that_they_name(settings, world, other, share):
+    champion, challenger = beside(world, settings, Bundle, other)
+    trial = canary(settings, challenger, other, share=share)
+    ids = [*world.ids[:20], EXPIRED, "nobody", *world.ids[:20]]
+    found = trial.answer(champion, ids, datetime.now(UTC))
+    takes = Share(other.digest, share).takes
+    for model in (world.bundle, other):
+        expected = dict(zip(world.ids, model.score(world.frame), strict=True))
+        for customer_id, each in zip(ids, found, strict=True):
+            if customer_id in expected and takes(customer_id) == (model is other):
+                assert each.customer_id == customer_id
+                assert each.model_version == model.manifest.model_version
+                assert each.probability == pytest.approx(expected[customer_id], abs=1e-12)
+    assert [each.error for each in found[20:22]] == ["features_expired", "customer_unknown"]
+    assert len({each.prediction_id for each in (*found[:20], *found[22:])}) == 40
+    counts = trial.counting.snapshot()
+    theirs = sum(map(takes, world.ids[:20]))
+    # Customers, each once; whom nobody can score is nobody's failure.
+    assert (counts.challenger.answered, counts.champion.answered) == (theirs, 20 - theirs)
+    assert (counts.challenger.failed, counts.champion.failed) == (0, 0)
+
+
+@pytest.mark.parametrize(("kind", "limit_s"), [(Broken, 10.0), (Stuck, 0.1)])
+def test_where_the_challenger_fails_the_champion_answers(settings, world, other, kind, limit_s, caplog):
+    champion, challenger = beside(world, settings, kind, other)
+    trial = canary(settings, challenger, other, share=0.5, limit_s=limit_s)
+    for _ in range(2):
+        found = trial.answer(champion, world.ids[:20], datetime.now(UTC))
+        assert {each.model_version for each in found} == {"test-1"}
+    theirs = sum(map(Share(other.digest, 0.5).takes, world.ids[:20]))
+    counts = trial.counting.snapshot()
+    assert (counts.challenger.failed, counts.challenger.answered) == (2 * theirs, 0)
+    assert (counts.champion.failed, counts.champion.answered) == (0, 40)
+    assert caplog.text.count("the challenger in canary failed") == 1
+    assert not any(each in caplog.text for each in world.ids[:20])
+
+
+def test_a_challenger_that_never_comes_back_holds_up_a_few_requests_and_then_none(settings, world, other):
+    champion, challenger = beside(world, settings, Stuck, other)
+    trial = canary(settings, challenger, other, limit_s=0.05)
+    for _ in range(8):
+        trial.answer(champion, world.ids[:1], datetime.now(UTC))
+    started = time.monotonic()
+    trial.answer(champion, world.ids[:1], datetime.now(UTC))
+    assert time.monotonic() - started < 0.05
+    assert trial.counting.snapshot().challenger.failed == 9
+    time.sleep(1.2)  # they come back: nothing is left behind for the next test
+
+
+def test_where_both_fail_the_caller_is_told_and_both_are_counted(settings, world, other):
+    _, challenger = beside(world, settings, Broken, other)
+    champion = replace(challenger, bundle=Broken(**vars(world.bundle)))
+    trial = canary(settings, challenger, other)
+    with pytest.raises(MemoryError):
+        trial.answer(champion, world.ids[:3], datetime.now(UTC))
+    counts = trial.counting.snapshot()
+    assert (counts.challenger.failed, counts.champion.failed) == (3, 3)
+
+
+@pytest.fixture
+def shadows():
+    """Makes shadows; ends them."""
+    made = []
+
+    def make(settings, challenger, bundle, room=1000):
+        made.append(Shadow(challenger, counting(settings, bundle, "shadow"), reasons_max=3, room=room))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def wait_for(wanted, within_s=10):
+    ends_at = time.monotonic() + within_s
+    while not wanted():
+        assert time.monotonic() < ends_at, "not so in time"
+        time.sleep(0.01)
+
+
+def test_a_shadow_compares_whom_both_can_score(settings, world, other, shadows):
+    champion, challenger = beside(world, settings, Bundle, other)
+    trial = shadows(settings, challenger, other)
+    found = trial.answer(champion, [*world.ids[:MANY], EXPIRED, world.ids[0]], datetime.now(UTC))
+    assert {each.model_version for each in found[:MANY]} == {"test-1"}
+    wait_for(lambda: trial.counting.snapshot().compared == MANY)
+    trial.answer(champion, world.ids[:1], datetime.now(UTC))
+    wait_for(lambda: trial.counting.snapshot().compared == MANY + 1)
+    counts = trial.counting.snapshot()
+    ours, theirs = (bundle.score(world.frame.head(MANY)) for bundle in (world.bundle, other))
+    total = abs(ours - theirs).sum() + abs(ours[0] - theirs[0])
+    assert counts.figures().mean_difference == pytest.approx(total / (MANY + 1), abs=1e-8)
+    # Of one request for one customer the time is told, of many it is not.
+    assert (counts.champion.timed, counts.challenger.timed) == (1, 1)
+    trial.save()
+    assert read_live(settings.home, other.digest) == counts
+
+
+@pytest.mark.parametrize("kind", [Broken, Stuck])
+def test_a_shadow_never_delays_or_fails_an_answer(settings, world, other, shadows, kind, caplog):
+    champion, challenger = beside(world, settings, kind, other)
+    trial = shadows(settings, challenger, other, room=30)
+    champion_alone = shadows(settings, challenger, other, room=0)
+    champion_alone.answer(champion, world.ids[:20], datetime.now(UTC))
+    started = time.monotonic()
+    for _ in range(3):
+        found = trial.answer(champion, world.ids[:20], datetime.now(UTC))
+        assert {each.model_version for each in found} == {"test-1"}
+    assert time.monotonic() - started < 0.9
+    trial.close()
+    counts = trial.counting.snapshot()
+    # 30 may wait; those beyond, and who waited at the end, are counted and left out.
+    assert counts.dropped + counts.compared + counts.challenger.failed == 60
+    assert counts.dropped >= 20
+    assert champion_alone.counting.snapshot().dropped == 20
+    if kind is Broken:
+        assert counts.compared == 0
+        assert caplog.text.count("the challenger in shadow failed") <= 1
+    # After its end it takes nobody any more.
+    trial.answer(champion, world.ids[:1], datetime.now(UTC))
+    assert trial.counting.snapshot().dropped == counts.dropped + 1
+
+
+def test_a_shadow_waits_for_a_quiet_moment(settings, world, other, shadows):
+    """While a request is under way its work rests, up to its patience."""
+    champion, challenger = beside(world, settings, Bundle, other)
+    trial = shadows(settings, challenger, other)
+    slow = replace(champion, bundle=Stuck(**vars(world.bundle)))
+    long = threading.Thread(target=trial.answer, args=(slow, world.ids[:1], datetime.now(UTC)))
+    long.start()
+    time.sleep(0.05)
+    trial.answer(champion, world.ids[1:2], datetime.now(UTC))
+    time.sleep(0.1)
+    assert trial.counting.snapshot().compared == 0
+    wait_for(lambda: trial.counting.snapshot().compared == 1)
+    assert long.is_alive()
+    long.join()
+
+
+def test_a_canary_that_fails_is_ended_for_all_workers_by_whoever_sees_it_first(settings, world, other):
+    promote(settings.home, world.bundle.digest, **known())
+    trial = start_trial(settings.home, other.digest, mode="canary", share=1, **known())
+    workers = [Keeper(settings, Meters()) for _ in range(2)]
+    for worker in workers:
+        worker.current()
+        serving = follow(worker)
+        worker._serving = replace(serving, trial=canary_of(serving, Broken))
+    # Each sees one failure, which may be chance; together they are too many.
+    for worker in workers:
+        worker.current().answer(world.ids[:1], datetime.now(UTC), reasons_max=3)
+    assert follow(workers[0]).trial is not None
+    assert follow(workers[1]).trial is None
+    assert follow(workers[0]).trial is None
+    ended = entries(settings.home)[-1]
+    assert (ended.sequence, ended.action, ended.who) == (trial.sequence + 1, "abort", "service")
+    assert ended.details["error_rate"] == 1
+    # Begun again, it is judged by what it does then.
+    start_trial(settings.home, other.digest, mode="canary", share=1, **known())
+    assert follow(workers[0]).trial is not None
+    assert follow(workers[0]).trial is not None
+    for worker in workers:
+        worker.close()
+
+
+def canary_of(serving, kind):
+    """The same trial with a challenger that has the fault."""
+    real = serving.trial
+    model = replace(real.challenger, bundle=kind(**vars(real.challenger.bundle)))
+    return Canary(model, real.counting, customers=real._customers, reasons_max=3, limit_s=10)
+
+
+def test_a_canary_that_can_not_be_ended_for_all_is_left_by_this_worker(keeper, settings, world, other, caplog):
+    start_trial(settings.home, other.digest, mode="canary", share=1, **known())
+    serving = follow(keeper)
+    keeper._serving = replace(serving, trial=canary_of(serving, Broken))
+    keeper.current().answer(world.ids[:5], datetime.now(UTC), reasons_max=3)
+    whole = ledger_path(settings.home).read_bytes()
+    ledger_path(settings.home).write_bytes(whole[1:])
+    for _ in range(2):
+        assert follow(keeper).trial is None
+    assert caplog.text.count("ended in this worker alone") == 1
+    assert rollout(settings.home).mode == "canary"
+    ledger_path(settings.home).write_bytes(whole)
+    stop_trial(settings.home, **known())
+
+
+@pytest.mark.parametrize("spoil", ["another worker's counts", "no room for ours"])
+def test_where_the_counts_of_all_are_not_to_be_had_a_worker_judges_by_its_own(keeper, settings, world, other, spoil):
+    start_trial(settings.home, other.digest, mode="canary", share=1, **known())
+    serving = follow(keeper)
+    keeper._serving = replace(serving, trial=canary_of(serving, Broken))
+    folder = settings.home / "rollout" / other.digest
+    if spoil == "no room for ours":
+        folder.parent.mkdir(exist_ok=True)
+        folder.write_text("a file where the folder should be")
+    else:
+        folder.mkdir(parents=True)
+        (folder / f"{serving.rollout.sequence:08d}-x.json").write_text("{")
+    keeper.current().answer(world.ids[:5], datetime.now(UTC), reasons_max=3)
+    assert follow(keeper).trial is None
+    assert entries(settings.home)[-1].action == "abort"
+
+
+def test_a_store_that_is_down_keeps_the_old_model_and_is_named(keeper, settings, world, other):
+    """Nobody swaps to what could not be tried."""
+    promote(settings.home, other.digest, **known())
+    online = settings.home / "feast" / "online.db"
+    content = online.read_bytes()
+    online.write_bytes(b"no database" * 1000)
+    serving = follow(keeper)
+    assert serving.champion.bundle.digest == world.bundle.digest
+    assert serving.refused.failure.error == StoreUnavailableError.error
+    online.write_bytes(content)
+    keeper._retry_at = time.monotonic()
+    assert follow(keeper).champion.bundle.digest == other.digest
+
+
+def test_a_watcher_ends_with_its_worker_and_survives_what_it_meets(settings, world, other):
+    start_trial(settings.home, other.digest, mode="shadow", share=0, **known())
+    before = set(threading.enumerate())
+    keeper = Keeper(settings, Meters())
+    watcher = Watcher(keeper, 0.05)
+    wait_for(lambda: (serving := keeper.peek()) is not None and serving.trial is not None)
+    assert {"churn-watcher", "churn-shadow"} <= {thread.name for thread in threading.enumerate()}
+    promote(settings.home, other.digest, **known())
+    wait_for(lambda: keeper.peek().champion.bundle.digest == other.digest)
+    watcher.stop()
+    left = {thread.name for thread in set(threading.enumerate()) - before}
+    assert not {name for name in left if name.startswith("churn-")}

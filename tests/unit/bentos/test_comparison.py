@@ -1,0 +1,121 @@
+"""Counts of a live comparison: they add up in any order, travel as JSON, and say figures that a person can check."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bentos.comparison import EDGES_MS, LiveComparison, LiveCountsError, live_folder, live_name, read_live
+from bentos.psi import psi
+
+DIGEST = "a" * 64
+probabilities = st.floats(0, 1)
+pairs = st.lists(st.tuples(probabilities, probabilities, st.booleans()), max_size=8)
+
+
+def counted(asked, *, failed=0, dropped=0, times=()):
+    counts = LiveComparison(dropped=dropped)
+    for champion, challenger, agree in asked:
+        counts.pair(champion, challenger, agree=agree)
+    counts.challenger.failed += failed
+    for ours, theirs in times:
+        counts.challenger.took(ours)
+        counts.champion.took(theirs)
+    return counts
+
+
+def test_the_figures_are_those_of_the_pairs():
+    asked = [(0.11, 0.31, True), (0.51, 0.41, True), (0.21, 0.71, False), (0.96, 1.0, True)]
+    figures = counted(asked, failed=1, dropped=3).figures()
+    champion, challenger = (np.histogram([each[side] for each in asked], 20, (0, 1))[0] for side in (0, 1))
+    assert (figures.compared, figures.agreement, figures.dropped) == (4, 0.75, 3)
+    assert figures.mean_difference == pytest.approx(0.84 / 4, abs=1e-9)
+    assert figures.score_psi == psi(champion, challenger)
+    assert (figures.error_rate, figures.champion_error_rate) == (0.2, 0)
+
+
+def test_where_nothing_was_counted_nothing_is_said():
+    figures = LiveComparison().figures()
+    assert (figures.compared, figures.dropped) == (0, 0)
+    for name in (
+        "agreement",
+        "mean_difference",
+        "score_psi",
+        "latency_ratio",
+        "error_rate",
+        "champion_error_rate",
+    ):
+        assert math.isnan(getattr(figures, name))
+
+
+@pytest.mark.parametrize("factor", [0.3, 1.0, 1.9, 2.1, 10.0])
+def test_medians_and_their_ratio_are_right_within_a_tenth(factor):
+    generator = np.random.default_rng(7)
+    theirs = generator.lognormal(np.log(0.005), 0.4, 501)
+    ours = factor * generator.lognormal(np.log(0.005), 0.4, 501)
+    counts = counted([], times=zip(ours, theirs, strict=True))
+    assert counts.champion.p50_ms() == pytest.approx(1000 * np.median(theirs), rel=0.1)
+    assert counts.challenger.p50_ms() == pytest.approx(1000 * np.median(ours), rel=0.1)
+    assert counts.figures().latency_ratio == pytest.approx(np.median(ours) / np.median(theirs), rel=0.1)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e-9, 1e-4, 0.005, 104.0, 1e6])
+def test_any_time_falls_into_a_bin(seconds):
+    counts = counted([], times=[(seconds, seconds)])
+    assert counts.challenger.timed == 1
+    assert 0 < counts.challenger.p50_ms() <= EDGES_MS[-1]
+    assert counts.figures().latency_ratio == 1
+
+
+@given(pairs, pairs, pairs)
+def test_counts_add_up_in_any_order_and_grouping(one, two, three):
+    together = counted(one + two + three)
+    first, second, third = (counted(each) for each in (one, two, three))
+    assert first.merge(second).merge(third) == together
+    assert third.merge(first.merge(second)) == together
+    assert first == counted(one)
+
+
+@given(pairs, st.integers(0, 5), st.integers(0, 5))
+def test_counts_travel_as_json(asked, failed, dropped):
+    counts = counted(asked, failed=failed, dropped=dropped)
+    assert LiveComparison.from_json(json.loads(json.dumps(counts.to_json()))) == counts
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"compared": -1},
+        {"compared": 1.5},
+        {"compared": True},
+        {"compared": None},
+        {"more": 1},
+        {"champion": None},
+        {"champion": {"answered": 0, "failed": 0, "latency": [0], "score": [0]}},
+        {"champion": {"more": 0}},
+    ],
+)
+def test_what_are_no_counts_is_refused(change):
+    with pytest.raises((ValueError, TypeError, KeyError)):
+        LiveComparison.from_json(LiveComparison().to_json() | change)
+
+
+def test_all_workers_count_together_and_an_older_trial_can_be_left_out(tmp_path):
+    folder = live_folder(tmp_path, DIGEST)
+    assert read_live(tmp_path, DIGEST) == LiveComparison()
+    folder.mkdir(parents=True)
+    for trial, worker, dropped in ((3, "one", 1), (12, "one", 2), (12, "two", 4)):
+        text = json.dumps(LiveComparison(dropped=dropped).to_json())
+        (folder / live_name(trial, worker)).write_text(text)
+    (folder / ".tmp-x").write_text("{")
+    assert read_live(tmp_path, DIGEST).dropped == 7
+    assert read_live(tmp_path, DIGEST, since=12).dropped == 6
+    assert read_live(tmp_path, "b" * 64).dropped == 0
+    (folder / live_name(12, "three")).write_text("{")
+    with pytest.raises(LiveCountsError, match="three"):
+        read_live(tmp_path, DIGEST)

@@ -1,0 +1,50 @@
+"""Who is alive: told by the kernel, not by a clock."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+from flows.presence import announce, dead
+
+BEGIN = """
+import sys, time
+from pathlib import Path
+from flows.presence import announce
+announce(Path(sys.argv[1]), sys.argv[2])
+print("here", flush=True)
+time.sleep(60)
+"""
+
+
+def begin(home, run_id):
+    process = subprocess.Popen([sys.executable, "-c", BEGIN, str(home), run_id], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "here\n"
+    return process
+
+
+def test_a_run_is_dead_when_its_process_is(tmp_path):
+    assert dead(tmp_path) == []
+    one, other = begin(tmp_path, "one"), begin(tmp_path, "other")
+    try:
+        assert dead(tmp_path) == []
+        one.send_signal(signal.SIGKILL)
+        one.wait()
+        (found,) = dead(tmp_path)
+        assert (found.run_id, found.pid) == ("one", one.pid)
+        # Until it was marked it is found again, by whoever looks next.
+        assert dead(tmp_path) == [found]
+        found.forget()
+        assert dead(tmp_path) == []
+    finally:
+        for process in (one, other):
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+
+def test_a_run_that_begins_at_this_moment_is_not_dead(tmp_path):
+    announce(tmp_path, "mine")
+    (tmp_path / "runs" / "empty.json").touch()
+    assert dead(tmp_path) == []

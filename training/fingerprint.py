@@ -1,0 +1,89 @@
+"""What a model is made of, in one hash: the same hash, the same model."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from configs.settings import PROJECT_ROOT, Settings
+from feature_repo.contract import ACTIVITY_SOURCE, SOURCE, contract_hash
+from feature_repo.raw.atomic import file_sha256
+from feature_repo.raw.deliveries import deliveries
+from feature_repo.raw.publication import history
+from feature_repo.stores.offline_files import table_pattern
+from training.economics import ECONOMICS_FILE
+from training.fit import REASON_CODES_FILE
+
+LIBRARIES: Final = ("numpy", "pandas", "scikit-learn", "optuna", "xgboost-cpu", "xgboost")
+CODE: Final = ("training", "bentos/bundle", "feature_repo")
+"""Folders whose Python decides what a model is."""
+
+
+def fingerprint(settings: Settings, service: str) -> str:
+    """Return the sha256 (hex) over everything that a model trained now on ``service`` would be made of.
+
+    That is: every version of every snapshot and every delivery of events (their digests, and when they were known),
+    the offline parts that the join reads, the settings of labels and training, the economics, the reason codes, the
+    service with the hash of its contract, the code, and the libraries that fit. Not the clock, and not the settings
+    of serving. The code counts by its bytes, not by its commit: a commit of documents makes no other model, and
+    uncommitted code is told apart too.
+
+    Raises
+    ------
+    SnapshotDamaged, DeliveryDamaged
+        If a manifest can't be read.
+    """
+    home = settings.home
+    content = {
+        "snapshots": [
+            [m.snapshot_date, m.version, m.sequence, m.time, m.event_at, m.created_at, m.late, m.digest]
+            for m in history(home)
+        ],
+        "deliveries": [[d.number, d.known_at, d.digest] for d in deliveries(home)],
+        "parts": [_parts(home, table) for table in (SOURCE, ACTIVITY_SOURCE)],
+        "labels": [
+            settings.data.label_window_days,
+            settings.data.label_window_tolerance_days,
+            settings.data.delivery_lag_hours,
+        ],
+        "training": settings.training.model_dump(mode="json"),
+        "files": [file_sha256(path) for path in (ECONOMICS_FILE, REASON_CODES_FILE)],
+        "service": [service, contract_hash(service)],
+        "code": code_version(),
+        "libraries": [_version(name) for name in LIBRARIES],
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=_text).encode()).hexdigest()
+
+
+@functools.cache
+def code_version(root: Path = PROJECT_ROOT) -> str:
+    """Return the sha256 (hex) of the Python files that decide what a model is, names included.
+
+    Read once a process: what was edited since is not the code that runs.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(path for folder in CODE for path in (root / folder).rglob("*.py")):
+        digest.update(f"{path.relative_to(root).as_posix()} {file_sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _parts(home: Path, table: str) -> list[tuple[str, int]]:
+    # A part is immutable and named after what it was made of.
+    return sorted((path.name, path.stat().st_size) for path in home.glob(table_pattern(table)))
+
+
+def _version(library: str) -> str:
+    from importlib.metadata import PackageNotFoundError
+
+    try:
+        return version(library)
+    except PackageNotFoundError:  # XGBoost comes under one of two names
+        return ""
+
+
+def _text(value: Any) -> str:
+    return str(value.isoformat())

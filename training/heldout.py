@@ -1,0 +1,55 @@
+"""The held-out labels of a model: on these very rows, and no others, it is compared and its baseline is counted."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pandas as pd
+
+from configs.errors import ChurnError
+from feature_repo.contract import CUSTOMER, LABEL, OBSERVED_AT
+from feature_repo.raw.atomic import storage, write_file
+
+COLUMNS = [CUSTOMER, OBSERVED_AT, LABEL]
+
+
+class HeldOutMissingError(ChurnError):
+    """Nobody knows on which rows the model was measured."""
+
+    error = "heldout_missing"
+
+
+def heldout_path(home: Path, digest: str) -> Path:
+    """Return where the held-out labels of the bundle ``digest`` lie. They name customers: personal data."""
+    return home / "heldout" / f"{digest}.parquet"
+
+
+def save_heldout(home: Path, digest: str, keys: pd.DataFrame) -> Path:
+    """Keep customer_id, observed_at (UTC) and churned (bool) of a model's held-out rows; an existing file stays.
+
+    Only who and when: the features are joined again as they were known then, for whatever service a model reads.
+    """
+    path = heldout_path(home, digest)
+    if not path.exists():
+        content = io.BytesIO()
+        keys[COLUMNS].to_parquet(content, index=False)
+        with storage():
+            write_file(path, content.getvalue())
+    return path
+
+
+def read_heldout(home: Path, digest: str) -> pd.DataFrame:
+    """Return the held-out labels of the bundle ``digest``: customer_id, observed_at (UTC), churned (bool).
+
+    Raises
+    ------
+    HeldOutMissingError
+        If they were not kept (a bundle from elsewhere, or of an older version).
+    """
+    path = heldout_path(home, digest)
+    if not path.is_file():
+        raise HeldOutMissingError(
+            f"the held-out rows of bundle {digest[:12]} are not kept in this home", "train again: churn train"
+        )
+    return pd.read_parquet(path, columns=COLUMNS)
