@@ -62,7 +62,9 @@ class Quality:
 
 @dataclass(frozen=True)
 class MonitorReport:
-    """What was found. ``customers`` are those present at ``observed_at`` (ISO 8601, UTC), ``scored`` of them scored.
+    """What was found. ``customers`` are those present at ``known_at`` (ISO 8601, UTC), ``scored`` of them scored.
+
+    ``known_at`` is the newest arrival up to ``observed_at``, the instant that was asked for.
 
     ``drifted`` names the rows above their bound, "log_loss" and "calibration" among them; ``drift`` is whether there
     are any. ``refused``: reason -> customers that can't be scored. ``report`` leads from the home to this as JSON.
@@ -71,6 +73,7 @@ class MonitorReport:
     champion: str
     model_version: str
     observed_at: str
+    known_at: str
     drift: bool
     drifted: list[str]
     customers: int
@@ -91,7 +94,9 @@ class MonitorReport:
 def monitor(settings: Settings, now: datetime) -> MonitorReport:
     """Measure, and write ``reports/monitor/<observed_at>.json`` below the home.
 
-    Everything is as it was known at ``now`` (tz-aware UTC): customers, labels, snapshots.
+    Everything is as it was known at ``now`` (tz-aware UTC): customers, labels, snapshots. Values are taken at the
+    newest arrival before it, as those of the held-out rows were: windows that go on ending later while nothing
+    arrives empty themselves, which is age (see :func:`freshness`) and no drift.
 
     Raises
     ------
@@ -107,11 +112,12 @@ def monitor(settings: Settings, now: datetime) -> MonitorReport:
         store = open_store(settings)
         reference = _baseline(settings, store, bundle)
         current, refused = Counted.of(reference), Counter[str]()
-        for ids in customers_known(settings, now, settings.batch.chunk_customers):
-            chunk = read_chunk(store, bundle, ids, now)
+        at = _newest_arrival(settings.home, now)
+        for ids in customers_known(settings, at, settings.batch.chunk_customers):
+            chunk = read_chunk(store, bundle, ids, at)
             current.add(reference, chunk.features, bundle.score(chunk.features[chunk.scorable]))
             refused += chunk.refused
-        gone = customers_gone(settings, now)
+        gone = customers_gone(settings, at)
         labels = _newest_labels(settings, reference, now)
         score = _score(store, bundle, labels, settings.batch.chunk_customers)
     churned = labels[LABEL].to_numpy(dtype=bool)
@@ -123,6 +129,7 @@ def monitor(settings: Settings, now: datetime) -> MonitorReport:
         champion=bundle.digest,
         model_version=bundle.manifest.model_version,
         observed_at=now.isoformat(),
+        known_at=at.isoformat(),
         drift=bool(drifted),
         drifted=drifted,
         customers=current.rows,
@@ -147,8 +154,7 @@ def freshness(settings: Settings, now: datetime) -> list[Age]:
     """
     values = [manifest.event_at for manifest in _known(settings.home, now)]
     newest: dict[str, datetime | None] = {"snapshot": max(values, default=None)}
-    known = [each.known_at for each in deliveries(settings.home) if each.known_at is not None and each.known_at <= now]
-    if known:
+    if known := _delivered(settings.home, now):
         newest["events"] = max(known)
     with refusals(settings):
         views = [view for view in open_store(settings).list_feature_views() if view.online]
@@ -197,6 +203,17 @@ def _quality(snapshot: str, report: Path, finding: str | None) -> Quality:
 def _known(home: Path, now: datetime) -> list[Manifest]:
     """Return the versions whose extract was known at ``now``, in the order of publication."""
     return [manifest for manifest in history(home) if extract_known_at(manifest) <= now]
+
+
+def _delivered(home: Path, now: datetime) -> list[datetime]:
+    """Return when the deliveries of events up to ``now`` came."""
+    return [each.known_at for each in deliveries(home) if each.known_at is not None and each.known_at <= now]
+
+
+def _newest_arrival(home: Path, now: datetime) -> datetime:
+    """Return when the newest extract or delivery of events up to ``now`` came; ``now`` itself if there is none."""
+    extracts = [extract_known_at(manifest) for manifest in _known(home, now)]
+    return max([*extracts, *_delivered(home, now)], default=now)
 
 
 def _baseline(settings: Settings, store: FeatureStore, bundle: Bundle) -> Baseline:

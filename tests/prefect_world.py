@@ -20,8 +20,10 @@ from prefect.client.schemas.filters import (
     ArtifactFilterKey,
     FlowRunFilter,
     FlowRunFilterParentFlowRunId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import ArtifactSort
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -113,6 +115,19 @@ class Prefect:
         assert made.returncode == 0, made.stdout + made.stderr
         done = self.command("--no-prompt", "deploy", "--all", "--prefect-file", FILE)
         assert done.returncode == 0, done.stdout + done.stderr
+
+    def scheduled(self, wanted: int, timeout_s: float = 60) -> set[str]:
+        """The deployments that the server itself has planned runs of, once there are ``wanted``."""
+        ends_at = time.monotonic() + timeout_s
+        while True:
+            with self.client() as client:
+                names = {each.id: each.name for each in client.read_deployments()}
+                state = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED]))
+                runs = client.read_flow_runs(flow_run_filter=FlowRunFilter(state=state))
+            found = {names[run.deployment_id] for run in runs if run.auto_scheduled}
+            if len(found) >= wanted or time.monotonic() > ends_at:
+                return found
+            time.sleep(1)
 
     def pause_schedules(self) -> None:
         """Tests say when: nothing may start because it happens to be half past three."""

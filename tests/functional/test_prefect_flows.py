@@ -47,7 +47,7 @@ def prefect(tmp_path_factory):
     """A server with everything deployed; each test brings its home and its worker."""
     with prefect_server(tmp_path_factory.mktemp("server"), {"CHURN_TRAINING__TRIALS": "1"}) as server:
         server.deploy()
-        server.pause_schedules()
+        server.scheduled(6)
         yield server
 
 
@@ -91,6 +91,12 @@ def at(world):
 def versions(home):
     mlflow.set_tracking_uri(tracking_uri(load_settings(home=home)))
     return mlflow.MlflowClient().search_model_versions("name='churn'")
+
+
+def test_the_server_plans_what_has_a_schedule(prefect):
+    assert prefect.scheduled(6) == {"nightly", "daily", "hourly", "weekly", "monthly", "every-five-minutes"}
+    prefect.pause_schedules()
+    assert "schedule_recent_deployments" not in (prefect.folder / "server.log").read_text("utf-8")
 
 
 def test_everything_is_deployed_with_types_descriptions_and_defaults(prefect):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from bentos.bundle.ledger import entries
 from bentos.bundle.rollout import promote, rollback, start_trial, stop_trial
 from flows.compare import Compared
-from flows.deploy import Outcome, operator
+from flows.deploy import Outcome
 from flows.outcomes import ledger_line, outcome_lines, rollout_lines
 from flows.train import Trained
 from tests.small_model import saved
@@ -61,7 +61,3 @@ def test_an_outcome_names_the_model_its_rules_and_what_became_of_it(tmp_path):
     assert last("c1", promoted=True, given=entry)[-1] == "promoted to champion"
     assert last("c1", promoted=False, given=entry)[-1] == "promoted to champion, against the verdict"
     assert list(outcome_lines(tmp_path, Outcome(trained, None, None)))[-1] == "it is the champion already"
-
-
-def test_the_operator_has_a_name():
-    assert operator()
