@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, Self
 
 from bentos.psi import psi
 from configs.errors import ChurnError
+from configs.settings import RolloutSettings
 
 ArmName = Literal["champion", "challenger"]
 STEPS_PER_OCTAVE: Final = 4
@@ -24,6 +25,10 @@ SCORE_BINS: Final = 20
 """Of equal width on [0, 1]."""
 _DIFFERENCE_UNIT: Final = 1e-9
 """Differences add up in whole billionths: integers add in any order to the same sum."""
+TIMED_MIN: Final = 30
+"""Requests that each model must have been timed on before their medians are compared."""
+_CHANCE: Final = 0.001
+"""How improbable so many failures must be, at the rate allowed, to stop a canary before it has seen enough."""
 
 
 class LiveCountsError(ChurnError):
@@ -161,6 +166,40 @@ class LiveComparison:
         if not all(type(count) is int and count >= 0 for count in counts):
             raise ValueError("a count is no count")
         return made
+
+
+def breach(counts: LiveComparison, rules: RolloutSettings) -> str | None:
+    """Return why the canary must end, None while nothing speaks against it. Pure.
+
+    Failures: its rate may exceed the champion's by ``error_rate_margin``. Judged from ``canary_requests_min``
+    customers on; before, it ends where so many failures have a chance below 0.1 % at the rate allowed. Times: the
+    ratio of the medians may be ``latency_ratio_max``, once 30 requests of each were timed.
+    """
+    ours, theirs = counts.challenger, counts.champion
+    asked = ours.answered + ours.failed
+    allowed = (theirs.error_rate() if theirs.answered + theirs.failed else 0.0) + rules.error_rate_margin
+    if ours.failed and ours.failed / asked > allowed:
+        enough = asked >= rules.canary_requests_min
+        if enough or _at_least(ours.failed, asked, allowed) < _CHANCE:
+            return f"the challenger failed for {ours.failed} of {asked} customers, {allowed:.1%} are allowed"
+    if min(ours.timed, theirs.timed) >= TIMED_MIN and ours.p50_ms() / theirs.p50_ms() > rules.latency_ratio_max:
+        return f"the challenger's median time is {ours.p50_ms() / theirs.p50_ms():.1f} times the champion's"
+    return None
+
+
+def _at_least(failed: int, asked: int, rate: float) -> float:
+    """Return the chance of ``failed`` or more failures among ``asked``, each with probability ``rate`` < 1."""
+    if rate == 0:
+        return 0.0
+    logs = (
+        math.lgamma(asked + 1)
+        - math.lgamma(each + 1)
+        - math.lgamma(asked - each + 1)
+        + each * math.log(rate)
+        + (asked - each) * math.log1p(-rate)
+        for each in range(failed, asked + 1)
+    )
+    return math.fsum(math.exp(each) for each in logs)
 
 
 def live_folder(home: Path, digest: str) -> Path:

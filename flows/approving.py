@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from configs.errors import ChurnError
+from flows.presence import alive
 
 DEPLOY: Final = "deploy"
 
@@ -24,28 +26,34 @@ class Waiting:
     name: str
 
 
-def approve(run_id: str | None, *, yes: bool, who: str, why: str) -> Waiting:
-    """Give the answer to the run that waits for it; ``run_id`` is needed only where several do.
+def approve(home: Path, run_id: str | None, *, yes: bool, who: str, why: str) -> Waiting:
+    """Give the answer to the run of this home that waits for it; ``run_id`` is needed only where several do.
 
     Raises
     ------
     NothingWaitsError
-        If no such run waits, or several do; names them.
+        If no such run waits, or several do (names them), or Prefect no longer takes the answer.
     """
     from prefect.client.orchestration import get_client
+    from prefect.client.schemas.responses import SetStateStatus
 
-    found = waiting()
+    found = waiting(home)
     chosen = [each for each in found if run_id in {None, each.run_id}]
     if len(chosen) != 1:
         told = ", ".join(f"{each.run_id} ({each.name})" for each in found) or "none"
         raise NothingWaitsError(f"waiting for approval: {told}", "name one: churn approve --run ID")
     with get_client(sync_client=True) as client:
-        client.resume_flow_run(chosen[0].run_id, run_input={"approve": yes, "who": who, "why": why})
+        done = client.resume_flow_run(chosen[0].run_id, run_input={"approve": yes, "who": who, "why": why})
+    if done.status is not SetStateStatus.ACCEPT:
+        raise NothingWaitsError(f"Prefect did not take the answer: {chosen[0].name} waits no longer", "see its page")
     return chosen[0]
 
 
-def waiting() -> list[Waiting]:
-    """Return the deployments that wait for an answer, oldest first."""
+def waiting(home: Path) -> list[Waiting]:
+    """Return the deployments that wait for an answer, oldest first: those whose process on this home lives.
+
+    One whose process died would never hear it: the sweep starts it again, and then it asks again.
+    """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import (
         FlowFilter,
@@ -63,4 +71,6 @@ def waiting() -> list[Waiting]:
                 state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED]))
             ),
         )
-    return [Waiting(str(run.id), run.name) for run in sorted(paused, key=lambda run: str(run.created))]
+    here = alive(home)
+    ours = [run for run in paused if str(run.id) in here]
+    return [Waiting(str(run.id), run.name) for run in sorted(ours, key=lambda run: str(run.created))]

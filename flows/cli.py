@@ -333,7 +333,7 @@ def approve(run_id: str | None, who: str, why: str, *, yes: bool) -> None:
     """Answer the deployment that waits for a person (promotion.approval_required); needs PREFECT_API_URL."""
     from flows.approving import approve as answer
 
-    told = answer(run_id, yes=yes, who=who, why=why)
+    told = answer(_settings().home, run_id, yes=yes, who=who, why=why)
     click.echo(f"{told.name}: {'may serve' if yes else 'refused'}, says {who}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import time
@@ -17,6 +18,7 @@ import pandas as pd
 from bentos import reasons
 from bentos.bundle import Bundle, BundleError
 from bentos.bundle.ledger import entries
+from bentos.bundle.manifest import OtherContractError, read_manifest
 from bentos.bundle.pointer import Rollout, bundles_folder
 from bentos.bundle.rollout import rollout
 from bentos.comparison import LiveFigures
@@ -27,8 +29,8 @@ from feature_repo.stores.opening import open_store
 from feature_repo.stores.refusals import refusals
 from training.economics import load_economics
 from training.heldout import read_heldout
-from training.promotion import Evidence, Verdict, decide
-from training.registry import keep_text, tag_version
+from training.promotion import BY_HAND, Evidence, Verdict, decide
+from training.registry import DIGEST, keep_text, restore_bundle, tag_version, versions_with
 from training.tenure import NEW_CUSTOMER_MONTHS, tenure_band
 
 if TYPE_CHECKING:
@@ -66,8 +68,9 @@ class Compared:
 def compare(settings: Settings, trained: Trained, now: datetime, *, live: LiveFigures | None = None) -> Compared:
     """Decide from all the figures there are; the verdict becomes a file of the run and tags of the version.
 
-    A champion that can't score any more (damaged, or of another contract) serves nobody either: it is not compared
-    with, and the challenger has to hold the floors. One that reads another service is asked with what it knew.
+    A champion whose bundle is lost or damaged is restored from MLflow first: services may still answer with it. One
+    that can't be compared with all the same (of another contract, too) stays until a person decides. One that reads
+    another service is asked with what it knew.
 
     Parameters
     ----------
@@ -82,7 +85,7 @@ def compare(settings: Settings, trained: Trained, now: datetime, *, live: LiveFi
     LedgerBrokenError
         If the ledger can't say whether this challenger was withdrawn.
     RegistryUnavailableError
-        If MLflow does not take the verdict.
+        If MLflow does not take the verdict, or can't be asked for the champion's copy.
     """
     served = serving(settings.home)
     evidence = gather(settings, trained, served, live)
@@ -96,25 +99,33 @@ def compare(settings: Settings, trained: Trained, now: datetime, *, live: LiveFi
 
 
 def serving(home: Path) -> Rollout | None:
-    """Return what serves, None where nothing was promoted; where the pointer is damaged, what the ledger says."""
+    """Return what serves, None where nothing was promoted; without a whole pointer what the ledger says."""
     try:
-        return rollout(home)
+        pointed = rollout(home)
     except BundleError:
-        known = entries(home)
-        return known[-1].rollout() if known else None
+        pointed = None
+    if pointed is not None:
+        return pointed
+    known = entries(home)
+    return known[-1].rollout() if known else None
 
 
 def gather(settings: Settings, trained: Trained, served: Rollout | None, live: LiveFigures | None) -> Evidence:
-    """Measure all that a verdict is made of; reads the offline store and the bundles, writes nothing."""
+    """Measure all that a verdict is made of, from the offline store and the bundles.
+
+    Writes nothing but the champion's bundle, where that has to be restored.
+    """
     keys = read_heldout(settings.home, trained.digest)
     customers, churned = keys[CUSTOMER].to_numpy(dtype=str), keys[LABEL].to_numpy(dtype=bool)
-    withdrawn = withdrawal(settings.home, trained.digest)
+    withdrawn, undone = withdrawal(settings.home, trained.digest), rolled_back(settings.home)
     try:
         challenger = Bundle.load(bundles_folder(settings.home) / trained.digest)
     except BundleError as unfit:
         unknown = np.full(len(keys), math.nan)
-        return Evidence(customers, churned, unknown, None, math.nan, schema=unfit.message, withdrawn=withdrawn)
-    incumbent = _incumbent(settings.home, served)
+        return Evidence(
+            customers, churned, unknown, None, math.nan, schema=unfit.message, withdrawn=withdrawn, rolled_back=undone
+        )
+    incumbent, incomparable = _incumbent(settings, served)
     with refusals(settings):
         store = open_store(settings)
         features = features_as_known(store, keys, challenger.manifest.service)
@@ -136,28 +147,41 @@ def gather(settings: Settings, trained: Trained, served: Rollout | None, live: L
         bundle_bytes=sum(path.stat().st_size for path in (bundles_folder(settings.home) / trained.digest).iterdir()),
         seen_rows=trained.seen_rows,
         withdrawn=withdrawn,
+        rolled_back=undone,
+        incomparable=incomparable,
         live=live,
         live_required=0 if live is None else settings.rollout.shadow_requests_min,
     )
 
 
 def withdrawal(home: Path, digest: str) -> str:
-    """Return by whom and why the bundle ``digest`` was last taken out of service, "" if it was not.
+    """Return by whom and why the model of the bundle ``digest`` was last taken out of service, "" if it was not.
 
-    The same data give the same model again: what was rolled back, or failed as a canary, must not come back by
-    itself.
+    The same data give the same model again, in a bundle with another date and hence another digest: what was rolled
+    back, or failed as a canary, must not come back by itself. So bundles are told apart by what answers; one that
+    can't be read any more by its digest alone.
     """
+    model = functools.cache(functools.partial(_model, home))
+    left_as = {"rollback": "champion", "abort": "challenger"}
     said = ""
     for entry in entries(home):
-        before = entry.before or {}
-        left = (entry.action == "rollback" and before.get("champion") == digest) or (
-            entry.action == "abort" and before.get("challenger") == digest
-        )
-        if left:
+        left = (entry.before or {}).get(left_as.get(entry.action, ""))
+        if left is not None and model(left) == model(digest):
             said = f"{entry.action} by {entry.who}: {entry.why}"
-        elif entry.action in {"promote", "rollback"} and entry.after.get("champion") == digest:
+        elif entry.action in {"promote", "rollback"} and model(entry.after["champion"]) == model(digest):
             said = ""
     return said
+
+
+def rolled_back(home: Path) -> str:
+    """Return who rolled back and why, "" if a model was promoted since.
+
+    A person took a model out of service that had held every rule: the rules alone do not choose its successor.
+    """
+    changes = [entry for entry in entries(home) if entry.action in {"promote", "rollback"}]
+    if not changes or changes[-1].action == "promote":
+        return ""
+    return f"rollback by {changes[-1].who}: {changes[-1].why}"
 
 
 def slices(features: pd.DataFrame, audit: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -199,13 +223,36 @@ def latency_p50_ms(bundle: Bundle, features: pd.DataFrame) -> float:
     return float(np.median(times)) * 1000 if times else math.nan
 
 
-def _incumbent(home: Path, served: Rollout | None) -> Bundle | None:
+def _incumbent(settings: Settings, served: Rollout | None) -> tuple[Bundle | None, str]:
+    """Return the champion's bundle, or why there is none to compare with; (None, "") where nobody serves."""
     if served is None:
-        return None
+        return None, ""
     try:
-        return Bundle.load(bundles_folder(home) / served.champion)
+        return _restored(settings, served.champion), ""
+    except OtherContractError as moved_on:
+        return None, f'{moved_on.message}; {BY_HAND} "new contract"'
+    except BundleError as lost:
+        return None, f"{lost.message}, and MLflow has no whole copy; {BY_HAND}"
+
+
+def _restored(settings: Settings, digest: str) -> Bundle:
+    """Load a bundle, from MLflow's copy if need be. Raises BundleError."""
+    folder = bundles_folder(settings.home) / digest
+    try:
+        return Bundle.load(folder)
+    except OtherContractError:
+        raise  # so is the copy
     except BundleError:
-        return None
+        if not any(restore_bundle(settings, each) for each in versions_with(settings, DIGEST, digest)):
+            raise
+    return Bundle.load(folder)
+
+
+def _model(home: Path, digest: str) -> str:
+    try:
+        return read_manifest(bundles_folder(home) / digest)[0].content_hash()
+    except BundleError:
+        return digest
 
 
 def _keep(settings: Settings, trained: Trained, compared: Compared) -> None:

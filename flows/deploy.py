@@ -7,12 +7,13 @@ import os
 import pwd
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from bentos.bundle import rollout as serving_now
 from bentos.bundle.ledger import Entry
-from bentos.comparison import LiveFigures, read_live
+from bentos.bundle.pointer import Rollout
+from bentos.comparison import LiveComparison, LiveFigures, read_live
 from configs.errors import ChurnError
 from configs.settings import Settings
 from flows.compare import Compared, compare, serving
@@ -66,8 +67,8 @@ def compare_and_deploy(
 ) -> Outcome:
     """Decide about a challenger and let it serve if the verdict says so, or if ``force`` overrules it.
 
-    Where the settings ask for live requests before a promotion, those that its trial has seen count. A challenger
-    that serves already stays, and the aliases are put right.
+    Where the settings ask for live requests before a promotion, those that its shadow has seen count, if it runs. A
+    challenger that serves already stays, and the aliases are put right.
 
     Raises
     ------
@@ -82,32 +83,57 @@ def compare_and_deploy(
     if served is not None and served.champion == trained.digest:
         mirror(settings)
         return Outcome(trained, None, None)
-    live = _live(settings, trained) if served is not None and settings.rollout.shadow_requests_min else None
+    live = _live(settings, trained, served) if served is not None and settings.rollout.shadow_requests_min else None
     compared = compare(settings, trained, now, live=live)
     return Outcome(trained, compared, deploy(settings, trained, compared, who=who, why=why, now=now, force=force))
 
 
 def deploy(
-    settings: Settings, trained: Trained, compared: Compared, *, who: str, why: str, now: datetime, force: bool = False
+    settings: Settings,
+    trained: Trained,
+    compared: Compared,
+    *,
+    who: str,
+    why: str,
+    now: datetime,
+    force: bool = False,
+    trial: int | None = None,
 ) -> Entry | None:
     """Let a challenger serve after its verdict; returns the ledger's entry, None where the verdict refuses it.
 
     Done again it changes nothing and returns the same entry. Running services follow by themselves.
 
+    Parameters
+    ----------
+    now
+        The instant that the run works as of: the ledger's ``as_of``. Its ``at`` is the clock's.
+    trial
+        The ledger's sequence of the trial that must still be running.
+
     Raises
     ------
     ChampionChangedError
         If another champion serves than the one it was compared with.
+    TrialEndedError
+        If ``trial`` was ended meanwhile.
     BundleError, LedgerBrokenError, StorageFailed
         As :func:`bentos.bundle.rollout.promote` says: the old champion stays.
     """
     if not (compared.verdict.promote or force):
         return None
-    details: dict[str, Any] = {"version": trained.version, **compared.verdict.to_json()}
+    as_of = now.astimezone(UTC).isoformat()
+    details: dict[str, Any] = {"as_of": as_of, "version": trained.version, **compared.verdict.to_json()}
     if not compared.verdict.promote:
         details["overruled"] = compared.verdict.why
     entry = serving_now.promote(
-        settings.home, trained.digest, who=who, why=why, now=now, expected=compared.champion, details=details
+        settings.home,
+        trained.digest,
+        who=who,
+        why=why,
+        now=datetime.now(UTC),
+        expected=compared.champion,
+        trial=trial,
+        details=details,
     )
     mirror(settings)
     return entry
@@ -132,6 +158,8 @@ def begin_trial(
 ) -> Entry:
     """Let a challenger meet live requests: unseen (``share`` None), or answering for a share of the customers.
 
+    It ends ``rollout.trial_timeout_h`` after ``now``, the clock's instant, if nobody ends it before.
+
     Raises as :func:`bentos.bundle.rollout.start_trial`.
     """
     entry = serving_now.start_trial(
@@ -142,6 +170,7 @@ def begin_trial(
         who=who,
         why=why,
         now=now,
+        ends_at=now + timedelta(hours=settings.rollout.trial_timeout_h),
     )
     mirror(settings)
     return entry
@@ -180,5 +209,8 @@ def sync_aliases(settings: Settings) -> dict[str, str | None]:
     return found
 
 
-def _live(settings: Settings, trained: Trained) -> LiveFigures:
-    return read_live(settings.home, trained.digest).figures()
+def _live(settings: Settings, trained: Trained, served: Rollout) -> LiveFigures:
+    """Return what the shadow that is running has seen of this challenger: an earlier trial met another champion."""
+    if served.challenger != trained.digest or served.mode != "shadow":
+        return LiveComparison().figures()
+    return read_live(settings.home, trained.digest, since=served.sequence).figures()

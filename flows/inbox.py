@@ -13,7 +13,6 @@ from feature_repo.raw.atomic import storage, sync_folder
 
 FOLDER: Final = "inbox"
 LANDED: Final = "landed"
-REFUSED: Final = "refused"
 _EXTRACT: Final = re.compile(r"telco_(\d{4}-\d{2}-\d{2})(?:\.v(\d+))?\.csv")
 _EVENTS: Final = re.compile(r"events_[\w.-]+\.(?:parquet|jsonl)")
 
@@ -69,12 +68,14 @@ def read_name(path: Path) -> Waiting | None:
     return Waiting(date.max, 0, path, "events") if _EVENTS.fullmatch(path.name) else None
 
 
-def settle(home: Path, path: Path, place: Literal["landed", "refused"]) -> Path:
-    """Move a file of the inbox to ``inbox/landed`` or ``inbox/refused`` and return where it is now.
+def settle(home: Path, path: Path) -> Path:
+    """Move a file that was landed to ``inbox/landed`` and return where it is now.
 
-    A file of the same name that lies there already gets a number: nothing is overwritten.
+    Where a file of the same name lies there already it gets a number: nothing is overwritten. A file that was refused
+    stays in the inbox and is refused each time, until somebody mends it or takes it away: a gate that says no once and
+    then lets everything behind it pass would be none.
     """
-    target = home / FOLDER / place / path.name
+    target = home / FOLDER / LANDED / path.name
     number = 1
     with storage():
         target.parent.mkdir(parents=True, exist_ok=True)

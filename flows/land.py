@@ -51,6 +51,7 @@ class SnapshotInFuture(ChurnError):  # noqa: N818 - read as a sentence: refused,
 
     error = "snapshot_in_future"
     http_status = 422
+    transient = True
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def rollout_lines(home: Path) -> Iterator[str]:
     yield f"champion {served.champion[:_SHORT]} (model {served.model_version}){before}"
     if served.challenger is None:
         return
-    live = read_live(home, served.challenger)
+    live = read_live(home, served.challenger, since=served.sequence)
     share = f" for {served.share:.0%} of the customers" if served.mode == "canary" else ""
     yield f"{served.mode}{share}: challenger {served.challenger[:_SHORT]}"
     yield (

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from feature_repo.raw.atomic import storage
+from feature_repo.raw.atomic import TEMPORARY, storage
 
 FOLDER: Final = "runs"
 _HELD: Final[list[IO[str]]] = []
@@ -37,33 +37,48 @@ def announce(home: Path, run_id: str) -> None:
     its state is reported.
     """
     path = home / FOLDER / f"{run_id}.json"
+    aside = path.with_name(f"{TEMPORARY}{path.name}")
     with storage():
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+")
-    # Locked before it has content: nobody may take an empty file for that of a dead run.
-    fcntl.flock(file, fcntl.LOCK_EX)
-    file.truncate(0)
-    file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
-    file.flush()
+        file = aside.open("w")
+        # Locked and whole before it is seen: nobody may take a run that begins for one that died.
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
+        file.flush()
+        aside.replace(path)
     _HELD.append(file)
 
 
 def dead(home: Path) -> list[Dead]:
     """Return the runs whose process has died. The home must be on a file system with locks, as for everything else."""
     found = []
-    folder = home / FOLDER
-    for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
-        try:
-            file = path.open("r")
-        except FileNotFoundError:  # it ended well, just now
-            continue
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
+    for path in _files(home):
+        with path.open("r") as file:
+            if _held(file):
                 continue
-            text = file.read()
-            if text and path.exists():
-                told = json.loads(text)
-                found.append(Dead(path.stem, str(told["host"]), int(told["pid"]), path))
+            told = json.loads(file.read())
+            found.append(Dead(path.stem, str(told["host"]), int(told["pid"]), path))
     return found
+
+
+def alive(home: Path) -> set[str]:
+    """Return the ids of the runs whose process lives."""
+    found = set()
+    for path in _files(home):
+        with path.open("r") as file:
+            if _held(file):
+                found.add(path.stem)
+    return found
+
+
+def _files(home: Path) -> list[Path]:
+    folder = home / FOLDER
+    return sorted(path for path in folder.glob("*.json") if not path.name.startswith(".")) if folder.is_dir() else []
+
+
+def _held(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False

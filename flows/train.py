@@ -10,9 +10,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 
-from bentos.bundle import Bundle, BundleError
+from bentos.bundle import Bundle, BundleError, LedgerBrokenError
+from bentos.bundle.ledger import entries
 from bentos.bundle.manifest import read_verified
 from bentos.bundle.pointer import bundles_folder
+from bentos.bundle.rollout import rollout
 from configs.errors import ChurnError
 from configs.settings import PROJECT_ROOT, Settings
 from feature_repo.contract import ACTIVITY_SOURCE, BEHAVIOR_SERVICE, CORE_SERVICE
@@ -24,7 +26,7 @@ from training.dataset import TrainingSet, load_training_set
 from training.economics import load_economics
 from training.fingerprint import fingerprint as fingerprint_of
 from training.fit import Fitted, Provenance, fit
-from training.heldout import heldout_path, save_heldout
+from training.heldout import forget_heldout, heldout_path, save_heldout
 from training.labels import load_labels
 from training.registry import (
     CHALLENGER,
@@ -33,6 +35,7 @@ from training.registry import (
     Registered,
     close_runs,
     find_version,
+    known_digests,
     register,
     restore_bundle,
     set_alias,
@@ -105,6 +108,7 @@ def train_challenger(settings: Settings, now: datetime) -> Trained:
         mark = fingerprint(settings)
         known = versions_with(settings, FINGERPRINT, mark)
         close_runs(settings, mark, {each.run_id for each in known})
+        forget_orphans(settings)
         for each in known:
             if _whole(settings, each):
                 set_alias(settings, CHALLENGER, each.version)
@@ -114,6 +118,22 @@ def train_challenger(settings: Settings, now: datetime) -> Trained:
             raise DataChangedError("data were published while the training set was read", "run it again")
         fitted, bundle = fit_challenger(settings, rows, now)
         return _trained(register_challenger(settings, fitted, bundle, rows, mark).registered, fresh=True)
+
+
+def forget_orphans(settings: Settings) -> list[str]:
+    """Remove the held-out labels, personal data, that a killed training left; only under the lease of trainings.
+
+    Those of a bundle stay that MLflow, the ledger or the pointer names. Returns the names of the removed files. Raises
+    RegistryUnavailableError.
+    """
+    try:
+        served = rollout(settings.home)
+        states = [state for each in entries(settings.home) for state in (each.before, each.after)]
+    except (BundleError, LedgerBrokenError):
+        return []  # whom they name can't be known before they are mended
+    states.append(served.state() if served else None)
+    named = {state[role] for state in states if state for role in ("champion", "previous", "challenger")}
+    return forget_heldout(settings.home, named | known_digests(settings))
 
 
 def registered_challenger(settings: Settings, version: str | None = None) -> Trained:

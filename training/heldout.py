@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Container
 from pathlib import Path
 
 import pandas as pd
 
 from configs.errors import ChurnError
 from feature_repo.contract import CUSTOMER, LABEL, OBSERVED_AT
-from feature_repo.raw.atomic import storage, write_file
+from feature_repo.raw.atomic import TEMPORARY, storage, write_file
 
 COLUMNS = [CUSTOMER, OBSERVED_AT, LABEL]
 
@@ -53,3 +54,20 @@ def read_heldout(home: Path, digest: str) -> pd.DataFrame:
             f"the held-out rows of bundle {digest[:12]} are not kept in this home", "train again: churn train"
         )
     return pd.read_parquet(path, columns=COLUMNS)
+
+
+def forget_heldout(home: Path, known: Container[str]) -> list[str]:
+    """Remove the held-out labels of bundles that are not ``known`` (digests), and unfinished files; return their names.
+
+    A training that died before its model was registered leaves them. Only under the lease of trainings: one at work
+    keeps these rows before anybody knows its bundle.
+    """
+    orphans = [
+        path
+        for path in sorted((home / "heldout").glob("*"))
+        if path.name.startswith(TEMPORARY) or (path.suffix == ".parquet" and path.stem not in known)
+    ]
+    with storage():
+        for path in orphans:
+            path.unlink(missing_ok=True)
+    return [path.name for path in orphans]

@@ -21,6 +21,8 @@ from training.paired import Gain, gains, losses, profits, worst_profit
 
 LEAK_ROC_AUC: Final = 0.98
 """Nobody predicts churn this well: such a challenger has seen its answers."""
+BY_HAND: Final = "a person decides: churn promote --force --why"
+"""What a rule says that more data can't make hold."""
 _MB: Final = 1_000_000
 
 
@@ -69,7 +71,7 @@ class Evidence:
     churned
         (n,) bool.
     challenger, champion
-        (n,) calibrated probabilities; ``champion`` is None where nobody serves.
+        (n,) calibrated probabilities; ``champion`` is None where nobody serves, or it is ``incomparable``.
     challenger_threshold, champion_threshold
         From which probability each contacts a customer.
     slices
@@ -85,7 +87,11 @@ class Evidence:
     seen_rows
         Held-out rows that the challenger was fitted on; below 0 where nobody counted.
     withdrawn
-        Why this very challenger was taken out of service before; "" if it was not.
+        Why this very model was taken out of service before; "" if it was not.
+    rolled_back
+        Who rolled back and why, where nobody was promoted since; "" otherwise.
+    incomparable
+        Why the champion has no scores although somebody serves; "" if it has, or nobody does.
     live
         What both did with the same live requests; None where they did not meet.
     live_required
@@ -105,6 +111,8 @@ class Evidence:
     schema: str = ""
     seen_rows: int = 0
     withdrawn: str = ""
+    rolled_back: str = ""
+    incomparable: str = ""
     live: LiveFigures | None = None
     live_required: int = 0
 
@@ -112,7 +120,7 @@ class Evidence:
 def decide(
     evidence: Evidence, economics: Economics, rules: PromotionSettings, rollout: RolloutSettings, *, seed: int
 ) -> Verdict:
-    """Compare two models on the same held-out rows; without a champion only the floors count.
+    """Compare two models on the same held-out rows; while nobody serves only the floors count.
 
     The challenger must be better than the champion beyond chance (one-sided paired bootstrap over customers) in log
     loss or in the profit that each model's own threshold earns; the two share ``rules.significance``. In the other
@@ -160,7 +168,7 @@ def ece_noise(metrics: Metrics) -> float:
 
 
 def _fit_to_serve(evidence: Evidence, rules: PromotionSettings) -> Iterator[Rule]:
-    """Judge what needs no label: whether this bundle could serve at all."""
+    """Judge what needs no label: whether this bundle could serve at all, and whether a verdict may decide it."""
     yield _rule("enough rows", len(evidence.churned), ">=", rules.rows_min, "g")
     yield Rule("no held-out row was learnt from", evidence.seen_rows == 0, f"{evidence.seen_rows} rows")
     yield _rule("explanations", evidence.explained_share, ">=", 1.0)
@@ -168,6 +176,10 @@ def _fit_to_serve(evidence: Evidence, rules: PromotionSettings) -> Iterator[Rule
     yield _rule("bundle size, MB", evidence.bundle_bytes / _MB, "<=", rules.bundle_size_max_mb, ".2f")
     yield Rule("schema", not evidence.schema, evidence.schema or "as this platform gives it")
     yield Rule("not withdrawn before", not evidence.withdrawn, evidence.withdrawn or "never was")
+    told = f"{evidence.rolled_back}; {BY_HAND}" if evidence.rolled_back else "the newest change is no rollback"
+    yield Rule("nobody rolled back since", not evidence.rolled_back, told)
+    compared = "nobody serves" if evidence.champion is None else "on the same rows"
+    yield Rule("champion comparable", not evidence.incomparable, evidence.incomparable or compared)
 
 
 def _measured(evidence: Evidence, score: FloatArray, economics: Economics) -> Metrics:

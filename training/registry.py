@@ -18,7 +18,7 @@ from bentos.bundle.pointer import bundles_folder
 from configs.errors import ChurnError
 from configs.settings import Settings
 from feature_repo.contract import DType, features_of
-from feature_repo.raw.atomic import storage, write_folder
+from feature_repo.raw.atomic import storage, write_file, write_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -179,6 +179,20 @@ def versions_with(settings: Settings, tag: str, value: str) -> list[Registered]:
     return sorted(found, key=lambda each: int(each.version), reverse=True)
 
 
+def known_digests(settings: Settings) -> set[str]:
+    """Return the digests of the bundles of all versions."""
+    found: set[str] = set()
+    wanted, token = f"name = '{settings.mlflow.model_name}'", None
+    with _answering(settings):
+        client = _client(settings)
+        while True:
+            page = client.search_model_versions(wanted, page_token=token)
+            found.update(_registered(each).bundle_digest for each in page)
+            token = page.token
+            if not token:
+                return found
+
+
 def close_runs(settings: Settings, fingerprint: str, finished: set[str]) -> None:
     """End the runs that a killed training left: those in ``finished`` (run ids) as finished, the others as killed."""
     with _answering(settings):
@@ -203,8 +217,15 @@ def restore_bundle(settings: Settings, registered: Registered) -> bool:
             return False
         if digest != registered.bundle_digest:
             return False
+        files[MANIFEST] = (copy / MANIFEST).read_bytes()
+        final = bundles_folder(settings.home) / digest
         with storage():
-            write_folder(bundles_folder(settings.home) / digest, {**files, MANIFEST: (copy / MANIFEST).read_bytes()})
+            if final.exists():
+                # Damaged: each file is checked whenever it is read, so they may come back one by one.
+                for name, content in files.items():
+                    write_file(final / name, content)
+            else:
+                write_folder(final, files)
     return True
 
 

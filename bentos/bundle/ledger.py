@@ -88,6 +88,13 @@ def entries(home: Path) -> list[Entry]:
     return found
 
 
+def ending(found: list[Entry], trial: int) -> str:
+    """Return who ended the trial that entry ``trial`` began, and why: the entry after its own did."""
+    if not 0 < trial < len(found):
+        return "the trial was ended by nobody in the ledger: the pointer was changed without it"
+    return f"the {found[trial - 1].action} was ended by {found[trial].who}: {found[trial].why}"
+
+
 def append(
     home: Path,
     after: list[Entry],

@@ -33,6 +33,10 @@ class BundleError(ChurnError):
     http_status = 503
 
 
+class OtherContractError(BundleError):
+    """The bundle is whole, but belongs to another feature contract than this code's."""
+
+
 @dataclass(frozen=True)
 class Manifest:
     """Identity and provenance of a bundle.
@@ -63,6 +67,17 @@ class Manifest:
         """Return the manifest as JSON with sorted keys: its sha256 is the bundle's digest."""
         return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
 
+    def content_hash(self) -> str:
+        """Return the sha256 (hex) of what answers: bundles of one hash give every customer the same answer.
+
+        Unlike the digest it does not cover when the bundle was made, of which snapshots, by which commit, nor how it
+        was measured.
+        """
+        every = asdict(self)
+        names = ("files", "service", "contract_hash", "threshold", "tree_weight", "calibration")
+        text = json.dumps({name: every[name] for name in names}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read what :meth:`to_json` wrote. Raises ValueError, KeyError or TypeError for anything else."""
@@ -87,15 +102,13 @@ def is_digest(name: str) -> bool:
     return _DIGEST.fullmatch(name) is not None
 
 
-def read_verified(folder: Path) -> tuple[Manifest, str, dict[str, bytes]]:
-    """Return a bundle's manifest, its digest, and its files (name -> content).
-
-    Each file is read once: the bytes that were checked against the manifest are the bytes that score.
+def read_manifest(folder: Path) -> tuple[Manifest, str]:
+    """Return what a bundle says of itself, of whatever contract, and its digest; its other files are not looked at.
 
     Raises
     ------
     BundleError
-        Naming the file that is missing, changed or not listed, or the contract that differs.
+        If the manifest is missing, was changed, or is none.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -111,20 +124,38 @@ def read_verified(folder: Path) -> tuple[Manifest, str, dict[str, bytes]]:
         raise BundleError(f"{path} is no bundle manifest ({type(broken).__name__})", _MEND) from broken
     if manifest.format != FORMAT:
         raise BundleError(f"{path} has format {manifest.format}, this version reads {FORMAT}", _MEND)
+    return manifest, digest
+
+
+def read_verified(folder: Path) -> tuple[Manifest, str, dict[str, bytes]]:
+    """Return a bundle's manifest, its digest, and its files (name -> content).
+
+    Each file is read once: the bytes that were checked against the manifest are the bytes that score.
+
+    Raises
+    ------
+    BundleError
+        Naming the file that is missing, changed or not listed.
+    OtherContractError
+        Naming the contract that differs.
+    """
+    manifest, digest = read_manifest(folder)
     # A file that is not listed would be loaded unchecked.
     if differing := sorted(FILES ^ set(manifest.files)):
-        raise BundleError(f"{path} lists other files than a bundle has: {', '.join(differing)}", _MEND)
+        raise BundleError(f"{folder / MANIFEST} lists other files than a bundle has: {', '.join(differing)}", _MEND)
     contents = {name: _verified(folder / name, expected) for name, expected in manifest.files.items()}
     refuse_other_contract(manifest)
     return manifest, digest, contents
 
 
 def refuse_other_contract(manifest: Manifest) -> None:
-    """Raise BundleError unless the bundle was trained on the contract that this code has."""
+    """Raise OtherContractError unless the bundle was trained on the contract that this code has."""
     if manifest.service not in SERVICES_OF:
-        raise BundleError(f"the bundle reads feature service {manifest.service}, which this code lacks", "train again")
+        raise OtherContractError(
+            f"the bundle reads feature service {manifest.service}, which this code lacks", "train again"
+        )
     if manifest.contract_hash != contract_hash(manifest.service) or manifest.features != SERVICES_OF[manifest.service]:
-        raise BundleError(
+        raise OtherContractError(
             f"the bundle was trained on another contract of {manifest.service}", "train again, or deploy its code"
         )
 

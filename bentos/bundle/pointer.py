@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
@@ -23,7 +24,8 @@ class Rollout:
 
     ``champion`` answers. ``previous`` answered before it, None for a first champion. ``challenger`` is on trial, None
     if ``mode`` is none. ``share`` of customers in [0, 1] that a canary answers for, 0 otherwise. ``sequence`` and
-    ``hash`` name the ledger's entry that made it so: 0 and GENESIS where nobody wrote one.
+    ``hash`` name the ledger's entry that made it so: 0 and GENESIS where nobody wrote one. ``ends_at`` is the instant
+    (ISO 8601 UTC) after which the trial may not go on, None without a trial or where it has no end.
     """
 
     champion: str
@@ -34,10 +36,21 @@ class Rollout:
     share: float = 0.0
     sequence: int = 0
     hash: str = GENESIS
+    ends_at: str | None = None
 
     def state(self) -> dict[str, Any]:
         """Return what the ledger says of it: everything but its own reference to the ledger."""
-        return {name: value for name, value in asdict(self).items() if name not in {"sequence", "hash"}}
+        # Without an end there is no key: entries of an earlier version read as they were written.
+        left_out = {"sequence", "hash"} | ({"ends_at"} if self.ends_at is None else set())
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
+
+    def alone(self) -> Self:
+        """Return the champion without a trial."""
+        return replace(self, challenger=None, mode="none", share=0.0, ends_at=None)
+
+    def over(self, now: datetime) -> bool:
+        """Return whether a trial is running whose end has passed."""
+        return self.ends_at is not None and datetime.fromisoformat(self.ends_at) <= now
 
     @classmethod
     def of(cls, state: dict[str, Any], sequence: int, entry_hash: str) -> Self:
@@ -52,6 +65,8 @@ class Rollout:
             raise ValueError("its mode does not fit its challenger")
         if isinstance(made.share, bool) or not 0 <= made.share <= 1:
             raise ValueError("its share is no share")
+        if made.ends_at is not None and (made.mode == "none" or datetime.fromisoformat(made.ends_at).tzinfo is None):
+            raise ValueError("its end is no end of a trial")
         return made
 
 
@@ -82,7 +97,8 @@ def read_pointer(home: Path) -> Rollout | None:
         # A pointer of an earlier version, or one that a person wrote, names the champion alone.
         entry = content.get("ledger") or {"sequence": 0, "hash": GENESIS}
         state = {"champion": digest, "model_version": str(content["model_version"])}
-        state |= {name: content[name] for name in ("previous", "challenger", "mode", "share") if name in content}
+        known = ("previous", "challenger", "mode", "share", "ends_at")
+        state |= {name: content[name] for name in known if name in content}
     except (ValueError, KeyError, TypeError, AttributeError) as broken:
         raise BundleError(f"{file} is damaged", _MEND) from broken
     if path != digest or not is_digest(path):

@@ -6,7 +6,7 @@ import fcntl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -23,6 +23,7 @@ __all__ = [
     "NoChampionError",
     "NothingToRollBackError",
     "Rollout",
+    "TrialEndedError",
     "TrialInvalidError",
     "champion",
     "promote",
@@ -55,6 +56,13 @@ class NothingToRollBackError(ChurnError):
     """No champion served before this one."""
 
     error = "nothing_to_roll_back"
+    http_status = 409
+
+
+class TrialEndedError(ChurnError):
+    """The trial that a promotion rests on is no longer running."""
+
+    error = "trial_ended"
     http_status = 409
 
 
@@ -96,6 +104,7 @@ def promote(
     why: str,
     now: datetime,
     expected: str | None = ANY,
+    trial: int | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> Entry:
     """Make the bundle ``digest`` the champion; a trial ends with it. Running services follow by themselves.
@@ -106,8 +115,12 @@ def promote(
     ----------
     who, why
         For the ledger: no secret, no customer.
+    now
+        The clock's instant, as for every other change here; what a run works as of belongs into ``details``.
     expected
         The champion's digest (None: there was none) that the challenger was compared with.
+    trial
+        The ledger's sequence of the trial that must still be running; None: whether one runs does not matter.
     details
         JSON values for the ledger: the figures that decided.
 
@@ -117,6 +130,8 @@ def promote(
         If the bundle is missing, damaged or of another contract.
     ChampionChangedError
         If another champion than ``expected`` serves by now.
+    TrialEndedError
+        If ``trial`` was ended or replaced, or its end has passed; says by whom and why.
     LedgerBrokenError
         If the ledger was changed.
     StorageFailed
@@ -134,6 +149,8 @@ def promote(
                 "another champion serves than the one that this challenger was compared with",
                 "compare again, with the champion of now",
             )
+        elif trial is not None:
+            _running(book, trial, now)
         after = Rollout(digest, manifest.model_version, _before(current, digest))
         return book.write("promote", after, who=who, why=why, now=now, details=details)
 
@@ -159,13 +176,24 @@ def rollback(home: Path, *, who: str, why: str, now: datetime) -> Entry:
         return book.write("rollback", after, who=who, why=why, now=now)
 
 
-def start_trial(
-    home: Path, digest: str, *, mode: Literal["shadow", "canary"], share: float, who: str, why: str, now: datetime
+def start_trial(  # noqa: PLR0913 - each is a word of the ledger
+    home: Path,
+    digest: str,
+    *,
+    mode: Literal["shadow", "canary"],
+    share: float,
+    who: str,
+    why: str,
+    now: datetime,
+    ends_at: datetime | None = None,
+    details: Mapping[str, Any] | None = None,
 ) -> Entry:
     """Let the bundle ``digest`` meet live requests beside the champion; replaces another trial.
 
     ``mode``: *shadow* scores what the champion answers, unseen; *canary* answers for the ``share`` of customers in
-    (0, 1] (a shadow's share is not looked at). The same trial again changes nothing and returns its entry.
+    (0, 1] (a shadow's share is not looked at). From ``ends_at`` on any service stops it; None: it goes on until
+    somebody does. The same trial again changes nothing, its end neither, and returns its entry; one whose end has
+    passed begins anew.
 
     Raises
     ------
@@ -182,10 +210,13 @@ def start_trial(
         current = _some(book.served)
         if current.champion == digest:
             raise TrialInvalidError("this is the champion: it can't be on trial beside itself", "train a challenger")
-        after = replace(current, challenger=digest, mode=mode, share=share)
-        if after == current and book.entries and book.entries[-1].sequence == current.sequence:
+        until = ends_at.astimezone(UTC).isoformat() if ends_at else None
+        after = replace(current, challenger=digest, mode=mode, share=share, ends_at=until)
+        # One without an end, of an earlier version, is not the same as one that has an end.
+        same = replace(after, ends_at=current.ends_at) == current and (current.ends_at is None) == (until is None)
+        if same and not current.over(now) and book.entries and book.entries[-1].sequence == current.sequence:
             return book.entries[-1]
-        return book.write(mode, after, who=who, why=why, now=now)
+        return book.write(mode, after, who=who, why=why, now=now, details=details)
 
 
 def stop_trial(
@@ -206,7 +237,7 @@ def stop_trial(
         current = book.served
         if current is None or current.mode == "none" or trial not in {None, current.sequence}:
             return None
-        after = replace(current, challenger=None, mode="none", share=0.0)
+        after = current.alone()
         details = {"challenger": current.challenger, "mode": current.mode, **(details or {})}
         return book.write(action, after, who=who, why=why, now=now, details=details)
 
@@ -285,6 +316,16 @@ def _some(served: Rollout | None) -> Rollout:
     if served is None:
         raise NoChampionError("there is no champion model yet", "run: churn train (or churn demo)")
     return served
+
+
+def _running(book: _Book, trial: int, now: datetime) -> None:
+    """Raise TrialEndedError unless the trial that entry ``trial`` began is still running."""
+    hint = "begin again: the flow deploy, or churn rollout"
+    served = book.served
+    if served is None or served.sequence != trial:
+        raise TrialEndedError(ledger.ending(book.entries, trial), hint)
+    if served.over(now):
+        raise TrialEndedError(f"the {served.mode} was to end at {served.ends_at}", hint)
 
 
 def _before(served: Rollout | None, digest: str) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -17,16 +16,11 @@ from bentos.churn.answering import answer
 from bentos.churn.counting import Counting
 from bentos.churn.loading import Model
 from bentos.churn.schema import Answer
-from bentos.comparison import ArmName, LiveComparison
+from bentos.comparison import ArmName
 from configs.errors import ChurnError
-from configs.settings import RolloutSettings
 
 log = logging.getLogger(__name__)
 
-TIMED_MIN: Final = 30
-"""Requests that each model must have been timed on before their medians are compared."""
-_CHANCE: Final = 0.001
-"""How improbable so many failures must be, at the rate allowed, to stop a canary before it has seen enough."""
 _AT_ONCE: Final = 8
 """Requests that may wait for the challenger at once, those that were given up included."""
 
@@ -49,25 +43,6 @@ class Share:
         hashed = hashlib.sha256(f"{self.digest}:{customer_id}".encode()).digest()
         # 53 bits, as many as a float holds: dividing more could round up to 1, and a share of 1 would miss someone.
         return (int.from_bytes(hashed[:8]) >> 11) / 2**53 < self.share
-
-
-def breach(counts: LiveComparison, rules: RolloutSettings) -> str | None:
-    """Return why the canary must end, None while nothing speaks against it. Pure.
-
-    Failures: its rate may exceed the champion's by ``error_rate_margin``. Judged from ``canary_requests_min``
-    customers on; before, it ends where so many failures have a chance below 0.1 % at the rate allowed. Times: the
-    ratio of the medians may be ``latency_ratio_max``, once 30 requests of each were timed.
-    """
-    ours, theirs = counts.challenger, counts.champion
-    asked = ours.answered + ours.failed
-    allowed = (theirs.error_rate() if theirs.answered + theirs.failed else 0.0) + rules.error_rate_margin
-    if ours.failed and ours.failed / asked > allowed:
-        enough = asked >= rules.canary_requests_min
-        if enough or _at_least(ours.failed, asked, allowed) < _CHANCE:
-            return f"the challenger failed for {ours.failed} of {asked} customers, {allowed:.1%} are allowed"
-    if min(ours.timed, theirs.timed) >= TIMED_MIN and ours.p50_ms() / theirs.p50_ms() > rules.latency_ratio_max:
-        return f"the challenger's median time is {ours.p50_ms() / theirs.p50_ms():.1f} times the champion's"
-    return None
 
 
 class Canary:
@@ -196,18 +171,3 @@ class Canary:
 
         threading.Thread(target=act, name="churn-canary", daemon=True).start()
         return done.result(self._limit_s)
-
-
-def _at_least(failed: int, asked: int, rate: float) -> float:
-    """Return the chance of ``failed`` or more failures among ``asked``, each with probability ``rate`` < 1."""
-    if rate == 0:
-        return 0.0
-    logs = (
-        math.lgamma(asked + 1)
-        - math.lgamma(each + 1)
-        - math.lgamma(asked - each + 1)
-        + each * math.log(rate)
-        + (asked - each) * math.log1p(-rate)
-        for each in range(failed, asked + 1)
-    )
-    return math.fsum(math.exp(each) for each in logs)

@@ -14,14 +14,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from bentos.churn.answering import answer
-from bentos.churn.canary import Canary, Share, breach
+from bentos.churn.canary import Canary, Share
 from bentos.churn.counting import Counting
 from bentos.churn.errors import LoadingError, NotReadyError, internal
 from bentos.churn.loading import Model, load, warm_up
 from bentos.churn.meters import Meters, ServedModel
 from bentos.churn.schema import Answer
 from bentos.churn.shadow import Shadow
-from bentos.comparison import LiveComparison, LiveCountsError, read_live
+from bentos.comparison import LiveComparison, LiveCountsError, breach, read_live
 from configs.errors import ChurnError
 from configs.settings import Settings
 
@@ -76,7 +76,7 @@ class Serving:
 
     def alone(self, refused: Refused | None) -> Serving:
         """Return the champion without a trial, and what can't serve."""
-        return Serving(replace(self.rollout, challenger=None, mode="none", share=0.0), self.champion, None, refused)
+        return Serving(self.rollout.alone(), self.champion, None, refused)
 
 
 class Keeper:
@@ -119,7 +119,7 @@ class Keeper:
             self._lock.release()
 
     def poll(self, now: datetime) -> None:
-        """Look whether another model shall serve, and judge a canary. For one thread, beside the requests."""
+        """Look whether another model shall serve, judge a canary, end a trial in time. For one thread of its own."""
         serving = self._serving
         if serving is None:
             try:
@@ -175,6 +175,11 @@ class Keeper:
             self._seen = None
             self._swap(serving, serving.alone(Refused(None, wanted)))
             return
+        if wanted.over(now) and wanted.sequence != self._halted:
+            # Whoever began it may be gone: no trial goes on because nobody looks.
+            if self._end(wanted, now, f"its time was over at {wanted.ends_at}"):
+                log.warning("%s ended: its time is over", wanted.mode)
+            wanted = wanted.alone()
         if wanted == self._seen and time.monotonic() < self._retry_at:
             return
         made = self._made(serving, wanted, now)
@@ -236,32 +241,34 @@ class Keeper:
 
     def _judge(self, serving: Serving, now: datetime) -> None:
         """End a canary that fails too often or takes too long, for all workers."""
-        from bentos.bundle.rollout import stop_trial
-
         trial, rollout = serving.trial, serving.rollout
         if not isinstance(trial, Canary):
             return
         counts = self._counts(trial, rollout)
         why = breach(counts, self._settings.rollout)
-        if why is None:
-            return
+        if why is not None and self._end(rollout, now, why, counts):
+            self._meters.aborts.inc()
+            log.warning("canary ended: %s", why)
+
+    def _end(self, trial: Rollout, now: datetime, why: str, counts: LiveComparison | None = None) -> bool:
+        """End a trial for all workers, by what was counted (an abort) or by its time; whether this worker did it."""
+        from bentos.bundle.rollout import stop_trial
+
         try:
             ended = stop_trial(
                 self._settings.home,
                 who="service",
                 why=why,
                 now=now,
-                action="abort",
-                trial=rollout.sequence,
-                details=asdict(counts.figures()),
+                action="stop" if counts is None else "abort",
+                trial=trial.sequence,
+                details=asdict(counts.figures()) if counts else None,
             )
         except ChurnError as failure:
-            log.error("the canary is ended in this worker alone: %s; %s", why, failure.message)  # noqa: TRY400
-            self._halted, self._seen = rollout.sequence, None
-            return
-        if ended is not None:
-            self._meters.aborts.inc()
-            log.warning("canary ended: %s", why)
+            log.error("the %s is ended in this worker alone: %s; %s", trial.mode, why, failure.message)  # noqa: TRY400
+            self._halted, self._seen = trial.sequence, None
+            return False
+        return ended is not None
 
     def _counts(self, trial: Canary, rollout: Rollout) -> LiveComparison:
         """Return the counts of all workers; our own alone where theirs can't be read, or ours are not among them."""

@@ -25,7 +25,12 @@ def publish(key: str, title: str, parts: Iterable[str], description: str = "") -
 
 
 def escaped(value: object) -> str:
-    """Return a value as one line of Markdown that shows it as it is: texts of files and people are no markup."""
+    """Return a value as one line of Markdown that shows it as it is: texts of files and people are no markup.
+
+    Of a number with a fraction four digits are shown.
+    """
+    if isinstance(value, float):
+        return f"{value:.4g}"
     return _SPECIAL.sub(r"\\\1", " ".join(str(value).split()))
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from functools import partial
+from typing import Any, Final
 
 from prefect import flow, get_run_logger, task
 from prefect.exceptions import FlowPauseTimeout
@@ -12,21 +12,20 @@ from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
 from pydantic import Field
 
-from bentos.bundle.ledger import entries
-from bentos.bundle.rollout import rollout, start_trial, stop_trial
-from bentos.comparison import LiveComparison, LiveFigures, read_live
+from bentos.bundle.rollout import Rollout, TrialEndedError, rollout
+from bentos.comparison import LiveFigures
 from configs.settings import Settings, load_settings
 from flows import compare as comparing
 from flows import deploy as deploying
-from flows.pipeline.artifacts import escaped, publish
+from flows.pipeline.artifacts import escaped, facts, publish
 from flows.pipeline.evaluate import Version, show, version_name
 from flows.pipeline.policy import FLOW, TASK, Now, begin, instant, plain
 from flows.train import Trained, registered_challenger
+from flows.trial import Met, Mode, meet, withdraw, withdrawn_on_error
 from training.promotion import Verdict
 
 WHO: Final = "flow deploy"
-Mode = Literal["shadow", "canary"]
-_POLL_S: Final = 2.0
+CLOCK: Final = partial(datetime.now, UTC)
 _ANSWER_POLL_S: Final = 2
 
 
@@ -56,33 +55,56 @@ def deploy(
         now: The instant that the run works as of, with its time zone; empty: the present moment.
     """
     settings, at = begin(), instant(now)
-    trained = registered_challenger(settings, version)
-    served = rollout(settings.home)
-    if served is not None and served.champion == trained.digest:
-        deploying.mirror(settings)
-        return _told(trained, "serves already", "it is the champion")
-    compared = comparing.compare(settings, trained, at)
+    trained = Trained(**look_up(version))
+    with withdrawn_on_error(settings.home, trained.digest, who=WHO, as_of=at, clock=CLOCK):
+        served = rollout(settings.home)
+        if served is not None and served.champion == trained.digest:
+            deploying.mirror(settings)
+            return _told(trained, "serves already", "it is the champion")
+        return _decided(settings, trained, served, why, at)
+
+
+def _decided(settings: Settings, trained: Trained, served: Rollout | None, why: str, at: datetime) -> dict[str, Any]:
+    compared = comparing.Compared.from_json(compare(trained, None, at))
     if compared.verdict.promote and served is not None and settings.rollout.shadow_requests_min:
-        live = _trial(settings, trained, "shadow", at)
-        if isinstance(live, str):
-            return _refused(settings, trained, live)
-        compared = comparing.compare(settings, trained, at, live=live)
+        shadow = _trial(settings, trained, "shadow", at)
+        if shadow.ended is not None:
+            return _refused(settings, trained, shadow.ended, at)
+        compared = comparing.Compared.from_json(compare(trained, shadow.live.figures(), at))
     show(compared, trained.version)
     if not compared.verdict.promote:
-        return _refused(settings, trained, compared.verdict.why)
+        return _refused(settings, trained, compared.verdict.why, at)
+    trial = None
     if served is not None and settings.rollout.canary_share > 0:
-        stopped = _trial(settings, trained, "canary", at)
-        if isinstance(stopped, str):
-            return _refused(settings, trained, stopped)
+        canary = _trial(settings, trained, "canary", at)
+        if canary.ended is not None:
+            return _refused(settings, trained, canary.ended, at)
+        trial = canary.sequence
     who, because = WHO, why
     if settings.promotion.approval_required:
         answer = ask(settings, trained, compared.verdict)
         if answer is None or not answer.approve:
             no = "nobody answered in time" if answer is None else f"{answer.who} said no: {answer.why}"
-            return _refused(settings, trained, no)
+            return _refused(settings, trained, no, at)
         who, because = answer.who, "; ".join(filter(None, (why, answer.why)))
-    promote(trained, compared, who, because or "every rule held", at)
+    try:
+        promote(trained, compared, who, because or "every rule held", at, trial)
+    except TrialEndedError as ended:
+        # The canary goes on while a person is asked, and the service while nobody looks.
+        return _refused(settings, trained, ended.message, at)
     return _told(trained, "promoted", compared.verdict.why)
+
+
+@task(name="look up", **TASK)
+def look_up(version: str | None) -> dict[str, Any]:
+    """Find the challenger in MLflow."""
+    return plain(registered_challenger(load_settings(), version))
+
+
+@task(name="compare", **TASK)
+def compare(trained: Trained, live: LiveFigures | None, now: datetime) -> dict[str, Any]:
+    """Decide about the challenger; from what both did with live requests, too, where they met some."""
+    return comparing.compare(load_settings(), trained, now, live=live).to_json()
 
 
 def ask(settings: Settings, trained: Trained, verdict: Verdict) -> Approval | None:
@@ -100,53 +122,26 @@ def ask(settings: Settings, trained: Trained, verdict: Verdict) -> Approval | No
 
 
 @task(name="promote", **TASK)
-def promote(trained: Trained, compared: comparing.Compared, who: str, why: str, now: datetime) -> int:
+def promote(
+    trained: Trained, compared: comparing.Compared, who: str, why: str, now: datetime, trial: int | None = None
+) -> int:
     """Swap the pointer, write the ledger, move MLflow's aliases; returns the ledger's sequence."""
-    entry = deploying.deploy(load_settings(), trained, compared, who=who, why=why, now=now)
+    entry = deploying.deploy(load_settings(), trained, compared, who=who, why=why, now=now, trial=trial)
     return entry.sequence if entry else 0
 
 
-def _trial(settings: Settings, trained: Trained, mode: Mode, now: datetime) -> LiveFigures | str:
-    """Let the challenger meet live requests until it has seen enough; returns the figures, or why it ended before.
-
-    The service itself ends a canary that fails or is slow. The same trial again, after a kill, goes on.
-    """
-    rules, home = settings.rollout, settings.home
-    wanted = rules.shadow_requests_min if mode == "shadow" else rules.canary_requests_min
-    began = start_trial(
-        home, trained.digest, mode=mode, share=rules.canary_share, who=WHO, why="before promotion", now=now
-    )
-    ends_at = time.monotonic() + rules.trial_timeout_h * 3600
-    get_run_logger().info("%s: waiting for %d customers", mode, wanted)
-    while True:
-        served = rollout(home)
-        if served is None or served.challenger != trained.digest or served.mode != mode:
-            last = entries(home)[-1]
-            return f"the {mode} was ended by {last.who}: {last.why}"
-        live = read_live(home, trained.digest, since=began.sequence)
-        if _seen(live, mode) >= wanted:
-            publish("trial", f"{mode} of version {trained.version}", [_figures(live.figures())])
-            return live.figures()
-        if time.monotonic() > ends_at:
-            why = f"the {mode} saw {_seen(live, mode)} of {wanted} customers within {rules.trial_timeout_h:g} h"
-            stop_trial(home, who=WHO, why=why, now=datetime.now(UTC), trial=began.sequence)
-            return why
-        time.sleep(_POLL_S)
+def _trial(settings: Settings, trained: Trained, mode: Mode, now: datetime) -> Met:
+    """Let the challenger meet live requests, and publish what came of it."""
+    get_run_logger().info("%s of version %s", mode, trained.version)
+    met = meet(settings, trained.digest, mode, who=WHO, as_of=now, clock=CLOCK)
+    figures = {name: f"{value:.5g}" for name, value in plain(met.live.figures()).items()}
+    publish("trial", f"{mode} of version {trained.version}", [escaped(met.ended or "it saw enough"), facts(figures)])
+    return met
 
 
-def _seen(live: LiveComparison, mode: Mode) -> int:
-    return live.compared if mode == "shadow" else live.challenger.answered + live.challenger.failed
-
-
-def _figures(live: LiveFigures) -> str:
-    return "\n".join(f"- **{escaped(name)}**: {value:.5g}" for name, value in plain(live).items())
-
-
-def _refused(settings: Settings, trained: Trained, why: str) -> dict[str, Any]:
+def _refused(settings: Settings, trained: Trained, why: str, now: datetime) -> dict[str, Any]:
     """Take a challenger that may not serve off the live requests, and say why."""
-    served = rollout(settings.home)
-    if served is not None and served.challenger == trained.digest:
-        stop_trial(settings.home, who=WHO, why=why, now=datetime.now(UTC), trial=served.sequence)
+    withdraw(settings.home, trained.digest, who=WHO, why=why, now=CLOCK(), as_of=now)
     return _told(trained, "refused", why)
 
 

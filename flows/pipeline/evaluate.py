@@ -17,7 +17,9 @@ from flows.pipeline.artifacts import escaped, facts, publish, table
 from flows.pipeline.policy import FLOW, TASK, Now, begin, instant
 from flows.train import registered_challenger, training_set
 
-_CACHED: Final = {name: option for name, option in TASK.items() if name != "cache_policy"}
+_CACHED: Final = {name: option for name, option in TASK.items() if name != "cache_policy"} | {"persist_result": True}
+
+_SIDES: Final = ("challenger_", "champion_")
 
 Version = str | None
 """MLflow version of a challenger; None: the newest one."""
@@ -78,9 +80,17 @@ def show(compared: comparing.Compared, version: str) -> None:
         [
             f"**{escaped(verdict.why)}**",
             table(["rule", "", "figures"], rules),
-            facts({name: f"{figure:.5g}" for name, figure in verdict.figures.items()}),
+            table(["figure", "challenger", "champion"], _sides(verdict.figures)),
+            facts({name: figure for name, figure in verdict.figures.items() if not name.startswith(_SIDES)}),
         ],
     )
+
+
+def _sides(figures: Mapping[str, float]) -> list[list[object]]:
+    """Return name, challenger's and champion's figure, in the order given."""
+    ours, theirs = _SIDES
+    names = [name.removeprefix(ours) for name in figures if name.startswith(ours)]
+    return [[name, figures[ours + name], figures.get(theirs + name, "")] for name in names]
 
 
 def _report_key(_context: Any, given: Mapping[str, Any]) -> str:

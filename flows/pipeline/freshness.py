@@ -12,7 +12,7 @@ from configs.errors import ChurnError
 from configs.settings import load_settings
 from flows import monitor as monitoring
 from flows.pipeline.artifacts import publish, table
-from flows.pipeline.policy import FLOW, TASK, Now, begin, instant, plain
+from flows.pipeline.policy import TASK, UNKEPT, Now, begin, instant, plain
 
 STALE: Final = "churn.data.stale"
 
@@ -23,7 +23,7 @@ class StaleError(ChurnError):
     error = "data_stale"
 
 
-@flow(name="freshness", flow_run_name="freshness", timeout_seconds=600, **FLOW)
+@flow(name="freshness", flow_run_name="freshness", timeout_seconds=600, **UNKEPT)
 def freshness(now: Now = None) -> list[dict[str, Any]]:
     """Look how old the newest snapshot, events and online values are; returns a dict each.
 

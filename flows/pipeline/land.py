@@ -10,7 +10,7 @@ from prefect import flow, get_run_logger, task
 from prefect.runtime import flow_run
 
 from configs.errors import ChurnError
-from configs.settings import Settings, load_settings
+from configs.settings import load_settings
 from flows.inbox import Waiting, named, settle, waiting
 from flows.land import ingest
 from flows.land_events import ingest_events, told
@@ -34,7 +34,7 @@ def land(
     """Land extracts and events, extracts first, oldest first; the first refusal ends it and says why.
 
     Returns a dict a file: name, kind, whether it was new, and its counts. A file of the inbox moves to
-    ``inbox/landed`` or, with a report, to ``inbox/refused``; one whose landing may succeed later stays.
+    ``inbox/landed``; one that was refused stays, and is refused each time until it is mended or taken away.
 
     Args:
         file: One file to land; empty: everything in the inbox.
@@ -51,11 +51,11 @@ def land(
         try:
             landed.append(step.with_options(task_run_name=f"{each.kind} {each.path.name}")(each, at))
         except ChurnError as refused:
-            _refuse(settings, each, refused, moves=file is None)
+            _show(each, refused)
             raise
         # A run that was killed before this finds the file again, and that it was landed.
         if file is None:
-            settle(settings.home, each.path, "landed")
+            settle(settings.home, each.path)
     if not landed:
         publish("landing", "Nothing to land", ["The inbox is empty."])
     return landed
@@ -103,11 +103,9 @@ def events(waits: Waiting, now: datetime) -> dict[str, Any]:
     }
 
 
-def _refuse(settings: Settings, waits: Waiting, refused: ChurnError, *, moves: bool) -> None:
-    """Say on Prefect's pages what was refused, and put the file aside if only a person can mend it."""
+def _show(waits: Waiting, refused: ChurnError) -> None:
+    """Say on Prefect's pages what was refused, and why."""
     parts = refusal_parts(refused)
     if isinstance(refused, GateFailed):
         parts += gate_parts(refused.result, Path(refused.report))
     publish("gate", f"Refused: {waits.path.name}; nothing was published", parts)
-    if moves and not refused.transient:
-        settle(settings.home, waits.path, "refused")

@@ -56,9 +56,12 @@ def announce_drift(found: dict[str, Any], now: datetime) -> None:
 
 
 def _parts(told: dict[str, Any]) -> list[str]:
-    rows, ages, did = told["rows"], told["freshness"], told["performance"]
+    ages, did = told["freshness"], told["performance"]
+    # What a person has come for stands first.
+    rows = sorted(told["rows"], key=lambda row: (row["status"] != "drift", -(row["psi"] or 0.0)))
+    drifted = {"drifted": ", ".join(told["drifted"]) or "nothing"}
     return [
-        facts({name: value for name, value in told.items() if not isinstance(value, list | dict)}),
+        facts(drifted | {name: value for name, value in told.items() if not isinstance(value, list | dict)}),
         table(list(rows[0]), [list(row.values()) for row in rows]) if rows else "",
         "## On labels that have matured\n\n" + facts(did),
         "## Quality and freshness\n\n" + facts(told["quality"] or {"gate": "never asked"}),

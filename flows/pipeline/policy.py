@@ -35,8 +35,10 @@ def may_help(_task: Any, _run: Any, state: Any) -> bool:
 
 FLOW: Final[dict[str, Any]] = {"persist_result": True, "result_serializer": "json", "validate_parameters": True}
 """Options of every flow: no pickle, so that a result can be read by anyone and runs nobody's code."""
+UNKEPT: Final[dict[str, Any]] = {**FLOW, "persist_result": False}
+"""Options of flows that run so often that what they return is not kept: the artifacts and the state say it."""
 TASK: Final[dict[str, Any]] = {
-    "persist_result": True,
+    "persist_result": False,
     "result_serializer": "json",
     # What the functions do is idempotent: they look at what is there themselves. Only what is dear has a cache key.
     "cache_policy": NO_CACHE,

@@ -34,7 +34,8 @@ def retrain(
         reason: Why it is trained; only a drift has a cool-down and a daily cap.
         detail: What drifted, or who asked; it goes into the ledger.
         report: Whether the nested cross-validation's report is written too, which takes minutes.
-        now: The instant that the run works as of, with its time zone; empty: the present moment.
+        now: The instant written into the model and the ledger; empty: the present moment. All that is published is
+            learnt from, whatever it says.
     """
     settings, at = begin(), instant(now)
     why = f"{reason}: {detail}" if detail else reason

@@ -14,25 +14,28 @@ from prefect.client.schemas.filters import (
     FlowRunFilterId,
     FlowRunFilterState,
     FlowRunFilterStateType,
+    FlowRunFilterTags,
     TaskRunFilter,
     TaskRunFilterState,
     TaskRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Crashed
+from prefect.states import Cancelled, Crashed
 from pydantic import PositiveFloat, PositiveInt
 
 from flows.pipeline.artifacts import publish, table
-from flows.pipeline.policy import FLOW, begin
-from flows.presence import Dead, dead
+from flows.pipeline.policy import UNKEPT, begin
+from flows.presence import Dead, alive, dead
 
+TAG: Final = "churn"
+"""Of every deployment in flows/prefect.yaml, and so of every run of them."""
 ATTEMPT: Final = "attempt:"
 """A tag: how often a run was started, the dead ones before it included."""
 _MESSAGE: Final = "Its process died without reporting; what it had finished is kept, and a new run goes on from there."
 
 
-@flow(name="sweep", flow_run_name="sweep", timeout_seconds=600, **FLOW)
+@flow(name="sweep", flow_run_name="sweep", timeout_seconds=600, **UNKEPT)
 def sweep(
     rerun: bool = True,  # noqa: FBT001, FBT002 - a field of Prefect's form
     attempts_max: PositiveInt = 5,
@@ -41,17 +44,18 @@ def sweep(
     """Mark dead runs as crashed, and run again what a deployment had started; returns a dict a run.
 
     A run is dead if no process holds the lock on its file below ``runs/`` and Prefect still takes it for running or
-    paused. Every step of the flows can be repeated, so the new run finishes what the old one began.
+    paused; one that was being cancelled is cancelled. Every step of the flows can be repeated, so the new run
+    finishes what the old one began. Only runs of the deployments of ``flows/prefect.yaml`` (tag churn) are looked at.
 
     Args:
         rerun: Whether what was scheduled or triggered is started again.
         attempts_max: A run that died so often is left to a person.
-        pending_max_minutes: A run that a worker took and did not begin for so long counts as dead.
+        pending_max_minutes: A run that a worker took and that did not get to its first line for so long counts as dead.
     """
     settings = begin()
     with get_client(sync_client=True) as client:
         found = mark_dead(client, settings.home, rerun=rerun, attempts_max=attempts_max)
-        found += mark_lost(client, timedelta(minutes=pending_max_minutes))
+        found += mark_lost(client, settings.home, timedelta(minutes=pending_max_minutes))
     for each in found:
         get_run_logger().warning("%s %s: %s", each["flow_run"], each["name"], each["outcome"])
     if found:
@@ -65,29 +69,37 @@ def mark_dead(client: SyncPrefectClient, home: Path, *, rerun: bool, attempts_ma
     found = []
     for gone in dead(home):
         run = _read(client, gone)
-        if run is not None and run.state is not None and not run.state.is_final():
-            client.set_flow_run_state(run.id, Crashed(message=_MESSAGE), force=True)
-            _mark_tasks(client, run)
+        state = run.state.type if run is not None and run.state is not None else None
+        outcome = None
+        if run is not None and state in {StateType.RUNNING, StateType.PAUSED}:
+            # The new run first: who dies in between is followed by a sweep that asks for the same one again.
             outcome = _start_again(client, run, attempts_max) if rerun and run.deployment_id else "marked as crashed"
+            client.set_flow_run_state(run.id, Crashed(message=_MESSAGE), force=True)
+        elif run is not None and state is StateType.CANCELLING:
+            outcome = "marked as cancelled"
+            client.set_flow_run_state(run.id, Cancelled(message=_MESSAGE), force=True)
+        if run is not None and outcome is not None:
+            _mark_tasks(client, run)
             found.append({"flow_run": str(run.id), "name": run.name, "outcome": outcome})
-        # Only now: if we die in between, the next sweep finds it again.
+        # Of one that ended, or that a person started again, nothing but its file is left.
         gone.forget()
     return found
 
 
-def mark_lost(client: SyncPrefectClient, older_than: timedelta) -> list[dict[str, Any]]:
-    """Mark runs of our deployments that a worker took and never began: it died before the process was there."""
-    pending = client.read_flow_runs(
+def mark_lost(client: SyncPrefectClient, home: Path, older_than: timedelta) -> list[dict[str, Any]]:
+    """Mark runs of our deployments that a worker took and that never got to their first line."""
+    taken = client.read_flow_runs(
         flow_run_filter=FlowRunFilter(
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PENDING])),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING])),
             deployment_id=FlowRunFilterDeploymentId(is_null_=False),
+            tags=FlowRunFilterTags(all_=[TAG]),
         )
     )
-    lost = []
-    for run in pending:
+    here, lost = alive(home), []
+    for run in taken:
         since = run.state.timestamp if run.state else None
-        if since is not None and datetime.now(UTC) - since > older_than:
-            client.set_flow_run_state(run.id, Crashed(message="No worker began it."), force=True)
+        if str(run.id) not in here and since is not None and datetime.now(UTC) - since > older_than:
+            client.set_flow_run_state(run.id, Crashed(message="No process began it."), force=True)
             lost.append({"flow_run": str(run.id), "name": run.name, "outcome": "marked as crashed"})
     return lost
 

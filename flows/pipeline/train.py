@@ -23,7 +23,8 @@ def train(now: Now = None) -> dict[str, Any]:
     and code give the version that is there already. Raises LeaseHeldError while another training is at work.
 
     Args:
-        now: The instant that the run works as of, with its time zone; empty: the present moment.
+        now: The instant written into the model and the ledger; empty: the present moment. All that is published is
+            learnt from, whatever it says.
     """
     begin()
     trained: dict[str, Any] = fit_and_register(instant(now))

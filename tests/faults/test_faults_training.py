@@ -20,7 +20,7 @@ from flows.deploy import compare_and_deploy
 from flows.train import fingerprint, train_challenger
 from tests.retraining_world import NOW, make, seeded
 from training.heldout import read_heldout
-from training.registry import FINGERPRINT, tracking_uri, version_of, versions_with
+from training.registry import FINGERPRINT, known_digests, tracking_uri, version_of, versions_with
 
 KILLED_TWICE = 3
 """Trainings, each killed at two random places before it is let go."""
@@ -76,7 +76,7 @@ def runs_of(settings, mark):
 
 
 def check_whole(settings):
-    """Exactly one version of this fingerprint, whole, with the alias; no run that seems to be at work."""
+    """Exactly one version of this fingerprint, whole, with the alias; no run at work, no rows of unknown bundles."""
     mark = fingerprint(settings)
     (version,) = versions_with(settings, FINGERPRINT, mark)
     assert version_of(settings, "challenger") == version
@@ -85,6 +85,7 @@ def check_whole(settings):
     states = {run.info.run_id: run.info.status for run in runs_of(settings, mark)}
     assert states.pop(version.run_id) == "FINISHED"
     assert set(states.values()) <= {"KILLED"}
+    assert {path.stem for path in (settings.home / "heldout").iterdir()} <= known_digests(settings)
     return version
 
 

@@ -9,11 +9,12 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import mlflow
 import pytest
 import yaml
+from prefect.states import AwaitingRetry, Cancelled, Cancelling, Completed, Failed, Paused, Pending, Running, Scheduled
 
 from bentos.bundle.ledger import entries
 from bentos.bundle.rollout import promote, rollout
@@ -27,7 +28,9 @@ from feature_repo.stores.materialising import materialize
 from feature_repo.stores.registration import apply
 from flows.build_features import build_features
 from flows.land import ingest
-from flows.serve import Running, ask, free_port
+from flows.pipeline import sweep
+from flows.serve import Running as Service
+from flows.serve import ask, free_port
 from tests.prefect_world import FILE, prefect_server
 from tests.serving_world import serving
 from tests.small_model import saved
@@ -162,10 +165,10 @@ def test_a_worker_killed_anywhere_loses_and_doubles_nothing(prefect, home, world
         assert prefect.state(one).state.name == "Crashed"
 
 
-def approve(prefect, *words):
+def approve(prefect, home, *words):
     return subprocess.run(
         [sys.executable, "-c", "from flows.cli import main; main()", "approve", *words],
-        env=dict(prefect.env),
+        env={**prefect.env, "CHURN_HOME": str(home)},
         cwd=PROJECT_ROOT,
         capture_output=True,
         text=True,
@@ -183,7 +186,7 @@ def test_a_person_is_asked_before_a_promotion(prefect, landed, world, answer, ou
             assert time.monotonic() < ends_at, prefect.worker_log()[-3000:]
             time.sleep(0.5)
         assert rollout(landed) is None
-        told = approve(prefect, answer, "--who", "Ann Lee", "--why", "as discussed")
+        told = approve(prefect, landed, answer, "--who", "Ann Lee", "--why", "as discussed")
         assert told.returncode == 0, told.stderr
         done = prefect.wait(run)
     assert done.state.is_completed(), done.state.message
@@ -194,7 +197,7 @@ def test_a_person_is_asked_before_a_promotion(prefect, landed, world, answer, ou
         assert rollout(landed).champion == entry.after["champion"]
     else:
         assert rollout(landed) is None
-    assert approve(prefect, "--yes", "--who", "Ann Lee").returncode == 1  # nothing waits any more
+    assert approve(prefect, landed, "--yes", "--who", "Ann Lee").returncode == 1  # nothing waits any more
 
 
 def test_a_challenger_meets_live_requests_before_it_serves(prefect, landed, world):
@@ -217,7 +220,7 @@ def test_a_challenger_meets_live_requests_before_it_serves(prefect, landed, worl
     snapshot = read_snapshot(landed, manifest, [CUSTOMER, LABEL])
     ids = snapshot.loc[~snapshot[LABEL].astype(bool), CUSTOMER].tolist()
     statuses = Counter()
-    with Running(serving(settings, port=free_port(), workers=2)) as service, prefect.worker(**env):
+    with Service(serving(settings, port=free_port(), workers=2)) as service, prefect.worker(**env):
         service.wait("/readyz", 90)
         run = prefect.start("retrain/weekly", now=at(world), report=False)
         for customer_id in itertools.cycle(ids):
@@ -249,10 +252,61 @@ def test_stale_values_fail_the_hourly_look(prefect, landed, world):
     assert young.state.is_completed(), young.state.message
 
 
+def left_behind(home, run):
+    """The file of a run whose process is no more."""
+    path = home / "runs" / f"{run.id}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('{"host": "here", "pid": 1}')
+    return path
+
+
+@pytest.mark.parametrize(
+    ("state", "becomes", "started_again"),
+    [
+        (Running(), "Crashed", 1),
+        (Paused(timeout_seconds=600), "Crashed", 1),
+        (Cancelling(), "Cancelled", 0),
+        # A person pressed Retry, or it ended well: what is left is an old file.
+        (AwaitingRetry(), "AwaitingRetry", 0),
+        (Completed(), "Completed", 0),
+        (Failed(), "Failed", 0),
+    ],
+    ids=lambda each: each if isinstance(each, int) else str(getattr(each, "name", each)),
+)
+def test_the_sweep_starts_again_what_died_and_nothing_else(prefect, tmp_path, state, becomes, started_again):
+    with prefect.client() as client:
+        run = prefect.start("score_base/monthly", now="2025-03-02T06:00:00+00:00")
+        client.set_flow_run_state(run.id, state, force=True)
+        path = left_behind(tmp_path, run)
+        before = {each.id for each in prefect.runs("score_base")}
+        # Killed after it had asked for the new run: the next sweep asks again, for the same one.
+        if started_again:
+            sweep._start_again(client, client.read_flow_run(run.id), 5)
+        sweep.mark_dead(client, tmp_path, rerun=True, attempts_max=5)
+        assert client.read_flow_run(run.id).state.name == becomes
+        new = [each for each in prefect.runs("score_base") if each.id not in before]
+        assert len(new) == started_again
+        for each in new:
+            assert (each.parameters, set(each.tags)) == (run.parameters, {"churn", "attempt:2"})
+            client.set_flow_run_state(each.id, Cancelled(), force=True)
+        assert not path.exists()
+        if not state.is_final():
+            client.set_flow_run_state(run.id, Cancelled(), force=True)
+
+
+def test_runs_of_others_on_the_same_server_are_left_alone(prefect, tmp_path):
+    with prefect.client() as client:
+        theirs = client.create_flow_run_from_deployment(
+            client.read_deployment_by_name("monitor/daily").id, state=Scheduled()
+        )
+        client.update_flow_run(theirs.id, tags=["another team"])
+        client.set_flow_run_state(theirs.id, Pending(), force=True)
+        assert sweep.mark_lost(client, tmp_path, timedelta(0)) == []
+        client.set_flow_run_state(theirs.id, Cancelled(), force=True)
+
+
 def test_a_run_that_no_worker_began_is_marked(prefect, home):
     """The worker takes a run and dies before its process is there."""
-    from prefect.states import Pending
-
     with prefect.client() as client:
         lost = prefect.start("monitor/daily")
         client.set_flow_run_state(lost.id, Pending(), force=True)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,10 @@ def churn(settings, monkeypatch, capsys):
     os.umask(mask)
 
 
+def hours_to_the_end(settings):
+    return (datetime.fromisoformat(rollout(settings.home).ends_at) - datetime.now(UTC)).total_seconds() / 3600
+
+
 def test_the_operators_day(settings, churn):
     first = churn("train")
     assert first.returncode == 0, first.stderr
@@ -83,7 +88,9 @@ def test_the_operators_day(settings, churn):
 
     assert "challenger" not in churn("rollout").stdout
     assert "canary for 20% of the customers" in churn("rollout", "--canary", "0.2", "--why", "to see").stdout
+    assert hours_to_the_end(settings) == pytest.approx(settings.rollout.trial_timeout_h, abs=0.02)
     assert "shadow: challenger" in churn("rollout", "--shadow").stdout
+    assert hours_to_the_end(settings) == pytest.approx(settings.rollout.trial_timeout_h, abs=0.02)
     assert churn("rollout", "--shadow", "--stop").returncode == 2
     assert churn("rollout", "--canary", "0").returncode == 2
     assert "challenger" not in churn("rollout", "--stop").stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import shutil
@@ -37,6 +38,7 @@ from training.registry import FINGERPRINT, NoSuchVersionError, find_version, tra
 
 LATER = NOW + timedelta(days=30)
 BETTER = "better than the champion beyond chance"
+COMPARABLE = "champion comparable"
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +73,23 @@ def challenge(settings, rows, mark, now=LATER):
     fitted, bundle = fit_challenger(settings, rows, now)
     registered = register_challenger(settings, fitted, bundle, rows, mark).registered
     return registered_challenger(settings, registered.version)
+
+
+def failed(done):
+    return [name for name, held, _ in done.compared.verdict.rules if not held]
+
+
+def of_the_contract_before(settings, digest):
+    """Let a bundle serve that says it was trained on another contract; returns its digest."""
+    source = settings.home / "bundles" / digest
+    content = json.loads((source / "manifest.json").read_text()) | {"contract_hash": "0" * 64}
+    text = json.dumps(content, indent=2, sort_keys=True) + "\n"
+    old = hashlib.sha256(text.encode()).hexdigest()
+    shutil.copytree(source, source.with_name(old))
+    (source.with_name(old) / "manifest.json").write_text(text)
+    path = source.with_name("champion.json")
+    path.write_text(json.dumps({"digest": old, "path": old, "model_version": content["model_version"]}))
+    return old
 
 
 def poisoned_rows(settings):
@@ -223,14 +242,87 @@ def test_between_verdict_and_promotion_another_champion_is_noticed(fresh):
     assert again == entries(settings.home)[-1]
 
 
-def test_a_champion_that_can_not_score_leaves_the_challenger_to_the_floors(fresh):
+def test_a_damaged_champion_is_restored_from_mlflow_and_compared_with(fresh):
+    settings, first = fresh
+    made = challenge(settings, training_set(settings), "a" * 64)
+    folder = settings.home / "bundles" / first.digest
+    for damage in (lambda: (folder / "trees.ubj").write_bytes(b""), lambda: shutil.rmtree(folder)):
+        damage()
+        done = compare_and_deploy(settings, made, who="ann", why="", now=LATER)
+        assert failed(done) == [BETTER]
+        assert Bundle.load(folder).digest == first.digest
+
+
+def test_a_champion_that_can_not_be_compared_with_stays_until_a_person_decides(fresh):
     settings, first = fresh
     made = challenge(settings, training_set(settings), "a" * 64)
     (settings.home / "bundles" / first.digest / "trees.ubj").write_bytes(b"")
+    for copied in (settings.home / "mlflow" / "artifacts").rglob("trees.ubj"):
+        copied.write_bytes(b"damaged")
     done = compare_and_deploy(settings, made, who="ann", why="", now=LATER)
-    assert done.serves
-    assert done.compared.champion == first.digest
-    assert BETTER not in {name for name, _, _ in done.compared.verdict.rules}
+    assert not done.serves
+    assert failed(done) == [COMPARABLE]
+    assert "trees.ubj of bundle" in done.compared.verdict.why
+    assert "MLflow has no whole copy" in done.compared.verdict.why
+    assert rollout(settings.home).champion == first.digest
+    forced = compare_and_deploy(settings, made, who="ann", why="nobody has a copy", now=LATER, force=True)
+    assert forced.serves
+    assert COMPARABLE in forced.entry.details["overruled"]
+
+
+def test_after_a_change_of_the_contract_a_person_lets_the_new_model_serve(fresh):
+    settings, _ = fresh
+    # As if this home had served a model of the code before.
+    old = of_the_contract_before(settings, rollout(settings.home).champion)
+    made = challenge(settings, training_set(settings), "a" * 64)
+    done = compare_and_deploy(settings, made, who="ann", why="", now=LATER)
+    assert not done.serves
+    assert failed(done) == [COMPARABLE]
+    assert 'another contract of churn_core_v1; a person decides: churn promote --force --why "new contract"' in (
+        done.compared.verdict.why
+    )
+    assert done.compared.champion == old
+    assert compare_and_deploy(settings, made, who="ann", why="new contract", now=LATER, force=True).serves
+
+
+def test_the_same_model_of_another_day_does_not_come_back_after_a_rollback(fresh):
+    settings, first = fresh
+    one, again, other = (
+        challenge(asked, training_set(asked), mark * 64, LATER + timedelta(days=day))
+        for day, (asked, mark) in enumerate([(seeded(settings, 12), "a"), (seeded(settings, 12), "b"), (settings, "c")])
+    )
+    assert one.digest != again.digest
+    compare_and_deploy(settings, one, who="ann", why="a rehearsal", now=LATER, force=True)
+    roll_back(settings, who="bob", why="too many calls", now=LATER)
+    said = "rollback by bob: too many calls"
+    refused = compare_and_deploy(settings, again, who="flow", why="", now=LATER).compared.verdict
+    assert f"not withdrawn before ({said})" in refused.why
+    # Nor does any other by itself.
+    refused = compare_and_deploy(settings, other, who="flow", why="", now=LATER).compared.verdict
+    assert "not withdrawn before" not in refused.why
+    assert f"nobody rolled back since ({said}; a person decides: churn promote --force --why)" in refused.why
+    assert rollout(settings.home).champion == first.digest
+    assert compare_and_deploy(settings, again, who="ann", why="it was the weather", now=LATER, force=True).serves
+    refused = compare_and_deploy(settings, other, who="flow", why="", now=LATER).compared.verdict
+    assert "nobody rolled back since" not in refused.why
+
+
+def test_held_out_rows_of_a_training_that_died_are_removed_by_the_next_one(fresh):
+    settings, first = fresh
+    _, died = fit_challenger(settings, training_set(settings), LATER)
+    challenger = challenge(settings, training_set(settings), "a" * 64, LATER + timedelta(days=1))
+    orphan = heldout_path(settings.home, died.digest)
+    assert orphan.is_file()
+    kept = {heldout_path(settings.home, each.digest) for each in (first, challenger)}
+    # While the ledger can't be read nothing is removed: whom it names is not known.
+    ledger = settings.home / "ledger" / "ledger.jsonl"
+    said = ledger.read_text()
+    ledger.write_text(said.replace("churn train", "churn  rain"))
+    train_challenger(settings, LATER)
+    assert orphan.is_file()
+    ledger.write_text(said)
+    train_challenger(settings, LATER)
+    assert set((settings.home / "heldout").iterdir()) == kept
 
 
 def test_a_damaged_challenger_is_refused(fresh):

@@ -6,7 +6,7 @@ import shutil
 import threading
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -333,6 +333,45 @@ def test_a_canary_that_fails_is_ended_for_all_workers_by_whoever_sees_it_first(s
     assert follow(workers[0]).trial is not None
     for worker in workers:
         worker.close()
+
+
+@pytest.mark.parametrize("mode", ["shadow", "canary"])
+def test_a_trial_that_nobody_watches_is_ended_in_time_and_once(settings, world, other, mode):
+    now = datetime.now(UTC)
+    trial = start_trial(settings.home, other.digest, mode=mode, share=1, ends_at=now + timedelta(hours=1), **known())
+    workers = [Keeper(settings, Meters()) for _ in range(2)]
+    for worker in workers:
+        worker.current()
+        worker.poll(now)
+        assert worker.current().trial is not None
+    late = now + timedelta(hours=1)
+    for worker in workers:
+        worker.poll(late)
+        assert worker.current().trial is None
+    ended = entries(settings.home)[-1]
+    assert (ended.sequence, ended.action, ended.who) == (trial.sequence + 1, "stop", "service")
+    assert ended.why.startswith("its time was over at ")
+    assert rollout(settings.home).mode == "none"
+    # A trial that begins afterwards is not meant.
+    start_trial(settings.home, other.digest, mode=mode, share=1, ends_at=late + timedelta(hours=1), **known())
+    for worker in workers:
+        worker.poll(late)
+        assert worker.current().trial is not None
+        worker.close()
+
+
+def test_a_trial_whose_end_can_not_be_written_is_left_by_this_worker(keeper, settings, other, caplog):
+    now = datetime.now(UTC)
+    start_trial(settings.home, other.digest, mode="shadow", share=0, ends_at=now + timedelta(hours=1), **known())
+    assert follow(keeper).trial is not None
+    whole = ledger_path(settings.home).read_bytes()
+    ledger_path(settings.home).write_bytes(whole[1:])
+    for _ in range(2):
+        keeper.poll(now + timedelta(hours=1))
+        assert keeper.current().trial is None
+    assert caplog.text.count("ended in this worker alone") == 1
+    assert rollout(settings.home).mode == "shadow"
+    ledger_path(settings.home).write_bytes(whole)
 
 
 def canary_of(serving, kind):

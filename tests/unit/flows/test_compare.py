@@ -14,7 +14,7 @@ from bentos.bundle.ledger import LedgerBrokenError
 from bentos.bundle.rollout import promote, rollback, start_trial, stop_trial
 from configs.settings import load_settings
 from feature_repo.contract import LABEL
-from flows.compare import Compared, explained, gather, latency_p50_ms, serving, slices, withdrawal
+from flows.compare import Compared, explained, gather, latency_p50_ms, rolled_back, serving, slices, withdrawal
 from flows.train import Trained
 from tests.small_model import features_of_snapshot, saved, simulated, small_bundle, training_set
 from training.fit import REASON_CODES_FILE
@@ -23,6 +23,7 @@ from training.promotion import Rule, Verdict
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 FRAME = features_of_snapshot(simulated(200))
+THRESHOLDS = (0.3, 0.4)
 CODES = REASON_CODES_FILE.read_text("utf-8")
 
 
@@ -69,8 +70,8 @@ def test_customers_are_told_apart_by_contract_tenure_age_and_newness():
 
 @pytest.fixture
 def two(tmp_path):
-    """A home with two bundles, the first of them the champion."""
-    digests = [saved(tmp_path, model_version=f"2026010{number}T000000")[0].digest for number in (1, 2)]
+    """A home with two models, the first of them the champion."""
+    digests = [saved(tmp_path, threshold=threshold)[0].digest for threshold in THRESHOLDS]
     promote(tmp_path, digests[0], who="ann", why="the first", now=NOW)
     return tmp_path, *digests
 
@@ -94,6 +95,45 @@ def test_what_was_rolled_back_or_failed_as_a_canary_is_withdrawn_until_somebody_
     assert (withdrawal(home, first), withdrawal(home, second)) == ("rollback by bob: it was the weather", "")
 
 
+def test_a_withdrawn_model_is_known_again_in_a_bundle_of_another_day(two):
+    home, first, second = two
+    again = saved(home, threshold=THRESHOLDS[1], model_version="20270101T000000", snapshots=("2027-01-01.v1",))[
+        0
+    ].digest
+    assert again != second
+    promote(home, second, who="ann", why="", now=NOW)
+    rollback(home, who="bob", why="too many calls", now=NOW)
+    assert withdrawal(home, again) == withdrawal(home, second) == "rollback by bob: too many calls"
+    # What can't be read any more is known by its digest alone.
+    manifest = home / "bundles" / second / "manifest.json"
+    said = manifest.read_text()
+    manifest.write_text("{")
+    assert (withdrawal(home, again), withdrawal(home, second)) == ("", "rollback by bob: too many calls")
+    manifest.write_text(said)
+    start_trial(home, again, mode="canary", share=0.1, who="ann", why="", now=NOW)
+    stop_trial(home, action="abort", who="service", why="slow", now=NOW)
+    assert withdrawal(home, second) == "abort by service: slow"
+    promote(home, again, who="ann", why="a person's yes", now=NOW)
+    assert withdrawal(home, again) == withdrawal(home, second) == ""
+    assert withdrawal(home, first) == ""
+
+
+def test_after_a_rollback_the_next_promotion_is_a_persons(two):
+    home, first, second = two
+    told = {"who": "bob", "now": NOW}
+    assert rolled_back(home) == ""
+    promote(home, second, why="", **told)
+    assert rolled_back(home) == ""
+    rollback(home, why="too many calls", **told)
+    start_trial(home, second, mode="shadow", share=0, why="", **told)
+    stop_trial(home, why="", **told)
+    assert rolled_back(home) == "rollback by bob: too many calls", "a trial releases nothing"
+    promote(home, first, why="it serves already", **told)
+    assert rolled_back(home) != "", "nothing was promoted"
+    promote(home, second, why="it was the weather", **told)
+    assert rolled_back(home) == ""
+
+
 def test_a_changed_ledger_lets_nobody_pass(two):
     home, first, _ = two
     path = home / "ledger" / "ledger.jsonl"
@@ -102,11 +142,13 @@ def test_a_changed_ledger_lets_nobody_pass(two):
         withdrawal(home, first)
 
 
-def test_what_serves_is_known_from_the_ledger_where_the_pointer_is_damaged(two, tmp_path_factory):
+def test_what_serves_is_known_from_the_ledger_where_the_pointer_is_lost_or_damaged(two, tmp_path_factory):
     home, first, _ = two
     assert serving(home).champion == first
     (home / "bundles" / "champion.json").write_text("{")
     assert serving(home).champion == first
+    (home / "bundles" / "champion.json").unlink()
+    assert serving(home).champion == first, "services go on with it"
     assert serving(tmp_path_factory.mktemp("empty")) is None
 
 

@@ -68,8 +68,8 @@ def test_settled_files_are_kept_and_never_overwritten(tmp_path):
         put(tmp_path, "telco_2026-11-01.csv")
         path = tmp_path / "inbox" / "telco_2026-11-01.csv"
         path.write_text(content)
-        settle(tmp_path, path, "refused")
-    kept = sorted((tmp_path / "inbox" / "refused").iterdir())
+        settle(tmp_path, path)
+    kept = sorted((tmp_path / "inbox" / "landed").iterdir())
     assert {path.name: path.read_text() for path in kept} == {
         "telco_2026-11-01.csv": "first",
         "telco_2026-11-01.2.csv": "second",

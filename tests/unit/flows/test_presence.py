@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 
-from flows.presence import announce, dead
+from flows.presence import alive, announce, dead
 
 BEGIN = """
 import sys, time
@@ -45,6 +45,9 @@ def test_a_run_is_dead_when_its_process_is(tmp_path):
 
 
 def test_a_run_that_begins_at_this_moment_is_not_dead(tmp_path):
+    assert alive(tmp_path) == set()
     announce(tmp_path, "mine")
-    (tmp_path / "runs" / "empty.json").touch()
+    # Of another one, which has not got so far as to be seen.
+    (tmp_path / "runs" / ".tmp-other.json").touch()
     assert dead(tmp_path) == []
+    assert alive(tmp_path) == {"mine"}

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from tests.small_model import simulated, training_set
-from training.heldout import COLUMNS, HeldOutMissingError, heldout_path, read_heldout, save_heldout
+from training.heldout import COLUMNS, HeldOutMissingError, forget_heldout, heldout_path, read_heldout, save_heldout
 
 DIGEST = "ab" * 32
 
@@ -30,3 +30,16 @@ def test_a_bundle_from_elsewhere_has_none(tmp_path):
     with pytest.raises(HeldOutMissingError, match="abababababab") as refused:
         read_heldout(tmp_path, DIGEST)
     assert refused.value.hint == "train again: churn train"
+
+
+def test_what_nobody_knows_is_removed_and_nothing_else(tmp_path):
+    assert forget_heldout(tmp_path, set()) == []
+    keys = training_set(simulated(50)).keys
+    other = "cd" * 32
+    for digest in (DIGEST, other):
+        save_heldout(tmp_path, digest, keys.head(3))
+    folder = tmp_path / "heldout"
+    (folder / ".tmp-a").write_bytes(b"unfinished")
+    (folder / "README").write_text("kept by a person")
+    assert forget_heldout(tmp_path, {DIGEST}) == [".tmp-a", f"{other}.parquet"]
+    assert sorted(path.name for path in folder.iterdir()) == ["README", f"{DIGEST}.parquet"]

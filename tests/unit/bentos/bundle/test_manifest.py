@@ -5,11 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
 from bentos.bundle import BundleError
-from bentos.bundle.manifest import FILES, MANIFEST, Manifest, is_digest, read_verified
+from bentos.bundle.manifest import (
+    FILES,
+    MANIFEST,
+    Manifest,
+    OtherContractError,
+    is_digest,
+    read_manifest,
+    read_verified,
+)
 from feature_repo.contract import AUDIT_SERVICE, CORE_SERVICE, SERVICES_OF
 from tests.small_model import manifest, saved
 
@@ -41,6 +50,40 @@ def test_the_digest_is_the_sha256_of_the_manifest(folder):
     assert digest == folder.name == hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
     assert set(found.files) == set(contents) == FILES
     assert {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()} == found.files
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"model_version": "20270101T000000", "created_at": "2027-01-01T00:00:00+00:00"}, True),
+        (
+            {"git_commit": "unknown", "snapshots": ("2027-01-01.v1",), "time": "observed", "metrics": {"rows": 1.0}},
+            True,
+        ),
+        ({"files": {"linear.json": "1" * 64}}, False),
+        ({"threshold": 0.31}, False),
+        ({"calibration": (1.0, 0.1)}, False),
+        ({"tree_weight": 0.11}, False),
+        ({"service": AUDIT_SERVICE}, False),
+        ({"contract_hash": "1" * 64}, False),
+    ],
+)
+def test_two_bundles_are_one_model_if_they_answer_alike(changes, same):
+    said = manifest(files={"linear.json": "0" * 64})
+    assert (replace(said, **changes).content_hash() == said.content_hash()) is same
+
+
+def test_what_a_bundle_says_is_read_of_another_contract_and_of_lost_files_too(folder):
+    said = read_verified(folder)[0]
+    (folder / "trees.ubj").unlink()
+    assert read_manifest(folder) == (said, folder.name)
+    other = rewritten(folder, contract_hash="0" * 64)
+    assert read_manifest(other)[0].contract_hash == "0" * 64
+
+
+def test_another_contract_is_told_from_damage(folder):
+    with pytest.raises(OtherContractError):
+        read_verified(rewritten(folder, contract_hash="0" * 64))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -13,6 +15,7 @@ from feature_repo.raw.atomic import StorageFailed
 DIGEST, OTHER = "a" * 64, "b" * 64
 WHOLE = {"digest": DIGEST, "path": DIGEST, "model_version": "v1"}
 TRIAL = Rollout(DIGEST, "v1", OTHER, OTHER, "canary", 0.1, 7, "c" * 64)
+ENDS = replace(TRIAL, ends_at="2026-03-02T06:00:00+00:00")
 
 
 def test_without_a_champion_the_way_to_one_is_named(tmp_path):
@@ -24,13 +27,21 @@ def test_without_a_champion_the_way_to_one_is_named(tmp_path):
     assert "churn demo" in refused.value.hint
 
 
-@pytest.mark.parametrize("written", [Rollout(DIGEST, "v1"), Rollout(DIGEST, "v2", OTHER), TRIAL])
+@pytest.mark.parametrize("written", [Rollout(DIGEST, "v1"), Rollout(DIGEST, "v2", OTHER), TRIAL, ENDS])
 def test_what_was_written_is_read(tmp_path, written):
     write_pointer(tmp_path, Rollout(OTHER, "v0"))
     write_pointer(tmp_path, written)
     assert read_pointer(tmp_path) == written
     assert champion(tmp_path) == tmp_path / "bundles" / DIGEST
     assert [path.name for path in (tmp_path / "bundles").iterdir()] == ["champion.json"]
+
+
+def test_a_trial_is_over_at_its_end():
+    end = datetime.fromisoformat(str(ENDS.ends_at))
+    assert [ENDS.over(end + timedelta(seconds=second)) for second in (-1, 0, 1)] == [False, True, True]
+    assert not TRIAL.over(end)
+    assert ENDS.alone() == TRIAL.alone()
+    assert "ends_at" not in TRIAL.state(), "what an earlier version wrote in the ledger reads as it was"
 
 
 def test_a_pointer_of_an_earlier_version_names_the_champion_alone(tmp_path):
@@ -67,6 +78,8 @@ def test_a_pointer_of_an_earlier_version_names_the_champion_alone(tmp_path):
                 {"challenger": OTHER, "mode": "canary", "share": True},
                 {"challenger": OTHER, "mode": "canary", "share": "0.1"},
                 {"challenger": OTHER, "mode": ["canary"], "share": 0.1},
+                {"ends_at": ENDS.ends_at},
+                *({"challenger": OTHER, "mode": "shadow", "ends_at": end} for end in ("soon", "2026-03-02T06:00", 7)),
                 {"ledger": {"sequence": "1", "hash": OTHER}},
                 {"ledger": {"sequence": 1}},
                 {"ledger": [1, OTHER]},

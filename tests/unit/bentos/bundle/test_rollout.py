@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -15,6 +15,7 @@ from bentos.bundle.rollout import (
     ChampionChangedError,
     NoChampionError,
     NothingToRollBackError,
+    TrialEndedError,
     TrialInvalidError,
     champion,
     promote,
@@ -119,6 +120,58 @@ def test_a_verdict_about_another_champion_does_not_count(home, digest):
             promote(home, digest("b"), expected=compared_with, **KNOWN)
     assert serves(home)[0] == "a"
     assert actions(home) == ["promote"]
+
+
+@pytest.mark.parametrize(
+    ("end", "says"),
+    [
+        (lambda home, _: stop_trial(home, who="service", why="slow", now=NOW, action="abort"), "by service: slow"),
+        (lambda home, b: start_trial(home, b, mode="canary", share=0.2, **KNOWN), "by Ann: better"),
+        (
+            lambda home, b: (stop_trial(home, **KNOWN), start_trial(home, b, mode="canary", share=0.1, **KNOWN)),
+            "by Ann",
+        ),
+        (lambda home, b: write_pointer(home, Rollout(rollout(home).champion, "x")), "by nobody in the ledger"),
+    ],
+)
+def test_a_promotion_that_rests_on_a_trial_needs_it_to_be_running(home, digest, end, says):
+    promote(home, digest("a"), **KNOWN)
+    trial = start_trial(home, digest("b"), mode="canary", share=0.1, **KNOWN).sequence
+    end(home, digest("b"))
+    before = actions(home)
+    with pytest.raises(TrialEndedError, match=says):
+        promote(home, digest("b"), trial=trial, **KNOWN)
+    assert (champion(home).name, actions(home)) == (digest("a"), before)
+
+
+def test_a_promotion_during_its_trial_is_one_and_its_retry_too(home, digest):
+    promote(home, digest("a"), **KNOWN)
+    end = NOW + timedelta(hours=24)
+    trial = start_trial(home, digest("b"), mode="canary", share=0.1, ends_at=end, **KNOWN).sequence
+    with pytest.raises(TrialEndedError, match="was to end at 2026-03-02T06:00:00"):
+        promote(home, digest("b"), trial=trial, **KNOWN | {"now": end})
+    done = promote(home, digest("b"), trial=trial, **KNOWN)
+    assert promote(home, digest("b"), trial=trial, **KNOWN) == done
+    assert serves(home) == ("b", digest("a"), None, "none", 0)
+
+
+def test_a_trial_keeps_its_end_and_begins_anew_after_it(home, digest):
+    promote(home, digest("a"), **KNOWN)
+
+    def begin(now, **more):
+        return start_trial(home, digest("b"), mode="shadow", share=0, **KNOWN | {"now": now}, **more)
+
+    endless = begin(NOW)
+    day = timedelta(hours=24)
+    first = begin(NOW, ends_at=NOW + day, details={"as_of": "then"})
+    assert first.sequence == endless.sequence + 1, "one of an earlier version gets an end"
+    assert first.details == {"as_of": "then"}
+    assert begin(NOW + day / 2, ends_at=NOW + 2 * day) == first
+    assert first.after["ends_at"] == rollout(home).ends_at == "2026-03-02T06:00:00+00:00"
+    again = begin(NOW + day, ends_at=NOW + 2 * day)
+    assert (again.sequence, again.after["ends_at"]) == (first.sequence + 1, "2026-03-03T06:00:00+00:00")
+    assert "ends_at" not in stop_trial(home, **KNOWN).after
+    assert rollout(home).ends_at is None
 
 
 def test_a_service_ends_the_trial_that_it_means_and_no_other(home, digest):

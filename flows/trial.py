@@ -1,0 +1,126 @@
+"""A challenger meets live requests until it has seen enough, breaks the rules, or its time is over. Without Prefect."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final, Literal
+
+from bentos.bundle.ledger import ending, entries
+from bentos.bundle.rollout import rollout, start_trial, stop_trial
+from bentos.comparison import LiveComparison, breach, read_live
+from configs.settings import Settings
+
+log = logging.getLogger(__name__)
+
+Mode = Literal["shadow", "canary"]
+Clock = Callable[[], datetime]
+POLL_S: Final = 2.0
+
+
+@dataclass(frozen=True)
+class Met:
+    """What a trial has seen: ``ended`` says why it may not go on, None where it saw enough and goes on.
+
+    ``sequence`` is the one of the ledger's entry that began it.
+    """
+
+    sequence: int
+    live: LiveComparison
+    ended: str | None
+
+
+def meet(
+    settings: Settings,
+    digest: str,
+    mode: Mode,
+    *,
+    who: str,
+    as_of: datetime,
+    clock: Clock,
+    poll_s: float = POLL_S,
+) -> Met:
+    """Begin the trial of the bundle ``digest`` and wait for its outcome; the same trial again, after a kill, goes on.
+
+    A canary is judged as the service judges it, by what all workers have counted, up to the end: a breach aborts it.
+
+    Parameters
+    ----------
+    as_of
+        The instant that the run works as of, for the ledger.
+    clock
+        Returns the present moment, UTC.
+
+    Raises
+    ------
+    LiveCountsError, LedgerBrokenError, BundleError, StorageFailed
+        The trial goes on: see :func:`withdrawn_on_error`.
+    """
+    rules, home = settings.rollout, settings.home
+    wanted = rules.shadow_requests_min if mode == "shadow" else rules.canary_requests_min
+    now = clock()
+    began = start_trial(
+        home,
+        digest,
+        mode=mode,
+        share=rules.canary_share,
+        who=who,
+        why="before promotion",
+        now=now,
+        ends_at=now + _longest(settings, mode),
+        details={"as_of": as_of.isoformat()},
+    )
+    give_up_at = datetime.fromisoformat(began.at) + timedelta(hours=rules.trial_timeout_h)
+    log.info("%s: waiting for %d customers", mode, wanted)
+    while True:
+        served = rollout(home)
+        live = read_live(home, digest, since=began.sequence)
+        if served is None or served.sequence != began.sequence:
+            return Met(began.sequence, live, ending(entries(home), began.sequence))
+        seen = live.compared if mode == "shadow" else live.challenger.answered + live.challenger.failed
+        why = breach(live, rules) if mode == "canary" else None
+        action: Literal["stop", "abort"] = "abort" if why else "stop"
+        if why is None and seen >= wanted:
+            return Met(began.sequence, live, None)
+        if why is None and clock() >= give_up_at:
+            why = f"the {mode} saw {seen} of {wanted} customers within {rules.trial_timeout_h:g} h"
+        if why is None:
+            time.sleep(poll_s)
+            continue
+        details = {"as_of": as_of.isoformat(), **asdict(live.figures())}
+        # Where a service was faster its reason counts: the next look finds it.
+        if stop_trial(home, who=who, why=why, now=clock(), action=action, trial=began.sequence, details=details):
+            return Met(began.sequence, live, why)
+
+
+def withdraw(home: Path, digest: str, *, who: str, why: str, now: datetime, as_of: datetime) -> None:
+    """Take a challenger that may not serve off the live requests; the trial of another one goes on."""
+    served = rollout(home)
+    if served is not None and served.challenger == digest:
+        stop_trial(home, who=who, why=why, now=now, trial=served.sequence, details={"as_of": as_of.isoformat()})
+
+
+@contextmanager
+def withdrawn_on_error(home: Path, digest: str, *, who: str, as_of: datetime, clock: Clock) -> Iterator[None]:
+    """End the trial of a challenger if what waits for it fails or is told to end; the error goes on."""
+    try:
+        yield
+    except BaseException as first:
+        try:
+            withdraw(home, digest, who=who, why=f"it failed: {type(first).__name__}", now=clock(), as_of=as_of)
+        except Exception as second:  # noqa: BLE001 - the first error is the one to tell; a service ends the trial in time
+            log.warning("the trial goes on to its end, it could not be stopped: %s", type(second).__name__)
+        raise
+
+
+def _longest(settings: Settings, mode: Mode) -> timedelta:
+    """Return how long a trial may run: a canary goes on while a person is asked."""
+    hours = settings.rollout.trial_timeout_h
+    if mode == "canary" and settings.promotion.approval_required:
+        hours += settings.promotion.approval_timeout_h
+    return timedelta(hours=hours)
