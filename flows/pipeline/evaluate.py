@@ -49,14 +49,21 @@ def evaluate(
         report: Whether the nested cross-validation's report is written too, which takes minutes.
         now: The instant that the run works as of, with its time zone; empty: the present moment.
     """
-    settings, at = begin(), instant(now)
+    begin()
+    at = instant(now)
     verdict: dict[str, Any] = compare(version, at)
     if report:
-        trained = registered_challenger(settings, version)
-        # Prefect's cache knows of the run, not of the file: one that is gone is written again.
-        there = list((settings.home / "reports" / "evaluation").glob("*/report.html"))
-        write_report.with_options(refresh_cache=not there)(trained.fingerprint, trained.model_version, at)
+        report_on(version, at)
     return verdict
+
+
+def report_on(version: str | None, now: datetime) -> None:
+    """Write the nested cross-validation's report of a version, unless it is there."""
+    settings = load_settings()
+    trained = registered_challenger(settings, version)
+    # Prefect's cache knows of the run, not of the file: one that is gone is written again.
+    there = list((settings.home / "reports" / "evaluation").glob("*/report.html"))
+    write_report.with_options(refresh_cache=not there)(trained.fingerprint, trained.model_version, now)
 
 
 @task(name="compare", **TASK)

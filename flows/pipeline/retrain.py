@@ -10,7 +10,7 @@ from prefect.states import Completed, State
 from feature_repo.raw.atomic import LeaseHeldError, lease
 from flows.pipeline.artifacts import escaped, publish
 from flows.pipeline.deploy import deploy
-from flows.pipeline.evaluate import evaluate
+from flows.pipeline.evaluate import evaluate, report_on
 from flows.pipeline.policy import FLOW, Now, begin, instant
 from flows.pipeline.train import train
 from flows.retraining import admit
@@ -46,8 +46,12 @@ def retrain(
             if held_back is not None:
                 return _skipped(held_back)
             version = train(now=at)["version"]
-            evaluate(version=version, report=report, now=at)
-            return deploy(version=version, why=why, now=at)
+            evaluate(version=version, now=at)
+            outcome: dict[str, Any] = deploy(version=version, why=why, now=at)
+            if report:
+                # It is for people and decides nothing: should it fail, the better model serves already.
+                report_on(version, at)
+            return outcome
     except LeaseHeldError as busy:
         return _skipped(busy.message)
 

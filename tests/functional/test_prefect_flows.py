@@ -180,7 +180,7 @@ def approve(prefect, home, *words):
 @pytest.mark.parametrize(("answer", "outcome"), [("--yes", "promoted"), ("--no", "refused")])
 def test_a_person_is_asked_before_a_promotion(prefect, landed, world, answer, outcome):
     with prefect.worker(CHURN_HOME=str(landed), CHURN_PROMOTION__APPROVAL_REQUIRED="true"):
-        run = prefect.start("retrain/weekly", now=at(world), report=False)
+        run = prefect.start("retrain/weekly", now=at(world), report=answer == "--yes")
         ends_at = time.monotonic() + 200
         while not (paused := [each for each in prefect.runs("deploy") if each.state.is_paused()]):
             assert time.monotonic() < ends_at, prefect.worker_log()[-3000:]
@@ -195,6 +195,7 @@ def test_a_person_is_asked_before_a_promotion(prefect, landed, world, answer, ou
         (entry,) = entries(landed)
         assert (entry.who, "as discussed" in entry.why) == ("Ann Lee", True)
         assert rollout(landed).champion == entry.after["champion"]
+        assert list((landed / "reports" / "evaluation").glob("*/report.html"))
     else:
         assert rollout(landed) is None
     assert approve(prefect, landed, "--yes", "--who", "Ann Lee").returncode == 1  # nothing waits any more
