@@ -52,7 +52,10 @@ def world(tmp_path_factory):
 @pytest.fixture(scope="module")
 def prefect(tmp_path_factory):
     """A server with everything deployed; each test brings its home and its worker."""
-    with prefect_server(tmp_path_factory.mktemp("server"), {"CHURN_TRAINING__TRIALS": "1"}) as server:
+    # No drift here: what it would start would meet the next test's home.
+    deaf = {f"CHURN_MONITORING__{name}": "1000" for name in ("PSI_MAX", "SCORE_PSI_MAX", "LABEL_PSI_MAX")}
+    deaf |= {"CHURN_MONITORING__LOG_LOSS_RISE_MAX": "1000", "CHURN_MONITORING__CALIBRATION_GAP_MAX": "1"}
+    with prefect_server(tmp_path_factory.mktemp("server"), {"CHURN_TRAINING__TRIALS": "1", **deaf}) as server:
         server.deploy()
         server.scheduled(6)
         yield server
@@ -306,7 +309,9 @@ def test_runs_of_others_on_the_same_server_are_left_alone(prefect, tmp_path):
         )
         client.update_flow_run(theirs.id, tags=["another team"])
         client.set_flow_run_state(theirs.id, Pending(), force=True)
-        assert sweep.mark_lost(client, tmp_path, timedelta(0)) == []
+        marked = sweep.mark_lost(client, tmp_path, timedelta(0))
+        assert str(theirs.id) not in {each["flow_run"] for each in marked}
+        assert client.read_flow_run(theirs.id).state.type.value == "PENDING"
         client.set_flow_run_state(theirs.id, Cancelled(), force=True)
 
 
