@@ -149,7 +149,7 @@ def test_a_worker_killed_anywhere_loses_and_doubles_nothing(prefect, home, world
         prefect.wait(run, until=("RUNNING",))
         time.sleep(rng.uniform(4, 14))
     killed = [run]
-    for _ in range(1):
+    for _ in range(2):
         assert prefect.state(killed[-1]).state.type.value == "RUNNING"  # nobody has told the server
         with prefect.worker(**env):
             swept = prefect.run("sweep/every-five-minutes")

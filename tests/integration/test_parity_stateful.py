@@ -252,7 +252,7 @@ def registered(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("histories", "cases_min"),
-    [(8, 200), pytest.param(250, 5_000, marks=pytest.mark.nightly)],
+    [(12, 300), pytest.param(250, 5_000, marks=pytest.mark.nightly)],
 )
 @pytest.mark.timeout(3600)
 def test_online_equals_offline_equals_brute_force(registered, redis_server, histories, cases_min):
