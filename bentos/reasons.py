@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from configs.errors import ChurnError
@@ -45,7 +46,7 @@ class ReasonCode(BaseModel):
 
     def text(self, direction: Direction, values: Mapping[str, Any]) -> str:
         """Return the sentence for these feature values (name -> bool, int, float, str or None)."""
-        words = {name: _Word.of(value) for name, value in values.items() if name in self.features}
+        words = {name: _Word.of(values[name]) for name in self.features}
         value = words[self.value_feature]
         default, special = (self.raises, self.raises_when) if direction == "raises" else (self.lowers, self.lowers_when)
         return special.get(str(value), default).format(value=value, **words)
@@ -76,32 +77,52 @@ class ReasonDictionary:
     contribution_min: float
 
     @cached_property
-    def _groups(self) -> tuple[list[int], ...]:
-        return tuple([self.features.index(name) for name in code.features] for code in self.codes.values())
+    def _order(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """The features' places, code by code, and where each code's begin."""
+        groups = [[self.features.index(name) for name in code.features] for code in self.codes.values()]
+        starts = np.cumsum([0, *(len(group) for group in groups[:-1])])
+        return np.array([place for group in groups for place in group], np.intp), np.asarray(starts, np.intp)
 
-    def grouped(self, contributions: Sequence[float] | np.ndarray) -> dict[str, float]:
-        """Sum the contributions (k,) of the features under each code: code -> log-odds.
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(self.codes)
+
+    def sums(self, contributions: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sum the contributions (n, k) of the features under each code: (n, g), in the order of ``codes``.
 
         Nothing is dropped: base + the sum of all groups is the margin.
         """
-        each = np.asarray(contributions, dtype=np.float64)
-        if each.shape != (len(self.features),):
-            raise ValueError(f"{each.shape} contributions for {len(self.features)} features")
-        return {code: float(each[group].sum()) for code, group in zip(self.codes, self._groups, strict=True)}
+        if contributions.shape[1:] != (len(self.features),):
+            raise ValueError(f"{contributions.shape} contributions for {len(self.features)} features")
+        order, starts = self._order
+        return np.asarray(np.add.reduceat(contributions[:, order], starts, axis=1), dtype=np.float64)
+
+    def grouped(self, contributions: Sequence[float] | np.ndarray) -> dict[str, float]:
+        """Sum the contributions (k,) of the features under each code: code -> log-odds."""
+        sums = self.sums(np.asarray(contributions, dtype=np.float64)[None])
+        return dict(zip(self._names, sums[0].tolist(), strict=True))
 
     def reasons(
         self, contributions: Sequence[float] | np.ndarray, values: Sequence[Any], *, leaves: bool, most: int
     ) -> tuple[Reason, ...]:
-        """Return at most ``most`` reasons, those that speak for the label first.
+        """Return at most ``most`` reasons of one customer; see :meth:`reasons_of`."""
+        sums = self.sums(np.asarray(contributions, dtype=np.float64)[None])
+        (found,) = self.reasons_of(sums, [values], [leaves], most=most)
+        return found
+
+    def reasons_of(
+        self, sums: NDArray[np.float64], values: Sequence[Sequence[Any]], leaves: Sequence[bool], *, most: int
+    ) -> list[tuple[Reason, ...]]:
+        """Return at most ``most`` reasons for each customer, those that speak for the label first.
 
         Parameters
         ----------
-        contributions
-            (k,) log-odds, one a feature in contract order, one-hot columns already summed.
+        sums
+            (n, g) log-odds, as :meth:`sums` returns them.
         values
-            (k,) the customer's values in the same order, None where null.
+            n times (k,) the customer's values in contract order, None where null.
         leaves
-            Whether the label is "churn".
+            n times whether the label is "churn".
         most
             How many reasons at most.
 
@@ -109,15 +130,23 @@ class ReasonDictionary:
         what drives this customer away, and a strong tie that holds it must not push that off the list; what speaks
         against the label follows where there is room. Causes below ``contribution_min`` are left out.
         """
-        known = dict(zip(self.features, values, strict=True))
-        wanted: Direction = "raises" if leaves else "lowers"
-        found = [
-            _reason(name, self.codes[name], contribution, known)
-            for name, contribution in self.grouped(contributions).items()
-            if abs(contribution) >= self.contribution_min
+        # Only for the few that are shown is a sentence made.
+        return [
+            tuple(
+                _reason(name, self.codes[name], contribution, dict(zip(self.features, known, strict=True)))
+                for name, contribution in self._shown(row, leaving, most)
+            )
+            for row, known, leaving in zip(sums.tolist(), values, leaves, strict=True)
         ]
-        found.sort(key=lambda reason: (reason.direction != wanted, -abs(reason.contribution), reason.code))
-        return tuple(found[:most])
+
+    def _shown(self, row: Sequence[float], leaves: bool, most: int) -> list[tuple[str, float]]:  # noqa: FBT001 - private
+        found = [
+            ((each > 0) != leaves, -abs(each), name, each)
+            for name, each in zip(self._names, row, strict=True)
+            if abs(each) >= self.contribution_min
+        ]
+        found.sort()
+        return [(name, each) for _, _, name, each in found[:most]]
 
     def ranked(self, contributions: np.ndarray, leaves: np.ndarray, *, most: int) -> list[list[str]]:
         """Return the codes of :meth:`reasons`, in its order, for many customers at once: no texts are made.
@@ -131,9 +160,8 @@ class ReasonDictionary:
         most
             How many codes at most.
         """
-        names = np.array(list(self.codes), dtype=object)
-        # Each group's sum is taken as grouped() takes it: the same numbers, the same ties.
-        sums = np.column_stack([np.ascontiguousarray(contributions[:, group]).sum(axis=1) for group in self._groups])
+        names = np.array(self._names, dtype=object)
+        sums = self.sums(contributions)
         against = (sums > 0) != leaves[:, None]
         small = np.abs(sums) < self.contribution_min
         rank = np.broadcast_to(np.argsort(np.argsort(names)), sums.shape)

@@ -181,7 +181,27 @@ class ServingSettings(_Section):
     body_size_max_kb: Positive
     retry_after_s: Positive
     request_timeout_s: Positive
+    header_timeout_s: Positive
+    concurrency_max: Positive
     reload_interval_s: Annotated[float, Field(gt=0, le=60)]
+    traces_endpoint: str
+
+
+class AccessSettings(_Section):
+    """Who may ask the service, and how often."""
+
+    keys_file: str
+    required: bool
+    requests_per_s: Annotated[float, Field(ge=0)]
+    burst: Positive
+
+
+class ReceiptsSettings(_Section):
+    """What is kept of each answer."""
+
+    database_url: SecretStr
+    signing_key: SecretStr
+    queue_max: Positive
 
 
 class Settings(BaseSettings):
@@ -209,11 +229,15 @@ class Settings(BaseSettings):
     retraining: RetrainingSettings
     batch: BatchSettings
     serving: ServingSettings
+    access: AccessSettings
+    receipts: ReceiptsSettings
 
     @model_validator(mode="after")
     def _prod_is_complete(self) -> Settings:
         if self.profile == "prod" and self.privacy.pseudonym_key.get_secret_value() in {"", DEVELOPMENT_KEY}:
             raise ValueError("profile prod needs its own CHURN_PRIVACY__PSEUDONYM_KEY")
+        if self.profile == "prod" and self.receipts.signing_key.get_secret_value() in {"", DEVELOPMENT_KEY}:
+            raise ValueError("profile prod needs its own CHURN_RECEIPTS__SIGNING_KEY")
         if self.profile == "prod" and not (
             self.feast.registry_url.get_secret_value() and self.mlflow.tracking_uri.get_secret_value()
         ):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from bentos.churn.rights import RIGHTS, Right
 from configs.errors import EXIT_FAILURE, EXIT_USAGE, ChurnError
 from configs.telemetry import switch_off
 from feature_repo.raw.world.drift import SCENARIOS
@@ -347,6 +348,61 @@ def serve(host: str | None, port: int | None) -> None:
     settings = _settings()
     changed = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
     sys.exit(run(settings.model_copy(update={"serving": settings.serving.model_copy(update=changed)})))
+
+
+@cli.group()
+def keys() -> None:
+    """Make, list and revoke API keys. Once there is one, the service answers only callers with a key."""
+
+
+@keys.command("create")
+@click.option("--name", required=True, help="Whose key it is: an application.")
+@click.option("--right", "rights", required=True, multiple=True, type=click.Choice(RIGHTS), help="May be repeated.")
+@click.option("--days", type=click.IntRange(1, 3650), help="Days until it expires (default: never).")
+def create_key(name: str, rights: tuple[Right, ...], days: int | None) -> None:
+    """Make a key and print it: this once, for only its hash is kept."""
+    from flows.keys import create
+
+    entry, key = create(_settings(), name, rights, now=_now(), days=days)
+    click.echo(key)
+    until = "never expires" if entry.expires_at is None else f"expires {entry.expires_at:%F %H:%M} UTC"
+    click.echo(f"key {entry.id} of {entry.name} may {', '.join(entry.rights)}; {until}; not shown again", err=True)
+
+
+@keys.command("list")
+def list_keys() -> None:
+    """Say which keys there are, and which of them are valid."""
+    from flows.keys import lines
+
+    for line in lines(_settings(), _now()):
+        click.echo(line)
+
+
+@keys.command("revoke")
+@click.argument("key_id")
+def revoke_key(key_id: str) -> None:
+    """End a key; a running service refuses it within seconds."""
+    from flows.keys import revoke
+
+    entry = revoke(_settings(), key_id, now=_now())
+    click.echo(f"key {entry.id} of {entry.name} is revoked since {entry.revoked_at:%F %H:%M} UTC")
+
+
+@cli.command()
+@click.argument("prediction_id")
+@click.option("--json", "as_json", is_flag=True, help="As GET /predictions/{id} answers it.")
+def replay(prediction_id: str, *, as_json: bool) -> None:
+    """Show what was answered and from which values, and score them again. Exit code 1: it does not agree."""
+    from bentos.churn.receipt_bodies import answer_body
+    from flows.replay_prediction import replay_prediction, told
+
+    receipt, replayed = replay_prediction(_settings(), prediction_id)
+    if as_json:
+        click.echo(answer_body(receipt, replayed).model_dump_json(indent=2))
+    else:
+        click.echo("\n".join(told(receipt, replayed)))
+    if not replayed.agrees:
+        sys.exit(EXIT_FAILURE)
 
 
 @cli.command()

@@ -22,12 +22,12 @@ from bentos.bundle.manifest import OtherContractError, read_manifest
 from bentos.bundle.pointer import Rollout, bundles_folder
 from bentos.bundle.rollout import rollout
 from bentos.comparison import LiveFigures
+from bentos.economics import load_economics
 from configs.settings import Settings
 from feature_repo.contract import AUDIT_SERVICE, CUSTOMER, LABEL
 from feature_repo.stores.as_known import features_as_known
 from feature_repo.stores.opening import open_store
 from feature_repo.stores.refusals import refusals
-from training.economics import load_economics
 from training.heldout import read_heldout
 from training.promotion import BY_HAND, Evidence, Verdict, decide
 from training.registry import DIGEST, keep_text, restore_bundle, tag_version, versions_with

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from bentos.economics import load_economics, profit_threshold
 from configs.settings import Settings
 from feature_repo.contract import AUDIT_SERVICE, CORE_SERVICE, OBSERVED_AT
 from feature_repo.raw.publication import published
@@ -23,7 +24,6 @@ from flows.build_features import build_features
 from flows.land import ingest
 from flows.train import git_commit, training_set
 from training.dataset import TrainingSet, historical_features
-from training.economics import load_economics, profit_threshold
 from training.evaluate import CrossValidation, cross_validate
 from training.metrics import paired_difference, slices, summarise
 from training.report import EvaluationReport, ShapSummary, write_report

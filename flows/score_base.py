@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from bentos.bundle import Bundle, champion
 from bentos.bundle.design import Floats
+from bentos.economics import Economics, expected_profit_usd, load_economics
 from bentos.reasons import ReasonDictionary, parse
 from bentos.reasons import load as load_reasons
 from configs.errors import ChurnError
@@ -37,7 +38,6 @@ from feature_repo.stores.offline_files import table_pattern
 from feature_repo.stores.opening import open_store
 from feature_repo.stores.refusals import refusals
 from flows.read_base import read_chunk
-from training.economics import Economics, load_economics
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -258,7 +258,7 @@ def _scored(store: FeatureStore, model: _Model, ids: Sequence[str], now: datetim
     score = explained.score
     agree = explained.whole()
     leaves = score >= manifest.threshold
-    profit = score * model.economics.gain_usd - (1 - score) * model.economics.waste_usd
+    profit = expected_profit_usd(score, model.economics)
     counts = {
         "customers": len(chunk.ids),
         "scored": rows,

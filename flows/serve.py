@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final, Self
@@ -63,8 +64,14 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def serve(settings: Settings) -> int:
-    """Serve in the foreground until a signal ends it; return the exit code of the service."""
-    _make_folders(settings)
+    """Serve in the foreground until a signal ends it; return the exit code of the service.
+
+    Raises
+    ------
+    KeysNeededError, KeyFileError
+        If nobody could ask it: see bentos/churn/access.py.
+    """
+    _prepare(settings)
     process = subprocess.Popen(command(settings), env=environment(settings))  # noqa: S603 - our own command
 
     def forward(number: int, _frame: FrameType | None) -> None:
@@ -96,7 +103,7 @@ class Running:
     def __init__(self, settings: Settings, target: str = SERVICE) -> None:
         self.base_url = f"http://{settings.serving.host}:{settings.serving.port}"
         self.log = settings.home / "logs" / f"serve-{settings.serving.port}.log"
-        _make_folders(settings)
+        _prepare(settings)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as output:
             # A session of its own: the process that BentoML starts for each worker can then be ended with it.
@@ -189,7 +196,11 @@ def kill_group(leader: int) -> None:
         os.killpg(leader, signal.SIGKILL)
 
 
-def _make_folders(settings: Settings) -> None:
+def _prepare(settings: Settings) -> None:
+    """Refuse by name what the service itself would refuse in the middle of its start; make its folders."""
+    from bentos.churn.access import may_start
+
+    may_start(settings, datetime.now(UTC))
     (settings.home / "bentoml" / str(settings.serving.port)).mkdir(parents=True, exist_ok=True)
 
 

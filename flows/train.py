@@ -15,6 +15,7 @@ from bentos.bundle.ledger import entries
 from bentos.bundle.manifest import read_verified
 from bentos.bundle.pointer import bundles_folder
 from bentos.bundle.rollout import rollout
+from bentos.economics import load_economics
 from configs.errors import ChurnError
 from configs.settings import PROJECT_ROOT, Settings
 from feature_repo.contract import ACTIVITY_SOURCE, BEHAVIOR_SERVICE, CORE_SERVICE
@@ -23,7 +24,6 @@ from feature_repo.raw.publication import published
 from feature_repo.stores.offline_files import table_pattern
 from flows.deploy import Outcome, compare_and_deploy
 from training.dataset import TrainingSet, load_training_set
-from training.economics import load_economics
 from training.fingerprint import fingerprint as fingerprint_of
 from training.fit import Fitted, Provenance, fit
 from training.heldout import forget_heldout, heldout_path, save_heldout

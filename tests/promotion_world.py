@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from bentos.economics import Economics, profit_threshold
 from configs.settings import load_settings
-from training.economics import Economics, profit_threshold
 from training.promotion import Evidence, Verdict, decide
 
 ECONOMICS = Economics()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -91,6 +91,11 @@ def bundle_at(home: Path, csv: Path) -> Bundle:
     bundle = Bundle(manifest, linear, trees, REASON_CODES.read_text("utf-8")).save(home)
     promote(home, bundle.digest, who="tests", why="the first", now=datetime(2026, 1, 1, tzinfo=UTC))
     return bundle
+
+
+def as_kind(kind: type[Bundle], bundle: Bundle) -> Bundle:
+    """The same bundle as one of another class, which may have a fault."""
+    return kind(**{field.name: getattr(bundle, field.name) for field in fields(bundle)})
 
 
 def another(bundle: Bundle, home: Path, version: str, shift: float, **changes: object) -> Bundle:

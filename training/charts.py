@@ -13,7 +13,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training.economics import Economics, FloatArray, Targeting, best_targeting, profit_curve, rank
+from bentos.economics import Economics
+from training.economics import FloatArray, Targeting, best_targeting, profit_curve, rank
 from training.metrics import BoolArray, CalibrationBins, calibration_bins
 
 WIDTH: Final = 360

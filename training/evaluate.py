@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from bentos.bundle.design import Floats
+from bentos.economics import Economics
 from configs.settings import TrainingSettings
 from training.designs import service_of
-from training.economics import Economics
 from training.metrics import Metrics, measure
 from training.pipeline import ChurnBlend, Params, baseline_pipeline
 from training.search import search

@@ -9,18 +9,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from bentos.economics import ECONOMICS_FILE
 from configs.settings import PROJECT_ROOT, Settings
 from feature_repo.contract import ACTIVITY_SOURCE, SOURCE, contract_hash
 from feature_repo.raw.atomic import file_sha256
 from feature_repo.raw.deliveries import deliveries
 from feature_repo.raw.publication import history
 from feature_repo.stores.offline_files import table_pattern
-from training.economics import ECONOMICS_FILE
 from training.fit import REASON_CODES_FILE
 
 LIBRARIES: Final = ("numpy", "pandas", "scikit-learn", "optuna", "xgboost-cpu", "xgboost")
-CODE: Final = ("training", "bentos/bundle", "feature_repo")
-"""Folders whose Python decides what a model is."""
+CODE: Final = ("training/**/*.py", "bentos/bundle/**/*.py", "bentos/economics.py", "feature_repo/**/*.py")
+"""The Python that decides what a model is (bentos/economics.py: its threshold)."""
 
 
 def fingerprint(settings: Settings, service: str) -> str:
@@ -66,7 +66,7 @@ def code_version(root: Path = PROJECT_ROOT) -> str:
     Read once a process: what was edited since is not the code that runs.
     """
     digest = hashlib.sha256()
-    for path in sorted(path for folder in CODE for path in (root / folder).rglob("*.py")):
+    for path in sorted(path for pattern in CODE for path in root.glob(pattern)):
         digest.update(f"{path.relative_to(root).as_posix()} {file_sha256(path)}\n".encode())
     return digest.hexdigest()
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from bentos.bundle import Bundle, Manifest
+from bentos.economics import Economics, profit_threshold
 from configs.settings import CONFIG_DIR, TrainingSettings
 from feature_repo.contract import OBSERVED_AT, SERVICES_OF
 from training.calibrate import calibration
 from training.dataset import TrainingSet
-from training.economics import Economics, profit_threshold
 from training.metrics import Metrics, measure
 from training.pipeline import ChurnBlend, Params, baseline_pipeline
 from training.search import Tuning, search

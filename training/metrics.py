@@ -17,16 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from training.economics import (
-    Economics,
-    EvaluationError,
-    FloatArray,
-    Ranking,
-    best_targeting,
-    check,
-    empc,
-    rank,
-)
+from bentos.economics import Economics
+from training.economics import EvaluationError, FloatArray, Ranking, best_targeting, check, empc, rank
 
 BoolArray = NDArray[np.bool_]
 

@@ -8,7 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training.economics import Economics, FloatArray
+from bentos.economics import Economics
+from training.economics import FloatArray
 from training.metrics import BoolArray
 
 EQUAL: Final = 1e-9

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bentos.comparison import LiveFigures
+from bentos.economics import Economics
 from configs.settings import PromotionSettings, RolloutSettings
-from training.economics import Economics, EvaluationError, FloatArray, LengthError, ScoreError
+from training.economics import EvaluationError, FloatArray, LengthError, ScoreError
 from training.metrics import ECE_BINS, BoolArray, Metrics, measure
 from training.paired import Gain, gains, losses, profits, worst_profit
 

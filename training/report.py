@@ -14,9 +14,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from bentos.economics import Economics, profit_threshold
 from configs.errors import ChurnError
 from training import charts
-from training.economics import Economics, FloatArray, Targeting, check, profit_curve, profit_threshold, targeting_at
+from training.economics import FloatArray, Targeting, check, profit_curve, targeting_at
 from training.metrics import (
     LIFT_SHARE,
     BoolArray,

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Final, Self
 
@@ -27,8 +28,9 @@ from bentos.bundle.manifest import (
 from bentos.bundle.parts import LinearPart, TreePart
 from bentos.bundle.pointer import bundles_folder
 from configs.errors import ChurnError
-from feature_repo.contract import features_of
+from feature_repo.contract import Feature, features_of
 from feature_repo.raw.atomic import storage, write_folder
+from feature_repo.stores.vectors import encode
 
 
 class FeaturesInvalidError(ChurnError):
@@ -85,19 +87,42 @@ class Bundle:
 
     def margin(self, features: pd.DataFrame) -> Floats:
         """Return the calibrated log-odds of churn, (n,) float64; ``features`` and errors as in :meth:`score`."""
-        self._refuse(features)
-        return self._blend(self.linear.margin(features), self.trees.margin(features))
-
-    def _blend(self, linear: Floats, trees: Floats) -> Floats:
-        share, (slope, intercept) = self.manifest.tree_weight, self.manifest.calibration
-        return np.asarray(slope * ((1 - share) * linear + share * trees) + intercept, dtype=np.float64)
+        return self.margin_vectors(self.vectors(features))
 
     def explain(self, features: pd.DataFrame) -> Explanation:
         """Score and explain; ``features`` and errors as in :meth:`score`."""
-        self._refuse(features)
+        return self.explain_vectors(self.vectors(features))
+
+    def vectors(self, features: pd.DataFrame) -> Floats:
+        """Return the frame as numbers, (n, f) float64. Raises BundleError for other columns."""
+        if tuple(features.columns) != self.manifest.features:
+            missing = sorted(set(self.manifest.features) - set(features.columns))
+            raise BundleError(
+                f"the features are not those of {self.manifest.service} in contract order"
+                + (f": {', '.join(missing)} missing" if missing else ""),
+                "build the frame with as_frame(features_of(service), columns)",
+            )
+        return encode(self._wanted, features)
+
+    def score_vectors(self, vectors: Floats) -> Floats:
+        """Return the calibrated probability of churn, (n,); ``vectors`` and errors as in :meth:`explain_vectors`."""
+        return _probability(self.margin_vectors(vectors))
+
+    def margin_vectors(self, vectors: Floats) -> Floats:
+        """Return the calibrated log-odds of churn, (n,); ``vectors`` and errors as in :meth:`explain_vectors`."""
+        self._refuse(vectors)
+        names = self.manifest.features
+        return self._blend(self.linear.margin(vectors, names), self.trees.margin(vectors, names))
+
+    def explain_vectors(self, vectors: Floats) -> Explanation:
+        """Score and explain vectors (n, f) float64, the features in contract order as ``stores.vectors`` encodes them.
+
+        Raises FeaturesInvalidError for a null that has no trained meaning or a number that is not finite.
+        """
+        self._refuse(vectors)
         names = self.manifest.features
         share, (slope, intercept) = self.manifest.tree_weight, self.manifest.calibration
-        linear, trees = self.linear.explain(features, names), self.trees.explain(features, names)
+        linear, trees = self.linear.explain(vectors, names), self.trees.explain(vectors, names)
         margin = self._blend(linear.margin, trees.margin)
         return Explanation(
             _probability(margin),
@@ -105,6 +130,10 @@ class Bundle:
             slope * ((1 - share) * linear.base + share * trees.base) + intercept,
             slope * ((1 - share) * linear.contributions + share * trees.contributions),
         )
+
+    def _blend(self, linear: Floats, trees: Floats) -> Floats:
+        share, (slope, intercept) = self.manifest.tree_weight, self.manifest.calibration
+        return np.asarray(slope * ((1 - share) * linear + share * trees) + intercept, dtype=np.float64)
 
     def with_metrics(self, metrics: dict[str, float]) -> Self:
         """Return the bundle with the figures of its held-out rows in the manifest."""
@@ -161,28 +190,30 @@ class Bundle:
 
     def unusable(self, features: pd.DataFrame) -> NDArray[np.bool_]:
         """Return which values no score can be made from, (n, f): null without a trained meaning, or not finite."""
-        wanted = features_of(self.manifest.service)
-        values = features.to_numpy(dtype=object)
-        bad = np.asarray(pd.isna(values) & [not feature.nullable for feature in wanted], dtype=np.bool_)
-        numeric = [place for place, feature in enumerate(wanted) if feature.dtype in {"int64", "float64"}]
-        # The trees read float32: beyond its range a number is infinite to them.
-        bad[:, numeric] |= np.abs(values[:, numeric].astype(np.float64)) > np.finfo(np.float32).max
-        return bad
+        return self._unusable(self.vectors(features))
 
-    def _refuse(self, features: pd.DataFrame) -> None:
-        if tuple(features.columns) != self.manifest.features:
-            missing = sorted(set(self.manifest.features) - set(features.columns))
-            raise BundleError(
-                f"the features are not those of {self.manifest.service} in contract order"
-                + (f": {', '.join(missing)} missing" if missing else ""),
-                "build the frame with as_frame(features_of(service), columns)",
-            )
+    @cached_property
+    def _wanted(self) -> tuple[Feature, ...]:
+        return features_of(self.manifest.service)
+
+    @cached_property
+    def _limits(self) -> tuple[Floats, NDArray[np.bool_]]:
+        """The greatest usable magnitude of each feature, and which must not be null."""
+        # The trees read float32: beyond its range a number is infinite to them.
+        most = [np.finfo(np.float32).max if each.dtype in {"int64", "float64"} else np.inf for each in self._wanted]
+        return np.array(most), np.array([not each.nullable for each in self._wanted])
+
+    def _unusable(self, vectors: Floats) -> NDArray[np.bool_]:
+        most, needed = self._limits
+        return np.asarray((np.isnan(vectors) & needed) | (np.abs(vectors) > most), dtype=np.bool_)
+
+    def _refuse(self, vectors: Floats) -> None:
         # Every door refuses these before; who comes by another one must not get an invented score.
-        bad = self.unusable(features)
+        bad = self._unusable(vectors)
         if bad.any():
             names = ", ".join(self.manifest.features[place] for place in np.flatnonzero(bad.any(axis=0)))
             raise FeaturesInvalidError(
-                f"{int(bad.any(axis=1).sum())} of {len(features)} rows have no usable value for {names}",
+                f"{int(bad.any(axis=1).sum())} of {len(vectors)} rows have no usable value for {names}",
                 "correct the source and ingest it again",
             )
 

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from feature_repo.contract import BY_NAME
+from feature_repo.stores.vectors import UNKNOWN_CATEGORY, code_of, encode
+
 Op = Literal["number", "log1p", "above", "at_most", "missing", "equals"]
-_NUMERIC: Final = frozenset({"number", "log1p", "above", "at_most", "missing"})
+_OPERATIONS: Final = frozenset(get_args(Op))
+_NO_CODE: Final = -2.0
 
 Floats = NDArray[np.float64]
 
@@ -36,25 +40,16 @@ class Factor:
     shift: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.op not in _NUMERIC | {"equals"}:
+        if self.op not in _OPERATIONS:
             raise ValueError(f"unknown operation {self.op!r} of feature {self.feature}")
 
-    def numbers(self, features: pd.DataFrame) -> Floats:
-        """Return the factor of each row, (n,) float64, finite. Raises KeyError if the frame lacks the feature."""
-        column = features[self.feature].to_numpy()
+    def operand(self) -> float:
+        """Return ``value`` as the operation takes it: a number, or the code of a word or bool."""
         if self.op == "equals":
-            numbers = np.asarray(column == self.value, dtype=np.float64)
-        elif self.op == "missing":
-            numbers = np.isnan(column.astype(np.float64)).astype(np.float64)
-        else:
-            numbers = np.nan_to_num(column.astype(np.float64), nan=0.0)
-        if self.op == "log1p":
-            numbers = np.asarray(np.log1p(numbers), dtype=np.float64)
-        elif self.op == "above":
-            numbers = np.asarray(np.maximum(numbers - float(self.value or 0), 0.0), dtype=np.float64)
-        elif self.op == "at_most":
-            numbers = np.asarray(numbers <= float(self.value or 0), dtype=np.float64)
-        return np.asarray(numbers - self.shift, dtype=np.float64)
+            code = code_of(BY_NAME[self.feature], self.value)
+            # A word that nobody has must not equal the words that nobody knows.
+            return _NO_CODE if code == UNKNOWN_CATEGORY else code
+        return float(self.value or 0)
 
 
 @dataclass(frozen=True)
@@ -73,19 +68,89 @@ class Column:
 Design = tuple[Column, ...]
 
 
+@dataclass(frozen=True)
+class CompiledDesign:
+    """A design as arrays, over vectors whose columns are given features. Made by :meth:`of`.
+
+    m distinct factors, those of one operation side by side: ``positions`` (m,) columns of the vectors, ``groups``
+    (operation, slice of the factors, operands), ``shifts`` (m,). The first factor of each of the k columns is
+    ``firsts`` (k,); ``more`` holds (columns, factors) that multiply on top, one entry a further factor.
+    """
+
+    positions: NDArray[np.intp]
+    groups: tuple[tuple[Op, slice, Floats], ...]
+    shifts: Floats
+    firsts: NDArray[np.intp]
+    more: tuple[tuple[NDArray[np.intp], NDArray[np.intp]], ...]
+
+    @classmethod
+    def of(cls, design: Design, names: Sequence[str]) -> Self:
+        """Compile a design for vectors of the features ``names``. Raises KeyError if one that it reads is not there."""
+        place = {name: index for index, name in enumerate(names)}
+        # Factors recur (a hinge, its product with a contract): each is computed once.
+        factors = sorted({each for column in design for each in column.factors}, key=lambda each: each.op)
+        position = {factor: index for index, factor in enumerate(factors)}
+        groups = []
+        for op in dict.fromkeys(factor.op for factor in factors):
+            own = [factor for factor in factors if factor.op == op]
+            start = position[own[0]]
+            operands = np.array([factor.operand() for factor in own])
+            groups.append((op, slice(start, start + len(own)), operands))
+        more = []
+        for depth in range(1, max((len(column.factors) for column in design), default=1)):
+            deep = [index for index, column in enumerate(design) if len(column.factors) > depth]
+            more.append((_places(deep), _places([position[design[index].factors[depth]] for index in deep])))
+        return cls(
+            _places([place[factor.feature] for factor in factors]),
+            tuple(groups),
+            np.array([factor.shift for factor in factors]),
+            _places([position[column.factors[0]] for column in design]),
+            tuple(more),
+        )
+
+    def matrix(self, vectors: Floats) -> Floats:
+        """Return the design matrix, (n, k) float64, finite, of vectors (n, f) as feature_repo.stores.vectors makes."""
+        # take lays the rows out one after the other, which indexing does not: sums over a row would then be added up in
+        # another order for one row than for many.
+        raw = vectors.take(self.positions, axis=1)
+        numbers = np.empty_like(raw)
+        for op, own, operands in self.groups:
+            numbers[:, own] = _apply(op, raw[:, own], operands)
+        numbers -= self.shifts
+        columns = numbers.take(self.firsts, axis=1)
+        for deep, factors in self.more:
+            columns[:, deep] *= numbers[:, factors]
+        return np.asarray(columns, dtype=np.float64)
+
+
 def matrix(design: Design, features: pd.DataFrame) -> Floats:
-    """Return the design matrix, (n rows of ``features``, k columns of ``design``) float64, finite."""
-    made: dict[Factor, Floats] = {}
-    result = np.empty((len(features), len(design)), dtype=np.float64)
-    for position, column in enumerate(design):
-        product = np.ones(len(features))
-        for factor in column.factors:
-            # Factors recur (a hinge, its product with a contract): each is computed once.
-            if factor not in made:
-                made[factor] = factor.numbers(features)
-            product = product * made[factor]
-        result[:, position] = product
-    return result
+    """Return the design matrix, (n rows of ``features``, k columns of ``design``) float64, finite.
+
+    Raises KeyError if the frame lacks a feature that the design reads.
+    """
+    names = tuple(dict.fromkeys(factor.feature for column in design for factor in column.factors))
+    if gone := [name for name in names if name not in features]:
+        raise KeyError(", ".join(gone))
+    return CompiledDesign.of(design, names).matrix(encode([BY_NAME[name] for name in names], features))
+
+
+def _apply(op: Op, values: Floats, operands: Floats) -> Floats:
+    """Return what an operation makes of (n, j) encoded values with its (j,) operands."""
+    if op == "equals":
+        return np.asarray(values == operands, dtype=np.float64)
+    null = np.isnan(values)
+    if op == "missing":
+        return null.astype(np.float64)
+    numbers = np.where(null, 0.0, values)
+    if op == "log1p":
+        return np.asarray(np.log1p(numbers), dtype=np.float64)
+    if op == "above":
+        return np.asarray(np.maximum(numbers - operands, 0.0), dtype=np.float64)
+    return np.asarray(numbers <= operands, dtype=np.float64) if op == "at_most" else numbers
+
+
+def _places(indices: list[int]) -> NDArray[np.intp]:
+    return np.array(indices, dtype=np.intp)
 
 
 def attribution(design: Design, names: Sequence[str]) -> Floats:

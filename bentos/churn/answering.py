@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 import logging
-import secrets
-from collections.abc import Sequence
-from dataclasses import asdict
+import time
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, cast
-from uuid import UUID
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from bentos.churn.answered import Answered, prediction_id
 from bentos.churn.errors import CustomerUnknownError, CustomerWithdrawnError, FeaturesExpiredError, FeaturesMissingError
 from bentos.churn.loading import Model
-from bentos.churn.schema import Answer, ReasonBody
+from bentos.economics import expected_profit_usd
 from configs.errors import ChurnError
-from feature_repo.contract import TTL_DAYS
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from bentos.bundle import Explanation
+    from bentos.bundle.design import Floats
+    from bentos.reasons import Reason
+    from bentos.what_if import Recommendation
     from feature_repo.stores.reading import OnlineRow
 
 log = logging.getLogger(__name__)
 
-REASONS_FAILED = "the explanation failed; the probability is not affected"
+Stage = Literal["features", "score", "explain"]
+Took = Callable[[Stage, float], None]
+"""Told how many seconds a stage took: reading the features, scoring with contributions, words and levers."""
 
 
-def answer(model: Model, customer_ids: Sequence[str], now: datetime, *, reasons_max: int) -> list[Answer | ChurnError]:
+def untold(_stage: Stage, _seconds: float) -> None:
+    """Tell nobody."""
+
+
+def answer(
+    model: Model, customer_ids: Sequence[str], now: datetime, *, reasons_max: int, took: Took = untold
+) -> list[Answered | ChurnError]:
     """Return the model's answer or a refusal for each id, in the order given, twice for an id given twice.
 
     Raises
@@ -37,30 +44,75 @@ def answer(model: Model, customer_ids: Sequence[str], now: datetime, *, reasons_
     StoreUnavailableError
         If the online store does not answer: then there is nothing to say about anyone.
     """
-    from feature_repo.stores.typed import as_frame
+    began = time.perf_counter()
+    block = model.features.read_block(list(dict.fromkeys(customer_ids)), now)
+    took("features", time.perf_counter() - began)
+    found: dict[str, Answered | ChurnError] = {}
+    present = []
+    for place, row in enumerate(block.rows):
+        if row.status == "present":
+            present.append(place)
+        else:
+            found[row.customer_id] = refusal(row)
+    if present:
+        rows = [block.rows[place] for place in present]
+        vectors = block.vectors if len(rows) == len(block.rows) else block.vectors[present]
+        for row, given in zip(rows, scored(model, rows, vectors, now, reasons_max=reasons_max, took=took), strict=True):
+            found[row.customer_id] = given
+    if len(found) == len(customer_ids):
+        return [found[each] for each in customer_ids]
+    seen: set[str] = set()
+    return [_again(found[each], now) if each in seen else (seen.add(each) or found[each]) for each in customer_ids]
 
-    rows = model.features.read(list(dict.fromkeys(customer_ids)), now)
-    scored = [row for row in rows if row.status == "present"]
-    found: dict[str, Answer | ChurnError] = {row.customer_id: _refusal(row) for row in rows if row.status != "present"}
-    if scored:
-        columns = zip(*[row.values for row in scored], strict=True)  # noqa: PD011 - a tuple, no frame
-        features = model.features.features
-        frame = as_frame(features, {each.name: column for each, column in zip(features, columns, strict=True)})
-        found |= _scored(model, scored, frame, now, reasons_max)
-    first = {customer_id: place for place, customer_id in reversed(list(enumerate(customer_ids)))}
-    return [
-        found[customer_id] if first[customer_id] == place else _again(found[customer_id], now)
-        for place, customer_id in enumerate(customer_ids)
+
+def scored(
+    model: Model,
+    rows: Sequence[OnlineRow],
+    vectors: Floats,
+    now: datetime,
+    *,
+    reasons_max: int,
+    took: Took = untold,
+) -> list[Answered | ChurnError]:
+    """Return the answer to each of n present customers (n, f), or why their values give none."""
+    from bentos.bundle import FeaturesInvalidError
+
+    began = time.perf_counter()
+    try:
+        explained = _explained(model, vectors)
+        # The explanation holds the very score that Bundle.score gives; computing it twice would double the work.
+        scores = model.bundle.score_vectors(vectors) if explained is None else explained.score
+        if not np.isfinite(scores).all():
+            raise ValueError("a score is no probability")
+    except FeaturesInvalidError as refused:
+        if len(rows) == 1:
+            return [refused]
+        # One customer's impossible value is nobody else's refusal.
+        alone = (scored(model, [row], vectors[[place]], now, reasons_max=reasons_max) for place, row in enumerate(rows))
+        return [given for (given,) in alone]
+    after = time.perf_counter()
+    took("score", after - began)
+    leaving = (scores >= model.said.threshold).tolist()
+    recommended = _recommended(model, rows, vectors, scores, leaving)
+    reasons = _reasons(model, rows, explained, leaving, reasons_max)
+    answers: list[Answered | ChurnError] = [
+        Answered(prediction_id(now), now, model.said, row, score, "churn" if leaves else "stay", profit, lever, why)
+        for row, score, leaves, profit, lever, why in zip(
+            rows,
+            scores.tolist(),
+            leaving,
+            expected_profit_usd(scores, model.economics).tolist(),
+            recommended,
+            reasons,
+            strict=True,
+        )
     ]
+    took("explain", time.perf_counter() - after)
+    return answers
 
 
-def prediction_id(now: datetime) -> str:
-    """Return a UUID version 7 (RFC 9562): milliseconds since 1970, then 74 random bits."""
-    milliseconds = int(now.timestamp() * 1000)
-    return str(UUID(int=milliseconds << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62)))
-
-
-def _refusal(row: OnlineRow) -> ChurnError:
+def refusal(row: OnlineRow) -> ChurnError:
+    """Return why a customer that is not present gets no score."""
     if row.status == "unknown":
         return CustomerUnknownError(
             "no features are known for this customer", "check the id; a new customer appears with the next snapshot"
@@ -70,69 +122,64 @@ def _refusal(row: OnlineRow) -> ChurnError:
             "this is no customer any more: the newest extract says so", "ask for customers of the current base only"
         )
     if row.status == "expired":
+        old = ", ".join(view.view for view in row.views if view.status == "expired")
         return FeaturesExpiredError(
-            f"the customer's features are older than {TTL_DAYS} days", "run: churn materialize, after a new snapshot"
+            f"the customer's features are too old: {old}", "run: churn materialize, after a new snapshot"
         )
     return FeaturesMissingError(
         f"the customer has no value for {', '.join(row.missing)}", "correct the source and ingest it again"
     )
 
 
-def _scored(
-    model: Model, rows: Sequence[OnlineRow], frame: pd.DataFrame, now: datetime, reasons_max: int
-) -> dict[str, Answer | ChurnError]:
-    manifest = model.bundle.manifest
-    explained = _explained(model, frame)
-    # The explanation holds the very score that Bundle.score gives; computing it twice would double the work.
-    scores = model.bundle.score(frame) if explained is None else explained.score
-    leaving = scores >= manifest.threshold
-    reasons = None if explained is None else _reasons(model, rows, explained, leaving, reasons_max)
-    return {
-        row.customer_id: Answer(
-            customer_id=row.customer_id,
-            prediction_id=prediction_id(now),
-            probability=float(score),
-            label="churn" if leaves else "stay",
-            threshold=manifest.threshold,
-            reasons=None if reasons is None else reasons[position],
-            reasons_error=REASONS_FAILED if reasons is None else None,
-            model_version=manifest.model_version,
-            # A present row has an age; None would be refused by the body, never replaced by another instant.
-            features_as_of=cast("datetime", row.as_of),
-        )
-        for position, (row, score, leaves) in enumerate(zip(rows, scores, leaving, strict=True))
-    }
-
-
-def _explained(model: Model, frame: pd.DataFrame) -> Explanation | None:
+def _explained(model: Model, vectors: Floats) -> Explanation | None:
     """Return the explanation, or None if it can't be had: the score is worth giving without it."""
+    from bentos.bundle import FeaturesInvalidError
+
     try:
-        explained = model.bundle.explain(frame)
+        explained = model.bundle.explain_vectors(vectors)
         if explained.whole().all():
             return explained
         log.error("explanation failed: the contributions do not add up to the margin")
+    except FeaturesInvalidError:
+        raise
     except Exception as broken:  # noqa: BLE001 - whatever fails here must not cost the caller the score
         log.error("explanation failed: %s", type(broken).__name__)  # noqa: TRY400 - a traceback may hold values
     return None
 
 
 def _reasons(
-    model: Model, rows: Sequence[OnlineRow], explained: Explanation, leaving: np.ndarray, reasons_max: int
-) -> list[list[ReasonBody]] | None:
-    """Return each row's reasons, or None if a text can't be filled in."""
-    try:
-        return [
-            [
-                ReasonBody(**asdict(reason))
-                for reason in model.reasons.reasons(contributions, row.values, leaves=bool(leaves), most=reasons_max)
-            ]
-            for row, contributions, leaves in zip(rows, explained.contributions, leaving, strict=True)
-        ]
-    except Exception as broken:  # noqa: BLE001 - as above
-        log.error("reasons failed: %s", type(broken).__name__)  # noqa: TRY400
-        return None
+    model: Model, rows: Sequence[OnlineRow], explained: Explanation | None, leaving: Sequence[bool], reasons_max: int
+) -> Sequence[tuple[Reason, ...] | None]:
+    """Return each row's reasons, None for all where a text can't be filled in."""
+    if explained is not None:
+        try:
+            sums = model.reasons.sums(explained.contributions)
+            return model.reasons.reasons_of(sums, [row.values for row in rows], leaving, most=reasons_max)
+        except Exception as broken:  # noqa: BLE001 - as above
+            log.error("reasons failed: %s", type(broken).__name__)  # noqa: TRY400
+    return [None] * len(rows)
 
 
-def _again(found: Answer | ChurnError, now: datetime) -> Answer | ChurnError:
+def _recommended(
+    model: Model, rows: Sequence[OnlineRow], vectors: Floats, scores: Floats, leaving: Sequence[bool]
+) -> list[Recommendation | None]:
+    """Return the best lever of each customer that is worth contacting."""
+    from bentos.what_if import trials
+
+    best: list[Recommendation | None] = [None] * len(rows)
+    worth = [place for place, leaves in enumerate(leaving) if leaves]
+    if worth:
+        try:
+            tried = trials(model.levers, [rows[place].values for place in worth], vectors[worth])
+            if len(tried.vectors):
+                found = tried.best(scores[worth], model.bundle.score_vectors(tried.vectors))
+                for place, recommendation in zip(worth, found, strict=True):
+                    best[place] = recommendation
+        except Exception as broken:  # noqa: BLE001 - advice must not cost the caller the score
+            log.error("levers failed: %s", type(broken).__name__)  # noqa: TRY400
+    return best
+
+
+def _again(found: Answered | ChurnError, now: datetime) -> Answered | ChurnError:
     """Give the entry of a customer that was asked for twice a prediction id of its own."""
-    return found.model_copy(update={"prediction_id": prediction_id(now)}) if isinstance(found, Answer) else found
+    return found.again(prediction_id(now)) if isinstance(found, Answered) else found

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import anyio.to_thread
 from anyio import CapacityLimiter
 from fastapi import FastAPI, Request
 from pydantic import BaseModel
+from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from bentos.churn import bodies, openapi
+from bentos.churn import bento_schema, bodies, openapi
+from bentos.churn.answered import Answered
+from bentos.churn.asking import Answering
 from bentos.churn.errors import (
-    AnswerTimeoutError,
     MethodNotAllowedError,
     NotReadyError,
     RequestInvalidError,
@@ -27,6 +28,7 @@ from bentos.churn.errors import (
 from bentos.churn.keeping import Keeper, Refused, Serving
 from bentos.churn.loading import PROBE_ID
 from bentos.churn.meters import Meters
+from bentos.churn.receipt_bodies import answer_body
 from bentos.churn.schema import (
     Alive,
     Answer,
@@ -35,13 +37,18 @@ from bentos.churn.schema import (
     ErrorBody,
     Health,
     Metadata,
+    PredictionAnswer,
     PredictRequest,
     Ready,
-    RefusedCustomer,
     RefusedModel,
     RolloutBody,
+    WhatIfAnswer,
+    WhatIfRequest,
 )
+from bentos.churn.tracing import Tracing
+from bentos.churn.ui.page import page
 from bentos.churn.watching import Watcher
+from bentos.receipts import Replayer, find
 from configs.errors import ChurnError
 from configs.settings import Settings
 
@@ -54,9 +61,14 @@ Result = TypeVar("Result")
 
 
 def create_app(settings: Settings) -> tuple[FastAPI, Meters]:
-    """Return the application and its meters. Nothing is loaded before its lifespan begins."""
+    """Return the application and its meters. Nothing is loaded before its lifespan begins.
+
+    Raises TracingMissingError if traces are wanted and can't be had.
+    """
     meters = Meters()
     keeper = Keeper(settings, meters)
+    tracing = Tracing(settings.serving.traces_endpoint) if settings.serving.traces_endpoint else None
+    answering = Answering(settings, keeper, meters, tracing)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -71,18 +83,24 @@ def create_app(settings: Settings) -> tuple[FastAPI, Meters]:
             yield
         finally:
             await anyio.to_thread.run_sync(watcher.stop)
+            # What was answered is written down before the worker ends.
+            await anyio.to_thread.run_sync(answering.close)
 
     app = FastAPI(
         title="Churn",
         version="1",
         summary="Who is about to leave, and why.",
+        description=openapi.DESCRIPTION,
         lifespan=lifespan,
         docs_url=None,  # both pages load scripts from other hosts
         redoc_url=None,
         redirect_slashes=False,
     )
-    _Routes(settings, keeper, meters).add_to(app)
+    _Routes(settings, keeper, answering, meters).add_to(app)
     _answer_refusals(app, settings, meters)
+    openapi.secure(app)
+    if tracing is not None:
+        app.add_middleware(tracing.around, routes=templates(app))
     return app, meters
 
 
@@ -94,10 +112,13 @@ def templates(app: FastAPI) -> list[str]:
 class _Routes:
     """The routes' functions, with what they share."""
 
-    def __init__(self, settings: Settings, keeper: Keeper, meters: Meters) -> None:
+    def __init__(self, settings: Settings, keeper: Keeper, answering: Answering, meters: Meters) -> None:
+        self._settings = settings
         self._serving = settings.serving
         self._keeper = keeper
+        self._answering = answering
         self._meters = meters
+        self._replayer = Replayer(settings)
         self._limiter: CapacityLimiter | None = None
 
     def add_to(self, app: FastAPI) -> None:
@@ -107,13 +128,18 @@ class _Routes:
         app.get("/readyz", **openapi.answers(Ready, 503))(self.readyz)
         app.get("/metadata", **openapi.answers(Metadata, 503))(self.metadata)
         app.get("/metrics", **openapi.text("Prometheus' text format"))(self.metrics)
+        app.get("/ui", **openapi.text("The page for people", "text/html"))(self.ui)
+        app.get("/schema.json", **openapi.data("What BentoML's own client reads"))(self.schema)
+        one = (404, 410)
         refusals = (408, 413, 415, 422, 503)
-        app.post("/predict", **openapi.takes(PredictRequest), **openapi.answers(Answer, 404, 410, *refusals))(
-            self.predict
-        )
+        app.post("/predict", **openapi.takes(PredictRequest), **openapi.answers(Answer, *one, *refusals))(self.predict)
         app.post("/predict/batch", **openapi.takes(BatchRequest, limit), **openapi.answers(BatchAnswer, *refusals))(
             self.predict_batch
         )
+        app.post("/predict/what-if", **openapi.takes(WhatIfRequest), **openapi.answers(WhatIfAnswer, *one, *refusals))(
+            self.predict_what_if
+        )
+        app.get("/predictions/{prediction_id}", **openapi.answers(PredictionAnswer, 404, 409, 503))(self.prediction)
 
     async def health(self) -> Response:
         """Say whether the service lives and whether it could answer a prediction now; always 200."""
@@ -141,13 +167,22 @@ class _Routes:
         models = serving.models() if serving else []
         return Response(await anyio.to_thread.run_sync(self._meters.exposition, models), media_type=METRICS_TYPE)
 
+    async def ui(self) -> Response:
+        """Return the page on which a person looks a customer up; it holds no data."""
+        body, policy = page()
+        return Response(body, media_type="text/html; charset=utf-8", headers={"Content-Security-Policy": policy})
+
+    async def schema(self) -> Response:
+        """Return what BentoML's own client makes its methods from."""
+        return _json(bento_schema.document(self._serving.batch_ids_max))
+
     async def predict(self, request: Request) -> Response:
-        """Return one customer's probability of leaving, the label and the reasons."""
+        """Return one customer's probability of leaving, what contacting them is worth, and the reasons."""
         body = await bodies.read(request, PredictRequest)
-        (result,) = await self._answers([body.customer_id])
+        (result,) = await self._answering.ask([body.customer_id])
         if isinstance(result, ChurnError):
             raise result
-        return _json(result)
+        return _json(result.body())
 
     async def predict_batch(self, request: Request) -> Response:
         """Return an answer or an error for each customer, in the order of the request."""
@@ -157,45 +192,45 @@ class _Routes:
                 f"customer_ids: {len(body.customer_ids)} are given, {self._serving.batch_ids_max} are allowed",
                 "ask in several requests",
             )
-        results = await self._answers(body.customer_ids)
+        results = await self._answering.ask(body.customer_ids)
         return _json(
-            BatchAnswer(
-                results=[self._entry(each, result) for each, result in zip(body.customer_ids, results, strict=True)]
-            )
+            {"results": [self._entry(each, result) for each, result in zip(body.customer_ids, results, strict=True)]}
         )
 
-    def _entry(self, customer_id: str, result: Answer | ChurnError) -> Answer | RefusedCustomer:
-        if isinstance(result, Answer):
-            return result
+    async def predict_what_if(self, request: Request) -> Response:
+        """Return one customer's score as it is and as it would be with changes; says what may be changed.
+
+        Advice from a model of risk, no statement about causes.
+        """
+        body = await bodies.read(request, WhatIfRequest)
+        return _json(await self._work(lambda: self._answering.suppose(body.customer_id, body.changes)))
+
+    async def prediction(self, prediction_id: str) -> Response:
+        """Return the receipt of an answer, its signature verified, and what comes out when it is scored again."""
+        return _json(await self._work(lambda: self._replayed(prediction_id)))
+
+    def _replayed(self, prediction_id: str) -> PredictionAnswer:
+        receipt = find(self._settings, prediction_id)
+        return answer_body(receipt, self._replayer.replay(receipt))
+
+    def _entry(self, customer_id: str, result: Answered | ChurnError) -> dict[str, Any]:
+        if isinstance(result, Answered):
+            return result.body()
         self._meters.refusals.labels(result.error).inc()
-        return RefusedCustomer(customer_id=customer_id, error=ErrorBody(**result.body()))
-
-    async def _answers(self, customer_ids: list[str]) -> list[Answer | ChurnError]:
-        def work() -> list[Answer | ChurnError]:
-            serving = self._keeper.current()
-            found = serving.answer(customer_ids, datetime.now(UTC), reasons_max=self._serving.reasons_max)
-            self._meters.scored(found)
-            return found
-
-        return await self._work(work)
+        return {"customer_id": customer_id, "error": result.body()}
 
     def _probe(self) -> str:
         """Return the model's version if it could answer now; raises NotReadyError or StoreUnavailableError."""
         champion = self._keeper.current().champion
-        champion.features.read([PROBE_ID], datetime.now(UTC))
+        champion.features.read_block([PROBE_ID], datetime.now(UTC))
         return champion.bundle.manifest.model_version
 
     async def _work(self, work: Callable[[], Result]) -> Result:
         """Run ``work`` in a thread, for as long as a request may take."""
         if self._limiter is None:
             self._limiter = CapacityLimiter(THREADS)
-        try:
-            async with asyncio.timeout(self._serving.request_timeout_s):
-                return await anyio.to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
-        except TimeoutError:
-            raise AnswerTimeoutError(
-                f"no answer within {self._serving.request_timeout_s} s", "repeat it later, or for fewer customers"
-            ) from None
+        async with self._answering.in_time():
+            return await anyio.to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
 
 
 def _answer_refusals(app: FastAPI, settings: Settings, meters: Meters) -> None:
@@ -249,5 +284,5 @@ def _refused(refused: Refused) -> RefusedModel:
     return RefusedModel(bundle_digest=refused.digest, error=ErrorBody(**refused.failure.body()))
 
 
-def _json(body: BaseModel) -> Response:
-    return Response(body.model_dump_json(), media_type="application/json")
+def _json(body: BaseModel | dict[str, Any]) -> Response:
+    return Response(to_json(body), media_type="application/json")

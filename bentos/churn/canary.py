@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeVar
 
+from bentos.churn.answered import Answered
 from bentos.churn.answering import answer
 from bentos.churn.counting import Counting
 from bentos.churn.loading import Model
-from bentos.churn.schema import Answer
 from bentos.comparison import ArmName
 from configs.errors import ChurnError
 
@@ -73,7 +73,7 @@ class Canary:
         self._free = threading.BoundedSemaphore(_AT_ONCE)
         self._told: set[str] = set()
 
-    def answer(self, champion: Model, customer_ids: Sequence[str], now: datetime) -> list[Answer | ChurnError]:
+    def answer(self, champion: Model, customer_ids: Sequence[str], now: datetime) -> list[Answered | ChurnError]:
         """Return one answer or refusal an id, in order; those of one customer are all of one model.
 
         Raises what the champion does: StoreUnavailableError.
@@ -81,7 +81,7 @@ class Canary:
         places = [place for place, each in enumerate(customer_ids) if self._customers.takes(each)]
         timed = len(customer_ids) == 1
         tried = dict(zip(places, self._challenger([customer_ids[each] for each in places], now, timed), strict=True))
-        rest = [place for place in range(len(customer_ids)) if not isinstance(tried.get(place), Answer)]
+        rest = [place for place in range(len(customer_ids)) if not isinstance(tried.get(place), Answered)]
         try:
             given = self._champion(champion, [customer_ids[each] for each in rest], now, timed and not places)
         except Exception:
@@ -91,11 +91,15 @@ class Canary:
             raise
         instead = dict(zip(rest, given, strict=True))
         # A customer that the champion refuses as well is nobody's failure.
-        saved = {customer_ids[each] for each in places if isinstance(instead.get(each), Answer)}
+        saved = {customer_ids[each] for each in places if isinstance(instead.get(each), Answered)}
         self._count("challenger", tried.values(), saved)
         self._count("champion", given, set())
-        both: dict[int, Answer | ChurnError | None] = {**tried, **instead}
+        both: dict[int, Answered | ChurnError | None] = {**tried, **instead}
         return [each for place in range(len(customer_ids)) if (each := both[place]) is not None]
+
+    def takes(self, customer_id: str) -> bool:
+        """Return whether the challenger answers for the customer."""
+        return self._customers.takes(customer_id)
 
     def save(self) -> None:
         """Write the counts for whoever judges."""
@@ -110,7 +114,7 @@ class Canary:
         customer_ids: Sequence[str],
         now: datetime,
         timed: bool,  # noqa: FBT001 - private
-    ) -> Sequence[Answer | ChurnError | None]:
+    ) -> Sequence[Answered | ChurnError | None]:
         """Return what the challenger says, None for each if it fails; it fails also by taking too long."""
         if not customer_ids:
             return []
@@ -123,7 +127,7 @@ class Canary:
                 log.error("the challenger in canary failed: %s", kind)  # noqa: TRY400 - a traceback may hold values
             self._told.add(kind)
             return [None] * len(customer_ids)
-        if timed and isinstance(given[0], Answer):
+        if timed and isinstance(given[0], Answered):
             with self.counting.open() as counts:
                 counts.challenger.took(time.perf_counter() - started)
         return given
@@ -134,18 +138,18 @@ class Canary:
         customer_ids: Sequence[str],
         now: datetime,
         timed: bool,  # noqa: FBT001 - private
-    ) -> list[Answer | ChurnError]:
+    ) -> list[Answered | ChurnError]:
         if not customer_ids:
             return []
         started = time.perf_counter()
         given = answer(champion, customer_ids, now, reasons_max=self._reasons_max)
-        if timed and isinstance(given[0], Answer):
+        if timed and isinstance(given[0], Answered):
             with self.counting.open() as counts:
                 counts.champion.took(time.perf_counter() - started)
         return given
 
-    def _count(self, model: ArmName, given: Iterable[Answer | ChurnError | None], failed: set[str]) -> None:
-        scores = {each.customer_id: each.probability for each in given if isinstance(each, Answer)}
+    def _count(self, model: ArmName, given: Iterable[Answered | ChurnError | None], failed: set[str]) -> None:
+        scores = {each.customer_id: each.probability for each in given if isinstance(each, Answered)}
         with self.counting.open() as counts:
             arm = counts.challenger if model == "challenger" else counts.champion
             for probability in scores.values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from math import ceil
 from typing import Final
 
 from starlette.responses import JSONResponse
@@ -13,6 +14,7 @@ from configs.errors import ChurnError
 log = logging.getLogger(__name__)
 
 UNAVAILABLE: Final = 503
+TOO_MANY: Final = 429
 _JSON_HINT: Final = "see /openapi.json for the body of each route"
 
 
@@ -55,7 +57,7 @@ class MethodNotAllowedError(ChurnError):
 
 
 class RequestTimeoutError(ChurnError):
-    """The body did not arrive within serving.request_timeout_s."""
+    """The head did not arrive within serving.header_timeout_s, or the body within serving.request_timeout_s."""
 
     error = "request_timeout"
     http_status = 408
@@ -66,6 +68,54 @@ class AnswerTimeoutError(ChurnError):
 
     error = "answer_timeout"
     http_status = UNAVAILABLE
+
+
+class KeyMissingError(ChurnError):
+    """The request has no valid API key."""
+
+    error = "key_invalid"
+    http_status = 401
+
+
+class KeyForbiddenError(ChurnError):
+    """The key is valid, but has not the right that the route needs."""
+
+    error = "key_forbidden"
+    http_status = 403
+
+
+class RateLimitedError(ChurnError):
+    """The key has used up what access.requests_per_s gives it; ``wait_s``: until it may ask again."""
+
+    error = "rate_limited"
+    http_status = TOO_MANY
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__("too many requests", "wait as long as Retry-After says, or ask for a higher limit")
+        self.retry_after_s = ceil(wait_s)
+
+
+class OverloadedError(ChurnError):
+    """As many requests as serving.concurrency_max are being worked on."""
+
+    error = "overloaded"
+    http_status = TOO_MANY
+    retry_after_s = 1
+    """What is being worked on is done in a moment."""
+
+
+class RequestMalformedError(ChurnError):
+    """What arrived is no HTTP request."""
+
+    error = "request_malformed"
+    http_status = 400
+
+
+class HeadTooLargeError(ChurnError):
+    """The request's line and headers are too long, or too many."""
+
+    error = "head_too_large"
+    http_status = 431
 
 
 class NotReadyError(ChurnError):
@@ -129,7 +179,8 @@ class InternalError(ChurnError):
 
 def response_to(error: ChurnError, retry_after_s: int) -> JSONResponse:
     """Return the HTTP answer to a refusal: its status, the one JSON shape, Retry-After where waiting may help."""
-    headers = {"Retry-After": str(retry_after_s)} if error.http_status == UNAVAILABLE else None
+    wait_s = error.retry_after_s if isinstance(error, RateLimitedError | OverloadedError) else retry_after_s
+    headers = {"Retry-After": str(wait_s)} if error.http_status in {UNAVAILABLE, TOO_MANY} else None
     return JSONResponse(error.body(), error.http_status, headers)
 
 

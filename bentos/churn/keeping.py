@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from bentos.churn.answering import answer
+from bentos.churn.answered import Answered
+from bentos.churn.answering import Took, answer, untold
 from bentos.churn.canary import Canary, Share
 from bentos.churn.counting import Counting
 from bentos.churn.errors import LoadingError, NotReadyError, internal
 from bentos.churn.loading import Model, load, warm_up
 from bentos.churn.meters import Meters, ServedModel
-from bentos.churn.schema import Answer
 from bentos.churn.shadow import Shadow
 from bentos.comparison import LiveComparison, LiveCountsError, breach, read_live
 from configs.errors import ChurnError
@@ -58,11 +58,18 @@ class Serving:
     trial: Shadow | Canary | None = None
     refused: Refused | None = None
 
-    def answer(self, customer_ids: Sequence[str], now: datetime, *, reasons_max: int) -> list[Answer | ChurnError]:
+    def answer(
+        self, customer_ids: Sequence[str], now: datetime, *, reasons_max: int, took: Took = untold
+    ) -> list[Answered | ChurnError]:
         """Return one answer or refusal an id, in order. Raises StoreUnavailableError."""
         if self.trial is None:
-            return answer(self.champion, customer_ids, now, reasons_max=reasons_max)
+            return answer(self.champion, customer_ids, now, reasons_max=reasons_max, took=took)
         return self.trial.answer(self.champion, customer_ids, now)
+
+    def model_of(self, customer_id: str) -> Model:
+        """Return the model that answers for a customer."""
+        tried = isinstance(self.trial, Canary) and self.trial.takes(customer_id)
+        return self.trial.challenger if self.trial is not None and tried else self.champion
 
     def models(self) -> list[ServedModel]:
         """Return the models for the metrics."""

@@ -5,10 +5,15 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from bentos.churn.answered import ModelSaid
 from bentos.churn.errors import ContractMismatchError
+from bentos.economics import Economics, load_economics, profit_threshold
+from bentos.levers import Levers
+from bentos.levers import load as load_levers
 from bentos.reasons import ReasonDictionary
 from configs.settings import Settings
 from feature_repo.contract import Feature, contract_hash, features_of
@@ -21,6 +26,7 @@ log = logging.getLogger(__name__)
 
 PROBE_ID: Final = "readiness-probe"
 """No customer's id; asking for it shows that the online store answers."""
+_THRESHOLD_GAP: Final = 1e-6
 _APPLY: Final = "run: churn apply"
 _PROBE_VALUE: Final[dict[str, Any]] = {"bool": False, "int64": 0, "float64": 0.0}
 
@@ -32,6 +38,16 @@ class Model:
     bundle: Bundle
     features: OnlineFeatures
     reasons: ReasonDictionary
+    levers: Levers
+    economics: Economics
+
+    @cached_property
+    def said(self) -> ModelSaid:
+        """What all its answers share."""
+        manifest = self.bundle.manifest
+        return ModelSaid(
+            self.bundle.digest, manifest.model_version, manifest.service, manifest.contract_hash, manifest.threshold
+        )
 
 
 def load(settings: Settings, folder: Path, beside: Model | None = None) -> Model:
@@ -40,8 +56,8 @@ def load(settings: Settings, folder: Path, beside: Model | None = None) -> Model
     Raises
     ------
     ChurnError
-        BundleError, ReasonDictionaryError, NothingRegisteredError, RegistryUnavailableError or
-        ContractMismatchError: nothing that an answer needs is half loaded.
+        BundleError, ReasonDictionaryError, LeversError, EconomicsError, NothingRegisteredError,
+        RegistryUnavailableError or ContractMismatchError: nothing that an answer needs is half loaded.
     """
     from bentos.bundle import Bundle
     from bentos.reasons import load as load_reasons
@@ -58,7 +74,14 @@ def load(settings: Settings, folder: Path, beside: Model | None = None) -> Model
             f"feature service {service} is registered with another contract than the bundle and this code have",
             _APPLY,
         )
-    return Model(bundle, features, reasons)
+    economics = load_economics()
+    if abs(profit_threshold(economics) - bundle.manifest.threshold) > _THRESHOLD_GAP:
+        log.warning(
+            "labels follow the threshold %.4f that the model was trained with; configs/economics.toml now says %.4f",
+            bundle.manifest.threshold,
+            profit_threshold(economics),
+        )
+    return Model(bundle, features, reasons, load_levers(service, reasons), economics)
 
 
 def _features(settings: Settings, service: str, beside: Model | None) -> OnlineFeatures:
@@ -77,14 +100,16 @@ def warm_up(model: Model, now: datetime, *, store_needed: bool = False) -> None:
     is, as StoreUnavailableError: where a model answers already, it goes on until the other one can.
     """
     from feature_repo.stores.refusals import StoreUnavailableError
-    from feature_repo.stores.typed import as_frame
+    from feature_repo.stores.vectors import encode
 
     features = features_of(model.bundle.manifest.service)
-    frame = as_frame(features, {feature.name: [_probe_value(feature)] for feature in features})
-    model.bundle.score(frame)
-    model.bundle.explain(frame)
+    vectors = encode(features, {feature.name: [_probe_value(feature)] for feature in features})
+    # One customer and several take different ways.
+    model.bundle.explain_vectors(vectors)
+    model.bundle.explain_vectors(vectors.repeat(2, axis=0))
+    model.bundle.score_vectors(vectors)
     try:
-        model.features.read([PROBE_ID], now)
+        model.features.read_block([PROBE_ID], now)
     except StoreUnavailableError:
         if store_needed:
             raise

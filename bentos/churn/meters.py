@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter as Tally
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_client.values import ValueClass
 
-from bentos.churn.schema import Answer
-from configs.errors import ChurnError
+from bentos.churn.answered import Answered
+from bentos.churn.answering import Stage
 
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
-_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_SHARES = tuple(edge / 20 for edge in range(1, 20))
+_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Meters:
@@ -40,6 +43,15 @@ class Meters:
         self.refusals = Counter(
             "churn_refusals", "Refusals by error, batch entries included", ["error"], registry=self._registry
         )
+        self.key_failures = Counter(
+            "churn_key_failures",
+            "Requests without a key that may: missing, unknown, expired, revoked, forbidden",
+            ["reason"],
+            registry=self._registry,
+        )
+        self.key_file_failures = Counter(
+            "churn_key_file_failures", "Times that a worker found the key file unusable", registry=self._registry
+        )
         self.explanation_failures = Counter(
             "churn_explanation_failures", "Customers answered without reasons", registry=self._registry
         )
@@ -62,19 +74,79 @@ class Meters:
         self.aborts = Counter(
             "churn_trial_aborts", "Canaries that the service ended by itself", registry=self._registry
         )
+        self._stage_seconds = Histogram(
+            "churn_stage_seconds",
+            "Seconds of a stage of answers given together: features (read), score (with contributions), explain",
+            ["stage"],
+            buckets=_BUCKETS,
+            registry=self._registry,
+        )
+        # Known beforehand: looking a label up costs more than counting.
+        self._stages = {stage: self._stage_seconds.labels(stage) for stage in get_args(Stage)}
+        self._score = Histogram("churn_score", "Probabilities given", buckets=_SHARES, registry=self._registry)
+        self.views = Counter(
+            "churn_feature_views", "Views of scored customers by status", ["view", "status"], registry=self._registry
+        )
+        self.missing = Counter(
+            "churn_features_missing", "Scored customers without a feature", ["feature"], registry=self._registry
+        )
+        self.quality = Counter("churn_score_quality", "Scores by quality", ["quality"], registry=self._registry)
+        self.reasons = Counter("churn_reasons", "Reasons given", ["code", "direction"], registry=self._registry)
+        self._receipts = Counter(
+            "churn_receipts",
+            "Receipts written, receipts dropped, and writes that failed and are tried again",
+            ["outcome"],
+            registry=self._registry,
+        )
+        self.receipts_waiting = Gauge(
+            "churn_receipts_waiting",
+            "Receipts that wait to be written",
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
+        self._counters = {
+            "label": self.predictions,
+            "quality": self.quality,
+            "view": self.views,
+            "missing": self.missing,
+            "reason": self.reasons,
+        }
+        self._children: dict[tuple[str, ...], Counter] = {}
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count one answer; ``route`` is a template or "other", ``seconds`` a duration."""
         self.requests.labels(route, method if method in _METHODS else "other", str(status)).inc()
         self.seconds.labels(route).observe(seconds)
 
-    def scored(self, found: Iterable[Answer | ChurnError]) -> None:
-        """Count the customers that got an answer, each once."""
-        answers = {each.customer_id: each for each in found if isinstance(each, Answer)}.values()
-        churning = sum(each.label == "churn" for each in answers)
-        for label, customers in (("churn", churning), ("stay", len(answers) - churning)):
-            self.predictions.labels(label).inc(customers)
-        self.explanation_failures.inc(sum(each.reasons is None for each in answers))
+    def took(self, stage: str, seconds: float) -> None:
+        """Note how long a stage of a batch of answers took."""
+        self._stages[stage].observe(seconds)
+
+    def scored(self, answers: Sequence[Answered]) -> None:
+        """Count the customers that got an answer; one asked for twice at once counts twice."""
+        counts: Tally[tuple[str, ...]] = Tally()
+        for each in answers:
+            counts["label", each.label] += 1
+            counts["quality", each.row.quality] += 1
+            for view in each.row.views:
+                counts["view", view.view, view.status] += 1
+            for name in each.row.absent:
+                counts["missing", name] += 1
+            if each.reasons is None:
+                self.explanation_failures.inc()
+            for reason in each.reasons or ():
+                counts["reason", reason.code, reason.direction] += 1
+            self._score.observe(each.probability)
+        for counted, customers in counts.items():
+            child = self._children.get(counted)
+            if child is None:
+                kind, *labels = counted
+                child = self._children[counted] = self._counters[kind].labels(*labels)
+            child.inc(customers)
+
+    def receipts_did(self, outcome: str, receipts: int) -> None:
+        """Count receipts that were written or dropped, and writes that failed."""
+        self._receipts.labels(outcome).inc(receipts)
 
     def exposition(self, models: Iterable[ServedModel] = ()) -> bytes:
         """Return the metrics of all workers in Prometheus' text format, and which ``models`` this one serves."""

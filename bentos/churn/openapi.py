@@ -4,17 +4,34 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from fastapi import FastAPI
 from pydantic import BaseModel
 
+from bentos.churn.errors import TOO_MANY
+from bentos.churn.rights import OPEN_PATHS
 from bentos.churn.schema import ErrorBody
 
+DESCRIPTION: Final = (
+    "Scores customers from their online features: calibrated probability, what contacting is worth, reasons, what "
+    "could be offered. Where keys are in use each route but /health, /livez and /readyz needs one."
+)
+_SCHEMES: Final = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "Authorization: Bearer <key>"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "basic": {"type": "http", "scheme": "basic", "description": "the key as the password; for browsers"},
+}
+
 _MEANING: Final = {
-    404: "The customer is unknown",
+    401: "No valid API key was sent",
+    403: "The key has not the right that the route needs",
+    404: "The customer, or the prediction, is unknown",
     410: "The customer has left, or the newest extract no longer lists it",
+    409: "The receipt, or the bundle that it names, was changed",
     408: "The body did not arrive in time",
     413: "The body is too large",
     415: "The body is not declared as JSON",
-    422: "The body is invalid, or a feature that must not be null is",
+    422: "The body is invalid, a feature that must not be null is, or what is supposed can't be",
+    429: "The key asks too often, or too many requests are being worked on",
     500: "A defect of the service",
     503: "Not ready: no champion, the store does not answer, or the customer's features have expired",
 }
@@ -31,9 +48,9 @@ def answers(model: type[BaseModel], *refusals: int) -> dict[str, Any]:
     return {"response_model": model, "responses": responses}
 
 
-def text(description: str) -> dict[str, Any]:
-    """Return the arguments of a route that answers plain text."""
-    content = {"text/plain": {"schema": {"type": "string"}}}
+def text(description: str, media_type: str = "text/plain") -> dict[str, Any]:
+    """Return the arguments of a route that answers text."""
+    content = {media_type: {"schema": {"type": "string"}}}
     return {
         "responses": {
             200: {"content": content, "description": description},
@@ -41,6 +58,45 @@ def text(description: str) -> dict[str, Any]:
         },
         "response_model": None,
     }
+
+
+def data(description: str) -> dict[str, Any]:
+    """Return the arguments of a route that answers some JSON object."""
+    content = {"application/json": {"schema": {"type": "object"}}}
+    return {
+        "responses": {
+            200: {"content": content, "description": description},
+            500: {"model": ErrorBody, "description": _MEANING[500]},
+        },
+        "response_model": None,
+    }
+
+
+def secure(app: FastAPI) -> None:
+    """Say in the document which routes need a key, how it is sent, and what those without one are answered."""
+    described = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = described()
+            document["components"]["securitySchemes"] = _SCHEMES
+            for path, operations in document["paths"].items():
+                if path not in OPEN_PATHS:
+                    for operation in operations.values():
+                        operation["security"] = [{name: []} for name in _SCHEMES]
+                        for status in (401, 403, 429):
+                            operation["responses"].setdefault(str(status), _refusal(status))
+        return app.openapi_schema or {}
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _refusal(status: int) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{ErrorBody.__name__}"}
+    found: dict[str, Any] = {"description": _MEANING[status], "content": {"application/json": {"schema": schema}}}
+    if status == TOO_MANY:
+        found["headers"] = _RETRY_AFTER
+    return found
 
 
 def takes(model: type[BaseModel], items_max: int | None = None) -> dict[str, Any]:

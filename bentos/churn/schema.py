@@ -50,14 +50,34 @@ class ReasonBody(_Strict):
     actionable: Annotated[bool, Field(description="whether an agent can offer something that changes it")]
 
 
+ScoreQuality = Literal["full", "partial", "stale"]
+
+
+class LeverBody(_Strict):
+    """What could be offered. Advice from a model of risk: whether it helps, only a controlled test tells."""
+
+    lever: Annotated[str, Field(description="stable name, see configs/levers.toml")]
+    code: Annotated[str, Field(description="the reason code that it answers")]
+    text: str
+    changes: Annotated[dict[str, bool | int | float | str], Field(description="feature -> the value it would take")]
+    probability: Annotated[Probability, Field(description="of customers like this one who have it; no promise")]
+
+
 class Answer(_Strict):
     """The score of one customer, and why."""
 
     customer_id: str
-    prediction_id: Annotated[str, Field(description="UUID version 7: unique, sorts by time")]
+    prediction_id: Annotated[str, Field(description="UUID version 7: unique, sorts by time; names the receipt")]
     probability: Annotated[Probability, Field(description="calibrated probability of leaving within 30 days")]
     label: Annotated[Literal["churn", "stay"], Field(description="churn if probability >= threshold")]
-    threshold: Probability
+    threshold: Annotated[Probability, Field(description="from which contacting pays, by configs/economics.toml")]
+    expected_profit_usd: Annotated[
+        float, Field(description="of contacting the customer, on average, against leaving them alone; below 0: a loss")
+    ]
+    lever: Annotated[
+        LeverBody | None,
+        Field(description="the offer after which the score is lowest; null where contacting or no offer pays"),
+    ]
     reasons: Annotated[
         list[ReasonBody] | None,
         Field(description="those that speak for the label first, the largest first; null if reasons_error says why"),
@@ -65,6 +85,12 @@ class Answer(_Strict):
     reasons_error: str | None
     model_version: str
     features_as_of: Annotated[datetime, Field(description="UTC; the oldest event time among the values used")]
+    stale: Annotated[list[str], Field(description="feature views whose values are old, see configs/freshness.toml")]
+    missing: Annotated[list[str], Field(description="features that are null where most customers have a value")]
+    score_quality: Annotated[
+        ScoreQuality,
+        Field(description="full: all views fresh and known; partial: something is missing; stale: something is old"),
+    ]
 
 
 class RefusedCustomer(_Strict):
@@ -78,6 +104,127 @@ class BatchAnswer(_Strict):
     """One entry a requested id, in the order of the request."""
 
     results: list[Answer | RefusedCustomer]
+
+
+Change = bool | int | float | str
+
+
+class WhatIfRequest(_Strict):
+    """A customer, and what would be different."""
+
+    customer_id: Annotated[CustomerId, Field(examples=[EXAMPLE])]
+    changes: Annotated[
+        dict[Annotated[str, StringConstraints(max_length=64)], Change],
+        Field(
+            max_length=20,
+            description="feature, or column of the extract -> value; only what is actionable. Without any, the answer "
+            "says what may be changed",
+            examples=[{"Contract": "One year"}],
+        ),
+    ]
+
+
+class Scored(_Strict):
+    """A score and what it would mean."""
+
+    probability: Probability
+    label: Literal["churn", "stay"]
+    expected_profit_usd: float
+
+
+class ChangeBody(_Strict):
+    """One value that differs between the two scores."""
+
+    feature: str
+    before: bool | int | float | str | None
+    after: bool | int | float | str | None
+    derived: Annotated[bool, Field(description="computed from the changes, not asked for")]
+
+
+class ActionableBody(_Strict):
+    """One thing that may be changed in a what-if."""
+
+    feature: str
+    column: Annotated[str, Field(description="its name in the extract")]
+    value: Annotated[bool | int | float | str | None, Field(description="the customer's own")]
+    allowed: Annotated[
+        list[bool | int | float | str] | None, Field(description="for this customer; null: a number in a range")
+    ]
+    minimum: float | None
+    maximum: float | None
+    step: Annotated[float | None, Field(description="a number lies on a step above the minimum")]
+
+
+class WhatIfAnswer(_Strict):
+    """A customer's score as it is and as it would be. Advice from a model of risk, no statement about causes."""
+
+    customer_id: str
+    prediction_id: str
+    threshold: Probability
+    before: Scored
+    after: Scored
+    changes: list[ChangeBody]
+    reasons: Annotated[list[ReasonBody] | None, Field(description="for the score after the changes")]
+    reasons_error: str | None
+    actionable: list[ActionableBody]
+    note: Annotated[str, Field(description="how to read it")]
+    model_version: str
+    features_as_of: datetime
+    stale: list[str]
+    missing: list[str]
+    score_quality: ScoreQuality
+
+
+class ViewBody(_Strict):
+    """A feature view as it was when the answer was given."""
+
+    view: str
+    event_timestamp: Annotated[datetime | None, Field(description="UTC; null: nothing was known")]
+    status: Literal["fresh", "stale", "expired", "unknown"]
+
+
+class ReceiptReason(_Strict):
+    """A reason as it was given."""
+
+    code: str
+    contribution: float
+
+
+class ReceiptBody(_Strict):
+    """What was answered, and from which values."""
+
+    prediction_id: str
+    answered_at: Annotated[datetime, Field(description="UTC; windows over events end here")]
+    kind: Literal["predict", "what_if"]
+    customer_id: str
+    bundle_digest: str
+    model_version: str
+    feature_service: str
+    contract_hash: str
+    features: Annotated[dict[str, bool | int | float | str | None], Field(description="the values that were scored")]
+    views: list[ViewBody]
+    probability: Probability
+    label: Literal["churn", "stay"]
+    threshold: Probability
+    expected_profit_usd: float
+    lever: str | None
+    reasons: list[ReceiptReason] | None
+    score_quality: ScoreQuality
+
+
+class ReplayBody(_Strict):
+    """The same values scored again with the same bundle."""
+
+    probability: Probability
+    difference: Annotated[float, Field(description="of the probabilities, absolute")]
+    agrees: Annotated[bool, Field(description="within 1e-9, label and reasons the same")]
+
+
+class PredictionAnswer(_Strict):
+    """A receipt, its signature verified, and what came out when it was replayed."""
+
+    receipt: ReceiptBody
+    replay: ReplayBody
 
 
 class RefusedModel(_Strict):

@@ -8,6 +8,7 @@ and the feature store are loaded later, by each worker.
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from configs.telemetry import switch_off
 
@@ -17,7 +18,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import bentoml  # noqa: E402
 
+from bentos.churn.access import Access, check_start  # noqa: E402
 from bentos.churn.app import create_app, templates  # noqa: E402
+from bentos.churn.connections import install  # noqa: E402
 from bentos.churn.front import FrontDoor  # noqa: E402
 from configs.settings import load_settings  # noqa: E402
 
@@ -40,8 +43,21 @@ _app, _meters = create_app(_settings)
 class ChurnService:
     """Scores customers from the online features and says why."""
 
+    @bentoml.on_deployment
+    def may_start() -> None:
+        """Refuse to start where nobody could ask; once, before any worker."""
+        check_start(_settings)
 
-# The decorator made it a bentoml.Service; to a type checker it is still the class.
-ChurnService.add_asgi_middleware(  # type: ignore[attr-defined]
-    FrontDoor, own=_app, meters=_meters, serving=_settings.serving, routes=templates(_app)
+
+_door = partial(
+    FrontDoor,
+    own=_app,
+    meters=_meters,
+    serving=_settings.serving,
+    routes=templates(_app),
+    access=Access(_settings, _meters),
 )
+# The decorator made it a bentoml.Service; to a type checker it is still the class.
+ChurnService.add_asgi_middleware(_door)  # type: ignore[attr-defined]
+# The server's own stack costs each request more than our door does, so the door stands before it too.
+install(_settings.serving, _meters, _door)

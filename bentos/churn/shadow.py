@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from bentos.churn.answered import Answered
 from bentos.churn.answering import answer
 from bentos.churn.counting import Counting
 from bentos.churn.loading import Model
-from bentos.churn.schema import Answer
 from configs.errors import ChurnError
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class _Asked:
     """Customers of one request that the champion answered; ``seconds`` it took, None unless it was for one."""
 
     at: datetime
-    answers: tuple[Answer, ...]
+    answers: tuple[Answered, ...]
     seconds: float | None
 
 
@@ -66,7 +66,7 @@ class Shadow:
         self._thread = threading.Thread(target=self._work, name="churn-shadow", daemon=True)
         self._thread.start()
 
-    def answer(self, champion: Model, customer_ids: Sequence[str], now: datetime) -> list[Answer | ChurnError]:
+    def answer(self, champion: Model, customer_ids: Sequence[str], now: datetime) -> list[Answered | ChurnError]:
         """Return the champion's answers; what it answered is left for the challenger. Raises what the champion does."""
         with self._changed:
             self._requests += 1
@@ -96,8 +96,8 @@ class Shadow:
             self._customers = 0
         self.save()
 
-    def _offer(self, found: Sequence[Answer | ChurnError], now: datetime, seconds: float | None) -> None:
-        answers = tuple({each.customer_id: each for each in found if isinstance(each, Answer)}.values())
+    def _offer(self, found: Sequence[Answered | ChurnError], now: datetime, seconds: float | None) -> None:
+        answers = tuple({each.customer_id: each for each in found if isinstance(each, Answered)}.values())
         with self._changed:
             room = 0 if self._ended.is_set() else max(self._room - self._customers, 0)
             taken, left = answers[:room], answers[room:]
@@ -131,7 +131,7 @@ class Shadow:
     def _compare(self, asked: _Asked) -> None:
         ids = [each.customer_id for each in asked.answers]
         started = time.perf_counter()
-        found: Sequence[Answer | ChurnError | None] = [None] * len(ids)
+        found: Sequence[Answered | ChurnError | None] = [None] * len(ids)
         try:
             found = answer(self.challenger, ids, asked.at, reasons_max=self._reasons_max)
         except Exception as broken:  # noqa: BLE001 - whatever the challenger raises is what the trial is there to find
@@ -140,7 +140,7 @@ class Shadow:
         failed = 0
         with self.counting.open() as counts:
             for ours, theirs in zip(asked.answers, found, strict=True):
-                if isinstance(theirs, Answer):
+                if isinstance(theirs, Answered):
                     counts.pair(ours.probability, theirs.probability, agree=ours.label == theirs.label)
                 else:
                     counts.champion.answer(ours.probability)

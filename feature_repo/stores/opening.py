@@ -58,9 +58,9 @@ def open_store(settings: Settings) -> FeatureStore:
 
 def _online_store(settings: Settings) -> dict[str, Any]:
     if settings.feast.online_store == "sqlite":
-        return {"type": "sqlite", "path": str(folder(settings) / "online.db")}
+        return {"type": "feature_repo.stores.online_sqlite.PlannedSqliteOnlineStore", "path": str(folder(settings) / "online.db")}
     return {
-        "type": "redis",
+        "type": "feature_repo.stores.online_redis.PlannedRedisOnlineStore",
         "connection_string": redis_connection(
             settings.feast.redis_url.get_secret_value(), settings.feast.redis_timeout_ms
         ),

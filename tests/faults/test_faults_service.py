@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import httpx
@@ -13,11 +14,23 @@ import pytest
 
 from bentos.bundle import Bundle, BundleError, Explanation, champion
 from bentos.bundle.rollout import promote
-from bentos.churn.answering import REASONS_FAILED, answer
-from bentos.churn.loading import Model, load
+from bentos.churn.answered import REASONS_FAILED
+from bentos.churn.answering import answer
+from bentos.churn.loading import load
 from bentos.churn.meters import Meters
 from flows.serve import Running, free_port
-from tests.serving_world import EXPIRED, INCOMPLETE, NEWCOMER, Served, another, build, point_at, served, serving
+from tests.serving_world import (
+    EXPIRED,
+    INCOMPLETE,
+    NEWCOMER,
+    Served,
+    another,
+    as_kind,
+    build,
+    point_at,
+    served,
+    serving,
+)
 
 PICKLED = b"(dS'customer_id'\nS'a'\ns."
 """{"customer_id": "a"} as a pickle of protocol 0, written out: nothing of ours imports the module."""
@@ -245,15 +258,15 @@ def test_34_what_is_no_number_is_no_customer(service, number):
 class Unexplained(Bundle):
     """A bundle that scores and can't explain: the fault itself, everything around it is real."""
 
-    def explain(self, features):
-        raise MemoryError(f"no room for {len(features)} rows")
+    def explain_vectors(self, vectors):
+        raise MemoryError(f"no room for {len(vectors)} rows")
 
 
 class Inconsistent(Bundle):
     """A bundle whose contributions do not add up to its margin."""
 
-    def explain(self, features):
-        found = super().explain(features)
+    def explain_vectors(self, vectors):
+        found = super().explain_vectors(vectors)
         return Explanation(found.score, found.margin, found.base + 0.5, found.contributions)
 
 
@@ -267,11 +280,11 @@ def explanation_failures(meters):
 def test_36_a_failing_explanation_costs_the_reasons_not_the_score(tmp_path_factory, telco_csv, caplog, kind):
     world = build(tmp_path_factory.getbasetemp() / "serving-sqlite", telco_csv, None)
     real = load(world.settings, champion(world.settings.home))
-    bundle = kind(**vars(real.bundle))
+    model = replace(real, bundle=as_kind(kind, real.bundle))
     meters = Meters()
     before = explanation_failures(meters)
     ids = world.ids[:3]
-    found = answer(Model(bundle, real.features, real.reasons), ids, datetime.now(UTC), reasons_max=3)
+    found = answer(model, ids, datetime.now(UTC), reasons_max=3)
     meters.scored(found)
     expected = real.bundle.score(world.frame.head(3))
     assert [each.probability for each in found] == pytest.approx(list(expected), abs=1e-12)

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bentos.bundle.rollout import promote
+from bentos.economics import load_economics
 from configs.settings import Settings, load_settings
 from feature_repo.contract import BEHAVIOR_SERVICE, CORE_SERVICE, CUSTOMER, LABEL, OBSERVED_AT, SERVICES_OF, SOURCE
 from feature_repo.raw.deliveries import deliveries
@@ -30,7 +31,6 @@ from flows.doctor import ParityBrokenError, check_parity, report
 from flows.replay import Replay, replay, true_hazard
 from flows.train import Trained, feature_service, fit_challenger
 from training.dataset import TrainingSet, load_training_set
-from training.economics import load_economics
 from training.labels import load_labels
 from training.metrics import roc_auc
 from training.pipeline import ChurnBlend, Params

@@ -17,6 +17,7 @@ import pytest
 from bentos.bundle import Bundle
 from bentos.bundle.ledger import entries
 from bentos.bundle.rollout import rollout
+from bentos.economics import load_economics
 from configs.settings import Settings, load_settings
 from feature_repo.contract import CUSTOMER, OBSERVED_AT
 from feature_repo.raw.world.manifest import World, scored_at
@@ -26,7 +27,6 @@ from feature_repo.stores.opening import open_store
 from flows.serve import Running, ask, free_port
 from tests.prefect_world import Prefect, prefect_server
 from tests.serving_world import serving
-from training.economics import load_economics
 from training.registry import tracking_uri
 
 CUSTOMERS, MONTHS, SEED = 1500, 12, 7

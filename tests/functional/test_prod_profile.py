@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,49 +19,17 @@ from feature_repo.raw.simulator import simulate_snapshot, write_csv
 from feature_repo.stores.opening import open_store
 from feature_repo.stores.reading import OnlineFeatures
 from flows.serve import free_port
+from tests.postgres_server import PASSWORD, postgres_server
 from training.registry import version_of
 
 BIN = Path(sys.executable).parent
-PASSWORD = "pa55-w0rd"  # noqa: S105 - of a server that lives for a minute
 
 
 @pytest.fixture(scope="module")
 def postgres():
-    """A real PostgreSQL on a free loopback port; yields its SQLAlchemy URL."""
-    found = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))  # noqa: PTH207 - an absolute pattern
-    if not found:
-        pytest.fail("PostgreSQL is not installed: apt-get install postgresql (CI does)")
-    binaries = Path(found[-1]).parent
-    # It refuses to run as root, and must be able to enter its own folder.
-    folder = Path(tempfile.mkdtemp(prefix="churn-postgres-"))
-    as_user = []
-    if os.geteuid() == 0:
-        shutil.chown(folder, "postgres", "postgres")
-        as_user = ["runuser", "-u", "postgres", "--"]
-    secret = folder / "password"
-    secret.write_text(PASSWORD)
-    if as_user:
-        shutil.chown(secret, "postgres")
-    data = folder / "data"
-    options = ["-A", "scram-sha-256", "-U", "feast", f"--pwfile={secret}", "--no-sync"]
-    subprocess.run([*as_user, binaries / "initdb", "-D", data, *options], check=True, stdout=subprocess.DEVNULL)
-    port = free_port()
-    server = subprocess.Popen(
-        [*as_user, binaries / "postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", folder],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        ready = [binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
-        for _ in range(200):
-            if subprocess.run(ready, check=False).returncode == 0:
-                break
-            time.sleep(0.1)
-        yield f"postgresql+psycopg://feast:{PASSWORD}@127.0.0.1:{port}/postgres"
-    finally:
-        server.terminate()
-        server.wait(20)
-        shutil.rmtree(folder)
+    """A real PostgreSQL; yields its SQLAlchemy URL."""
+    with postgres_server() as server:
+        yield server.url
 
 
 @pytest.fixture(scope="module")

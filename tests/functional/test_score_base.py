@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bentos.bundle import Bundle, NoChampionError
+from bentos.economics import load_economics
 from bentos.reasons import load
 from configs.settings import load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, OBSERVED_AT, TTL_DAYS, features_of
@@ -28,7 +29,6 @@ from feature_repo.stores.typed import as_python
 from flows import score_base as scoring
 from flows.score_base import LATEST, SCHEMA, BaseMovedError, score_base
 from tests import base_world
-from training.economics import load_economics
 
 CHURN = str(Path(sys.executable).with_name("churn"))
 NOW = base_world.scored(0) + timedelta(hours=1)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+from bentos.churn.schema import Answer, BatchAnswer
 from bentos.reasons import load
 from feature_repo.contract import CORE_SERVICE, contract_hash
 from tests.serving_world import EXPIRED, INCOMPLETE
@@ -19,6 +20,11 @@ ANSWER_KEYS = {
     "reasons_error",
     "model_version",
     "features_as_of",
+    "expected_profit_usd",
+    "lever",
+    "stale",
+    "missing",
+    "score_quality",
 }
 
 
@@ -28,6 +34,29 @@ def everyone(service):
     answer = service.post("/predict/batch", {"customer_ids": list(service.world.ids)})
     assert answer.status_code == 200
     return answer.json()["results"]
+
+
+def test_each_answer_is_what_the_document_says(service):
+    answer = service.post("/predict/batch", {"customer_ids": [*service.world.ids, "nobody"]})
+    found = BatchAnswer.model_validate_json(answer.content).results
+    assert len([each for each in found if isinstance(each, Answer)]) == len(service.world.ids)
+
+
+def test_what_contacting_earns_is_the_paper_s_profit(everyone):
+    for each in everyone:
+        probability = each["probability"]
+        assert each["expected_profit_usd"] == pytest.approx(probability * 56 - (1 - probability) * 11, abs=1e-9)
+
+
+def test_a_lever_is_advised_to_whom_contacting_pays_and_lowers_the_score(everyone):
+    advised = [each for each in everyone if each["lever"]]
+    assert {each["label"] for each in advised} == {"churn"}
+    assert len({each["lever"]["lever"] for each in advised}) > 1
+    assert all(each["lever"]["probability"] < each["probability"] for each in advised)
+
+
+def test_fresh_and_complete_values_are_of_full_quality(everyone):
+    assert {(*each["stale"], *each["missing"], each["score_quality"]) for each in everyone} == {("full",)}
 
 
 def test_it_lives_is_ready_and_says_so(service):

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from bentos.bundle import champion
 from bentos.churn.app import _Routes, create_app, templates
+from bentos.churn.asking import Answering
 from bentos.churn.errors import (
     AnswerTimeoutError,
     ContractMismatchError,
@@ -159,7 +160,8 @@ def test_who_comes_while_another_loads_is_told_to_come_back(world):
 
 def test_an_answer_that_takes_too_long_is_a_503(world):
     settings = serving(world.settings, request_timeout_s=1)
-    routes = _Routes(settings, Keeper(settings, Meters()), Meters())
+    keeper, meters = Keeper(settings, Meters()), Meters()
+    routes = _Routes(settings, keeper, Answering(settings, keeper, meters), meters)
     with pytest.raises(AnswerTimeoutError) as refused:
         asyncio.run(routes._work(lambda: time.sleep(1.5)))
     assert refused.value.http_status == 503

@@ -17,13 +17,12 @@ from bentos.bundle.rollout import promote, rollout, start_trial, stop_trial
 from bentos.churn.canary import Canary, Share
 from bentos.churn.counting import Counting
 from bentos.churn.keeping import Keeper
-from bentos.churn.loading import Model
 from bentos.churn.meters import Meters
 from bentos.churn.shadow import Shadow
 from bentos.churn.watching import Watcher
 from bentos.comparison import read_live
 from feature_repo.stores.refusals import StoreUnavailableError
-from tests.serving_world import EXPIRED, another, build
+from tests.serving_world import EXPIRED, another, as_kind, build
 
 MANY = 120
 
@@ -139,25 +138,25 @@ def test_without_a_readable_pointer_the_champion_answers_and_a_trial_rests(keepe
 class Broken(Bundle):
     """A bundle that can't score any more: the fault itself, everything around it is real."""
 
-    def explain(self, features):
-        raise MemoryError(f"no room for {len(features)} rows")
+    def explain_vectors(self, vectors):
+        raise MemoryError(f"no room for {len(vectors)} rows")
 
-    score = explain
+    score_vectors = explain_vectors
 
 
 class Stuck(Bundle):
     """A bundle that takes too long."""
 
-    def explain(self, features):
+    def explain_vectors(self, vectors):
         time.sleep(1)
-        return super().explain(features)
+        return super().explain_vectors(vectors)
 
 
 def beside(world, settings, kind, bundle):
     """The world's champion, and a challenger of that kind."""
     keeper = Keeper(settings, Meters())
     champion = keeper.current().champion
-    return champion, Model(kind(**vars(bundle)), champion.features, champion.reasons)
+    return champion, replace(champion, bundle=as_kind(kind, bundle))
 
 
 def counting(settings, bundle, mode):
@@ -222,7 +221,7 @@ def test_a_challenger_that_never_comes_back_holds_up_a_few_requests_and_then_non
 
 def test_where_both_fail_the_caller_is_told_and_both_are_counted(settings, world, other):
     _, challenger = beside(world, settings, Broken, other)
-    champion = replace(challenger, bundle=Broken(**vars(world.bundle)))
+    champion = replace(challenger, bundle=as_kind(Broken, world.bundle))
     trial = canary(settings, challenger, other)
     with pytest.raises(MemoryError):
         trial.answer(champion, world.ids[:3], datetime.now(UTC))
@@ -298,7 +297,7 @@ def test_a_shadow_waits_for_a_quiet_moment(settings, world, other, shadows):
     """While a request is under way its work rests, up to its patience."""
     champion, challenger = beside(world, settings, Bundle, other)
     trial = shadows(settings, challenger, other)
-    slow = replace(champion, bundle=Stuck(**vars(world.bundle)))
+    slow = replace(champion, bundle=as_kind(Stuck, world.bundle))
     long = threading.Thread(target=trial.answer, args=(slow, world.ids[:1], datetime.now(UTC)))
     long.start()
     time.sleep(0.05)
@@ -377,7 +376,7 @@ def test_a_trial_whose_end_can_not_be_written_is_left_by_this_worker(keeper, set
 def canary_of(serving, kind):
     """The same trial with a challenger that has the fault."""
     real = serving.trial
-    model = replace(real.challenger, bundle=kind(**vars(real.challenger.bundle)))
+    model = replace(real.challenger, bundle=as_kind(kind, real.challenger.bundle))
     return Canary(model, real.counting, customers=real._customers, reasons_max=3, limit_s=10)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bentos.bundle import Bundle
-from bentos.bundle.design import Factor, attribution, matrix
+from bentos.bundle.design import Column, Factor, attribution, matrix
 from feature_repo.contract import CORE_SERVICE, Feature, features_of
 from feature_repo.stores.typed import as_frame
 from tests.small_model import saved
@@ -85,5 +85,6 @@ def test_what_is_attributed_is_no_more_and_no_less_than_there_is(design):
 @given(st.floats(0, 1e6), st.floats(-10, 10), st.sampled_from(["number", "log1p", "above", "at_most"]))
 def test_a_shift_only_moves(value, shift, operation):
     frame = pd.DataFrame({"tenure_months": [value]})
-    plain = Factor("tenure_months", operation, 12.0).numbers(frame)
-    assert Factor("tenure_months", operation, 12.0, shift).numbers(frame) == pytest.approx(plain - shift, abs=1e-9)
+    plain, shifted = (Column("it", (Factor("tenure_months", operation, 12.0, each),)) for each in (0.0, shift))
+    both = matrix((plain, shifted), frame)
+    assert both[:, 1] == pytest.approx(both[:, 0] - shift, abs=1e-9)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.economics import Economics, best_targeting, empc, profit_curve
+from bentos.economics import Economics
+from training.economics import best_targeting, empc, profit_curve
 from training.metrics import brier, ece, lift_at, log_loss, measure, pr_auc, roc_auc
 
 Case = tuple[np.ndarray, np.ndarray]
@@ -32,6 +33,7 @@ def campaigns(draw: st.DrawFn) -> Economics:
     return Economics(incentive + (gain + contact) * (alpha + beta) / alpha, incentive, contact, alpha, beta)
 
 
+@settings(deadline=None)  # the first case imports scikit-learn
 @given(cases())
 def test_figures_equal_scikit_learns(case: Case) -> None:
     from sklearn import metrics as peer

@@ -1,25 +1,12 @@
-"""Profit figures against hand-computed cases and numeric integration."""
+"""Profit figures against hand-computed cases, published values and numeric integration."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from configs.errors import ChurnError
-from training.economics import (
-    ECONOMICS_FILE,
-    Economics,
-    EconomicsError,
-    OneClassError,
-    best_targeting,
-    empc,
-    load_economics,
-    profit_curve,
-    profit_threshold,
-    targeting_at,
-)
+from bentos.economics import Economics, profit_threshold
+from training.economics import OneClassError, best_targeting, empc, profit_curve, targeting_at
 
 PAPER = Economics()
 RNG_SEED = 20130501
@@ -51,52 +38,48 @@ def integrated(churned: np.ndarray, score: np.ndarray, economics: Economics) -> 
     )
 
 
-def test_the_shipped_file_holds_the_papers_values() -> None:
-    assert load_economics() == PAPER == load_economics(ECONOMICS_FILE)
-    assert PAPER.accept_mean == pytest.approx(0.3)
-    assert PAPER.gain_usd == pytest.approx(0.3 * 190 - 1)
-    assert PAPER.waste_usd == 11
+PUBLISHED = [
+    # The examples of the documentation of empulse (Rahman and others), empulse.metrics.empc.
+    ([0, 1, 0, 1, 0, 1, 0, 1], [0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.8, 0.9], 23.875593418348124),
+    # Those that Stripling and others (2018) hold the reference code of "Profit maximizing logistic model for
+    # customer churn prediction using genetic algorithms" against: proflogit-python, test_empc.py.
+    ([0, 1], [0.0, 1.0], 28.0000000000391),
+    ([0, 1], [1.0, 0.0], 22.5007912244511),
+    ([1, 0], [0.5, 0.5], 22.5007912244511),
+    (
+        [1, 1, 0, 0, 0, 1, 1, 1, 1, 0],
+        [0.6125478, 0.3642710, 0.4321361, 0.1402911, 0.3848959, 0.2444155, 0.9706413, 0.8901728, 0.7817814, 0.8687518],
+        30.3003222629848,
+    ),
+    (
+        [1, 1, 0, 0, 0, 1, 1, 1, 1, 0],
+        [
+            0.287577520124614,
+            0.3642710,
+            0.4321361,
+            0.1402911,
+            0.3848959,
+            0.2444155,
+            0.113703411305323,
+            0.8901728,
+            0.7817814,
+            0.8687518,
+        ],
+        29.2002764792561,
+    ),
+]
+"""Labels (1: left), scores, and the EMPC in USD that others published for the paper's costs and gains."""
 
 
-@pytest.mark.parametrize(
-    ("toml", "names"),
-    [
-        ("clv_usd = 10.0", "clv_usd 10 is not above incentive_usd 10"),
-        ("clv_usd = -200.0", "clv_usd -200 is not above"),
-        ("incentive_usd = -1.0", "incentive_usd is -1: a cost below 0"),
-        ("contact_usd = -0.5", "contact_usd is -0.5: a cost below 0"),
-        ("contact_usd = 57.0", "missing a churner pays as much as catching one or more"),
-        ("clv_usd = 13.0", "expected gain is -0.10 USD"),
-        ("accept_alpha = 0.0", "accept_alpha is 0"),
-        ("accept_beta = -3", "accept_beta is -3"),
-        ("clv_usd = inf", "clv_usd is inf, not a finite number"),
-        ("clv_usd = nan", "clv_usd is nan, not a finite number"),
-        ("clv_usd = true", "clv_usd is True, not a finite number"),
-        ('clv_usd = "200"', "clv_usd is '200', not a finite number"),
-        ("clv = 200.0", "unknown key clv in economics.toml"),
-        ("clv_usd = ", "cannot read"),
-    ],
-)
-def test_a_contradictory_file_is_refused(tmp_path: Path, toml: str, names: str) -> None:
-    path = tmp_path / "economics.toml"
-    path.write_text(toml, encoding="utf-8")
-    with pytest.raises(EconomicsError) as refused:
-        load_economics(path)
-    assert names in refused.value.message
-    assert refused.value.hint
-    assert isinstance(refused.value, ChurnError)
-    assert refused.value.exit_code == 2
+@pytest.mark.parametrize(("churned", "score", "empc_usd"), PUBLISHED)
+def test_published_values(churned: list[int], score: list[float], empc_usd: float) -> None:
+    assert empc(np.asarray(churned) == 1, np.asarray(score), PAPER).empc_usd == pytest.approx(empc_usd, abs=1e-10)
 
 
-def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EconomicsError, match="cannot read"):
-        load_economics(tmp_path / "economics.toml")
-
-
-def test_a_key_left_out_keeps_the_papers_value(tmp_path: Path) -> None:
-    path = tmp_path / "economics.toml"
-    path.write_text("contact_usd = 2\n", encoding="utf-8")
-    assert load_economics(path) == Economics(contact_usd=2)
+def test_the_published_share_to_contact() -> None:
+    churned, score, _ = PUBLISHED[0]
+    found = empc(np.asarray(churned) == 1, np.asarray(score), PAPER).target_share
+    assert found == pytest.approx(0.8743700763487141, abs=1e-12)
 
 
 def test_a_perfect_ranking_earns_every_churner() -> None:
@@ -169,13 +152,6 @@ def by_quantiles(churned: np.ndarray, score: np.ndarray, economics: Economics) -
 def test_empc_needs_both_kinds() -> None:
     with pytest.raises(OneClassError, match="EMPC compares churners with stayers, but of 3 rows none churned"):
         empc(np.zeros(3, dtype=bool), np.full(3, 0.2), PAPER)
-
-
-def test_the_threshold_is_where_contacting_breaks_even() -> None:
-    p = profit_threshold(PAPER)
-    assert p == pytest.approx(11 / 67)
-    assert p * PAPER.gain_usd - (1 - p) * PAPER.waste_usd == pytest.approx(0)
-    assert profit_threshold(Economics(incentive_usd=0, contact_usd=0)) == 0
 
 
 def test_the_profit_curve_of_four_customers() -> None:

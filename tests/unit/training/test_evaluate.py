@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bentos.economics import Economics
 from configs.settings import TrainingSettings
 from tests.small_model import features_of_snapshot, labels_of, simulated
-from training.economics import Economics
 from training.evaluate import cross_validate
 from training.metrics import measure
 from training.pipeline import ChurnBlend, baseline_pipeline

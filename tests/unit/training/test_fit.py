@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from bentos.bundle import Bundle
+from bentos.economics import Economics, profit_threshold
 from configs.settings import TrainingSettings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, LABEL, OBSERVED_AT, SERVICES_OF, contract_hash
 from tests.promotion_world import Crowd, judge
 from tests.small_model import simulated, training_set, two_months
-from training.economics import Economics, profit_threshold
 from training.fit import REASON_CODES_FILE, Provenance, fit
 from training.metrics import measure
 from training.pipeline import baseline_pipeline

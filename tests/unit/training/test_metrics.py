@@ -8,15 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from training.economics import (
-    Economics,
-    EvaluationError,
-    LabelError,
-    LengthError,
-    NoRowsError,
-    OneClassError,
-    ScoreError,
-)
+from bentos.economics import Economics
+from training.economics import EvaluationError, LabelError, LengthError, NoRowsError, OneClassError, ScoreError
 from training.metrics import (
     Metrics,
     brier,

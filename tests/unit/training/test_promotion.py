@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from bentos.comparison import LiveFigures
+from bentos.economics import Economics, EconomicsError
 from tests.promotion_world import THRESHOLD, Crowd, failed, judge
-from training.economics import Economics, EconomicsError
 from training.metrics import Metrics, ece, measure
 from training.promotion import Verdict, ece_noise
 

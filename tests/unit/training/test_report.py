@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bentos.economics import Economics, profit_threshold
 from configs.errors import ChurnError
 from training import charts
-from training.economics import Economics, EvaluationError, OneClassError, profit_threshold, targeting_at
+from training.economics import EvaluationError, OneClassError, targeting_at
 from training.metrics import Metrics, measure, slices
 from training.report import EvaluationReport, ReportError, ShapSummary, _points, render, write_report
 

@@ -67,14 +67,15 @@ def test_calibration_moves_score_and_explanation_together(frame, calibration):
 @pytest.mark.parametrize(("tree_weight", "part"), [(0.0, "linear"), (1.0, "trees")])
 def test_the_weight_is_the_trees_share(frame, tree_weight, part):
     bundle = small_bundle(tree_weight=tree_weight)
-    assert bundle.margin(frame) == pytest.approx(getattr(bundle, part).margin(frame), abs=1e-12)
+    alone = getattr(bundle, part).margin(bundle.vectors(frame), bundle.manifest.features)
+    assert bundle.margin(frame) == pytest.approx(alone, abs=1e-12)
 
 
 def test_a_row_alone_scores_as_in_a_batch_and_order_does_not_matter(bundle, frame):
     together = bundle.explain(frame)
     for row in (0, 7, len(frame) - 1):
         alone = bundle.explain(frame.iloc[[row]])
-        assert alone.score == pytest.approx(together.score[[row]], abs=1e-15)
+        assert alone.score == together.score[row]
         assert alone.contributions == pytest.approx(together.contributions[[row]], abs=1e-12)
     order = np.random.default_rng(3).permutation(len(frame))
     assert bundle.score(frame.iloc[order]) == pytest.approx(together.score[order], abs=1e-15)
@@ -246,3 +247,10 @@ def test_scoring_changes_nothing_it_was_given(bundle, frame):
     before = frame.copy(deep=True)
     bundle.explain(frame)
     pd.testing.assert_frame_equal(frame, before)
+
+
+def test_scores_are_the_same_to_the_bit_by_every_way(bundle, frame):
+    vectors = bundle.vectors(frame)
+    assert np.array_equal(bundle.score_vectors(vectors), bundle.explain_vectors(vectors).score)
+    alone = [float(bundle.explain_vectors(vectors[[row]]).score[0]) for row in range(len(frame))]
+    assert alone == bundle.score(frame).tolist()

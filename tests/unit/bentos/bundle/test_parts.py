@@ -6,12 +6,12 @@ import json
 import warnings
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from bentos.bundle.design import Column, Factor, matrix
 from bentos.bundle.parts import LinearPart, TreePart
-from feature_repo.contract import CORE_SERVICE, SERVICES_OF
+from feature_repo.contract import BY_NAME, CORE_SERVICE, SERVICES_OF, features_of
+from feature_repo.stores.vectors import encode
 from tests.small_model import features_of_snapshot, fitted_model, simulated
 
 NAMES = SERVICES_OF[CORE_SERVICE]
@@ -24,12 +24,18 @@ HAND_MADE = LinearPart(
     coefficients=np.array([-1.0, 0.5]),
     intercept=-1.25,
 )
-TWO = pd.DataFrame({"contract_type": ["Month-to-month", "Two year"], "tenure_months": [20.0, 5.0]})
+OWN = ("contract_type", "tenure_months")
+TWO = encode([BY_NAME[name] for name in OWN], {"contract_type": ["Month-to-month", "Two year"], OWN[1]: [20.0, 5.0]})
 
 
 @pytest.fixture(scope="module")
 def frame():
     return features_of_snapshot(simulated())
+
+
+@pytest.fixture(scope="module")
+def vectors(frame):
+    return encode(features_of(CORE_SERVICE), frame)
 
 
 @pytest.fixture(scope="module")
@@ -39,28 +45,28 @@ def parts():
 
 def test_a_linear_contribution_is_coefficient_times_distance_from_the_mean():
     # (20 - 10) / 5 * -1 = -2 and (20 - 4) / 2 * 0.5 = 4; then (5 - 10) / 5 * -1 = 1 and (0 - 4) / 2 * 0.5 = -1.
-    assert HAND_MADE.columns(TWO).tolist() == [[-2, 4], [1, -1]]
-    assert HAND_MADE.margin(TWO).tolist() == [0.75, -1.25]
+    assert HAND_MADE.columns(TWO, OWN).tolist() == [[-2, 4], [1, -1]]
+    assert HAND_MADE.margin(TWO, OWN).tolist() == [0.75, -1.25]
 
 
 def test_a_product_is_shared_half_and_half():
-    explained = HAND_MADE.explain(TWO, ("contract_type", "tenure_months"))
+    explained = HAND_MADE.explain(TWO, OWN)
     assert explained.contributions.tolist() == [[2, 0], [-0.5, 0.5]]
     assert explained.base == -1.25
     assert explained.margin.tolist() == [0.75, -1.25]
 
 
-def test_the_linear_part_equals_scikit_learns(frame, parts):
+def test_the_linear_part_equals_scikit_learns(frame, vectors, parts):
     linear, _ = parts
-    assert linear.margin(frame) == pytest.approx(fitted_model().linear_.decision_function(frame), abs=1e-9)
-    explained = linear.explain(frame, NAMES)
+    assert linear.margin(vectors, NAMES) == pytest.approx(fitted_model().linear_.decision_function(frame), abs=1e-9)
+    explained = linear.explain(vectors, NAMES)
     assert explained.base + explained.contributions.sum(axis=1) == pytest.approx(explained.margin, abs=1e-9)
 
 
-def test_the_linear_part_keeps_every_bit_as_json(frame, parts):
+def test_the_linear_part_keeps_every_bit_as_json(vectors, parts):
     linear, _ = parts
     again = LinearPart.from_json(json.loads(json.dumps(linear.to_json())))
-    assert np.array_equal(again.margin(frame), linear.margin(frame))
+    assert np.array_equal(again.margin(vectors, NAMES), linear.margin(vectors, NAMES))
 
 
 @pytest.mark.parametrize(
@@ -81,13 +87,13 @@ def test_numbers_that_do_not_fit_are_refused(change):
         LinearPart.from_json(HAND_MADE.to_json() | change)
 
 
-def test_the_tree_part_equals_the_wrapper(frame, parts):
+def test_the_tree_part_equals_the_wrapper(frame, vectors, parts):
     _, trees = parts
     wrapped = fitted_model().trees_.predict(frame, output_margin=True)
-    assert trees.margin(frame) == pytest.approx(wrapped, abs=1e-6)
+    assert trees.margin(vectors, NAMES) == pytest.approx(wrapped, abs=1e-6)
 
 
-def test_the_tree_contributions_are_exact_tree_shap(frame, parts):
+def test_the_tree_contributions_are_exact_tree_shap(frame, vectors, parts):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PendingDeprecationWarning)  # of shap's plots, at import
         import shap
@@ -96,7 +102,7 @@ def test_the_tree_contributions_are_exact_tree_shap(frame, parts):
     columns = matrix(trees.design, frame.head(200)).astype(np.float32)
     # expected_value is wrong until values were computed: base_values of an explanation are not.
     peer = shap.TreeExplainer(trees.booster)(columns)
-    explained = trees.explain(frame.head(200), NAMES)
+    explained = trees.explain(vectors[:200], NAMES)
     assert explained.base == pytest.approx(float(peer.base_values[0]), abs=1e-4)
     for name in NAMES:
         place = NAMES.index(name)
@@ -105,19 +111,19 @@ def test_the_tree_contributions_are_exact_tree_shap(frame, parts):
         assert explained.contributions[:, place] == pytest.approx(summed, abs=1e-4), name
 
 
-def test_tree_contributions_add_up_to_the_margin(frame, parts):
+def test_tree_contributions_add_up_to_the_margin(vectors, parts):
     _, trees = parts
-    explained = trees.explain(frame, NAMES)
+    explained = trees.explain(vectors, NAMES)
     assert explained.base + explained.contributions.sum(axis=1) == pytest.approx(explained.margin, abs=2e-6)
-    assert np.array_equal(explained.margin, trees.margin(frame))
+    assert np.array_equal(explained.margin, trees.margin(vectors, NAMES))
 
 
-def test_no_rows_have_the_same_base_and_nothing_else(frame, parts):
+def test_no_rows_have_the_same_base_and_nothing_else(vectors, parts):
     for part in parts:
-        assert part.margin(frame.head(0)).shape == (0,)
-        explained = part.explain(frame.head(0), NAMES)
+        assert part.margin(vectors[:0], NAMES).shape == (0,)
+        explained = part.explain(vectors[:0], NAMES)
         assert explained.contributions.shape == (0, len(NAMES))
-        assert explained.base == part.explain(frame.head(3), NAMES).base
+        assert explained.base == part.explain(vectors[:3], NAMES).base
 
 
 def test_a_booster_has_exactly_the_rounds_that_were_fitted(parts):

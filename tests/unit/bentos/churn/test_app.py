@@ -106,9 +106,16 @@ def test_a_batch_longer_than_allowed_is_refused(client):
 
 def test_openapi_tells_every_route_body_answer_and_refusal(client):
     spec = client.get("/openapi.json").json()
-    assert set(spec["paths"]) == {"/health", "/livez", "/readyz", "/metadata", "/metrics", "/predict", "/predict/batch"}
+    opened = {"/health", "/livez", "/readyz"}
+    keyed = {"/metadata", "/metrics", "/predict", "/predict/batch", "/predict/what-if", "/schema.json", "/ui"}
+    assert set(spec["paths"]) == opened | keyed | {"/predictions/{prediction_id}"}
+    for path, operations in spec["paths"].items():
+        for operation in operations.values():
+            assert ("security" in operation) == (path not in opened)
+            assert ({"401", "403", "429"} <= set(operation["responses"])) == (path not in opened)
     predict = spec["paths"]["/predict"]["post"]
-    assert set(predict["responses"]) == {"200", "404", "408", "410", "413", "415", "422", "500", "503"}
+    refusals = {"401", "403", "404", "408", "410", "413", "415", "422", "429", "500", "503"}
+    assert set(predict["responses"]) == refusals | {"200"}
     for status, response in predict["responses"].items():
         if status != "200":
             reference = response["content"]["application/json"]["schema"]["$ref"]

@@ -13,10 +13,15 @@ ANSWER = {
     "probability": 0.25,
     "label": "stay",
     "threshold": 0.5,
+    "expected_profit_usd": 5.75,
+    "lever": None,
     "reasons": None,
     "reasons_error": "why",
     "model_version": "1",
     "features_as_of": datetime(2026, 1, 1, tzinfo=UTC),
+    "stale": [],
+    "missing": [],
+    "score_quality": "full",
 }
 
 

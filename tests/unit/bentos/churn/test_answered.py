@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from bentos.churn.answering import prediction_id
+from bentos.churn.answered import prediction_id
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

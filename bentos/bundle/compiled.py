@@ -1,0 +1,210 @@
+"""Boosted trees as tables: the margin to XGBoost's own last bit, and exact TreeSHAP by look-up."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bentos.bundle.shapley import CONDITIONS_MAX, Floats, Tree, TreesUnsupportedError, Unit, units
+
+if TYPE_CHECKING:
+    from xgboost import Booster
+
+Columns = NDArray[np.float32]
+Rows = NDArray[np.int32]
+
+log = logging.getLogger(__name__)
+
+TABLE_MAX_BYTES: Final = 512 * 1024 * 1024
+DIFFERENCE_MAX: Final = 1e-4
+"""In log-odds, between the tables' contributions and XGBoost's, which adds in float32."""
+PROBES: Final = 64
+CHUNK: Final = 512
+"""Customers explained at once: the outcomes of all conditions stay in the processor's cache."""
+
+
+@dataclass(frozen=True)
+class CompiledTrees:
+    """Trees that score and explain by table.
+
+    q distinct conditions ``columns >= thresholds`` (q,); u units, whose bits are ``bits`` (8, u), places among the
+    conditions or q for none, and whose rows of the tables begin at ``offsets`` (u,). ``reached`` (r,) float32 holds
+    leaf values, ``added`` (r, f) contributions in log-odds. ``start`` is the margin before the first tree, ``base`` the
+    margin of the average training row.
+    """
+
+    columns: NDArray[np.intp]
+    thresholds: Columns
+    bits: NDArray[np.intp]
+    offsets: Rows
+    reached: Columns
+    added: Floats
+    start: np.float32
+    base: float
+
+    @classmethod
+    def of(cls, booster: Booster, weights: Floats) -> Self:
+        """Compile a booster; ``weights`` (k columns, f features) carry each column's contribution to the features.
+
+        Raises
+        ------
+        TreesUnsupportedError
+            If the trees are too deep or too many for tables, or not plain numeric trees with one margin.
+        """
+        trees, start = _read(booster)
+        parts = [part for tree in trees for part in units(tree)]
+        sizes = [len(part.reached) for part in parts]
+        if sum(sizes) * weights.shape[1] * 8 > TABLE_MAX_BYTES:
+            raise TreesUnsupportedError(f"the tables of {len(trees)} trees would exceed {TABLE_MAX_BYTES >> 20} MiB")
+        conditions = sorted({each for part in parts for each in _conditions(part)})
+        place = {each: index for index, each in enumerate(conditions)}
+        bits = np.full((CONDITIONS_MAX, len(parts)), len(conditions), np.intp)
+        for unit, part in enumerate(parts):
+            for bit, each in enumerate(_conditions(part)):
+                bits[bit, unit] = place[each]
+        return cls(
+            np.array([column for column, _ in conditions], np.intp),
+            np.array([threshold for _, threshold in conditions], np.float32),
+            bits,
+            np.cumsum([0, *sizes[:-1]], dtype=np.int32),
+            np.concatenate([part.reached for part in parts]),
+            np.concatenate([_added(part, weights) for part in parts]),
+            start,
+            float(start) + math.fsum(part.expected for part in parts),
+        )
+
+    def probes(self, count: int, seed: int = 0) -> Columns:
+        """Return rows to try the tables on, (count, k): each value at a threshold of its column, or just below."""
+        random = np.random.default_rng(seed)
+        rows = np.zeros((count, int(self.columns.max(initial=-1)) + 1), np.float32)
+        for column in range(rows.shape[1]):
+            at = self.thresholds[self.columns == column]
+            if len(at):
+                drawn = random.choice(at, count)
+                rows[:, column] = np.where(
+                    random.random(count) < 1 / 2, drawn, np.nextafter(drawn, np.float32(-np.inf))
+                )
+        return rows
+
+    def beside(self, start: np.float32) -> CompiledTrees:
+        """Return the same trees with another start."""
+        return replace(self, start=start, base=self.base + float(start) - float(self.start))
+
+    def margin(self, columns: Columns) -> Floats:
+        """Return the log-odds margin, (n,) float64, of (n, k) finite columns: XGBoost's own, to the bit."""
+        return np.concatenate([self._margin(self._rows(chunk)) for chunk in _chunks(columns)])
+
+    def explain(self, columns: Columns) -> tuple[Floats, Floats]:
+        """Return the margin (n,) and the contributions (n, f): base + contributions.sum(axis=1) is the margin.
+
+        A customer's numbers are the same to the bit, alone or among others.
+        """
+        if len(columns) == 1:
+            (rows,) = self._rows(columns)
+            return self._margin(rows[None]), np.add.reduce(self.added.take(rows, axis=0), axis=0)[None]
+        found = [self._rows(chunk) for chunk in _chunks(columns)]
+        margins, added = [self._margin(rows) for rows in found], [self._sum(rows) for rows in found]
+        return np.concatenate(margins), np.concatenate(added)
+
+    def _rows(self, columns: Columns) -> Rows:
+        """Return which row of the tables each customer has in each unit, (n, u)."""
+        held = np.zeros((len(self.thresholds) + 1, len(columns)), np.bool_)
+        np.greater_equal(columns.T[self.columns], self.thresholds[:, None], out=held[:-1])
+        rows = np.empty((len(columns), len(self.offsets)), np.int32)
+        return np.add(_bytes(held, self.bits).T, self.offsets, out=rows)
+
+    def _margin(self, rows: Rows) -> Floats:
+        # One float32 addition after the other, as XGBoost does it: another order would have other last digits.
+        steps = np.empty((rows.shape[1] + 1, len(rows)), np.float32)
+        steps[0] = self.start
+        steps[1:] = self.reached[rows.T]
+        return np.cumsum(steps, axis=0, dtype=np.float32)[-1].astype(np.float64)
+
+    def _sum(self, rows: Rows) -> Floats:
+        from scipy.sparse import csr_array
+
+        count, size = rows.shape
+        ends = np.arange(0, count * size + 1, size, dtype=np.int32)
+        chosen = csr_array((np.ones(count * size), rows.ravel(), ends), shape=(count, len(self.added)))
+        return np.asarray(chosen @ self.added, dtype=np.float64)
+
+
+def _bytes(held: NDArray[np.bool_], bits: NDArray[np.intp]) -> NDArray[np.uint8]:
+    """Return each unit's outcomes as a byte, (u, n), of conditions that hold or not, (q + 1, n)."""
+    if held.shape[1] == 1:
+        return np.packbits(held[bits, 0], axis=0, bitorder="little").T
+    # packbits is for bits that lie side by side; these lie in eight layers.
+    outcomes = np.zeros((bits.shape[1], held.shape[1]), np.uint8)
+    for layer in bits[::-1]:
+        np.left_shift(outcomes, 1, out=outcomes)
+        np.bitwise_or(outcomes, held[layer], out=outcomes)
+    return outcomes
+
+
+def _read(booster: Booster) -> tuple[list[Tree], np.float32]:
+    """Return the booster's trees and the margin that they start from."""
+    learner: dict[str, Any] = json.loads(bytes(booster.save_raw("json")))["learner"]
+    model = learner["gradient_booster"]
+    if model.get("name") != "gbtree" or learner["objective"]["name"] != "binary:logistic":
+        raise TreesUnsupportedError("only trees of binary:logistic have tables")
+    trees = [Tree.of(content) for content in model["model"]["trees"]]
+    if not trees:
+        raise TreesUnsupportedError("there are no trees")
+    share = np.float32(str(learner["learner_model_param"]["base_score"]).strip("[]"))
+    return trees, np.float32(-np.log(np.float32(1) / share - np.float32(1)))
+
+
+def verified(booster: Booster, weights: Floats) -> CompiledTrees | None:
+    """Compile a booster and hold the tables against XGBoost itself on rows at its thresholds; None: do without.
+
+    The margins must be XGBoost's to the bit, the contributions `pred_contribs`' within DIFFERENCE_MAX.
+    """
+    from xgboost import DMatrix
+
+    try:
+        tables = CompiledTrees.of(booster, weights)
+    except TreesUnsupportedError as why:
+        log.warning("trees are explained by XGBoost itself, more slowly: %s", why)
+        return None
+    rows = np.zeros((PROBES, booster.num_features()), np.float32)
+    found = tables.probes(PROBES)
+    rows[:, : found.shape[1]] = found
+    data = DMatrix(rows, nthread=1)
+    margins = booster.predict(data, output_margin=True)
+    # The logarithm of XGBoost's build may round the start's last bit otherwise than ours.
+    for start in (tables.start, np.nextafter(tables.start, np.float32(9)), np.nextafter(tables.start, np.float32(-9))):
+        tables = tables.beside(start)
+        if np.array_equal(tables.margin(rows), margins):
+            break
+    else:
+        log.warning("trees are scored by XGBoost itself, more slowly: the tables' margins differ from its own")
+        return None
+    peer = np.asarray(booster.predict(data, pred_contribs=True), dtype=np.float64)
+    _, added = tables.explain(rows)
+    beside = max(np.abs(added - peer[:, :-1] @ weights).max(), abs(tables.base - peer[0, -1]))
+    if not beside <= DIFFERENCE_MAX:
+        log.warning("trees are explained by XGBoost itself, more slowly: the tables differ from it by %.1e", beside)
+        return None
+    return tables
+
+
+def _conditions(part: Unit) -> list[tuple[int, float]]:
+    return list(zip(part.columns, part.thresholds.tolist(), strict=True))
+
+
+def _added(part: Unit, weights: Floats) -> Floats:
+    table = np.zeros((len(part.reached), weights.shape[1]))
+    for column, values in part.added.items():
+        for feature in np.flatnonzero(weights[column]):
+            table[:, feature] += values * weights[column, feature]
+    return table
+
+
+def _chunks(columns: Columns) -> list[Columns]:
+    return [columns[start : start + CHUNK] for start in range(0, len(columns), CHUNK)] or [columns]

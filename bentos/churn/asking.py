@@ -1,0 +1,127 @@
+"""The way of a question through one worker: with those that came meanwhile, within its time, leaving a receipt."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import anyio.to_thread
+from anyio import CapacityLimiter
+
+from bentos.churn.answered import Answered
+from bentos.churn.answering import Stage
+from bentos.churn.batching import Batcher
+from bentos.churn.errors import AnswerTimeoutError
+from bentos.churn.keeping import Keeper
+from bentos.churn.meters import Meters
+from bentos.churn.supposing import suppose
+from bentos.churn.tracing import Tracing
+from bentos.receipts import ReceiptWriter
+from configs.errors import ChurnError
+from configs.settings import Settings
+
+if TYPE_CHECKING:
+    from bentos.levers import Value
+
+FEW: Final = 16
+"""Customers of a request that is answered with others; those with more don't hold them up, in a thread of their own."""
+TRIAL_THREADS: Final = 4
+"""Requests at once while a challenger is on trial: each one alone, so that its time is its own."""
+_FLUSH_S: Final = 10.0
+
+
+@dataclass(frozen=True)
+class _Batch:
+    customers: int
+    stages: list[tuple[Stage, int, int]] = field(default_factory=list)
+
+
+class Answering:
+    """Answers questions from coroutines, counts what was answered and leaves receipts."""
+
+    def __init__(self, settings: Settings, keeper: Keeper, meters: Meters, tracing: Tracing | None = None) -> None:
+        self._settings = settings
+        self._serving = settings.serving
+        self._keeper = keeper
+        self._meters = meters
+        self._tracing = tracing
+        self._few = Batcher(self._answered, name="churn-answers")
+        self._many = Batcher(self._answered, name="churn-batches", together=1)
+        self._limiter: CapacityLimiter | None = None
+        self._receipts: ReceiptWriter | None = None
+
+    async def ask(self, customer_ids: Sequence[str]) -> list[Answered | ChurnError]:
+        """Return one answer or refusal an id, in order.
+
+        Raises
+        ------
+        ChurnError
+            NotReadyError, StoreUnavailableError; AnswerTimeoutError after serving.request_timeout_s.
+        """
+        async with self.in_time():
+            serving = self._keeper.peek()
+            if serving is not None and serving.trial is not None:
+                if self._limiter is None:
+                    self._limiter = CapacityLimiter(TRIAL_THREADS)
+                found, batch = await anyio.to_thread.run_sync(
+                    self._answered, customer_ids, limiter=self._limiter, abandon_on_cancel=True
+                )
+            else:
+                found, batch = await (self._few if len(customer_ids) <= FEW else self._many).ask(customer_ids)
+        if self._tracing is not None:
+            self._tracing.stages(batch.stages, batch.customers)
+        return found
+
+    def suppose(self, customer_id: str, asked: Mapping[str, Value]) -> dict[str, Any]:
+        """Return the body of a what-if. Raises what :func:`bentos.churn.supposing.suppose` does, and NotReadyError."""
+        model = self._keeper.current().model_of(customer_id)
+        supposed = suppose(model, customer_id, asked, datetime.now(UTC), reasons_max=self._serving.reasons_max)
+        self._keep([supposed.after], "what_if")
+        return supposed.body()
+
+    def close(self) -> None:
+        """Answer what waits and write the receipts that are not written yet."""
+        self._few.close()
+        self._many.close()
+        if self._receipts is not None:
+            self._receipts.close(_FLUSH_S)
+        if self._tracing is not None:
+            self._tracing.close()
+
+    @asynccontextmanager
+    async def in_time(self) -> AsyncIterator[None]:
+        """Give what is inside as long as a request may take; raises AnswerTimeoutError after it."""
+        try:
+            async with asyncio.timeout(self._serving.request_timeout_s):
+                yield
+        except TimeoutError:
+            raise AnswerTimeoutError(
+                f"no answer within {self._serving.request_timeout_s} s", "repeat it later, or for fewer customers"
+            ) from None
+
+    def _answered(self, customer_ids: Sequence[str]) -> tuple[list[Answered | ChurnError], _Batch]:
+        serving, batch = self._keeper.current(), _Batch(len(customer_ids))
+
+        def took(stage: Stage, seconds: float) -> None:
+            self._meters.took(stage, seconds)
+            if self._tracing is not None:
+                ended = time.time_ns()
+                batch.stages.append((stage, ended - int(seconds * 1e9), ended))
+
+        found = serving.answer(customer_ids, datetime.now(UTC), reasons_max=self._serving.reasons_max, took=took)
+        answers = [each for each in found if isinstance(each, Answered)]
+        self._meters.scored(answers)
+        self._keep(answers, "predict")
+        return found, batch
+
+    def _keep(self, answers: Sequence[Answered], kind: Literal["predict", "what_if"]) -> None:
+        if self._receipts is None:
+            # In the worker's own process: a thread does not survive a fork.
+            self._receipts = ReceiptWriter(self._settings, self._meters.receipts_did)
+        self._receipts.offer([each.receipt(kind) for each in answers])
+        self._meters.receipts_waiting.set(self._receipts.pending)

@@ -1,0 +1,78 @@
+"""How much and how long: a token bucket, and deadlines that cost no timer each."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
+
+Thing = TypeVar("Thing")
+
+_LOOK_S: Final = 0.25
+
+
+class Bucket:
+    """A token bucket: ``burst`` requests may come at once, ``per_s`` a second on average (Turner 1986).
+
+    Times are seconds of one monotonic clock.
+    """
+
+    __slots__ = ("_at", "_burst", "_per_s", "_tokens")
+
+    def __init__(self, per_s: float, burst: float) -> None:
+        self._per_s = per_s
+        self._burst = max(burst, 1.0)
+        self._tokens = self._burst
+        self._at = 0.0
+
+    def take(self, now: float) -> float:
+        """Take a token and return 0, or take none and return in how many seconds there will be one."""
+        tokens = min(self._burst, self._tokens + (now - self._at) * self._per_s)
+        self._at = now
+        if tokens >= 1:
+            self._tokens = tokens - 1
+            return 0.0
+        self._tokens = tokens
+        return (1 - tokens) / self._per_s
+
+
+class Deadlines(Generic[Thing]):
+    """Things that must come about in time, for one event loop.
+
+    A timer of the loop's own costs some microseconds a request, and nearly all are cancelled unused. Here to set and
+    to clear a deadline is a dictionary's entry; one timer looks at those that are left, ``_LOOK_S`` late at most.
+
+    Parameters
+    ----------
+    late
+        Called with each thing whose time is up; its deadline is cleared before.
+    """
+
+    def __init__(self, late: Callable[[Thing], None]) -> None:
+        self._late = late
+        self._due: dict[Thing, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def set(self, thing: Thing, seconds: float) -> None:
+        """Give ``thing`` so many seconds from now; one that has a deadline keeps it."""
+        if thing in self._due:
+            return
+        self._due[thing] = time.monotonic() + seconds
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_LOOK_S, self._look)
+
+    def clear(self, thing: Thing) -> None:
+        """Let ``thing`` be, if it had a deadline."""
+        self._due.pop(thing, None)
+
+    def oldest(self) -> Thing | None:
+        """Return what has been waited for the longest."""
+        return next(iter(self._due), None)
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        for thing in [each for each, due in self._due.items() if due <= now]:
+            self.clear(thing)
+            self._late(thing)
+        self._timer = asyncio.get_running_loop().call_later(_LOOK_S, self._look) if self._due else None

@@ -1,0 +1,101 @@
+"""What the score would be if something were different: read once, scored twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bentos.churn.answered import Answered, quality_body, reason_bodies
+from bentos.churn.answering import refusal, scored
+from bentos.churn.loading import Model
+from bentos.what_if import NOTE, changed, checked, differences
+from configs.errors import ChurnError
+from feature_repo.stores.vectors import encode
+
+if TYPE_CHECKING:
+    from bentos.levers import Value
+
+
+@dataclass(frozen=True)
+class Supposed:
+    """A what-if's two scores. ``after`` carries the prediction id and is what the receipt is of."""
+
+    model: Model
+    before: Answered
+    after: Answered
+
+    def body(self) -> dict[str, Any]:
+        """Return what :class:`bentos.churn.schema.WhatIfAnswer` says."""
+        service, row = self.model.said.service, self.before.row
+        actionable = self.model.levers.actionable(row.values)
+        return {
+            "customer_id": self.after.customer_id,
+            "prediction_id": self.after.prediction_id,
+            "threshold": self.after.said.threshold,
+            "before": _score(self.before),
+            "after": _score(self.after),
+            "changes": [
+                {"feature": each.feature, "before": each.before, "after": each.after, "derived": each.derived}
+                for each in differences(service, row.values, self.after.row.values)
+            ],
+            "reasons": reason_bodies(self.after.reasons),
+            "reasons_error": self.after.reasons_error,
+            "actionable": [
+                {
+                    "feature": each.feature,
+                    "column": each.column,
+                    "value": each.value,
+                    "allowed": each.allowed,
+                    "minimum": each.minimum,
+                    "maximum": each.maximum,
+                    "step": each.step,
+                }
+                for each in actionable
+            ],
+            "note": NOTE,
+            "model_version": self.after.model_version,
+            **quality_body(row),
+        }
+
+
+def suppose(model: Model, customer_id: str, asked: Mapping[str, Value], now: datetime, *, reasons_max: int) -> Supposed:
+    """Return a customer's score as it is and as it would be; without anything asked, the two are the same.
+
+    Raises
+    ------
+    ChurnError
+        CustomerUnknownError, CustomerWithdrawnError, FeaturesExpiredError or FeaturesMissingError as for an answer,
+        FeaturesInvalidError, StoreUnavailableError; WhatIfRefusedError for what can't be changed.
+    """
+    block = model.features.read_block([customer_id], now)
+    (row,) = block.rows
+    if row.status != "present":
+        raise refusal(row)
+    changes = checked(model.levers, row.values, asked) if asked else {}
+    values = changed(model.said.service, row.values, changes)
+    features = model.features.features
+    supposed = encode(features, {each.name: [value] for each, value in zip(features, values, strict=True)})
+    rows = [row, replace(row, values=values)]
+    before, after = (
+        _answered(each)
+        for each in scored(model, rows, np.concatenate([block.vectors, supposed]), now, reasons_max=reasons_max)
+    )
+    return Supposed(model, before, after)
+
+
+def _answered(given: Answered | ChurnError) -> Answered:
+    if isinstance(given, ChurnError):
+        raise given
+    return given
+
+
+def _score(answered: Answered) -> dict[str, Any]:
+    return {
+        "probability": answered.probability,
+        "label": answered.label,
+        "expected_profit_usd": answered.expected_profit_usd,
+    }

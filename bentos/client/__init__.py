@@ -1,0 +1,35 @@
+"""A client of the HTTP service, for Python applications: typed answers, time-outs, repeats where they can help.
+
+Loads httpx and pydantic, and nothing that scores::
+
+    with ChurnClient("http://127.0.0.1:3000", api_key=key) as client:
+        answer = client.predict("7590-VHVEG")
+"""
+
+from bentos.client.awaiting import AsyncChurnClient
+from bentos.client.blocking import ChurnClient
+from bentos.client.errors import (
+    ChurnServiceError,
+    CustomerUnknownError,
+    CustomerWithdrawnError,
+    NotAllowedError,
+    OverloadedError,
+    RequestRefusedError,
+    UnavailableError,
+    UnexpectedAnswerError,
+)
+from bentos.client.exchange import Patience
+
+__all__ = [
+    "AsyncChurnClient",
+    "ChurnClient",
+    "ChurnServiceError",
+    "CustomerUnknownError",
+    "CustomerWithdrawnError",
+    "NotAllowedError",
+    "OverloadedError",
+    "Patience",
+    "RequestRefusedError",
+    "UnavailableError",
+    "UnexpectedAnswerError",
+]

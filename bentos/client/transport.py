@@ -1,0 +1,63 @@
+"""What the two clients need of httpx alike: a connection's options, and what its exceptions mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import httpx
+
+from bentos.client.exchange import Clock, Failed, Reply, Send
+
+_HEADERS: Final = {"accept": "application/json", "user-agent": "churn-client"}
+_JSON: Final = {"content-type": "application/json"}
+
+
+def options(base_url: str, api_key: str | None) -> dict[str, Any]:
+    """Return the arguments of httpx's client. Raises ValueError if one is unusable, without repeating the key."""
+    url = httpx.URL(base_url)
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ValueError("base_url must begin with http:// or https:// and name a host")
+    headers = dict(_HEADERS)
+    if api_key is not None:
+        # Anything else httpx would refuse later, with the whole header in its text.
+        if not api_key or not all("!" <= character <= "~" for character in api_key):
+            raise ValueError("api_key must be printable ASCII without spaces")
+        headers["authorization"] = f"Bearer {api_key}"
+    # A redirect is no answer of the service, and would take the ids elsewhere.
+    return {"base_url": url, "headers": headers, "follow_redirects": False}
+
+
+def arguments(step: Send) -> dict[str, Any]:
+    """Return the arguments of httpx's ``stream`` for a step."""
+    request = step.request
+    return {
+        "method": "GET" if request.content is None else "POST",
+        "url": request.path,
+        "content": request.content,
+        "headers": None if request.content is None else _JSON,
+        "timeout": httpx.Timeout(step.read_s, connect=step.connect_s, pool=step.connect_s),
+    }
+
+
+def reply(response: httpx.Response, content: bytes) -> Reply:
+    """Return the answer."""
+    headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
+    return Reply(response.status_code, headers, content)
+
+
+def failed(broken: httpx.TransportError) -> Failed:
+    """Say what an exception of httpx means; raise it again if it is a mistake of this code's."""
+    match broken:
+        case httpx.ReadTimeout() | httpx.WriteTimeout():
+            return Failed("time", broken)
+        case httpx.LocalProtocolError() | httpx.UnsupportedProtocol():
+            raise broken
+        case _:
+            return Failed("connection", broken)
+
+
+def refuse_late(step: Send, clock: Clock) -> None:
+    """Raise httpx.ReadTimeout if the time of a step is up: httpx itself only limits the pause between two pieces."""
+    if clock() >= step.ends_at:
+        raise httpx.ReadTimeout("the answer was not complete in time")

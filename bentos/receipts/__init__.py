@@ -1,0 +1,20 @@
+"""What was answered, from which values, by which model: kept signed, found again, replayed."""
+
+from bentos.receipts.receipt import Receipt
+from bentos.receipts.replaying import ReceiptBundleError, Replayed, Replayer
+from bentos.receipts.signing import ReceiptTamperedError
+from bentos.receipts.sinks import ReceiptStoreError
+from bentos.receipts.store import ReceiptUnknownError, find
+from bentos.receipts.writer import ReceiptWriter
+
+__all__ = [
+    "Receipt",
+    "ReceiptBundleError",
+    "ReceiptStoreError",
+    "ReceiptTamperedError",
+    "ReceiptUnknownError",
+    "ReceiptWriter",
+    "Replayed",
+    "Replayer",
+    "find",
+]

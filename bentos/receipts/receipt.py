@@ -1,0 +1,108 @@
+"""What was answered and from what, and the one spelling of it that is signed. Pure."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+Value = bool | int | float | str | None
+ViewStatus = Literal["fresh", "stale", "expired", "unknown"]
+
+FORMAT: Final = 1
+_encode: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """One answer, with everything that it was made from.
+
+    ``answered_at`` UTC; windows over events end here. ``kind`` what-if: the values are those after the changes.
+    ``bundle_digest`` names the model, ``contract_hash`` the meaning of ``values``: those of ``feature_service`` in
+    contract order, None where null. ``views`` are (view, event timestamp in UTC or None, status). ``probability``,
+    ``label``, ``threshold``, ``expected_profit_usd`` and ``lever`` (its name, None without one) as answered.
+    ``reasons`` are (code, contribution in log-odds) in the order given, None where the explanation failed.
+    Every number is finite.
+    """
+
+    prediction_id: str
+    answered_at: datetime
+    kind: Literal["predict", "what_if"]
+    customer_id: str
+    bundle_digest: str
+    model_version: str
+    feature_service: str
+    contract_hash: str
+    values: tuple[Value, ...]
+    views: tuple[tuple[str, datetime | None, ViewStatus], ...]
+    probability: float
+    label: Literal["churn", "stay"]
+    threshold: float
+    expected_profit_usd: float
+    lever: str | None
+    reasons: tuple[tuple[str, float], ...] | None
+    quality: Literal["full", "partial", "stale"]
+
+
+def spelt(instant: datetime) -> str:
+    """Return an instant as ISO 8601 in UTC with microseconds. Raises ValueError for one without a time zone."""
+    if instant.tzinfo is None:
+        raise ValueError("an instant without a time zone: instants are UTC")
+    return instant.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+_spelt_again = functools.lru_cache(maxsize=512)(spelt)
+"""For event timestamps: most customers share them, and spelling six costs as much as all the rest of a receipt."""
+
+
+def to_content(receipt: Receipt) -> str:
+    """Return the receipt as JSON with sorted keys, in ASCII; a float's digits are Python's, so every bit survives.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a number that is not finite, an instant without a time zone, or a value of another type than
+        :class:`Receipt` names.
+    """
+    return _encode(
+        # Sorted by hand: the encoder would sort them again for each receipt.
+        {
+            "answered_at": spelt(receipt.answered_at),
+            "bundle_digest": receipt.bundle_digest,
+            "contract_hash": receipt.contract_hash,
+            "customer_id": receipt.customer_id,
+            "expected_profit_usd": receipt.expected_profit_usd,
+            "feature_service": receipt.feature_service,
+            "format": FORMAT,
+            "kind": receipt.kind,
+            "label": receipt.label,
+            "lever": receipt.lever,
+            "model_version": receipt.model_version,
+            "prediction_id": receipt.prediction_id,
+            "probability": receipt.probability,
+            "quality": receipt.quality,
+            "reasons": receipt.reasons,
+            "threshold": receipt.threshold,
+            "values": receipt.values,
+            "views": [(view, at and _spelt_again(at), status) for view, at, status in receipt.views],
+        }
+    )
+
+
+def from_content(content: str) -> Receipt:
+    """Read what :func:`to_content` wrote. Raises ValueError, KeyError or TypeError for anything else."""
+    known = json.loads(content)
+    if known.pop("format") != FORMAT:
+        raise ValueError("another format")
+    reasons = known["reasons"]
+    known |= {
+        "answered_at": datetime.fromisoformat(known["answered_at"]),
+        "values": tuple(known["values"]),
+        "views": tuple(
+            (view, None if at is None else datetime.fromisoformat(at), status) for view, at, status in known["views"]
+        ),
+        "reasons": None if reasons is None else tuple((code, contribution) for code, contribution in reasons),
+    }
+    return Receipt(**known)

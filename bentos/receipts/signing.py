@@ -1,0 +1,93 @@
+"""Receipts as signed rows: nobody without the key can change one, or put one in another's place, unseen. Pure.
+
+What shows: any change of a row, a signature or a row copied to another place, a row that somebody without the key made
+up. What does not: a row that was taken away. Erasing a person must be able to do that; who holds a prediction id finds
+that its receipt is gone.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import Final, NamedTuple
+
+from bentos.receipts.receipt import Receipt, from_content, spelt, to_content
+from configs.errors import ChurnError
+from configs.settings import Settings
+
+_PURPOSE: Final = b"churn receipts, format 1"
+
+
+class ReceiptTamperedError(ChurnError):
+    """A stored receipt is not what was written."""
+
+    error = "receipt_tampered"
+    http_status = 409
+
+
+class Row(NamedTuple):
+    """A receipt as it is stored.
+
+    ``content`` is all of it (:func:`to_content`), ``signature`` its HMAC-SHA256 (64 hex digits). The others repeat what
+    rows are looked for by; ``answered_at`` is ISO 8601 UTC.
+    """
+
+    prediction_id: str
+    answered_at: str
+    customer_id: str
+    bundle_digest: str
+    content: str
+    signature: str
+
+
+def signing_key(settings: Settings) -> bytes:
+    """Return the key that receipts are signed with: derived, so that the same secret elsewhere gives other codes."""
+    return hmac.digest(settings.receipts.signing_key.get_secret_value().encode(), _PURPOSE, "sha256")
+
+
+def signed(receipt: Receipt, key: bytes) -> Row:
+    """Return the receipt's row. Raises what :func:`to_content` raises, and ValueError for an id that no table takes."""
+    content = to_content(receipt)
+    # The content is ASCII whatever it holds; these stand in columns of their own as they are.
+    if not all(name.isprintable() for name in (receipt.prediction_id, receipt.customer_id, receipt.bundle_digest)):
+        raise ValueError("an id with a character that not every database takes")
+    return Row(
+        receipt.prediction_id,
+        spelt(receipt.answered_at),
+        receipt.customer_id,
+        receipt.bundle_digest,
+        content,
+        _signature(content, key),
+    )
+
+
+def verified(row: Row, prediction_id: str, key: bytes) -> Receipt:
+    """Return the receipt of a row that was found under ``prediction_id``.
+
+    Raises
+    ------
+    ReceiptTamperedError
+        If the signature does not fit the content, or the content is of another id or of other columns.
+    """
+    genuine = isinstance(row.content, str) and isinstance(row.signature, str)
+    if not genuine or not hmac.compare_digest(_signature(row.content, key).encode(), row.signature.encode()):
+        raise ReceiptTamperedError(
+            "the receipt's signature does not fit: it was changed after it was written, or receipts.signing_key was",
+            "compare it with a backup; keep CHURN_RECEIPTS__SIGNING_KEY as it was when the receipt was written",
+        )
+    try:
+        receipt = from_content(row.content)
+        columns = (receipt.prediction_id, spelt(receipt.answered_at), receipt.customer_id, receipt.bundle_digest)
+    except (ValueError, KeyError, TypeError, AttributeError) as broken:
+        raise ReceiptTamperedError(
+            f"the receipt is signed, but not of a form that this version reads ({type(broken).__name__})",
+            "read it with the version that wrote it",
+        ) from broken
+    if columns != tuple(row[: len(columns)]) or receipt.prediction_id != prediction_id:
+        raise ReceiptTamperedError(
+            "the receipt stands in another's place, or what it is found by was changed", "compare it with a backup"
+        )
+    return receipt
+
+
+def _signature(content: str, key: bytes) -> str:
+    return hmac.digest(key, content.encode(), "sha256").hex()

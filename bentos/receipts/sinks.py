@@ -1,0 +1,48 @@
+"""What every place that receipts are written to offers, whichever database it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from bentos.receipts.signing import Row
+from configs.errors import ChurnError
+
+TABLE: Final = "churn_receipts"
+COLUMNS: Final = ", ".join(Row._fields)
+CONNECT_TIMEOUT_S: Final = 2
+"""For a connection to be made, or a lock to be freed, while somebody waits for the receipt."""
+STATEMENT_TIMEOUT_S: Final = 5
+
+
+class ReceiptStoreError(ChurnError):
+    """The database of the receipts can't be reached or used."""
+
+    error = "receipts_unavailable"
+    http_status = 503
+    transient = True
+
+
+class RowsRefusedError(Exception):
+    """The database is there, but will never take these rows as they are."""
+
+
+class Sink(Protocol):
+    """A database that keeps receipts. Nothing is opened until it is used; for one thread at a time."""
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Store all rows or none, durably; one whose id is stored already changes nothing.
+
+        Raises
+        ------
+        ReceiptStoreError
+            If the database is away: the same call may succeed later.
+        RowsRefusedError
+            If it can't hold one of the rows.
+        """
+
+    def find(self, prediction_id: str) -> Row | None:
+        """Return the row of an id as it is stored, unverified. Raises ReceiptStoreError."""
+
+    def close(self) -> None:
+        """Close what is open; another use opens it again."""

@@ -1,0 +1,136 @@
+"""Receipts in a SQLite file below the home; several processes may write at once."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+from bentos.receipts.signing import Row
+from bentos.receipts.sinks import (
+    COLUMNS,
+    CONNECT_TIMEOUT_S,
+    STATEMENT_TIMEOUT_S,
+    TABLE,
+    ReceiptStoreError,
+    RowsRefusedError,
+)
+
+_SCHEMA: Final = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS {TABLE} (
+  prediction_id TEXT NOT NULL PRIMARY KEY,
+  answered_at TEXT NOT NULL,
+  customer_id TEXT NOT NULL,
+  bundle_digest TEXT NOT NULL,
+  content TEXT NOT NULL,
+  signature TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS {TABLE}_customer ON {TABLE} (customer_id);
+COMMIT;
+"""
+_PLACES: Final = f"({', '.join('?' * len(Row._fields))})"
+
+
+def receipts_path(home: Path) -> Path:
+    """Return where the receipts of a home lie."""
+    return home / "receipts" / "receipts.db"
+
+
+class SqliteSink:
+    """A :class:`~bentos.receipts.sinks.Sink`.
+
+    In WAL mode with ``synchronous=NORMAL`` a process that is killed loses nothing that was committed; a power cut may
+    lose the last moments, and never half a batch.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._path = receipts_path(home)
+        self._connection: sqlite3.Connection | None = None
+        self._inode = -1
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Store the rows in one transaction, by one statement.
+
+        ``executemany`` takes and drops the interpreter's lock for each row; beside busy threads each of them waits.
+        """
+        statement = f"INSERT INTO {TABLE} ({COLUMNS}) VALUES {', '.join([_PLACES] * len(rows))} ON CONFLICT DO NOTHING"  # noqa: S608 - names of ours, bound values
+        with _refusals(), self._undone():
+            connection = self._opened()
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(statement, [cell for row in rows for cell in row])
+            connection.execute("COMMIT")
+
+    def find(self, prediction_id: str) -> Row | None:
+        """Return the row of an id as it is stored, unverified, by a connection of its own."""
+        if not self._path.is_file():
+            return None
+        query = f"SELECT {COLUMNS} FROM {TABLE} WHERE prediction_id = ?"  # noqa: S608 - names of ours
+        # Never creates the file: who looks for a receipt in the wrong home leaves no trace in it.
+        where = f"{self._path.absolute().as_uri()}?mode=rw"
+        with _refusals(), closing(sqlite3.connect(where, timeout=CONNECT_TIMEOUT_S, uri=True)) as connection:
+            # Bytes that are no text were not written by us: the signature will say so.
+            connection.text_factory = lambda content: content.decode(errors="replace")
+            there = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (TABLE,)).fetchone()
+            found = connection.execute(query, (prediction_id,)).fetchone() if there else None
+        return None if found is None else Row(*found)
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _opened(self) -> sqlite3.Connection:
+        # SQLite goes on writing to a file that was moved away or deleted, where nobody would ever read.
+        if self._connection is not None and self._inode_now() != self._inode:
+            self.close()
+        if self._connection is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # Personal data: the file, and the two that SQLite keeps beside it, are for their owner alone.
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+            connection = sqlite3.connect(
+                self._path, timeout=STATEMENT_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = NORMAL")
+                connection.executescript(_SCHEMA)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection, self._inode = connection, self._inode_now()
+        return self._connection
+
+    def _inode_now(self) -> int:
+        try:
+            return self._path.stat().st_ino
+        except FileNotFoundError:
+            return -1
+
+    @contextmanager
+    def _undone(self) -> Iterator[None]:
+        """Close the connection after any failure: that rolls back, and the next use begins with a new one."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    hint = "free disk space, mend the rights of receipts/ below CHURN_HOME, or restore receipts.db from a backup"
+    try:
+        yield
+    except (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError) as refused:
+        raise RowsRefusedError(type(refused).__name__) from refused
+    except sqlite3.Error as broken:
+        what = getattr(broken, "sqlite_errorname", type(broken).__name__)
+        raise ReceiptStoreError(f"the file of the receipts can't be used ({what})", hint) from broken
+    except OSError as broken:
+        what = broken.strerror or type(broken).__name__
+        raise ReceiptStoreError(f"the file of the receipts can't be used ({what})", hint) from broken

@@ -1,0 +1,57 @@
+"""Where receipts lie by the settings, and how one is found again."""
+
+from __future__ import annotations
+
+from bentos.receipts.receipt import Receipt
+from bentos.receipts.signing import signing_key, verified
+from bentos.receipts.sinks import Sink
+from configs.errors import ChurnError
+from configs.settings import Settings
+
+
+class ReceiptUnknownError(ChurnError):
+    """There is no receipt of this prediction id."""
+
+    error = "receipt_unknown"
+    http_status = 404
+
+
+def open_sink(settings: Settings) -> Sink:
+    """Return the database of the settings; nothing is opened until it is used.
+
+    Raises
+    ------
+    SettingsError
+        If ``receipts.database_url`` is set and names no PostgreSQL.
+    """
+    if url := settings.receipts.database_url.get_secret_value():
+        from bentos.receipts.postgres_sink import PostgresSink
+
+        return PostgresSink(url)
+    from bentos.receipts.sqlite_sink import SqliteSink
+
+    return SqliteSink(settings.home)
+
+
+def find(settings: Settings, prediction_id: str) -> Receipt:
+    """Return the receipt of an answer, its signature verified.
+
+    Waits a few seconds at most for a database that does not answer.
+
+    Raises
+    ------
+    ReceiptUnknownError
+        If there is none (yet).
+    ReceiptTamperedError
+        If it is not what was written.
+    ReceiptStoreError
+        If the database is away.
+    """
+    # What no id of ours is made of is not even asked for: a NUL would be an error of the database.
+    row = open_sink(settings).find(prediction_id) if prediction_id.isprintable() else None
+    if row is None:
+        raise ReceiptUnknownError(
+            "there is no receipt of this prediction",
+            "check the id; a receipt is written a moment after its answer: ask again in a second",
+        )
+    return verified(row, prediction_id, signing_key(settings))

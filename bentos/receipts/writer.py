@@ -1,0 +1,188 @@
+"""Write receipts behind the answers: a bounded queue and one thread, so that no answer ever waits for a database."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, Literal
+
+from bentos.receipts.receipt import Receipt
+from bentos.receipts.signing import Row, signed, signing_key
+from bentos.receipts.sinks import ReceiptStoreError, RowsRefusedError
+from bentos.receipts.store import open_sink
+from configs.settings import Settings
+
+log = logging.getLogger(__name__)
+
+Outcome = Literal["written", "dropped", "failed_writes"]
+Offered = Receipt | Callable[[], Receipt]
+"""A receipt, or what makes it: then the thread does, after the answer has left."""
+
+BATCH: Final = 500
+_INTERVAL_S: Final = 0.1
+_AT_ONCE: Final = 4
+_AT_ONCE_BEHIND: Final = 32
+_BREATH_S: Final = 0.0005
+"""After so many receipts (more, where a batch waits already) the thread lets go of the interpreter for a moment. A
+request that came in between would else wait for it, up to the 5 ms after which Python switches threads."""
+_BACK_OFF_S: Final = 0.1
+_BACK_OFF_MAX_S: Final = 5.0
+_BACK_OFF_CLOSING_S: Final = 0.05
+
+
+class ReceiptWriter:
+    """The queue of one process and the thread that empties it. Safe to share between threads.
+
+    Parameters
+    ----------
+    settings
+        Sections ``receipts`` and ``home``. Raises SettingsError for a ``receipts.database_url`` of another database;
+        one that is away is no error: the thread goes on trying.
+    counted
+        Called with an outcome and how often it happened since, from any thread; for metrics.
+    """
+
+    def __init__(self, settings: Settings, counted: Callable[[Outcome, int], object] = lambda _what, _n: None) -> None:
+        self._sink = open_sink(settings)
+        self._key = signing_key(settings)
+        self._queue_max = settings.receipts.queue_max
+        self._told = counted
+        self._counts: dict[Outcome, int] = {"written": 0, "dropped": 0, "failed_writes": 0}
+        self._waiting: deque[Offered] = deque()
+        self._in_hand = 0
+        """Receipts that the thread has taken and not yet written."""
+        self._given_up = False
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="churn-receipts", daemon=True)
+        self._thread.start()
+
+    def offer(self, receipts: Sequence[Offered]) -> int:
+        """Leave receipts to be written; return how many were taken. Never waits and never raises.
+
+        Those beyond ``receipts.queue_max``, and all after :meth:`close`, are counted as dropped.
+        """
+        with self._lock:
+            room = 0 if self._closing.is_set() else max(self._queue_max - len(self._waiting) - self._in_hand, 0)
+            taken = receipts if len(receipts) <= room else receipts[:room]
+            self._waiting.extend(taken)
+        if taken is not receipts:
+            self._count("dropped", len(receipts) - len(taken))
+        return len(taken)
+
+    @property
+    def pending(self) -> int:
+        """How many were taken and are not written yet."""
+        return len(self._waiting) + self._in_hand
+
+    @property
+    def written(self) -> int:
+        """How many the database has."""
+        return self._counts["written"]
+
+    @property
+    def dropped(self) -> int:
+        """How many are lost: no room, refused by the database, or not written when the process ended."""
+        return self._counts["dropped"]
+
+    @property
+    def failed_writes(self) -> int:
+        """How many writes of a batch failed and were, or will be, tried again."""
+        return self._counts["failed_writes"]
+
+    def close(self, timeout_s: float) -> None:
+        """Write what waits, for at most so long; what is left then is counted as dropped. Twice is once."""
+        self._closing.set()
+        self._thread.join(timeout_s)
+        with self._lock:
+            left = self.pending
+            self._given_up = True
+            self._waiting.clear()
+            self._in_hand = 0
+        self._count("dropped", left)
+        if left:
+            log.error("%d receipts could not be written before the end", left)
+
+    def _count(self, what: Outcome, number: int) -> None:
+        if number:
+            with self._lock:
+                self._counts[what] += number
+            self._told(what, number)
+
+    def _work(self) -> None:
+        while not self._given_up:
+            taken = self._take()
+            if taken:
+                self._write(self._rows(taken))
+            elif self._closing.is_set():
+                break
+            if len(self._waiting) < BATCH:
+                self._closing.wait(_INTERVAL_S)
+        self._sink.close()
+
+    def _take(self) -> list[Offered]:
+        with self._lock:
+            taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH))]
+            self._in_hand = len(taken)
+        return taken
+
+    def _rows(self, offered: Sequence[Offered]) -> list[Row]:
+        """Return the rows of the receipts; one that can't be made or spelt is dropped, for it never will be."""
+        rows = []
+        at_once = _AT_ONCE if len(self._waiting) < BATCH else _AT_ONCE_BEHIND
+        for place, each in enumerate(offered, start=1):
+            if place % at_once == 0 and not self._closing.is_set():
+                time.sleep(_BREATH_S)
+            try:
+                rows.append(signed(each if isinstance(each, Receipt) else each(), self._key))
+            except Exception as broken:  # noqa: BLE001 - whatever is wrong with one must not cost the others
+                self._refused(broken)
+        return rows
+
+    def _write(self, rows: list[Row]) -> None:
+        back_off = _BACK_OFF_S
+        while rows and not self._given_up:
+            try:
+                self._sink.write(rows)
+            except RowsRefusedError as refused:
+                self._one_by_one(rows, refused)
+                return
+            except Exception as broken:  # noqa: BLE001 - the thread must outlive whatever a driver raises
+                self._failed(broken, first=back_off == _BACK_OFF_S)
+                if self._closing.wait(back_off):
+                    time.sleep(_BACK_OFF_CLOSING_S)
+                back_off = min(back_off * 2, _BACK_OFF_MAX_S)
+            else:
+                self._done("written", len(rows))
+                if back_off > _BACK_OFF_S:
+                    log.warning("receipts are written again")
+                return
+
+    def _one_by_one(self, rows: list[Row], refused: RowsRefusedError) -> None:
+        if len(rows) == 1:
+            self._refused(refused)
+            return
+        for row in rows:
+            self._write([row])
+
+    def _done(self, what: Outcome, number: int) -> None:
+        """Count what is out of hand, unless it was counted as dropped already."""
+        with self._lock:
+            if self._given_up:
+                return
+            self._in_hand -= number
+        self._count(what, number)
+
+    def _refused(self, broken: Exception) -> None:
+        log.error("a receipt can't be kept: %s", type(broken).__name__)
+        self._done("dropped", 1)
+
+    def _failed(self, broken: Exception, *, first: bool) -> None:
+        self._count("failed_writes", 1)
+        if first:
+            # The name alone: a driver's text may hold values.
+            why = broken.message if isinstance(broken, ReceiptStoreError) else type(broken).__name__
+            log.warning("receipts are not written, tried again until they are: %s", why)

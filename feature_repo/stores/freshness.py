@@ -1,0 +1,182 @@
+"""How old feature values may be when a customer is scored: the policy of configs/freshness.toml, view by view."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Final, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from configs.errors import EXIT_USAGE, ChurnError
+from configs.settings import CONFIG_DIR
+from feature_repo.contract import ACTIVITY_VIEWS, BY_NAME, SERVICES_OF, SNAPSHOT_VIEWS, TTL_DAYS, VIEWS
+
+FRESHNESS_FILE: Final = CONFIG_DIR / "freshness.toml"
+LIMIT_H: Final = TTL_DAYS * 24
+"""The point-in-time join gives no older values: no model was trained on one."""
+_HINT: Final = "see the head of configs/freshness.toml"
+_SERVED: Final = tuple(view.name for view in VIEWS if view.online)
+_SNAPSHOT: Final = frozenset(view.name for view in SNAPSHOT_VIEWS)
+_EVENTS: Final = frozenset(view.name for view in ACTIVITY_VIEWS)
+
+ViewStatus = Literal["fresh", "stale", "expired", "unknown"]
+Hours = Annotated[float, Field(gt=0, le=LIMIT_H, allow_inf_nan=False)]
+
+
+class FreshnessError(ChurnError):
+    """configs/freshness.toml can't be read, or does not fit the feature views."""
+
+    error = "freshness_invalid"
+    exit_code = EXIT_USAGE
+    http_status = 503
+
+
+class ViewState(NamedTuple):
+    """What one read found in one feature view of one customer.
+
+    ``event_timestamp`` is UTC, to the second, None for a view that holds nothing of the customer.
+    """
+
+    view: str
+    event_timestamp: datetime | None
+    status: ViewStatus
+
+
+class Age(NamedTuple):
+    """How old what was found is.
+
+    ``views`` in the order they were read; ``stale`` names those that are; ``as_of`` is the oldest event timestamp
+    among the snapshot's views, None where none of them knows the customer; ``refused`` says whether a view expired
+    whose values may not be replaced by nulls.
+    """
+
+    views: tuple[ViewState, ...]
+    stale: tuple[str, ...]
+    as_of: datetime | None
+    refused: bool
+
+
+class ViewFreshness(BaseModel):
+    """The policy of one view; see the head of configs/freshness.toml for each key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    stale_after_h: Hours
+    refuse_after_h: Hours
+    on_expired: Literal["refuse", "null"]
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    ordinary_nulls: list[str]
+    views: dict[str, ViewFreshness]
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """The whole policy: view -> its limits, and the features whose nulls are no gap."""
+
+    views: Mapping[str, ViewFreshness]
+    ordinary_nulls: frozenset[str]
+
+    def age(self, views: Sequence[str], instants: Sequence[datetime | None], now: datetime) -> Age:
+        """Judge what was found: the event timestamps (UTC, None for unknown) of views, at the instant ``now``.
+
+        Values may be as old as a limit says; one tick more, and they are beyond it.
+
+        Raises
+        ------
+        KeyError
+            For a view without an entry.
+        """
+        states, stale = [], []
+        as_of, refused = None, False
+        for view, at in zip(views, instants, strict=True):
+            stale_after, refuse_after, refuses, of_snapshot = self._limits[view]
+            status: ViewStatus = "unknown"
+            if at is not None:
+                if of_snapshot and (as_of is None or at < as_of):
+                    as_of = at
+                age = now - at
+                status = "fresh" if age <= stale_after else "stale" if age <= refuse_after else "expired"
+                if status == "stale":
+                    stale.append(view)
+                refused |= refuses and status == "expired"
+            states.append(ViewState(view, at, status))
+        return Age(tuple(states), tuple(stale), as_of, refused)
+
+    @cached_property
+    def _limits(self) -> dict[str, tuple[timedelta, timedelta, bool, bool]]:
+        return {
+            name: (
+                timedelta(hours=view.stale_after_h),
+                timedelta(hours=view.refuse_after_h),
+                view.on_expired == "refuse",
+                name in _SNAPSHOT,
+            )
+            for name, view in self.views.items()
+        }
+
+
+def load_freshness(path: Path = FRESHNESS_FILE) -> Freshness:
+    """Read a policy file and check it; raises what :func:`parse` raises."""
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as broken:
+        raise FreshnessError(f"{path.name} can't be read ({type(broken).__name__})", _HINT) from broken
+    return parse(text)
+
+
+def parse(text: str) -> Freshness:
+    """Read a policy (TOML) and check it against the contract.
+
+    Raises
+    ------
+    FreshnessError
+        If it is no such TOML, a served view has no entry, an entry names no served view, or a rule would give a
+        model values, or nulls, that training never saw.
+    """
+    try:
+        found = _File.model_validate(tomllib.loads(text))
+    except ValidationError as broken:
+        detail = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in broken.errors())
+        raise FreshnessError(f"the freshness policy is invalid: {detail}", _HINT) from broken
+    except tomllib.TOMLDecodeError as broken:
+        raise FreshnessError(f"the freshness policy is no TOML: {broken}", _HINT) from broken
+    faults = list(_faults(found))
+    if faults:
+        raise FreshnessError(f"the freshness policy does not fit the features: {'; '.join(faults)}", _HINT)
+    return Freshness(found.views, frozenset(found.ordinary_nulls))
+
+
+def at_the_contract() -> Freshness:
+    """Return the policy that refuses exactly what the point-in-time join does not give: for comparisons with it."""
+    every = {
+        name: ViewFreshness(
+            stale_after_h=LIMIT_H, refuse_after_h=LIMIT_H, on_expired="null" if name in _EVENTS else "refuse"
+        )
+        for name in _SERVED
+    }
+    return Freshness(every, frozenset())
+
+
+def _faults(found: _File) -> Iterator[str]:
+    yield from (f"view {name} has no entry" for name in _SERVED if name not in found.views)
+    yield from (f"there is no view {name} that is served" for name in found.views if name not in _SERVED)
+    for name, view in found.views.items():
+        if view.stale_after_h > view.refuse_after_h:
+            yield f"{name}: stale_after_h is more than refuse_after_h"
+        if view.on_expired == "null" and name not in _EVENTS:
+            yield f'{name}: on_expired = "null" is for views of events: no model has learnt what a null means here'
+        elif view.on_expired == "null" and view.refuse_after_h != LIMIT_H:
+            yield f'{name}: on_expired = "null" needs refuse_after_h = {LIMIT_H}: before, training had the values'
+    served = {name for names in SERVICES_OF.values() for name in names}
+    for name in found.ordinary_nulls:
+        if name not in served or not BY_NAME[name].nullable:
+            yield f"ordinary_nulls: {name} is no feature that may be null"

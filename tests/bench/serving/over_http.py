@@ -1,0 +1,193 @@
+"""Ours and the others as real servers, asked in turns by one load generator."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import httpx
+import psutil
+
+from configs.settings import PROJECT_ROOT, Settings
+from flows.serve import Running, environment, free_port
+from tests.bench.serving.load import Figures, Load, driven
+from tests.bench.serving.machine import on
+from tests.bench.serving.world import ANSWER, World, served_by
+
+OURS = "ours, one worker"
+OURS_TWO = "ours, two workers"
+OURS_SQLITE = "ours on SQLite"
+OURS_UNTABLED = "ours, explained by `pred_contribs`"
+USUAL = "the usual way"
+TUNED = "the usual way, tuned"
+PRECOMPUTED = "tuned, on Feast's precomputed vectors"
+LIVEZ = "no-op: `GET /livez` of ours"
+PARSING = "no-op: BentoML parses and answers"
+FLOOR = "floor: bare uvicorn"
+READY_S = 180
+BODIES = 500
+MANY = 100
+"""Customers of a batch."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How it is asked."""
+
+    title: str
+    clients: int
+    customers: int
+
+
+ONE = Shape("One client, one customer a request", 1, 1)
+SIXTEEN = Shape("16 clients, one customer a request", 16, 1)
+BATCHES = Shape(f"One client, {MANY} customers a request", 1, MANY)
+SHAPES = (ONE, SIXTEEN, BATCHES)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A server that runs, and how it wants to be asked."""
+
+    name: str
+    port: int
+    process: psutil.Process
+    path: str = "/predict"
+    scores: bool = True
+    """Whether it answers for the customers that are asked for, batches too."""
+
+    def load(self, shape: Shape, world: World, seconds: float, cores: list[int]) -> Load:
+        """Return the load of one turn."""
+        plain = Load(self.port, self.path, clients=shape.clients, seconds=seconds, cores=cores, headers=world.headers)
+        if self.path == "/livez":
+            return plain
+        chosen = random.Random(7)
+        asked = [chosen.sample(world.ids, shape.customers) for _ in range(BODIES if shape.customers == 1 else 50)]
+        if shape.customers == 1:
+            bodies, path = [f'{{"customer_id": "{ids[0]}"}}' for ids in asked], self.path
+        else:
+            bodies = ['{"customer_ids": ["' + '", "'.join(ids) + '"]}' for ids in asked]
+            path = f"{self.path}/batch"
+        marks = [f'"{ids[-1]}"' for ids in asked] if self.scores else []
+        return dataclasses.replace(plain, path=path, bodies=bodies, marks=marks)
+
+    def cpu_s(self) -> float:
+        """Return the processor time of the server's processes so far."""
+        processes = [self.process, *self.process.children(recursive=True)]
+        times = [each.cpu_times() for each in processes]
+        return sum(each.user + each.system for each in times)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one turn of one contender gave; ``cpu_ms`` is the server's processor time a request."""
+
+    figures: Figures
+    cpu_ms: float
+
+
+Found = dict[str, list[Turn]]
+"""Contender -> a turn a round."""
+
+
+@contextmanager
+def contenders(world: World, app: list[int], both: list[int]) -> Iterator[list[Contender]]:
+    """Start all servers, on the ``app`` cores, that with two workers on ``both``; yield them when they are ready."""
+    with ExitStack() as stack:
+
+        def ours(settings: Settings, cores: list[int], **changes: object) -> Running:
+            with on(cores):
+                return stack.enter_context(Running(served_by(settings, **changes)))
+
+        def peer(target: str) -> Running:
+            with on(app):
+                return stack.enter_context(Running(served_by(world.redis), f"tests.bench.serving.services:{target}"))
+
+        first = ours(world.redis, app).wait("/readyz", READY_S)
+        _keep_answer(first, world)
+        port = free_port()
+        with on(app):
+            bare = stack.enter_context(_bare(port, world.redis))
+        started = {
+            OURS: first,
+            OURS_TWO: ours(world.redis, both, workers=2),
+            OURS_SQLITE: ours(world.sqlite, app),
+            OURS_UNTABLED: ours(world.untabled, app),
+            USUAL: peer("Usual"),
+            TUNED: peer("Tuned"),
+            PRECOMPUTED: peer("Precomputed"),
+            PARSING: peer("Parsing"),
+        }
+        for running in started.values():
+            _wait(f"{running.base_url}/readyz")
+        found = [
+            Contender(
+                name, httpx.URL(running.base_url).port or 0, psutil.Process(running.process.pid), scores=name != PARSING
+            )
+            for name, running in started.items()
+        ]
+        livez = dataclasses.replace(found[0], name=LIVEZ, path="/livez", scores=False)
+        yield [*found, livez, Contender(FLOOR, port, psutil.Process(bare.pid), scores=False)]
+
+
+def measure(
+    started: list[Contender], world: World, *, shapes: tuple[Shape, ...], rounds: int, seconds: float, cores: list[int]
+) -> dict[Shape, Found]:
+    """Return what each contender gave in each round; the contenders take turns, forwards and backwards."""
+    found: dict[Shape, Found] = {}
+    for shape in shapes:
+        taking = [each for each in started if each.scores or shape.customers == 1]
+        for each in taking:
+            _turn(each, shape, world, min(seconds, 1.0), cores)
+        found[shape] = {each.name: [] for each in taking}
+        for number in range(rounds):
+            print(f"{shape.title}: round {number + 1} of {rounds}", file=sys.stderr)
+            for each in taking if number % 2 == 0 else reversed(taking):
+                found[shape][each.name].append(_turn(each, shape, world, seconds, cores))
+    return found
+
+
+def _wait(url: str) -> None:
+    """Wait until a server answers; one that loads says 503, and one of another kind has no such route."""
+    until = time.monotonic() + READY_S
+    while time.monotonic() < until:
+        try:
+            if httpx.get(url, timeout=READY_S).status_code < 500:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise RuntimeError(f"{url} did not answer within {READY_S} s")
+
+
+def _keep_answer(ours: Running, world: World) -> None:
+    answer = httpx.post(f"{ours.base_url}/predict", json={"customer_id": world.ids[0]}, headers=world.headers)
+    answer.raise_for_status()
+    (world.redis.home / ANSWER).write_bytes(answer.content)
+
+
+@contextmanager
+def _bare(port: int, settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+    words = [sys.executable, "-m", "uvicorn", "tests.bench.serving.floor:app", "--host", "127.0.0.1"]
+    words += ["--port", str(port), "--no-access-log", "--log-level", "warning"]
+    process = subprocess.Popen(words, cwd=PROJECT_ROOT, env=environment(settings))
+    try:
+        _wait(f"http://127.0.0.1:{port}/")
+        yield process
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _turn(contender: Contender, shape: Shape, world: World, seconds: float, cores: list[int]) -> Turn:
+    before = contender.cpu_s()
+    figures = driven(contender.load(shape, world, seconds, cores))
+    if figures.lost or figures.wrong or set(figures.statuses) != {"200"}:
+        raise RuntimeError(f"{contender.name}: {figures}")
+    return Turn(figures, (contender.cpu_s() - before) * 1000 / figures.answers)

@@ -1,0 +1,109 @@
+"""What the serving benchmarks serve: customers in Redis and in SQLite, a champion of the project's own shape, a key."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+from pydantic import SecretStr
+
+from bentos.bundle import Bundle
+from bentos.bundle.pointer import bundles_folder
+from bentos.bundle.rollout import promote, served
+from bentos.churn.key_file import KeyFile, issue, path_of, write
+from bentos.churn.rights import RIGHTS
+from configs.settings import PROJECT_ROOT, Settings, load_settings
+from feature_repo.contract import CUSTOMER, LABEL
+from feature_repo.raw.simulator import simulate_snapshot, write_csv
+from feature_repo.raw.telco_csv import normalise, read_raw
+from flows.serve import free_port
+from tests.serving_world import bundle_at, features_frame, fill_stores
+from training.pipeline import ChurnBlend, Params
+
+CSV = PROJECT_ROOT.parent / "shared" / "data" / "telco" / "Telco-Customer-Churn.csv"
+NO_LIMIT_PER_S = 1e6
+"""Requests a second of one key: the limiter works, and refuses nobody."""
+TRAINING = "training.parquet"
+"""In a home: the features and the label that the peers fit their own model on when they start."""
+ANSWER = "answer.json"
+"""In a home: an answer of ours, which those that compute nothing send."""
+
+
+@dataclass(frozen=True)
+class World:
+    """Homes that differ in one thing each; the customers and the champion are the same."""
+
+    redis: Settings
+    sqlite: Settings
+    untabled: Settings
+    """On Redis too; its champion's trees are the same and have no tables, so that XGBoost explains them."""
+    ids: tuple[str, ...]
+    key: str
+    source: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a caller sends along."""
+        return {"x-api-key": self.key}
+
+
+def customers(rows: int, csv: Path = CSV) -> tuple[pd.DataFrame, str]:
+    """Return a snapshot of at most so many customers, and where it is from: the public file, or simulated."""
+    if csv.is_file():
+        found = normalise(read_raw(csv, file_size_max_mb=64, cell_length_max_chars=1000))
+        return found.head(rows).reset_index(drop=True), "the public Telco file"
+    return normalise(simulate_snapshot(rows, seed=7)), "simulated"
+
+
+def build(folder: Path, redis_port: int, rows: int, rounds: int) -> World:
+    """Fill the stores and train; ``rounds`` trees of depth 3."""
+    snapshot, source = customers(rows)
+    homes = {name: load_settings(home=folder / name) for name in ("redis", "sqlite")}
+    on_redis = {"online_store": "redis", "redis_url": SecretStr(f"redis://127.0.0.1:{redis_port}/0")}
+    homes["redis"] = _with(homes["redis"], "feast", **on_redis)
+    for settings in homes.values():
+        fill_stores(settings, snapshot)
+    homes["untabled"] = homes["redis"].model_copy(update={"home": folder / "untabled"})
+    shutil.copytree(homes["redis"].home / "feast", homes["untabled"].home / "feast")
+
+    frame = features_frame(snapshot)
+    model = ChurnBlend(Params(rounds=rounds), seed=7).fit(frame, snapshot[LABEL].to_numpy(dtype=bool))
+    csv = folder / "few.csv"
+    write_csv(simulate_snapshot(400, seed=3), csv)
+    entry, key = issue("bench", RIGHTS, now=datetime.now(UTC), expires_at=None)
+    for name, settings in homes.items():
+        _train(settings.home, csv, model, tabled=name != "untabled")
+        frame.assign(**{LABEL: snapshot[LABEL].to_numpy(dtype=bool)}).to_parquet(settings.home / TRAINING)
+        write(path_of(settings), KeyFile(keys=(entry,)))
+        homes[name] = _with(settings, "access", required=True, requests_per_s=NO_LIMIT_PER_S, burst=int(NO_LIMIT_PER_S))
+    return World(**homes, ids=tuple(snapshot[CUSTOMER]), key=key, source=f"{len(snapshot):,} customers, {source}")
+
+
+def served_by(settings: Settings, **changes: object) -> Settings:
+    """Return the settings of a service on a port of its own."""
+    return _with(settings, "serving", port=free_port(), **changes)
+
+
+def champion_of(settings: Settings) -> Bundle:
+    """Return what serves."""
+    return Bundle.load(bundles_folder(settings.home) / served(settings.home).champion)
+
+
+def _train(home: Path, csv: Path, model: ChurnBlend, *, tabled: bool) -> None:
+    linear, trees = model.parts()
+    if not tabled:
+        # The same trees, margins and contributions; only trees of binary:logistic are compiled.
+        booster = trees.booster.copy()
+        booster.set_param({"objective": "reg:logistic"})
+        trees = replace(trees, booster=booster)
+    small = bundle_at(home, csv)
+    manifest = replace(small.manifest, model_version="bench", tree_weight=Params().tree_weight)
+    made = replace(small, manifest=manifest, linear=linear, trees=trees).save(home)
+    promote(home, made.digest, who="bench", why="to be measured", now=datetime.now(UTC))
+
+
+def _with(settings: Settings, section: str, **changes: object) -> Settings:
+    return settings.model_copy(update={section: getattr(settings, section).model_copy(update=changes)})

@@ -1,0 +1,105 @@
+"""A real PostgreSQL on a free loopback port, for tests: it can be down, come up, hang and go on."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows.serve import free_port
+
+PASSWORD = "pa55-w0rd"  # noqa: S105 - of a server that lives for a minute
+USER = "feast"
+_START_S = 20.0
+
+
+class PostgresServer:
+    """A cluster of its own in a temporary folder. Made stopped; ``url`` is the same before and after a start."""
+
+    def __init__(self) -> None:
+        found = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))  # noqa: PTH207 - an absolute pattern
+        if not found:
+            pytest.fail("PostgreSQL is not installed: apt-get install postgresql (CI does)")
+        self._binaries = Path(found[-1]).parent
+        # It refuses to run as root, and must be able to enter its own folder.
+        self._folder = Path(tempfile.mkdtemp(prefix="churn-postgres-"))
+        self._as_user = []
+        if os.geteuid() == 0:
+            shutil.chown(self._folder, "postgres", "postgres")
+            self._as_user = ["runuser", "-u", "postgres", "--"]
+        secret = self._folder / "password"
+        secret.write_text(PASSWORD)
+        if self._as_user:
+            shutil.chown(secret, "postgres")
+        self._data = self._folder / "data"
+        options = ["-A", "scram-sha-256", "-U", USER, f"--pwfile={secret}", "--no-sync"]
+        initdb = [*self._as_user, self._binaries / "initdb", "-D", self._data, *options]
+        subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL)
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Its SQLAlchemy URL."""
+        return f"postgresql+psycopg://{USER}:{PASSWORD}@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        command = [*self._as_user, self._binaries / "postgres", "-D", self._data, "-p", str(self.port)]
+        self._process = subprocess.Popen(
+            [*command, "-h", "127.0.0.1", "-k", self._folder], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        ready = [self._binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        deadline = time.monotonic() + _START_S
+        while subprocess.run(ready, check=False).returncode:
+            if time.monotonic() > deadline:
+                pytest.fail(f"PostgreSQL did not answer within {_START_S} s")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Stop it and cut its connections; a second time changes nothing."""
+        if self._process is not None:
+            # Not by a signal: as root the process that was started here is runuser, which hands on only some of them.
+            control = [*self._as_user, self._binaries / "pg_ctl", "-D", self._data, "-m", "fast", "-w", "stop"]
+            subprocess.run(control, check=True, stdout=subprocess.DEVNULL)
+            self._process.wait(20)
+            self._process = None
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Stop every process of it in its tracks: it takes connections and bytes, and answers nothing."""
+        assert self._process is not None
+        parent = psutil.Process(self._process.pid)
+        family = [parent, *parent.children(recursive=True)]
+        for each in family:
+            each.suspend()
+        try:
+            yield
+        finally:
+            for each in family:
+                each.resume()
+
+    def remove(self) -> None:
+        """Stop it and leave nothing behind."""
+        self.stop()
+        shutil.rmtree(self._folder)
+
+
+@contextmanager
+def postgres_server() -> Iterator[PostgresServer]:
+    """Give a server that runs; it is gone afterwards."""
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()

@@ -1,0 +1,101 @@
+"""Trees as tables: XGBoost's own margin to the bit, its contributions, and nothing where they can't be had."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from xgboost import DMatrix, XGBClassifier
+
+from bentos.bundle import compiled
+from bentos.bundle.compiled import CHUNK, CompiledTrees, verified
+from bentos.bundle.shapley import TreesUnsupportedError
+
+COLUMNS = 9
+
+
+def boosted(depth, rounds=40, seed=5, **more):
+    """A booster on columns of which half are 0/1, as a design's are."""
+    random = np.random.default_rng(seed)
+    rows = np.where(np.arange(COLUMNS) < 5, random.integers(0, 2, (1500, COLUMNS)), random.normal(size=(1500, COLUMNS)))
+    left = rows @ random.normal(size=COLUMNS) + random.normal(size=1500) > 0.7
+    model = XGBClassifier(max_depth=depth, n_estimators=rounds, n_jobs=1, tree_method="hist", **more)
+    booster = model.fit(rows.astype(np.float32), left).get_booster()
+    booster.set_param({"nthread": 1})
+    return booster, rows.astype(np.float32)
+
+
+def peers(booster, rows):
+    data = DMatrix(rows)
+    return booster.predict(data, output_margin=True), booster.predict(data, pred_contribs=True)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 5, 6])
+def test_every_row_is_xgboosts(depth):
+    booster, rows = boosted(depth)
+    tables = verified(booster, np.eye(COLUMNS))
+    margins, contributions = peers(booster, rows)
+    margin, added = tables.explain(rows)
+    assert np.array_equal(margin, margins)
+    assert np.array_equal(tables.margin(rows), margins)
+    assert added == pytest.approx(contributions[:, :-1], abs=1e-5)
+    assert tables.base == pytest.approx(contributions[0, -1], abs=1e-5)
+    assert tables.base + added.sum(axis=1) == pytest.approx(margin, abs=1e-5)
+
+
+def test_a_row_is_the_same_to_the_bit_alone_and_among_others():
+    booster, rows = boosted(3)
+    tables = verified(booster, np.eye(COLUMNS))
+    margin, added = tables.explain(rows[: CHUNK + 3])
+    for row in (0, 1, CHUNK - 1, CHUNK, CHUNK + 2):
+        alone_margin, alone = tables.explain(rows[row : row + 1])
+        assert np.array_equal(alone[0], added[row])
+        assert alone_margin[0] == margin[row]
+
+
+def test_no_rows_give_no_rows():
+    tables = verified(boosted(2)[0], np.eye(COLUMNS))
+    margin, added = tables.explain(np.empty((0, COLUMNS), np.float32))
+    assert (margin.shape, added.shape) == ((0,), (0, COLUMNS))
+
+
+def test_columns_of_one_feature_add_up():
+    booster, rows = boosted(3)
+    weights = np.repeat(np.eye(3), 3, axis=0)
+    _, together = verified(booster, weights).explain(rows)
+    _, each = verified(booster, np.eye(COLUMNS)).explain(rows)
+    assert together == pytest.approx(each @ weights, abs=1e-12)
+
+
+def test_values_at_a_threshold_go_right_and_just_below_left():
+    booster, _ = boosted(3)
+    tables = verified(booster, np.eye(COLUMNS))
+    rows = np.zeros((500, COLUMNS), np.float32)
+    found = tables.probes(500, seed=9)
+    rows[:, : found.shape[1]] = found
+    assert np.array_equal(tables.margin(rows), peers(booster, rows)[0])
+
+
+def test_trees_that_are_too_deep_are_left_to_xgboost(caplog):
+    assert verified(boosted(12, rounds=3, min_child_weight=0)[0], np.eye(COLUMNS)) is None
+    assert "explained by XGBoost itself" in caplog.text
+
+
+def test_trees_that_are_too_many_are_left_to_xgboost(monkeypatch):
+    monkeypatch.setattr(compiled, "TABLE_MAX_BYTES", 1000)
+    with pytest.raises(TreesUnsupportedError, match="would exceed"):
+        CompiledTrees.of(boosted(2)[0], np.eye(COLUMNS))
+
+
+@pytest.mark.parametrize("objective", ["reg:squarederror", "binary:logitraw"])
+def test_another_objective_is_left_to_xgboost(objective):
+    assert verified(boosted(2, objective=objective)[0], np.eye(COLUMNS)) is None
+
+
+def test_tables_that_differ_are_not_used(monkeypatch, caplog):
+    booster, _ = boosted(2)
+    exact = CompiledTrees.of
+    monkeypatch.setattr(
+        CompiledTrees, "of", lambda *given: compiled.replace(exact(*given), added=exact(*given).added + 1e-3)
+    )
+    assert verified(booster, np.eye(COLUMNS)) is None
+    assert "the tables differ from it by" in caplog.text

@@ -1,0 +1,325 @@
+"""Connections over real sockets: what must come in time, what is too much, and an end that loses no request."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+import uvicorn
+
+from bentos.churn.connections import HEAD_MAX_BYTES, HEADERS_MAX, Connection, Server, install
+from bentos.churn.front import SECURITY_HEADERS
+from bentos.churn.limits import Deadlines
+from bentos.churn.meters import Meters
+from configs.settings import load_settings
+
+GET = b"GET /%s HTTP/1.1\r\nhost: churn\r\n\r\n"
+HEAD_S = 0.3
+BIG = 16 * 1024 * 1024
+"""More than any kernel takes for a client that reads nothing."""
+
+
+async def application(scope, receive, send):
+    """Answers by path; like ours it reads a body only on some of them."""
+    if scope["type"] == "lifespan":
+        while (await receive())["type"] != "lifespan.shutdown":
+            await send({"type": "lifespan.startup.complete"})
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    body = scope["path"].encode()
+    if scope["path"] == "/slow":
+        await asyncio.sleep(1)
+    elif scope["path"] == "/busy":
+        time.sleep(0.5)  # noqa: ASYNC251 - the fault itself: nothing is accepted or read meanwhile
+    elif scope["path"] == "/big":
+        body = bytes(BIG)
+    elif scope["path"] == "/echo":
+        body = b""
+        more = True
+        while more:
+            message = await receive()
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class Running:
+    """The server in a thread, until it is stopped."""
+
+    def __init__(self, listening, **limits):
+        self.before = Connection.limits
+        reading, writing = Deadlines(Connection.late_head), Deadlines(Connection.late_answer)
+        Connection.limits = replace(self.before, head_s=HEAD_S, reading=reading, writing=writing, **limits)
+        self.address = listening.getsockname()
+        self.server = Server(uvicorn.Config(application, log_config=None, timeout_keep_alive=5))
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listening]})
+        self.thread.start()
+
+    def stop(self):
+        self.server.should_exit = True
+        self.thread.join(20)
+        Connection.limits, Connection.ending = self.before, False
+        assert not self.thread.is_alive()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def connect(self):
+        return socket.create_connection(self.address, timeout=10)
+
+    def serves(self):
+        with self.connect() as other:
+            other.sendall(GET % b"other")
+            return answer(other)[0] == 200
+
+
+def answer(connection):
+    """(status, headers, body) of the next answer; (0, {}, b"") if the connection ends without one."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        try:
+            some = connection.recv(65536)
+        except ConnectionResetError:
+            some = b""
+        if not some:
+            assert not received
+            return 0, {}, b""
+        received += some
+    head, _, body = received.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines)
+    while len(body) < int(headers["content-length"]):
+        body += connection.recv(65536)
+    return int(first.split(" ")[1]), headers, body
+
+
+def is_cut(connection):
+    """Wait for the end of the connection, at most as long as the socket's time-out."""
+    try:
+        return connection.recv(65536) == b""
+    except ConnectionResetError:
+        return True
+
+
+def drips(connection, drop):
+    """Send ``drop`` again and again until the connection ends."""
+    for _ in range(100):
+        try:
+            connection.sendall(drop)
+        except OSError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.fixture(scope="module")
+def meters():
+    return Meters()
+
+
+@pytest.fixture(scope="module")
+def running(meters, tmp_path_factory):
+    settings = load_settings(home=tmp_path_factory.mktemp("home"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(uvicorn, "Server", uvicorn.Server)
+        install(settings.serving, meters, lambda app: app)
+        with Running(socket.create_server(("127.0.0.1", 0))) as started:
+            yield started
+
+
+@pytest.fixture
+def run(running):
+    """Another server, with other limits."""
+    return lambda **limits: Running(socket.create_server(("127.0.0.1", 0)), **limits)
+
+
+def test_it_is_what_bentoml_will_build(running, settings):
+    assert uvicorn.Server is Server
+    assert running.before.head_s == settings.serving.header_timeout_s
+    assert running.before.answer_s == settings.serving.request_timeout_s
+    assert running.before.connections > 0
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HT", b"POST /echo HTTP/1.1\r\nhost: churn\r\ncontent-le", b"\r\n"])
+def test_a_head_that_does_not_end_is_cut_and_others_are_served(running, begun):
+    with running.connect() as slow:
+        slow.sendall(begun)
+        assert running.serves()
+        status, headers, body = answer(slow)
+        if begun.strip():
+            assert (status, json.loads(body)["error"]) == (408, "request_timeout")
+            assert headers["connection"] == "close"
+        else:
+            assert status == 0
+        assert is_cut(slow)
+
+
+def test_dripping_buys_no_time(running):
+    with running.connect() as slow:
+        assert drips(slow, b"X-Padding: 1\r\n") or is_cut(slow)
+    # After an answer uvicorn's own clock of idle connections stops at the first byte, even of nothing.
+    with running.connect() as slow:
+        slow.sendall(GET % b"first")
+        assert answer(slow)[0] == 200
+        assert drips(slow, b"\r\n")
+
+
+def test_the_rest_of_a_body_that_is_answered_already_must_come_in_time(running):
+    with running.connect() as slow:
+        slow.sendall(b"POST /unread HTTP/1.1\r\nhost: churn\r\ncontent-length: 100000\r\n\r\n")
+        assert answer(slow)[0] == 200
+        assert drips(slow, b"x")
+    with running.connect() as quick:
+        quick.sendall(b"POST /unread HTTP/1.1\r\nhost: churn\r\ncontent-length: 100000\r\n\r\n")
+        assert answer(quick)[0] == 200
+        quick.sendall(bytes(100000) + GET % b"next")
+        assert answer(quick)[2] == b"/next"
+
+
+def test_a_connection_at_rest_is_left_alone(running):
+    with running.connect() as resting:
+        for path in (b"one", b"two"):
+            resting.sendall(GET % path)
+            assert answer(resting)[2] == b"/" + path
+            time.sleep(2 * HEAD_S)
+
+
+def test_a_second_request_may_be_begun_while_the_first_is_worked_on(running):
+    with running.connect() as both:
+        both.sendall(GET % b"slow" + b"GET /next HT")
+        assert answer(both)[2] == b"/slow"
+        both.sendall(b"TP/1.1\r\nhost: churn\r\n\r\n")
+        assert answer(both)[2] == b"/next"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.1\r\nx: " + b"y" * HEAD_MAX_BYTES + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nx: " + b"y" * 4 * HEAD_MAX_BYTES,
+        b"GET /" + b"y" * HEAD_MAX_BYTES + b" HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * (HEADERS_MAX + 1) + b"\r\n",
+        b"POST /echo HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n" + b"x: y\r\n" * 200_000,
+        b"POST /echo HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1;" + b"y" * 1_000_000,
+    ],
+    ids=["value", "endless", "path", "headers", "trailers", "extension"],
+)
+def test_a_head_has_a_size(running, head):
+    with running.connect() as large:
+        with contextlib.suppress(OSError):
+            large.sendall(head)
+        status, headers, body = answer(large)
+        # Where much is left unread, the kernel may throw the answer away with it.
+        if status:
+            assert (status, json.loads(body)["error"]) == (431, "head_too_large")
+            assert headers.items() >= {name.lower(): value for name, value in SECURITY_HEADERS.items()}.items()
+        assert is_cut(large)
+    assert running.serves()
+
+
+def test_a_large_body_is_no_large_head(running):
+    body = bytes(8 * HEAD_MAX_BYTES)
+    with running.connect() as large:
+        large.sendall(b"POST /echo HTTP/1.1\r\nhost: churn\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+        assert answer(large)[2] == body
+        chunks = b"".join(b"400\r\n%s\r\n" % body[:1024] for _ in range(len(body) // 1024))
+        large.sendall(b"POST /echo HTTP/1.1\r\nhost: churn\r\ntransfer-encoding: chunked\r\n\r\n%s0\r\n\r\n" % chunks)
+        assert answer(large)[2] == body
+        large.sendall(GET % b"next")
+        assert answer(large)[2] == b"/next"
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        b"HELLO",
+        b"GET / HTTP/9.9",
+        b"PRI * HTTP/2.0",
+        b"CONNECT churn:443 HTTP/1.1",
+        b"\x16\x03\x01\x02\x00",
+        b"GET /\xff",
+    ],
+)
+def test_what_is_no_request_is_answered_in_our_shape(running, meters, request_line):
+    with running.connect() as strange:
+        strange.sendall(request_line + b"\r\nhost: churn\r\n\r\n")
+        status, headers, body = answer(strange)
+        assert (status, json.loads(body)["error"]) == (400, "request_malformed")
+        assert headers.items() >= {"connection": "close", "x-content-type-options": "nosniff"}.items()
+        assert is_cut(strange)
+    assert 'churn_refusals_total{error="request_malformed"}' in meters.exposition().decode()
+
+
+@pytest.mark.parametrize("protocol", [b"websocket", b"h2c"])
+def test_another_protocol_is_not_spoken(running, protocol):
+    with running.connect() as upgrading:
+        upgrading.sendall(
+            b"GET /plain HTTP/1.1\r\nhost: churn\r\nconnection: upgrade\r\nupgrade: %s\r\n\r\n" % protocol
+        )
+        status, headers, body = answer(upgrading)
+        assert (status, headers["connection"], body) == (200, "close", b"/plain")
+        assert is_cut(upgrading)
+
+
+def test_who_does_not_take_the_answer_is_cut(run):
+    with run(answer_s=HEAD_S) as running, running.connect() as slow:
+        slow.sendall(GET % b"big")
+        time.sleep(3 * HEAD_S)
+        assert running.serves()
+        received = 0
+        with contextlib.suppress(ConnectionResetError):
+            while some := slow.recv(1 << 20):
+                received += len(some)
+        assert received < BIG
+
+
+def test_beyond_the_most_connections_one_without_a_request_makes_room(run):
+    with run(connections=3) as running, contextlib.ExitStack() as stack:
+        waiting = [stack.enter_context(running.connect()) for _ in range(3)]
+        assert running.serves()
+        assert is_cut(waiting[0])
+
+
+def test_the_end_loses_no_request(run):
+    with run() as running, contextlib.ExitStack() as stack:
+        resting, late, halfway, silent, worked_on = (stack.enter_context(running.connect()) for _ in range(5))
+        for each in (resting, late):
+            each.sendall(GET % b"first")
+            assert answer(each)[0] == 200
+        halfway.sendall(b"POST /echo HTTP/1.1\r\nhost: churn\r\ncontent-length: 2\r\n\r\n1")
+        worked_on.sendall(GET % b"slow")
+        with running.connect() as busy:
+            busy.sendall(GET % b"busy")
+            time.sleep(0.2)
+            # Nothing is accepted or read at this moment: these wait in the kernel.
+            unread = [stack.enter_context(running.connect()) for _ in range(5)]
+            for each in unread:
+                each.sendall(GET % b"unread")
+            late.sendall(GET % b"late")
+            running.server.should_exit = True
+            assert answer(busy)[2] == b"/busy"
+        for each, path in ((worked_on, b"/slow"), (late, b"/late"), *((each, b"/unread") for each in unread)):
+            assert answer(each)[::2] == (200, path)
+        halfway.sendall(b"2")
+        assert answer(halfway)[2] == b"12"
+        assert is_cut(resting)
+        assert is_cut(silent)
+        with pytest.raises(ConnectionRefusedError):
+            running.connect()
+
+
+def test_who_ends_alone_does_not_close_the_door_for_others(run):
+    listening = socket.create_server(("127.0.0.1", 0))
+    # To the kernel it is another worker's: one socket, whoever turns newcomers away does so for both.
+    with listening.dup() as sibling, Running(sibling) as other:
+        with Running(listening):
+            assert other.serves()
+        assert other.serves()
