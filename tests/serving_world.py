@@ -33,6 +33,8 @@ CUSTOMERS = 300
 CANARY = "CANARY-7Q4Z"
 """A customer whose id must turn up in no log, metric or error text."""
 EXPIRED = "EXPIRED-0001"
+STALE = "STALE-000001"
+"""A customer whose values are older than they should be, and not too old."""
 INCOMPLETE = "INCOMPLETE-1"
 """A customer with a null that the contract does not allow."""
 NEWCOMER = "NEWCOMER-1"
@@ -113,12 +115,13 @@ def point_at(home: Path, path: str) -> None:
 def fill_stores(settings: Settings, snapshot: pd.DataFrame) -> None:
     """Register, write offline, materialise; with one customer for each thing that may be wrong."""
     now = datetime.now(UTC)
-    old, new = now - timedelta(days=120), now - timedelta(days=2)
+    old, stale, new = (now - timedelta(days=days) for days in (120, 70, 2))
     extra = pd.concat([snapshot.head(1)] * 3, ignore_index=True)
     extra[CUSTOMER] = [CANARY, INCOMPLETE, NEWCOMER]
     extra.loc[1, "contract_type"] = None
     extra.loc[2, ["tenure_months", "total_charges_usd"]] = [0, None]
-    append(settings.home, SOURCE, "old", feature_rows(snapshot.head(1).assign(**{CUSTOMER: EXPIRED}), old, old))
+    for name, customer, at in (("old", EXPIRED, old), ("stale", STALE, stale)):
+        append(settings.home, SOURCE, name, feature_rows(snapshot.head(1).assign(**{CUSTOMER: customer}), at, at))
     append(settings.home, SOURCE, "new", feature_rows(pd.concat([snapshot, extra], ignore_index=True), new, new))
     apply(settings)
     materialize(settings, old + timedelta(days=1))

@@ -18,8 +18,7 @@ from xgboost import XGBClassifier
 
 from bentos.bundle.design import Design, Floats, matrix
 from bentos.bundle.parts import LinearPart, TreePart
-from feature_repo.contract import BY_NAME, CORE_SERVICE, DERIVED, features_of
-from feature_repo.stores.vectors import encode
+from feature_repo.contract import CORE_SERVICE, DERIVED, features_of
 from training.designs import DESIGNS, Designs, service_of
 
 ITERATIONS: Final = 2000
@@ -143,8 +142,7 @@ class ChurnBlend(ClassifierMixin, BaseEstimator):
         """Return each feature's contribution to the margin, (n, len(names)) float64, as a bundle explains it."""
         share = self.params_.tree_weight
         linear, trees = self.parts()
-        vectors = encode([BY_NAME[name] for name in names], features)
-        ours, theirs = linear.explain(vectors, names), trees.explain(vectors, names)
+        ours, theirs = (part.explain(matrix(part.design, features), names) for part in (linear, trees))
         return np.asarray((1 - share) * ours.contributions + share * theirs.contributions, dtype=np.float64)
 
     def parts(self) -> tuple[LinearPart, TreePart]:

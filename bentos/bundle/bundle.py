@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bentos.bundle.design import Floats, from_json, to_json
+from bentos.bundle.design import CompiledDesign, Floats, from_json, to_json
 from bentos.bundle.manifest import (
     LINEAR,
     MANIFEST,
@@ -110,19 +110,18 @@ class Bundle:
 
     def margin_vectors(self, vectors: Floats) -> Floats:
         """Return the calibrated log-odds of churn, (n,); ``vectors`` and errors as in :meth:`explain_vectors`."""
-        self._refuse(vectors)
-        names = self.manifest.features
-        return self._blend(self.linear.margin(vectors, names), self.trees.margin(vectors, names))
+        linear, trees = self._matrices(vectors)
+        return self._blend(self.linear.margin(linear), self.trees.margin(trees))
 
     def explain_vectors(self, vectors: Floats) -> Explanation:
         """Score and explain vectors (n, f) float64, the features in contract order as ``stores.vectors`` encodes them.
 
         Raises FeaturesInvalidError for a null that has no trained meaning or a number that is not finite.
         """
-        self._refuse(vectors)
         names = self.manifest.features
         share, (slope, intercept) = self.manifest.tree_weight, self.manifest.calibration
-        linear, trees = self.linear.explain(vectors, names), self.trees.explain(vectors, names)
+        matrices = self._matrices(vectors)
+        linear, trees = self.linear.explain(matrices[0], names), self.trees.explain(matrices[1], names)
         margin = self._blend(linear.margin, trees.margin)
         return Explanation(
             _probability(margin),
@@ -130,6 +129,18 @@ class Bundle:
             slope * ((1 - share) * linear.base + share * trees.base) + intercept,
             slope * ((1 - share) * linear.contributions + share * trees.contributions),
         )
+
+    def _matrices(self, vectors: Floats) -> tuple[Floats, Floats]:
+        """Return the matrices of both parts' designs. Raises FeaturesInvalidError."""
+        self._refuse(vectors)
+        both = self._design.matrix(vectors)
+        split = len(self.linear.design)
+        return both[:, :split], both[:, split:]
+
+    @cached_property
+    def _design(self) -> CompiledDesign:
+        """Both designs, one after the other: they share most of their factors."""
+        return CompiledDesign.of((*self.linear.design, *self.trees.design), self.manifest.features)
 
     def _blend(self, linear: Floats, trees: Floats) -> Floats:
         share, (slope, intercept) = self.manifest.tree_weight, self.manifest.calibration
@@ -218,12 +229,16 @@ class Bundle:
             )
 
 
+_SURELY_STAYS: Final = np.finfo(np.float64).tiny
+_SURELY_LEAVES: Final = np.nextafter(1.0, 0.0)
+
+
 def _probability(margin: Floats) -> Floats:
     # exp of a large positive number overflows, and 1 - p of a p near 1 has no digits left: each half of the
     # logistic function has its own safe form. Nobody is certain to leave or to stay, so neither 0 nor 1 is said.
     small = np.exp(-np.abs(margin))
     leaving = np.where(margin >= 0, 1.0, small) / (1 + small)
-    return np.asarray(np.clip(leaving, np.finfo(np.float64).tiny, np.nextafter(1.0, 0.0)), dtype=np.float64)
+    return np.asarray(np.minimum(np.maximum(leaving, _SURELY_STAYS), _SURELY_LEAVES), dtype=np.float64)
 
 
 def _json(content: object) -> bytes:

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
@@ -27,6 +28,12 @@ DIFFERENCE_MAX: Final = 1e-4
 PROBES: Final = 64
 CHUNK: Final = 512
 """Customers explained at once: the outcomes of all conditions stay in the processor's cache."""
+_FEW: Final = 8
+"""Up to so many customers the chosen rows themselves are small."""
+_GATHER: Final = np.uint64(0x0102040810204080)
+_TOP_BYTE: Final = np.uint64(56)
+"""Eight bytes of 0 or 1, read as one number and multiplied by the other, have their eight bits in the top byte: byte i,
+worth 2^8i, meets the factor's 2^(56 - 7i) at bit 56 + i, and no other two meet there."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,8 @@ class CompiledTrees:
 
     def margin(self, columns: Columns) -> Floats:
         """Return the log-odds margin, (n,) float64, of (n, k) finite columns: XGBoost's own, to the bit."""
+        if len(columns) <= CHUNK:
+            return self._margin(self._rows(columns))
         return np.concatenate([self._margin(self._rows(chunk)) for chunk in _chunks(columns)])
 
     def explain(self, columns: Columns) -> tuple[Floats, Floats]:
@@ -105,46 +114,43 @@ class CompiledTrees:
 
         A customer's numbers are the same to the bit, alone or among others.
         """
-        if len(columns) == 1:
-            (rows,) = self._rows(columns)
-            return self._margin(rows[None]), np.add.reduce(self.added.take(rows, axis=0), axis=0)[None]
-        found = [self._rows(chunk) for chunk in _chunks(columns)]
-        margins, added = [self._margin(rows) for rows in found], [self._sum(rows) for rows in found]
-        return np.concatenate(margins), np.concatenate(added)
+        if len(columns) <= CHUNK:
+            rows = self._rows(columns)
+            return self._margin(rows), self._sum(rows)
+        found = [self.explain(chunk) for chunk in _chunks(columns)]
+        return np.concatenate([margin for margin, _ in found]), np.concatenate([added for _, added in found])
 
     def _rows(self, columns: Columns) -> Rows:
         """Return which row of the tables each customer has in each unit, (n, u)."""
-        held = np.zeros((len(self.thresholds) + 1, len(columns)), np.bool_)
-        np.greater_equal(columns.T[self.columns], self.thresholds[:, None], out=held[:-1])
-        rows = np.empty((len(columns), len(self.offsets)), np.int32)
-        return np.add(_bytes(held, self.bits).T, self.offsets, out=rows)
+        held = np.zeros((len(columns), len(self.thresholds) + 1), np.bool_)
+        np.greater_equal(columns.take(self.columns, axis=1), self.thresholds, out=held[:, :-1])
+        eights = held.take(self._flat_bits, axis=1).view("<u8")
+        outcomes = np.right_shift(np.multiply(eights, _GATHER, out=eights), _TOP_BYTE, out=eights)
+        rows = np.empty(outcomes.shape, np.int32)
+        np.add(outcomes, self.offsets, out=rows, casting="unsafe")
+        return rows
+
+    @cached_property
+    def _flat_bits(self) -> NDArray[np.intp]:
+        return np.ascontiguousarray(self.bits.T).ravel()
 
     def _margin(self, rows: Rows) -> Floats:
         # One float32 addition after the other, as XGBoost does it: another order would have other last digits.
         steps = np.empty((rows.shape[1] + 1, len(rows)), np.float32)
         steps[0] = self.start
-        steps[1:] = self.reached[rows.T]
-        return np.cumsum(steps, axis=0, dtype=np.float32)[-1].astype(np.float64)
+        steps[1:] = self.reached.take(rows.T)
+        return np.asarray(np.cumsum(steps, axis=0, dtype=np.float32)[-1], dtype=np.float64)
 
     def _sum(self, rows: Rows) -> Floats:
+        """Return the sum of each customer's rows of contributions, (n, f), added in the order of the units."""
+        if len(rows) <= _FEW:
+            return np.asarray(np.add.reduce(self.added.take(rows, axis=0), axis=1), dtype=np.float64)
         from scipy.sparse import csr_array
 
         count, size = rows.shape
         ends = np.arange(0, count * size + 1, size, dtype=np.int32)
         chosen = csr_array((np.ones(count * size), rows.ravel(), ends), shape=(count, len(self.added)))
         return np.asarray(chosen @ self.added, dtype=np.float64)
-
-
-def _bytes(held: NDArray[np.bool_], bits: NDArray[np.intp]) -> NDArray[np.uint8]:
-    """Return each unit's outcomes as a byte, (u, n), of conditions that hold or not, (q + 1, n)."""
-    if held.shape[1] == 1:
-        return np.packbits(held[bits, 0], axis=0, bitorder="little").T
-    # packbits is for bits that lie side by side; these lie in eight layers.
-    outcomes = np.zeros((bits.shape[1], held.shape[1]), np.uint8)
-    for layer in bits[::-1]:
-        np.left_shift(outcomes, 1, out=outcomes)
-        np.bitwise_or(outcomes, held[layer], out=outcomes)
-    return outcomes
 
 
 def _read(booster: Booster) -> tuple[list[Tree], np.float32]:

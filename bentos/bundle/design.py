@@ -6,7 +6,7 @@ there is no second spelling of the preprocessing that could drift from the first
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, Self, get_args
 
@@ -113,9 +113,15 @@ class CompiledDesign:
         # take lays the rows out one after the other, which indexing does not: sums over a row would then be added up in
         # another order for one row than for many.
         raw = vectors.take(self.positions, axis=1)
-        numbers = np.empty_like(raw)
+        null = np.isnan(raw)
+        numbers = np.where(null, 0.0, raw)
         for op, own, operands in self.groups:
-            numbers[:, own] = _apply(op, raw[:, own], operands)
+            if op == "equals":
+                np.equal(raw[:, own], operands, out=numbers[:, own])
+            elif op == "missing":
+                numbers[:, own] = null[:, own]
+            else:
+                _IN_PLACE[op](numbers[:, own], operands)
         numbers -= self.shifts
         columns = numbers.take(self.firsts, axis=1)
         for deep, factors in self.more:
@@ -134,19 +140,17 @@ def matrix(design: Design, features: pd.DataFrame) -> Floats:
     return CompiledDesign.of(design, names).matrix(encode([BY_NAME[name] for name in names], features))
 
 
-def _apply(op: Op, values: Floats, operands: Floats) -> Floats:
-    """Return what an operation makes of (n, j) encoded values with its (j,) operands."""
-    if op == "equals":
-        return np.asarray(values == operands, dtype=np.float64)
-    null = np.isnan(values)
-    if op == "missing":
-        return null.astype(np.float64)
-    numbers = np.where(null, 0.0, values)
-    if op == "log1p":
-        return np.asarray(np.log1p(numbers), dtype=np.float64)
-    if op == "above":
-        return np.asarray(np.maximum(numbers - operands, 0.0), dtype=np.float64)
-    return np.asarray(numbers <= operands, dtype=np.float64) if op == "at_most" else numbers
+def _above(numbers: Floats, knots: Floats) -> None:
+    np.maximum(np.subtract(numbers, knots, out=numbers), 0.0, out=numbers)
+
+
+_IN_PLACE: Final[dict[str, Callable[[Floats, Floats], object]]] = {
+    "number": lambda _numbers, _operands: None,
+    "log1p": lambda numbers, _: np.log1p(numbers, out=numbers),
+    "above": _above,
+    "at_most": lambda numbers, most: np.less_equal(numbers, most, out=numbers),
+}
+"""What an operation does to the (n, j) numbers of its factors, nulls being 0, with its (j,) operands."""
 
 
 def _places(indices: list[int]) -> NDArray[np.intp]:

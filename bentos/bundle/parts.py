@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 
 from bentos.bundle.compiled import CompiledTrees, verified
-from bentos.bundle.design import CompiledDesign, Design, Floats, attribution, from_json, to_json
+from bentos.bundle.design import Design, Floats, attribution, from_json, to_json
 
 if TYPE_CHECKING:
     from xgboost import Booster
@@ -31,20 +31,11 @@ class Explained:
 
 
 @dataclass(frozen=True)
-class _Read:
-    """A design for vectors of certain features, and where its columns' contributions go (k, f)."""
-
-    design: CompiledDesign
-    weights: Floats
-    tables: CompiledTrees | None = None
-
-
-@dataclass(frozen=True)
 class LinearPart:
     """A logistic regression on standardised columns: margin = intercept + sum((x - mean) / scale * coefficient).
 
-    ``mean``, ``scale`` and ``coefficients`` are (k,) float64, ``scale`` > 0. Methods take vectors (n, f) of the
-    features ``names``, encoded as in feature_repo.stores.vectors.
+    ``mean``, ``scale`` and ``coefficients`` are (k,) float64, ``scale`` > 0. Methods take the matrix (n, k) of the
+    design; ``names`` are the features that contributions are told of, all that the design reads among them.
     """
 
     design: Design
@@ -52,34 +43,36 @@ class LinearPart:
     scale: Floats
     coefficients: Floats
     intercept: float
-    _reads: dict[tuple[str, ...], _Read] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _weights: dict[tuple[str, ...], Floats] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def columns(self, vectors: Floats, names: Sequence[str]) -> Floats:
+    def columns(self, matrix: Floats) -> Floats:
         """Return each column's contribution to the margin, (n, k) float64, relative to the training mean.
 
         For a linear model with the training mean as background this is the exact Shapley value of the column
         (Lundberg & Lee 2017, corollary 1).
         """
-        standardised = (self._read(names).design.matrix(vectors) - self.mean) / self.scale
-        return np.asarray(standardised * self.coefficients, dtype=np.float64)
+        columns = matrix - self.mean
+        columns /= self.scale
+        columns *= self.coefficients
+        return columns
 
-    def explain(self, vectors: Floats, names: Sequence[str]) -> Explained:
+    def explain(self, matrix: Floats, names: Sequence[str]) -> Explained:
         """Return the margin and what each feature of ``names`` adds to it."""
-        columns = self.columns(vectors, names)
-        return Explained(self._margin(columns), columns @ self._read(names).weights, self.intercept)
+        columns = self.columns(matrix)
+        return Explained(self._margin(columns), columns @ self._weights_of(names), self.intercept)
 
-    def margin(self, vectors: Floats, names: Sequence[str]) -> Floats:
+    def margin(self, matrix: Floats) -> Floats:
         """Return the log-odds margin, (n,) float64."""
-        return self._margin(self.columns(vectors, names))
+        return self._margin(self.columns(matrix))
 
     def _margin(self, columns: Floats) -> Floats:
         return np.asarray(columns.sum(axis=1) + self.intercept, dtype=np.float64)
 
-    def _read(self, names: Sequence[str]) -> _Read:
+    def _weights_of(self, names: Sequence[str]) -> Floats:
         key = tuple(names)
-        if key not in self._reads:
-            self._reads[key] = _Read(CompiledDesign.of(self.design, key), attribution(self.design, key))
-        return self._reads[key]
+        if key not in self._weights:
+            self._weights[key] = attribution(self.design, key)
+        return self._weights[key]
 
     def to_json(self) -> dict[str, Any]:
         """Return the part as JSON values; floats keep every bit (Python's repr round-trips)."""
@@ -108,47 +101,54 @@ class LinearPart:
 class TreePart:
     """Gradient-boosted trees. The booster holds exactly the rounds that score: it was sliced before it was saved.
 
-    Methods take vectors as those of :class:`LinearPart`. The first explanation makes the tables that all others are
-    looked up in; where trees have none, XGBoost explains.
+    Methods take the matrix (n, k) of the design, as those of :class:`LinearPart` do. The first explanation makes the
+    tables that all others are looked up in; where trees have none, XGBoost explains.
     """
 
     design: Design
     booster: Booster
-    _reads: dict[tuple[str, ...], _Read] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _tables: dict[tuple[str, ...], _Tables] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def margin(self, vectors: Floats, names: Sequence[str]) -> Floats:
+    def margin(self, matrix: Floats) -> Floats:
         """Return the log-odds margin, (n,) float64: the same to the bit by whichever way."""
-        read = self._reads.get(tuple(names))
-        if read is not None and read.tables is not None and len(vectors) <= TABLES_FOR_ROWS:
-            return read.tables.margin(read.design.matrix(vectors).astype(np.float32))
-        return self._margin(_data(CompiledDesign.of(self.design, names).matrix(vectors)))[: len(vectors)]
+        tables = next((each.trees for each in self._tables.values() if each.trees), None)
+        if tables is not None and len(matrix) <= TABLES_FOR_ROWS:
+            return tables.margin(matrix.astype(np.float32))
+        return self._margin(_data(matrix))[: len(matrix)]
 
-    def explain(self, vectors: Floats, names: Sequence[str]) -> Explained:
+    def explain(self, matrix: Floats, names: Sequence[str]) -> Explained:
         """Return the margin and what each feature of ``names`` adds to it, by exact TreeSHAP.
 
         Path-dependent TreeSHAP (Lundberg et al. 2020), as XGBoost computes it, but in float64.
         """
-        read = self._read(names)
-        columns = read.design.matrix(vectors)
-        if read.tables is not None:
-            return Explained(*read.tables.explain(columns.astype(np.float32)), read.tables.base)
-        data, rows = _data(columns), len(vectors)
+        tables = self._tables_of(names)
+        if tables.trees is not None:
+            return Explained(*tables.trees.explain(matrix.astype(np.float32)), tables.trees.base)
+        data, rows = _data(matrix), len(matrix)
         values = np.asarray(self.booster.predict(data, pred_contribs=True), dtype=np.float64)
-        return Explained(self._margin(data)[:rows], values[:rows, :-1] @ read.weights, float(values[0, -1]))
+        return Explained(self._margin(data)[:rows], values[:rows, :-1] @ tables.weights, float(values[0, -1]))
 
     def tabled(self, names: Sequence[str]) -> bool:
         """Return whether explanations are looked up."""
-        return self._read(names).tables is not None
+        return self._tables_of(names).trees is not None
 
-    def _read(self, names: Sequence[str]) -> _Read:
+    def _tables_of(self, names: Sequence[str]) -> _Tables:
         key = tuple(names)
-        if key not in self._reads:
+        if key not in self._tables:
             weights = attribution(self.design, key)
-            self._reads[key] = _Read(CompiledDesign.of(self.design, key), weights, verified(self.booster, weights))
-        return self._reads[key]
+            self._tables[key] = _Tables(weights, verified(self.booster, weights))
+        return self._tables[key]
 
     def _margin(self, data: Any) -> Floats:
         return np.asarray(self.booster.predict(data, output_margin=True), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """Where the columns' contributions go (k, f), and the trees as tables of it, if they have any."""
+
+    weights: Floats
+    trees: CompiledTrees | None
 
 
 def _data(columns: Floats) -> Any:

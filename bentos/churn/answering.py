@@ -62,7 +62,11 @@ def answer(
     if len(found) == len(customer_ids):
         return [found[each] for each in customer_ids]
     seen: set[str] = set()
-    return [_again(found[each], now) if each in seen else (seen.add(each) or found[each]) for each in customer_ids]
+    answers = []
+    for each in customer_ids:
+        answers.append(_again(found[each], now) if each in seen else found[each])
+        seen.add(each)
+    return answers
 
 
 def scored(

@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from feature_repo.contract import ACTIVITY_VIEWS, BEHAVIOR, BY_NAME, CUSTOMER, OBSERVED_AT_US, REQUEST_DATA, TILES, VIEWS
+from feature_repo.contract import (
+    ACTIVITY_VIEWS,
+    BEHAVIOR,
+    BY_NAME,
+    CUSTOMER,
+    OBSERVED_AT_US,
+    REQUEST_DATA,
+    TILES,
+    VIEWS,
+)
 from feature_repo.stores.typed import as_python
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ conversion, so that every message gives what Feast gives for it.
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -76,9 +75,10 @@ def contract_decoder(feature: Feature) -> Memo:
 
     def typed(raw: bytes | None) -> Any:
         value = decode(raw)
-        if value is None or (type(value) is kind and not (kind is float and math.isnan(value))):
+        # A NaN differs from itself.
+        if value is None or (type(value) is kind and value == value) or kind is list:  # noqa: PLR0124
             return value
-        return value if kind is list else as_python(feature, [value])[0]
+        return as_python(feature, [value])[0]
 
     return Memo(typed)
 

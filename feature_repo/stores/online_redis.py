@@ -19,7 +19,7 @@ from feature_repo.stores.redis_reader import Fields, RedisReader, Row
 from feature_repo.stores.redis_writer import stamp_field
 
 
-class PlannedRedisOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[misc]
+class PlannedRedisOnlineStoreConfig(RedisOnlineStoreConfig):
     """Configuration: that of Feast's Redis store."""
 
     type: Literal["feature_repo.stores.online_redis.PlannedRedisOnlineStore"] = (
@@ -27,7 +27,7 @@ class PlannedRedisOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[mis
     )
 
 
-class PlannedRedisOnlineStore(PlannedReads, RedisOnlineStore):  # type: ignore[misc]
+class PlannedRedisOnlineStore(PlannedReads, RedisOnlineStore):
     """Feast's Redis store, its data and its API; all views of all entities are read in one round trip.
 
     Writes, deletions and asynchronous reads are Feast's. A cluster, Sentinel and the client *glide* are left to it.
@@ -42,9 +42,7 @@ class PlannedRedisOnlineStore(PlannedReads, RedisOnlineStore):  # type: ignore[m
         """Return whether it is one server, asked through redis-py."""
         store = config.online_store
         return (
-            super().reads_by_plan(config)
-            and store.redis_type == RedisType.redis
-            and store.client == RedisClient.redis
+            super().reads_by_plan(config) and store.redis_type == RedisType.redis and store.client == RedisClient.redis
         )
 
     def read_rows(self, config: RepoConfig, plan: ReadPlan, keys: Sequence[bytes]) -> list[Row]:

@@ -16,7 +16,7 @@ _KEYS_AT_ONCE: Final = 500
 """Bound values of a statement: SQLite has a limit, and each number of them is a statement of its own."""
 
 
-class PlannedSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):  # type: ignore[misc]
+class PlannedSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
     """Configuration: that of Feast's SQLite store."""
 
     type: Literal["feature_repo.stores.online_sqlite.PlannedSqliteOnlineStore"] = (
@@ -24,7 +24,7 @@ class PlannedSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):  # type: ignore[m
     )
 
 
-class PlannedSqliteOnlineStore(PlannedReads, SqliteOnlineStore):  # type: ignore[misc]
+class PlannedSqliteOnlineStore(PlannedReads, SqliteOnlineStore):
     """Feast's SQLite store, its tables and its API; a view is one statement for all entities. Writes are Feast's."""
 
     def read_rows(self, config: RepoConfig, plan: ReadPlan, keys: Sequence[bytes]) -> list[list[Any]]:

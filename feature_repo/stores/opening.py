@@ -58,7 +58,10 @@ def open_store(settings: Settings) -> FeatureStore:
 
 def _online_store(settings: Settings) -> dict[str, Any]:
     if settings.feast.online_store == "sqlite":
-        return {"type": "feature_repo.stores.online_sqlite.PlannedSqliteOnlineStore", "path": str(folder(settings) / "online.db")}
+        return {
+            "type": "feature_repo.stores.online_sqlite.PlannedSqliteOnlineStore",
+            "path": str(folder(settings) / "online.db"),
+        }
     return {
         "type": "feature_repo.stores.online_redis.PlannedRedisOnlineStore",
         "connection_string": redis_connection(

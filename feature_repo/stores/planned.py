@@ -17,13 +17,14 @@ from feast.online_response import OnlineResponse
 from feature_repo.stores.decoding import decode, decoder_of
 from feature_repo.stores.memo import Memo
 from feature_repo.stores.planned_response import Found, PlannedResponse
-from feature_repo.stores.read_plan import ReadPlan, plan_of
+from feature_repo.stores.planning import plan_of
+from feature_repo.stores.read_plan import ReadPlan
 
 _KEY_VERSION: Final = 3
 _PLANS_MAX: Final = 256
 
 
-class PlannedReads(OnlineStore):  # type: ignore[misc]
+class PlannedReads(OnlineStore):
     """Read by a compiled plan: an online store of Feast's mixes this in before its own class.
 
     Keys, bytes and values are Feast's own. The answer differs in its statuses, which are what Feast documents:

@@ -37,7 +37,7 @@ class Found:
     read_at: datetime
 
 
-class PlannedResponse(OnlineResponse):  # type: ignore[misc]
+class PlannedResponse(OnlineResponse):
     """Feast's OnlineResponse over stored bytes: values are decoded when asked for, ``proto`` is made when looked at.
 
     ``decoded`` remembers what :func:`~feature_repo.stores.decoding.decode` gave, ``instants`` turns a stored
@@ -50,7 +50,7 @@ class PlannedResponse(OnlineResponse):  # type: ignore[misc]
         self._instants = instants
 
     def to_dict(self, include_event_timestamps: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002 - Feast's signature
-        """Return name -> n values; with timestamps also ``name__ts`` -> whole seconds since 1970, 0 where there is none."""
+        """Return name -> n values; with timestamps also ``name__ts`` -> seconds since 1970, 0 where there is none."""
         found, plan = self._found, self._found.plan
         # As in Feast, a list belongs to whom it is given.
         answer: dict[str, Any] = {plan.join_key: list(found.entities)}

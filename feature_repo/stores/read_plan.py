@@ -1,19 +1,14 @@
-"""What one online read asks for, worked out once: the key's spelling, views, places of values, computed features."""
+"""What an online read asks for: the key's spelling, the views, the places of their values, what is computed. Pure."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from feast import FeatureService, FeatureView
-from feast.infra.online_stores.helpers import compute_versioned_name
-from feast.infra.registry.base_registry import BaseRegistry
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.type_map import feast_value_type_to_python_type, python_values_to_proto_values
-from feast.utils import _get_online_request_context, _parse_feature_ref
 from feast.value_type import ValueType
 
 _INT64: Final = range(-(2**63), 2**63)
@@ -122,55 +117,6 @@ class ReadPlan:
         return columns if known else None
 
 
-def plan_of(
-    registry: BaseRegistry,
-    project: str,
-    features: FeatureService | list[str],
-    *,
-    full_feature_names: bool,
-    versioned: bool,
-) -> ReadPlan | None:
-    """Return the plan of a read, as Feast resolves it; None for one that only Feast itself can do.
-
-    There is a plan where every view is stored under one and the same entity, of a string or an int64, under its own
-    name, and on-demand views are functions of whole columns. Raises what Feast raises for names that it does not know
-    and for views that may not be served.
-    """
-    refs, on_demand, _, key_types, _, grouped, asked_names, request_data, entityless = _get_online_request_context(
-        registry, project, features, full_feature_names
-    )
-    tables = [table for table, _ in grouped]
-    join_keys = {tuple(getattr(table, "join_keys", ())) for table in tables}
-    if (
-        entityless
-        or not all(map(_is_plain, tables))
-        or not all(map(_is_columnwise, on_demand))
-        or len(join_keys) != 1
-        or len(*join_keys) != 1
-    ):
-        return None
-    ((join_key,),) = join_keys
-    spelling = _SPELLINGS.get(key_types[join_key])
-    stored = _columns(grouped, full_feature_names=full_feature_names, versioned=versioned)
-    names = [column.name for column in stored] + [join_key, *request_data]
-    if spelling is None or len(set(names)) < len(names) or {join_key, *request_data} & asked_names:
-        return None
-    computed = _computed(refs, on_demand, names, full_feature_names=full_feature_names)
-    if any(view.features.keys() & view.inputs.keys() for view in computed):
-        return None
-    key_type, spell = spelling
-    return ReadPlan(
-        join_key=join_key,
-        key_type=key_type,
-        spell_key=spell(join_key),
-        request_data=frozenset(request_data),
-        views=tuple(dict.fromkeys(column.view for column in stored)),
-        stored=stored,
-        asked=tuple(column for column in stored if column.name in asked_names),
-        computed=computed,
-    )
-
-
 def as_answered(values: list[Any], value_type: ValueType) -> list[Any]:
     """Return computed values as they come back out of Feast's answer: of their declared type, a NaN as None."""
     kind = _PLAIN.get(value_type)
@@ -178,99 +124,3 @@ def as_answered(values: list[Any], value_type: ValueType) -> list[Any]:
     if kind and all(value is None or (type(value) is kind and value == value) for value in values):  # noqa: PLR0124
         return values
     return [feast_value_type_to_python_type(value) for value in python_values_to_proto_values(values, value_type)]
-
-
-def _is_plain(table: Any) -> bool:
-    projection = table.projection
-    return isinstance(table, FeatureView) and projection.version_tag is None and not projection.join_key_map
-
-
-def _is_columnwise(view: OnDemandFeatureView) -> bool:
-    return bool(
-        view.mode == "python"
-        and not view.singleton
-        and not view.write_to_online_store
-        and not view.aggregations
-        and view.projection.version_tag is None
-    )
-
-
-def _columns(
-    grouped: Sequence[tuple[FeatureView, list[str]]], *, full_feature_names: bool, versioned: bool
-) -> tuple[Column, ...]:
-    columns: list[Column] = []
-    start = 0
-    for table, features in grouped:
-        view = ViewRead(compute_versioned_name(table, versioned), table.ttl or None, tuple(features), start)
-        types = {field.name: field.dtype.to_value_type() for field in table.features}
-        label = f"{table.projection.name_to_use()}__" if full_feature_names else ""
-        columns += [
-            Column(label + feature, view, start + place, types[feature]) for place, feature in enumerate(features)
-        ]
-        start = view.stamp + 1
-    return tuple(columns)
-
-
-def _computed(
-    refs: Sequence[str], on_demand: Sequence[OnDemandFeatureView], names: Sequence[str], *, full_feature_names: bool
-) -> tuple[Computed, ...]:
-    """Return the on-demand views in the order of Feast's answer; ``names`` are the columns that a function may read.
-
-    The rules are those of ``_augment_response_with_on_demand_transforms`` in feast/utils.py.
-    """
-    views = {view.projection.name_to_use(): view for view in on_demand}
-    split = [(name, feature) for name, _, feature in map(_parse_feature_ref, refs)]
-    read = [each for view in on_demand for each in _sources(view)] + [each for each in split if each[0] not in views]
-    found = []
-    for name in dict.fromkeys(name for name, _ in split if name in views):
-        view = views[name]
-        types = {field.name: field.dtype.to_value_type() for field in view.schema}
-        wanted = [f"{name}__{feature}" if full_feature_names else feature for ref, feature in split if ref == name]
-        own = {source for source, _ in _sources(view)}
-        hidden = {spelt for each in read if each[0] not in own for spelt in (each[1], "__".join(each))}
-        inputs = {each: each for each in names if each not in hidden}
-        for each in _sources(view):
-            short, full = each[1], "__".join(each)
-            if full in inputs:
-                inputs[short] = full
-            elif short in inputs:
-                inputs[full] = short
-        found.append(Computed(view, {each: types.get(each, ValueType.UNKNOWN) for each in wanted}, inputs))
-    return tuple(found)
-
-
-def _sources(view: OnDemandFeatureView) -> list[tuple[str, str]]:
-    """Return (view, feature) of all that an on-demand view reads."""
-    return [
-        (projection.name, feature.name)
-        for projection in view.source_feature_view_projections.values()
-        for feature in projection.features
-    ]
-
-
-def _of_strings(join_key: str) -> Callable[[str], bytes]:
-    head = _key_head(join_key, ValueType.STRING)
-
-    def spell(value: str) -> bytes:
-        spelt = value.encode()
-        return b"%b%b%b" % (head, _LENGTH.pack(len(spelt)), spelt)
-
-    return spell
-
-
-def _of_integers(join_key: str) -> Callable[[int], bytes]:
-    head = _key_head(join_key, ValueType.INT64) + _LENGTH.pack(8)
-    return lambda value: head + struct.pack("<q", value)
-
-
-def _key_head(join_key: str, value_type: ValueType) -> bytes:
-    """Return what stands before each value's length: see ``entity_keys`` for the layout."""
-    spelt = join_key.encode()
-    return struct.pack("<III", 1, ValueType.STRING.value, len(spelt)) + spelt + _LENGTH.pack(value_type.value)
-
-
-_LENGTH: Final = struct.Struct("<I")
-_SPELLINGS: Final[dict[ValueType, tuple[type, Callable[[str], Callable[[Any], bytes]]]]] = {
-    ValueType.STRING: (str, _of_strings),
-    ValueType.INT64: (int, _of_integers),
-}

@@ -6,11 +6,13 @@ import signal
 import socket
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from bentos.bundle import Bundle, BundleError, Explanation, champion
 from bentos.bundle.rollout import promote
@@ -18,11 +20,13 @@ from bentos.churn.answered import REASONS_FAILED
 from bentos.churn.answering import answer
 from bentos.churn.loading import load
 from bentos.churn.meters import Meters
+from feature_repo.stores.materialising import materialize
 from flows.serve import Running, free_port
 from tests.serving_world import (
     EXPIRED,
     INCOMPLETE,
     NEWCOMER,
+    STALE,
     Served,
     another,
     as_kind,
@@ -85,33 +89,99 @@ class Redis:
         self.process.wait()
 
 
-def test_18_redis_refuses_connections(tmp_path, telco_csv):
-    redis = Redis(tmp_path)
+@pytest.fixture(scope="module")
+def own(tmp_path_factory, telco_csv):
+    """A Redis of our own, and the service that reads it, started while MLflow could not be reached."""
+    redis = Redis(tmp_path_factory.mktemp("redis"))
     redis.start()
     try:
-        world = build(tmp_path / "home", telco_csv, redis.port)
-        with Running(serving(world.settings, port=free_port(), retry_after_s=7)) as running:
-            service = Served(world, running.wait("/readyz", 90))
-            assert service.predict(world.ids[0]).status_code == 200
-            redis.kill()
-            asked_at = time.monotonic()
-            refused = service.predict(world.ids[0])
-            assert time.monotonic() - asked_at < DEAD_STORE_S
-            assert (refused.status_code, refused.json()["error"]) == (503, "store_unavailable")
-            assert refused.headers["retry-after"] == "7"
-            assert service.post("/predict/batch", {"customer_ids": list(world.ids)}).status_code == 503
-            assert service.get("/livez").status_code == 200
-            assert service.get("/metadata").status_code == 200
-            assert service.get("/readyz").status_code == 503
-            assert service.get("/readyz").json()["error"] == "store_unavailable"
-            assert service.get("/health").json()["error"]["error"] == "store_unavailable"
-            redis.start()
-            # It is back, and empty: ready again without a restart, and no score out of thin air.
-            until(lambda: service.get("/readyz"), lambda found: found.status_code == 200)
-            assert service.predict(world.ids[0]).json()["error"] == "customer_unknown"
-            assert world.ids[0] not in service.log()
+        world = build(tmp_path_factory.mktemp("own") / "home", telco_csv, redis.port)
+        # Nobody listens there.
+        mlflow = world.settings.mlflow.model_copy(update={"tracking_uri": SecretStr("http://127.0.0.1:9")})
+        settings = serving(world.settings, port=free_port(), retry_after_s=7).model_copy(update={"mlflow": mlflow})
+        with Running(settings) as running:
+            yield redis, Served(world, running.wait("/readyz", 90))
     finally:
         redis.kill()
+
+
+def test_31_the_service_starts_and_answers_without_mlflow(own):
+    _, service = own
+    assert service.predict(service.world.ids[0]).status_code == 200
+    assert service.get("/metadata").json()["bundle_digest"] == service.world.bundle.digest
+
+
+def test_18_redis_refuses_connections(own):
+    redis, service = own
+    world = service.world
+    assert service.predict(world.ids[0]).status_code == 200
+    redis.kill()
+    asked_at = time.monotonic()
+    refused = service.predict(world.ids[0])
+    assert time.monotonic() - asked_at < DEAD_STORE_S
+    assert (refused.status_code, refused.json()["error"]) == (503, "store_unavailable")
+    assert refused.headers["retry-after"] == "7"
+    assert service.post("/predict/batch", {"customer_ids": list(world.ids)}).status_code == 503
+    assert service.get("/livez").status_code == 200
+    assert service.get("/metadata").status_code == 200
+    assert service.get("/readyz").status_code == 503
+    assert service.get("/readyz").json()["error"] == "store_unavailable"
+    assert service.get("/health").json()["error"]["error"] == "store_unavailable"
+    redis.start()
+    # It is back, and empty: ready again without a restart, and no score out of thin air.
+    until(lambda: service.get("/readyz"), lambda found: found.status_code == 200)
+    assert service.predict(world.ids[0]).json()["error"] == "customer_unknown"
+    assert world.ids[0] not in service.log()
+    materialize(world.settings, datetime.now(UTC))
+
+
+def test_19_redis_hangs_and_every_request_is_answered_in_its_time(own):
+    redis, service = own
+    ids = service.world.ids[:8]
+    redis.process.send_signal(signal.SIGSTOP)
+    try:
+        with ThreadPoolExecutor(len(ids)) as callers:
+            refused = list(callers.map(service.predict, ids))
+        assert {(each.status_code, each.json()["error"]) for each in refused} == {(503, "store_unavailable")}
+        assert all(each.headers["retry-after"] for each in refused)
+        assert service.get("/livez").status_code == 200
+        assert service.get("/readyz").status_code == 503
+    finally:
+        redis.process.send_signal(signal.SIGCONT)
+    found = until(lambda: service.predict(ids[0]), lambda found: found.status_code == 200)
+    assert found.json()["customer_id"] == ids[0]
+
+
+def test_20_redis_comes_back_empty_and_one_command_fills_it_again(own):
+    redis, service = own
+
+    def unknown():
+        found = re.search(
+            r'^churn_refusals_total{error="customer_unknown"} (\S+)$', service.get("/metrics").text, re.MULTILINE
+        )
+        return float(found.group(1)) if found else 0.0
+
+    before, ids = unknown(), service.world.ids[:20]
+    scores = [each["probability"] for each in service.post("/predict/batch", {"customer_ids": ids}).json()["results"]]
+    redis.kill()
+    redis.start()
+    until(lambda: service.get("/readyz"), lambda found: found.status_code == 200)
+    lost = service.post("/predict/batch", {"customer_ids": ids}).json()["results"]
+    assert {each["error"]["error"] for each in lost} == {"customer_unknown"}
+    assert unknown() == before + len(ids)
+    materialize(service.world.settings, datetime.now(UTC))
+    again = service.post("/predict/batch", {"customer_ids": ids}).json()["results"]
+    assert [each["probability"] for each in again] == scores
+
+
+def test_21_old_values_are_called_stale_and_older_ones_refused(service):
+    stale = service.predict(STALE)
+    assert stale.status_code == 200
+    views = ["customer_billing", "customer_contract", "customer_services"]
+    assert (sorted(stale.json()["stale"]), stale.json()["score_quality"]) == (views, "stale")
+    expired = service.predict(EXPIRED)
+    assert (expired.status_code, expired.json()["error"]) == (503, "features_expired")
+    assert all(view in expired.json()["message"] for view in views)
 
 
 def test_22_an_unknown_customer_is_404_never_a_score_on_nulls(service):

@@ -82,9 +82,12 @@ def answers(sqlite_service):
 
 
 @pytest.fixture(scope="module")
-def leaver(answers):
-    """A customer whom an offer is recommended for."""
-    return next(each for each in answers if each["label"] == "churn" and each["lever"])
+def leaver(answers, sqlite_service):
+    """A customer with internet whom an offer is recommended for."""
+    internet = sqlite_service.world.frame["internet_service"].head(len(answers)) != "No"
+    return next(
+        each for each, has in zip(answers, internet, strict=True) if has and each["label"] == "churn" and each["lever"]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -106,18 +109,15 @@ def supposed(service, customer_id, changes):
     return answer.json()
 
 
-def words(service, customer_id):
-    """The actionable features with words to choose from: feature -> (own value, allowed values)."""
-    found = supposed(service, customer_id, {})["actionable"]
-    return {
-        each["feature"]: (each["value"], each["allowed"])
-        for each in found
-        if each["allowed"] and all(isinstance(value, str) for value in each["allowed"])
-    }
+def actionable(service, customer_id, feature):
+    """What may be changed about a customer: (own value, allowed values)."""
+    found = {each["feature"]: each for each in supposed(service, customer_id, {})["actionable"]}
+    return found[feature]["value"], found[feature]["allowed"]
 
 
-def label_of(feature):
-    return feature.replace("_", " ").capitalize()
+def alter(page, **changes):
+    """Let the page meet the service's own answer with something else in it."""
+    page.route("**/predict", lambda route: route.fulfill(json=route.fetch().json() | changes))
 
 
 def fulfil(page, refused, path="**/predict"):
@@ -179,17 +179,17 @@ def test_bars_are_as_long_as_their_contributions(visit, leaver):
 
 def test_a_what_if_shows_the_service_s_own_value_and_can_be_reset(visit, sqlite_service, leaver):
     visit.look_up(leaver["customer_id"])
-    feature, (own, allowed) = next(iter(words(sqlite_service, leaver["customer_id"]).items()))
+    own, allowed = actionable(sqlite_service, leaver["customer_id"], "contract_type")
     other = next(value for value in reversed(allowed) if value != own)
-    expected = supposed(sqlite_service, leaver["customer_id"], {feature: other})
-    control = visit.page.get_by_label(label_of(feature))
+    expected = supposed(sqlite_service, leaver["customer_id"], {"contract_type": other})
+    control = visit.page.get_by_label("Contract type")
     expect(control).to_have_value(str(allowed.index(own)))
     control.select_option(label=other)
     expect(visit.page.locator("#after-figure")).to_have_text(percent(expected["after"]["probability"]))
     assert percent(expected["before"]["probability"]) in visit.text("outcome")
     assert dollars(expected["after"]["expected_profit_usd"]) in visit.text("outcome")
     expect(visit.page.locator("#status")).to_contain_text(percent(expected["after"]["probability"]))
-    expect(visit.page.get_by_label(f"{label_of(feature)}")).to_have_value(str(allowed.index(other)))
+    expect(control).to_have_value(str(allowed.index(other)))
     visit.page.get_by_text("Reasons after the changes").click()
     shown = visit.page.locator("#after-waterfall > li").all_inner_texts()[1:-1]
     assert len(shown) == len(expected["reasons"])
@@ -200,12 +200,16 @@ def test_a_what_if_shows_the_service_s_own_value_and_can_be_reset(visit, sqlite_
     expect(visit.page.locator("#outcome")).to_contain_text("Nothing is changed")
 
 
-def test_a_switch_changes_what_is_true_or_false(visit, sqlite_service, leaver):
+@pytest.mark.parametrize("feature", ["paperless_billing", "streaming_tv"])
+def test_a_switch_changes_what_is_yes_or_no(visit, sqlite_service, leaver, feature):
     visit.look_up(leaver["customer_id"])
-    switch = visit.page.get_by_role("switch", name="Paperless billing")
-    own = switch.is_checked()
+    own, allowed = actionable(sqlite_service, leaver["customer_id"], feature)
+    name = {"paperless_billing": "Paperless billing", "streaming_tv": "Streaming TV"}[feature]
+    switch = visit.page.get_by_role("switch", name=name)
+    assert switch.is_checked() is (own in {True, "Yes"})
     switch.click()
-    expected = supposed(sqlite_service, leaver["customer_id"], {"paperless_billing": not own})
+    (other,) = set(allowed) - {own}
+    expected = supposed(sqlite_service, leaver["customer_id"], {feature: other})
     expect(visit.page.locator("#after-figure")).to_have_text(percent(expected["after"]["probability"]))
 
 
@@ -308,6 +312,22 @@ def test_what_the_service_says_is_text_and_never_html(visit, leaver):
     visit.page.locator("#controls .control").first.wait_for()
 
 
+def test_old_and_missing_data_is_said_beside_the_score(visit, leaver):
+    alter(visit.page, stale=["customer_billing"], missing=["usage_trend"], score_quality="stale")
+    visit.look_up(leaver["customer_id"])
+    assert visit.text("notice") == "Read this score with care: old data about billing; no value for usage trend."
+    assert (visit.text("stale"), visit.text("missing")) == ("Billing", "Usage trend")
+    assert visit.text("quality") == "Stale: something is old"
+
+
+def test_a_score_without_reasons_is_shown_and_says_so(visit, leaver):
+    alter(visit.page, reasons=None, reasons_error="the explanation failed; the probability is not affected")
+    visit.look_up(leaver["customer_id"])
+    assert visit.text("figure") == percent(leaver["probability"])
+    assert "the explanation failed" in visit.text("why-not")
+    expect(visit.page.locator("#waterfall")).to_be_hidden()
+
+
 def test_the_browser_refuses_to_make_html_or_code_of_text(visit):
     assert visit.page.evaluate(INJECTIONS) == ["TypeError", "TypeError"]
     assert visit.page.evaluate("window.hit") is None
@@ -405,7 +425,7 @@ def test_a_whole_journey_by_keyboard(visit_as, sqlite_service, leaver):
     expect(page.locator("#after-figure")).to_have_text(percent(leaver["lever"]["probability"]))
     expect(page.locator("#try-title")).to_be_focused()
     tab_to("[role=switch]")
-    own = page.get_by_role("switch").is_checked()
+    own = page.get_by_role("switch", name="Paperless billing").is_checked()
     page.keyboard.press("Space")
     changes = leaver["lever"]["changes"] | {"paperless_billing": not own}
     expected = supposed(sqlite_service, leaver["customer_id"], changes)["after"]["probability"]
@@ -447,7 +467,7 @@ def test_contrasts_are_those_of_wcag_aa(visit_as, theme, leaver, stayer):
     visit.page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
     visit.page.evaluate("document.getElementById('notice').hidden = false")
     visit.page.evaluate("document.getElementById('notice').textContent = 'Read this score with care'")
-    visit.page.get_by_role("switch").focus()
+    visit.page.get_by_role("switch").first.focus()
     found = visit.page.evaluate(CONTRASTS)
     assert found["found"] == []
     assert found["looked"] > 60

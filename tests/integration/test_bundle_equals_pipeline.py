@@ -57,7 +57,7 @@ def test_the_linear_reasons_are_coefficient_times_distance_from_the_mean(telco, 
     model = telco.challenger.fitted.model
     design, scale, regression = (model.linear_[name] for name in ("design", "scale", "regression"))
     columns = (design.transform(frame) - scale.mean_) / scale.scale_ * regression.coef_[0]
-    found = bundle.linear.explain(bundle.vectors(frame), NAMES)
+    found = bundle.linear.explain(matrix(bundle.linear.design, frame), NAMES)
     assert found.base == pytest.approx(float(regression.intercept_[0]), abs=1e-12)
     for place, name in enumerate(NAMES):
         summed = np.zeros(len(frame))
@@ -76,7 +76,7 @@ def test_the_tree_reasons_are_shaps(bundle, frame):
     columns = matrix(bundle.trees.design, sample).astype(np.float32)
     # An explanation's base_values are right; expected_value is not until values were computed.
     peer = shap.TreeExplainer(bundle.trees.booster)(columns)
-    found = bundle.trees.explain(bundle.vectors(sample), NAMES)
+    found = bundle.trees.explain(matrix(bundle.trees.design, sample), NAMES)
     assert np.full(len(sample), found.base) == pytest.approx(peer.base_values, abs=1e-4)
     for place, name in enumerate(NAMES):
         own = [k for k, column in enumerate(bundle.trees.design) if column.factors[0].feature == name]
@@ -86,7 +86,7 @@ def test_the_tree_reasons_are_shaps(bundle, frame):
 
 def test_the_bundles_reasons_are_the_blend_of_its_parts(bundle, frame, explained):
     share, (slope, intercept) = bundle.manifest.tree_weight, bundle.manifest.calibration
-    linear, trees = (part.explain(bundle.vectors(frame), NAMES) for part in (bundle.linear, bundle.trees))
+    linear, trees = (part.explain(matrix(part.design, frame), NAMES) for part in (bundle.linear, bundle.trees))
     blended = slope * ((1 - share) * linear.contributions + share * trees.contributions)
     assert explained.contributions == pytest.approx(blended, abs=1e-12)
     assert explained.base == pytest.approx(slope * ((1 - share) * linear.base + share * trees.base) + intercept)

@@ -110,6 +110,7 @@ def measure(rows: int, rounds: int, trees: int, limit_s: float) -> list[dict[str
             both = 0 if peer is None else min(len(peer), len(exact[CONTRIBS]))
             found.append(
                 {
+                    "trees": trees,
                     "depth": depth,
                     "way": way,
                     "single_ms": single.get(way),

@@ -63,7 +63,7 @@ def fitted(settings: Settings) -> Any:
         n_jobs=1,
         random_state=7,
     )
-    return Pipeline([("columns", columns), ("trees", trees)]).fit(rows.drop(columns=LABEL), rows[LABEL].astype(int))
+    return Pipeline([("columns", columns), ("trees", trees)]).fit(rows[words + numbers], rows[LABEL].astype(int))
 
 
 class UsualWay:

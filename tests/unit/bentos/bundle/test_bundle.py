@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from bentos.bundle import Bundle, BundleError, FeaturesInvalidError
+from bentos.bundle.design import matrix
 from bentos.bundle.manifest import FILES, MANIFEST
 from feature_repo.raw.atomic import StorageFailed
 from tests.small_model import REASONS, features_of_snapshot, fitted_model, manifest, saved, simulated, small_bundle
@@ -67,7 +68,8 @@ def test_calibration_moves_score_and_explanation_together(frame, calibration):
 @pytest.mark.parametrize(("tree_weight", "part"), [(0.0, "linear"), (1.0, "trees")])
 def test_the_weight_is_the_trees_share(frame, tree_weight, part):
     bundle = small_bundle(tree_weight=tree_weight)
-    alone = getattr(bundle, part).margin(bundle.vectors(frame), bundle.manifest.features)
+    own = getattr(bundle, part)
+    alone = own.margin(matrix(own.design, frame))
     assert bundle.margin(frame) == pytest.approx(alone, abs=1e-12)
 
 

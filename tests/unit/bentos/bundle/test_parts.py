@@ -6,12 +6,12 @@ import json
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bentos.bundle.design import Column, Factor, matrix
 from bentos.bundle.parts import LinearPart, TreePart
-from feature_repo.contract import BY_NAME, CORE_SERVICE, SERVICES_OF, features_of
-from feature_repo.stores.vectors import encode
+from feature_repo.contract import CORE_SERVICE, SERVICES_OF
 from tests.small_model import features_of_snapshot, fitted_model, simulated
 
 NAMES = SERVICES_OF[CORE_SERVICE]
@@ -25,7 +25,10 @@ HAND_MADE = LinearPart(
     intercept=-1.25,
 )
 OWN = ("contract_type", "tenure_months")
-TWO = encode([BY_NAME[name] for name in OWN], {"contract_type": ["Month-to-month", "Two year"], OWN[1]: [20.0, 5.0]})
+TWO = matrix(
+    HAND_MADE.design,
+    pd.DataFrame({"contract_type": ["Month-to-month", "Two year"], "tenure_months": [20.0, 5.0]}),
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +37,9 @@ def frame():
 
 
 @pytest.fixture(scope="module")
-def vectors(frame):
-    return encode(features_of(CORE_SERVICE), frame)
+def matrices(frame, parts):
+    """The matrix of each part's design."""
+    return tuple(matrix(part.design, frame) for part in parts)
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +49,8 @@ def parts():
 
 def test_a_linear_contribution_is_coefficient_times_distance_from_the_mean():
     # (20 - 10) / 5 * -1 = -2 and (20 - 4) / 2 * 0.5 = 4; then (5 - 10) / 5 * -1 = 1 and (0 - 4) / 2 * 0.5 = -1.
-    assert HAND_MADE.columns(TWO, OWN).tolist() == [[-2, 4], [1, -1]]
-    assert HAND_MADE.margin(TWO, OWN).tolist() == [0.75, -1.25]
+    assert HAND_MADE.columns(TWO).tolist() == [[-2, 4], [1, -1]]
+    assert HAND_MADE.margin(TWO).tolist() == [0.75, -1.25]
 
 
 def test_a_product_is_shared_half_and_half():
@@ -56,17 +60,17 @@ def test_a_product_is_shared_half_and_half():
     assert explained.margin.tolist() == [0.75, -1.25]
 
 
-def test_the_linear_part_equals_scikit_learns(frame, vectors, parts):
+def test_the_linear_part_equals_scikit_learns(frame, matrices, parts):
     linear, _ = parts
-    assert linear.margin(vectors, NAMES) == pytest.approx(fitted_model().linear_.decision_function(frame), abs=1e-9)
-    explained = linear.explain(vectors, NAMES)
+    assert linear.margin(matrices[0]) == pytest.approx(fitted_model().linear_.decision_function(frame), abs=1e-9)
+    explained = linear.explain(matrices[0], NAMES)
     assert explained.base + explained.contributions.sum(axis=1) == pytest.approx(explained.margin, abs=1e-9)
 
 
-def test_the_linear_part_keeps_every_bit_as_json(vectors, parts):
+def test_the_linear_part_keeps_every_bit_as_json(matrices, parts):
     linear, _ = parts
     again = LinearPart.from_json(json.loads(json.dumps(linear.to_json())))
-    assert np.array_equal(again.margin(vectors, NAMES), linear.margin(vectors, NAMES))
+    assert np.array_equal(again.margin(matrices[0]), linear.margin(matrices[0]))
 
 
 @pytest.mark.parametrize(
@@ -87,13 +91,13 @@ def test_numbers_that_do_not_fit_are_refused(change):
         LinearPart.from_json(HAND_MADE.to_json() | change)
 
 
-def test_the_tree_part_equals_the_wrapper(frame, vectors, parts):
+def test_the_tree_part_equals_the_wrapper(frame, matrices, parts):
     _, trees = parts
     wrapped = fitted_model().trees_.predict(frame, output_margin=True)
-    assert trees.margin(vectors, NAMES) == pytest.approx(wrapped, abs=1e-6)
+    assert trees.margin(matrices[1]) == pytest.approx(wrapped, abs=1e-6)
 
 
-def test_the_tree_contributions_are_exact_tree_shap(frame, vectors, parts):
+def test_the_tree_contributions_are_exact_tree_shap(frame, matrices, parts):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PendingDeprecationWarning)  # of shap's plots, at import
         import shap
@@ -102,7 +106,7 @@ def test_the_tree_contributions_are_exact_tree_shap(frame, vectors, parts):
     columns = matrix(trees.design, frame.head(200)).astype(np.float32)
     # expected_value is wrong until values were computed: base_values of an explanation are not.
     peer = shap.TreeExplainer(trees.booster)(columns)
-    explained = trees.explain(vectors[:200], NAMES)
+    explained = trees.explain(matrices[1][:200], NAMES)
     assert explained.base == pytest.approx(float(peer.base_values[0]), abs=1e-4)
     for name in NAMES:
         place = NAMES.index(name)
@@ -111,19 +115,19 @@ def test_the_tree_contributions_are_exact_tree_shap(frame, vectors, parts):
         assert explained.contributions[:, place] == pytest.approx(summed, abs=1e-4), name
 
 
-def test_tree_contributions_add_up_to_the_margin(vectors, parts):
+def test_tree_contributions_add_up_to_the_margin(matrices, parts):
     _, trees = parts
-    explained = trees.explain(vectors, NAMES)
+    explained = trees.explain(matrices[1], NAMES)
     assert explained.base + explained.contributions.sum(axis=1) == pytest.approx(explained.margin, abs=2e-6)
-    assert np.array_equal(explained.margin, trees.margin(vectors, NAMES))
+    assert np.array_equal(explained.margin, trees.margin(matrices[1]))
 
 
-def test_no_rows_have_the_same_base_and_nothing_else(vectors, parts):
-    for part in parts:
-        assert part.margin(vectors[:0], NAMES).shape == (0,)
-        explained = part.explain(vectors[:0], NAMES)
+def test_no_rows_have_the_same_base_and_nothing_else(matrices, parts):
+    for part, own in zip(parts, matrices, strict=True):
+        assert part.margin(own[:0]).shape == (0,)
+        explained = part.explain(own[:0], NAMES)
         assert explained.contributions.shape == (0, len(NAMES))
-        assert explained.base == part.explain(vectors[:3], NAMES).base
+        assert explained.base == part.explain(own[:3], NAMES).base
 
 
 def test_a_booster_has_exactly_the_rounds_that_were_fitted(parts):

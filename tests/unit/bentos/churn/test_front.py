@@ -1,13 +1,17 @@
-"""The front door, in process: sizes, times, headers, counters, and errors that nobody caught."""
+"""The front door, in process: keys, limits, sizes, times, headers, counters, and errors that nobody caught."""
 
 import asyncio
+import json
 import logging
+from datetime import UTC, datetime
 
 import pytest
 
+from bentos.churn.access import Access
 from bentos.churn.front import SECURITY_HEADERS, FrontDoor
 from bentos.churn.meters import Meters
 from configs.settings import load_settings
+from flows.keys import create
 
 LIMIT = load_settings().serving.body_size_max_kb * 1024
 
@@ -38,7 +42,7 @@ def meters():
 
 @pytest.fixture
 def ask(serving, meters):
-    def sent(own, chunks, headers=(), path="/predict", hangs=False):
+    def sent(own, chunks, headers=(), path="/predict", *, hangs=False, method="POST", access=None):
         answers = []
         left = [
             {"type": "http.request", "body": c, "more_body": i < len(chunks) - 1 or hangs} for i, c in enumerate(chunks)
@@ -53,8 +57,8 @@ def ask(serving, meters):
         async def send(message):
             answers.append(message)
 
-        scope = {"type": "http", "method": "POST", "path": path, "headers": list(headers)}
-        asyncio.run(FrontDoor(elsewhere, own, meters, serving, ["/predict"])(scope, receive, send))
+        scope = {"type": "http", "method": method, "path": path, "headers": list(headers), "server": ("127.0.0.1", 1)}
+        asyncio.run(FrontDoor(elsewhere, own, meters, serving, ["/predict"], access)(scope, receive, send))
         body = b"".join(each.get("body", b"") for each in answers)
         named = {name.decode(): value.decode() for name, value in answers[0]["headers"]}
         return answers[0]["status"], named, body.decode()
@@ -128,12 +132,151 @@ def shown(meters):
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 
 
-def test_what_is_no_request_goes_to_the_server(meters):
+async def page(scope, receive, send):
+    own = [(b"content-security-policy", b"script-src 'sha256-x'"), (b"x-frame-options", b"ALLOWALL")]
+    await send({"type": "http.response.start", "status": 200, "headers": own})
+    await send({"type": "http.response.body"})
+
+
+def test_the_page_alone_has_a_policy_of_its_own(ask):
+    for path, policy in (("/ui", "script-src 'sha256-x'"), ("/uix", SECURITY_HEADERS["Content-Security-Policy"])):
+        _, named, _ = ask(page, [b""], path=path, method="GET")
+        assert named["content-security-policy"] == policy
+        assert named["x-frame-options"] == "DENY"
+
+
+@pytest.fixture
+def guarded(settings, meters):
+    """An Access that wants keys, and a key with one right."""
+    _, key = create(settings, "crm", ["predict"], now=datetime.now(UTC))
+    return Access(settings, meters), [(b"x-api-key", key.encode())]
+
+
+@pytest.mark.parametrize(
+    ("path", "with_key", "status"),
+    [
+        ("/predict", True, 200),
+        ("/predict", False, 401),
+        ("/metrics", True, 403),
+        ("/metrics", False, 401),
+        ("/nothing", True, 200),  # what is asked for is the application's affair
+        ("/nothing", False, 401),
+        ("/readyz", False, 200),
+        ("/readyz/", False, 401),
+    ],
+)
+def test_the_key_is_judged_before_the_application_is_asked(ask, guarded, path, with_key, status):
+    access, key = guarded
+    found, named, body = ask(echo, [b"{}"], key if with_key else [], path=path, access=access)
+    assert found == status
+    assert named.items() >= {name.lower(): value for name, value in SECURITY_HEADERS.items()}.items()
+    assert status == 200 or json.loads(body).keys() == {"error", "message", "hint"}
+
+
+def test_only_the_page_asks_a_browser_for_a_password(ask, guarded):
+    access, _ = guarded
+    for path, scheme in (("/ui", 'Basic realm="churn", charset="UTF-8"'), ("/ui/", "Bearer"), ("/predict", "Bearer")):
+        status, named, _ = ask(echo, [b""], path=path, access=access, method="GET")
+        assert (status, named["www-authenticate"]) == (401, scheme)
+
+
+def test_who_is_refused_is_not_waited_for(ask, guarded):
+    access, _ = guarded
+    status, named, _ = ask(echo, [b"{"], hangs=True, access=access)
+    assert status == 401
+    assert "connection" not in named  # the server drops the rest
+    status, named, _ = ask(echo, [b"{"], [(b"expect", b"100-continue")], hangs=True, access=access)
+    assert (status, named["connection"]) == (401, "close")
+
+
+def test_a_limit_says_how_long_to_wait(ask, settings, meters):
+    slow = settings.access.model_copy(update={"requests_per_s": 0.1, "burst": 1})
+    access = Access(settings.model_copy(update={"access": slow}), meters)
+    assert ask(echo, [b""], access=access)[0] == 200
+    status, named, body = ask(echo, [b""], access=access)
+    assert (status, named["retry-after"]) == (429, "10")
+    assert '"error":"rate_limited"' in body
+    assert ask(echo, [b""], path="/livez", access=access)[0] == 200
+
+
+def test_beyond_what_a_worker_can_do_at_once_it_says_so_at_once(serving, meters):
+    async def run():
+        going, all_in = asyncio.Event(), asyncio.Event()
+        inside, statuses, bodies_read = [], [], []
+
+        async def own(scope, receive, send):
+            inside.append(scope["path"])
+            if len(inside) == 2:
+                all_in.set()
+            if scope["path"].startswith("/predict"):
+                await going.wait()
+            await echo(scope, receive, send)
+
+        door = FrontDoor(elsewhere, own, meters, serving.model_copy(update={"concurrency_max": 2}), [])
+
+        async def ask(path):
+            async def receive():
+                bodies_read.append(path)
+                return {"type": "http.request", "body": b"{}"}
+
+            async def send(message):
+                if message["type"] == "http.response.start":
+                    statuses.append((path, message["status"], dict(message["headers"]).get(b"retry-after")))
+
+            await door({"type": "http", "method": "POST", "path": path, "headers": []}, receive, send)
+
+        working = [asyncio.create_task(ask("/predict")), asyncio.create_task(ask("/predict/batch"))]
+        await all_in.wait()
+        for path in ("/predict", "/predictions/x", "/health", "/metadata"):
+            await ask(path)
+        going.set()
+        await asyncio.gather(*working)
+        await ask("/predict/what-if")
+        return statuses, bodies_read
+
+    statuses, bodies_read = asyncio.run(run())
+    assert statuses == [
+        ("/predict", 429, b"1"),
+        ("/predictions/x", 429, b"1"),
+        ("/health", 200, None),
+        ("/metadata", 200, None),
+        ("/predict", 200, None),
+        ("/predict/batch", 200, None),
+        ("/predict/what-if", 200, None),
+    ]
+    assert bodies_read.count("/predictions/x") == 0
+
+
+def test_work_that_breaks_gives_its_place_back(serving, meters):
+    one = serving.model_copy(update={"concurrency_max": 1})
+    door = FrontDoor(elsewhere, broken, meters, one, [])
+
+    async def run():
+        statuses = []
+
+        async def receive():
+            return {"type": "http.request", "body": b"{}"}
+
+        async def send(message):
+            statuses.append(message.get("status"))
+
+        for _ in range(3):
+            await door({"type": "http", "method": "POST", "path": "/predict", "headers": []}, receive, send)
+        return [each for each in statuses if each]
+
+    assert asyncio.run(run()) == [500, 500, 500]
+
+
+def test_the_lifespan_goes_to_the_server_and_a_websocket_nowhere(meters):
     seen = []
 
     async def inner(scope, receive, send):
         seen.append(scope["type"])
 
+    async def send(message):
+        seen.append(message["type"])
+
     door = FrontDoor(inner, elsewhere, meters, load_settings().serving, [])
     asyncio.run(door({"type": "lifespan"}, None, None))
-    assert seen == ["lifespan"]
+    asyncio.run(door({"type": "websocket", "path": "/"}, None, send))
+    assert seen == ["lifespan", "websocket.close"]

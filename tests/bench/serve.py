@@ -1,0 +1,155 @@
+"""How fast predictions with reasons are, side by side: `uv run poe bench-serve [--write]`, `uv run poe bench-shap`.
+
+Over HTTP, in process, and explanations alone; ours, the usual way, the usual way tuned, and the floor, in one run, the
+contenders taking turns. Ratios are those of a round's own figures: median, lowest, highest. `--write` puts the tables
+into docs/performance.md, `--quick` tries everything on little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from configs.settings import PROJECT_ROOT
+from flows.serve import environment
+from tests.bench.serving import in_process, machine, over_http, tables, ways, world
+
+DOCUMENT = PROJECT_ROOT / "docs" / "performance.md"
+PARTS = ("http", "inside", "shap")
+QUICK = {"customers": 400, "trees": 20, "rounds": 1, "seconds": 0.5, "rows": 2000, "limit_s": 1.0}
+
+
+def serving(given: argparse.Namespace, folder: Path) -> list[str]:
+    """Return the section about HTTP and about the work in process."""
+    available = machine.cores()
+    # One core for Redis and the load, one for the server under test, where there are two.
+    app, beside = available[-1:], available[:1]
+    lines, reached = [], []
+    with machine.redis_server(folder / "redis-data", beside) as port:
+        built = world.build(folder, port, given.customers, given.trees)
+        vectors, seconds, refused = ways.precompute(built.redis)
+        if "http" in given.parts:
+            with over_http.contenders(built, app, available) as started:
+                found = over_http.measure(
+                    started,
+                    built,
+                    shapes=over_http.SHAPES,
+                    rounds=given.rounds,
+                    seconds=given.seconds,
+                    cores=beside,
+                )
+            lines += ["### Over HTTP", "", _where(given, built, available), ""]
+            lines += [line for shape, each in found.items() for line in tables.http(shape, each)]
+            lines += [_precomputed(vectors, seconds, refused), ""]
+            reached += tables.http_goals(found)
+        if "inside" in given.parts:
+            with machine.on(app):
+                asked = {"rounds": given.rounds, "seconds": given.seconds / 2}
+                figures = _run("in_process", asked, environment(built.redis))
+            lines += ["### In process", "", *tables.inside(figures, in_process.WHOLE, in_process.FLOOR)]
+            lines += ["The online read alone:", "", *tables.inside(figures, in_process.READS, in_process.RAW)]
+            reached += tables.inside_goals(figures)
+    return [*lines, "### Goals of serving", "", *tables.goals(reached)]
+
+
+def explanations(given: argparse.Namespace) -> list[str]:
+    """Return the section about explanations."""
+    asked = {"rows": given.rows, "rounds": given.rounds, "trees": given.trees, "limit_s": given.limit_s}
+    found: list[dict[str, Any]] = _run("explaining", asked, None)
+    return [
+        "### Explanations",
+        "",
+        (
+            f"`uv run poe bench-shap`: {given.trees} trees as the project trains them, and deeper ones;"
+            f" {given.rounds} interleaved rounds. One row: the median of 200. Many: up to {given.rows:,} rows, or as"
+            f" many as a way explains in {given.limit_s:g} s. A difference is that of a contribution in log-odds from"
+            f" `pred_contribs`, which adds in float32. shap.TreeExplainer hands plain XGBoost trees to `pred_contribs`."
+        ),
+        "",
+        *tables.explained(found),
+        *tables.goals(tables.explained_goals(found)),
+    ]
+
+
+def _run(module: str, asked: dict[str, Any], environ: dict[str, str] | None) -> Any:
+    """Return what a measuring module prints, run in a process of its own."""
+    words = [sys.executable, "-m", f"tests.bench.serving.{module}", json.dumps(asked)]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, cwd=PROJECT_ROOT, env=environ)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _where(given: argparse.Namespace, built: world.World, available: list[int]) -> str:
+    shared = (
+        f"Redis and the load generator on core {available[0]}, the server under test on core {available[-1]};"
+        " that with two workers has both, and shares the first with them."
+        if len(available) > 1
+        else "Redis, the load generator and the servers share what cores there are."
+    )
+    return (
+        f"`uv run poe bench-serve`: {built.source}, {given.trees} trees of depth 3, three reasons an answer;"
+        f" {given.rounds} interleaved rounds of {given.seconds:g} s each. Real servers: ours is `churn serve` with API"
+        " keys, rate limit, receipts and metrics on. The usual way is a BentoML service with Feast's SDK, a data frame,"
+        " a scikit-learn pipeline and shap.TreeExplainer, all made once; tuned: dictionaries, one matrix,"
+        " `pred_contribs`, frozen garbage collector, no traces, metrics and access log. Both have trees like ours, and"
+        " none of its linear part, calibration, levers and receipts. XGBoost runs on one thread everywhere."
+        f" The load generator (tests/bench/serving/load.py) keeps connections open, one thread. {shared}"
+    )
+
+
+def _precomputed(vectors: int, seconds: float, refused: str) -> str:
+    return (
+        f"Feast computed {vectors:,} vectors in {seconds:.1f} s. For the project's own feature service it refuses:"
+        f" “{refused}” The stored features alone are precomputed here, and the peer derives the rest itself."
+    )
+
+
+def put(name: str, section: list[str]) -> None:
+    """Replace what stands between the marks of docs/performance.md, or add it."""
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    text = DOCUMENT.read_text()
+    if begin not in text:
+        text = f"{text.rstrip()}\n\n{begin}\n{end}\n"
+    head, rest = text.split(begin)
+    body = "\n".join(section).rstrip()
+    DOCUMENT.write_text(f"{head}{begin}\n{body}\n{end}{rest.split(end)[1]}")
+
+
+def main() -> None:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=["http", "inside"])
+    parser.add_argument("--customers", type=int, default=7043)
+    parser.add_argument("--trees", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each turn")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="rows to explain")
+    parser.add_argument("--limit-s", type=float, default=60.0, help="a way that needs longer explains fewer rows")
+    parser.add_argument("--quick", action="store_true", help="little of everything, to see that it runs")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
+    given = parser.parse_args()
+    if given.quick:
+        vars(given).update(QUICK)
+    if "shap" in given.parts:
+        _show("bench-shap", explanations(given), write=given.write)
+    if set(given.parts) - {"shap"}:
+        folder = Path(tempfile.mkdtemp(prefix="bench-serve-"))
+        try:
+            _show("bench-serve", ["## Serving", "", *serving(given, folder)], write=given.write)
+        finally:
+            shutil.rmtree(folder)
+
+
+def _show(name: str, section: list[str], *, write: bool) -> None:
+    print("\n".join(section))
+    if write:
+        put(name, section)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""From figures to the tables and sentences of docs/performance.md. Pure."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tests.bench.serving import explaining, in_process, over_http
+from tests.bench.serving.over_http import Found, Shape
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The median of some rounds' figures, and the lowest and highest of them."""
+
+    median: float
+    lowest: float
+    highest: float
+
+    @classmethod
+    def of(cls, figures: Sequence[float]) -> Spread:
+        """Return the spread of at least one figure."""
+        return cls(statistics.median(figures), min(figures), max(figures))
+
+    def __str__(self) -> str:
+        """Return "median (lowest to highest)"."""
+        digits = 1 if self.median >= 10 else 2
+        return f"{self.median:,.{digits}f} ({self.lowest:,.{digits}f} to {self.highest:,.{digits}f})"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What was to be reached: ``figure`` at least (or at most) ``wanted``."""
+
+    what: str
+    figure: Spread
+    wanted: float
+    at_most: bool = False
+
+    def line(self) -> str:
+        """Return a row of the table of goals."""
+        reached = self.figure.median <= self.wanted if self.at_most else self.figure.median >= self.wanted
+        bound = f"{'at most' if self.at_most else 'at least'} {self.wanted:g}x"
+        return f"| {self.what} | {bound} | {self.figure} | {'yes' if reached else '**no**'} |"
+
+
+def over(first: Sequence[float], second: Sequence[float]) -> Spread:
+    """Return the spread of the ratios, round by round."""
+    return Spread.of([one / other for one, other in zip(first, second, strict=True)])
+
+
+def http(shape: Shape, found: Found) -> list[str]:
+    """Return the table of one shape of load."""
+    usual = _rates(found, over_http.USUAL)
+    lines = [
+        f"#### {shape.title}",
+        "",
+        "| server | requests a second | x the usual way (median, range) | p50 ms | p99 ms | CPU ms a request |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, turns in found.items():
+        rates = _rates(found, name)
+        p50, p99 = (statistics.median(_times(found, name, which)) for which in ("p50_ms", "p99_ms"))
+        cpu = statistics.median(turn.cpu_ms for turn in turns)
+        rate = statistics.median(rates)
+        lines.append(f"| {name} | {rate:,.0f} | {over(rates, usual)} | {p50:.2f} | {p99:.2f} | {cpu:.2f} |")
+    return [*lines, ""]
+
+
+def http_goals(found: dict[Shape, Found]) -> list[Goal]:
+    """Return the goals of HTTP."""
+    one, sixteen = found[over_http.ONE], found[over_http.SIXTEEN]
+    ours, no_op = (_times(one, name, "p50_ms") for name in (over_http.OURS, over_http.LIVEZ))
+    return [
+        Goal(
+            "requests a second over the usual way, 16 clients, one worker",
+            over(_rates(sixteen, over_http.OURS), _rates(sixteen, over_http.USUAL)),
+            40,
+        ),
+        Goal("p50 over that of `GET /livez` of the same server, one client", over(ours, no_op), 2, at_most=True),
+        Goal("p99 over p50, one client", over(_times(one, over_http.OURS, "p99_ms"), ours), 4, at_most=True),
+        Goal(
+            "requests a second over ours with `pred_contribs`, 16 clients",
+            over(_rates(sixteen, over_http.OURS), _rates(sixteen, over_http.OURS_UNTABLED)),
+            3,
+        ),
+    ]
+
+
+def inside(found: dict[str, Any], ways: Sequence[str], floor: str) -> list[str]:
+    """Return a table of what was measured in process; times over those of ``floor``."""
+    columns = [f"{size} customer{'s' * (size > 1)}" for size in in_process.SIZES]
+    lines = [
+        "| way | " + " | ".join(f"{each}: p50 ms | p99 ms | x floor (median, range)" for each in columns) + " |",
+        "|---|" + "---|---|---|" * len(columns),
+    ]
+    for way in ways:
+        cells = [way]
+        for size in map(str, in_process.SIZES):
+            p50, p99 = (_column(found[way][size], place) for place in (0, 1))
+            beside = over(p50, _column(found[floor][size], 0))
+            cells += [f"{statistics.median(p50):.3f}", f"{statistics.median(p99):.3f}", str(beside)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def inside_goals(found: dict[str, Any]) -> list[Goal]:
+    """Return the goals in process."""
+
+    def times(way: str, size: int) -> list[float]:
+        return _column(found[way][str(size)], 0)
+
+    bare = over(times(in_process.OURS, 1), times(in_process.FLOOR, 1))
+    reads = [(1, 4.0), (in_process.SIZES[-1], 6.0)]
+    return [
+        Goal("features, score and reasons over raw `HMGET` + bare predict, one customer", bare, 1.5, at_most=True),
+        *(
+            Goal(
+                f"Feast's own `get_online_features` over ours by the same call, {size} customer{'s' * (size > 1)}",
+                over(times(in_process.FEAST, size), times(in_process.FEAST_OURS, size)),
+                wanted,
+            )
+            for size, wanted in reads
+        ),
+    ]
+
+
+def explained(found: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the table of explanations."""
+    lines = [
+        "| trees | way | one row, ms | x `pred_contribs` | rows a second | x `pred_contribs` | rows | difference |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for each in found:
+        beside = _beside(found, each)
+        single = ["-", "-"]
+        if each["single_ms"]:
+            single = [
+                f"{statistics.median(each['single_ms']):.3f}",
+                str(over(beside["single_ms"], each["single_ms"])),
+            ]
+        rate = statistics.median(each["per_second"])
+        ratio = over(each["per_second"], beside["per_second"])
+        differs = "-" if each["difference"] is None else f"{each['difference']:.0e}"
+        shape = f"{each['trees']}, depth {each['depth']}"
+        cells = [shape, each["way"], *single, f"{rate:,.0f}", str(ratio), f"{each['rows']:,}", differs]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def explained_goals(found: Sequence[dict[str, Any]]) -> list[Goal]:
+    """Return the goals of explanations."""
+    goals = []
+    for each in found:
+        beside = _beside(found, each)
+        shape = f"depth {each['depth']}"
+        if each["way"] == explaining.OURS:
+            ratio = over(beside["single_ms"], each["single_ms"])
+            goals.append(Goal(f"one row's explanation over `pred_contribs`, {shape}", ratio, 10))
+        if each["way"] == explaining.OURS_TWO:
+            goals.append(
+                Goal(
+                    f"many rows over `pred_contribs`, both on two threads, {shape}",
+                    over(each["per_second"], _of(found, each["depth"], explaining.CONTRIBS_TWO)["per_second"]),
+                    30,
+                )
+            )
+    return goals
+
+
+def goals(reached: Sequence[Goal]) -> list[str]:
+    """Return the table of goals."""
+    return [
+        "| goal | wanted | measured (median, range) | reached |",
+        "|---|---|---|---|",
+        *(each.line() for each in reached),
+        "",
+    ]
+
+
+def _beside(found: Sequence[dict[str, Any]], figure: dict[str, Any]) -> dict[str, Any]:
+    return _of(found, figure["depth"], explaining.CONTRIBS)
+
+
+def _of(found: Sequence[dict[str, Any]], depth: int, way: str) -> dict[str, Any]:
+    return next(each for each in found if (each["depth"], each["way"]) == (depth, way))
+
+
+def _rates(found: Found, name: str) -> list[float]:
+    return [turn.figures.per_second for turn in found[name]]
+
+
+def _times(found: Found, name: str, which: str) -> list[float]:
+    return [getattr(turn.figures, which) for turn in found[name]]
+
+
+def _column(rounds: Sequence[Sequence[float]], place: int) -> list[float]:
+    return [each[place] for each in rounds]

@@ -1,0 +1,267 @@
+"""The judgement on a request's key, in process, with the real file."""
+
+import base64
+import inspect
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from bentos.churn import access as module
+from bentos.churn.access import Access, KeysNeededError, check_start, is_loopback, may_start
+from bentos.churn.errors import KeyForbiddenError, KeyMissingError, RateLimitedError
+from bentos.churn.key_file import KeyFileError, path_of
+from bentos.churn.meters import Meters
+from flows.keys import create, revoke
+
+HERE, ELSEWHERE = "127.0.0.1", "10.0.0.5"
+TODAY = datetime.now(UTC)
+
+
+def changed(settings, **sections):
+    """The settings with other values: section -> {name: value}."""
+    return settings.model_copy(
+        update={name: getattr(settings, name).model_copy(update=values) for name, values in sections.items()}
+    )
+
+
+def bearer(key):
+    return {b"authorization": b"Bearer " + key.encode()}
+
+
+@pytest.fixture
+def limited(settings):
+    return changed(settings, access={"requests_per_s": 1.0, "burst": 3})
+
+
+def test_without_keys_this_machine_is_answered_and_no_other(settings):
+    access = Access(settings, Meters())
+    access.admit({}, "predict", HERE, 0.0)
+    access.admit({}, "predict", "::1", 0.0)
+    access.admit({}, "predict", None, 0.0)  # a socket of the file system
+    for address in (ELSEWHERE, "0.0.0.0", "churn.example"):  # noqa: S104 - an address, not bound
+        with pytest.raises(KeyMissingError):
+            access.admit({}, None, address, 0.0)
+
+
+@pytest.mark.parametrize("closed", [{"access": {"required": True}}, {"serving": {"host": ELSEWHERE}}])
+def test_where_keys_are_needed_nobody_passes_without_one(settings, closed):
+    access = Access(changed(settings, **closed), Meters())
+    with pytest.raises(KeyMissingError):
+        access.admit({}, None, HERE, 0.0)
+
+
+def test_the_first_key_closes_the_door_and_it_stays_closed(settings):
+    access = Access(settings, Meters())
+    access.admit({}, None, HERE, 0.0)
+    entry, key = create(settings, "crm", ["predict"], now=TODAY)
+    access.admit({}, None, HERE, 0.5)  # looked at once a second
+    with pytest.raises(KeyMissingError):
+        access.admit({}, None, HERE, 1.0)
+    access.admit(bearer(key), "predict", HERE, 1.0)
+    revoke(settings, entry.id, now=TODAY)
+    for headers in ({}, bearer(key)):
+        with pytest.raises(KeyMissingError):
+            access.admit(headers, None, HERE, 2.0)
+
+
+@pytest.mark.parametrize(
+    "send",
+    [
+        lambda key: {b"authorization": b"Bearer " + key},
+        lambda key: {b"authorization": b"bEARER   " + key},
+        lambda key: {b"x-api-key": b" " + key},
+        lambda key: {b"authorization": b"Basic " + base64.b64encode(b"anybody:" + key)},
+        lambda key: {b"authorization": b"basic " + base64.b64encode(b":" + key)},
+        # A gateway's own credentials don't get in the way.
+        lambda key: {b"authorization": b"Bearer of-the-gateway", b"x-api-key": key},
+    ],
+)
+def test_a_key_is_taken_from_where_it_stands(settings, send):
+    _, key = create(settings, "crm", ["predict"], now=TODAY)
+    access = Access(settings, Meters())
+    access.admit(send(key.encode()), "predict", ELSEWHERE, 0.0)
+    access.admit(send(key.encode()), None, ELSEWHERE, 0.0)
+    with pytest.raises(KeyForbiddenError) as refused:
+        access.admit(send(key.encode()), "metrics", ELSEWHERE, 0.0)
+    assert refused.value.http_status == 403
+
+
+def test_each_failure_is_counted_and_told_by_its_reason_and_holds_no_key(settings, caplog):
+    _, good = create(settings, "crm", ["predict"], now=TODAY)
+    _, old = create(settings, "crm", ["predict"], now=TODAY - timedelta(days=2), days=1)
+    entry, gone = create(settings, "crm", ["predict"], now=TODAY)
+    revoke(settings, entry.id, now=TODAY)
+    meters = Meters()
+    access = Access(settings, meters)
+    other = good[:-1] + ("A" if good[-1] != "A" else "B")
+    for headers, reason in (
+        ({}, "missing"),
+        ({b"authorization": b"Digest username=somebody"}, "missing"),
+        ({b"authorization": b"Basic a"}, "unknown"),
+        ({b"x-api-key": b""}, "unknown"),
+        (bearer(other), "unknown"),
+        (bearer(good + "A"), "unknown"),
+        (bearer("churn_00000000" + good[14:]), "unknown"),
+        (bearer(old), "expired"),
+        (bearer(gone), "revoked"),
+        # Who does not know the secret is not told that the key was revoked.
+        (bearer(gone[:-1] + ("A" if gone[-1] != "A" else "B")), "unknown"),
+    ):
+        before = meters.key_failures.labels(reason)._value.get()
+        with pytest.raises(KeyMissingError) as refused:
+            access.admit(headers, "predict", HERE, 0.0)
+        assert (refused.value.error, refused.value.http_status) == ("key_invalid", 401)
+        assert meters.key_failures.labels(reason)._value.get() == before + 1
+        assert ("revoked" in refused.value.message) == (reason == "revoked")
+    told = [record.getMessage() for record in caplog.records]
+    assert told == list(dict.fromkeys(told))
+    assert f"refused a request: key {entry.id}, revoked" in told
+    assert not any(key[-43:] in caplog.text for key in (good, old, gone, other))
+
+
+def test_a_key_expires_while_the_service_runs(settings):
+    _, key = create(settings, "crm", ["predict"], now=TODAY, days=1)
+    access = Access(settings, Meters())
+    access.admit(bearer(key), None, HERE, 0.0)
+    access.refresh(TODAY + timedelta(days=1))
+    with pytest.raises(KeyMissingError, match="expired"):
+        access.admit(bearer(key), None, HERE, 0.5)
+
+
+def test_the_work_is_the_same_for_a_known_id_and_an_unknown_one():
+    source = inspect.getsource(Access._holder)
+    assert source.count("compare_digest(") == source.count("sha256(") == 1
+    assert "==" not in source
+    # One digest and one comparison on the only way through: nothing returns before, nothing is skipped.
+    assert source.count("return ") == 1
+    assert bytes(32) == module._NOBODY
+
+
+def test_each_key_has_its_own_limit_and_failures_share_one(limited):
+    _, one = create(limited, "one", ["predict"], now=TODAY)
+    _, other = create(limited, "other", ["predict"], now=TODAY)
+    access = Access(limited, Meters())
+    for _ in range(3):
+        access.admit(bearer(one), "predict", HERE, 0.0)
+    with pytest.raises(RateLimitedError) as refused:
+        access.admit(bearer(one), "predict", HERE, 0.0)
+    assert (refused.value.http_status, refused.value.retry_after_s) == (429, 1)
+    access.admit(bearer(other), "predict", HERE, 0.0)
+    for _ in range(3):
+        with pytest.raises(KeyMissingError):
+            access.admit({}, None, HERE, 0.0)
+    with pytest.raises(RateLimitedError):
+        access.admit(bearer("churn_"), None, HERE, 0.0)
+    access.admit(bearer(one), "predict", HERE, 1.0)
+
+
+def test_a_change_of_the_file_gives_nobody_a_new_bucket(limited):
+    _, key = create(limited, "one", ["predict"], now=TODAY)
+    access = Access(limited, Meters())
+    for _ in range(3):
+        access.admit(bearer(key), None, HERE, 0.0)
+    create(limited, "other", ["predict"], now=TODAY)
+    access.refresh(TODAY)
+    with pytest.raises(RateLimitedError):
+        access.admit(bearer(key), None, HERE, 0.0)
+
+
+def test_workers_share_what_a_key_may(limited):
+    access = Access(changed(limited, serving={"workers": 3}), Meters())
+    access.admit({}, None, HERE, 0.0)
+    with pytest.raises(RateLimitedError) as refused:
+        access.admit({}, None, HERE, 0.0)
+    assert refused.value.retry_after_s == 3
+
+
+def test_zero_is_no_limit(limited):
+    access = Access(changed(limited, access={"requests_per_s": 0.0}), Meters())
+    for _ in range(1000):
+        access.admit({}, None, HERE, 0.0)
+
+
+def test_a_spoilt_file_changes_nothing(settings, caplog):
+    _, key = create(settings, "crm", ["predict"], now=TODAY)
+    path = path_of(settings)
+    good = path.read_bytes()
+    access = Access(settings, Meters())
+    access.admit(bearer(key), None, HERE, 0.0)
+    for spoil, says in (
+        (lambda: path.write_bytes(good[:-9]), "is damaged"),
+        (path.unlink, "is gone"),
+        (path.mkdir, "can't be read"),
+    ):
+        caplog.clear()
+        spoil()
+        for _ in range(3):
+            access.refresh(TODAY)
+        access.admit(bearer(key), None, HERE, 0.0)
+        with pytest.raises(KeyMissingError):
+            access.admit({}, None, HERE, 0.0)
+        assert caplog.text.count("API keys stay as they were") == 1
+        assert says in caplog.text
+    path.rmdir()
+    path.write_bytes(good)
+    _, new = create(settings, "crm", ["predict"], now=TODAY)
+    access.refresh(TODAY)
+    access.admit(bearer(new), None, HERE, 0.0)
+
+
+def test_a_worker_that_starts_on_a_spoilt_file_lets_nobody_in_until_it_is_mended(settings):
+    path_of(settings).parent.mkdir(parents=True)
+    path_of(settings).write_bytes(b"{")
+    access = Access(settings, Meters())
+    with pytest.raises(KeyMissingError):
+        access.admit({}, None, HERE, 0.0)
+    path_of(settings).unlink()
+    _, key = create(settings, "crm", ["predict"], now=TODAY)
+    access.admit(bearer(key), None, HERE, 1.0)
+
+
+def test_what_is_said_at_the_start(settings, caplog):
+    assert may_start(settings, TODAY) == "no API keys: whoever reaches 127.0.0.1 may ask"
+    _, _ = create(settings, "crm", ["predict"], now=TODAY, days=1)
+    create(settings, "crm", ["predict"], now=TODAY)
+    assert may_start(settings, TODAY) == "only callers with an API key may ask; 2 valid"
+    check_start(settings)
+    assert "2 valid" in caplog.text
+    assert may_start(changed(settings, serving={"host": ELSEWHERE}), TODAY + timedelta(days=2)).endswith("1 valid")
+
+
+@pytest.mark.parametrize(
+    ("closed", "why"),
+    [
+        ({"access": {"required": True}}, "access.required is set"),
+        ({"serving": {"host": ELSEWHERE}}, "it listens on 10.0.0.5"),
+    ],
+)
+def test_it_does_not_start_without_a_key_that_is_needed(settings, capsys, closed, why):
+    settings = changed(settings, **closed)
+    with pytest.raises(KeysNeededError, match=why):
+        may_start(settings, TODAY)
+    create(settings, "crm", ["predict"], now=TODAY - timedelta(days=2), days=1)
+    with pytest.raises(SystemExit) as ended:
+        check_start(settings)
+    assert ended.value.code == 2
+    assert "hint: run: churn keys create" in capsys.readouterr().err
+    path_of(settings).write_bytes(b"{")
+    with pytest.raises(KeyFileError):
+        may_start(settings, TODAY)
+
+
+@pytest.mark.parametrize(
+    ("host", "near"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),  # noqa: S104 - an address, not bound
+        ("::", False),
+        ("10.0.0.5", False),
+        ("churn.example", False),
+        ("", False),
+    ],
+)
+def test_what_is_this_machine(host, near):
+    assert is_loopback(host) == near

@@ -1,0 +1,31 @@
+"""Which right each path needs."""
+
+import pytest
+
+from bentos.churn.rights import OPEN_PATHS, RIGHTS, SCORING, right_of
+
+
+@pytest.mark.parametrize(
+    ("path", "right"),
+    [
+        ("/predict", "predict"),
+        ("/predict/batch", "predict"),
+        ("/predict/what-if", "predict"),
+        ("/predict/anything", "predict"),
+        ("/predictions/01a204b1-6022-79d9-a58e-4cb07ee36e70", "receipts"),
+        ("/metrics", "metrics"),
+        ("/metadata", None),
+        ("/ui", None),
+        ("/predicted", None),
+        ("/predictions", None),
+        ("/metrics/", None),
+        ("", None),
+    ],
+)
+def test_a_path_needs_one_right_or_any_key(path, right):
+    assert right_of(path) == right
+
+
+def test_what_is_open_needs_no_right_and_is_never_limited():
+    assert {right_of(path) for path in OPEN_PATHS} == {None}
+    assert set(RIGHTS) >= SCORING

@@ -1,0 +1,58 @@
+"""Feast's SQLite tables are read by plan: in pieces, by any thread, in any time zone of the machine."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+
+from feature_repo.stores import online_sqlite
+from feature_repo.stores.planned_response import PlannedResponse
+from tests.plan_world import NOW, opened, write
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    store = opened(tmp_path_factory.mktemp("sqlite-plans"))
+    write(store, "calls", *({"customer_id": f"c{number}", "calls": number} for number in range(30)))
+    return store
+
+
+def calls(store, ids):
+    answer = store.get_online_features(["calls:calls"], [{"customer_id": each} for each in ids])
+    assert isinstance(answer, PlannedResponse)
+    return answer.to_dict()["calls"]
+
+
+def test_many_keys_are_read_in_pieces_and_in_order(store, monkeypatch):
+    monkeypatch.setattr(online_sqlite, "_KEYS_AT_ONCE", 4)
+    numbers = [*range(29, -1, -1), 3, 77, 3]
+    expected = [number if number < 30 else None for number in numbers]
+    assert calls(store, [f"c{number}" for number in numbers]) == expected
+
+
+def test_more_keys_than_a_statement_may_bind(store):
+    assert sum(value is not None for value in calls(store, [f"c{number}" for number in range(40_000)])) == 30
+
+
+def test_threads_share_a_store(store):
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda number: calls(store, [f"c{number}", f"c{number + 1}"]), range(28)))
+    assert found == [[number, number + 1] for number in range(28)]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/St_Johns"])
+def test_an_event_timestamp_does_not_depend_on_the_machines_clock(tmp_path, monkeypatch, zone):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        store = opened(tmp_path)
+        at = NOW - timedelta(days=3)
+        write(store, "calls", {"customer_id": "a", "calls": 1}, at=at)
+        answer = store.get_online_features(["calls:calls"], [{"customer_id": "a"}])
+        assert answer.to_dict(include_event_timestamps=True)["calls__ts"] == [int(at.timestamp())]
+    finally:
+        monkeypatch.undo()
+        time.tzset()

@@ -1,0 +1,67 @@
+"""The reader of a service: by plan where there is one for all its features, through Feast where not."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from configs.settings import load_settings
+from feature_repo.contract import BEHAVIOR_SERVICE, CORE_SERVICE, contract_hash, features_of
+from feature_repo.stores.freshness import at_the_contract
+from feature_repo.stores.opening import open_store
+from feature_repo.stores.planned_columns import ByPlan
+from feature_repo.stores.reading import OnlineFeatures
+from feature_repo.stores.refusals import StoreUnavailableError
+from feature_repo.stores.registration import apply
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    settings = load_settings(home=tmp_path_factory.mktemp("reading") / "home")
+    apply(settings)
+    return open_store(settings)
+
+
+def test_nobody_asked_for_is_nobody_answered(store):
+    reader = OnlineFeatures(store, CORE_SERVICE)
+    block = reader.read_block([], NOW)
+    assert (reader.read([], NOW), block.rows, block.vectors.shape) == ([], [], (0, 19))
+
+
+def test_an_empty_store_knows_nobody(store):
+    block = OnlineFeatures(store, BEHAVIOR_SERVICE).read_block(["a", "a"], NOW)
+    assert [(row.status, row.as_of) for row in block.rows] == [("unknown", None)] * 2
+    assert {view.status for view in block.rows[0].views} == {"unknown"}
+    assert np.isnan(block.vectors[:, 0]).all()
+
+
+def test_another_service_on_the_same_store_keeps_the_policy(store):
+    policy = at_the_contract()
+    reader = OnlineFeatures(store, CORE_SERVICE, policy).another(BEHAVIOR_SERVICE)
+    assert reader.features == features_of(BEHAVIOR_SERVICE)
+    assert reader.contract_hash == contract_hash(BEHAVIOR_SERVICE)
+    assert reader._freshness is policy
+
+
+def test_without_all_features_there_is_no_plan(store):
+    service = store.get_feature_service(CORE_SERVICE)
+    assert ByPlan(store, service, features_of(CORE_SERVICE)).read(["a"], NOW) is not None
+    assert ByPlan(store, service, features_of(BEHAVIOR_SERVICE)).read(["a"], NOW) is None
+
+
+def test_whatever_fails_in_the_store_is_one_named_error(store, caplog):
+    reader = OnlineFeatures(store, CORE_SERVICE)
+    online = store._get_provider().online_store
+    online._get_conn(store.config).execute('ALTER TABLE churn_customer_billing RENAME TO "aside"')
+    try:
+        with pytest.raises(StoreUnavailableError) as refused:
+            reader.read(["CANARY-1"], NOW)
+    finally:
+        online._get_conn(store.config).execute('ALTER TABLE "aside" RENAME TO churn_customer_billing')
+    assert (refused.value.http_status, refused.value.transient) == (503, True)
+    assert "CANARY-1" not in refused.value.message + caplog.text
+    assert reader.read(["a"], NOW)[0].status == "unknown"
