@@ -5,12 +5,14 @@ from __future__ import annotations
 import glob
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -32,18 +34,16 @@ class PostgresServer:
         self._binaries = Path(found[-1]).parent
         # It refuses to run as root, and must be able to enter its own folder.
         self._folder = Path(tempfile.mkdtemp(prefix="churn-postgres-"))
-        self._as_user = []
-        if os.geteuid() == 0:
-            shutil.chown(self._folder, "postgres", "postgres")
-            self._as_user = ["runuser", "-u", "postgres", "--"]
+        self._as_user: dict[str, Any] = {"cwd": self._folder, "stdout": subprocess.DEVNULL}
         secret = self._folder / "password"
         secret.write_text(PASSWORD)
-        if self._as_user:
-            shutil.chown(secret, "postgres")
+        if os.geteuid() == 0:
+            self._as_user |= {"user": "postgres", "group": "postgres", "extra_groups": []}
+            for each in (self._folder, secret):
+                shutil.chown(each, "postgres", "postgres")
         self._data = self._folder / "data"
         options = ["-A", "scram-sha-256", "-U", USER, f"--pwfile={secret}", "--no-sync"]
-        initdb = [*self._as_user, self._binaries / "initdb", "-D", self._data, *options]
-        subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([self._binaries / "initdb", "-D", self._data, *options], check=True, **self._as_user)
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -54,9 +54,9 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        command = [*self._as_user, self._binaries / "postgres", "-D", self._data, "-p", str(self.port)]
+        command = [self._binaries / "postgres", "-D", self._data, "-p", str(self.port)]
         self._process = subprocess.Popen(
-            [*command, "-h", "127.0.0.1", "-k", self._folder], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*command, "-h", "127.0.0.1", "-k", self._folder], stderr=subprocess.DEVNULL, **self._as_user
         )
         ready = [self._binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         deadline = time.monotonic() + _START_S
@@ -68,9 +68,7 @@ class PostgresServer:
     def stop(self) -> None:
         """Stop it and cut its connections; a second time changes nothing."""
         if self._process is not None:
-            # Not by a signal: as root the process that was started here is runuser, which hands on only some of them.
-            control = [*self._as_user, self._binaries / "pg_ctl", "-D", self._data, "-m", "fast", "-w", "stop"]
-            subprocess.run(control, check=True, stdout=subprocess.DEVNULL)
+            self._process.send_signal(signal.SIGINT)
             self._process.wait(20)
             self._process = None
 

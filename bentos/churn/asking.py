@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import anyio.to_thread
@@ -54,6 +56,7 @@ class Answering:
         self._many = Batcher(self._answered, name="churn-batches", together=1)
         self._limiter: CapacityLimiter | None = None
         self._receipts: ReceiptWriter | None = None
+        self._lock = threading.Lock()
 
     async def ask(self, customer_ids: Sequence[str]) -> list[Answered | ChurnError]:
         """Return one answer or refusal an id, in order.
@@ -121,7 +124,10 @@ class Answering:
 
     def _keep(self, answers: Sequence[Answered], kind: Literal["predict", "what_if"]) -> None:
         if self._receipts is None:
-            # In the worker's own process: a thread does not survive a fork.
-            self._receipts = ReceiptWriter(self._settings, self._meters.receipts_did)
-        self._receipts.offer([each.receipt(kind) for each in answers])
+            with self._lock:
+                if self._receipts is None:
+                    # In the worker's own process: a thread does not survive a fork.
+                    self._receipts = ReceiptWriter(self._settings, self._meters.receipts_did)
+        # Made in the writer's thread, when the answers have left.
+        self._receipts.offer([partial(each.receipt, kind) for each in answers])
         self._meters.receipts_waiting.set(self._receipts.pending)

@@ -81,7 +81,6 @@ class Meters:
             buckets=_BUCKETS,
             registry=self._registry,
         )
-        # Known beforehand: looking a label up costs more than counting.
         self._stages = {stage: self._stage_seconds.labels(stage) for stage in get_args(Stage)}
         self._score = Histogram("churn_score", "Probabilities given", buckets=_SHARES, registry=self._registry)
         self.views = Counter(
@@ -111,12 +110,21 @@ class Meters:
             "missing": self.missing,
             "reason": self.reasons,
         }
+        # Known children are kept: looking a label up costs more than counting.
         self._children: dict[tuple[str, ...], Counter] = {}
+        self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count one answer; ``route`` is a template or "other", ``seconds`` a duration."""
-        self.requests.labels(route, method if method in _METHODS else "other", str(status)).inc()
-        self.seconds.labels(route).observe(seconds)
+        counters = self._answers.get((route, method, status))
+        if counters is None:
+            known = method if method in _METHODS else "other"
+            counters = self.requests.labels(route, known, str(status)), self.seconds.labels(route)
+            if known == method:
+                # Few by nature: our routes, their methods, their statuses.
+                self._answers[route, method, status] = counters
+        counters[0].inc()
+        counters[1].observe(seconds)
 
     def took(self, stage: str, seconds: float) -> None:
         """Note how long a stage of a batch of answers took."""

@@ -32,7 +32,7 @@ _app, _meters = create_app(_settings)
     name="churn",
     workers=_settings.serving.workers,
     http={"host": _settings.serving.host, "port": _settings.serving.port},
-    # Our own limit answers first, in our own shape; this one only frees a worker that is stuck.
+    # Requests don't pass the server's own time-out: the door has one, in our own shape.
     traffic={"timeout": 2 * _settings.serving.request_timeout_s + 1},
     metrics={"enabled": False},  # see bentos/churn/meters.py
     logging={"access": {"enabled": False}},  # a path is a caller's text, and may hold a customer id

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PROBABILITY_TOLERANCE: Final = 1e-9
 CONTRIBUTION_TOLERANCE: Final = 1e-6
-_KEPT: Final = 4
+_KEPT: Final = 2
 
 
 class ReceiptBundleError(ChurnError):
@@ -51,7 +51,7 @@ class Replayed:
 
 
 class Replayer:
-    """Replays receipts of a home; keeps the last few bundles loaded. Safe to share between threads."""
+    """Replays receipts of a home; keeps the last two bundles loaded. Safe to share between threads."""
 
     def __init__(self, settings: Settings) -> None:
         self._home = settings.home

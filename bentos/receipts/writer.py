@@ -110,7 +110,10 @@ class ReceiptWriter:
         if number:
             with self._lock:
                 self._counts[what] += number
-            self._told(what, number)
+            try:
+                self._told(what, number)
+            except Exception as broken:  # noqa: BLE001 - a counter that fails must cost neither answer nor receipt
+                log.error("receipts are counted nowhere else: %s", type(broken).__name__)  # noqa: TRY400 - as below
 
     def _work(self) -> None:
         while not self._given_up:
@@ -183,6 +186,6 @@ class ReceiptWriter:
     def _failed(self, broken: Exception, *, first: bool) -> None:
         self._count("failed_writes", 1)
         if first:
-            # The name alone: a driver's text may hold values.
+            # The name alone: a driver's text, or a traceback, may hold values.
             why = broken.message if isinstance(broken, ReceiptStoreError) else type(broken).__name__
             log.warning("receipts are not written, tried again until they are: %s", why)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from feature_repo.contract import (
     ACTIVITY_VIEWS,
@@ -21,6 +21,9 @@ from feature_repo.stores.typed import as_python
 
 if TYPE_CHECKING:
     from feast import FeatureService, FeatureStore
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,14 @@ class ThroughFeast:
         return Columns(
             values={name: as_python(BY_NAME[name], answer[name]) for name in self._names},
             views=tuple(self._stamped),
-            stamps=list(zip(*(answer[f"{name}__ts"] for name in self._stamped.values()), strict=True)),
-            # Feast marks what it does not know in several ways, one of them a null with event time 0.
-            instant=lambda seconds: datetime.fromtimestamp(seconds, UTC) if seconds else None,
+            stamps=list(zip(*(map(_instant, answer[f"{name}__ts"]) for name in self._stamped.values()), strict=True)),
+            instant=lambda stamp: stamp,
         )
+
+
+def _instant(seconds: int) -> datetime | None:
+    # Feast marks what it does not know in several ways, one of them a null with event time 0.
+    return datetime.fromtimestamp(seconds, UTC) if seconds else None
 
 
 def request_data(names: Sequence[str], observed_at: datetime) -> dict[str, int]:
@@ -77,5 +84,5 @@ def request_data(names: Sequence[str], observed_at: datetime) -> dict[str, int]:
     if observed_at.tzinfo is None:
         raise ValueError(f"{observed_at} has no time zone: instants are UTC")
     # Integer arithmetic: a float of today's microseconds has no room for the last digits.
-    given = {OBSERVED_AT_US: (observed_at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)}
+    given = {OBSERVED_AT_US: (observed_at - _EPOCH) // _MICROSECOND}
     return {name: given[name] for name in names}

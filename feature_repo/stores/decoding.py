@@ -62,7 +62,7 @@ def decoder_of(value_type: ValueType, memo: Memo) -> Callable[[bytes | None], An
     if value_type in _SHAREABLE:
         return memo.__getitem__
     if value_type is ValueType.INT64_LIST:
-        return decode
+        return lambda raw: list(memo[raw]) if raw else None
     return lambda raw: feast_value_type_to_python_type(Value.FromString(raw or b""), value_type)
 
 
@@ -91,6 +91,8 @@ def instant_of(raw: bytes) -> datetime:
 
 def _varint(raw: bytes, at: int) -> tuple[int, int]:
     """Return an unsigned number and the place after it; place -1 where it does not end as it should."""
+    if at < len(raw) and raw[at] < _MORE:
+        return raw[at], at + 1
     value = shift = 0
     for place in range(at, min(at + _VARINT_MAX_BYTES, len(raw))):
         byte = raw[place]
@@ -136,15 +138,16 @@ def _string(raw: bytes) -> Any:
 
 
 def _int64_list(raw: bytes) -> Any:
+    size = len(raw)
     length, start = _varint(raw, 1)
-    if start < 0 or start + length != len(raw):
+    if start < 0 or start + length != size:
         return _UNKNOWN
-    if not length:
+    if start == size:
         return []
     if raw[start] != _LIST_FIELD:
         return _UNKNOWN
     packed, first = _varint(raw, start + 1)
-    if first < 0 or first + packed != len(raw):
+    if first < 0 or first + packed != size:
         return _UNKNOWN
     numbers = raw[first:]
     # Small counts are a byte each. Of longer numbers protobuf's own parser, which is C, makes a list faster than any

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Final, Literal, NamedTuple
@@ -23,6 +23,7 @@ _HINT: Final = "see the head of configs/freshness.toml"
 _SERVED: Final = tuple(view.name for view in VIEWS if view.online)
 _SNAPSHOT: Final = frozenset(view.name for view in SNAPSHOT_VIEWS)
 _EVENTS: Final = frozenset(view.name for view in ACTIVITY_VIEWS)
+_ALWAYS: Final = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
 ViewStatus = Literal["fresh", "stale", "expired", "unknown"]
 Hours = Annotated[float, Field(gt=0, le=LIMIT_H, allow_inf_nan=False)]
@@ -52,13 +53,15 @@ class Age(NamedTuple):
 
     ``views`` in the order they were read; ``stale`` names those that are; ``as_of`` is the oldest event timestamp
     among the snapshot's views, None where none of them knows the customer; ``refused`` says whether a view expired
-    whose values may not be replaced by nulls.
+    whose values may not be replaced by nulls. All of it holds for an instant after ``since`` up to ``until``.
     """
 
     views: tuple[ViewState, ...]
     stale: tuple[str, ...]
     as_of: datetime | None
     refused: bool
+    since: datetime = _ALWAYS[0]
+    until: datetime = _ALWAYS[1]
 
 
 class ViewFreshness(BaseModel):
@@ -96,20 +99,23 @@ class Freshness:
             For a view without an entry.
         """
         states, stale = [], []
-        as_of, refused = None, False
+        as_of, refused, since, until = None, False, *_ALWAYS
         for view, at in zip(views, instants, strict=True):
             stale_after, refuse_after, refuses, of_snapshot = self._limits[view]
             status: ViewStatus = "unknown"
             if at is not None:
                 if of_snapshot and (as_of is None or at < as_of):
                     as_of = at
-                age = now - at
-                status = "fresh" if age <= stale_after else "stale" if age <= refuse_after else "expired"
-                if status == "stale":
+                if now <= at + stale_after:
+                    status, until = "fresh", min(until, at + stale_after)
+                elif now <= at + refuse_after:
+                    status, since, until = "stale", max(since, at + stale_after), min(until, at + refuse_after)
                     stale.append(view)
-                refused |= refuses and status == "expired"
+                else:
+                    status, since = "expired", max(since, at + refuse_after)
+                    refused |= refuses
             states.append(ViewState(view, at, status))
-        return Age(tuple(states), tuple(stale), as_of, refused)
+        return Age(tuple(states), tuple(stale), as_of, refused, since, until)
 
     @cached_property
     def _limits(self) -> dict[str, tuple[timedelta, timedelta, bool, bool]]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from feature_repo.contract import features_of
 from feature_repo.stores.columns import Columns, ThroughFeast, request_data
-from feature_repo.stores.freshness import Freshness, load_freshness
+from feature_repo.stores.freshness import Age, Freshness, load_freshness
 from feature_repo.stores.refusals import StoreUnavailableError
 from feature_repo.stores.served import OnlineBlock, OnlineRow, Serving, Status
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["OnlineBlock", "OnlineFeatures", "OnlineRow", "Status", "request_data"]
 
 log = logging.getLogger(__name__)
+
+_AGES_MAX: Final = 10_000
 
 
 class OnlineFeatures:
@@ -36,6 +38,7 @@ class OnlineFeatures:
         self.features = features_of(service)
         self._store = store
         self._freshness = load_freshness() if freshness is None else freshness
+        self._ages: dict[tuple[str, ...], dict[tuple[Hashable, ...], Age]] = {}
         self._serving = Serving(self.features, self._freshness)
         # Looking a service up costs milliseconds a call: the object is kept.
         self._service = store.get_feature_service(service)
@@ -81,9 +84,14 @@ class OnlineFeatures:
             ) from broken
 
     def _rows(self, customer_ids: Sequence[str], columns: Columns, now: datetime) -> list[OnlineRow]:
-        # Customers of one delivery are of one age: it is judged once.
-        ages = {
-            stamps: self._freshness.age(columns.views, tuple(map(columns.instant, stamps)), now)
-            for stamps in set(columns.stamps)
-        }
-        return self._serving.rows(customer_ids, columns.values, [ages[stamps] for stamps in columns.stamps])
+        known = self._ages.setdefault(columns.views, {})
+        if len(known) > _AGES_MAX:
+            known.clear()
+        ages = []
+        for stamps in columns.stamps:
+            # Customers of one delivery are of one age, and mostly that of the last read.
+            age = known.get(stamps)
+            if age is None or not age.since < now <= age.until:
+                age = known[stamps] = self._freshness.age(columns.views, list(map(columns.instant, stamps)), now)
+            ages.append(age)
+        return self._serving.rows(customer_ids, columns.values, ages)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from feature_repo.contract import Feature
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Vectors = npt.NDArray[np.float64]
 
@@ -25,8 +27,7 @@ def code_of(feature: Feature, value: Any) -> float:
     """
     if feature.categories:
         return _word(feature, value)
-    # None, NaN and pandas' NA: all are null, and only numbers and bools are left.
-    return math.nan if value is None or pd.isna(value) else float(value)
+    return math.nan if _is_null(value) else float(value)
 
 
 def coder(feature: Feature) -> Callable[[Any], float]:
@@ -44,8 +45,8 @@ def encode(features: Sequence[Feature], columns: Mapping[str, Sequence[Any]] | p
 
 
 def _column(feature: Feature, values: Any) -> Vectors:
-    if isinstance(values, pd.Series) and values.dtype == np.float64 and not feature.categories:
-        return values.to_numpy()
+    if getattr(values, "dtype", None) == np.float64 and not feature.categories:
+        return np.asarray(values, dtype=np.float64)
     known = _codes(feature)
     # A dictionary finds nearly all; what it does not hold is some spelling of null, a number, or no word of the domain.
     return np.fromiter(
@@ -62,4 +63,13 @@ def _codes(feature: Feature) -> dict[Any, float]:
 def _word(feature: Feature, value: Any) -> float:
     if isinstance(value, str):
         return float(feature.categories.index(value)) if value in feature.categories else UNKNOWN_CATEGORY
-    return math.nan if pd.isna(value) else UNKNOWN_CATEGORY
+    return math.nan if _is_null(value) else UNKNOWN_CATEGORY
+
+
+def _is_null(value: Any) -> bool:
+    """Return whether a value is one of the spellings of null: None, NaN, pandas' NA."""
+    if value is None:
+        return True
+    import pandas as pd
+
+    return bool(pd.isna(value))

@@ -63,7 +63,7 @@ def explanations(given: argparse.Namespace) -> list[str]:
     asked = {"rows": given.rows, "rounds": given.rounds, "trees": given.trees, "limit_s": given.limit_s}
     found: list[dict[str, Any]] = _run("explaining", asked, None)
     return [
-        "### Explanations",
+        "## Explanations",
         "",
         (
             f"`uv run poe bench-shap`: {given.trees} trees as the project trains them, and deeper ones;"
@@ -109,15 +109,15 @@ def _precomputed(vectors: int, seconds: float, refused: str) -> str:
     )
 
 
-def put(name: str, section: list[str]) -> None:
-    """Replace what stands between the marks of docs/performance.md, or add it."""
+def put(name: str, section: list[str], document: Path) -> None:
+    """Replace what stands between the marks of a document, or add it."""
     begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-    text = DOCUMENT.read_text()
+    text = document.read_text()
     if begin not in text:
         text = f"{text.rstrip()}\n\n{begin}\n{end}\n"
     head, rest = text.split(begin)
     body = "\n".join(section).rstrip()
-    DOCUMENT.write_text(f"{head}{begin}\n{body}\n{end}{rest.split(end)[1]}")
+    document.write_text(f"{head}{begin}\n{body}\n{end}{rest.split(end)[1]}")
 
 
 def main() -> None:
@@ -132,23 +132,24 @@ def main() -> None:
     parser.add_argument("--limit-s", type=float, default=60.0, help="a way that needs longer explains fewer rows")
     parser.add_argument("--quick", action="store_true", help="little of everything, to see that it runs")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
+    parser.add_argument("--document", type=Path, default=DOCUMENT, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.quick:
         vars(given).update(QUICK)
     if "shap" in given.parts:
-        _show("bench-shap", explanations(given), write=given.write)
+        _show("bench-shap", explanations(given), given)
     if set(given.parts) - {"shap"}:
         folder = Path(tempfile.mkdtemp(prefix="bench-serve-"))
         try:
-            _show("bench-serve", ["## Serving", "", *serving(given, folder)], write=given.write)
+            _show("bench-serve", ["## Serving", "", *serving(given, folder)], given)
         finally:
             shutil.rmtree(folder)
 
 
-def _show(name: str, section: list[str], *, write: bool) -> None:
+def _show(name: str, section: list[str], given: argparse.Namespace) -> None:
     print("\n".join(section))
-    if write:
-        put(name, section)
+    if given.write:
+        put(name, section, given.document)
 
 
 if __name__ == "__main__":

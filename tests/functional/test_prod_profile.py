@@ -72,6 +72,7 @@ def prod(tmp_path_factory, postgres, mlflow_server, redis_server):
         "CHURN_PROFILE": "prod",
         "CHURN_HOME": str(tmp_path_factory.mktemp("prod")),
         "CHURN_PRIVACY__PSEUDONYM_KEY": "a-key-of-its-own",
+        "CHURN_RECEIPTS__SIGNING_KEY": "another-key-of-its-own",
         "CHURN_FEAST__REDIS_URL": f"redis://127.0.0.1:{redis_server}/4",
         "CHURN_FEAST__REGISTRY_URL": postgres,
         "CHURN_MLFLOW__TRACKING_URI": mlflow_server,

@@ -150,7 +150,7 @@ def test_a_changed_receipt_is_told(sqlite_service):
     file = receipts_path(sqlite_service.world.settings.home)
     with closing(sqlite3.connect(file, timeout=10)) as connection, connection:
         changed = connection.execute(
-            f"UPDATE {TABLE} SET content = replace(content, '\"label\":\"churn\"', '\"label\":\"stay\"') "  # noqa: S608
+            f'UPDATE {TABLE} SET content = replace(content, \'"label":"churn"\', \'"label":"stay"\') '  # noqa: S608
             "WHERE prediction_id = ?",
             (answered["prediction_id"],),
         )

@@ -88,14 +88,3 @@ def test_a_customer_id_is_found_in_no_log_no_metric_and_no_refusal(sqlite_servic
         assert CANARY not in str(answer.headers)
     assert CANARY not in sqlite_service.log()
     assert CANARY not in sqlite_service.get("/metrics").text
-
-
-@pytest.mark.parametrize("chunked", [False, True], ids=["declared", "chunked"])
-def test_a_body_of_60_mb_is_refused_before_it_is_parsed(sqlite_service, chunked):
-    block = b"[" * 1_000_000
-    body = (block for _ in range(60)) if chunked else block * 60
-    answer = httpx.post(
-        sqlite_service.url + "/predict", content=body, headers={"content-type": "application/json"}, timeout=60
-    )
-    assert (answer.status_code, answer.json()["error"]) == (413, "body_too_large")
-    assert sqlite_service.get("/livez").status_code == 200

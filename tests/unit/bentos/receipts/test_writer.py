@@ -143,6 +143,16 @@ def test_the_thread_outlives_a_driver_that_raises_anything(settings, monkeypatch
     writer.close(30)
 
 
+def test_a_counter_that_fails_costs_no_receipt(settings, caplog):
+    writer = ReceiptWriter(keeping(settings, queue_max=1), lambda _what, _number: 1 / 0)
+    receipt = a_receipt()
+    assert writer.offer([receipt, a_receipt()]) == 1
+    writer.close(30)
+    assert (writer.written, writer.dropped) == (1, 1)
+    assert find(settings, receipt.prediction_id) == receipt
+    assert caplog.text.count("counted nowhere else: ZeroDivisionError") == 2
+
+
 def test_another_database_than_postgres_is_told_at_once(settings):
     with pytest.raises(SettingsError):
         ReceiptWriter(keeping(settings, database_url="mysql://host/db"))

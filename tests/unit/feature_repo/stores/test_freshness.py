@@ -115,6 +115,19 @@ def test_each_view_is_judged_by_its_own_rule(days, statuses, as_of, refused):
     assert (age.as_of, age.refused) == (ago(as_of), refused)
 
 
+@pytest.mark.parametrize("days", [0, 10, 62, 70, 92, 93, 200])
+def test_an_age_holds_as_long_as_it_says(days):
+    policy = load_freshness()
+    instants = [NOW - timedelta(days=days), NOW - timedelta(days=days + 1), None]
+    found = policy.age(VIEWS, instants, NOW)
+    assert found.since < NOW <= found.until
+    for edge, inside, outside in [(found.since, TICK, 0 * TICK), (found.until, 0 * TICK, TICK)]:
+        if edge.year in {1, 9999}:
+            continue  # nothing changes on that side, ever
+        assert policy.age(VIEWS, instants, edge + inside) == found
+        assert policy.age(VIEWS, instants, edge + outside).views != found.views
+
+
 def test_events_may_be_made_to_refuse():
     policy = parse(changed("customer_usage", stale_after_h=1, refuse_after_h=24, on_expired='"refuse"'))
     assert policy.age(["customer_usage"], [NOW - timedelta(hours=25)], NOW).refused
