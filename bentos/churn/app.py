@@ -26,6 +26,7 @@ from bentos.churn.errors import (
     response_to,
 )
 from bentos.churn.keeping import Keeper, Refused, Serving
+from bentos.churn.lane import QuickLane
 from bentos.churn.loading import PROBE_ID
 from bentos.churn.meters import Meters
 from bentos.churn.receipt_bodies import answer_body
@@ -96,9 +97,14 @@ def create_app(settings: Settings) -> tuple[FastAPI, Meters]:
         redoc_url=None,
         redirect_slashes=False,
     )
-    _Routes(settings, keeper, answering, meters).add_to(app)
-    _answer_refusals(app, settings, meters)
+    routes = _Routes(settings, keeper, answering, meters)
+    routes.add_to(app)
+    refused = _refusals(settings, meters)
+    app.add_exception_handler(ChurnError, lambda _, error: refused(error))
+    app.add_exception_handler(HTTPException, lambda _, error: refused(error))
     openapi.secure(app)
+    # What the router and the framework around it do for a request takes as long as reading a customer.
+    app.add_middleware(QuickLane, lane={"/predict": routes.predicted}, refused=refused)
     if tracing is not None:
         app.add_middleware(tracing.around, routes=templates(app))
     return app, meters
@@ -178,15 +184,19 @@ class _Routes:
 
     async def predict(self, request: Request) -> Response:
         """Return one customer's probability of leaving, what contacting them is worth, and the reasons."""
-        body = await bodies.read(request, PredictRequest)
+        return _bytes(await self.predicted(request.headers.get("content-type", ""), await request.body()))
+
+    async def predicted(self, content_type: str, raw: bytes) -> bytes:
+        """Return the answer to the body of a request for one customer."""
+        body = bodies.read(content_type, raw, PredictRequest)
         (result,) = await self._answering.ask([body.customer_id])
         if isinstance(result, ChurnError):
             raise result
-        return _json(result.body())
+        return to_json(result.body())
 
     async def predict_batch(self, request: Request) -> Response:
         """Return an answer or an error for each customer, in the order of the request."""
-        body = await bodies.read(request, BatchRequest)
+        body = bodies.read(request.headers.get("content-type", ""), await request.body(), BatchRequest)
         if len(body.customer_ids) > self._serving.batch_ids_max:
             raise RequestInvalidError(
                 f"customer_ids: {len(body.customer_ids)} are given, {self._serving.batch_ids_max} are allowed",
@@ -202,7 +212,7 @@ class _Routes:
 
         Advice from a model of risk, no statement about causes.
         """
-        body = await bodies.read(request, WhatIfRequest)
+        body = bodies.read(request.headers.get("content-type", ""), await request.body(), WhatIfRequest)
         return _json(await self._work(lambda: self._answering.suppose(body.customer_id, body.changes)))
 
     async def prediction(self, prediction_id: str) -> Response:
@@ -233,10 +243,10 @@ class _Routes:
             return await anyio.to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
 
 
-def _answer_refusals(app: FastAPI, settings: Settings, meters: Meters) -> None:
-    """Make every refusal that a route or the router raises the one JSON shape."""
+def _refusals(settings: Settings, meters: Meters) -> Callable[[Exception], JSONResponse]:
+    """Return what makes every refusal that a route or the router raises the one JSON shape."""
 
-    def refused(_: Request, error: Exception) -> JSONResponse:
+    def refused(error: Exception) -> JSONResponse:
         known = error if isinstance(error, ChurnError) else _of_router(error)
         meters.refusals.labels(known.error).inc()
         response = response_to(known, settings.serving.retry_after_s)
@@ -244,8 +254,7 @@ def _answer_refusals(app: FastAPI, settings: Settings, meters: Meters) -> None:
             response.headers[name] = value  # Allow, at 405
         return response
 
-    app.add_exception_handler(ChurnError, refused)
-    app.add_exception_handler(HTTPException, refused)
+    return refused
 
 
 def _of_router(error: Exception) -> ChurnError:
@@ -285,4 +294,8 @@ def _refused(refused: Refused) -> RefusedModel:
 
 
 def _json(body: BaseModel | dict[str, Any]) -> Response:
-    return Response(to_json(body), media_type="application/json")
+    return _bytes(to_json(body))
+
+
+def _bytes(body: bytes) -> Response:
+    return Response(body, media_type="application/json")

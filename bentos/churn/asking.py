@@ -17,7 +17,7 @@ from anyio import CapacityLimiter
 
 from bentos.churn.answered import Answered
 from bentos.churn.answering import Stage
-from bentos.churn.batching import Batcher
+from bentos.churn.batching import CUSTOMERS_MAX, InThread, OnLoop
 from bentos.churn.errors import AnswerTimeoutError
 from bentos.churn.keeping import Keeper
 from bentos.churn.meters import Meters
@@ -31,9 +31,12 @@ if TYPE_CHECKING:
     from bentos.levers import Value
 
 FEW: Final = 16
-"""Customers of a request that is answered with others; those with more don't hold them up, in a thread of their own."""
+"""Customers of a request that is answered on the loop, with others; more would hold them up, and have a thread."""
 TRIAL_THREADS: Final = 4
 """Requests at once while a challenger is on trial: each one alone, so that its time is its own."""
+_SLOW_S: Final = 0.05
+_REST_S: Final = 5.0
+"""After a few customers took longer than _SLOW_S, a thread answers for so long: the loop must not wait for a store."""
 _FLUSH_S: Final = 10.0
 
 
@@ -52,8 +55,10 @@ class Answering:
         self._keeper = keeper
         self._meters = meters
         self._tracing = tracing
-        self._few = Batcher(self._answered, name="churn-answers")
-        self._many = Batcher(self._answered, name="churn-batches", together=1)
+        self._here = OnLoop(self._answered, self._note)
+        self._few = InThread(self._answered, self._note, name="churn-answers")
+        self._many = InThread(self._answered, self._note, name="churn-batches", together=1)
+        self._well_after = 0.0
         self._limiter: CapacityLimiter | None = None
         self._receipts: ReceiptWriter | None = None
         self._lock = threading.Lock()
@@ -74,8 +79,13 @@ class Answering:
                 found, batch = await anyio.to_thread.run_sync(
                     self._answered, customer_ids, limiter=self._limiter, abandon_on_cancel=True
                 )
+                self._note(found)
+            elif len(customer_ids) > FEW:
+                found, batch = await self._many.ask(customer_ids)
+            elif serving is None or time.monotonic() < self._well_after:
+                found, batch = await self._few.ask(customer_ids)
             else:
-                found, batch = await (self._few if len(customer_ids) <= FEW else self._many).ask(customer_ids)
+                found, batch = await self._here.ask(customer_ids)
         if self._tracing is not None:
             self._tracing.stages(batch.stages, batch.customers)
         return found
@@ -116,11 +126,20 @@ class Answering:
                 ended = time.time_ns()
                 batch.stages.append((stage, ended - int(seconds * 1e9), ended))
 
-        found = serving.answer(customer_ids, datetime.now(UTC), reasons_max=self._serving.reasons_max, took=took)
+        began = time.monotonic()
+        try:
+            found = serving.answer(customer_ids, datetime.now(UTC), reasons_max=self._serving.reasons_max, took=took)
+        finally:
+            # Whatever failed took its time: a store that is away or slow shows here.
+            if len(customer_ids) <= CUSTOMERS_MAX and time.monotonic() - began > _SLOW_S:
+                self._well_after = time.monotonic() + _REST_S
+        return found, batch
+
+    def _note(self, found: Sequence[Answered | ChurnError]) -> None:
+        """Count what was answered, and leave receipts."""
         answers = [each for each in found if isinstance(each, Answered)]
         self._meters.scored(answers)
         self._keep(answers, "predict")
-        return found, batch
 
     def _keep(self, answers: Sequence[Answered], kind: Literal["predict", "what_if"]) -> None:
         if self._receipts is None:

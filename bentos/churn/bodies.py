@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from email.message import Message
+from functools import lru_cache
 from math import isfinite
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from starlette.requests import Request
 
 from bentos.churn.errors import MediaTypeError, RequestInvalidError
 
 Body = TypeVar("Body", bound=BaseModel)
 
 
-async def read(request: Request, model: type[Body]) -> Body:
-    """Return the request's JSON body as ``model``.
+def read(content_type: str, raw: bytes, model: type[Body]) -> Body:
+    """Return a JSON body, declared as ``content_type``, as ``model``.
 
     Raises
     ------
@@ -25,8 +25,9 @@ async def read(request: Request, model: type[Body]) -> Body:
     RequestInvalidError
         If the body is no strict JSON, or not what the model takes.
     """
-    _refuse_other_types(request.headers.get("content-type", ""))
-    return checked(parsed(await request.body()), model)
+    if not _is_json(content_type):
+        raise MediaTypeError("the body must be JSON in UTF-8", "send the header content-type: application/json")
+    return checked(parsed(raw), model)
 
 
 def parsed(body: bytes) -> Any:
@@ -71,12 +72,12 @@ def _rule(place: tuple[int | str, ...], kind: str, message: str, model: type[Bas
     return f"{'.'.join(map(str, place)) or 'body'}: {message}"
 
 
-def _refuse_other_types(declared: str) -> None:
+@lru_cache(maxsize=64)
+def _is_json(declared: str) -> bool:
     header = Message()
     header["content-type"] = declared or "none"
     charset = str(header.get_param("charset") or "utf-8").lower()
-    if header.get_content_type() != "application/json" or not declared or charset not in {"utf-8", "utf8"}:
-        raise MediaTypeError("the body must be JSON in UTF-8", "send the header content-type: application/json")
+    return header.get_content_type() == "application/json" and bool(declared) and charset in {"utf-8", "utf8"}
 
 
 def _no_number(_name: str) -> NoReturn:

@@ -14,7 +14,7 @@ from feast.infra.registry.base_registry import BaseRegistry
 from feast.infra.registry.caching_registry import CachingRegistry
 from feast.online_response import OnlineResponse
 
-from feature_repo.stores.decoding import decode, decoder_of
+from feature_repo.stores.decoding import decode
 from feature_repo.stores.memo import Memo
 from feature_repo.stores.planned_response import Found, PlannedResponse
 from feature_repo.stores.planning import plan_of
@@ -86,8 +86,14 @@ class PlannedReads(OnlineStore):
             return plan
         # The cache is replaced at each refresh, most of which bring nothing new; to compare is cheaper than to plan.
         if known is None or known != state:
-            versioned = config.registry.enable_online_feature_view_versioning
-            plan = plan_of(registry, project, features, full_feature_names=full_feature_names, versioned=versioned)
+            plan = plan_of(
+                registry,
+                project,
+                features,
+                full_feature_names=full_feature_names,
+                versioned=config.registry.enable_online_feature_view_versioning,
+                decoded=self._decoded,
+            )
         if len(self._plans) >= _PLANS_MAX:
             self._plans.clear()
         self._plans[wanted] = (state, plan)
@@ -122,14 +128,11 @@ class PlannedReads(OnlineStore):
         columns = self.read_columns(config, plan, given[plan.join_key])
         computed: dict[str, list[Any]] = {}
         if plan.computed:
-            stored = {
-                column.name: list(map(decoder_of(column.value_type, self._decoded), columns[column.place]))
-                for column in plan.stored
-            }
+            stored = {column.name: column.of(columns) for column in plan.stored}
             for view in plan.computed:
                 computed |= view.of(given | stored)
         found = Found(plan, given[plan.join_key], columns, computed, datetime.now(UTC))
-        return PlannedResponse(found, self._decoded, self._instants)
+        return PlannedResponse(found, self._instants)
 
     def read_columns(self, config: RepoConfig, plan: ReadPlan, entities: Sequence[Any]) -> Sequence[Sequence[Any]]:
         """Return ``plan.width`` columns of what is stored for n entities, at least one; an entity may come twice."""

@@ -15,7 +15,7 @@ from feast.type_map import python_values_to_proto_values
 from feast.value_type import ValueType
 from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]  # none are published
 
-from feature_repo.stores.decoding import decode, decoder_of
+from feature_repo.stores.decoding import decode
 from feature_repo.stores.memo import Memo
 from feature_repo.stores.read_plan import Column, ReadPlan
 
@@ -40,13 +40,11 @@ class Found:
 class PlannedResponse(OnlineResponse):
     """Feast's OnlineResponse over stored bytes: values are decoded when asked for, ``proto`` is made when looked at.
 
-    ``decoded`` remembers what :func:`~feature_repo.stores.decoding.decode` gave, ``instants`` turns a stored
-    timestamp into its datetime.
+    ``instants`` turns a stored timestamp into its datetime.
     """
 
-    def __init__(self, found: Found, decoded: Memo, instants: Memo) -> None:
+    def __init__(self, found: Found, instants: Memo) -> None:
         self._found = found
-        self._decoded = decoded
         self._instants = instants
 
     def to_dict(self, include_event_timestamps: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002 - Feast's signature
@@ -62,7 +60,7 @@ class PlannedResponse(OnlineResponse):
                 view.stamp: [self._stamp(each).seconds for each in found.columns[view.stamp]] for view in plan.views
             }
         for column in plan.asked:
-            answer[column.name] = self.values(column)
+            answer[column.name] = column.of(found.columns)
             if include_event_timestamps:
                 answer[column.name + TIMESTAMP_POSTFIX] = list(seconds[column.view.stamp])
         for name, values in found.computed.items():
@@ -70,10 +68,6 @@ class PlannedResponse(OnlineResponse):
             if include_event_timestamps:
                 answer[name + TIMESTAMP_POSTFIX] = list(nothing)
         return answer
-
-    def values(self, column: Column) -> list[Any]:
-        """Return the n values of a stored column."""
-        return list(map(decoder_of(column.value_type, self._decoded), self._found.columns[column.place]))
 
     @cached_property
     def proto(self) -> GetOnlineFeaturesResponse:

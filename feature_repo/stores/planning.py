@@ -12,7 +12,9 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.utils import _get_online_request_context, _parse_feature_ref
 from feast.value_type import ValueType
 
+from feature_repo.stores.decoding import decoder_of
 from feature_repo.stores.key_spelling import speller
+from feature_repo.stores.memo import Memo
 from feature_repo.stores.read_plan import Column, Computed, ReadPlan, ViewRead
 
 
@@ -23,8 +25,11 @@ def plan_of(
     *,
     full_feature_names: bool,
     versioned: bool,
+    decoded: Memo,
 ) -> ReadPlan | None:
     """Return the plan of a read, as Feast resolves it; None for one that only Feast itself can do.
+
+    ``decoded`` remembers what :func:`~feature_repo.stores.decoding.decode` gave.
 
     There is a plan where every view is stored under one and the same entity, of a string or an int64, under its own
     name, and on-demand views are functions of whole columns. Raises what Feast raises for names that it does not know
@@ -45,7 +50,7 @@ def plan_of(
         return None
     ((join_key,),) = join_keys
     spelling = speller(join_key, key_types[join_key])
-    stored = _columns(grouped, full_feature_names=full_feature_names, versioned=versioned)
+    stored = _columns(grouped, decoded, full_feature_names=full_feature_names, versioned=versioned)
     names = [column.name for column in stored] + [join_key, *request_data]
     if spelling is None or len(set(names)) < len(names) or {join_key, *request_data} & asked_names:
         return None
@@ -80,7 +85,7 @@ def _is_columnwise(view: OnDemandFeatureView) -> bool:
 
 
 def _columns(
-    grouped: Sequence[tuple[FeatureView, list[str]]], *, full_feature_names: bool, versioned: bool
+    grouped: Sequence[tuple[FeatureView, list[str]]], decoded: Memo, *, full_feature_names: bool, versioned: bool
 ) -> tuple[Column, ...]:
     columns: list[Column] = []
     start = 0
@@ -89,7 +94,8 @@ def _columns(
         types = {field.name: field.dtype.to_value_type() for field in table.features}
         label = f"{table.projection.name_to_use()}__" if full_feature_names else ""
         columns += [
-            Column(label + feature, view, start + place, types[feature]) for place, feature in enumerate(features)
+            Column(label + feature, view, start + place, types[feature], decoder_of(types[feature], decoded))
+            for place, feature in enumerate(features)
         ]
         start = view.stamp + 1
     return tuple(columns)

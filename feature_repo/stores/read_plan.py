@@ -11,7 +11,9 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.type_map import feast_value_type_to_python_type, python_values_to_proto_values
 from feast.value_type import ValueType
 
-_INT64: Final = range(-(2**63), 2**63)
+_LEAST, _MOST = -(2**63), 2**63 - 1
+_TAKEN: Final = ({int}, {str})
+"""Types of request data that come out of Feast as they went in."""
 _PLAIN: Final = {ValueType.BOOL: bool, ValueType.INT64: int, ValueType.DOUBLE: float, ValueType.STRING: str}
 
 
@@ -35,12 +37,19 @@ class ViewRead:
 
 @dataclass(frozen=True)
 class Column:
-    """One stored feature of an answer, by the name that it has there."""
+    """One stored feature of an answer, by the name that it has there; ``decode`` makes a value of stored bytes."""
 
     name: str
     view: ViewRead
     place: int
     value_type: ValueType
+    decode: Callable[[bytes | None], Any]
+
+    def of(self, columns: Sequence[Sequence[Any]]) -> list[Any]:
+        """Return its n values out of the stored columns."""
+        stored = columns[self.place]
+        # One entity is the usual call, and three times as fast this way.
+        return [self.decode(stored[0])] if len(stored) == 1 else list(map(self.decode, stored))
 
 
 @dataclass(frozen=True)
@@ -57,8 +66,8 @@ class Computed:
 
     def of(self, columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
         """Return the wanted features, n values each, of columns of n values; raises what the function raises."""
-        # What the view's own transform_dict calls, without its look at the type of each argument.
-        found = self.view.feature_transformation.transform({name: columns[at] for name, at in self.inputs.items()})
+        # What the view's own transform_dict calls in the end, without its look at the type of each argument.
+        found = self.view.feature_transformation.udf({name: columns[at] for name, at in self.inputs.items()})
         return {
             name: as_answered(values if isinstance(values, list) else [values], self.features[name])
             for name, values in found.items()
@@ -96,8 +105,9 @@ class ReadPlan:
         """
         names = (self.join_key, *self.request_data)
         if isinstance(entity_rows, list):
-            if not all(len(row) == len(names) for row in entity_rows):
-                return None
+            for row in entity_rows:
+                if len(row) != len(names):
+                    return None
             try:
                 columns = {name: [row[name] for row in entity_rows] for name in names}
             except KeyError:
@@ -106,21 +116,23 @@ class ReadPlan:
             columns = {name: list(entity_rows[name]) for name in names if isinstance(entity_rows[name], (list, tuple))}
         else:
             return None
-        kinds = {name: set(map(type, values)) for name, values in columns.items()}
-        known = (
-            kinds.pop(self.join_key, None) == {self.key_type}
-            and len({len(values) for values in columns.values()}) == 1
-            and len(columns) == len(names)
-            and all(kind in ({int}, {str}) for kind in kinds.values())
-            and all(value in _INT64 for values in columns.values() for value in values if type(value) is int)
-        )
-        return columns if known else None
+        count = len(columns.get(self.join_key, ()))
+        for name, values in columns.items():
+            kinds = set(map(type, values))
+            if len(values) != count or kinds not in (({self.key_type},) if name == self.join_key else _TAKEN):
+                return None
+            if kinds == {int} and not (min(values) >= _LEAST and max(values) <= _MOST):
+                return None
+        return columns if len(columns) == len(names) else None
 
 
 def as_answered(values: list[Any], value_type: ValueType) -> list[Any]:
     """Return computed values as they come back out of Feast's answer: of their declared type, a NaN as None."""
     kind = _PLAIN.get(value_type)
-    # A NaN differs from itself.
-    if kind and all(value is None or (type(value) is kind and value == value) for value in values):  # noqa: PLR0124
-        return values
+    if kind is not None:
+        for value in values:
+            if value is not None and (type(value) is not kind or value != value):  # noqa: PLR0124 - as a NaN does
+                break
+        else:
+            return values
     return [feast_value_type_to_python_type(value) for value in python_values_to_proto_values(values, value_type)]

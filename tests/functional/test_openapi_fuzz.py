@@ -18,7 +18,7 @@ from bentos.churn.rights import RIGHTS
 from flows.serve import Running, free_port
 from tests.serving_world import CANARY, EXPIRED, INCOMPLETE, NEWCOMER, build, serving
 
-EXAMPLES = 100
+EXAMPLES = 60
 """Of each route, besides those that probe each bound of its description."""
 JUNK = ["0", "-", ".", "a" * 65, "", " ", "7590-VHVEG ", "NaN", "null", "../etc", "%00", "'; --"]
 
@@ -120,7 +120,7 @@ def test_every_answer_is_one_that_the_description_knows(described):
     for event in from_schema(described.schema()).execute():
         found.take(event)
     assert not found.failures, "\n\n".join(found.failures[:10])
-    assert found.requests > 500
+    assert found.requests > 300
     # It got as far as it should: customers of each kind, refusals of each kind.
     for route in ("/predict", "/predict/batch", "/predict/what-if"):
         assert found.statuses[f"POST {route}"] >= {200, 401, 405, 415, 422}

@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 from bentos.bundle.compiled import CompiledTrees
 from bentos.bundle.design import attribution, matrix
 from feature_repo.contract import CORE_SERVICE, LABEL, SERVICES_OF
-from tests.bench.serving.world import customers
+from tests.bench.serving.world import DEPTHS, customers
 from tests.serving_world import features_frame
 from training.designs import DESIGNS
 from training.pipeline import Params, tree_pipeline
 
-DEPTHS = (3, 5)
 OURS, OURS_TWO = "tables", "tables, two threads"
 CONTRIBS, CONTRIBS_TWO = "`pred_contribs`", "`pred_contribs`, two threads"
 EXPLAINER = "shap.TreeExplainer"

@@ -7,15 +7,16 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import httpx
 import psutil
 
 from configs.settings import PROJECT_ROOT, Settings
-from flows.serve import Running, environment, free_port
+from flows.serve import SERVICE, Running, environment, free_port
 from tests.bench.serving.load import Figures, Load, driven
 from tests.bench.serving.machine import on
 from tests.bench.serving.world import ANSWER, World, served_by
@@ -24,12 +25,15 @@ OURS = "ours, one worker"
 OURS_TWO = "ours, two workers"
 OURS_SQLITE = "ours on SQLite"
 OURS_UNTABLED = "ours, explained by `pred_contribs`"
+OURS_DEEP = "ours, trees of depth 5"
+OURS_DEEP_UNTABLED = "ours, trees of depth 5, explained by `pred_contribs`"
 USUAL = "the usual way"
 TUNED = "the usual way, tuned"
 PRECOMPUTED = "tuned, on Feast's precomputed vectors"
 LIVEZ = "no-op: `GET /livez` of ours"
 PARSING = "no-op: BentoML parses and answers"
 FLOOR = "floor: bare uvicorn"
+_SERVICES = {USUAL: "Usual", TUNED: "Tuned", PRECOMPUTED: "Precomputed", PARSING: "Parsing"}
 READY_S = 180
 BODIES = 500
 MANY = 100
@@ -97,39 +101,41 @@ Found = dict[str, list[Turn]]
 
 
 @contextmanager
-def contenders(world: World, app: list[int], both: list[int]) -> Iterator[list[Contender]]:
-    """Start all servers, on the ``app`` cores, that with two workers on ``both``; yield them when they are ready."""
+def contenders(
+    world: World, app: list[int], both: list[int], only: frozenset[str] | None = None
+) -> Iterator[list[Contender]]:
+    """Start the servers on the ``app`` cores, that with two workers on ``both``; yield them when they are ready.
+
+    ``only`` names those that are wanted; ours, which the no-op and the floor need, is always there.
+    """
     with ExitStack() as stack:
 
-        def ours(settings: Settings, cores: list[int], **changes: object) -> Running:
+        def start(settings: Settings, cores: list[int], target: str = SERVICE, **changes: object) -> Running:
             with on(cores):
-                return stack.enter_context(Running(served_by(settings, **changes)))
+                return stack.enter_context(Running(served_by(settings, **changes), target))
 
-        def peer(target: str) -> Running:
-            with on(app):
-                return stack.enter_context(Running(served_by(world.redis), f"tests.bench.serving.services:{target}"))
-
-        first = ours(world.redis, app).wait("/readyz", READY_S)
-        _keep_answer(first, world)
+        started = {OURS: start(world.redis, app)}
+        _wait(f"{started[OURS].base_url}/readyz")
+        _keep_answer(started[OURS], world)
+        servers: dict[str, Callable[[], Running]] = {
+            OURS_TWO: lambda: start(world.redis, both, workers=2),
+            OURS_SQLITE: lambda: start(world.sqlite, app),
+            OURS_UNTABLED: lambda: start(world.untabled, app),
+            OURS_DEEP: lambda: start(world.deep, app),
+            OURS_DEEP_UNTABLED: lambda: start(world.deep_untabled, app),
+            **{
+                name: partial(start, world.redis, app, f"tests.bench.serving.services:{service}")
+                for name, service in _SERVICES.items()
+            },
+        }
+        started |= {name: begin() for name, begin in servers.items() if only is None or name in only}
         port = free_port()
         with on(app):
             bare = stack.enter_context(_bare(port, world.redis))
-        started = {
-            OURS: first,
-            OURS_TWO: ours(world.redis, both, workers=2),
-            OURS_SQLITE: ours(world.sqlite, app),
-            OURS_UNTABLED: ours(world.untabled, app),
-            USUAL: peer("Usual"),
-            TUNED: peer("Tuned"),
-            PRECOMPUTED: peer("Precomputed"),
-            PARSING: peer("Parsing"),
-        }
         for running in started.values():
             _wait(f"{running.base_url}/readyz")
         found = [
-            Contender(
-                name, httpx.URL(running.base_url).port or 0, psutil.Process(running.process.pid), scores=name != PARSING
-            )
+            Contender(name, _port(running), psutil.Process(running.process.pid), scores=name != PARSING)
             for name, running in started.items()
         ]
         livez = dataclasses.replace(found[0], name=LIVEZ, path="/livez", scores=False)
@@ -151,6 +157,10 @@ def measure(
             for each in taking if number % 2 == 0 else reversed(taking):
                 found[shape][each.name].append(_turn(each, shape, world, seconds, cores))
     return found
+
+
+def _port(running: Running) -> int:
+    return httpx.URL(running.base_url).port or 0
 
 
 def _wait(url: str) -> None:

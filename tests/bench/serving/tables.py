@@ -81,10 +81,17 @@ def http_goals(found: dict[Shape, Found]) -> list[Goal]:
         ),
         Goal("p50 over that of `GET /livez` of the same server, one client", over(ours, no_op), 2, at_most=True),
         Goal("p99 over p50, one client", over(_times(one, over_http.OURS, "p99_ms"), ours), 4, at_most=True),
-        Goal(
-            "requests a second over ours with `pred_contribs`, 16 clients",
-            over(_rates(sixteen, over_http.OURS), _rates(sixteen, over_http.OURS_UNTABLED)),
-            3,
+        *(
+            Goal(
+                f"requests a second over the same with `pred_contribs`, 16 clients, depth {depth}",
+                over(_rates(sixteen, tabled), _rates(sixteen, untabled)),
+                3,
+            )
+            for depth, tabled, untabled in (
+                (3, over_http.OURS, over_http.OURS_UNTABLED),
+                (5, over_http.OURS_DEEP, over_http.OURS_DEEP_UNTABLED),
+            )
+            if {tabled, untabled} <= set(sixteen)
         ),
     ]
 

@@ -27,6 +27,8 @@ from training.pipeline import ChurnBlend, Params
 CSV = PROJECT_ROOT.parent / "shared" / "data" / "telco" / "Telco-Customer-Churn.csv"
 NO_LIMIT_PER_S = 1e6
 """Requests a second of one key: the limiter works, and refuses nobody."""
+DEPTHS = (3, 5)
+"""Of the trees: the project's own, and those of a harder problem."""
 TRAINING = "training.parquet"
 """In a home: who can be asked for, with the features and labels that the peers fit their own model on."""
 ANSWER = "answer.json"
@@ -40,7 +42,10 @@ class World:
     redis: Settings
     sqlite: Settings
     untabled: Settings
-    """On Redis too; its champion's trees are the same and have no tables, so that XGBoost explains them."""
+    """On Redis; its champion's trees are the same and have no tables, so that XGBoost explains them."""
+    deep: Settings
+    """On Redis; its champion's trees are deeper."""
+    deep_untabled: Settings
     ids: tuple[str, ...]
     key: str
     source: str
@@ -60,7 +65,7 @@ def customers(rows: int, csv: Path = CSV) -> tuple[pd.DataFrame, str]:
 
 
 def build(folder: Path, redis_port: int, rows: int, rounds: int) -> World:
-    """Fill the stores and train; ``rounds`` trees of depth 3."""
+    """Fill the stores and train ``rounds`` trees, those of each of DEPTHS."""
     snapshot, source = customers(rows)
     homes = {name: load_settings(home=folder / name) for name in ("redis", "sqlite")}
     url = SecretStr(f"redis://127.0.0.1:{redis_port}/0")
@@ -68,16 +73,18 @@ def build(folder: Path, redis_port: int, rows: int, rounds: int) -> World:
     homes["redis"] = _with(homes["redis"], "feast", online_store="redis", redis_url=url, redis_timeout_ms=10_000)
     for settings in homes.values():
         fill_stores(settings, snapshot)
-    homes["untabled"] = homes["redis"].model_copy(update={"home": folder / "untabled"})
-    shutil.copytree(homes["redis"].home / "feast", homes["untabled"].home / "feast")
+    for name in ("untabled", "deep", "deep_untabled"):
+        homes[name] = homes["redis"].model_copy(update={"home": folder / name})
+        shutil.copytree(homes["redis"].home / "feast", homes[name].home / "feast")
 
-    frame = features_frame(snapshot)
-    model = ChurnBlend(Params(rounds=rounds), seed=7).fit(frame, snapshot[LABEL].to_numpy(dtype=bool))
+    frame, churned = features_frame(snapshot), snapshot[LABEL].to_numpy(dtype=bool)
+    models = {depth: ChurnBlend(Params(rounds=rounds, max_depth=depth), seed=7).fit(frame, churned) for depth in DEPTHS}
     csv = folder / "few.csv"
     write_csv(simulate_snapshot(400, seed=3), csv)
     entry, key = issue("bench", RIGHTS, now=datetime.now(UTC), expires_at=None)
     for name, settings in homes.items():
-        _train(settings.home, csv, model, tabled=name != "untabled")
+        model = models[DEPTHS[name.startswith("deep")]]
+        _promote(settings.home, csv, model, tabled=not name.endswith("untabled"))
         frame.assign(**{each: snapshot[each] for each in (CUSTOMER, LABEL)}).to_parquet(settings.home / TRAINING)
         write(path_of(settings), KeyFile(keys=(entry,)))
         homes[name] = _with(settings, "access", required=True, requests_per_s=NO_LIMIT_PER_S, burst=int(NO_LIMIT_PER_S))
@@ -99,7 +106,7 @@ def champion_of(settings: Settings) -> Bundle:
     return Bundle.load(bundles_folder(settings.home) / served(settings.home).champion)
 
 
-def _train(home: Path, csv: Path, model: ChurnBlend, *, tabled: bool) -> None:
+def _promote(home: Path, csv: Path, model: ChurnBlend, *, tabled: bool) -> None:
     linear, trees = model.parts()
     if not tabled:
         # The same trees, margins and contributions; only trees of binary:logistic are compiled.

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from bentos.churn.batching import Batcher
+from bentos.churn.batching import InThread, OnLoop
 from configs.errors import ChurnError
 
 
@@ -19,6 +19,7 @@ class Work:
         self.gate = threading.Event()
         self.gate.set()
         self.fails = {}
+        self.told = []
 
     def __call__(self, ids):
         self.gate.wait(10)
@@ -38,7 +39,7 @@ def run(work, questions, *, together=64, closed=True):
     """Ask all questions at once, the first alone in hand, and return what came of each."""
 
     async def main():
-        batcher = Batcher(work, name="test", together=together)
+        batcher = InThread(work, work.told.extend, name="test", together=together)
         work.gate.clear()
         first = asyncio.ensure_future(batcher.ask(["first"]))
         while batcher._waiting or batcher._thread is None:  # noqa: ASYNC110 - what a thread does sets no event
@@ -59,6 +60,7 @@ def test_who_waits_is_answered_together_and_each_gets_its_own(work):
     assert work.batches == [["first"], ["a", "b", "c", "d"]]
     assert [results for results, _ in found] == [["A"], ["B", "C"], ["D"]]
     assert {note for _, note in found} == {2}
+    assert work.told == ["FIRST", "A", "B", "C", "D"]
 
 
 def test_a_batch_holds_so_many_customers_and_whole_requests(work):
@@ -86,7 +88,7 @@ def test_a_refusal_is_everyones_and_is_not_asked_for_again(work):
 
 def test_who_gave_up_is_not_answered(work):
     async def main():
-        batcher = Batcher(work, name="test")
+        batcher = InThread(work, work.told.extend, name="test")
         work.gate.clear()
         first = asyncio.ensure_future(batcher.ask(["first"]))
         while batcher._waiting or batcher._thread is None:  # noqa: ASYNC110 - what a thread does sets no event
@@ -107,7 +109,7 @@ def test_who_gave_up_is_not_answered(work):
 
 def test_what_waits_is_answered_before_the_end(work):
     async def main():
-        batcher = Batcher(work, name="test")
+        batcher = InThread(work, work.told.extend, name="test")
         work.gate.clear()
         asked = [asyncio.ensure_future(batcher.ask([each])) for each in ("a", "b")]
         await asyncio.sleep(0)
@@ -124,5 +126,68 @@ def test_what_waits_is_answered_before_the_end(work):
 
 
 def test_one_that_was_never_asked_has_nothing_to_end(work):
-    Batcher(work, name="test").close()
+    InThread(work, work.told.extend, name="test").close()
     assert work.batches == []
+
+
+def on_loop(work, questions, *, together=64):
+    """Ask all questions in one turn of the loop, and return what came of each."""
+
+    async def main():
+        batcher = OnLoop(work, work.told.extend, together=together)
+        found = await asyncio.gather(*(batcher.ask(ids) for ids in questions), return_exceptions=True)
+        told = list(work.told)
+        await asyncio.sleep(0)
+        return found, told
+
+    return asyncio.run(main())
+
+
+def test_on_the_loop_who_comes_together_is_answered_together(work):
+    found, _ = on_loop(work, [["a"], ["b", "c"], ["d"]])
+    assert work.batches == [["a", "b", "c", "d"]]
+    assert [results for results, _ in found] == [["A"], ["B", "C"], ["D"]]
+    assert work.told == ["A", "B", "C", "D"]
+
+
+def test_on_the_loop_a_batch_has_its_limit_and_the_rest_comes_next(work):
+    found, _ = on_loop(work, [["a", "b"], ["c", "d"], ["e"]], together=4)
+    assert work.batches == [["a", "b", "c", "d"], ["e"]]
+    assert found[2][0] == ["E"]
+
+
+def test_on_the_loop_answers_leave_before_they_are_noted(work):
+    async def main():
+        batcher = OnLoop(work, work.told.extend)
+        await batcher.ask(["a"])
+        at_once = list(work.told)
+        await asyncio.sleep(0)
+        return at_once
+
+    assert asyncio.run(main()) == []
+    assert work.told == ["A"]
+
+
+def test_on_the_loop_one_failure_is_nobody_elses(work):
+    work.fails["bad"] = ValueError("of one")
+    found, _ = on_loop(work, [["a"], ["bad"], ["b"]])
+    assert [type(each) is ValueError for each in found] == [False, True, False]
+    assert work.told == ["A", "B"]
+
+
+def test_on_the_loop_who_gave_up_is_not_answered(work):
+    async def main():
+        batcher = OnLoop(work, work.told.extend)
+        gone = asyncio.ensure_future(batcher.ask(["gone"]))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert work.batches in ([], [["gone"]])
+    assert asyncio.run(_later(work)) == ["LATER"]
+
+
+async def _later(work):
+    return (await OnLoop(work, work.told.extend).ask(["later"]))[0]

@@ -10,17 +10,25 @@ from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.protos.feast.types.Value_pb2 import Int64List, Value
 from feast.value_type import ValueType
 
-from feature_repo.stores.decoding import decode
+from feature_repo.stores.decoding import decode, decoder_of
 from feature_repo.stores.memo import Memo
 from feature_repo.stores.planned_response import Found, PlannedResponse
 from feature_repo.stores.read_plan import Column, Computed, ReadPlan, ViewRead
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 VIEW = ViewRead("v", timedelta(days=1), ("number", "days"), 0)
-COLUMNS = Column("number", VIEW, 0, ValueType.INT64), Column("days", VIEW, 1, ValueType.INT64_LIST)
-PLAN = ReadPlan(
-    "id", str, str.encode, frozenset(), (VIEW,), COLUMNS, COLUMNS, (Computed(None, {"twice": ValueType.INT64}, {}),)
-)
+TYPES = {"number": ValueType.INT64, "days": ValueType.INT64_LIST}
+
+
+def columns_of(view):
+    memo = Memo(decode)
+    return tuple(
+        Column(name, view, place, kind, decoder_of(kind, memo)) for place, (name, kind) in enumerate(TYPES.items())
+    )
+
+
+TWICE = Computed(None, {"twice": ValueType.INT64}, {})
+PLAN = ReadPlan("id", str, str.encode, frozenset(), (VIEW,), columns_of(VIEW), columns_of(VIEW), (TWICE,))
 SEVEN, DAYS = Value(int64_val=7).SerializeToString(), Value(int64_list_val=Int64List(val=[1])).SerializeToString()
 DAY = 86_400
 FRESH = int(NOW.timestamp())
@@ -31,7 +39,7 @@ def response(*rows):
     columns = list(zip(*rows, strict=True))
     instants = Memo(lambda seconds: datetime.fromtimestamp(seconds, UTC))
     found = Found(PLAN, ["c"] * len(rows), columns, {"twice": [14] * len(rows)}, NOW)
-    return PlannedResponse(found, Memo(decode), instants)
+    return PlannedResponse(found, instants)
 
 
 def test_values_need_no_message():
@@ -80,8 +88,8 @@ def test_the_status_of_a_value(row, status):
 
 def test_a_view_without_a_time_to_live_never_expires():
     forever = ViewRead("v", None, ("number", "days"), 0)
-    columns = tuple(Column(each.name, forever, each.place, each.value_type) for each in COLUMNS)
+    columns = columns_of(forever)
     plan = ReadPlan("id", str, str.encode, frozenset(), (forever,), columns, columns, ())
     found = Found(plan, ["c"], [(SEVEN,), (DAYS,), (0,)], {}, NOW)
-    answer = PlannedResponse(found, Memo(decode), Memo(lambda seconds: datetime.fromtimestamp(seconds, UTC)))
+    answer = PlannedResponse(found, Memo(lambda seconds: datetime.fromtimestamp(seconds, UTC)))
     assert answer.proto.results[1].statuses == [FieldStatus.PRESENT]

@@ -8,6 +8,8 @@ import pytest
 from feast.errors import FeatureViewNotFoundException
 from feast.value_type import ValueType
 
+from feature_repo.stores.decoding import decode
+from feature_repo.stores.memo import Memo
 from feature_repo.stores.planning import plan_of
 from tests.plan_world import opened
 
@@ -18,7 +20,8 @@ def store(tmp_path_factory):
 
 
 def plan(store, features, *, full=False):
-    return plan_of(store.registry, "plan", features, full_feature_names=full, versioned=False)
+    memo = Memo(decode)
+    return plan_of(store.registry, "plan", features, full_feature_names=full, versioned=False, decoded=memo)
 
 
 @pytest.mark.parametrize(

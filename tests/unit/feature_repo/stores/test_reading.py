@@ -1,4 +1,4 @@
-"""The reader of a service: by plan where there is one for all its features, through Feast where not."""
+"""The reader of a service: rows and numbers, for nobody, for strangers, and when the store fails."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from configs.settings import load_settings
 from feature_repo.contract import BEHAVIOR_SERVICE, CORE_SERVICE, contract_hash, features_of
 from feature_repo.stores.freshness import at_the_contract
 from feature_repo.stores.opening import open_store
-from feature_repo.stores.planned_columns import ByPlan
 from feature_repo.stores.reading import OnlineFeatures
 from feature_repo.stores.refusals import StoreUnavailableError
 from feature_repo.stores.registration import apply
@@ -45,12 +44,6 @@ def test_another_service_on_the_same_store_keeps_the_policy(store):
     assert reader.features == features_of(BEHAVIOR_SERVICE)
     assert reader.contract_hash == contract_hash(BEHAVIOR_SERVICE)
     assert reader._freshness is policy
-
-
-def test_without_all_features_there_is_no_plan(store):
-    service = store.get_feature_service(CORE_SERVICE)
-    assert ByPlan(store, service, features_of(CORE_SERVICE)).read(["a"], NOW) is not None
-    assert ByPlan(store, service, features_of(BEHAVIOR_SERVICE)).read(["a"], NOW) is None
 
 
 def test_whatever_fails_in_the_store_is_one_named_error(store, caplog):
