@@ -26,6 +26,7 @@ from feature_repo.stores.as_known import features_as_known
 from feature_repo.stores.materialising import NothingToMaterializeError
 from feature_repo.stores.offline_files import table_pattern
 from feature_repo.stores.opening import open_store
+from feature_repo.stores.freshness import at_the_contract
 from feature_repo.stores.reading import OnlineFeatures
 from feature_repo.stores.refusals import refusals
 from feature_repo.stores.typed import as_python
@@ -65,7 +66,8 @@ def check_parity(
         found = {}
         for service in services:
             features = features_of(service)
-            reader = OnlineFeatures(store, service)
+            # What is compared are values: a policy that refuses earlier than the join is no difference.
+            reader = OnlineFeatures(store, service, at_the_contract())
             found[service] = Parity()
             for ids in _chunks(_customers(settings, now), customers_max):
                 keys = pd.DataFrame({CUSTOMER: ids}).assign(**{OBSERVED_AT: pd.Timestamp(now)})

@@ -128,7 +128,8 @@ def refusal(row: OnlineRow) -> ChurnError:
     if row.status == "expired":
         old = ", ".join(view.view for view in row.views if view.status == "expired")
         return FeaturesExpiredError(
-            f"the customer's features are too old: {old}", "run: churn materialize, after a new snapshot"
+            f"the customer's features are older than configs/freshness.toml allows: {old}",
+            "run: churn materialize, after a new snapshot",
         )
     return FeaturesMissingError(
         f"the customer has no value for {', '.join(row.missing)}", "correct the source and ingest it again"

@@ -94,12 +94,12 @@ def _where(given: argparse.Namespace, built: world.World, available: list[int]) 
     )
     return (
         f"`uv run poe bench-serve`: {built.source}, {given.trees} trees of depth 3 (5 where it says so), three reasons"
-        f" an answer; {given.rounds} interleaved rounds of {given.seconds:g} s each. Real servers: ours is `churn serve`"
-        " with API keys, rate limit, receipts and metrics on. The usual way is a BentoML service with Feast's SDK, a data frame,"
-        " a scikit-learn pipeline and shap.TreeExplainer, all made once; tuned: dictionaries, one matrix,"
-        " `pred_contribs`, frozen garbage collector, no traces, metrics and access log. Both have trees like ours, and"
-        " none of its linear part, calibration, levers and receipts. XGBoost runs on one thread everywhere."
-        f" The load generator (tests/bench/serving/load.py) keeps connections open, one thread. {shared}"
+        f" an answer; {given.rounds} interleaved rounds of {given.seconds:g} s each. Ours is `churn serve` with API"
+        " keys, rate limit, receipts and metrics on. The usual way is a BentoML service with Feast's SDK, a data"
+        " frame, a scikit-learn pipeline and shap.TreeExplainer, all made once. Tuned: dictionaries, one matrix,"
+        " `pred_contribs`, the garbage collector frozen, no traces, metrics and access log. Both have trees like ours,"
+        " and none of its linear part, calibration, levers and receipts. XGBoost has one thread everywhere. The load"
+        f" generator (tests/bench/serving/load.py) is one process that keeps its connections open. {shared}"
     )
 
 

@@ -39,7 +39,11 @@ def test_a_bento_holds_the_code_and_the_configs_but_no_data_and_no_tests(bento):
     assert {
         "bentos/churn/service.py",
         "bentos/reasons.py",
+        "bentos/churn/ui/page.html",
         "configs/default.toml",
+        "configs/economics.toml",
+        "configs/freshness.toml",
+        "configs/levers.toml",
         "configs/reason_codes.toml",
         "feature_repo/contract.py",
         "feature_repo/stores/reading.py",
