@@ -22,7 +22,7 @@ from bentos.churn.errors import (
 )
 from bentos.churn.limits import Deadlines
 from bentos.churn.meters import Meters
-from bentos.churn.rights import OPEN_PATHS, PAGE, SCORING, right_of
+from bentos.churn.rights import OPEN_PATHS, PAGE, SCORING, right_of, template
 from configs.errors import ChurnError
 from configs.settings import ServingSettings
 
@@ -119,8 +119,9 @@ class FrontDoor:
                 await response_to(error, self._serving.retry_after_s)(scope, receive, finish)
         finally:
             if status:
-                route = path if path in self._routes else "other"
-                self._meters.answered(route, scope["method"], status, time.perf_counter() - started)
+                self._meters.answered(
+                    template(path, self._routes), scope["method"], status, time.perf_counter() - started
+                )
 
     async def _received(self, scope: Scope, receive: Receive, path: str, now: float) -> tuple[Receive, bool]:
         """Refuse by what the head says, then by the body; return what gives it, and whether answering it is work."""

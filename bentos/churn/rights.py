@@ -23,3 +23,11 @@ def right_of(path: str) -> Right | None:
         if path.startswith("/predictions/"):
             return "receipts"
     return "metrics" if path == "/metrics" else None
+
+
+def template(path: str, routes: frozenset[str]) -> str:
+    """Return the route's template for a path, "other" for what is none: few names, and nothing that a caller typed."""
+    if path in routes:
+        return path
+    parent = f"{path.rpartition('/')[0]}/{{"
+    return next((route for route in routes if route.startswith(parent)), "other")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bentos.churn.answering import Stage
+from bentos.churn.rights import template
 from configs.errors import ChurnError
 
 if TYPE_CHECKING:
@@ -108,11 +109,3 @@ class _Traced:
                 await send(message)
 
             await self._app(scope, receive, told)
-
-
-def template(path: str, routes: frozenset[str]) -> str:
-    """Return the route's template for a path, "other" for what is none: few names, and nothing that a caller typed."""
-    if path in routes:
-        return path
-    parent = f"{path.rpartition('/')[0]}/{{"
-    return next((route for route in routes if route.startswith(parent)), "other")

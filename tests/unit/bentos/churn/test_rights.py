@@ -2,7 +2,7 @@
 
 import pytest
 
-from bentos.churn.rights import OPEN_PATHS, RIGHTS, SCORING, right_of
+from bentos.churn.rights import OPEN_PATHS, RIGHTS, SCORING, right_of, template
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,18 @@ def test_a_path_needs_one_right_or_any_key(path, right):
 def test_what_is_open_needs_no_right_and_is_never_limited():
     assert {right_of(path) for path in OPEN_PATHS} == {None}
     assert set(RIGHTS) >= SCORING
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/predict", "/predict"),
+        ("/predictions/0197e4b2", "/predictions/{prediction_id}"),
+        ("/predictions/0197e4b2/more", "other"),
+        ("/predictions", "other"),
+        ("/7590-VHVEG", "other"),
+        ("", "other"),
+    ],
+)
+def test_a_path_is_told_by_its_template_alone(path, route):
+    assert template(path, frozenset({"/predict", "/predict/batch", "/predictions/{prediction_id}"})) == route
