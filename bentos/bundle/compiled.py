@@ -193,7 +193,7 @@ def verified(booster: Booster, weights: Floats) -> CompiledTrees | None:
         return None
     peer = np.asarray(booster.predict(data, pred_contribs=True), dtype=np.float64)
     _, added = tables.explain(rows)
-    beside = max(np.abs(added - peer[:, :-1] @ weights).max(), abs(tables.base - peer[0, -1]))
+    beside = np.max([np.abs(added - peer[:, :-1] @ weights).max(), abs(tables.base - peer[0, -1])])
     if not beside <= DIFFERENCE_MAX:
         log.warning("trees are explained by XGBoost itself, more slowly: the tables differ from it by %.1e", beside)
         return None

@@ -5,13 +5,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
+from math import isfinite
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from bentos.churn.answered import Answered, prediction_id
-from bentos.churn.errors import CustomerUnknownError, CustomerWithdrawnError, FeaturesExpiredError, FeaturesMissingError
+from bentos.churn.errors import (
+    CustomerUnknownError,
+    CustomerWithdrawnError,
+    FeaturesExpiredError,
+    FeaturesMissingError,
+    InternalError,
+)
 from bentos.churn.loading import Model
 from bentos.economics import expected_profit_usd
 from configs.errors import ChurnError
@@ -86,8 +92,6 @@ def scored(
         explained = _explained(model, vectors)
         # The explanation holds the very score that Bundle.score gives; computing it twice would double the work.
         scores = model.bundle.score_vectors(vectors) if explained is None else explained.score
-        if not np.isfinite(scores).all():
-            raise ValueError("a score is no probability")
     except FeaturesInvalidError as refused:
         if len(rows) == 1:
             return [refused]
@@ -101,6 +105,8 @@ def scored(
     reasons = _reasons(model, rows, explained, leaving, reasons_max)
     answers: list[Answered | ChurnError] = [
         Answered(prediction_id(now), now, model.said, row, score, "churn" if leaves else "stay", profit, lever, why)
+        if isfinite(score)
+        else InternalError()
         for row, score, leaves, profit, lever, why in zip(
             rows,
             scores.tolist(),
@@ -141,10 +147,7 @@ def _explained(model: Model, vectors: Floats) -> Explanation | None:
     from bentos.bundle import FeaturesInvalidError
 
     try:
-        explained = model.bundle.explain_vectors(vectors)
-        if explained.whole().all():
-            return explained
-        log.error("explanation failed: the contributions do not add up to the margin")
+        return model.bundle.explain_vectors(vectors)
     except FeaturesInvalidError:
         raise
     except Exception as broken:  # noqa: BLE001 - whatever fails here must not cost the caller the score
@@ -155,14 +158,37 @@ def _explained(model: Model, vectors: Floats) -> Explanation | None:
 def _reasons(
     model: Model, rows: Sequence[OnlineRow], explained: Explanation | None, leaving: Sequence[bool], reasons_max: int
 ) -> Sequence[tuple[Reason, ...] | None]:
-    """Return each row's reasons, None for all where a text can't be filled in."""
-    if explained is not None:
-        try:
-            sums = model.reasons.sums(explained.contributions)
-            return model.reasons.reasons_of(sums, [row.values for row in rows], leaving, most=reasons_max)
-        except Exception as broken:  # noqa: BLE001 - as above
-            log.error("reasons failed: %s", type(broken).__name__)  # noqa: TRY400
-    return [None] * len(rows)
+    """Return each row's reasons; None where the contributions leave something unsaid, or a text can't be filled in."""
+    if explained is None:
+        return [None] * len(rows)
+    sums = model.reasons.sums(explained.contributions)
+    whole = explained.whole().tolist()
+    if not all(whole):
+        log.error("explanation failed: the contributions do not add up to the margin")
+    try:
+        found: list[tuple[Reason, ...] | None] = [
+            *model.reasons.reasons_of(sums, [row.values for row in rows], leaving, most=reasons_max)
+        ]
+    except Exception as broken:  # noqa: BLE001 - as above
+        log.error("reasons failed: %s", type(broken).__name__)  # noqa: TRY400
+        if len(rows) == 1:
+            return [None]
+        # One customer's value that no text takes costs nobody else the reasons.
+        return [
+            _reasons(model, [row], _row_of(explained, place), [leaves], reasons_max)[0]
+            for place, (row, leaves) in enumerate(zip(rows, leaving, strict=True))
+        ]
+    return [reasons if adds_up else None for reasons, adds_up in zip(found, whole, strict=True)]
+
+
+def _row_of(explained: Explanation, place: int) -> Explanation:
+    own = slice(place, place + 1)
+    return replace(
+        explained,
+        score=explained.score[own],
+        margin=explained.margin[own],
+        contributions=explained.contributions[own],
+    )
 
 
 def _recommended(

@@ -19,6 +19,7 @@ from bentos.churn import bento_schema, bodies, openapi
 from bentos.churn.answered import Answered
 from bentos.churn.asking import Answering
 from bentos.churn.errors import (
+    InternalError,
     MethodNotAllowedError,
     NotReadyError,
     RequestInvalidError,
@@ -50,12 +51,15 @@ from bentos.churn.tracing import Tracing
 from bentos.churn.ui.page import page
 from bentos.churn.watching import Watcher
 from bentos.receipts import Replayer, find
+from bentos.receipts.store import open_sink
 from configs.errors import ChurnError
 from configs.settings import Settings
 
 THREADS: Final = 4
 """Requests worked on at once: enough that one which waits for the store does not hold up the others, and few
 enough that they don't fight for one interpreter."""
+LOOKUPS: Final = 2
+"""Receipts looked up and replayed at once."""
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 Result = TypeVar("Result")
@@ -64,8 +68,10 @@ Result = TypeVar("Result")
 def create_app(settings: Settings) -> tuple[FastAPI, Meters]:
     """Return the application and its meters. Nothing is loaded before its lifespan begins.
 
-    Raises TracingMissingError if traces are wanted and can't be had.
+    Raises TracingMissingError if traces are wanted and can't be had, SettingsError if receipts.database_url names no
+    PostgreSQL.
     """
+    open_sink(settings)  # opens nothing yet, and refuses what it never could
     meters = Meters()
     keeper = Keeper(settings, meters)
     tracing = Tracing(settings.serving.traces_endpoint) if settings.serving.traces_endpoint else None
@@ -102,6 +108,8 @@ def create_app(settings: Settings) -> tuple[FastAPI, Meters]:
     refused = _refusals(settings, meters)
     app.add_exception_handler(ChurnError, lambda _, error: refused(error))
     app.add_exception_handler(HTTPException, lambda _, error: refused(error))
+    # In our shape too; it is raised on to the front door, which logs it by place alone.
+    app.add_exception_handler(Exception, lambda _, __: refused(InternalError()))
     openapi.secure(app)
     # What the router and the framework around it do for a request takes as long as reading a customer.
     app.add_middleware(QuickLane, lane={"/predict": routes.predicted}, refused=refused)
@@ -126,6 +134,7 @@ class _Routes:
         self._meters = meters
         self._replayer = Replayer(settings)
         self._limiter: CapacityLimiter | None = None
+        self._lookups: CapacityLimiter | None = None
 
     def add_to(self, app: FastAPI) -> None:
         limit = self._serving.batch_ids_max
@@ -217,7 +226,10 @@ class _Routes:
 
     async def prediction(self, prediction_id: str) -> Response:
         """Return the receipt of an answer, its signature verified, and what comes out when it is scored again."""
-        return _json(await self._work(lambda: self._replayed(prediction_id)))
+        if self._lookups is None:
+            # Their own: receipts whose database hangs must not hold up who asks whether we are ready.
+            self._lookups = CapacityLimiter(LOOKUPS)
+        return _json(await self._work(lambda: self._replayed(prediction_id), self._lookups))
 
     def _replayed(self, prediction_id: str) -> PredictionAnswer:
         receipt = find(self._settings, prediction_id)
@@ -235,12 +247,12 @@ class _Routes:
         champion.features.read_block([PROBE_ID], datetime.now(UTC))
         return champion.bundle.manifest.model_version
 
-    async def _work(self, work: Callable[[], Result]) -> Result:
+    async def _work(self, work: Callable[[], Result], limiter: CapacityLimiter | None = None) -> Result:
         """Run ``work`` in a thread, for as long as a request may take."""
         if self._limiter is None:
             self._limiter = CapacityLimiter(THREADS)
         async with self._answering.in_time():
-            return await anyio.to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
+            return await anyio.to_thread.run_sync(work, limiter=limiter or self._limiter, abandon_on_cancel=True)
 
 
 def _refusals(settings: Settings, meters: Meters) -> Callable[[Exception], JSONResponse]:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -34,9 +34,8 @@ FEW: Final = 16
 """Customers of a request that is answered on the loop, with others; more would hold them up, and have a thread."""
 TRIAL_THREADS: Final = 4
 """Requests at once while a challenger is on trial: each one alone, so that its time is its own."""
-_SLOW_S: Final = 0.05
-_REST_S: Final = 5.0
-"""After a few customers took longer than _SLOW_S, a thread answers for so long: the loop must not wait for a store."""
+_SLOW_S: Final = 0.1
+"""After a few customers took longer, a thread answers until it was quick again: the loop must not wait for a store."""
 _FLUSH_S: Final = 10.0
 
 
@@ -55,10 +54,11 @@ class Answering:
         self._keeper = keeper
         self._meters = meters
         self._tracing = tracing
-        self._here = OnLoop(self._answered, self._note)
         self._few = InThread(self._answered, self._note, name="churn-answers")
         self._many = InThread(self._answered, self._note, name="churn-batches", together=1)
-        self._well_after = 0.0
+        self._here = OnLoop(self._answered, self._note, instead=self._few, well=lambda: self._quick)
+        self._quick = False
+        """Whether the last few customers were answered at once. The first ones may have to load the model."""
         self._limiter: CapacityLimiter | None = None
         self._receipts: ReceiptWriter | None = None
         self._lock = threading.Lock()
@@ -77,15 +77,11 @@ class Answering:
                 if self._limiter is None:
                     self._limiter = CapacityLimiter(TRIAL_THREADS)
                 found, batch = await anyio.to_thread.run_sync(
-                    self._answered, customer_ids, limiter=self._limiter, abandon_on_cancel=True
+                    partial(self._answered, customer_ids, tried=True), limiter=self._limiter, abandon_on_cancel=True
                 )
                 self._note(found)
-            elif len(customer_ids) > FEW:
-                found, batch = await self._many.ask(customer_ids)
-            elif serving is None or time.monotonic() < self._well_after:
-                found, batch = await self._few.ask(customer_ids)
             else:
-                found, batch = await self._here.ask(customer_ids)
+                found, batch = await (self._here if len(customer_ids) <= FEW else self._many).ask(customer_ids)
         if self._tracing is not None:
             self._tracing.stages(batch.stages, batch.customers)
         return found
@@ -117,8 +113,13 @@ class Answering:
                 f"no answer within {self._serving.request_timeout_s} s", "repeat it later, or for fewer customers"
             ) from None
 
-    def _answered(self, customer_ids: Sequence[str]) -> tuple[list[Answered | ChurnError], _Batch]:
+    def _answered(
+        self, customer_ids: Sequence[str], *, tried: bool = False
+    ) -> tuple[list[Answered | ChurnError], _Batch]:
+        """Answer the customers; ``tried``: with the challenger on trial, which may take its time."""
         serving, batch = self._keeper.current(), _Batch(len(customer_ids))
+        if not tried and serving.trial is not None:
+            serving = replace(serving, trial=None)  # it began while they waited for their turn
 
         def took(stage: Stage, seconds: float) -> None:
             self._meters.took(stage, seconds)
@@ -130,9 +131,9 @@ class Answering:
         try:
             found = serving.answer(customer_ids, datetime.now(UTC), reasons_max=self._serving.reasons_max, took=took)
         finally:
-            # Whatever failed took its time: a store that is away or slow shows here.
-            if len(customer_ids) <= CUSTOMERS_MAX and time.monotonic() - began > _SLOW_S:
-                self._well_after = time.monotonic() + _REST_S
+            # Whatever failed took its time: a store that hangs, or is slow, shows here.
+            if not tried and len(customer_ids) <= CUSTOMERS_MAX:
+                self._quick = time.monotonic() - began < _SLOW_S
         return found, batch
 
     def _note(self, found: Sequence[Answered | ChurnError]) -> None:
@@ -146,7 +147,9 @@ class Answering:
             with self._lock:
                 if self._receipts is None:
                     # In the worker's own process: a thread does not survive a fork.
-                    self._receipts = ReceiptWriter(self._settings, self._meters.receipts_did)
+                    self._receipts = ReceiptWriter(self._settings, self._receipts_did)
         # Made in the writer's thread, when the answers have left.
         self._receipts.offer([partial(each.receipt, kind) for each in answers])
-        self._meters.receipts_waiting.set(self._receipts.pending)
+
+    def _receipts_did(self, outcome: str, receipts: int) -> None:
+        self._meters.receipts_did(outcome, receipts, 0 if self._receipts is None else self._receipts.pending)

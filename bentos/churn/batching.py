@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+from bentos.churn.errors import internal
 from configs.errors import ChurnError
 
 CUSTOMERS_MAX: Final = 64
@@ -99,7 +100,10 @@ class Batcher(ABC, Generic[Given, Note]):
         return results
 
     def _tell(self, results: Results[Given, Note]) -> None:
-        self._after([each for result in results if not isinstance(result, Exception) for each in result[0]])
+        try:
+            self._after([each for result in results if not isinstance(result, Exception) for each in result[0]])
+        except Exception as broken:  # noqa: BLE001 - the answers have left; whoever answers next must go on
+            internal(broken)
 
 
 class OnLoop(Batcher[Given, Note]):
@@ -107,15 +111,33 @@ class OnLoop(Batcher[Given, Note]):
 
     A thread would cost more than it gains: each hand-over between two threads of one interpreter takes as long as
     reading a customer. What came in during a batch is the next one.
+
+    Parameters
+    ----------
+    instead, well
+        Who answers, and whoever waits already, while ``well`` says no: the loop must not wait for what hangs.
     """
 
-    def __init__(self, work: Work[Given, Note], after: After[Given], *, together: int = CUSTOMERS_MAX) -> None:
+    def __init__(
+        self,
+        work: Work[Given, Note],
+        after: After[Given],
+        *,
+        instead: InThread[Given, Note],
+        well: Callable[[], bool],
+        together: int = CUSTOMERS_MAX,
+    ) -> None:
         super().__init__(work, after, together=together)
+        self._instead = instead
+        self._well = well
         self._due = False
 
     def _add(self, asked: _Asked[Given, Note]) -> None:
-        self._waiting.append(asked)
-        self._plan(asked.loop)
+        if self._well():
+            self._waiting.append(asked)
+            self._plan(asked.loop)
+        else:
+            self._instead._add(asked)  # noqa: SLF001 - of the same family
 
     def _plan(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._due:
@@ -132,7 +154,10 @@ class OnLoop(Batcher[Given, Note]):
         _deliver(batch, results)
         # Behind the callers that were just woken: their answers leave first.
         loop.call_soon(self._tell, results)
-        if self._waiting:
+        if not self._well():
+            while self._waiting:
+                self._instead._add(self._waiting.popleft())  # noqa: SLF001
+        elif self._waiting:
             self._plan(loop)
 
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Final, TypeVar
 
 from bentos.churn.answered import Answered
-from bentos.churn.answering import answer
+from bentos.churn.answering import Took, answer, untold
 from bentos.churn.counting import Counting
 from bentos.churn.loading import Model
 from bentos.comparison import ArmName
@@ -73,7 +73,9 @@ class Canary:
         self._free = threading.BoundedSemaphore(_AT_ONCE)
         self._told: set[str] = set()
 
-    def answer(self, champion: Model, customer_ids: Sequence[str], now: datetime) -> list[Answered | ChurnError]:
+    def answer(
+        self, champion: Model, customer_ids: Sequence[str], now: datetime, *, took: Took = untold
+    ) -> list[Answered | ChurnError]:
         """Return one answer or refusal an id, in order; those of one customer are all of one model.
 
         Raises what the champion does: StoreUnavailableError.
@@ -83,7 +85,7 @@ class Canary:
         tried = dict(zip(places, self._challenger([customer_ids[each] for each in places], now, timed), strict=True))
         rest = [place for place in range(len(customer_ids)) if not isinstance(tried.get(place), Answered)]
         try:
-            given = self._champion(champion, [customer_ids[each] for each in rest], now, timed and not places)
+            given = self._champion(champion, [customer_ids[each] for each in rest], now, timed and not places, took)
         except Exception:
             # Both failed, each for its own: a store that is down speaks against neither.
             self._count("challenger", tried.values(), {customer_ids[each] for each in places if tried[each] is None})
@@ -138,11 +140,12 @@ class Canary:
         customer_ids: Sequence[str],
         now: datetime,
         timed: bool,  # noqa: FBT001 - private
+        took: Took,
     ) -> list[Answered | ChurnError]:
         if not customer_ids:
             return []
         started = time.perf_counter()
-        given = answer(champion, customer_ids, now, reasons_max=self._reasons_max)
+        given = answer(champion, customer_ids, now, reasons_max=self._reasons_max, took=took)
         if timed and isinstance(given[0], Answered):
             with self.counting.open() as counts:
                 counts.champion.took(time.perf_counter() - started)

@@ -133,10 +133,9 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Start to answer, unless the head is larger than any that is meant well."""
-        if len(self.headers) > HEADERS_MAX or (
-            self._frame_bytes > HEAD_MAX_BYTES
-            and len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_MAX_BYTES
-        ):
+        # What was counted of the frame may belong to the request before: what was read of this head says it surely.
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if len(self.headers) > HEADERS_MAX or size > HEAD_MAX_BYTES:
             self._refusal = _head_too_large()
             raise self._refusal
         super().on_headers_complete()

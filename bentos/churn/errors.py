@@ -176,6 +176,9 @@ class InternalError(ChurnError):
     error = "internal"
     http_status = 500
 
+    def __init__(self) -> None:
+        super().__init__("the service failed on this request", "the log names the place; report it")
+
 
 def response_to(error: ChurnError, retry_after_s: int) -> JSONResponse:
     """Return the HTTP answer to a refusal: its status, the one JSON shape, Retry-After where waiting may help."""
@@ -192,4 +195,4 @@ def internal(broken: Exception) -> InternalError:
     place = traceback.extract_tb(broken.__traceback__)
     frames = " < ".join(f"{frame.filename}:{frame.lineno}" for frame in reversed(place[-4:]))
     log.error("unexpected %s at %s", type(broken).__name__, frames)
-    return InternalError("the service failed on this request", "the log names the place; report it")
+    return InternalError()

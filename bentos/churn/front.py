@@ -17,6 +17,7 @@ from bentos.churn.errors import (
     KeyMissingError,
     OverloadedError,
     RequestTimeoutError,
+    RouteUnknownError,
     internal,
     response_to,
 )
@@ -115,7 +116,7 @@ class FrontDoor:
             return
         except Exception as broken:  # noqa: BLE001 - the last line: anything else would be logged with its values
             error = internal(broken)
-            if not status:
+            if not status:  # else the application has said so itself
                 await response_to(error, self._serving.retry_after_s)(scope, receive, finish)
         finally:
             if status:
@@ -132,6 +133,9 @@ class FrontDoor:
             if self._access is not None:
                 server = scope.get("server")
                 self._access.admit(headers, right, server[0] if server else None, now)
+            if not path.isprintable():
+                # A router's pattern may end before a line's end: "/predict\n" would reach its route without its right.
+                raise RouteUnknownError("there is no such route", "see /openapi.json for the routes")
             scoring = right in SCORING
             if scoring:
                 self._room()

@@ -64,7 +64,7 @@ class Serving:
         """Return one answer or refusal an id, in order. Raises StoreUnavailableError."""
         if self.trial is None:
             return answer(self.champion, customer_ids, now, reasons_max=reasons_max, took=took)
-        return self.trial.answer(self.champion, customer_ids, now)
+        return self.trial.answer(self.champion, customer_ids, now, took=took)
 
     def model_of(self, customer_id: str) -> Model:
         """Return the model that answers for a customer."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,8 @@ from bentos.churn.errors import ContractMismatchError
 from bentos.economics import Economics, load_economics, profit_threshold
 from bentos.levers import Levers
 from bentos.levers import load as load_levers
-from bentos.reasons import ReasonDictionary
+from bentos.reasons import ReasonDictionary, parse
+from bentos.reasons import load as load_reasons
 from configs.settings import Settings
 from feature_repo.contract import Feature, contract_hash, features_of
 
@@ -60,8 +61,6 @@ def load(settings: Settings, folder: Path, beside: Model | None = None) -> Model
         RegistryUnavailableError or ContractMismatchError: nothing that an answer needs is half loaded.
     """
     from bentos.bundle import Bundle
-    from bentos.reasons import load as load_reasons
-    from bentos.reasons import parse
 
     bundle = Bundle.load(folder)
     service = bundle.manifest.service
@@ -81,7 +80,19 @@ def load(settings: Settings, folder: Path, beside: Model | None = None) -> Model
             bundle.manifest.threshold,
             profit_threshold(economics),
         )
-    return Model(bundle, features, reasons, load_levers(service, reasons), economics)
+    return Model(bundle, features, reasons, _levers(service, reasons), economics)
+
+
+def _levers(service: str, reasons: ReasonDictionary) -> Levers:
+    """Return today's levers, checked against today's reason codes; without those that the model's own words lack.
+
+    Advice must keep no older model from serving: a rollback may lead to one.
+    """
+    levers = load_levers(service, load_reasons(service))
+    known = tuple(lever for lever in levers.levers if lever.code in reasons.codes)
+    if left := [lever.name for lever in levers.levers if lever not in known]:
+        log.warning("levers left out, the model has no such reason code: %s", ", ".join(left))
+    return replace(levers, levers=known)
 
 
 def _features(settings: Settings, service: str, beside: Model | None) -> OnlineFeatures:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter as Tally
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -152,9 +153,10 @@ class Meters:
                 child = self._children[counted] = self._counters[kind].labels(*labels)
             child.inc(customers)
 
-    def receipts_did(self, outcome: str, receipts: int) -> None:
-        """Count receipts that were written or dropped, and writes that failed."""
+    def receipts_did(self, outcome: str, receipts: int, waiting: int) -> None:
+        """Count receipts that were written or dropped, or writes that failed, and note how many wait now."""
         self._receipts.labels(outcome).inc(receipts)
+        self.receipts_waiting.set(waiting)
 
     def exposition(self, models: Iterable[ServedModel] = ()) -> bytes:
         """Return the metrics of all workers in Prometheus' text format, and which ``models`` this one serves."""
@@ -164,9 +166,18 @@ class Meters:
         # Under `bentoml serve` each worker keeps its values in a file, and any worker answers for all of them.
         if ValueClass.__name__ == "MmapedValue":
             everyone = CollectorRegistry()
-            MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
+            collector = MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
+            _forget_the_dead(Path(collector._path))  # noqa: SLF001 - where the library itself looks
             return generate_latest(everyone)
         return generate_latest(self._registry)
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """Remove what dead workers said of themselves at their last moment; what they counted stays."""
+    for file in folder.glob("gauge_live*_*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        if not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+            file.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

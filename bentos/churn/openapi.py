@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from bentos.churn.errors import TOO_MANY
+from bentos.churn.examples import EXAMPLES
 from bentos.churn.rights import OPEN_PATHS
 from bentos.churn.schema import ErrorBody
 
@@ -15,6 +16,7 @@ DESCRIPTION: Final = (
     "Scores customers from their online features: calibrated probability, what contacting is worth, reasons, what "
     "could be offered. Where keys are in use each route but /health, /livez and /readyz needs one."
 )
+_EXAMPLE_OF: Final = {model.__name__: example for model, example in EXAMPLES.items()}
 _SCHEMES: Final = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "Authorization: Bearer <key>"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -81,14 +83,30 @@ def secure(app: FastAPI) -> None:
             document = described()
             document["components"]["securitySchemes"] = _SCHEMES
             for path, operations in document["paths"].items():
-                if path not in OPEN_PATHS:
-                    for operation in operations.values():
-                        operation["security"] = [{name: []} for name in _SCHEMES]
-                        for status in (401, 403, 429):
-                            operation["responses"].setdefault(str(status), _refusal(status))
+                for operation in operations.values():
+                    _complete(operation, keyed=path not in OPEN_PATHS)
+            # The framework's own, for parameters that a path can't get wrong.
+            for name in ("HTTPValidationError", "ValidationError"):
+                document["components"]["schemas"].pop(name, None)
         return app.openapi_schema or {}
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _complete(operation: dict[str, Any], *, keyed: bool) -> None:
+    responses = operation["responses"]
+    if "HTTPValidationError" in str(responses.get("422")):
+        del responses["422"]
+    # The front door reads and times a body wherever one is sent, and judges keys before any route.
+    for status in (408, 413, *((401, 403, 429) if keyed else ())):
+        responses.setdefault(str(status), _refusal(status))
+    shown = responses["200"].get("content", {}).get("application/json", {})
+    # Added here: the framework takes what is null out of whatever it is given.
+    example = _EXAMPLE_OF.get(shown.get("schema", {}).get("$ref", "").rpartition("/")[2])
+    if example is not None:
+        shown["example"] = example
+    if keyed:
+        operation["security"] = [{name: []} for name in _SCHEMES]
 
 
 def _refusal(status: int) -> dict[str, Any]:

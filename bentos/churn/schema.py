@@ -76,7 +76,9 @@ class Answer(_Strict):
     ]
     lever: Annotated[
         LeverBody | None,
-        Field(description="the offer after which the score is lowest; null where contacting or no offer pays"),
+        Field(
+            description="the offer worth most: fall of the score x accept_share; null where contacting or no offer pays"
+        ),
     ]
     reasons: Annotated[
         list[ReasonBody] | None,
@@ -84,7 +86,7 @@ class Answer(_Strict):
     ]
     reasons_error: str | None
     model_version: str
-    features_as_of: Annotated[datetime, Field(description="UTC; the oldest event time among the values used")]
+    features_as_of: Annotated[datetime, Field(description="UTC; the oldest event time among the snapshot's views")]
     stale: Annotated[list[str], Field(description="feature views whose values are old, see configs/freshness.toml")]
     missing: Annotated[list[str], Field(description="features that are null where most customers have a value")]
     score_quality: Annotated[

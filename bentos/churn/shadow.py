@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from bentos.churn.answered import Answered
-from bentos.churn.answering import answer
+from bentos.churn.answering import Took, answer, untold
 from bentos.churn.counting import Counting
 from bentos.churn.loading import Model
 from configs.errors import ChurnError
@@ -66,13 +66,15 @@ class Shadow:
         self._thread = threading.Thread(target=self._work, name="churn-shadow", daemon=True)
         self._thread.start()
 
-    def answer(self, champion: Model, customer_ids: Sequence[str], now: datetime) -> list[Answered | ChurnError]:
+    def answer(
+        self, champion: Model, customer_ids: Sequence[str], now: datetime, *, took: Took = untold
+    ) -> list[Answered | ChurnError]:
         """Return the champion's answers; what it answered is left for the challenger. Raises what the champion does."""
         with self._changed:
             self._requests += 1
         started = time.perf_counter()
         try:
-            found = answer(champion, customer_ids, now, reasons_max=self._reasons_max)
+            found = answer(champion, customer_ids, now, reasons_max=self._reasons_max, took=took)
         finally:
             with self._changed:
                 self._requests -= 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -91,7 +91,9 @@ class SqliteSink:
         if self._connection is None:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             # Personal data: the file, and the two that SQLite keeps beside it, are for their owner alone.
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+            # Only where there is none: closing any descriptor of a file drops the locks that SQLite holds on it.
+            with suppress(FileExistsError):
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             connection = sqlite3.connect(
                 self._path, timeout=STATEMENT_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )

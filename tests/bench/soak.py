@@ -53,6 +53,8 @@ class Soaked:
     log: str = ""
     receipts: int = 0
     receipts_mb: float = 0.0
+    ended_early: bool = False
+    """Whether the load broke off: nobody was there to connect to."""
 
     @property
     def answers(self) -> int:
@@ -72,8 +74,7 @@ def soak(given: argparse.Namespace, folder: Path) -> Soaked:
     found = Soaked()
     with machine.redis_server(folder / "redis-data", available[:1]) as port:
         built = world.build(folder, port, given.customers, given.trees)
-        settings = built.redis
-        settings = world.served_by(settings, workers=WORKERS)
+        settings = world.served_by(built.redis, workers=WORKERS)
         rivals = _rivals(settings)
         with Running(settings) as running:
             running.wait("/readyz", READY_S)
@@ -90,8 +91,9 @@ def soak(given: argparse.Namespace, folder: Path) -> Soaked:
                 for line in process.stdout or ():
                     found.blocks.append(Figures(**json.loads(line)))
                     print(_told(found, given), file=sys.stderr, flush=True)
+                found.ended_early = process.wait() != 0
             finally:
-                process.terminate()
+                process.kill()
                 watching.set()
                 for thread in threads:
                     thread.join()
@@ -174,6 +176,7 @@ def section(found: Soaked, given: argparse.Namespace) -> list[str]:
         ),
         "",
         f"- {found.answers:,} answers; lost requests {lost}; other statuses than 200: {bad}; wrong customers: {wrong}.",
+        *(["- The load broke off: the service could not be reached."] if found.ended_early else []),
         (
             f"- {found.swaps} promotions; the workers swapped {found.counted('model_swaps', 'swapped')} times in all,"
             f" and refused {found.counted('model_swaps', 'refused')} times."

@@ -133,6 +133,18 @@ def test_no_method_is_a_way_around(service, method):
         assert method == "HEAD" or answer.json()["error"] in {"method_not_allowed", "route_unknown"}
 
 
+def test_a_line_s_end_behind_a_path_reaches_no_route(service):
+    # A router's pattern may match before it, and what needs a right is known by the whole path.
+    for method, path, _ in routes(service):
+        for end in ("%0A", "%0D", "%00", "%0A%0A"):
+            asked_for = {"json": {}} if method == "POST" else {}
+            assert service.client.request(method, path + end, **asked_for).status_code == 401, path
+            answer = service.client.request(
+                method, path + end, headers=WAYS["bearer"](service.keys["all"]), **asked_for
+            )
+            assert (answer.status_code, answer.json()["error"]) == (404, "route_unknown"), path
+
+
 def test_a_path_that_is_spelt_in_another_way_is_no_way_around(service):
     for path in (
         "/Metrics",

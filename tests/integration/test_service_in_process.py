@@ -1,16 +1,22 @@
 """The service's application in this process, on a real SQLite store and a real bundle."""
 
 import asyncio
+import re
 import shutil
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import httpx
+import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from bentos.bundle import champion
+from bentos.bundle import Bundle, champion
+from bentos.bundle.pointer import bundles_folder
+from bentos.churn.answered import REASONS_FAILED
+from bentos.churn.answering import answer
 from bentos.churn.app import _Routes, create_app, templates
 from bentos.churn.asking import Answering
 from bentos.churn.errors import (
@@ -26,7 +32,7 @@ from feature_repo.contract import CORE_SERVICE, PROJECT
 from feature_repo.stores.opening import open_store
 from feature_repo.stores.refusals import NothingRegisteredError, RegistryUnavailableError
 from flows.serve import free_port
-from tests.serving_world import EXPIRED, build, serving
+from tests.serving_world import EXPIRED, as_kind, build, serving
 
 
 @pytest.fixture(scope="module")
@@ -165,3 +171,47 @@ def test_an_answer_that_takes_too_long_is_a_503(world):
     with pytest.raises(AnswerTimeoutError) as refused:
         asyncio.run(routes._work(lambda: time.sleep(1.5)))
     assert refused.value.http_status == 503
+
+
+class Broken(Bundle):
+    """A bundle that can't add up or score one customer: the fault itself, everything around it is real."""
+
+    def explain_vectors(self, vectors):
+        found = super().explain_vectors(vectors)
+        found.contributions[1] += 0.5
+        found.score[2] = np.nan
+        return found
+
+
+def test_one_customer_s_fault_costs_nobody_else_anything(world):
+    real = load(world.settings, champion(world.settings.home))
+    model = replace(real, bundle=as_kind(Broken, real.bundle))
+    whole, unexplained, unscored, last = answer(model, world.ids[:4], datetime.now(UTC), reasons_max=3)
+    assert whole.reasons
+    assert last.reasons
+    assert (unexplained.reasons, unexplained.reasons_error) == (None, REASONS_FAILED)
+    assert unexplained.probability == world.bundle.score(world.frame.head(2))[1]
+    assert unscored.error == "internal"
+
+
+def test_a_lever_that_an_older_model_has_no_word_for_is_left_out(world, tmp_path, caplog):
+    codes = world.bundle.reason_codes.replace("[codes.PROTECTION]", "[codes.ADD_ONS]")
+    older = replace(world.bundle, reason_codes=codes).save(tmp_path)
+    model = load(world.settings, bundles_folder(tmp_path) / older.digest)
+    left = {lever.name for lever in model.levers.levers}
+    assert "ONE_YEAR_CONTRACT" in left
+    assert not {"ONLINE_SECURITY", "TECHNICAL_SUPPORT"} & left
+    assert "levers left out" in caplog.text
+
+
+def test_receipts_that_were_written_wait_no_more(world):
+    meters = Meters()
+    answering = Answering(world.settings, Keeper(world.settings, meters), meters)
+
+    def waiting():
+        found = re.search(r"^churn_receipts_waiting (\S+)$", meters.exposition().decode(), re.MULTILINE)
+        return float(found.group(1))
+
+    asyncio.run(answering.ask(list(world.ids[:5])))
+    answering.close()
+    assert waiting() == 0

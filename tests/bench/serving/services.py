@@ -9,7 +9,6 @@ import bentoml
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from bentos.churn import bodies
 from bentos.churn.schema import PredictRequest
 from configs.settings import load_settings
 from tests.bench.serving.ways import PrecomputedWay, TunedWay, UsualWay
@@ -81,7 +80,7 @@ _parsing = FastAPI(docs_url=None, redoc_url=None)
 
 @_parsing.post("/predict")
 async def _parse(request: Request) -> Response:
-    await bodies.read(request, PredictRequest)
+    PredictRequest.model_validate_json(await request.body())
     return Response(_parsing.state.answer, media_type="application/json")
 
 

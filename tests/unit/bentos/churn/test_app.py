@@ -1,13 +1,17 @@
 """Routes without a champion: shapes of refusals, and /openapi.json that says all of it."""
 
 import asyncio
+import json
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from bentos.churn.app import create_app, templates
+from bentos.churn.asking import Answering
+from bentos.churn.examples import EXAMPLES
 from bentos.churn.front import FrontDoor
-from configs.errors import ChurnError
+from configs.errors import ChurnError, SettingsError
 
 
 async def elsewhere(scope, receive, send):
@@ -113,6 +117,7 @@ def test_openapi_tells_every_route_body_answer_and_refusal(client):
         for operation in operations.values():
             assert ("security" in operation) == (path not in opened)
             assert ({"401", "403", "429"} <= set(operation["responses"])) == (path not in opened)
+    assert "HTTPValidationError" not in str(spec)
     predict = spec["paths"]["/predict"]["post"]
     refusals = {"401", "403", "404", "408", "410", "413", "415", "422", "429", "500", "503"}
     assert set(predict["responses"]) == refusals | {"200"}
@@ -136,3 +141,34 @@ def test_each_error_has_its_own_name():
     names = [each.error for each in kinds if each is not module.NotReadyError]
     assert len(names) == len(set(names)) > 10
     assert "failed" not in names
+
+
+@pytest.mark.parametrize("model", EXAMPLES, ids=lambda model: model.__name__)
+def test_each_example_is_what_is_answered(client, model):
+    model.model_validate_json(json.dumps(EXAMPLES[model]))
+    shown = [
+        operation["responses"]["200"]["content"]["application/json"]["example"]
+        for operations in client.get("/openapi.json").json()["paths"].values()
+        for operation in operations.values()
+        if "example" in str(operation["responses"]["200"].get("content", {}).get("application/json", {}))
+    ]
+    assert EXAMPLES[model] in shown
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
+def test_a_defect_is_told_in_the_one_shape(settings, path, monkeypatch):
+    async def broken(*_):
+        raise RuntimeError("of 7590-VHVEG")
+
+    monkeypatch.setattr(Answering, "ask", broken)
+    app, meters = create_app(settings)
+    body = {"customer_id": "a"} if path == "/predict" else {"customer_ids": ["a"]}
+    answer = Client(FrontDoor(elsewhere, app, meters, settings.serving, templates(app))).post(path, json=body)
+    assert (answer.status_code, answer.json()["error"]) == (500, "internal")
+    assert 'churn_refusals_total{error="internal"}' in meters.exposition().decode()
+
+
+def test_receipts_in_another_database_than_ours_are_refused_at_the_start(settings):
+    receipts = settings.receipts.model_copy(update={"database_url": SecretStr("mysql://somewhere/else")})
+    with pytest.raises(SettingsError, match=r"receipts.database_url"):
+        create_app(settings.model_copy(update={"receipts": receipts}))

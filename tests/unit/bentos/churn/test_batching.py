@@ -130,11 +130,16 @@ def test_one_that_was_never_asked_has_nothing_to_end(work):
     assert work.batches == []
 
 
+def here(work, well=lambda: True, **more):
+    """A batcher on the loop, with a thread for when it is not well."""
+    return OnLoop(work, work.told.extend, instead=InThread(work, work.told.extend, name="test"), well=well, **more)
+
+
 def on_loop(work, questions, *, together=64):
     """Ask all questions in one turn of the loop, and return what came of each."""
 
     async def main():
-        batcher = OnLoop(work, work.told.extend, together=together)
+        batcher = here(work, together=together)
         found = await asyncio.gather(*(batcher.ask(ids) for ids in questions), return_exceptions=True)
         told = list(work.told)
         await asyncio.sleep(0)
@@ -158,7 +163,7 @@ def test_on_the_loop_a_batch_has_its_limit_and_the_rest_comes_next(work):
 
 def test_on_the_loop_answers_leave_before_they_are_noted(work):
     async def main():
-        batcher = OnLoop(work, work.told.extend)
+        batcher = here(work)
         await batcher.ask(["a"])
         at_once = list(work.told)
         await asyncio.sleep(0)
@@ -177,7 +182,7 @@ def test_on_the_loop_one_failure_is_nobody_elses(work):
 
 def test_on_the_loop_who_gave_up_is_not_answered(work):
     async def main():
-        batcher = OnLoop(work, work.told.extend)
+        batcher = here(work)
         gone = asyncio.ensure_future(batcher.ask(["gone"]))
         await asyncio.sleep(0)
         gone.cancel()
@@ -190,4 +195,45 @@ def test_on_the_loop_who_gave_up_is_not_answered(work):
 
 
 async def _later(work):
-    return (await OnLoop(work, work.told.extend).ask(["later"]))[0]
+    return (await here(work).ask(["later"]))[0]
+
+
+def test_while_it_is_not_well_a_thread_answers_also_those_who_wait_already(work):
+    threads, well = [], [True]
+
+    def slow(ids):
+        threads.append(threading.current_thread())
+        well[0] = False
+        return work(ids)
+
+    async def main():
+        batcher = OnLoop(
+            slow,
+            work.told.extend,
+            instead=InThread(slow, work.told.extend, name="test"),
+            well=lambda: well[0],
+            together=2,
+        )
+        found = await asyncio.gather(*(batcher.ask([each]) for each in "abcdef"))
+        return [results for results, _ in found]
+
+    assert asyncio.run(main()) == [[each] for each in "ABCDEF"]
+    assert threads[0] is threading.main_thread()
+    assert threading.main_thread() not in threads[1:]
+
+
+@pytest.mark.parametrize("way", ["loop", "thread"])
+def test_who_is_told_may_fail_and_the_next_are_answered(work, way, caplog):
+    def told(_):
+        raise OSError("no room for what is counted of 7590-VHVEG")
+
+    async def main():
+        thread = InThread(work, told, name="test")
+        batcher = OnLoop(work, told, instead=thread, well=lambda: True) if way == "loop" else thread
+        found = [await batcher.ask([each]) for each in "abc"]
+        await asyncio.to_thread(thread.close)
+        return [results for results, _ in found]
+
+    assert asyncio.run(main()) == [["A"], ["B"], ["C"]]
+    assert "unexpected OSError" in caplog.text
+    assert "7590-VHVEG" not in caplog.text
