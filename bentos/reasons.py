@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -19,6 +19,7 @@ from feature_repo.contract import BY_NAME, SERVICES_OF, Feature, features_of
 
 PATH: Final = CONFIG_DIR / "reason_codes.toml"
 NONE_YET: Final = "none yet"
+_TEXTS_MAX: Final = 8192
 _SAMPLES: Final[dict[str, tuple[Any, ...]]] = {"bool": (True, False), "int64": (0, 7), "float64": (-1.5, 20.0)}
 
 Direction = Literal["raises", "lowers"]
@@ -132,12 +133,37 @@ class ReasonDictionary:
         """
         # Only for the few that are shown is a sentence made.
         return [
-            tuple(
-                _reason(name, self.codes[name], contribution, dict(zip(self.features, known, strict=True)))
-                for name, contribution in self._shown(row, leaving, most)
-            )
+            tuple(self._reason(name, contribution, known) for name, contribution in self._shown(row, leaving, most))
             for row, known, leaving in zip(sums.tolist(), values, leaves, strict=True)
         ]
+
+    def _reason(self, name: str, contribution: float, known: Sequence[Any]) -> Reason:
+        own, shown = self._places[name]
+        direction: Direction = "raises" if contribution > 0 else "lowers"
+        # Types too: True is 1 and 1.0 to a dictionary, and not to a sentence.
+        values = tuple((type(known[place]), known[place]) for place in own)
+        text = self._text(name, direction, values)
+        return Reason(name, text, direction, contribution, known[shown], self.codes[name].actionable)
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[tuple[int, ...], int]]:
+        """Code -> where its features stand, and the one that is shown."""
+        place = {name: index for index, name in enumerate(self.features)}
+        return {
+            name: (tuple(place[each] for each in code.features), place[code.value_feature])
+            for name, code in self.codes.items()
+        }
+
+    @cached_property
+    def _text(self) -> Callable[[str, Direction, tuple[tuple[type, Any], ...]], str]:
+        """The sentence of a code for the values of its features; many customers share one."""
+
+        @lru_cache(maxsize=_TEXTS_MAX)
+        def text(name: str, direction: Direction, values: tuple[tuple[type, Any], ...]) -> str:
+            code = self.codes[name]
+            return code.text(direction, {each: value for each, (_, value) in zip(code.features, values, strict=True)})
+
+        return text
 
     def _shown(self, row: Sequence[float], leaves: bool, most: int) -> list[tuple[str, float]]:  # noqa: FBT001 - private
         found = [
@@ -212,12 +238,6 @@ def _elsewhere(code: ReasonCode, service: str) -> bool:
 
 
 _HINT: Final = "each feature of the service belongs under exactly one code of configs/reason_codes.toml"
-
-
-def _reason(name: str, code: ReasonCode, contribution: float, known: Mapping[str, Any]) -> Reason:
-    direction: Direction = "raises" if contribution > 0 else "lowers"
-    text = code.text(direction, known)
-    return Reason(name, text, direction, contribution, known[code.value_feature], code.actionable)
 
 
 def _faults(codes: Mapping[str, ReasonCode], features: Mapping[str, Feature]) -> Iterator[str]:

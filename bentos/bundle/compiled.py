@@ -28,8 +28,6 @@ DIFFERENCE_MAX: Final = 1e-4
 PROBES: Final = 64
 CHUNK: Final = 512
 """Customers explained at once: the outcomes of all conditions stay in the processor's cache."""
-_FEW: Final = 8
-"""Up to so many customers the chosen rows themselves are small."""
 _GATHER: Final = np.uint64(0x0102040810204080)
 _TOP_BYTE: Final = np.uint64(56)
 """Eight bytes of 0 or 1, read as one number and multiplied by the other, have their eight bits in the top byte: byte i,
@@ -42,8 +40,9 @@ class CompiledTrees:
 
     q distinct conditions ``columns >= thresholds`` (q,); u units, whose bits are ``bits`` (8, u), places among the
     conditions or q for none, and whose rows of the tables begin at ``offsets`` (u,). ``reached`` (r,) float32 holds
-    leaf values, ``added`` (r, f) contributions in log-odds. ``start`` is the margin before the first tree, ``base`` the
-    margin of the average training row.
+    leaf values, ``added`` (r, s) contributions in log-odds to the few features of the row's unit: which of the ``wide``
+    (f) features, stands in ``features`` (u, s); what is over adds 0 to the first. ``start`` is the margin before the
+    first tree, ``base`` the margin of the average training row.
     """
 
     columns: NDArray[np.intp]
@@ -52,6 +51,8 @@ class CompiledTrees:
     offsets: Rows
     reached: Columns
     added: Floats
+    features: NDArray[np.intp]
+    wide: int
     start: np.float32
     base: float
 
@@ -67,7 +68,9 @@ class CompiledTrees:
         trees, start = _read(booster)
         parts = [part for tree in trees for part in units(tree)]
         sizes = [len(part.reached) for part in parts]
-        if sum(sizes) * weights.shape[1] * 8 > TABLE_MAX_BYTES:
+        owned = [np.flatnonzero(weights[list(part.added)].any(axis=0)) for part in parts]
+        slots = max(1, *(len(each) for each in owned))
+        if sum(sizes) * slots * 8 > TABLE_MAX_BYTES:
             raise TreesUnsupportedError(f"the tables of {len(trees)} trees would exceed {TABLE_MAX_BYTES >> 20} MiB")
         conditions = sorted({each for part in parts for each in _conditions(part)})
         place = {each: index for index, each in enumerate(conditions)}
@@ -81,7 +84,9 @@ class CompiledTrees:
             bits,
             np.cumsum([0, *sizes[:-1]], dtype=np.int32),
             np.concatenate([part.reached for part in parts]),
-            np.concatenate([_added(part, weights) for part in parts]),
+            np.concatenate([_added(part, weights, own, slots) for part, own in zip(parts, owned, strict=True)]),
+            np.array([[*own, *[0] * (slots - len(own))] for own in owned], np.intp),
+            weights.shape[1],
             start,
             float(start) + math.fsum(part.expected for part in parts),
         )
@@ -143,14 +148,13 @@ class CompiledTrees:
 
     def _sum(self, rows: Rows) -> Floats:
         """Return the sum of each customer's rows of contributions, (n, f), added in the order of the units."""
-        if len(rows) <= _FEW:
-            return np.asarray(np.add.reduce(self.added.take(rows, axis=0), axis=1), dtype=np.float64)
-        from scipy.sparse import csr_array
-
-        count, size = rows.shape
-        ends = np.arange(0, count * size + 1, size, dtype=np.int32)
-        chosen = csr_array((np.ones(count * size), rows.ravel(), ends), shape=(count, len(self.added)))
-        return np.asarray(chosen @ self.added, dtype=np.float64)
+        count, wide = len(rows), self.wide
+        places = self.features.ravel()
+        if count != 1:
+            places = (places + wide * np.arange(count)[:, None]).ravel()
+        chosen = self.added.take(rows.ravel(), axis=0).ravel()
+        summed: Floats = np.bincount(places, chosen, count * wide).astype(np.float64, copy=False)
+        return summed.reshape(count, wide)
 
 
 def _read(booster: Booster) -> tuple[list[Tree], np.float32]:
@@ -204,11 +208,10 @@ def _conditions(part: Unit) -> list[tuple[int, float]]:
     return list(zip(part.columns, part.thresholds.tolist(), strict=True))
 
 
-def _added(part: Unit, weights: Floats) -> Floats:
-    table = np.zeros((len(part.reached), weights.shape[1]))
+def _added(part: Unit, weights: Floats, own: NDArray[np.intp], slots: int) -> Floats:
+    table = np.zeros((len(part.reached), slots))
     for column, values in part.added.items():
-        for feature in np.flatnonzero(weights[column]):
-            table[:, feature] += values * weights[column, feature]
+        table[:, : len(own)] += values[:, None] * weights[column, own]
     return table
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Label = Literal["churn", "stay"]
 _VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+_CHANCE_BYTES: Final = 10
 REASONS_FAILED: Final = "the explanation failed; the probability is not affected"
 
 
@@ -145,10 +146,15 @@ def _lever(recommended: Recommendation | None) -> dict[str, Any] | None:
     }
 
 
-def prediction_id(now: datetime) -> str:
-    """Return a UUID version 7 (RFC 9562): milliseconds since 1970, then 74 random bits."""
-    # Spelt here: the standard library's UUID takes as long as the rest of an answer's words.
-    chance = secrets.token_hex(10)
+def prediction_ids(now: datetime, count: int) -> list[str]:
+    """Return UUIDs version 7 (RFC 9562): milliseconds since 1970, then 74 random bits."""
+    # Spelt here, all at once: the library's UUID, and a call of the system for each, take as long as an answer's words.
+    chances = secrets.token_hex(_CHANCE_BYTES * count)
     milliseconds = f"{int(now.timestamp() * 1000):012x}"
-    variant = _VARIANT[chance[3]]
-    return f"{milliseconds[:8]}-{milliseconds[8:]}-7{chance[:3]}-{variant}{chance[4:7]}-{chance[7:19]}"
+    front = f"{milliseconds[:8]}-{milliseconds[8:]}-7"
+    return [
+        f"{front}{chance[:3]}-{_VARIANT[chance[3]]}{chance[4:7]}-{chance[7:19]}"
+        for chance in (
+            chances[place : place + 2 * _CHANCE_BYTES] for place in range(0, len(chances), 2 * _CHANCE_BYTES)
+        )
+    ]

@@ -10,7 +10,7 @@ from datetime import datetime
 from math import isfinite
 from typing import TYPE_CHECKING, Literal
 
-from bentos.churn.answered import Answered, prediction_id
+from bentos.churn.answered import Answered, prediction_ids
 from bentos.churn.errors import (
     CustomerUnknownError,
     CustomerWithdrawnError,
@@ -104,10 +104,11 @@ def scored(
     recommended = _recommended(model, rows, vectors, scores, leaving)
     reasons = _reasons(model, rows, explained, leaving, reasons_max)
     answers: list[Answered | ChurnError] = [
-        Answered(prediction_id(now), now, model.said, row, score, "churn" if leaves else "stay", profit, lever, why)
+        Answered(its_id, now, model.said, row, score, "churn" if leaves else "stay", profit, lever, why)
         if isfinite(score)
         else InternalError()
-        for row, score, leaves, profit, lever, why in zip(
+        for its_id, row, score, leaves, profit, lever, why in zip(
+            prediction_ids(now, len(rows)),
             rows,
             scores.tolist(),
             leaving,
@@ -213,4 +214,4 @@ def _recommended(
 
 def _again(found: Answered | ChurnError, now: datetime) -> Answered | ChurnError:
     """Give the entry of a customer that was asked for twice a prediction id of its own."""
-    return found.again(prediction_id(now)) if isinstance(found, Answered) else found
+    return found.again(*prediction_ids(now, 1)) if isinstance(found, Answered) else found

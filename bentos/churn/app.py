@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp
 
 from bentos.churn import bento_schema, bodies, openapi
 from bentos.churn.answered import Answered
@@ -66,7 +67,7 @@ Result = TypeVar("Result")
 
 
 def create_app(settings: Settings) -> tuple[FastAPI, Meters]:
-    """Return the application and its meters. Nothing is loaded before its lifespan begins.
+    """Return the application and its meters; serve ``app.state.quick``. Nothing is loaded before the lifespan begins.
 
     Raises TracingMissingError if traces are wanted and can't be had, SettingsError if receipts.database_url names no
     PostgreSQL.
@@ -112,9 +113,8 @@ def create_app(settings: Settings) -> tuple[FastAPI, Meters]:
     app.add_exception_handler(Exception, lambda _, __: refused(InternalError()))
     openapi.secure(app)
     # What the router and the framework around it do for a request takes as long as reading a customer.
-    app.add_middleware(QuickLane, lane={"/predict": routes.predicted}, refused=refused)
-    if tracing is not None:
-        app.add_middleware(tracing.around, routes=templates(app))
+    quick: ASGIApp = QuickLane(app, {"/predict": routes.predicted}, refused)
+    app.state.quick = quick if tracing is None else tracing.around(quick, templates(app))
     return app, meters
 
 

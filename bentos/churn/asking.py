@@ -71,8 +71,14 @@ class Answering:
         ChurnError
             NotReadyError, StoreUnavailableError; AnswerTimeoutError after serving.request_timeout_s.
         """
+        serving = self._keeper.peek()
+        if self._quick and len(customer_ids) <= FEW and serving is not None and serving.trial is None:
+            # On the loop nothing can cut it short, and the store has a time-out of its own.
+            found, batch = await self._here.ask(customer_ids)
+            if self._tracing is not None:
+                self._tracing.stages(batch.stages, batch.customers)
+            return found
         async with self.in_time():
-            serving = self._keeper.peek()
             if serving is not None and serving.trial is not None:
                 if self._limiter is None:
                     self._limiter = CapacityLimiter(TRIAL_THREADS)
@@ -81,7 +87,7 @@ class Answering:
                 )
                 self._note(found)
             else:
-                found, batch = await (self._here if len(customer_ids) <= FEW else self._many).ask(customer_ids)
+                found, batch = await (self._few if len(customer_ids) <= FEW else self._many).ask(customer_ids)
         if self._tracing is not None:
             self._tracing.stages(batch.stages, batch.customers)
         return found

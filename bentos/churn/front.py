@@ -117,6 +117,7 @@ class FrontDoor:
         except Exception as broken:  # noqa: BLE001 - the last line: anything else would be logged with its values
             error = internal(broken)
             if not status:  # else the application has said so itself
+                self._meters.refusals.labels(error.error).inc()
                 await response_to(error, self._serving.retry_after_s)(scope, receive, finish)
         finally:
             if status:

@@ -8,6 +8,7 @@ and the feature store are loaded later, by each worker.
 from __future__ import annotations
 
 import os
+import sys
 from functools import partial
 
 from configs.telemetry import switch_off
@@ -15,6 +16,8 @@ from configs.telemetry import switch_off
 switch_off(os.environ)
 # One request is one row: a second thread in a numeric library costs more than it gains. Workers inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A model that is made ready beside requests is plain Python for a while: they get the interpreter back sooner.
+sys.setswitchinterval(0.001)
 
 import bentoml  # noqa: E402
 
@@ -51,7 +54,7 @@ class ChurnService:
 
 _door = partial(
     FrontDoor,
-    own=_app,
+    own=_app.state.quick,
     meters=_meters,
     serving=_settings.serving,
     routes=templates(_app),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -28,7 +29,7 @@ QUICK = {"servers": FEW, "customers": 400, "trees": 20, "rounds": 1, "seconds": 
 
 def serving(given: argparse.Namespace, folder: Path) -> list[str]:
     """Return the section about HTTP and about the work in process."""
-    available = machine.cores()
+    available, busy = machine.cores(), os.getloadavg()[0]
     # One core for Redis and the load, one for the server under test, where there are two.
     app, beside = available[-1:], available[:1]
     lines, reached = [], []
@@ -45,7 +46,7 @@ def serving(given: argparse.Namespace, folder: Path) -> list[str]:
                     seconds=given.seconds,
                     cores=beside,
                 )
-            lines += ["### Over HTTP", "", _where(given, built, available), ""]
+            lines += ["### Over HTTP", "", _where(given, built, available, busy), ""]
             lines += [line for shape, each in found.items() for line in tables.http(shape, each)]
             lines += [_precomputed(vectors, seconds, refused), ""]
             reached += tables.http_goals(found)
@@ -85,7 +86,7 @@ def _run(module: str, asked: dict[str, Any], environ: dict[str, str] | None) -> 
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _where(given: argparse.Namespace, built: world.World, available: list[int]) -> str:
+def _where(given: argparse.Namespace, built: world.World, available: list[int], busy: float) -> str:
     shared = (
         f"Redis and the load generator on core {available[0]}, the server under test on core {available[-1]};"
         " that with two workers has both, and shares the first with them."
@@ -100,6 +101,7 @@ def _where(given: argparse.Namespace, built: world.World, available: list[int]) 
         " `pred_contribs`, the garbage collector frozen, no traces, metrics and access log. Both have trees like ours,"
         " and none of its linear part, calibration, levers and receipts. XGBoost has one thread everywhere. The load"
         f" generator (tests/bench/serving/load.py) is one process that keeps its connections open. {shared}"
+        f" Before it began the machine's load was {busy:.1f}."
     )
 
 

@@ -51,7 +51,7 @@ def copy(world, tmp_path):
 def ask_all(settings, requests):
     """Start the application with its lifespan, and ask it."""
     app, meters = create_app(settings)
-    door = FrontDoor(app, app, meters, settings.serving, templates(app))
+    door = FrontDoor(app, app.state.quick, meters, settings.serving, templates(app))
 
     async def asked():
         async with app.router.lifespan_context(app):

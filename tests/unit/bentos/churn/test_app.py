@@ -42,7 +42,7 @@ class Client:
 @pytest.fixture
 def client(settings):
     app, meters = create_app(settings)
-    return Client(FrontDoor(elsewhere, app, meters, settings.serving, templates(app)))
+    return Client(FrontDoor(elsewhere, app.state.quick, meters, settings.serving, templates(app)))
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,9 @@ def test_a_defect_is_told_in_the_one_shape(settings, path, monkeypatch):
     monkeypatch.setattr(Answering, "ask", broken)
     app, meters = create_app(settings)
     body = {"customer_id": "a"} if path == "/predict" else {"customer_ids": ["a"]}
-    answer = Client(FrontDoor(elsewhere, app, meters, settings.serving, templates(app))).post(path, json=body)
+    answer = Client(FrontDoor(elsewhere, app.state.quick, meters, settings.serving, templates(app))).post(
+        path, json=body
+    )
     assert (answer.status_code, answer.json()["error"]) == (500, "internal")
     assert 'churn_refusals_total{error="internal"}' in meters.exposition().decode()
 
