@@ -18,7 +18,7 @@ from flows.serve import Running, free_port
 from tests.serving_world import World, build, serving
 
 BURST = 600
-HEADER_TIMEOUT_S = 1
+HEADER_TIMEOUT_S = 3
 REQUEST_TIMEOUT_S = 6
 CONCURRENCY_MAX = 2
 

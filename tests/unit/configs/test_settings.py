@@ -12,6 +12,7 @@ from configs.settings import CONFIG_DIR, Settings, SettingsError, default_home, 
 PROD = {
     "CHURN_PROFILE": "prod",
     "CHURN_PRIVACY__PSEUDONYM_KEY": "k-9c1",
+    "CHURN_RECEIPTS__SIGNING_KEY": "s-4f7",
     "CHURN_FEAST__REGISTRY_URL": "postgresql+psycopg://feast:pa55@db/registry",
     "CHURN_MLFLOW__TRACKING_URI": "http://mlflow:5000",
 }
@@ -50,6 +51,7 @@ def test_prod_changes_only_what_its_file_says(monkeypatch):
     settings = load_settings()
     assert settings.feast.online_store == "redis"
     assert settings.serving.workers == 2
+    assert settings.access.required
     assert settings.data == load_settings(profile="local").data
 
 
@@ -63,6 +65,7 @@ def test_prod_changes_only_what_its_file_says(monkeypatch):
         ({"CHURN_PROFILE": "staging"}, "profile"),
         ({"CHURN_PROFILE": "prod"}, "CHURN_PRIVACY__PSEUDONYM_KEY"),
         ({**PROD, "CHURN_FEAST__REGISTRY_URL": ""}, "CHURN_FEAST__REGISTRY_URL"),
+        ({**PROD, "CHURN_RECEIPTS__SIGNING_KEY": "local-development-key"}, "CHURN_RECEIPTS__SIGNING_KEY"),
         ({"CHURN_FEAST__REDIS_URL": "localhost:6379"}, "must look like redis://"),
         # Fault 25: Feast's connection string can carry neither.
         ({"CHURN_FEAST__REDIS_URL": "redis://:one%2Ctwo@cache/0"}, "holds a comma"),
@@ -87,7 +90,7 @@ def test_no_secret_is_shown(monkeypatch):
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("CHURN_FEAST__REDIS_URL", "redis://:s3cret@cache/0")
     shown = repr(load_settings()) + str(load_settings())
-    assert not any(secret in shown for secret in ("s3cret", "pa55", "k-9c1"))
+    assert not any(secret in shown for secret in ("s3cret", "pa55", "k-9c1", "s-4f7"))
     for url in ("redis://:s3c,ret@cache/0", "redis://svc:s3c/ret@cache:6379/0"):
         monkeypatch.setenv("CHURN_FEAST__REDIS_URL", url)
         with pytest.raises(SettingsError) as refused:
