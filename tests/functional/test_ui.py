@@ -261,7 +261,7 @@ def test_a_refusal_is_said_in_plain_words_and_leaves_nothing_of_another_customer
         (KeyForbiddenError("m", "h"), "You may not look up customers", "Ask the person"),
         (RateLimitedError(3), "Too many requests", "Wait 3 seconds"),
         (LoadingError("m", "h"), "The service can't answer right now", "Wait 7 seconds"),
-        (InternalError("m", "h"), "Something is broken in the service", "Tell the people who run it"),
+        (InternalError(), "Something is broken in the service", "Tell the people who run it"),
     ],
     ids=lambda value: value.error if isinstance(value, Exception) else "",
 )
