@@ -74,10 +74,14 @@ def http_goals(found: dict[Shape, Found]) -> list[Goal]:
     one, sixteen = found[over_http.ONE], found[over_http.SIXTEEN]
     ours, no_op = (_times(one, name, "p50_ms") for name in (over_http.OURS, over_http.LIVEZ))
     return [
-        Goal(
-            "requests a second over the usual way, 16 clients, one worker",
-            over(_rates(sixteen, over_http.OURS), _rates(sixteen, over_http.USUAL)),
-            40,
+        *(
+            Goal(
+                f"requests a second over the usual way, 16 clients, {what}",
+                over(_rates(sixteen, name), _rates(sixteen, over_http.USUAL)),
+                40,
+            )
+            for what, name in (("one worker", over_http.OURS), ("two workers", over_http.OURS_TWO))
+            if name in sixteen
         ),
         Goal("p50 over that of `GET /livez` of the same server, one client", over(ours, no_op), 2, at_most=True),
         Goal("p99 over p50, one client", over(_times(one, over_http.OURS, "p99_ms"), ours), 4, at_most=True),
