@@ -75,22 +75,25 @@ class Answering:
         if self._quick and len(customer_ids) <= FEW and serving is not None and serving.trial is None:
             # On the loop nothing can cut it short, and the store has a time-out of its own.
             found, batch = await self._here.ask(customer_ids)
-            if self._tracing is not None:
-                self._tracing.stages(batch.stages, batch.customers)
-            return found
-        async with self.in_time():
-            if serving is not None and serving.trial is not None:
-                if self._limiter is None:
-                    self._limiter = CapacityLimiter(TRIAL_THREADS)
-                found, batch = await anyio.to_thread.run_sync(
-                    partial(self._answered, customer_ids, tried=True), limiter=self._limiter, abandon_on_cancel=True
-                )
-                self._note(found)
-            else:
-                found, batch = await (self._few if len(customer_ids) <= FEW else self._many).ask(customer_ids)
+        else:
+            async with self.in_time():
+                if serving is not None and serving.trial is not None:
+                    found, batch = await self._alone(customer_ids)
+                else:
+                    found, batch = await (self._few if len(customer_ids) <= FEW else self._many).ask(customer_ids)
         if self._tracing is not None:
             self._tracing.stages(batch.stages, batch.customers)
         return found
+
+    async def _alone(self, customer_ids: Sequence[str]) -> tuple[list[Answered | ChurnError], _Batch]:
+        """Answer one request by itself, with the challenger on trial."""
+        if self._limiter is None:
+            self._limiter = CapacityLimiter(TRIAL_THREADS)
+        found, batch = await anyio.to_thread.run_sync(
+            partial(self._answered, customer_ids, tried=True), limiter=self._limiter, abandon_on_cancel=True
+        )
+        self._note(found)
+        return found, batch
 
     def suppose(self, customer_id: str, asked: Mapping[str, Value]) -> dict[str, Any]:
         """Return the body of a what-if. Raises what :func:`bentos.churn.supposing.suppose` does, and NotReadyError."""
