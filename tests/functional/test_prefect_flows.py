@@ -212,18 +212,19 @@ def test_a_challenger_meets_live_requests_before_it_serves(prefect, landed, worl
     """Shadow, then canary, then promotion, while a service with two workers is asked all the time."""
     weak = replace(small_bundle(), reason_codes=REASON_CODES.read_text("utf-8")).save(landed)
     promote(landed, weak.digest, who="a test", why="a model of other customers", now=scored_at(world.snapshots[0]))
-    env = {
-        "CHURN_HOME": str(landed),
-        "CHURN_ROLLOUT__SHADOW_REQUESTS_MIN": "30",
-        "CHURN_ROLLOUT__CANARY_SHARE": "0.5",
-        "CHURN_ROLLOUT__CANARY_REQUESTS_MIN": "30",
-        "CHURN_ROLLOUT__TRIAL_TIMEOUT_H": "0.05",
+    rules = {
+        "shadow_requests_min": 30,
+        "canary_share": 0.5,
+        "canary_requests_min": 30,
+        "trial_timeout_h": 0.05,
         # The weak one is no measure for the other, and the machine is shared.
-        "CHURN_ROLLOUT__AGREEMENT_MIN": "0",
-        "CHURN_ROLLOUT__SCORE_PSI_MAX": "100",
-        "CHURN_ROLLOUT__LATENCY_RATIO_MAX": "100",
+        "agreement_min": 0,
+        "score_psi_max": 100,
+        "latency_ratio_max": 100,
     }
-    settings = load_settings(home=landed)
+    env = {"CHURN_HOME": str(landed), **{f"CHURN_ROLLOUT__{rule.upper()}": str(of) for rule, of in rules.items()}}
+    # The service judges a canary too, by the same rules.
+    settings = load_settings(home=landed, rollout=rules)
     manifest = published(landed)[-1]
     snapshot = read_snapshot(landed, manifest, [CUSTOMER, LABEL])
     ids = snapshot.loc[~snapshot[LABEL].astype(bool), CUSTOMER].tolist()
@@ -237,7 +238,8 @@ def test_a_challenger_meets_live_requests_before_it_serves(prefect, landed, worl
                 break
     done = prefect.state(run)
     assert done.state.is_completed(), done.state.message
-    assert [entry.action for entry in entries(landed)] == ["promote", "shadow", "canary", "promote"]
+    told = [(entry.action, entry.why) for entry in entries(landed)]
+    assert [action for action, _ in told] == ["promote", "shadow", "canary", "promote"], told
     assert rollout(landed).previous == weak.digest
     assert "live" in prefect.artifact("champion-challenger")
     assert set(statuses) == {200}, statuses
