@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from bentos.bundle.columnwise import FROM_ROWS, Columnwise
 from bentos.bundle.shapley import CONDITIONS_MAX, Floats, Tree, TreesUnsupportedError, Unit, units
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ DIFFERENCE_MAX: Final = 1e-4
 """In log-odds, between the tables' contributions and XGBoost's, which adds in float32."""
 PROBES: Final = 64
 CHUNK: Final = 512
-"""Customers explained at once: the outcomes of all conditions stay in the processor's cache."""
+"""Customers scored at once: the outcomes of all conditions stay in the processor's cache."""
 _GATHER: Final = np.uint64(0x0102040810204080)
 _TOP_BYTE: Final = np.uint64(56)
 """Eight bytes of 0 or 1, read as one number and multiplied by the other, have their eight bits in the top byte: byte i,
@@ -119,11 +120,15 @@ class CompiledTrees:
 
         A customer's numbers are the same to the bit, alone or among others.
         """
-        if len(columns) <= CHUNK:
-            rows = self._rows(columns)
-            return self._margin(rows), self._sum(rows)
-        found = [self.explain(chunk) for chunk in _chunks(columns)]
-        return np.concatenate([margin for margin, _ in found]), np.concatenate([added for _, added in found])
+        if len(columns) >= FROM_ROWS:
+            return self.columnwise.explain(columns)
+        rows = self._rows(columns)
+        return self._margin(rows), self._sum(rows)
+
+    @cached_property
+    def columnwise(self) -> Columnwise:
+        """The same tables for many customers."""
+        return Columnwise.of(self)
 
     def _rows(self, columns: Columns) -> Rows:
         """Return which row of the tables each customer has in each unit, (n, u)."""
@@ -190,14 +195,15 @@ def verified(booster: Booster, weights: Floats) -> CompiledTrees | None:
     # The logarithm of XGBoost's build may round the start's last bit otherwise than ours.
     for start in (tables.start, np.nextafter(tables.start, np.float32(9)), np.nextafter(tables.start, np.float32(-9))):
         tables = tables.beside(start)
-        if np.array_equal(tables.margin(rows), margins):
+        if np.array_equal(tables.margin(rows), margins) and np.array_equal(tables.columnwise.explain(rows)[0], margins):
             break
     else:
         log.warning("trees are scored by XGBoost itself, more slowly: the tables' margins differ from its own")
         return None
     peer = np.asarray(booster.predict(data, pred_contribs=True), dtype=np.float64)
-    _, added = tables.explain(rows)
-    beside = np.max([np.abs(added - peer[:, :-1] @ weights).max(), abs(tables.base - peer[0, -1])])
+    # Both ways, so that neither is trusted for the other's sake.
+    ways = (tables.explain(rows)[1], tables.columnwise.explain(rows)[1])
+    beside = np.max([*(np.abs(added - peer[:, :-1] @ weights).max() for added in ways), abs(tables.base - peer[0, -1])])
     if not beside <= DIFFERENCE_MAX:
         log.warning("trees are explained by XGBoost itself, more slowly: the tables differ from it by %.1e", beside)
         return None

@@ -192,7 +192,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("most", [0, 1, 3, 50])
-def test_codes_ranked_for_many_are_those_of_the_reasons_one_by_one(most):
+def test_the_reasons_of_many_are_those_of_each_alone(most):
     dictionary = load(CORE_SERVICE)
     chance = np.random.default_rng(3)
     contributions = chance.normal(0, 0.3, (300, len(dictionary.features)))
@@ -202,7 +202,10 @@ def test_codes_ranked_for_many_are_those_of_the_reasons_one_by_one(most):
     frame = features_of_snapshot(simulated(300))
     values = list(zip(*[as_python(f, frame[f.name].tolist()) for f in features_of(CORE_SERVICE)], strict=True))
     one_by_one = [
-        [reason.code for reason in dictionary.reasons(each, row, leaves=bool(left), most=most)]
+        dictionary.reasons(each, row, leaves=bool(left), most=most)
         for each, row, left in zip(contributions, values, leaves, strict=True)
     ]
-    assert dictionary.ranked(contributions, leaves, most=most) == one_by_one
+    codes = [[reason.code for reason in reasons] for reasons in one_by_one]
+    assert dictionary.ranked(contributions, leaves, most=most) == codes
+    sums = dictionary.sums(contributions)
+    assert dictionary.reasons_of(sums, values, leaves.tolist(), most=most) == one_by_one

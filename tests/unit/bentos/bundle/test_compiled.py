@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from xgboost import DMatrix, XGBClassifier
 
-from bentos.bundle import compiled
+from bentos.bundle import columnwise, compiled
+from bentos.bundle.columnwise import FROM_ROWS
 from bentos.bundle.compiled import CHUNK, CompiledTrees, verified
 from bentos.bundle.shapley import TreesUnsupportedError
 
@@ -42,14 +43,29 @@ def test_every_row_is_xgboosts(depth):
     assert tables.base + added.sum(axis=1) == pytest.approx(margin, abs=1e-5)
 
 
-def test_a_row_is_the_same_to_the_bit_alone_and_among_others():
-    booster, rows = boosted(3)
-    tables = verified(booster, np.eye(COLUMNS))
-    margin, added = tables.explain(rows[: CHUNK + 3])
-    for row in (0, 1, CHUNK - 1, CHUNK, CHUNK + 2):
-        alone_margin, alone = tables.explain(rows[row : row + 1])
+@pytest.mark.parametrize("depth", [1, 3, 6])
+@pytest.mark.parametrize("among", [2, FROM_ROWS - 1, FROM_ROWS, CHUNK + 3, columnwise.CHUNK + 3])
+def test_a_row_is_the_same_to_the_bit_alone_and_among_others(depth, among):
+    booster, rows = boosted(depth)
+    # Half of the columns, and a product, lie under one feature, as a design's do.
+    weights = np.vstack([np.eye(COLUMNS)[:5], np.full((4, COLUMNS), 1 / COLUMNS)])
+    tables = verified(booster, weights)
+    many = np.resize(rows, (among, COLUMNS))
+    margin, added = tables.explain(many)
+    assert added.flags.c_contiguous  # sums over a row are taken in the same order, then
+    for row in (0, 1, among // 2, among - 1):
+        alone_margin, alone = tables.explain(many[row : row + 1])
         assert np.array_equal(alone[0], added[row])
         assert alone_margin[0] == margin[row]
+
+
+def test_either_way_gives_the_same_bits():
+    booster, rows = boosted(4)
+    tables = verified(booster, np.eye(COLUMNS))
+    margin, added = tables.explain(rows)
+    few = [tables.explain(rows[start : start + FROM_ROWS - 1]) for start in range(0, len(rows), FROM_ROWS - 1)]
+    assert np.array_equal(margin, np.concatenate([each for each, _ in few]))
+    assert np.array_equal(added, np.concatenate([each for _, each in few]))
 
 
 def test_no_rows_give_no_rows():
