@@ -15,8 +15,9 @@ import resource
 import socket
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, ClassVar, Final
 
 import httptools
@@ -36,6 +37,12 @@ HEADERS_MAX: Final = 100
 FRAMES_MAX_BYTES: Final = 512 * 1024
 """Of what surrounds a chunked body: sizes, extensions, trailers. The limit of the body's size does not count it."""
 CONNECTIONS_MAX: Final = 10_000
+ANSWERS_MAX: Final = 256
+"""On one connection; then its answer says that it is the last. Clients that keep their connections open would else stay
+for ever with the worker that happened to accept them, often one for all of them. Who connects anew is accepted by a
+worker that has time."""
+_SPREAD: Final = 16
+"""Connections that were opened together get as many different limits, so that they don't end together."""
 _DESCRIPTORS_KEPT: Final = 256
 """File descriptors that the process needs for itself."""
 _ACCEPT_S: Final = 0.1
@@ -76,6 +83,7 @@ class Connection(HttpToolsProtocol):
     limits: ClassVar[Limits]
     ending: ClassVar = False
     """Whether the service ends: each answer is then the last of its connection."""
+    opened: ClassVar[Iterator[int]] = count()
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -86,6 +94,7 @@ class Connection(HttpToolsProtocol):
         self._frame_bytes = 0
         """What came since the last request and is no body."""
         self._refusal: ChurnError | None = None
+        self._answers_left = ANSWERS_MAX * (_SPREAD + next(self.opened) % _SPREAD) // (2 * _SPREAD)
 
     @property
     def answering(self) -> bool:
@@ -141,7 +150,10 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
         self._in_head = False
         self.limits.reading.clear(self)
-        if self.ending or self.parser.should_upgrade():
+        self._answers_left -= 1
+        # Never while another request waits behind this one: it would be lost.
+        last = self._answers_left <= 0 and not self.pipeline
+        if last or self.ending or self.parser.should_upgrade():
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 
 from bentos.bundle.rollout import promote
@@ -22,6 +23,7 @@ from bentos.churn.rights import RIGHTS
 from bentos.receipts import find
 from bentos.receipts.sqlite_sink import receipts_path
 from flows.serve import Running, free_port
+from tests.bench.serving.load import Load, driven
 from tests.serving_world import another, build, serving
 
 WORKERS = 2
@@ -200,3 +202,25 @@ def test_every_answer_left_its_receipt(ran):
     for each in ran.all("answers")[:100]:
         receipt = find(settings, each["prediction_id"])
         assert (receipt.customer_id, receipt.probability) == (each["customer_id"], each["probability"])
+
+
+def test_callers_who_keep_their_connections_are_shared_by_the_workers(models):
+    world, _ = models
+    settings = serving(world.settings, port=free_port(), workers=WORKERS)
+    access = settings.access.model_copy(update={"keys_file": "none.json", "requests_per_s": 0.0})
+    settings = settings.model_copy(update={"access": access})
+    with Running(settings) as running:
+        running.wait("/readyz", 90)
+        workers = [
+            each
+            for each in psutil.Process(running.process.pid).children(recursive=True)
+            if "worker" in " ".join(each.cmdline())
+        ]
+        assert len(workers) == WORKERS
+        # Opened in one moment, all connections may be accepted by one worker.
+        bodies = [f'{{"customer_id": "{each}"}}' for each in world.ids]
+        before = [each.cpu_times().user for each in workers]
+        figures = driven(Load(settings.serving.port, "/predict", bodies=bodies, clients=8, count=12_000))
+        used = [each.cpu_times().user - at for each, at in zip(workers, before, strict=True)]
+    assert (figures.lost, figures.statuses) == (0, {"200": 12_000})
+    assert min(used) > 0.2 * sum(used), used

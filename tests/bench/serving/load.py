@@ -229,9 +229,11 @@ class _Drive:
         self.tally.add(status, self.answered_at - connection.sent_at, right=right)
         connection.number = -1
         self.idle.append(connection)
+        if b"\r\nconnection: close" in answer:
+            self.reopen(connection)
 
     def reopen(self, connection: _Connection) -> None:
-        """Put another connection in the place of one that the server ended, with a request under way or without."""
+        """Put another connection in the place of one that the server ends, with a request under way or without."""
         if connection.number >= 0:
             self.tally.lost += 1
             self.idle.append(connection)

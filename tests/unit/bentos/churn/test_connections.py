@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 import uvicorn
 
-from bentos.churn.connections import HEAD_MAX_BYTES, HEADERS_MAX, Connection, Server, install
+from bentos.churn.connections import ANSWERS_MAX, HEAD_MAX_BYTES, HEADERS_MAX, Connection, Server, install
 from bentos.churn.front import SECURITY_HEADERS
 from bentos.churn.limits import Deadlines
 from bentos.churn.meters import Meters
@@ -198,6 +198,40 @@ def test_a_second_request_may_be_begun_while_the_first_is_worked_on(running):
         assert answer(both)[2] == b"/slow"
         both.sendall(b"TP/1.1\r\nhost: churn\r\n\r\n")
         assert answer(both)[2] == b"/next"
+
+
+def answers_until_the_last(connection):
+    for number in range(1, ANSWERS_MAX + 1):
+        connection.sendall(GET % b"again")
+        status, headers, _ = answer(connection)
+        assert status == 200
+        if headers.get("connection") == "close":
+            return number
+    return None
+
+
+def test_a_connection_ends_after_some_answers_and_says_so(running):
+    given = []
+    for _ in range(4):
+        with running.connect() as kept:
+            given.append(answers_until_the_last(kept))
+            assert is_cut(kept)
+    assert all(number is not None and number >= ANSWERS_MAX // 2 for number in given)
+    assert len(set(given)) == len(given)  # what was opened together does not end together
+
+
+def test_requests_that_were_sent_together_are_all_answered(running):
+    together = ANSWERS_MAX + 50
+    with running.connect() as kept:
+        kept.sendall(b"".join(GET % b"%d" % number for number in range(together)))
+        received = b""
+        while received.count(b"HTTP/1.1 200") < together or not received.endswith(b"/%d" % (together - 1)):
+            some = kept.recv(1 << 16)
+            assert some, received.count(b"HTTP/1.1 200")
+            received += some
+        assert b"connection: close" not in received
+        kept.sendall(GET % b"after")
+        assert answer(kept)[1]["connection"] == "close"
 
 
 @pytest.mark.parametrize(
