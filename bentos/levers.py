@@ -5,6 +5,7 @@ Pure, but for :func:`load`. A customer's values are (k,) in the contract's order
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import tomllib
@@ -15,10 +16,11 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bentos.reasons import ReasonDictionary
+from bentos.reasons import ReasonDictionary, ReasonDictionaryError
+from bentos.reasons import load as load_reasons
 from configs.errors import ChurnError
 from configs.settings import CONFIG_DIR
-from feature_repo.contract import ADD_ONS, BY_NAME, Feature, features_of
+from feature_repo.contract import ADD_ONS, BY_NAME, SERVICES_OF, Feature, features_of
 
 PATH: Final = CONFIG_DIR / "levers.toml"
 NOTE: Final = "Advice from a model of risk: whether the offer keeps the customer only a controlled test tells."
@@ -137,6 +139,18 @@ def load(service: str, reasons: ReasonDictionary, path: Path = PATH) -> Levers:
     except (OSError, UnicodeDecodeError) as broken:
         raise LeversError(f"{path.name} can't be read ({type(broken).__name__})", _HINT) from broken
     return parse(text, service, reasons)
+
+
+def changeable(path: Path = PATH) -> dict[str, Choice]:
+    """Return what may be changed in a what-if, feature -> choice, whichever feature service the model may have.
+
+    A service that the file or the reason codes do not fit adds nothing: whoever loads a model for it is told why.
+    """
+    found: dict[str, Choice] = {}
+    for service in SERVICES_OF:
+        with contextlib.suppress(LeversError, ReasonDictionaryError):
+            found |= load(service, load_reasons(service), path).choices
+    return found
 
 
 def parse(text: str, service: str, reasons: ReasonDictionary) -> Levers:

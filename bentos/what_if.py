@@ -157,38 +157,17 @@ def differences(service: str, before: Sequence[Any], after: Sequence[Any]) -> tu
     return tuple(Difference(feature.name, old, new, feature.derived) for feature, old, new in rows if old != new)
 
 
-def recommend(
-    levers: Levers,
-    rows: Sequence[Sequence[Any]],
-    score: Callable[[Vectors], Floats],
-    vectors: Vectors | None = None,
-) -> list[Recommendation | None]:
-    """Return for each of n customers the lever of the greatest worth (see Trials.best), or None.
+def trials(levers: Levers, rows: Sequence[Sequence[Any]], vectors: Vectors) -> Trials:
+    """Return n customers, at least one, as they would be with each lever that can be offered to them.
 
     Parameters
     ----------
     levers
         What can be offered.
     rows
-        n customers' values.
-    score
-        Vectors (p, f) -> scores (p,); called once, with the customers as they are and as they would be.
+        The customers' values.
     vectors
-        (n, f) the encoded rows, as feature_repo.stores.vectors has them; encoded here if left out.
-    """
-    if not rows:
-        return []
-    own = _encoded(levers.features, rows) if vectors is None else vectors
-    tried = trials(levers, rows, own)
-    scores = score(np.concatenate([own, tried.vectors]))
-    return tried.best(scores[: len(rows)], scores[len(rows) :])
-
-
-def trials(levers: Levers, rows: Sequence[Sequence[Any]], vectors: Vectors) -> Trials:
-    """Return n customers, at least one, as they would be with each lever that can be offered to them.
-
-    The half of :func:`recommend` before the scoring, for a caller that has the customers' own scores already; see
-    there for the parameters.
+        (n, f) the same, encoded as feature_repo.stores.vectors does; not changed.
     """
     plan_of = _planner(levers).of
     plans = [plan_of(row) for row in rows]
@@ -332,10 +311,3 @@ def _best(levers: Sequence[Lever], own: float, left: Iterator[float]) -> Recomme
         if worth > most:
             best, most = Recommendation(lever, score), worth
     return best
-
-
-def _encoded(features: Sequence[Feature], rows: Sequence[Sequence[Any]]) -> Vectors:
-    from feature_repo.stores.vectors import encode
-
-    columns = zip(*rows, strict=True)
-    return encode(features, {feature.name: column for feature, column in zip(features, columns, strict=True)})

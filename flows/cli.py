@@ -151,9 +151,9 @@ def apply() -> None:
 @cli.command()
 def train() -> None:
     """Train a challenger on everything published; promote it if it is better than the champion on the same rows."""
-    from flows.deploy import operator
     from flows.outcomes import outcome_lines
     from flows.train import train as fit
+    from flows.who import operator
 
     settings = _settings()
     done = fit(settings, _now(), who=operator())
@@ -167,9 +167,10 @@ def train() -> None:
 @click.option("--force", is_flag=True, help="Overrule the verdict; needs --why.")
 def promote(version: str | None, why: str, *, force: bool) -> None:
     """Compare a challenger with the champion and let it serve if every rule holds. Exit code 1: refused."""
-    from flows.deploy import compare_and_deploy, operator
+    from flows.deploy import compare_and_deploy
     from flows.outcomes import outcome_lines
     from flows.train import registered_challenger
+    from flows.who import operator
 
     settings = _settings()
     trained = registered_challenger(settings, version)
@@ -184,7 +185,8 @@ def promote(version: str | None, why: str, *, force: bool) -> None:
 @click.option("--why", required=True, help="Your reason; it goes into the ledger.")
 def rollback(why: str) -> None:
     """Let the champion before this one serve again, at once and without training."""
-    from flows.deploy import operator, roll_back
+    from flows.deploy import roll_back
+    from flows.who import operator
 
     roll_back(
         _settings(),
@@ -220,8 +222,9 @@ def history(*, as_json: bool) -> None:
 def rollout(canary: float | None, version: str | None, why: str, *, shadow: bool, stop: bool) -> None:
     """Begin or end the trial of a challenger on live requests; without an option, say what serves."""
     from bentos.bundle.rollout import stop_trial
-    from flows.deploy import begin_trial, operator
+    from flows.deploy import begin_trial
     from flows.outcomes import rollout_lines
+    from flows.who import operator
 
     settings = _settings()
     if shadow + stop + (canary is not None) > 1:
@@ -352,7 +355,7 @@ def serve(host: str | None, port: int | None) -> None:
 
 @cli.group()
 def keys() -> None:
-    """Make, list and revoke API keys. Once there is one, the service answers only callers with a key."""
+    """Make, list, revoke and audit API keys. Once there is one, the service answers only callers with a key."""
 
 
 @keys.command("create")
@@ -362,8 +365,9 @@ def keys() -> None:
 def create_key(name: str, rights: tuple[Right, ...], days: int | None) -> None:
     """Make a key and print it: this once, for only its hash is kept."""
     from flows.keys import create
+    from flows.who import operator
 
-    entry, key = create(_settings(), name, rights, now=_now(), days=days)
+    entry, key = create(_settings(), name, rights, now=_now(), days=days, who=operator())
     click.echo(key)
     until = "never expires" if entry.expires_at is None else f"expires {entry.expires_at:%F %H:%M} UTC"
     click.echo(f"key {entry.id} of {entry.name} may {', '.join(entry.rights)}; {until}; not shown again", err=True)
@@ -383,9 +387,29 @@ def list_keys() -> None:
 def revoke_key(key_id: str) -> None:
     """End a key; a running service refuses it within seconds."""
     from flows.keys import revoke
+    from flows.who import operator
 
-    entry = revoke(_settings(), key_id, now=_now())
+    entry = revoke(_settings(), key_id, now=_now(), who=operator())
     click.echo(f"key {entry.id} of {entry.name} is revoked since {entry.revoked_at:%F %H:%M} UTC")
+
+
+@keys.command("audit")
+@click.option("--last", type=click.IntRange(1), help="Show only so many, the newest; all are verified.")
+@click.option("--json", "as_json", is_flag=True, help="Every entry whole, one a line.")
+def audit_keys(last: int | None, *, as_json: bool) -> None:
+    """Say who made and revoked keys, and which were refused; verified on the way. Exit code 1: it was changed."""
+    import json
+    from dataclasses import asdict
+
+    from flows.keys import audit, told
+
+    found = audit(_settings(), last)
+    for event in found.entries:
+        click.echo(json.dumps(asdict(event), sort_keys=True) if as_json else told(event))
+    if found.unknown:
+        click.echo(f"older than the audit, or not made by churn keys: {', '.join(found.unknown)}", err=True)
+    for key_id in found.unrecorded:
+        click.echo(f"key {key_id} is revoked and has no entry of it; run: churn keys revoke {key_id}", err=True)
 
 
 @cli.command()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from bentos.bundle import Bundle, champion
+from bentos.churn.access import keys_needed
 from configs.errors import ChurnError
 from configs.settings import Settings
 from feature_repo.contract import CUSTOMER, LABEL, OBSERVED_AT
@@ -30,19 +32,22 @@ from feature_repo.stores.opening import open_store
 from feature_repo.stores.registration import apply
 from flows.build_activity import build_activity
 from flows.build_features import build_features
-from flows.deploy import Outcome, compare_and_deploy, operator
+from flows.deploy import Outcome, compare_and_deploy
 from flows.doctor import check_parity, report
 from flows.evaluate import Evaluated, evaluate
+from flows.keys import create, revoke
 from flows.land import Landing, ingest
 from flows.replay import Replay, replay, simulated_world, true_hazard
 from flows.serve import Running, ask, free_port, start
 from flows.tables import FIGURES, answers
 from flows.train import Trained, train_challenger, training_set
+from flows.who import operator
 from training.dataset import TrainingSet
 from training.metrics import roc_auc
 
 STEPS: Final = 10
 PARITY_CUSTOMERS: Final = 500
+KEY_NAME: Final = "churn-demo"
 PLAIN: Final[dict[str, Any]] = {"highlight": False, "soft_wrap": True}
 
 
@@ -142,7 +147,7 @@ def _demo_flow(inputs: DemoInputs, steps: Steps) -> list[str]:
     found: list[dict[str, Any]] = steps.run(
         "serve and ask",
         lambda: _ask(settings, customers_to_ask(settings, Bundle.load(champion(settings.home)), inputs.now)),
-        lambda some: f"{len(some)} answers over HTTP",
+        lambda some: f"{len(some)} answers over HTTP{_with_a_key(settings)}",
     )
     steps.progress.stop()
     answers(found, steps.console)
@@ -273,9 +278,31 @@ def _evaluate(
     return evaluated
 
 
+@contextlib.contextmanager
+def own_key(settings: Settings) -> Iterator[str | None]:
+    """Make an API key for as long as the block runs; yields None where the service asks for none.
+
+    The first key of a home would close it for everybody: so none is made without need. However the block ends, the
+    key is revoked; one whose process is killed expires within a day.
+    """
+    if not keys_needed(settings):
+        yield None
+        return
+    entry, key = create(settings, KEY_NAME, ["predict"], now=datetime.now(UTC), days=1)
+    try:
+        yield key
+    finally:
+        revoke(settings, entry.id, now=datetime.now(UTC))
+
+
+def _with_a_key(settings: Settings) -> str:
+    return f", with an API key of its own ({KEY_NAME}), revoked again" if keys_needed(settings) else ""
+
+
 def _ask(settings: Settings, customer_ids: list[str]) -> list[dict[str, Any]]:
-    with start(settings, free_port()) as base_url:
-        found = [ask(f"{base_url}/predict", {"customer_id": each}) for each in customer_ids]
+    # The key first: the service does not start where no key is valid.
+    with own_key(settings) as key, start(settings, free_port()) as base_url:
+        found = [ask(f"{base_url}/predict", {"customer_id": each}, key=key) for each in customer_ids]
     for status, answer in found:
         if status != 200:  # noqa: PLR2004
             raise UnansweredError(f"/predict answered {status}: {answer.get('message', '')}", answer.get("hint", ""))
@@ -316,11 +343,14 @@ def _summary(
 
 
 def _stay(settings: Settings, customer_id: str, console: Console) -> None:
-    with Running(settings) as running:
+    with own_key(settings) as key, Running(settings) as running:
         running.wait("/readyz", 90)
         console.print(f"serving at {running.base_url} (Ctrl-C stops it)")
+        if key is not None:
+            console.print(f"it wants an API key; the one below ({KEY_NAME}) is revoked when it stops")
+        with_key = "" if key is None else f"-H 'authorization: Bearer {key}' "
         console.print(
-            f"  curl -s {running.base_url}/predict -H 'content-type: application/json' "
+            f"  curl -s {running.base_url}/predict -H 'content-type: application/json' {with_key}"
             f'-d \'{{"customer_id": "{customer_id}"}}\'',
             **PLAIN,
         )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import pwd
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -52,14 +50,6 @@ class Outcome:
     def serves(self) -> bool:
         """Whether it is the champion now."""
         return self.compared is None or self.entry is not None
-
-
-def operator() -> str:
-    """Return the name of the user that runs this process, for the ledger."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container's user may have no name
-        return f"uid {os.getuid()}"
 
 
 def compare_and_deploy(

@@ -1,18 +1,23 @@
-"""Make, show and revoke the API keys of the service. A running service follows within a second or two."""
+"""Make, show and revoke the API keys of the service, and audit them. A service follows within a second or two."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from bentos.churn.key_audit import Happened, KeyAuditBrokenError, KeyEvent, append, audit_path, events
 from bentos.churn.key_file import NAME, KeyEntry, KeyFile, issue, path_of, read, write
 from bentos.churn.rights import RIGHTS, Right
 from configs.errors import EXIT_USAGE, ChurnError
 from configs.settings import Settings
 from feature_repo.raw.atomic import lease
+from flows.who import operator
 
 _WORK: Final = "key-change"
 
@@ -30,16 +35,45 @@ class KeyUnknownError(ChurnError):
     error = "key_unknown"
 
 
+class RevocationUnrecordedError(ChurnError):
+    """A key is revoked, and the audit does not say so."""
+
+    error = "revocation_unrecorded"
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The audit's newest entries, oldest first, and the ids of keys that it does not know: older than it, or forged.
+
+    ``unrecorded`` are ids of revoked keys whose end it does not have: a process died in between.
+    """
+
+    entries: tuple[KeyEvent, ...]
+    unknown: tuple[str, ...]
+    unrecorded: tuple[str, ...]
+
+
 def create(
-    settings: Settings, name: str, rights: Sequence[Right], *, now: datetime, days: int | None = None
+    settings: Settings,
+    name: str,
+    rights: Sequence[Right],
+    *,
+    now: datetime,
+    days: int | None = None,
+    who: str | None = None,
 ) -> tuple[KeyEntry, str]:
     """Add a key and return what is kept of it, and the key itself, which can't be had again.
 
-    A name may have several keys: the new one is given out, then the old one revoked.
+    A name may have several keys: the new one is given out, then the old one revoked. ``who`` made it, for the audit;
+    None: the user that runs this process.
+
+    The audit has its entry before the key works. An entry whose key is in no key file says that somebody was about to
+    make it: it never worked.
 
     Raises
     ------
-    KeyNameError, KeyFileError, LeaseHeldError, StorageFailed
+    KeyNameError, KeyFileError, KeyAuditBrokenError, LeaseHeldError, StorageFailed
+        No key was made.
     """
     if not re.fullmatch(NAME, name):
         raise KeyNameError(
@@ -48,27 +82,86 @@ def create(
         )
     expires_at = None if days is None else now + timedelta(days=days)
     entry, key = issue(name, tuple(each for each in RIGHTS if each in rights), now=now, expires_at=expires_at)
-    _change(settings, lambda keys: (*keys, entry))
+    path = path_of(settings)
+    with _changing(settings):
+        keys = read(path).keys
+        append(audit_path(settings), [Happened.changed("created", entry, who or operator())], now)
+        write(path, KeyFile(keys=(*keys, entry)))
     return entry, key
 
 
-def revoke(settings: Settings, key_id: str, *, now: datetime) -> KeyEntry:
-    """End a key and return it as it is now; one that is revoked already stays as it was.
+def revoke(settings: Settings, key_id: str, *, now: datetime, who: str | None = None) -> KeyEntry:
+    """End a key and return it as it is now; one that is revoked already stays as it was. ``who``: as for create.
+
+    The key ends first: a broken audit, or a full disk, must not keep a stolen key alive. Again, it adds the entry that
+    is missing.
 
     Raises
     ------
     KeyUnknownError, KeyFileError, LeaseHeldError, StorageFailed
+        The key is as it was.
+    RevocationUnrecordedError
+        The key is revoked, and the audit could not take it.
     """
-
-    def changed(keys: tuple[KeyEntry, ...]) -> tuple[KeyEntry, ...]:
-        if all(entry.id != key_id for entry in keys):
+    path = path_of(settings)
+    with _changing(settings):
+        keys = read(path).keys
+        found = next((each for each in keys if each.id == key_id), None)
+        if found is None:
             raise KeyUnknownError("no key has this id", "see the ids: churn keys list")
-        return tuple(
-            entry.model_copy(update={"revoked_at": now}) if entry.id == key_id and not entry.revoked_at else entry
-            for entry in keys
-        )
+        entry = found if found.revoked_at else found.model_copy(update={"revoked_at": now})
+        write(path, KeyFile(keys=tuple(entry if each is found else each for each in keys)))
+        try:
+            if entry is not found or key_id in audit(settings).unrecorded:
+                append(audit_path(settings), [Happened.changed("revoked", entry, who or operator())], now)
+        except ChurnError as refused:
+            raise RevocationUnrecordedError(
+                f"key {key_id} is revoked, but it is not sure that the audit says so: {refused.message}",
+                f"{refused.hint}; then run: churn keys revoke {key_id}",
+            ) from None
+    return entry
 
-    return next(entry for entry in _change(settings, changed) if entry.id == key_id)
+
+def audit(settings: Settings, last: int | None = None) -> Audit:
+    """Verify the whole audit and return its ``last`` entries (None: all).
+
+    Raises
+    ------
+    KeyAuditBrokenError
+        If a line was changed or is missing, or if a key was made since the audit began and is not in it.
+    KeyAuditUnreadableError, KeyFileError
+    """
+    # The keys first: each has its entry before it is in the file.
+    keys = read(path_of(settings)).keys
+    shown: deque[KeyEvent] = deque(maxlen=last)
+    began: datetime | None = None
+    of: dict[str, set[str | None]] = {"created": set(), "revoked": set(), "refused": set()}
+    for event in events(audit_path(settings)):
+        began = began or datetime.fromisoformat(event.at)
+        of[event.action].add(event.key_id)
+        shown.append(event)
+    unknown = [key for key in keys if key.id not in of["created"]]
+    for key in unknown:
+        if began is not None and key.created_at >= began:
+            raise KeyAuditBrokenError(
+                f"key {key.id} was made since it began and has no entry",
+                "if churn keys did not make it, revoke it at once and ask who may write the key file; then set audit/ "
+                "aside as it is: a new one begins with the next entry",
+            )
+    unrecorded = [key for key in keys if key.revoked_at and key.id in of["created"] - of["revoked"]]
+    return Audit(tuple(shown), tuple(key.id for key in unknown), tuple(key.id for key in unrecorded))
+
+
+def told(event: KeyEvent) -> str:
+    """Return an entry as one line for people."""
+    whose = "no known key" if event.key_id is None else f"key {event.key_id} ({event.name})"
+    what = f"{event.sequence:>5}  {_second(event.at)}  {event.action:<7}  {whose}"
+    if (refusals := event.refusals) is None:
+        return f"{what}, by {event.who}"
+    first, last = _second(refusals.first_at), _second(refusals.last_at)
+    if refusals.times == 1:
+        return f"{what}, {refusals.reason}, once: {first}"
+    return f"{what}, {refusals.reason}, {refusals.times} times: {first} to {last}"
 
 
 def lines(settings: Settings, now: datetime) -> list[str]:
@@ -84,9 +177,11 @@ def lines(settings: Settings, now: datetime) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown]
 
 
-def _change(settings: Settings, change: Callable[[tuple[KeyEntry, ...]], tuple[KeyEntry, ...]]) -> tuple[KeyEntry, ...]:
-    path = path_of(settings)
-    with lease(path.parent, _WORK, f"churn keys, process {os.getpid()}"):
-        keys = change(read(path).keys)
-        write(path, KeyFile(keys=keys))
-    return keys
+@contextmanager
+def _changing(settings: Settings) -> Iterator[None]:
+    with lease(path_of(settings).parent, _WORK, f"churn keys, process {os.getpid()}"):
+        yield
+
+
+def _second(at: str) -> str:
+    return f"{datetime.fromisoformat(at):%F %T}"

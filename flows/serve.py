@@ -169,10 +169,13 @@ def start(settings: Settings, port: int, timeout_s: float = 90) -> Iterator[str]
         yield running.wait("/readyz", timeout_s).base_url
 
 
-def ask(url: str, body: dict[str, Any] | None = None, *, timeout_s: float = 30) -> tuple[int, dict[str, Any]]:
-    """GET, or POST ``body`` as JSON; return (status, JSON answer), (0, {}) where nothing listens."""
+def ask(
+    url: str, body: dict[str, Any] | None = None, *, key: str | None = None, timeout_s: float = 30
+) -> tuple[int, dict[str, Any]]:
+    """GET, or POST ``body`` as JSON, with an API key if given; return (status, JSON answer), (0, {}) from nobody."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"content-type": "application/json"})  # noqa: S310 - our own service
+    headers = {"content-type": "application/json"} | ({} if key is None else {"authorization": f"Bearer {key}"})
+    request = urllib.request.Request(url, data, headers)  # noqa: S310 - our own service
     try:
         with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
             return answer.status, json.load(answer)

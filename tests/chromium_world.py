@@ -113,12 +113,12 @@ MOVING = """() => [...document.querySelectorAll("*")]
   .filter((each) => getComputedStyle(each).transitionProperty !== "none").length"""
 
 
-def start(playwright):
-    """Start the system's Chromium."""
+def start(playwright, *flags):
+    """Start the system's Chromium, with these flags besides ours."""
     binary = shutil.which("chromium")
     if binary is None:
         pytest.fail("chromium is not installed: apt-get install chromium (CI does)")
-    return playwright.chromium.launch(executable_path=binary, args=list(FLAGS))
+    return playwright.chromium.launch(executable_path=binary, args=[*FLAGS, *flags])
 
 
 @dataclass

@@ -6,20 +6,17 @@ later hash (the pointer holds the newest) shows that too.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
+from bentos import chain
 from bentos.bundle.manifest import BundleError
-from bentos.bundle.pointer import GENESIS, Rollout, read_pointer
+from bentos.bundle.pointer import Rollout, read_pointer
 from configs.errors import ChurnError
-from feature_repo.raw.atomic import storage, sync_folder
 
 Action = Literal["promote", "rollback", "shadow", "canary", "stop", "abort"]
 _MEND: Final = (
@@ -119,7 +116,6 @@ def append(
         raise ValueError(f"{now} has no time zone: instants are UTC")
     before, made = change
     content = {
-        "sequence": len(after) + 1,
         "at": now.astimezone(UTC).isoformat(),
         "action": action,
         "who": who,
@@ -127,72 +123,34 @@ def append(
         "before": before.state() if before else None,
         "after": made.state(),
         "details": _finite(dict(details or {})),
-        "previous_hash": after[-1].hash if after else GENESIS,
     }
-    content["hash"] = _seal(content)
-    path = ledger_path(home)
-    with storage():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            # What a dying process left unfinished is cut off.
-            end = sum(len(_line(asdict(each))) for each in after)
-            file.truncate(end)
-            try:
-                file.seek(end)
-                file.write(_line(content))
-                file.flush()
-                os.fsync(file.fileno())
-            except OSError:
-                os.ftruncate(handle, end)
-                raise
-        sync_folder(path.parent)
-    return Entry(**content)
+    (entry,) = chain.append(ledger_path(home), _end(after), [content])
+    return Entry(**entry)
 
 
 def withdraw(home: Path, entry: Entry) -> None:
     """Take the last entry back, because what it says could not be done; only under the roll-out's lock."""
-    path = ledger_path(home)
-    with storage(), path.open("r+b") as file:
-        file.truncate(path.stat().st_size - len(_line(asdict(entry))))
-        os.fsync(file.fileno())
+    chain.withdraw(ledger_path(home), asdict(entry))
+
+
+def _end(found: list[Entry]) -> chain.End:
+    size_bytes = sum(len(chain.line(asdict(each))) for each in found)
+    return chain.End(len(found), found[-1].hash, size_bytes) if found else chain.End()
 
 
 def _read(path: Path) -> list[Entry]:
     try:
-        content = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    found: list[Entry] = []
-    # The last piece is what follows the last line's end: nothing, or an unfinished line.
-    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
-        entry = _entry(line, number)
-        if entry.sequence != number or entry.previous_hash != (found[-1].hash if found else GENESIS):
-            raise LedgerBrokenError(f"line {number} of {path.name} does not follow the line before it", _MEND)
-        found.append(entry)
-    return found
+        return list(chain.walk(path, _entry))
+    except chain.ChainBrokenError as broken:
+        raise LedgerBrokenError(str(broken), _MEND) from None
 
 
-def _entry(line: bytes, number: int) -> Entry:
-    try:
-        content = json.loads(line)
-        entry = Entry(**content)
-        entry.rollout()
-        # Sealed again from what was read: another value, another spelling and a field too many all show.
-        genuine = _line(content) == line + b"\n" and _seal(content) == entry.hash and entry.action in get_args(Action)
-    except (ValueError, TypeError):
-        genuine = False
-    if not genuine:
-        raise LedgerBrokenError(f"line {number} of ledger.jsonl was changed", _MEND)
+def _entry(content: dict[str, Any]) -> Entry:
+    entry = Entry(**content)
+    entry.rollout()
+    if entry.action not in get_args(Action):
+        raise ValueError(f"no action: {entry.action}")
     return entry
-
-
-def _seal(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_line({name: content[name] for name in content if name != "hash"})).hexdigest()
-
-
-def _line(content: Mapping[str, Any]) -> bytes:
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
 
 def _finite(value: Any) -> Any:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Final, Literal, Self
 
 from bentos.bundle.manifest import BundleError, is_digest
+from bentos.chain import GENESIS
 from feature_repo.raw.atomic import TEMPORARY, storage, write_file
 
 POINTER: Final = "champion.json"
-GENESIS: Final = "0" * 64
 """What stands for the hash of the entry before the first one."""
 Mode = Literal["none", "shadow", "canary"]
 _MEND: Final = "promote again: churn train"

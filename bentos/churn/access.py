@@ -7,14 +7,15 @@ import ipaddress
 import logging
 import sys
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
 from hmac import compare_digest
-from typing import Final, Literal, NoReturn
+from typing import Final, NoReturn
 
 from bentos.churn.errors import KeyForbiddenError, KeyMissingError, RateLimitedError
+from bentos.churn.key_audit import Failure
 from bentos.churn.key_file import PREFIX, KeyEntry, KeyFile, KeyFileError, State, path_of, read
 from bentos.churn.limits import Bucket
 from bentos.churn.meters import Meters
@@ -43,8 +44,6 @@ _WHY: Final = {
     "revoked": "the API key was revoked",
 }
 
-Failure = Literal["missing", "unknown", "expired", "revoked", "forbidden"]
-
 
 class KeysNeededError(ChurnError):
     """The service may only start with keys, and there is none that is valid."""
@@ -60,6 +59,11 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def keys_needed(settings: Settings) -> bool:
+    """Return whether a service with these settings answers only callers with a key. Raises KeyFileError."""
+    return _always(settings) or bool(read(path_of(settings)).keys)
 
 
 def may_start(settings: Settings, now: datetime) -> str:
@@ -131,12 +135,20 @@ class Access:
         Sections access and serving. The limit of a key is divided by ``serving.workers``.
     meters
         Count failures by reason.
+    refused
+        Told of each failure, and of the key if it is a known one; must not wait.
     """
 
-    def __init__(self, settings: Settings, meters: Meters) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        meters: Meters,
+        refused: Callable[[Failure, KeyEntry | None], object] = lambda _why, _key: None,
+    ) -> None:
         self._path = path_of(settings)
         self._always = _always(settings)
         self._meters = meters
+        self._refused = refused
         self._per_s = settings.access.requests_per_s / settings.serving.workers
         self._burst = settings.access.burst / settings.serving.workers
         self._holders: dict[bytes, _Holder] = {}
@@ -181,6 +193,11 @@ class Access:
         self._limit(holder.bucket, now)
         if right is not None and right not in holder.rights:
             self._refuse("forbidden", holder, now, right)
+
+    @property
+    def needed(self) -> bool:
+        """Whether only callers with a key may ask."""
+        return self._needed
 
     def refresh(self, now: datetime) -> None:
         """Read the file if it has changed; judge at ``now`` which keys are valid."""
@@ -239,6 +256,7 @@ class Access:
 
     def _refuse(self, why: Failure, holder: _Holder | None, now: float, right: Right | None = None) -> NoReturn:
         self._meters.key_failures.labels(why).inc()
+        self._refused(why, holder.entry if holder else None)
         # The id is what people call a key by, and opens nothing.
         whose = f"key {holder.entry.id}" if holder else "no known key"
         if now >= self._told.get((why, whose), 0.0):

@@ -28,6 +28,7 @@ from bentos.churn.errors import (
     response_to,
 )
 from bentos.churn.keeping import Keeper, Refused, Serving
+from bentos.churn.key_failures import KeyFailures
 from bentos.churn.lane import QuickLane
 from bentos.churn.loading import PROBE_ID
 from bentos.churn.meters import Meters
@@ -51,6 +52,7 @@ from bentos.churn.schema import (
 from bentos.churn.tracing import Tracing
 from bentos.churn.ui.page import page
 from bentos.churn.watching import Watcher
+from bentos.levers import changeable
 from bentos.receipts import Replayer, find
 from bentos.receipts.store import open_sink
 from configs.errors import ChurnError
@@ -77,6 +79,7 @@ def create_app(settings: Settings) -> tuple[FastAPI, Meters]:
     keeper = Keeper(settings, meters)
     tracing = Tracing(settings.serving.traces_endpoint) if settings.serving.traces_endpoint else None
     answering = Answering(settings, keeper, meters, tracing)
+    key_failures = KeyFailures(settings, meters)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -87,12 +90,14 @@ def create_app(settings: Settings) -> tuple[FastAPI, Meters]:
             # Already logged. The service starts all the same, says at /readyz what is missing, and tries again.
             meters.refusals.labels(failure.error).inc()
         watcher = Watcher(keeper, settings.serving.reload_interval_s)
+        key_failures.start()
         try:
             yield
         finally:
             await anyio.to_thread.run_sync(watcher.stop)
             # What was answered is written down before the worker ends.
             await anyio.to_thread.run_sync(answering.close)
+            await anyio.to_thread.run_sync(key_failures.stop)
 
     app = FastAPI(
         title="Churn",
@@ -114,6 +119,7 @@ def create_app(settings: Settings) -> tuple[FastAPI, Meters]:
     openapi.secure(app)
     # What the router and the framework around it do for a request takes as long as reading a customer.
     quick: ASGIApp = QuickLane(app, {"/predict": routes.predicted}, refused)
+    app.state.key_failures = key_failures
     app.state.quick = quick if tracing is None else tracing.around(quick, templates(app))
     return app, meters
 
@@ -151,9 +157,11 @@ class _Routes:
         app.post("/predict/batch", **openapi.takes(BatchRequest, limit), **openapi.answers(BatchAnswer, *refusals))(
             self.predict_batch
         )
-        app.post("/predict/what-if", **openapi.takes(WhatIfRequest), **openapi.answers(WhatIfAnswer, *one, *refusals))(
-            self.predict_what_if
-        )
+        app.post(
+            "/predict/what-if",
+            **openapi.takes(WhatIfRequest, changes=changeable()),
+            **openapi.answers(WhatIfAnswer, *one, *refusals),
+        )(self.predict_what_if)
         app.get("/predictions/{prediction_id}", **openapi.answers(PredictionAnswer, 404, 409, 503))(self.prediction)
 
     async def health(self) -> Response:

@@ -17,7 +17,7 @@ from anyio import CapacityLimiter
 
 from bentos.churn.answered import Answered
 from bentos.churn.answering import Stage
-from bentos.churn.batching import CUSTOMERS_MAX, InThread, OnLoop
+from bentos.churn.batching import CUSTOMERS_MAX, InThread, OnLoop, tell
 from bentos.churn.errors import AnswerTimeoutError
 from bentos.churn.keeping import Keeper
 from bentos.churn.meters import Meters
@@ -92,14 +92,14 @@ class Answering:
         found, batch = await anyio.to_thread.run_sync(
             partial(self._answered, customer_ids, tried=True), limiter=self._limiter, abandon_on_cancel=True
         )
-        self._note(found)
+        tell(self._note, found)
         return found, batch
 
     def suppose(self, customer_id: str, asked: Mapping[str, Value]) -> dict[str, Any]:
         """Return the body of a what-if. Raises what :func:`bentos.churn.supposing.suppose` does, and NotReadyError."""
         model = self._keeper.current().model_of(customer_id)
         supposed = suppose(model, customer_id, asked, datetime.now(UTC), reasons_max=self._serving.reasons_max)
-        self._keep([supposed.after], "what_if")
+        tell(partial(self._keep, kind="what_if"), [supposed.after])
         return supposed.body()
 
     def close(self) -> None:

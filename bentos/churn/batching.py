@@ -100,10 +100,15 @@ class Batcher(ABC, Generic[Given, Note]):
         return results
 
     def _tell(self, results: Results[Given, Note]) -> None:
-        try:
-            self._after([each for result in results if not isinstance(result, Exception) for each in result[0]])
-        except Exception as broken:  # noqa: BLE001 - the answers have left; whoever answers next must go on
-            internal(broken)
+        tell(self._after, [each for result in results if not isinstance(result, Exception) for each in result[0]])
+
+
+def tell(after: After[Given], given: Sequence[Given]) -> None:
+    """Tell what was given; a failure of that is logged, and costs neither the answer nor whoever answers next."""
+    try:
+        after(given)
+    except Exception as broken:  # noqa: BLE001 - whatever it is: the answers are right, and may have left
+        internal(broken)
 
 
 class OnLoop(Batcher[Given, Note]):

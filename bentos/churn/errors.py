@@ -84,6 +84,20 @@ class KeyForbiddenError(ChurnError):
     http_status = 403
 
 
+class HostRefusedError(ChurnError):
+    """Where no keys are in use: the request names another machine than this one."""
+
+    error = "host_refused"
+    http_status = 421
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the Host header names another machine than this one",
+            "without API keys only localhost, 127.0.0.1 and [::1] are answered, with any port; for callers that know "
+            "the service by another name make a key: churn keys create",
+        )
+
+
 class RateLimitedError(ChurnError):
     """The key has used up what access.requests_per_s gives it; ``wait_s``: until it may ask again."""
 

@@ -6,14 +6,16 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Final
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bentos.churn.access import HEADERS, Access
+from bentos.churn.access import HEADERS, Access, is_loopback
 from bentos.churn.errors import (
     BodyTooLargeError,
+    HostRefusedError,
     KeyMissingError,
     OverloadedError,
     RequestTimeoutError,
@@ -43,7 +45,7 @@ DRAIN_MAX_BYTES: Final = 128 * 1024 * 1024
 FIXED_HEADERS: Final = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 _NAMES: Final = frozenset(name for name, _ in FIXED_HEADERS)
 _POLICY: Final = b"content-security-policy"
-_READ: Final = HEADERS | {b"content-length", b"transfer-encoding", b"expect"}
+_READ: Final = HEADERS | {b"host", b"content-length", b"transfer-encoding", b"expect"}
 _BODILESS: Final = frozenset({"GET", "HEAD"})
 _CLOSE: Final = (b"connection", b"close")
 
@@ -134,6 +136,10 @@ class FrontDoor:
             if self._access is not None:
                 server = scope.get("server")
                 self._access.admit(headers, right, server[0] if server else None, now)
+                # Whoever got in without a key may be a page of another site, in a browser of this machine, whose name
+                # was made to lead here. It can't send another Host than that name.
+                if not self._access.needed and server and not _is_here(headers.get(b"host", b"")):
+                    raise HostRefusedError
             if not path.isprintable():
                 # A router's pattern may end before a line's end: "/predict\n" would reach its route without its right.
                 raise RouteUnknownError("there is no such route", "see /openapi.json for the routes")
@@ -225,6 +231,14 @@ class FrontDoor:
         return BodyTooLargeError(
             f"the body exceeds {self._serving.body_size_max_kb} KiB", "ask for fewer customers at a time"
         )
+
+
+@lru_cache(maxsize=256)
+def _is_here(host: bytes) -> bool:
+    """Return whether a Host header names this machine, with or without a port, or nothing: no browser leaves it out."""
+    name = host.decode("latin-1").lower()
+    name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
+    return not host or is_loopback(name)
 
 
 def _fixed(headers: Iterable[tuple[bytes, bytes]], *, page: bool) -> list[tuple[bytes, bytes]]:

@@ -53,6 +53,13 @@ class Meters:
         self.key_file_failures = Counter(
             "churn_key_file_failures", "Times that a worker found the key file unusable", registry=self._registry
         )
+        self.key_audit = Counter(
+            "churn_key_audit",
+            "Entries of refused keys written; writes failed, or refused because the audit is broken, and tried again; "
+            "refused requests lost, because they could not be written before the worker ended",
+            ["outcome"],
+            registry=self._registry,
+        )
         self.explanation_failures = Counter(
             "churn_explanation_failures", "Customers answered without reasons", registry=self._registry
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import FastAPI
 from pydantic import BaseModel
@@ -12,9 +13,13 @@ from bentos.churn.examples import EXAMPLES
 from bentos.churn.rights import OPEN_PATHS
 from bentos.churn.schema import ErrorBody
 
+if TYPE_CHECKING:
+    from bentos.levers import Choice
+
 DESCRIPTION: Final = (
     "Scores customers from their online features: calibrated probability, what contacting is worth, reasons, what "
-    "could be offered. Where keys are in use each route but /health, /livez and /readyz needs one."
+    "could be offered. Where keys are in use each route but /health, /livez and /readyz needs one; where none are, all "
+    "but these wants a Host header that names the service's own machine."
 )
 _EXAMPLE_OF: Final = {model.__name__: example for model, example in EXAMPLES.items()}
 _SCHEMES: Final = {
@@ -32,6 +37,7 @@ _MEANING: Final = {
     408: "The body did not arrive in time",
     413: "The body is too large",
     415: "The body is not declared as JSON",
+    421: "Where no keys are in use: the Host header names another machine",
     422: "The body is invalid, a feature that must not be null is, or what is supposed can't be",
     429: "The key asks too often, or too many requests are being worked on",
     500: "A defect of the service",
@@ -98,7 +104,7 @@ def _complete(operation: dict[str, Any], *, keyed: bool) -> None:
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]
     # The front door reads and times a body wherever one is sent, and judges keys before any route.
-    for status in (408, 413, *((401, 403, 429) if keyed else ())):
+    for status in (408, 413, *((401, 403, 421, 429) if keyed else ())):
         responses.setdefault(str(status), _refusal(status))
     shown = responses["200"].get("content", {}).get("application/json", {})
     # Added here: the framework takes what is null out of whatever it is given.
@@ -117,10 +123,49 @@ def _refusal(status: int) -> dict[str, Any]:
     return found
 
 
-def takes(model: type[BaseModel], items_max: int | None = None) -> dict[str, Any]:
-    """Return the argument of a route that reads ``model`` itself; ``items_max`` caps its one array."""
+def takes(
+    model: type[BaseModel], items_max: int | None = None, changes: Mapping[str, Choice] | None = None
+) -> dict[str, Any]:
+    """Return the argument of a route that reads ``model`` itself.
+
+    Parameters
+    ----------
+    model
+        What it reads.
+    items_max
+        Caps its one array.
+    changes
+        Feature -> what it may become: the only names that its field ``changes`` takes. Empty: any, for nobody knows.
+    """
     schema = model.model_json_schema()
     if items_max is not None:
         for field in schema["properties"].values():
             field["maxItems"] = items_max
+    if changes:
+        schema["properties"]["changes"] |= {
+            "properties": {
+                name: _value(choice)
+                for choice in changes.values()
+                for name in (choice.feature.name, choice.feature.column)
+            },
+            "additionalProperties": False,
+        }
+        schema["properties"]["changes"].pop("propertyNames", None)
     return {"openapi_extra": {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}}
+
+
+def _value(choice: Choice) -> dict[str, Any]:
+    """Return the schema of what one feature may become; the extract's spelling of true and false is taken as well."""
+    feature, span = choice.feature, choice.span
+    if span is not None:
+        # No multipleOf: a step counts from the minimum, and is no binary fraction.
+        return {
+            "description": f"{feature.description}; on a step of {span.step:g} above the minimum",
+            "type": "integer" if feature.dtype == "int64" else "number",
+            "minimum": span.minimum,
+            "maximum": span.maximum,
+        }
+    if feature.dtype == "bool":
+        spelt = ["Yes" if each else "No" for each in choice.values]
+        return {"description": feature.description, "enum": [*choice.values, *spelt]}
+    return {"description": feature.description, "type": "string", "enum": list(choice.values)}

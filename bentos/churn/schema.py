@@ -11,7 +11,10 @@ from feature_repo.contract import CUSTOMER_PATTERN
 
 EXAMPLE: Final = "7590-VHVEG"
 
-CustomerId = Annotated[str, StringConstraints(pattern=CUSTOMER_PATTERN, strict=True)]
+# To Python \w is a letter or a digit of any script. It is less to other readers of /openapi.json (ECMA-262) and more to
+# the one that checks here: spelt out, all mean the same.
+_ID_PATTERN: Final = CUSTOMER_PATTERN.replace(r"^\w", r"^[\w]").replace(r"\w", r"\p{L}\p{N}_")
+CustomerId = Annotated[str, StringConstraints(pattern=_ID_PATTERN, strict=True)]
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 

@@ -58,7 +58,7 @@ _door = partial(
     meters=_meters,
     serving=_settings.serving,
     routes=templates(_app),
-    access=Access(_settings, _meters),
+    access=Access(_settings, _meters, _app.state.key_failures.count),
 )
 # The decorator made it a bentoml.Service; to a type checker it is still the class.
 ChurnService.add_asgi_middleware(_door)  # type: ignore[attr-defined]

@@ -1,43 +1,49 @@
-"""What the score would be if something were different: read once, scored twice."""
+"""What the score would be if something were different: read once, scored twice, explained once."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from math import isfinite
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from bentos.churn.answered import Answered, quality_body, reason_bodies
 from bentos.churn.answering import refusal, scored
+from bentos.churn.errors import InternalError
 from bentos.churn.loading import Model
+from bentos.economics import expected_profit_usd
 from bentos.what_if import NOTE, changed, checked, differences
 from configs.errors import ChurnError
 from feature_repo.stores.vectors import encode
 
 if TYPE_CHECKING:
     from bentos.levers import Value
+    from feature_repo.stores.reading import OnlineRow
 
 
 @dataclass(frozen=True)
 class Supposed:
-    """A what-if's two scores. ``after`` carries the prediction id and is what the receipt is of."""
+    """A what-if's two scores: of the customer in ``row``, ``own`` in [0, 1], and as they would be.
+
+    ``after`` carries the prediction id and is what the receipt is of; reasons and levers are its alone.
+    """
 
     model: Model
-    before: Answered
+    row: OnlineRow
+    own: float
     after: Answered
 
     def body(self) -> dict[str, Any]:
         """Return what :class:`bentos.churn.schema.WhatIfAnswer` says."""
-        service, row = self.model.said.service, self.before.row
+        service, row = self.model.said.service, self.row
         actionable = self.model.levers.actionable(row.values)
         return {
             "customer_id": self.after.customer_id,
             "prediction_id": self.after.prediction_id,
             "threshold": self.after.said.threshold,
-            "before": _score(self.before),
-            "after": _score(self.after),
+            "before": _score(self.model, self.own),
+            "after": _score(self.model, self.after.probability),
             "changes": [
                 {"feature": each.feature, "before": each.before, "after": each.after, "derived": each.derived}
                 for each in differences(service, row.values, self.after.row.values)
@@ -79,23 +85,18 @@ def suppose(model: Model, customer_id: str, asked: Mapping[str, Value], now: dat
     values = changed(model.said.service, row.values, changes)
     features = model.features.features
     supposed = encode(features, {each.name: [value] for each, value in zip(features, values, strict=True)})
-    rows = [row, replace(row, values=values)]
-    before, after = (
-        _answered(each)
-        for each in scored(model, rows, np.concatenate([block.vectors, supposed]), now, reasons_max=reasons_max)
-    )
-    return Supposed(model, before, after)
+    (own,) = model.bundle.score_vectors(block.vectors).tolist()
+    if not isfinite(own):
+        raise InternalError
+    (after,) = scored(model, [replace(row, values=values)], supposed, now, reasons_max=reasons_max)
+    if isinstance(after, ChurnError):
+        raise after
+    return Supposed(model, row, own, after)
 
 
-def _answered(given: Answered | ChurnError) -> Answered:
-    if isinstance(given, ChurnError):
-        raise given
-    return given
-
-
-def _score(answered: Answered) -> dict[str, Any]:
+def _score(model: Model, probability: float) -> dict[str, Any]:
     return {
-        "probability": answered.probability,
-        "label": answered.label,
-        "expected_profit_usd": answered.expected_profit_usd,
+        "probability": probability,
+        "label": "churn" if probability >= model.said.threshold else "stay",
+        "expected_profit_usd": expected_profit_usd(probability, model.economics),
     }

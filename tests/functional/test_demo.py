@@ -5,17 +5,25 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from bentos.churn.key_file import path_of, read
+from configs.settings import load_settings
 from feature_repo.raw.simulator import simulate_snapshot, write_csv
+from flows.demo import UnansweredError, _ask
+from flows.keys import create
 from flows.serve import ask
+from tests.access_world import with_access
+from tests.serving_world import build
 
 CHURN = str(Path(sys.executable).with_name("churn"))
 OURS = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::", socket.gethostname()}  # noqa: S104 - addresses to allow
@@ -106,6 +114,9 @@ def test_everything_lies_below_the_home(run):
 
 def test_a_second_run_works_in_the_same_home_and_stays_up_until_it_is_told_to_stop(run, port, tmp_path):
     home, notes, _ = run
+    # It has keys by now: the demo asks with one of its own.
+    settings = load_settings(home=home)
+    create(settings, "crm", ["predict"], now=datetime.now(UTC))
     said = tmp_path / "said.txt"
     with said.open("wb") as output:
         again = subprocess.Popen(
@@ -121,13 +132,21 @@ def test_a_second_run_works_in_the_same_home_and_stays_up_until_it_is_told_to_st
             assert again.poll() is None, said.read_text()
             time.sleep(0.1)
         # The command that it prints is one that works.
-        (customer,) = re.findall(r'"customer_id": "(\S+)"', said.read_text())
-        status, answer = ask(f"http://127.0.0.1:{port}/predict", {"customer_id": customer})
-        assert (status, answer["customer_id"]) == (200, customer)
+        (command,) = re.findall(r"^ *(curl .*)$", said.read_text(), re.MULTILINE)
+        asked = subprocess.run(shlex.split(command), capture_output=True, text=True, check=True, timeout=30)
+        assert json.loads(asked.stdout)["customer_id"] in command
+        assert ask(f"http://127.0.0.1:{port}/predict", {"customer_id": "nobody"})[0] == 401
     finally:
         again.terminate()
         assert again.wait(60) == 128 + signal.SIGTERM
     assert ask(f"http://127.0.0.1:{port}/livez")[0] == 0, "the service outlived the demo"
+    assert "3 answers over HTTP, with an API key of its own (churn-demo), revoked again" in said.read_text()
+    keys = read(path_of(settings)).keys
+    assert [(each.name, each.state(datetime.now(UTC))) for each in keys] == [
+        ("crm", "valid"),
+        ("churn-demo", "revoked"),
+        ("churn-demo", "revoked"),
+    ]
     # The same content again is a no-op: four months, one of them corrected once.
     assert len(list((home / "processed").glob("*/versions/*"))) == 5
     assert len(list((home / "events" / "deliveries").iterdir())) == 5
@@ -143,3 +162,19 @@ def test_another_file_is_refused_in_a_home_in_use(run, tmp_path):
     assert refused.returncode == 1
     assert "holds snapshots of another file" in refused.stderr
     assert "CHURN_HOME=" in refused.stderr
+
+
+@pytest.mark.parametrize("asked", ["of ours", "nobody"])
+def test_where_keys_are_needed_it_asks_with_one_that_opens_nothing_afterwards(
+    tmp_path, tmp_path_factory, telco_csv, asked
+):
+    world = build(tmp_path_factory.getbasetemp() / "serving-sqlite", telco_csv, None)
+    # A file of its own: in the home it would close other services of the same world.
+    settings = with_access(world.settings, keys_file=str(tmp_path / "keys.json"), required=True)
+    if asked == "nobody":
+        with pytest.raises(UnansweredError, match="/predict answered 404"):
+            _ask(settings, ["nobody"])
+    else:
+        assert [each["customer_id"] for each in _ask(settings, list(world.ids[:3]))] == list(world.ids[:3])
+    (key,) = read(path_of(settings)).keys
+    assert (key.name, key.state(datetime.now(UTC))) == ("churn-demo", "revoked")

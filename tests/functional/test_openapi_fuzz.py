@@ -35,7 +35,7 @@ class Described:
         """The description as the service gives it, with the way to ask."""
         known = [*self.ids[:5], CANARY, EXPIRED, INCOMPLETE, NEWCOMER, "nobody"]
         # A customer whose values have expired is the one 503 that a service in order answers, INCOMPLETE a 422 and
-        # a what-if refuses what its description can't say: changes that are none.
+        # a what-if refuses what its description can't say: changes that are none, or not possible together.
         answered = {"expected-statuses": ["200", "404", "410", "422", "503"]}
         scores = {
             "checks": {

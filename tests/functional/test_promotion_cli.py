@@ -15,7 +15,7 @@ import pytest
 
 from bentos.bundle.rollout import rollout
 from flows.cli import main
-from flows.deploy import operator
+from flows.who import operator
 from tests.retraining_world import extracts, land, make
 from training.registry import find_version, version_of
 

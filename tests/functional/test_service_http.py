@@ -5,7 +5,9 @@ import socket
 
 import httpx
 import pytest
+from playwright.sync_api import sync_playwright
 
+from tests.chromium_world import start
 from tests.serving_world import CANARY
 
 
@@ -35,6 +37,37 @@ def test_it_listens_on_loopback_alone(sqlite_service):
         other.settimeout(2)
         # All of 127/8 is this machine: a server bound to 0.0.0.0 would answer here too.
         assert other.connect_ex(("127.0.0.2", port)) != 0
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("127.0.0.1", 200), ("localhost", 200), ("[::1]", 200), ("rebound.example", 421), ("rebound.example:80", 421)],
+)
+def test_a_page_of_another_site_can_not_ask_by_a_name_that_was_made_to_lead_here(sqlite_service, host, status):
+    port = httpx.URL(sqlite_service.url).port
+    headers = {"host": host if ":80" in host else f"{host}:{port}"}
+    for method, path, body in (
+        ("POST", "/predict", {"customer_id": CANARY}),
+        ("POST", "/predict/what-if", {"customer_id": CANARY, "changes": {}}),
+        ("GET", "/metadata", None),
+        ("GET", "/ui", None),
+    ):
+        answer = httpx.request(method, sqlite_service.url + path, json=body, headers=headers, timeout=30)
+        assert answer.status_code == status, path
+        assert status == 200 or answer.json()["error"] == "host_refused"
+    assert httpx.get(sqlite_service.url + "/livez", headers=headers).status_code == 200
+
+
+def test_a_browser_that_was_led_here_is_refused_and_one_that_came_by_itself_is_not(sqlite_service):
+    port = httpx.URL(sqlite_service.url).port
+    with sync_playwright() as playwright:
+        browser = start(playwright, "--host-resolver-rules=MAP rebound.example 127.0.0.1")
+        page = browser.new_page()
+        for name, status in (("rebound.example", 421), ("localhost", 200)):
+            answer = page.goto(f"http://{name}:{port}/ui")
+            assert answer.status == status
+            assert ("host_refused" in answer.text()) == (status == 421)
+        browser.close()
 
 
 def test_the_openapi_document_covers_what_is_answered(sqlite_service):

@@ -7,6 +7,7 @@ import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import ClassVar
 
 import httpx
 import numpy as np
@@ -15,6 +16,7 @@ from pydantic import SecretStr
 
 from bentos.bundle import Bundle, champion
 from bentos.bundle.pointer import bundles_folder
+from bentos.bundle.rollout import start_trial
 from bentos.churn.answered import REASONS_FAILED
 from bentos.churn.answering import answer
 from bentos.churn.app import _Routes, create_app, templates
@@ -22,17 +24,19 @@ from bentos.churn.asking import Answering
 from bentos.churn.errors import (
     AnswerTimeoutError,
     ContractMismatchError,
+    InternalError,
     NotReadyError,
 )
 from bentos.churn.front import FrontDoor
 from bentos.churn.keeping import Keeper
 from bentos.churn.loading import load, warm_up
 from bentos.churn.meters import Meters
+from bentos.churn.supposing import suppose
 from feature_repo.contract import CORE_SERVICE, PROJECT
 from feature_repo.stores.opening import open_store
 from feature_repo.stores.refusals import NothingRegisteredError, RegistryUnavailableError
 from flows.serve import free_port
-from tests.serving_world import EXPIRED, as_kind, build, serving
+from tests.serving_world import EXPIRED, another, as_kind, build, serving
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +47,7 @@ def world(tmp_path_factory, telco_csv):
 @pytest.fixture
 def copy(world, tmp_path):
     """Settings of a copy of the world's home, to be spoiled."""
-    for part in ("feast", "bundles"):
+    for part in ("feast", "bundles", "ledger"):
         shutil.copytree(world.settings.home / part, tmp_path / part)
     return world.settings.model_copy(update={"home": tmp_path})
 
@@ -202,6 +206,82 @@ def test_a_lever_that_an_older_model_has_no_word_for_is_left_out(world, tmp_path
     assert "ONE_YEAR_CONTRACT" in left
     assert not {"ONLINE_SECURITY", "TECHNICAL_SUPPORT"} & left
     assert "levers left out" in caplog.text
+
+
+class Counted(Bundle):
+    """A bundle that counts the customers whom it explains and those whom it scores alone."""
+
+    explained: ClassVar[int] = 0
+    scored: ClassVar[int] = 0
+
+    def explain_vectors(self, vectors):
+        Counted.explained += len(vectors)
+        return super().explain_vectors(vectors)
+
+    def score_vectors(self, vectors):
+        Counted.scored += len(vectors)
+        return super().score_vectors(vectors)
+
+
+def test_a_what_if_computes_of_the_customer_as_they_are_what_it_shows_and_no_more(world):
+    real = load(world.settings, champion(world.settings.home))
+    model = replace(real, bundle=as_kind(Counted, real.bundle))
+    now = datetime.now(UTC)
+    for customer_id in world.ids[:20]:
+        (own,) = answer(real, [customer_id], now, reasons_max=3)
+        Counted.explained = Counted.scored = 0
+        supposed = suppose(model, customer_id, {}, now, reasons_max=3)
+        offers = len(model.levers.options(own.row.values)) if own.label == "churn" else 0
+        assert (Counted.explained, Counted.scored) == (1, 1 + offers)
+        # Without changes what is shown is what a prediction says, and so is the receipt.
+        body, alike = supposed.body(), own.body()
+        shown = {name: alike[name] for name in ("probability", "label", "expected_profit_usd")}
+        assert body["before"] == body["after"] == shown
+        assert body["reasons"] == alike["reasons"]
+        ours, theirs = supposed.after.receipt("what_if"), own.receipt("what_if")
+        assert replace(ours, prediction_id=theirs.prediction_id) == theirs
+
+
+def test_a_customer_who_has_no_score_as_they_are_has_no_what_if(world):
+    real = load(world.settings, champion(world.settings.home))
+    model = replace(real, bundle=as_kind(Unscored, real.bundle))
+    with pytest.raises(InternalError):
+        suppose(model, world.ids[0], {}, datetime.now(UTC), reasons_max=3)
+
+
+class Unscored(Bundle):
+    """A bundle that can explain and not score: the fault itself."""
+
+    def score_vectors(self, vectors):
+        return np.full(len(vectors), np.nan)
+
+
+@pytest.mark.parametrize("trial", [False, True])
+def test_what_fails_behind_an_answer_does_not_cost_the_answer(copy, world, trial, monkeypatch, caplog):
+    if trial:
+        challenger = another(world.bundle, copy.home, "other", 0.5)
+        start_trial(copy.home, challenger.digest, mode="shadow", share=0, who="tests", why="why", now=datetime.now(UTC))
+    (keeper, meters) = Keeper(copy, Meters()), Meters()
+    keeper.current()
+    keeper.poll(datetime.now(UTC))
+    assert (keeper.current().trial is not None) == trial
+    answering = Answering(copy, keeper, meters)
+
+    def broken(_):
+        raise OSError("of 7590-VHVEG")
+
+    monkeypatch.setattr(meters, "scored", broken)
+    (given,) = asyncio.run(answering.ask([world.ids[0]]))
+    assert given.customer_id == world.ids[0]
+    # Receipts have a fault of their own: there is no thread to write them.
+    monkeypatch.setattr(answering, "_receipts", object())
+    assert answering.suppose(world.ids[0], {})["customer_id"] == world.ids[0]
+    monkeypatch.setattr(answering, "_receipts", None)
+    answering.close()
+    keeper.close()
+    assert "unexpected OSError" in caplog.text
+    assert "unexpected AttributeError" in caplog.text
+    assert "7590" not in caplog.text
 
 
 def test_receipts_that_were_written_wait_no_more(world):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bentos.levers import Levers, contradictions, load, named
 from bentos.reasons import load as load_reasons
-from bentos.what_if import WhatIfRefusedError, _planner, changed, checked, differences, recommend
+from bentos.what_if import WhatIfRefusedError, _planner, changed, checked, differences
 from feature_repo.contract import (
     ADD_ONS,
     BEHAVIOR_SERVICE,
@@ -22,8 +22,8 @@ from feature_repo.contract import (
     features_of,
 )
 from feature_repo.raw.telco_csv import normalise, read_raw
-from feature_repo.stores.vectors import encode
 from feature_repo.transforms import derive, milestones
+from tests.customers import recommended, vectors_of
 
 LEVERS = {service: load(service, load_reasons(service)) for service in (CORE_SERVICE, BEHAVIOR_SERVICE)}
 COMPUTED = tuple(derive({name: [None] for name in (*ADD_ONS, "payment_method")})) + tuple(
@@ -150,9 +150,7 @@ def weighing(seed: int, features: int):
 
 def brute_force(levers: Levers, values: tuple[object, ...], score) -> tuple[str, float] | None:
     def alone(row: tuple[object, ...]) -> float:
-        return float(
-            score(encode(levers.features, {f.name: [v] for f, v in zip(levers.features, row, strict=True)}))[0]
-        )
+        return float(score(vectors_of(levers, [row]))[0])
 
     own = named(levers.features, values)
     found = [
@@ -173,7 +171,7 @@ def test_the_recommended_lever_is_that_of_trying_them_all(case, seed):
     service, rows = case
     levers = LEVERS[service]
     score = weighing(seed, len(levers.features))
-    found = recommend(levers, rows, lambda vectors: np.array([score(each[None])[0] for each in vectors]))
+    found = recommended(levers, rows, lambda vectors: np.array([score(each[None])[0] for each in vectors]))
     assert [each and (each.lever.name, each.score) for each in found] == [
         brute_force(levers, values, score) for values in rows
     ]

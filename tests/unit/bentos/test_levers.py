@@ -6,41 +6,16 @@ import re
 
 import pytest
 
-from bentos.levers import PATH, LeversError, Span, contradictions, load, parse
+from bentos.levers import PATH, LeversError, Span, changeable, contradictions, load, parse
 from bentos.reasons import load as load_reasons
 from configs.errors import ChurnError
 from feature_repo.contract import ADD_ONS, AUDIT_SERVICE, BEHAVIOR_SERVICE, CORE_SERVICE, SERVICES_OF, features_of
+from tests.customers import NEWCOMER, NO_INTERNET
 
 REASONS = load_reasons(CORE_SERVICE)
 LEVERS = load(CORE_SERVICE, REASONS)
 NAMES = SERVICES_OF[CORE_SERVICE]
-CUSTOMER = {
-    "partner": True,
-    "dependents": False,
-    "tenure_months": 1,
-    "contract_type": "Month-to-month",
-    "phone_service": False,
-    "multiple_lines": "No phone service",
-    "internet_service": "DSL",
-    "online_security": "No",
-    "online_backup": "Yes",
-    "device_protection": "No",
-    "tech_support": "No",
-    "streaming_tv": "No",
-    "streaming_movies": "No",
-    "paperless_billing": True,
-    "payment_method": "Electronic check",
-    "monthly_charges_usd": 29.85,
-    "total_charges_usd": None,
-    "protection_count": 1,
-    "automatic_payment": False,
-}
-NO_INTERNET = {
-    "internet_service": "No",
-    "phone_service": True,
-    "multiple_lines": "No",
-    "protection_count": 0,
-} | dict.fromkeys(ADD_ONS, "No internet service")
+WITHOUT_INTERNET = NO_INTERNET | {"phone_service": True, "multiple_lines": "No"}
 
 GOOD = """
 [actionable]
@@ -58,7 +33,7 @@ accept_share = 0.5
 
 
 def values(**changes):
-    return tuple((CUSTOMER | changes)[name] for name in NAMES)
+    return tuple((NEWCOMER | changes)[name] for name in NAMES)
 
 
 def names(levers):
@@ -102,10 +77,10 @@ def test_every_lever_answers_an_actionable_code():
             ],
         ),
         (
-            {"contract_type": "One year", "payment_method": "Credit card (automatic)"} | NO_INTERNET,
+            {"contract_type": "One year", "payment_method": "Credit card (automatic)"} | WITHOUT_INTERNET,
             ["TWO_YEAR_CONTRACT"],
         ),
-        ({"contract_type": "Two year", "payment_method": "Credit card (automatic)"} | NO_INTERNET, []),
+        ({"contract_type": "Two year", "payment_method": "Credit card (automatic)"} | WITHOUT_INTERNET, []),
     ],
     ids=["monthly", "one year without internet", "nothing left"],
 )
@@ -129,7 +104,7 @@ def test_what_can_be_changed_for_one_customer():
 
 
 def test_what_has_no_other_value_left_is_not_actionable():
-    found = {each.feature for each in LEVERS.actionable(values(**NO_INTERNET))}
+    found = {each.feature for each in LEVERS.actionable(values(**WITHOUT_INTERNET))}
     assert found == {"contract_type", "payment_method", "paperless_billing", "monthly_charges_usd"}
 
 
@@ -228,6 +203,25 @@ def test_a_lever_may_ask_for_more_than_it_changes():
     assert levers.options(values(paperless_billing=False)) == ()
 
 
+def test_what_may_be_changed_is_known_without_a_model():
+    assert changeable().keys() == LEVERS.choices.keys()
+    assert [each.feature for each in changeable().values()] == [each.feature for each in LEVERS.choices.values()]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (GOOD, ["contract_type", "online_security", "monthly_charges_usd"]),
+        (GOOD.replace('contract_type = "any"', 'gender = "any"'), []),
+        ("[actionable", []),
+    ],
+)
+def test_a_file_that_fits_no_service_lets_nobody_know_what_may_be_changed(tmp_path, text, found):
+    path = tmp_path / "levers.toml"
+    path.write_text(text, "utf-8")
+    assert list(changeable(path)) == found
+
+
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"], ids=["missing", "no UTF-8"])
 def test_an_unreadable_file_is_refused_by_its_name_alone(tmp_path, content):
     path = tmp_path / "levers.toml"
@@ -262,7 +256,7 @@ def test_a_span_holds_its_steps(value, held):
     ("customer", "touched", "broken"),
     [
         ({}, NAMES, []),
-        (NO_INTERNET, NAMES, []),
+        (WITHOUT_INTERNET, NAMES, []),
         ({"online_security": "No internet service"}, {"online_security"}, ["online_security"]),
         ({"online_security": "No internet service"}, {"contract_type"}, []),
         ({"internet_service": "No"}, {"internet_service"}, list(ADD_ONS)),
@@ -271,6 +265,6 @@ def test_a_span_holds_its_steps(value, held):
     ],
 )
 def test_values_that_go_only_together(customer, touched, broken):
-    found = contradictions(CUSTOMER | customer, touched)
+    found = contradictions(NEWCOMER | customer, touched)
     assert [rule.split(" is ")[0] for rule in found] == broken
     assert all("exactly where" in rule for rule in found)

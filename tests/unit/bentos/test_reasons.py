@@ -8,32 +8,12 @@ from hypothesis import strategies as st
 from bentos.reasons import PATH, ReasonDictionaryError, load, parse
 from feature_repo.contract import AUDIT_SERVICE, CORE_SERVICE, FEATURES, SERVICES_OF, features_of
 from feature_repo.stores.typed import as_python
+from tests.customers import NEWCOMER
 from tests.small_model import features_of_snapshot, simulated
 
 DICTIONARY = load(CORE_SERVICE)
 NAMES = DICTIONARY.features
-CUSTOMER = {
-    "partner": True,
-    "dependents": False,
-    "tenure_months": 1,
-    "contract_type": "Month-to-month",
-    "phone_service": False,
-    "multiple_lines": "No phone service",
-    "internet_service": "DSL",
-    "online_security": "No",
-    "online_backup": "Yes",
-    "device_protection": "No",
-    "tech_support": "No",
-    "streaming_tv": "No",
-    "streaming_movies": "No",
-    "paperless_billing": True,
-    "payment_method": "Electronic check",
-    "monthly_charges_usd": 29.85,
-    "total_charges_usd": None,
-    "protection_count": 1,
-    "automatic_payment": False,
-}
-VALUES = [CUSTOMER[name] for name in NAMES]
+VALUES = [NEWCOMER[name] for name in NAMES]
 
 
 def contributions(**known):
@@ -127,7 +107,7 @@ def test_a_cause_too_small_to_matter_is_left_out():
     ],
 )
 def test_texts(changed, contribution, text):
-    values = [(CUSTOMER | changed)[name] for name in NAMES]
+    values = [(NEWCOMER | changed)[name] for name in NAMES]
     (reason,) = reasons(values=values, **contribution)
     assert reason.text == text
 
@@ -140,7 +120,7 @@ def test_every_text_can_be_filled_in_for_every_value():
             possible = feature.categories or ((True, False) if feature.dtype == "bool" else (0, 1, 12))
             for value in (*possible, *((None,) if feature.nullable else ())):
                 for direction in ("raises", "lowers"):
-                    assert code.text(direction, CUSTOMER | {feature.name: value})
+                    assert code.text(direction, NEWCOMER | {feature.name: value})
 
 
 def test_a_wrong_number_of_contributions_is_refused():

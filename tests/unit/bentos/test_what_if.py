@@ -21,12 +21,11 @@ from bentos.what_if import (
     changed,
     checked,
     differences,
-    recommend,
     trials,
 )
 from configs.errors import ChurnError
-from feature_repo.contract import ADD_ONS, BEHAVIOR_SERVICE, CORE_SERVICE, SERVICES_OF, features_of
-from feature_repo.stores.vectors import encode
+from feature_repo.contract import ADD_ONS, BEHAVIOR_SERVICE, CORE_SERVICE, SERVICES_OF
+from tests.customers import NO_INTERNET, recommended, vectors_of
 
 REASONS = load_reasons(CORE_SERVICE)
 LEVERS = load(CORE_SERVICE, REASONS)
@@ -58,7 +57,6 @@ CUSTOMER = {
     "activity_known": True,
     "months_since_anniversary": 2,
 }
-NO_INTERNET = {"internet_service": "No", "protection_count": 0} | dict.fromkeys(ADD_ONS, "No internet service")
 BOUND = {"contract_type": "Two year", "payment_method": "Credit card (automatic)", "automatic_payment": True}
 
 
@@ -235,7 +233,7 @@ def named(found):
     ids=["monthly", "bound", "bound and supported", "nothing to offer"],
 )
 def test_the_lever_with_the_lowest_score_where_all_are_taken_alike(customer, lever, after):
-    (found,) = recommend(ALIKE, [values(**customer)], score)
+    (found,) = recommended(ALIKE, [values(**customer)], score)
     assert named(found) == lever
     if found is not None:
         assert found.score == pytest.approx(after)
@@ -247,25 +245,25 @@ def test_a_lever_that_few_take_is_worth_little():
         LEVERS,
         levers=tuple(replace(lever, accept_share=shares.get(lever.name, 0.001)) for lever in LEVERS.levers),
     )
-    (found,) = recommend(levers, [values()], score)
+    (found,) = recommended(levers, [values()], score)
     assert named(found) == "TECHNICAL_SUPPORT"
 
 
 def test_of_equal_levers_the_first_of_the_file_is_recommended():
     # Both automatic ways lower it alike, and so does each add-on another score.
-    (found,) = recommend(ALIKE, [values()], lambda rows: 1 - rates("automatic_payment")(rows))
+    (found,) = recommended(ALIKE, [values()], lambda rows: 1 - rates("automatic_payment")(rows))
     assert named(found) == "AUTOMATIC_BANK_TRANSFER"
-    (found,) = recommend(ALIKE, [values()], lambda rows: 1 - rates("protection_count")(rows))
+    (found,) = recommended(ALIKE, [values()], lambda rows: 1 - rates("protection_count")(rows))
     assert named(found) == "TECHNICAL_SUPPORT"
 
 
 def test_nothing_is_recommended_where_nothing_lowers_the_score():
     customers = [values(), values(**NO_INTERNET)]
     for useless in (rates("monthly_charges_usd"), rates("contract_type"), lambda rows: np.full(len(rows), np.nan)):
-        assert recommend(LEVERS, customers, useless) == [None, None]
+        assert recommended(LEVERS, customers, useless) == [None, None]
 
 
-def test_many_customers_take_one_call_and_keep_their_order():
+def test_many_customers_are_tried_at_once_and_keep_their_order():
     customers = [
         values(),
         values(**BOUND, **NO_INTERNET),
@@ -273,14 +271,9 @@ def test_many_customers_take_one_call_and_keep_their_order():
         values(**NO_INTERNET),
         values(),
     ]
-    calls = []
-
-    def counted(rows):
-        calls.append(rows.shape)
-        return score(rows)
-
-    found = recommend(ALIKE, customers, counted)
-    assert calls == [(5 + 7 + 0 + 5 + 4 + 7, 19)]
+    tried = trials(ALIKE, customers, vectors_of(ALIKE, customers))
+    assert tried.vectors.shape == (7 + 0 + 5 + 4 + 7, 19)
+    found = recommended(ALIKE, customers, score)
     assert [named(each) for each in found] == [
         "TWO_YEAR_CONTRACT",
         None,
@@ -288,23 +281,20 @@ def test_many_customers_take_one_call_and_keep_their_order():
         "TWO_YEAR_CONTRACT",
         "TWO_YEAR_CONTRACT",
     ]
-    assert found == [recommend(ALIKE, [each], score)[0] for each in customers]
-    assert recommend(ALIKE, [], counted) == []
+    assert found == [recommended(ALIKE, [each], score)[0] for each in customers]
 
 
-def test_given_vectors_are_taken_and_left_as_they_are():
+def test_given_vectors_are_left_as_they_are():
     customers = [values(), values(**NO_INTERNET)]
-    features = features_of(CORE_SERVICE)
-    vectors = encode(features, dict(zip(SERVICES_OF[CORE_SERVICE], zip(*customers, strict=True), strict=True)))
+    vectors = vectors_of(LEVERS, customers)
     before = vectors.copy()
-    assert recommend(LEVERS, customers, score, vectors) == recommend(LEVERS, customers, score)
+    trials(LEVERS, customers, vectors)
     assert (vectors.view(np.int64) == before.view(np.int64)).all()
 
 
-def test_trials_and_their_best_are_the_two_halves_of_recommend():
+def test_the_best_of_what_was_tried_goes_by_the_scores_that_are_given():
     customers = [values(), values(**BOUND, **NO_INTERNET)]
-    vectors = encode(ALIKE.features, dict(zip(SERVICES_OF[CORE_SERVICE], zip(*customers, strict=True), strict=True)))
-    tried = trials(ALIKE, customers, vectors)
+    tried = trials(ALIKE, customers, vectors_of(ALIKE, customers))
     assert [[lever.name for lever in each] for each in tried.options] == [
         [lever.name for lever in ALIKE.options(values())],
         [],
@@ -327,9 +317,7 @@ def test_what_the_key_does_not_hold_is_computed_again_for_everybody():
     levers = parse(text, BEHAVIOR_SERVICE, load_reasons(BEHAVIOR_SERVICE))
     column = SERVICES_OF[BEHAVIOR_SERVICE].index("months_to_renewal")
     customer = values(BEHAVIOR_SERVICE, contract_type="One year", months_to_renewal=10)
-    vectors = encode(
-        levers.features, {each.name: [value] for each, value in zip(levers.features, customer, strict=True)}
-    )
+    vectors = vectors_of(levers, [customer])
     assert vectors[0, column] == 10
     assert np.isnan(trials(levers, [customer], vectors).vectors[0, column])
 

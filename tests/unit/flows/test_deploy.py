@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pwd
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,7 +12,7 @@ from bentos.comparison import LiveComparison, live_folder, live_name
 from configs.settings import load_settings
 from flows import deploy as deploying
 from flows.compare import Compared
-from flows.deploy import deploy, operator, sync_aliases
+from flows.deploy import deploy, sync_aliases
 from flows.pipeline import deploy as flow
 from flows.train import Trained
 from tests.small_model import saved
@@ -94,12 +92,6 @@ def test_what_asks_mlflow_is_tried_again_where_that_can_help():
     for step in (flow.look_up, flow.compare, flow.promote):
         assert (step.retries, step.result_serializer) == (3, "json")
         assert step.retry_condition_fn is not None
-
-
-def test_the_operator_has_a_name_even_without_an_account(monkeypatch):
-    assert operator() == pwd.getpwuid(os.getuid()).pw_name
-    monkeypatch.setattr(os, "getuid", lambda: 2_000_000_001)
-    assert operator() == "uid 2000000001"
 
 
 def test_without_a_champion_mlflow_is_not_asked(tmp_path):

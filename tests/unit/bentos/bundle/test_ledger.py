@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from bentos.bundle.ledger import LedgerBrokenError, append, entries, ledger_path, withdraw
-from bentos.bundle.pointer import GENESIS, Rollout, write_pointer
+from bentos.bundle.pointer import Rollout, write_pointer
+from bentos.chain import GENESIS
 from feature_repo.raw.atomic import StorageFailed
 
 NOW = datetime(2026, 3, 1, 6, tzinfo=UTC)

@@ -119,6 +119,20 @@ def test_each_failure_is_counted_and_told_by_its_reason_and_holds_no_key(setting
     assert not any(key[-43:] in caplog.text for key in (good, old, gone, other))
 
 
+def test_who_keeps_the_audit_is_told_of_each_failure_and_whose_key_it_was(settings):
+    entry, key = create(settings, "crm", ["predict"], now=TODAY, days=1)
+    told = []
+    access = Access(settings, Meters(), lambda why, whose: told.append((why, whose and whose.id)))
+    access.admit(bearer(key), "predict", HERE, 0.0)
+    for headers, right in (({}, None), (bearer(key[:-1]), None), (bearer(key), "metrics")):
+        with pytest.raises((KeyMissingError, KeyForbiddenError)):
+            access.admit(headers, right, HERE, 0.1)
+    access.refresh(TODAY + timedelta(days=2))
+    with pytest.raises(KeyMissingError):
+        access.admit(bearer(key), "predict", HERE, 0.2)
+    assert told == [("missing", None), ("unknown", None), ("forbidden", entry.id), ("expired", entry.id)]
+
+
 def test_a_key_expires_while_the_service_runs(settings):
     _, key = create(settings, "crm", ["predict"], now=TODAY, days=1)
     access = Access(settings, Meters())

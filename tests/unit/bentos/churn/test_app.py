@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 
 import httpx
 import pytest
@@ -11,7 +12,14 @@ from bentos.churn.app import create_app, templates
 from bentos.churn.asking import Answering
 from bentos.churn.examples import EXAMPLES
 from bentos.churn.front import FrontDoor
+from bentos.churn.openapi import takes
+from bentos.churn.schema import WhatIfRequest
+from bentos.levers import changeable, load
+from bentos.reasons import load as load_reasons
+from bentos.what_if import WhatIfRefusedError, checked
 from configs.errors import ChurnError, SettingsError
+from feature_repo.contract import CORE_SERVICE, SERVICES_OF
+from tests.customers import NEWCOMER
 
 
 async def elsewhere(scope, receive, send):
@@ -116,10 +124,11 @@ def test_openapi_tells_every_route_body_answer_and_refusal(client):
     for path, operations in spec["paths"].items():
         for operation in operations.values():
             assert ("security" in operation) == (path not in opened)
-            assert ({"401", "403", "429"} <= set(operation["responses"])) == (path not in opened)
+            kept_out = {"401", "403", "421", "429"}
+            assert set(operation["responses"]) & kept_out == (set() if path in opened else kept_out)
     assert "HTTPValidationError" not in str(spec)
     predict = spec["paths"]["/predict"]["post"]
-    refusals = {"401", "403", "404", "408", "410", "413", "415", "422", "429", "500", "503"}
+    refusals = {"401", "403", "404", "408", "410", "413", "415", "421", "422", "429", "500", "503"}
     assert set(predict["responses"]) == refusals | {"200"}
     for status, response in predict["responses"].items():
         if status != "200":
@@ -128,6 +137,54 @@ def test_openapi_tells_every_route_body_answer_and_refusal(client):
     body = spec["paths"]["/predict/batch"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     ids = body["properties"]["customer_ids"]
     assert (ids["minItems"], ids["maxItems"], body["additionalProperties"]) == (1, 1000, False)
+
+
+def test_openapi_names_what_a_what_if_may_change(client):
+    spec = client.get("/openapi.json").json()
+    body = spec["paths"]["/predict/what-if"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    changes = body["properties"]["changes"]
+    levers = load(CORE_SERVICE, load_reasons(CORE_SERVICE))
+    assert changes["additionalProperties"] is False
+    assert set(changes["properties"]) == {
+        name for each in levers.choices.values() for name in (each.feature.name, each.feature.column)
+    }
+    assert changes["properties"]["Contract"] == {
+        "description": "Length of the running contract",
+        "type": "string",
+        "enum": ["Month-to-month", "One year", "Two year"],
+    }
+    assert changes["properties"]["paperless_billing"]["enum"] == [False, True, "No", "Yes"]
+    price = changes["properties"]["MonthlyCharges"]
+    assert (price["type"], price["minimum"], price["maximum"]) == ("number", 18.0, 120.0)
+    assert "on a step of 0.05 above the minimum" in price["description"]
+
+
+def fault(levers, customer, asked):
+    """What is said against a what-if; nothing where it is taken."""
+    try:
+        checked(levers, customer, asked)
+    except WhatIfRefusedError as refused:
+        return refused.message
+    return ""
+
+
+def test_what_openapi_lists_is_what_is_taken_and_nothing_else():
+    levers = load(CORE_SERVICE, load_reasons(CORE_SERVICE))
+    customer = [NEWCOMER[name] for name in SERVICES_OF[CORE_SERVICE]]
+    shown = takes(WhatIfRequest, changes=changeable())["openapi_extra"]["requestBody"]["content"]["application/json"]
+    for name, schema in shown["schema"]["properties"]["changes"]["properties"].items():
+        for value in schema.get("enum", [schema.get("minimum"), schema.get("maximum")]):
+            # What goes only with other values, or is so already, is refused by itself; no value as such is.
+            assert re.search("^$|nothing changes|exactly where", fault(levers, customer, {name: value})), (name, value)
+        for value in ("Perhaps", "yes", 0, 1e9, None):
+            assert f"{name} must be" in fault(levers, customer, {name: value})
+
+
+def test_where_nobody_knows_what_may_be_changed_every_name_may_be():
+    shown = takes(WhatIfRequest, changes={})["openapi_extra"]["requestBody"]["content"]["application/json"]["schema"]
+    changes = shown["properties"]["changes"]
+    assert "properties" not in changes
+    assert changes["additionalProperties"]["anyOf"]
 
 
 def test_each_error_has_its_own_name():

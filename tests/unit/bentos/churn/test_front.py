@@ -189,6 +189,50 @@ def test_who_is_refused_is_not_waited_for(ask, guarded):
     assert (status, named["connection"]) == (401, "close")
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        (b"localhost", 200),
+        (b"LocalHost:3000", 200),
+        (b"127.0.0.1:3000", 200),
+        (b"127.8.9.1", 200),
+        (b"[::1]", 200),
+        (b"[::1]:3000", 200),
+        (b"", 200),
+        (None, 200),  # no browser's
+        (b"rebound.example", 421),
+        (b"rebound.example:3000", 421),
+        (b"127.0.0.1.rebound.example", 421),
+        (b"localhost.rebound.example", 421),
+        (b"10.0.0.5:3000", 421),
+        (b"0.0.0.0:3000", 421),
+        (b"[2001:db8::1]:3000", 421),
+        (b"[::1", 200),
+        (b"[", 421),
+        (b":3000", 421),
+        (b"\xff\xfe", 421),
+    ],
+)
+def test_without_keys_only_who_names_this_machine_is_answered(ask, settings, meters, host, status):
+    access = Access(settings, meters)
+    headers = [] if host is None else [(b"host", host)]
+    found, _, body = ask(echo, [b"{}"], headers, access=access)
+    assert found == status
+    if status == 421:
+        assert json.loads(body).keys() == {"error", "message", "hint"}
+        assert json.loads(body)["error"] == "host_refused"
+        assert "example" not in body
+        assert shown(meters)['churn_refusals_total{error="host_refused"}'] >= 1
+    # Whoever starts or watches the service may know it by any name.
+    assert ask(echo, [b""], headers, path="/readyz", access=access)[0] == 200
+
+
+def test_with_keys_any_name_will_do(ask, guarded):
+    access, key = guarded
+    assert ask(echo, [b"{}"], [*key, (b"host", b"churn.example")], access=access)[0] == 200
+    assert ask(echo, [b"{}"], [(b"host", b"rebound.example")], access=access)[0] == 401
+
+
 def test_a_limit_says_how_long_to_wait(ask, settings, meters):
     slow = settings.access.model_copy(update={"requests_per_s": 0.1, "burst": 1})
     access = Access(settings.model_copy(update={"access": slow}), meters)

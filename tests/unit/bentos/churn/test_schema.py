@@ -1,11 +1,17 @@
 """The models of requests and answers: an answer that is no probability is never sent."""
 
+import re
+import sys
+import unicodedata
 from datetime import UTC, datetime
 
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from bentos.churn.schema import Answer, ReasonBody
+from bentos.churn.bodies import checked
+from bentos.churn.errors import RequestInvalidError
+from bentos.churn.schema import Answer, CustomerId, PredictRequest, ReasonBody
+from feature_repo.contract import CUSTOMER_PATTERN
 
 ANSWER = {
     "customer_id": "7590-VHVEG",
@@ -41,3 +47,46 @@ def test_no_answer_without_a_probability(probability):
 def test_a_reason_keeps_the_type_of_its_value(value, written):
     reason = ReasonBody(code="A", text="b", direction="raises", contribution=0.5, value=value, actionable=False)
     assert f'"value":{written},' in reason.model_dump_json()
+
+
+def test_an_id_s_letters_are_those_that_the_gate_lets_in():
+    takes = TypeAdapter(CustomerId).validator.isinstance_python
+    gate = re.compile(CUSTOMER_PATTERN)
+    # Of characters that Python's own table does not know yet, another table may know more.
+    known = [each for each in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(each) not in {"Cn", "Cs"}]
+    assert len(known) > 200_000
+    for front in ("", "a"):
+        assert [each for each in known if takes(front + each) != bool(gate.fullmatch(front + each))] == []
+
+
+@pytest.mark.parametrize(
+    ("customer_id", "taken"),
+    [
+        ("7590-VHVEG", True),
+        ("ключ_7.b", True),
+        ("顧客", True),
+        ("x²", True),
+        ("_", True),
+        ("é" * 64, True),
+        ("é" * 65, False),
+        ("e\N{COMBINING ACUTE ACCENT}", False),
+        ("a\N{ZERO WIDTH JOINER}b", False),
+        ("a\N{UNDERTIE}b", False),
+        ("-a", False),
+        ("a b", False),
+        ("a\n", False),
+        ("", False),
+    ],
+)
+def test_what_an_id_looks_like(customer_id, taken):
+    if taken:
+        assert checked({"customer_id": customer_id}, PredictRequest).customer_id == customer_id
+    else:
+        with pytest.raises(RequestInvalidError, match="customer_id: String should match pattern"):
+            checked({"customer_id": customer_id}, PredictRequest)
+
+
+def test_the_pattern_means_the_same_to_every_reader_of_the_document():
+    pattern = PredictRequest.model_json_schema()["properties"]["customer_id"]["pattern"]
+    # In ECMA-262, of which JSON Schema's patterns are, \\w is ASCII: only classes that name themselves are left.
+    assert pattern == r"^[\p{L}\p{N}_][\p{L}\p{N}_.-]{0,63}$"

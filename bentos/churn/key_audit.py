@@ -1,0 +1,236 @@
+"""What was done with API keys, by whom, and which were refused: a chain of lines beside the key file.
+
+`keys.jsonl` holds the entries. `keys.head` is the lock of those who add to it, and holds number and hash of the newest
+entry, so that a tail which was cut off shows. As with every chain: who may write both can write both anew.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+from bentos import chain
+from bentos.churn.key_file import KeyEntry, path_of
+from configs.errors import ChurnError
+from configs.settings import Settings
+from feature_repo.raw.atomic import storage
+
+Action = Literal["created", "revoked", "refused"]
+Failure = Literal["missing", "unknown", "expired", "revoked", "forbidden"]
+SERVICE: Final = "service"
+_HEAD: Final = re.compile(rb"(\d{20}) ([0-9a-f]{64})\n")
+_MEND: Final = (
+    "restore the folder audit/ beside the key file from a backup; or set it aside as it is: a new one begins with the "
+    "next entry"
+)
+
+
+class KeyAuditBrokenError(ChurnError):
+    """The audit was changed, or a part of it is missing."""
+
+    error = "key_audit_broken"
+
+    def __init__(self, what: str, hint: str = _MEND) -> None:
+        super().__init__(f"the audit of API keys is broken: {what}", hint)
+
+
+class KeyAuditUnreadableError(ChurnError):
+    """The operating system does not let us read the audit."""
+
+    error = "key_audit_unreadable"
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """Requests refused for one ``reason`` since the last entry of the same reason, key and process.
+
+    ``times`` of them, from ``first_at`` to ``last_at`` (ISO 8601 UTC).
+    """
+
+    reason: Failure
+    times: int
+    first_at: str
+    last_at: str
+
+
+@dataclass(frozen=True)
+class KeyEvent:
+    """One entry. ``sequence`` counts from 1, ``at`` (ISO 8601 UTC) is when it was written.
+
+    ``key_id`` and ``name`` are null for requests without a known key. ``refusals`` is null unless the action is
+    *refused*. ``hash`` is the sha256 (hex) of all the rest, ``previous_hash`` that of the entry before.
+    """
+
+    sequence: int
+    at: str
+    action: Action
+    key_id: str | None
+    name: str | None
+    who: str
+    refusals: Refusals | None
+    previous_hash: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class Happened:
+    """What shall become an entry."""
+
+    action: Action
+    key_id: str | None
+    name: str | None
+    who: str
+    refusals: Refusals | None = None
+
+    @classmethod
+    def changed(cls, action: Literal["created", "revoked"], key: KeyEntry, who: str) -> Happened:
+        """Return that ``who`` made or revoked a key."""
+        return cls(action, key.id, key.name, who)
+
+
+def audit_path(settings: Settings) -> Path:
+    """Return where the audit lies: beside the keys it is about, whichever home they are used from."""
+    return path_of(settings).parent / "audit" / "keys.jsonl"
+
+
+def append(path: Path, happened: Sequence[Happened], now: datetime) -> None:
+    """Add entries durably; waits for another process that is at it. A death in between may leave the first ones.
+
+    Judges the newest line and the head alone, so that it costs the same however long the audit is. A line that was
+    changed further up stays where it is for :func:`events` to find, and what happens meanwhile is recorded all the
+    same: else one changed byte would be a way to switch the audit off.
+
+    Raises
+    ------
+    KeyAuditBrokenError
+        If the newest line was changed, or is not what the head says: nothing is added.
+    StorageFailed
+        If the disk refuses: the audit is as it was.
+    """
+    if now.tzinfo is None:
+        raise ValueError(f"{now} has no time zone: instants are UTC")
+    at = now.astimezone(UTC).isoformat()
+    with storage(), _locked(path) as lock:
+        found = _end(path, _head(os.pread(lock, 100, 0)))
+        made = chain.append(path, found, [{"at": at, **asdict(each)} for each in happened])
+        # Its room was taken before the entry. If the disk refuses it all the same it lags, which the next one sees.
+        with suppress(OSError):
+            _write_head(lock, made[-1]["sequence"], made[-1]["hash"])
+
+
+def events(path: Path) -> Iterator[KeyEvent]:
+    """Yield the audit, oldest entry first, each verified; nothing where nothing happened yet.
+
+    Raises
+    ------
+    KeyAuditBrokenError
+        Naming the line that was changed or does not follow, or the entry that the head names and that is gone.
+    KeyAuditUnreadableError
+    """
+    # The head first: read after the entries, it could name one that was written in between.
+    try:
+        head = _head(_read_head(path))
+    except OSError as refused:
+        raise _unreadable(refused) from None
+    yield from _verified(path, head)
+
+
+def _verified(path: Path, head: chain.End) -> Iterator[KeyEvent]:
+    last = 0
+    try:
+        for event in chain.walk(path, _event):
+            last = event.sequence
+            if last == head.sequence and event.hash != head.hash:
+                raise KeyAuditBrokenError(f"entry {last} of {path.name} is not the one that was written")
+            yield event
+    except chain.ChainBrokenError as broken:
+        raise KeyAuditBrokenError(str(broken)) from None
+    except OSError as refused:
+        raise _unreadable(refused) from None
+    if last < head.sequence:
+        raise KeyAuditBrokenError(f"{path.name} ends after entry {last}, and {head.sequence} were written")
+
+
+def _unreadable(refused: OSError) -> KeyAuditUnreadableError:
+    return KeyAuditUnreadableError(
+        f"the audit of API keys can't be read: {refused.strerror}", "run as the user that runs the service"
+    )
+
+
+def _event(content: dict[str, Any]) -> KeyEvent:
+    told = content["refusals"]
+    event = KeyEvent(**content | {"refusals": None if told is None else Refusals(**told)})
+    if event.action not in get_args(Action):
+        raise ValueError(f"no action: {event.action}")
+    return event
+
+
+def _end(path: Path, head: chain.End) -> chain.End:
+    """Return where the audit ends. Raises KeyAuditBrokenError if that is not where the head says."""
+    try:
+        found = chain.end(path)
+    except chain.ChainBrokenError as broken:
+        raise KeyAuditBrokenError(str(broken)) from None
+    if found.sequence < head.sequence:
+        raise KeyAuditBrokenError(f"{path.name} ends after entry {found.sequence}, and {head.sequence} were written")
+    if found.sequence == head.sequence and found.hash != head.hash:
+        raise KeyAuditBrokenError(f"entry {found.sequence} of {path.name} is not the one that was written")
+    if found.sequence > head.sequence > 0:
+        # Who wrote last died before the head, or the disk refused it: rare, and worth to be read whole.
+        for _ in _verified(path, head):
+            pass
+    return found
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[int]:
+    """Hold the lock, open for reading and writing; waits. The kernel frees it when a holder dies."""
+    head = path.with_suffix(".head")
+    while True:
+        head.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(head, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            # Somebody may have set the folder aside while we waited: then this is no longer its lock.
+            try:
+                ours = os.path.samestat(os.fstat(handle), head.stat())
+            except FileNotFoundError:
+                ours = False
+            if ours:
+                if not os.fstat(handle).st_size:
+                    _write_head(handle, 0, chain.GENESIS)
+                yield handle
+                return
+        finally:
+            os.close(handle)
+
+
+def _write_head(handle: int, sequence: int, entry_hash: str) -> None:
+    # Always as many bytes, in one sector: a reader, or a power cut, sees the old ones or the new.
+    os.pwrite(handle, b"%020d %s\n" % (sequence, entry_hash.encode()), 0)
+    os.fsync(handle)
+
+
+def _read_head(path: Path) -> bytes:
+    try:
+        with path.with_suffix(".head").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            return file.read(100)
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
+
+
+def _head(content: bytes) -> chain.End:
+    if not content:
+        return chain.End()
+    told = _HEAD.fullmatch(content)
+    if told is None:
+        raise KeyAuditBrokenError("keys.head was changed")
+    return chain.End(int(told[1]), told[2].decode())

@@ -1,0 +1,12 @@
+"""Who runs a command."""
+
+import os
+import pwd
+
+from flows.who import operator
+
+
+def test_the_operator_has_a_name_even_without_an_account(monkeypatch):
+    assert operator() == pwd.getpwuid(os.getuid()).pw_name
+    monkeypatch.setattr(os, "getuid", lambda: 2_000_000_001)
+    assert operator() == "uid 2000000001"
