@@ -163,10 +163,11 @@ class ReasonDictionary:
     @cached_property
     def _text(self) -> Callable[[str, Direction, tuple[Any, ...], tuple[type, ...]], str]:
         """The sentence of a code for the values of its features, and their types; many customers share one."""
+        codes = self.codes  # not ourselves: what holds itself is not freed when the model goes
 
         @lru_cache(maxsize=_TEXTS_MAX)
         def text(name: str, direction: Direction, values: tuple[Any, ...], _types: tuple[type, ...]) -> str:
-            code = self.codes[name]
+            code = codes[name]
             return code.text(direction, dict(zip(code.features, values, strict=True)))
 
         return text

@@ -218,11 +218,17 @@ class _Planner:
             ]
             for lever in levers.levers
         }
-        # A plan depends on what is read alone, hence the key holds nothing else.
-        self._plan_of = functools.lru_cache(maxsize=PLANS_MAX)(self._plan)
+        self._plans: dict[tuple[Any, ...], _Plan] = {}
 
     def of(self, values: Sequence[Any]) -> _Plan:
-        return self._plan_of(tuple(map(values.__getitem__, self._reads)))
+        # A plan depends on what is read alone, hence the key holds nothing else.
+        key = tuple(map(values.__getitem__, self._reads))
+        plan = self._plans.get(key)
+        if plan is None:
+            if len(self._plans) >= PLANS_MAX:
+                self._plans.clear()
+            plan = self._plans[key] = self._plan(key)
+        return plan
 
     def _plan(self, key: tuple[Any, ...]) -> _Plan:
         values: list[Any] = [None] * len(self._coders)

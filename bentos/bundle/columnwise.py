@@ -40,11 +40,18 @@ class _Unit:
 
 @dataclass(frozen=True)
 class Columnwise:
-    """The tables of a :class:`CompiledTrees`, cut by unit and feature. Made by :meth:`of`."""
+    """The tables of a :class:`CompiledTrees`, cut by unit and feature. Made by :meth:`of`.
 
-    trees: CompiledTrees
+    The names are those of CompiledTrees; ``bits`` is (u, 8). It keeps no reference to the trees, which keep one to it:
+    two that hold each other are freed by the garbage collector alone, and a service that swaps models would grow.
+    """
+
+    columns: NDArray[np.intp]
+    thresholds: Columns
     bits: NDArray[np.intp]
     units: tuple[_Unit, ...]
+    wide: int
+    start: np.float32
 
     @classmethod
     def of(cls, trees: CompiledTrees) -> Self:
@@ -55,12 +62,13 @@ class Columnwise:
             _Unit(trees.reached[own], tuple(_columns(trees.added[own], places.tolist())))
             for own, places in zip(cut, trees.features, strict=True)
         ]
-        return cls(trees, np.ascontiguousarray(trees.bits.T), tuple(units))
+        bits = np.ascontiguousarray(trees.bits.T)
+        return cls(trees.columns, trees.thresholds, bits, tuple(units), trees.wide, trees.start)
 
     def explain(self, columns: Columns) -> tuple[Floats, Floats]:
         """Return the margin (n,) and the contributions (n, f) of (n, k) finite columns: see CompiledTrees.explain."""
         margin = np.empty(len(columns))
-        added = np.empty((len(columns), self.trees.wide))
+        added = np.empty((len(columns), self.wide))
         for start in range(0, len(columns), CHUNK):
             some = slice(start, start + CHUNK)
             self._explain(columns[some], margin[some], added[some])
@@ -69,8 +77,8 @@ class Columnwise:
     def _explain(self, columns: Columns, margin: Floats, added: Floats) -> None:
         count = len(columns)
         held = self._held(columns)
-        total = np.full(count, self.trees.start, np.float32)
-        sums = np.zeros((self.trees.wide, count))
+        total = np.full(count, self.start, np.float32)
+        sums = np.zeros((self.wide, count))
         place, value, leaf = np.empty(count, np.intp), np.empty(count), np.empty(count, np.float32)
         for first in range(0, len(self.units), _GROUP):
             for unit, outcomes in zip(self.units[first : first + _GROUP], self._outcomes(held, first), strict=True):
@@ -84,10 +92,9 @@ class Columnwise:
 
     def _held(self, columns: Columns) -> Bytes:
         """Return for each condition, and last for none, whether it holds: (q + 1, n) of 0 or 1."""
-        trees = self.trees
-        held: Bytes = np.zeros((len(trees.thresholds) + 1, len(columns)), np.uint8)
-        values = np.ascontiguousarray(columns.T).take(trees.columns, axis=0)
-        np.greater_equal(values, trees.thresholds[:, None], out=held[:-1].view(np.bool_))
+        held: Bytes = np.zeros((len(self.thresholds) + 1, len(columns)), np.uint8)
+        values = np.ascontiguousarray(columns.T).take(self.columns, axis=0)
+        np.greater_equal(values, self.thresholds[:, None], out=held[:-1].view(np.bool_))
         return held
 
     def _outcomes(self, held: Bytes, first: int) -> Any:

@@ -157,8 +157,7 @@ class Answering:
                 if self._receipts is None:
                     # In the worker's own process: a thread does not survive a fork.
                     self._receipts = ReceiptWriter(self._settings, self._receipts_did)
-        # Made in the writer's thread, when the answers have left.
-        self._receipts.offer([partial(each.receipt, kind) for each in answers])
+        self._receipts.offer([each.receipt(kind) for each in answers])
 
     def _receipts_did(self, outcome: str, receipts: int) -> None:
         self._meters.receipts_did(outcome, receipts, 0 if self._receipts is None else self._receipts.pending)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hmac
 from typing import Final, NamedTuple
 
-from bentos.receipts.receipt import Receipt, from_content, spelt, to_content
+from bentos.receipts.receipt import Receipt, from_content, spelt, spelt_again, to_content
 from configs.errors import ChurnError
 from configs.settings import Settings
 
@@ -46,13 +46,13 @@ def signing_key(settings: Settings) -> bytes:
 
 def signed(receipt: Receipt, key: bytes) -> Row:
     """Return the receipt's row. Raises what :func:`to_content` raises, and ValueError for an id that no table takes."""
-    content = to_content(receipt)
     # The content is ASCII whatever it holds; these stand in columns of their own as they are.
-    if not all(name.isprintable() for name in (receipt.prediction_id, receipt.customer_id, receipt.bundle_digest)):
+    if not all(map(str.isprintable, (receipt.prediction_id, receipt.customer_id, receipt.bundle_digest))):
         raise ValueError("an id with a character that not every database takes")
+    content = to_content(receipt)
     return Row(
         receipt.prediction_id,
-        spelt(receipt.answered_at),
+        spelt_again(receipt.answered_at),
         receipt.customer_id,
         receipt.bundle_digest,
         content,

@@ -1,4 +1,8 @@
-"""Write receipts behind the answers: a bounded queue and one thread, so that no answer ever waits for a database."""
+"""Write receipts behind the answers: a bounded queue and one thread, so that no answer ever waits for a database.
+
+A receipt is signed by whoever offers it, which takes some microseconds; only the writing has a thread. A thread that
+made receipts beside the one that answers would fight with it for the interpreter, and cost twice as much.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +22,9 @@ from configs.settings import Settings
 log = logging.getLogger(__name__)
 
 Outcome = Literal["written", "dropped", "failed_writes"]
-Offered = Receipt | Callable[[], Receipt]
-"""A receipt, or what makes it: then the thread does, after the answer has left."""
 
 BATCH: Final = 500
 _INTERVAL_S: Final = 0.1
-_AT_ONCE: Final = 4
-_AT_ONCE_BEHIND: Final = 32
-_BREATH_S: Final = 0.0005
-"""After so many receipts (more, where a batch waits already) the thread lets go of the interpreter for a moment. A
-request that came in between would else wait for it, up to the 5 ms after which Python switches threads."""
 _BACK_OFF_S: Final = 0.1
 _BACK_OFF_MAX_S: Final = 5.0
 _BACK_OFF_CLOSING_S: Final = 0.05
@@ -51,7 +48,7 @@ class ReceiptWriter:
         self._queue_max = settings.receipts.queue_max
         self._told = counted
         self._counts: dict[Outcome, int] = {"written": 0, "dropped": 0, "failed_writes": 0}
-        self._waiting: deque[Offered] = deque()
+        self._waiting: deque[Row] = deque()
         self._in_hand = 0
         """Receipts that the thread has taken and not yet written."""
         self._given_up = False
@@ -60,18 +57,26 @@ class ReceiptWriter:
         self._thread = threading.Thread(target=self._work, name="churn-receipts", daemon=True)
         self._thread.start()
 
-    def offer(self, receipts: Sequence[Offered]) -> int:
+    def offer(self, receipts: Sequence[Receipt]) -> int:
         """Leave receipts to be written; return how many were taken. Never waits and never raises.
 
-        Those beyond ``receipts.queue_max``, and all after :meth:`close`, are counted as dropped.
+        Those beyond ``receipts.queue_max``, and all after :meth:`close`, are counted as dropped, and so is one that
+        can't be spelt or stored: it never will be.
         """
+        rows = []
+        for each in receipts if self._room() else ():  # who is refused anyway costs nothing
+            try:
+                rows.append(signed(each, self._key))
+            except Exception as broken:  # noqa: BLE001 - whatever is wrong with one must not cost the others
+                log.error("a receipt can't be kept: %s", type(broken).__name__)  # noqa: TRY400 - no values
         with self._lock:
-            room = 0 if self._closing.is_set() else max(self._queue_max - len(self._waiting) - self._in_hand, 0)
-            taken = receipts if len(receipts) <= room else receipts[:room]
+            taken = rows[: self._room()]
             self._waiting.extend(taken)
-        if taken is not receipts:
-            self._count("dropped", len(receipts) - len(taken))
+        self._count("dropped", len(receipts) - len(taken))
         return len(taken)
+
+    def _room(self) -> int:
+        return 0 if self._closing.is_set() else max(self._queue_max - self.pending, 0)
 
     @property
     def pending(self) -> int:
@@ -119,31 +124,18 @@ class ReceiptWriter:
         while not self._given_up:
             taken = self._take()
             if taken:
-                self._write(self._rows(taken))
+                self._write(taken)
             elif self._closing.is_set():
                 break
             if len(self._waiting) < BATCH:
                 self._closing.wait(_INTERVAL_S)
         self._sink.close()
 
-    def _take(self) -> list[Offered]:
+    def _take(self) -> list[Row]:
         with self._lock:
             taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH))]
             self._in_hand = len(taken)
         return taken
-
-    def _rows(self, offered: Sequence[Offered]) -> list[Row]:
-        """Return the rows of the receipts; one that can't be made or spelt is dropped, for it never will be."""
-        rows = []
-        at_once = _AT_ONCE if len(self._waiting) < BATCH else _AT_ONCE_BEHIND
-        for place, each in enumerate(offered, start=1):
-            if place % at_once == 0 and not self._closing.is_set():
-                time.sleep(_BREATH_S)
-            try:
-                rows.append(signed(each if isinstance(each, Receipt) else each(), self._key))
-            except Exception as broken:  # noqa: BLE001 - whatever is wrong with one must not cost the others
-                self._refused(broken)
-        return rows
 
     def _write(self, rows: list[Row]) -> None:
         back_off = _BACK_OFF_S

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import threading
 import time
+import weakref
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -12,11 +14,13 @@ import pytest
 
 from bentos.bundle import Bundle
 from bentos.bundle.ledger import entries, ledger_path
-from bentos.bundle.pointer import Rollout
+from bentos.bundle.pointer import Rollout, bundles_folder
 from bentos.bundle.rollout import promote, rollout, start_trial, stop_trial
+from bentos.churn.answering import answer
 from bentos.churn.canary import Canary, Share
 from bentos.churn.counting import Counting
 from bentos.churn.keeping import Keeper
+from bentos.churn.loading import load, warm_up
 from bentos.churn.meters import Meters
 from bentos.churn.shadow import Shadow
 from bentos.churn.watching import Watcher
@@ -61,6 +65,26 @@ def keeper(settings):
 def follow(keeper):
     keeper.poll(datetime.now(UTC))
     return keeper.current()
+
+
+def test_a_model_that_is_replaced_is_freed_at_once(settings, world):
+    """Without the garbage collector, which may not come by for hours: a service that follows promotions would grow."""
+    first = load(settings, bundles_folder(settings.home) / world.bundle.digest)
+    gc.collect()
+    gc.disable()
+    try:
+        model = load(settings, bundles_folder(settings.home) / world.bundle.digest, first)
+        warm_up(model, datetime.now(UTC))
+        assert len(answer(model, world.ids[:MANY], datetime.now(UTC), reasons_max=3)) == MANY
+        model.bundle.explain_vectors(model.features.read_block(world.ids, datetime.now(UTC)).vectors)
+        trees = model.bundle.trees
+        (tables,) = trees._tables.values()
+        parts = (model, model.bundle, trees, trees.booster, tables.trees, tables.trees.columnwise, model.reasons)
+        left = [weakref.ref(part) for part in (*parts, model.features)]
+        del model, trees, tables, parts
+        assert [ref() for ref in left] == [None] * len(left)
+    finally:
+        gc.enable()
 
 
 def test_a_request_keeps_the_model_that_it_began_with(keeper, settings, world, other):
