@@ -14,8 +14,9 @@ from bentos.bundle.design import Design, Floats, attribution, from_json, to_json
 if TYPE_CHECKING:
     from xgboost import Booster
 
-TABLES_FOR_ROWS: Final = 256
-"""Up to so many customers the tables give the margins quicker than XGBoost, which has a data set to make first."""
+LOOK_UPS_MAX: Final = 32_000
+"""Up to so many look-ups (customers times units of the tables) the tables give the margins quicker than XGBoost, which
+has a data set to make first."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class TreePart:
     def margin(self, matrix: Floats) -> Floats:
         """Return the log-odds margin, (n,) float64: the same to the bit by whichever way."""
         tables = next((each.trees for each in self._tables.values() if each.trees), None)
-        if tables is not None and len(matrix) <= TABLES_FOR_ROWS:
+        if tables is not None and len(matrix) * len(tables.offsets) <= LOOK_UPS_MAX:
             return tables.margin(matrix.astype(np.float32))
         return self._margin(_data(matrix))[: len(matrix)]
 
