@@ -130,17 +130,17 @@ def append(path: Path, after: End, contents: Sequence[Mapping[str, Any]]) -> lis
     with storage():
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.truncate(after.size_bytes)
+        try:
+            os.ftruncate(handle, after.size_bytes)
             try:
-                file.seek(after.size_bytes)
-                file.write(b"".join(map(line, made)))
-                file.flush()
-                os.fsync(file.fileno())
+                _write(handle, b"".join(map(line, made)), after.size_bytes)
+                os.fsync(handle)
+                sync_folder(path.parent)
             except OSError:
                 os.ftruncate(handle, after.size_bytes)
                 raise
-        sync_folder(path.parent)
+        finally:
+            os.close(handle)
     return made
 
 
@@ -149,6 +149,13 @@ def withdraw(path: Path, entry: Mapping[str, Any]) -> None:
     with storage(), path.open("r+b") as file:
         file.truncate(path.stat().st_size - len(line(entry)))
         os.fsync(file.fileno())
+
+
+def _write(handle: int, content: bytes, at: int) -> None:
+    # Without a buffer: what a full disk refused would be written again when that is closed, behind what was cut off.
+    while content:
+        written = os.pwrite(handle, content, at)
+        content, at = content[written:], at + written
 
 
 def _verified(found: bytes, accept: Callable[[dict[str, Any]], Known], where: str) -> tuple[dict[str, Any], Known]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from bentos.churn.key_audit import Happened, KeyAuditBrokenError, KeyEvent, append, audit_path, events
+from bentos.churn.key_audit import Grant, Happened, KeyAuditBrokenError, KeyEvent, append, audit_path, events
 from bentos.churn.key_file import NAME, KeyEntry, KeyFile, issue, path_of, read, write
 from bentos.churn.rights import RIGHTS, Right
 from configs.errors import EXIT_USAGE, ChurnError
@@ -128,34 +128,56 @@ def audit(settings: Settings, last: int | None = None) -> Audit:
     Raises
     ------
     KeyAuditBrokenError
-        If a line was changed or is missing, or if a key was made since the audit began and is not in it.
+        If a line was changed or is missing; or if the key file has a key that was made since the audit began and is
+        not in it, one that is not as it was made, or one in force that was revoked.
     KeyAuditUnreadableError, KeyFileError
     """
     # The keys first: each has its entry before it is in the file.
     keys = read(path_of(settings)).keys
     shown: deque[KeyEvent] = deque(maxlen=last)
     began: datetime | None = None
-    of: dict[str, set[str | None]] = {"created": set(), "revoked": set(), "refused": set()}
+    grants: dict[str | None, Grant | None] = {}
+    revoked: set[str | None] = set()
     for event in events(audit_path(settings)):
         began = began or datetime.fromisoformat(event.at)
-        of[event.action].add(event.key_id)
+        if event.action == "created":
+            grants[event.key_id] = event.grant
+        elif event.action == "revoked":
+            revoked.add(event.key_id)
         shown.append(event)
-    unknown = [key for key in keys if key.id not in of["created"]]
+    unknown = [key for key in keys if key.id not in grants]
     for key in unknown:
         if began is not None and key.created_at >= began:
-            raise KeyAuditBrokenError(
-                f"key {key.id} was made since it began and has no entry",
-                "if churn keys did not make it, revoke it at once and ask who may write the key file; then set audit/ "
-                "aside as it is: a new one begins with the next entry",
-            )
-    unrecorded = [key for key in keys if key.revoked_at and key.id in of["created"] - of["revoked"]]
+            raise _forged(key, "was made since it began and has no entry")
+    for key in keys:
+        if key.id in grants and grants[key.id] != Grant.of(key):
+            raise _forged(key, "is not the key that was made, or has other rights, or another end")
+        if key.id in revoked and not key.revoked_at and not _revoked_now(settings, key.id):
+            raise _forged(key, "was revoked and is in force again")
+    unrecorded = [key for key in keys if key.revoked_at and key.id in grants and key.id not in revoked]
     return Audit(tuple(shown), tuple(key.id for key in unknown), tuple(key.id for key in unrecorded))
+
+
+def _forged(key: KeyEntry, what: str) -> KeyAuditBrokenError:
+    return KeyAuditBrokenError(
+        f"key {key.id} {what}",
+        f"if nobody restored an old key file, ask who may write it; then end the key: churn keys revoke {key.id}. "
+        "Where that does not mend it, set audit/ aside as it is: a new one begins with the next entry",
+    )
+
+
+def _revoked_now(settings: Settings, key_id: str) -> bool:
+    """Return whether the key was revoked while the audit was read: the file has it before the entry."""
+    return any(key.id == key_id and key.revoked_at for key in read(path_of(settings)).keys)
 
 
 def told(event: KeyEvent) -> str:
     """Return an entry as one line for people."""
     whose = "no known key" if event.key_id is None else f"key {event.key_id} ({event.name})"
     what = f"{event.sequence:>5}  {_second(event.at)}  {event.action:<7}  {whose}"
+    if (grant := event.grant) is not None:
+        until = f" until {_second(grant.expires_at)}" if grant.expires_at else ""
+        return f"{what}, by {event.who}: {', '.join(grant.rights)}{until}"
     if (refusals := event.refusals) is None:
         return f"{what}, by {event.who}"
     first, last = _second(refusals.first_at), _second(refusals.last_at)

@@ -89,11 +89,13 @@ class Answering:
         """Answer one request by itself, with the challenger on trial."""
         if self._limiter is None:
             self._limiter = CapacityLimiter(TRIAL_THREADS)
-        found, batch = await anyio.to_thread.run_sync(
-            partial(self._answered, customer_ids, tried=True), limiter=self._limiter, abandon_on_cancel=True
-        )
-        tell(self._note, found)
-        return found, batch
+
+        def work() -> tuple[list[Answered | ChurnError], _Batch]:
+            found, batch = self._answered(customer_ids, tried=True)
+            tell(self._note, found)  # here: receipts of a thousand customers would hold up the loop
+            return found, batch
+
+        return await anyio.to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
 
     def suppose(self, customer_id: str, asked: Mapping[str, Value]) -> dict[str, Any]:
         """Return the body of a what-if. Raises what :func:`bentos.churn.supposing.suppose` does, and NotReadyError."""
@@ -157,7 +159,7 @@ class Answering:
                 if self._receipts is None:
                     # In the worker's own process: a thread does not survive a fork.
                     self._receipts = ReceiptWriter(self._settings, self._receipts_did)
-        self._receipts.offer([each.receipt(kind) for each in answers])
+        self._receipts.offer([partial(each.receipt, kind) for each in answers])
 
     def _receipts_did(self, outcome: str, receipts: int) -> None:
         self._meters.receipts_did(outcome, receipts, 0 if self._receipts is None else self._receipts.pending)

@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Final
 import httptools
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from bentos.churn.errors import HeadTooLargeError, RequestMalformedError, RequestTimeoutError
 from bentos.churn.front import FIXED_HEADERS
@@ -94,6 +94,8 @@ class Connection(HttpToolsProtocol):
         self._frame_bytes = 0
         """What came since the last request and is no body."""
         self._refusal: ChurnError | None = None
+        self._last: RequestResponseCycle | None = None
+        """The request whose answer shall be the last."""
         self._answers_left = ANSWERS_MAX * (_SPREAD + next(self.opened) % _SPREAD) // (2 * _SPREAD)
 
     @property
@@ -151,9 +153,10 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         self.limits.reading.clear(self)
         self._answers_left -= 1
-        # Never while another request waits behind this one: it would be lost.
-        last = self._answers_left <= 0 and not self.pipeline
-        if last or self.ending or self.parser.should_upgrade():
+        if self._last is not None and self._last is not self.cycle and not (self._last.response_started or self.ending):
+            self._last.keep_alive = True  # this one came right behind it, and would be lost
+        self._last = None
+        if self.ending or self.parser.should_upgrade():
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
@@ -166,6 +169,12 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
         self._whole, self._frame_bytes = True, 0
         self.limits.reading.clear(self)
+        # Not before its body is here: who is refused in the middle of sending must be able to read why. And not while
+        # another one waits.
+        done = self._answers_left <= 0 and not self.pipeline
+        if done and self.cycle.keep_alive and not self.cycle.response_started:
+            self.cycle.keep_alive = False
+            self._last = self.cycle
 
     def on_response_complete(self) -> None:
         """Wait for the next request, or for the rest of one that has begun: this one's body, the next one's head."""

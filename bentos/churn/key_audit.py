@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -25,6 +26,7 @@ from feature_repo.raw.atomic import storage
 Action = Literal["created", "revoked", "refused"]
 Failure = Literal["missing", "unknown", "expired", "revoked", "forbidden"]
 SERVICE: Final = "service"
+_MARK_CHARS: Final = 16
 _HEAD: Final = re.compile(rb"(\d{20}) ([0-9a-f]{64})\n")
 _MEND: Final = (
     "restore the folder audit/ beside the key file from a backup; or set it aside as it is: a new one begins with the "
@@ -61,11 +63,31 @@ class Refusals:
 
 
 @dataclass(frozen=True)
+class Grant:
+    """What was given out: ``rights``, until ``expires_at`` (ISO 8601 UTC, None: for good), under a key.
+
+    ``mark`` (hex) is a hash of the hash that the key file keeps: it tells two keys apart, and neither opens a door nor
+    helps to find the key that does.
+    """
+
+    rights: tuple[str, ...]
+    expires_at: str | None
+    mark: str
+
+    @classmethod
+    def of(cls, key: KeyEntry) -> Grant:
+        """Return what a key gives."""
+        expires_at = None if key.expires_at is None else key.expires_at.astimezone(UTC).isoformat()
+        return cls(tuple(key.rights), expires_at, sha256(f"audit {key.sha256}".encode()).hexdigest()[:_MARK_CHARS])
+
+
+@dataclass(frozen=True)
 class KeyEvent:
     """One entry. ``sequence`` counts from 1, ``at`` (ISO 8601 UTC) is when it was written.
 
-    ``key_id`` and ``name`` are null for requests without a known key. ``refusals`` is null unless the action is
-    *refused*. ``hash`` is the sha256 (hex) of all the rest, ``previous_hash`` that of the entry before.
+    ``key_id`` and ``name`` are null for requests without a known key. ``grant`` is null unless the action is *created*,
+    ``refusals`` unless it is *refused*. ``hash`` is the sha256 (hex) of all the rest, ``previous_hash`` that of the
+    entry before.
     """
 
     sequence: int
@@ -74,6 +96,7 @@ class KeyEvent:
     key_id: str | None
     name: str | None
     who: str
+    grant: Grant | None
     refusals: Refusals | None
     previous_hash: str
     hash: str
@@ -87,12 +110,13 @@ class Happened:
     key_id: str | None
     name: str | None
     who: str
+    grant: Grant | None = None
     refusals: Refusals | None = None
 
     @classmethod
     def changed(cls, action: Literal["created", "revoked"], key: KeyEntry, who: str) -> Happened:
         """Return that ``who`` made or revoked a key."""
-        return cls(action, key.id, key.name, who)
+        return cls(action, key.id, key.name, who, grant=Grant.of(key) if action == "created" else None)
 
 
 def audit_path(settings: Settings) -> Path:
@@ -165,8 +189,14 @@ def _unreadable(refused: OSError) -> KeyAuditUnreadableError:
 
 
 def _event(content: dict[str, Any]) -> KeyEvent:
-    told = content["refusals"]
-    event = KeyEvent(**content | {"refusals": None if told is None else Refusals(**told)})
+    given, told = content["grant"], content["refusals"]
+    event = KeyEvent(
+        **content
+        | {
+            "grant": None if given is None else Grant(**given | {"rights": tuple(given["rights"])}),
+            "refusals": None if told is None else Refusals(**told),
+        }
+    )
     if event.action not in get_args(Action):
         raise ValueError(f"no action: {event.action}")
     return event

@@ -154,7 +154,7 @@ def _happened(tallies: Mapping[Pair, _Tally]) -> list[Happened]:
             key_id,
             tally.name,
             SERVICE,
-            Refusals(reason, tally.times, tally.first.isoformat(), tally.last.isoformat()),
+            refusals=Refusals(reason, tally.times, tally.first.isoformat(), tally.last.isoformat()),
         )
         for (reason, key_id), tally in tallies.items()
     ]

@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 Outcome = Literal["written", "dropped", "failed_writes"]
 
+Offered = Receipt | Callable[[], Receipt]
+"""A receipt, or what makes it: one that can't be made then costs the others nothing, and is counted."""
+
 BATCH: Final = 500
 _INTERVAL_S: Final = 0.1
 _BACK_OFF_S: Final = 0.1
@@ -57,16 +60,16 @@ class ReceiptWriter:
         self._thread = threading.Thread(target=self._work, name="churn-receipts", daemon=True)
         self._thread.start()
 
-    def offer(self, receipts: Sequence[Receipt]) -> int:
+    def offer(self, receipts: Sequence[Offered]) -> int:
         """Leave receipts to be written; return how many were taken. Never waits and never raises.
 
         Those beyond ``receipts.queue_max``, and all after :meth:`close`, are counted as dropped, and so is one that
-        can't be spelt or stored: it never will be.
+        can't be made or spelt: it never will be.
         """
         rows = []
         for each in receipts if self._room() else ():  # who is refused anyway costs nothing
             try:
-                rows.append(signed(each, self._key))
+                rows.append(signed(each if isinstance(each, Receipt) else each(), self._key))
             except Exception as broken:  # noqa: BLE001 - whatever is wrong with one must not cost the others
                 log.error("a receipt can't be kept: %s", type(broken).__name__)  # noqa: TRY400 - no values
         with self._lock:

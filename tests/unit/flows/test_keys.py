@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bentos.churn.key_audit import Happened, KeyAuditBrokenError, Refusals, append, audit_path, events
+from bentos.churn.key_audit import Grant, Happened, KeyAuditBrokenError, Refusals, append, audit_path, events
 from bentos.churn.key_file import SIZE_MAX_BYTES, KeyFile, KeyFileError, issue, path_of, read, write
 from configs.settings import load_settings
 from feature_repo.raw.atomic import LeaseHeldError, StorageFailed, lease
@@ -167,7 +167,34 @@ def test_a_key_that_churn_keys_did_not_make_is_found(settings):
     write(path_of(settings), KeyFile(keys=(*read(path_of(settings)).keys, forged)))
     with pytest.raises(KeyAuditBrokenError, match=f"key {forged.id} was made since it began") as broken:
         audit(settings)
-    assert "revoke it at once" in broken.value.hint
+    assert f"churn keys revoke {forged.id}" in broken.value.hint
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rights": ("predict", "receipts")},
+        {"expires_at": None},
+        {"expires_at": NOW + timedelta(days=900)},
+        {"sha256": "0" * 64},
+    ],
+)
+def test_a_key_that_was_changed_in_the_file_is_found(settings, changes):
+    entry, _ = create(settings, "crm", ["predict"], now=NOW, days=90)
+    write(path_of(settings), KeyFile(keys=(entry.model_copy(update=changes),)))
+    with pytest.raises(KeyAuditBrokenError, match=f"key {entry.id} is not the key that was made"):
+        audit(settings)
+
+
+def test_a_key_that_is_in_force_again_is_found_and_can_be_ended(settings):
+    entry, _ = create(settings, "crm", ["predict"], now=NOW)
+    backup = path_of(settings).read_bytes()
+    revoke(settings, entry.id, now=NOW)
+    path_of(settings).write_bytes(backup)
+    with pytest.raises(KeyAuditBrokenError, match=f"key {entry.id} was revoked and is in force again"):
+        audit(settings)
+    revoke(settings, entry.id, now=NOW)
+    assert [event.action for event in audit(settings).entries] == ["created", "revoked", "revoked"]
 
 
 def test_an_entry_is_told_in_one_line(settings):
@@ -175,17 +202,21 @@ def test_an_entry_is_told_in_one_line(settings):
     append(
         audit_path(settings),
         [
-            Happened("created", "0a1b2c3d", "crm", "ann"),
-            Happened("refused", "0a1b2c3d", "crm", "service", Refusals("expired", 7, first, last)),
-            Happened("refused", None, None, "service", Refusals("missing", 1, first, first)),
+            Happened("created", "0a1b2c3d", "crm", "ann", Grant(("predict", "receipts"), last, "5" * 16)),
+            Happened("created", "0a1b2c3e", "web", "ann", Grant(("metrics",), None, "6" * 16)),
+            Happened("revoked", "0a1b2c3e", "web", "bob"),
+            Happened("refused", "0a1b2c3d", "crm", "service", refusals=Refusals("expired", 7, first, last)),
+            Happened("refused", None, None, "service", refusals=Refusals("missing", 1, first, first)),
         ],
         NOW,
     )
     span = "2026-11-01 12:00:00 to 2026-11-01 12:00:09"
     assert [told(event) for event in events(audit_path(settings))] == [
-        "    1  2026-11-01 12:00:00  created  key 0a1b2c3d (crm), by ann",
-        f"    2  2026-11-01 12:00:00  refused  key 0a1b2c3d (crm), expired, 7 times: {span}",
-        "    3  2026-11-01 12:00:00  refused  no known key, missing, once: 2026-11-01 12:00:00",
+        "    1  2026-11-01 12:00:00  created  key 0a1b2c3d (crm), by ann: predict, receipts until 2026-11-01 12:00:09",
+        "    2  2026-11-01 12:00:00  created  key 0a1b2c3e (web), by ann: metrics",
+        "    3  2026-11-01 12:00:00  revoked  key 0a1b2c3e (web), by bob",
+        f"    4  2026-11-01 12:00:00  refused  key 0a1b2c3d (crm), expired, 7 times: {span}",
+        "    5  2026-11-01 12:00:00  refused  no known key, missing, once: 2026-11-01 12:00:00",
     ]
 
 

@@ -234,6 +234,39 @@ def test_requests_that_were_sent_together_are_all_answered(running):
         assert answer(kept)[1]["connection"] == "close"
 
 
+@pytest.mark.parametrize("together", [2, 3, 7])
+def test_of_requests_in_one_packet_the_last_is_answered_too(running, together):
+    with running.connect() as kept:
+        for first in range(0, ANSWERS_MAX + 20, together):
+            kept.sendall(b"".join(GET % b"%d" % number for number in range(first, first + together)))
+            received = b""
+            while not received.endswith(b"/%d" % (first + together - 1)):
+                some = kept.recv(1 << 16)
+                assert some, (first, received)
+                received += some
+            if b"connection: close" in received:
+                break
+        assert received.count(b"connection: close") <= 1
+
+
+def test_who_is_refused_while_sending_can_read_why_on_a_last_connection_too(running):
+    """The answer to /one comes before its body is there: a connection that ended with it would take it away."""
+    head = b"POST /one HTTP/1.1\r\nhost: churn\r\ncontent-length: 4096\r\n\r\n"
+    with running.connect() as kept:
+        given = 0
+        for _ in range(ANSWERS_MAX + 20):
+            kept.sendall(head)
+            status, headers, _ = answer(kept)
+            given += 1
+            assert status == 200
+            assert "connection" not in headers
+            kept.sendall(b"x" * 4096)
+        kept.sendall(GET % b"after")
+        assert answer(kept)[1].get("connection") == "close"
+        assert is_cut(kept)
+    assert given > ANSWERS_MAX
+
+
 @pytest.mark.parametrize(
     "head",
     [

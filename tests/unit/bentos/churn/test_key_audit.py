@@ -16,7 +16,7 @@ from feature_repo.raw.atomic import StorageFailed
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 MADE = Happened("created", "0a1b2c3d", "crm", "ann")
-REFUSED = Happened("refused", None, None, "service", Refusals("missing", 7, NOW.isoformat(), NOW.isoformat()))
+REFUSED = Happened("refused", None, None, "service", refusals=Refusals("missing", 7, NOW.isoformat(), NOW.isoformat()))
 PROGRAM = """
 import sys
 from datetime import UTC, datetime
@@ -51,7 +51,7 @@ def test_an_entry_says_what_happened_and_no_more(path, settings):
     assert (refused.key_id, refused.who, refused.refusals) == (None, "service", REFUSED.refusals)
     assert (revoked.action, revoked.at) == ("revoked", "2026-11-01T12:00:00+00:00")
     assert json.loads(path.read_bytes().splitlines()[1]).keys() == {
-        *("sequence", "at", "action", "key_id", "name", "who", "refusals", "previous_hash", "hash")
+        *("sequence", "at", "action", "key_id", "name", "who", "grant", "refusals", "previous_hash", "hash")
     }
     with pytest.raises(ValueError, match="no time zone"):
         append(path, [MADE], NOW.replace(tzinfo=None))

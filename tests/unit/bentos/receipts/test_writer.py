@@ -49,6 +49,14 @@ def test_it_is_written_without_a_close(settings):
     writer.close(30)
 
 
+def test_one_that_cannot_be_made_costs_the_others_nothing_and_is_counted(settings):
+    writer, receipt = ReceiptWriter(settings), a_receipt()
+    assert writer.offer([lambda: receipt, lambda: a_receipt(kind=1 / 0)]) == 1
+    writer.close(30)
+    assert find(settings, receipt.prediction_id) == receipt
+    assert (writer.written, writer.dropped) == (1, 1)
+
+
 def test_a_held_lock_holds_up_no_offer_and_what_has_no_room_is_counted(settings, impatient, caplog):
     told = Counter()
     with locked(settings):
