@@ -18,7 +18,7 @@ from bentos.bundle.pointer import bundles_folder
 from configs.errors import ChurnError
 from configs.settings import Settings
 from feature_repo.contract import DType, features_of
-from feature_repo.raw.atomic import storage, write_file, write_folder
+from feature_repo.raw.atomic import TEMPORARY, exclusive, remove, storage, sync_folder, write_file, write_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -70,7 +70,7 @@ def server(settings: Settings) -> str:
 
 def tracking_uri(settings: Settings) -> str:
     """Return MLflow's tracking URI: SQLite below the home unless a server is set."""
-    return server(settings) or f"sqlite:///{settings.home / 'mlflow' / 'mlflow.db'}"
+    return server(settings) or _sqlite(_database(settings))
 
 
 def register(
@@ -328,9 +328,44 @@ def _client(settings: Settings) -> MlflowClient:
         MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(SERVER_RETRIES)
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    (settings.home / "mlflow").mkdir(parents=True, exist_ok=True)
+    if not server(settings) and not _database(settings).exists():
+        _make_database(settings)
     mlflow.set_tracking_uri(tracking_uri(settings))
     return mlflow.MlflowClient()
+
+
+def _database(settings: Settings) -> Path:
+    return settings.home / "mlflow" / "mlflow.db"
+
+
+def _sqlite(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+def _make_database(settings: Settings) -> None:
+    """Make the embedded database, whole or not at all.
+
+    MLflow makes its tables in dozens of steps, each committed by itself. Whoever is killed between two leaves a
+    database that MLflow can neither use nor complete, and two that make it at once fail as well.
+    """
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    final = _database(settings)
+    with exclusive(final.parent):
+        if final.exists():
+            return
+        for leftover in final.parent.glob(f"{TEMPORARY}*"):
+            remove(leftover)
+        with tempfile.TemporaryDirectory(dir=final.parent, prefix=TEMPORARY) as folder:
+            made = Path(folder) / final.name
+            SqlAlchemyStore(_sqlite(made), _artifacts(settings)).engine.dispose()
+            with storage():
+                made.rename(final)
+                sync_folder(final.parent)
+
+
+def _artifacts(settings: Settings) -> str:
+    return (settings.home / "mlflow" / "artifacts").as_uri()
 
 
 def _experiment(client: MlflowClient, settings: Settings) -> str:
@@ -338,7 +373,7 @@ def _experiment(client: MlflowClient, settings: Settings) -> str:
     if found is not None:
         return str(found.experiment_id)
     # A server decides on its artifact store itself; the embedded store must be told, or it writes to ./mlruns.
-    location = None if server(settings) else (settings.home / "mlflow" / "artifacts").as_uri()
+    location = None if server(settings) else _artifacts(settings)
     return str(client.create_experiment(settings.mlflow.experiment, artifact_location=location))
 
 

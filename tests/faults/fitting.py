@@ -53,15 +53,16 @@ def count_touches(home, deadly):
     return seen
 
 
-def main(home):
+def answer_in_children(home_of, work):
+    """Do the lines of stdin, "NAME TOUCH": work(NAME) in a child that dies at that touch of home_of(NAME)."""
     for name in HEAVY:
         importlib.import_module(name)
     for line in sys.stdin:
-        seed, deadly = map(int, line.split())
+        name, deadly = line.split()
         child = os.fork()
         if child == 0:
-            seen = count_touches(home, deadly)
-            train_challenger(seeded(settings_of(home), seed), NOW)
+            seen = count_touches(home_of(name), int(deadly))
+            work(name)
             print("done", seen[0], flush=True)
             os._exit(0)
         _, status = os.waitpid(child, 0)
@@ -69,6 +70,10 @@ def main(home):
             print("killed", flush=True)
         elif status:
             print("failed", flush=True)
+
+
+def main(home):
+    answer_in_children(lambda _: home, lambda seed: train_challenger(seeded(settings_of(home), int(seed)), NOW))
 
 
 if __name__ == "__main__":

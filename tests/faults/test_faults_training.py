@@ -26,6 +26,7 @@ KILLED_TWICE = 3
 """Trainings, each killed at two random places before it is let go."""
 BEFORE_THE_END = (0, 13, 17, 60)
 """Places while MLflow writes the version, its alias and the end of its run."""
+WHOLE = {"mlflow.db", ".publish.lock"}
 
 
 @pytest.fixture(scope="module")
@@ -37,19 +38,19 @@ def settings(tmp_path_factory):
 
 
 class Trainer:
-    """The program that trains and can be killed."""
+    """A program that trains (or does what ``program`` does) and can be killed."""
 
-    def __init__(self, home):
+    def __init__(self, home, program="fitting.py"):
         self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("fitting.py")), str(home)],
+            [sys.executable, str(Path(__file__).with_name(program)), str(home)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT), "PYTHONWARNINGS": "ignore"},
         )
 
-    def ask(self, seed, touch=0):
-        self.process.stdin.write(f"{seed} {touch}\n")
+    def ask(self, name, touch=0):
+        self.process.stdin.write(f"{name} {touch}\n")
         self.process.stdin.flush()
 
     def answer(self):
@@ -66,6 +67,15 @@ def trainer(settings):
     yield made
     made.process.communicate(timeout=60)
     assert made.process.returncode == 0
+
+
+@pytest.fixture
+def openers(tmp_path):
+    made = [Trainer(tmp_path, "opening.py") for _ in range(2)]
+    yield made
+    for each in made:
+        each.process.communicate(timeout=60)
+        assert each.process.returncode == 0
 
 
 def runs_of(settings, mark):
@@ -106,6 +116,25 @@ def test_killed_anywhere_and_run_again_there_is_one_version(settings, trainer):
         assert not train_challenger(seeded(settings, seed), NOW).fresh
     assert known == {str(number) for number in range(1, 3 + len(places))}
     assert rollout(settings.home) == champion, "a training changes nothing that serves"
+
+
+def test_mlflows_database_is_whole_whoever_dies_making_it(tmp_path, openers):
+    opener, _ = openers
+    told, touches = opener.train("whole")
+    assert (told, files_of(tmp_path / "whole")) == ("done", WHOLE)
+    for sixth in range(1, 6):
+        home = f"killed-{sixth}"
+        for _ in range(2):
+            assert opener.train(home, int(touches) * sixth // 6)[0] == "killed"
+        assert opener.train(home)[0] == "done", f"killed at {sixth}/6 of {touches} touches"
+        assert files_of(tmp_path / home) == WHOLE
+    for each in openers:
+        each.ask("at-once")
+    assert [each.answer()[0] for each in openers] == ["done", "done"]
+
+
+def files_of(home):
+    return {path.relative_to(home / "mlflow").as_posix() for path in (home / "mlflow").rglob("*")}
 
 
 def test_two_trainings_at_once_are_one(settings, trainer):

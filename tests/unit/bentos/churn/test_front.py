@@ -117,17 +117,16 @@ def test_paths_are_counted_by_template_only(ask, meters):
         'churn_requests_total{method="POST",route="/predict",status="413"}',
         'churn_refusals_total{error="body_too_large"}',
     ]
-    before = shown(meters)
     ask(echo, [b""])
     ask(echo, [b""], path="/predict/7590-VHVEG")
     ask(echo, [b"x" * (LIMIT + 1)])
     after = shown(meters)
-    assert [after[line] - before.get(line, 0) for line in counted] == [1, 1, 1, 1]
-    assert "7590" not in str(after)
+    assert [after[line] for line in counted] == [1, 1, 1, 1]
+    assert not [line for line in after if "7590" in line]
 
 
 def shown(meters):
-    """Metric line -> value. Where Feast was loaded first, all meters of this process share their values."""
+    """Metric line -> value."""
     lines = [line for line in meters.exposition().decode().splitlines() if not line.startswith("#")]
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 
