@@ -43,9 +43,9 @@ class LiveFigures:
 
     ``compared`` customers that both scored. ``agreement`` share of them with the same label. ``mean_difference`` of
     the two probabilities, absolute. ``score_psi`` between the two models' scores. ``latency_ratio`` challenger's
-    median time over the champion's, over requests for one customer. ``error_rate`` and ``champion_error_rate`` share
-    of customers that the model should have answered for and did not. ``dropped`` customers that the shadow had no
-    time for.
+    median CPU time over the champion's, over requests for one customer. ``error_rate`` and ``champion_error_rate``
+    share of customers that the model should have answered for and did not. ``dropped`` customers that the shadow had
+    no time for.
     """
 
     compared: int
@@ -173,7 +173,9 @@ def breach(counts: LiveComparison, rules: RolloutSettings) -> str | None:
 
     Failures: its rate may exceed the champion's by ``error_rate_margin``. Judged from ``canary_requests_min``
     customers on; before, it ends where so many failures have a chance below 0.1 % at the rate allowed. Times: the
-    ratio of the medians may be ``latency_ratio_max``, once 30 requests of each were timed.
+    ratio of the medians may be ``latency_ratio_max``, once 30 requests of each were timed. Times are CPU times of the
+    answering thread: both models share an interpreter, so by the clock a slow one makes the other as slow, and a busy
+    machine any one.
     """
     ours, theirs = counts.challenger, counts.champion
     asked = ours.answered + ours.failed
@@ -183,7 +185,7 @@ def breach(counts: LiveComparison, rules: RolloutSettings) -> str | None:
         if enough or _at_least(ours.failed, asked, allowed) < _CHANCE:
             return f"the challenger failed for {ours.failed} of {asked} customers, {allowed:.1%} are allowed"
     if min(ours.timed, theirs.timed) >= TIMED_MIN and ours.p50_ms() / theirs.p50_ms() > rules.latency_ratio_max:
-        return f"the challenger's median time is {ours.p50_ms() / theirs.p50_ms():.1f} times the champion's"
+        return f"the challenger's median CPU time is {ours.p50_ms() / theirs.p50_ms():.1f} times the champion's"
     return None
 
 

@@ -30,7 +30,7 @@ _STOP_S: Final = 5.0
 
 @dataclass(frozen=True)
 class _Asked:
-    """Customers of one request that the champion answered; ``seconds`` it took, None unless it was for one."""
+    """Customers of one request that the champion answered; ``seconds`` of CPU it took, None unless it was for one."""
 
     at: datetime
     answers: tuple[Answered, ...]
@@ -72,13 +72,13 @@ class Shadow:
         """Return the champion's answers; what it answered is left for the challenger. Raises what the champion does."""
         with self._changed:
             self._requests += 1
-        started = time.perf_counter()
+        started = time.thread_time()
         try:
             found = answer(champion, customer_ids, now, reasons_max=self._reasons_max, took=took)
         finally:
             with self._changed:
                 self._requests -= 1
-        seconds = time.perf_counter() - started
+        seconds = time.thread_time() - started
         self._offer(found, now, seconds if len(customer_ids) == 1 else None)
         return found
 
@@ -132,13 +132,13 @@ class Shadow:
 
     def _compare(self, asked: _Asked) -> None:
         ids = [each.customer_id for each in asked.answers]
-        started = time.perf_counter()
+        started = time.thread_time()
         found: Sequence[Answered | ChurnError | None] = [None] * len(ids)
         try:
             found = answer(self.challenger, ids, asked.at, reasons_max=self._reasons_max)
         except Exception as broken:  # noqa: BLE001 - whatever the challenger raises is what the trial is there to find
             self._tell(type(broken).__name__)
-        seconds = time.perf_counter() - started
+        seconds = time.thread_time() - started
         failed = 0
         with self.counting.open() as counts:
             for ours, theirs in zip(asked.answers, found, strict=True):
