@@ -96,7 +96,7 @@ def metadata(service):
 
 
 def settled(service, digest, mode="none", challenger=None):
-    """Wait until both workers serve the bundle, and that challenger: 20 answers in a row, on connections that fall to either worker."""
+    """Wait until both workers serve them: 20 answers in a row, on connections that fall to either worker."""
 
     def same():
         found = [metadata(service)["rollout"] for _ in range(20)]
