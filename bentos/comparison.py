@@ -73,7 +73,7 @@ class Arm:
         self.score[min(int(probability * SCORE_BINS), SCORE_BINS - 1)] += 1
 
     def took(self, seconds: float) -> None:
-        """Count the time of one request for one customer."""
+        """Count the CPU time of one request for one customer."""
         self.latency[bisect_right(EDGES_MS, seconds * 1000)] += 1
 
     @property

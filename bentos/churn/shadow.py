@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 SLICE: Final = 50
 """Customers scored at once: a request that comes in between competes with one slice for the interpreter at most."""
-_PATIENCE_S: Final = 0.25
+PATIENCE_S: Final = 0.25
 """How long a slice waits for a moment without requests. A worker that never has one still gets a few slices a second
 done: without any it could never say anything of the challenger."""
 _LOOK_S: Final = 0.002
@@ -50,13 +50,18 @@ class Shadow:
         As in answering: the challenger does the same work.
     room
         Customers that may wait; those beyond are counted and left out.
+    patience_s
+        How long a slice waits for a moment without requests.
     """
 
-    def __init__(self, challenger: Model, counting: Counting, *, reasons_max: int, room: int) -> None:
+    def __init__(
+        self, challenger: Model, counting: Counting, *, reasons_max: int, room: int, patience_s: float = PATIENCE_S
+    ) -> None:
         self.challenger = challenger
         self.counting = counting
         self._reasons_max = reasons_max
         self._room = room
+        self._patience_s = patience_s
         self._waiting: deque[_Asked] = deque()
         self._customers = 0
         self._requests = 0
@@ -120,7 +125,7 @@ class Shadow:
                 if not self._waiting:
                     self._changed.wait()
                     continue
-            patient_until = time.monotonic() + _PATIENCE_S
+            patient_until = time.monotonic() + self._patience_s
             while self._requests and time.monotonic() < patient_until and not self._ended.wait(_LOOK_S):
                 pass
             with self._changed:

@@ -27,6 +27,7 @@ KILLED_TWICE = 3
 BEFORE_THE_END = (0, 13, 17, 60)
 """Places while MLflow writes the version, its alias and the end of its run."""
 WHOLE = {"mlflow.db", ".publish.lock"}
+"""What lies in a home's mlflow/ once its database is made."""
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +57,8 @@ class Trainer:
     def answer(self):
         return self.process.stdout.readline().split()
 
-    def train(self, seed, touch=0):
-        self.ask(seed, touch)
+    def run(self, name, touch=0):
+        self.ask(name, touch)
         return self.answer()
 
 
@@ -100,7 +101,7 @@ def check_whole(settings):
 
 
 def test_killed_anywhere_and_run_again_there_is_one_version(settings, trainer):
-    told, touches = trainer.train(seed=100)
+    told, touches = trainer.run(100)
     assert told == "done"
     champion = rollout(settings.home)
     known = {version_of(settings, "champion").version, check_whole(seeded(settings, 100)).version}
@@ -109,8 +110,8 @@ def test_killed_anywhere_and_run_again_there_is_one_version(settings, trainer):
     for seed, killed_at in enumerate(places, start=101):
         for place in killed_at:
             # Killed after the version was there, it has less to do and may get to the end.
-            assert trainer.train(seed, place)[0] in {"killed", "done"}
-        assert trainer.train(seed)[0] == "done", killed_at
+            assert trainer.run(seed, place)[0] in {"killed", "done"}
+        assert trainer.run(seed)[0] == "done", killed_at
         known.add(check_whole(seeded(settings, seed)).version)
         # Again, and nothing is done.
         assert not train_challenger(seeded(settings, seed), NOW).fresh
@@ -120,17 +121,18 @@ def test_killed_anywhere_and_run_again_there_is_one_version(settings, trainer):
 
 def test_mlflows_database_is_whole_whoever_dies_making_it(tmp_path, openers):
     opener, _ = openers
-    told, touches = opener.train("whole")
+    told, touches = opener.run("whole")
     assert (told, files_of(tmp_path / "whole")) == ("done", WHOLE)
     for sixth in range(1, 6):
         home = f"killed-{sixth}"
         for _ in range(2):
-            assert opener.train(home, int(touches) * sixth // 6)[0] == "killed"
-        assert opener.train(home)[0] == "done", f"killed at {sixth}/6 of {touches} touches"
+            assert opener.run(home, int(touches) * sixth // 6)[0] == "killed"
+        assert opener.run(home)[0] == "done", f"killed at {sixth}/6 of {touches} touches"
         assert files_of(tmp_path / home) == WHOLE
     for each in openers:
         each.ask("at-once")
     assert [each.answer()[0] for each in openers] == ["done", "done"]
+    assert files_of(tmp_path / "at-once") == WHOLE
 
 
 def files_of(home):
