@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from feature_repo.raw.atomic import storage, sync_folder
+from feature_repo.raw.regular import open_regular
 
 GENESIS: Final = "0" * 64
 """What stands for the hash of the entry before the first one."""
@@ -68,7 +69,7 @@ def walk(path: Path, accept: Callable[[dict[str, Any]], Known]) -> Iterator[Know
     """
     previous = GENESIS
     try:
-        file = path.open("rb")
+        file = open_regular(path)
     except (FileNotFoundError, NotADirectoryError):
         return
     with file:
@@ -93,7 +94,7 @@ def end(path: Path) -> End:
         If the file can't be read.
     """
     try:
-        file = path.open("rb")
+        file = open_regular(path)
     except (FileNotFoundError, NotADirectoryError):
         return End()
     with file:

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, Self
 from bentos.psi import psi
 from configs.errors import ChurnError
 from configs.settings import RolloutSettings
+from feature_repo.raw.regular import read_regular
 
 ArmName = Literal["champion", "challenger"]
 STEPS_PER_OCTAVE: Final = 4
@@ -228,7 +229,7 @@ def read_live(home: Path, digest: str, *, since: int = 0) -> LiveComparison:
     for file in sorted(live_folder(home, digest).glob("[0-9]*-*.json")):
         try:
             if int(file.name.split("-")[0]) >= since:
-                merged = merged.merge(LiveComparison.from_json(json.loads(file.read_text("utf-8"))))
+                merged = merged.merge(LiveComparison.from_json(json.loads(read_regular(file))))
         except (OSError, ValueError, KeyError, TypeError) as broken:
             raise LiveCountsError(
                 f"{file} can't be read ({type(broken).__name__})", "remove it and begin the trial again"

@@ -8,9 +8,10 @@ import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, BinaryIO, Final
 
 from feature_repo.raw.atomic import TEMPORARY, storage
+from feature_repo.raw.regular import open_regular
 
 FOLDER: Final = "runs"
 _HELD: Final[list[IO[str]]] = []
@@ -53,7 +54,7 @@ def dead(home: Path) -> list[Dead]:
     """Return the runs whose process has died. The home must be on a file system with locks, as for everything else."""
     found = []
     for path in _files(home):
-        with path.open("r") as file:
+        with open_regular(path) as file:
             if _held(file):
                 continue
             told = json.loads(file.read())
@@ -65,7 +66,7 @@ def alive(home: Path) -> set[str]:
     """Return the ids of the runs whose process lives."""
     found = set()
     for path in _files(home):
-        with path.open("r") as file:
+        with open_regular(path) as file:
             if _held(file):
                 found.add(path.stem)
     return found
@@ -76,7 +77,7 @@ def _files(home: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.json") if not path.name.startswith(".")) if folder.is_dir() else []
 
 
-def _held(file: IO[str]) -> bool:
+def _held(file: BinaryIO) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

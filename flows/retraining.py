@@ -9,6 +9,7 @@ from typing import Final
 
 from configs.settings import RetrainingSettings
 from feature_repo.raw.atomic import storage, write_file
+from feature_repo.raw.regular import read_regular
 
 FILE: Final = "retrainings.json"
 _DAY: Final = timedelta(hours=24)
@@ -55,4 +56,4 @@ def _read(home: Path) -> list[tuple[datetime, str]]:
     path = home / FILE
     if not path.is_file():
         return []
-    return [(datetime.fromisoformat(row["at"]), str(row["reason"])) for row in json.loads(path.read_text("utf-8"))]
+    return [(datetime.fromisoformat(row["at"]), str(row["reason"])) for row in json.loads(read_regular(path))]

@@ -33,6 +33,7 @@ from configs.errors import ChurnError
 from configs.settings import Settings
 from feature_repo.contract import ACTIVITY_SOURCE, BEHAVIOR_SERVICE, CUSTOMER, OBSERVED_AT, SOURCE
 from feature_repo.raw.atomic import TEMPORARY, file_sha256, lease, remove, storage, write_file
+from feature_repo.raw.regular import read_regular
 from feature_repo.stores.customer_base import customers_gone, customers_known
 from feature_repo.stores.offline_files import table_pattern
 from feature_repo.stores.opening import open_store
@@ -219,7 +220,7 @@ def _plan(settings: Settings, run: Path, model: _Model, inputs: str, now: dateti
 def _kept_plan(run: Path) -> Plan | None:
     """Return the plan that lies there; None if there is none that can be read: then nothing there is of use."""
     try:
-        return Plan.from_json((run / PLAN).read_text("utf-8"))
+        return Plan.from_json(read_regular(run / PLAN).decode())
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):
@@ -359,7 +360,7 @@ def _is_whole(run: Path, number: int) -> bool:
 def _read(path: Path) -> dict[str, Any]:
     """Return a JSON object, empty if there is none that can be read: what is derived is written again."""
     try:
-        told = json.loads(path.read_text("utf-8"))
+        told = json.loads(read_regular(path))
     except (FileNotFoundError, ValueError):
         return {}
     return told if isinstance(told, dict) else {}

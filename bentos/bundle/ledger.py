@@ -143,6 +143,10 @@ def _read(path: Path) -> list[Entry]:
         return list(chain.walk(path, _entry))
     except chain.ChainBrokenError as broken:
         raise LedgerBrokenError(str(broken), _MEND) from None
+    except OSError as refused:
+        raise LedgerBrokenError(
+            f"{path.name} can't be read: {refused.strerror}", "run as the user that runs the service"
+        ) from refused
 
 
 def _entry(content: dict[str, Any]) -> Entry:

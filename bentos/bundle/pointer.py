@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, Self
 from bentos.bundle.manifest import BundleError, is_digest
 from bentos.chain import GENESIS
 from feature_repo.raw.atomic import TEMPORARY, storage, write_file
+from feature_repo.raw.regular import read_regular
 
 POINTER: Final = "champion.json"
 """What stands for the hash of the entry before the first one."""
@@ -86,10 +87,12 @@ def read_pointer(home: Path) -> Rollout | None:
     """
     file = bundles_folder(home) / POINTER
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_regular(file).decode()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as broken:
+    except OSError as refused:
+        raise BundleError(f"{file} can't be read: {refused.strerror}", "mend it, then try again") from refused
+    except ValueError as broken:
         raise BundleError(f"{file} is damaged", _MEND) from broken
     try:
         content: dict[str, Any] = json.loads(text)

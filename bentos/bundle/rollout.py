@@ -16,6 +16,7 @@ from bentos.bundle.manifest import BundleError, Manifest, is_digest, read_verifi
 from bentos.bundle.pointer import Rollout, bundles_folder, read_pointer, sweep, write_pointer
 from configs.errors import ChurnError
 from feature_repo.raw.atomic import StorageFailed, storage
+from feature_repo.raw.regular import open_lock
 
 __all__ = [
     "ANY",
@@ -278,7 +279,7 @@ def _book(home: Path) -> Iterator[_Book]:
     """Open the ledger for one change, with a lock of its own: a rollback must not wait for a landing."""
     with storage():
         home.mkdir(parents=True, exist_ok=True)
-        lock = (home / ".rollout.lock").open("a")
+        lock = open_lock(home / ".rollout.lock")
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with storage():

@@ -15,7 +15,7 @@ from hmac import compare_digest
 from typing import Final, NoReturn
 
 from bentos.churn.errors import KeyForbiddenError, KeyMissingError, RateLimitedError
-from bentos.churn.key_audit import Failure
+from bentos.churn.key_audit import Failure, had_keys
 from bentos.churn.key_file import PREFIX, KeyEntry, KeyFile, KeyFileError, State, path_of, read
 from bentos.churn.limits import Bucket
 from bentos.churn.meters import Meters
@@ -63,7 +63,7 @@ def is_loopback(host: str) -> bool:
 
 def keys_needed(settings: Settings) -> bool:
     """Return whether a service with these settings answers only callers with a key. Raises KeyFileError."""
-    return _always(settings) or bool(read(path_of(settings)).keys)
+    return _always(settings) or bool(read(path_of(settings)).keys) or had_keys(settings)
 
 
 def may_start(settings: Settings, now: datetime) -> str:
@@ -78,7 +78,8 @@ def may_start(settings: Settings, now: datetime) -> str:
     """
     keys = read(path_of(settings)).keys
     host = settings.serving.host
-    if not (keys or _always(settings)):
+    had = had_keys(settings)
+    if not (keys or had or _always(settings)):
         return f"no API keys: whoever reaches {host} may ask"
     valid = sum(entry.state(now) == "valid" for entry in keys)
     if not valid:
@@ -88,10 +89,16 @@ def may_start(settings: Settings, now: datetime) -> str:
             else f"it listens on {host}"
             if _always(settings)
             else "there are API keys"
+            if keys
+            else "there were API keys before"
         )
+        # What closes a service must not open it by being lost.
+        again = "" if keys or not had else "; to answer without keys again, set audit/ beside the key file aside"
         raise KeysNeededError(
             f"the service answers only callers with an API key, because {why}, and no key is valid",
-            "run: churn keys create --name NAME --right predict",
+            f"restore the key file, or run: churn keys create --name NAME --right predict{again}"
+            if again
+            else "run: churn keys create --name NAME --right predict",
         )
     return f"only callers with an API key may ask; {valid} valid"
 
@@ -127,7 +134,8 @@ class Access:
 
     What is kept of keys is the file's hashes: hashing the one that arrives takes a microsecond, so that no key has to
     be remembered to be fast. The file is looked at once a second, when requests come. One that turns bad or vanishes
-    changes nothing: the last good keys stand. Where there never were good ones, nobody passes.
+    changes nothing: the last good keys stand. Where there never were good ones, nobody passes. A service that had keys
+    is never open again, also where the list is empty by now, or was so before this worker started (the audit tells).
 
     Parameters
     ----------
@@ -145,6 +153,7 @@ class Access:
         meters: Meters,
         refused: Callable[[Failure, KeyEntry | None], object] = lambda _why, _key: None,
     ) -> None:
+        self._settings = settings
         self._path = path_of(settings)
         self._always = _always(settings)
         self._meters = meters
@@ -154,6 +163,7 @@ class Access:
         self._holders: dict[bytes, _Holder] = {}
         self._anyone = self._bucket()
         self._needed = True
+        self._had_keys = False
         self._seen: tuple[int, ...] | None = None
         self._look_at = 0.0
         self._told: dict[tuple[str, str], float] = {}
@@ -220,7 +230,7 @@ class Access:
         except FileNotFoundError:
             if self._holders:
                 raise KeyFileError("is gone") from None
-            self._needed = self._always
+            self._needed = self._always or self._had_keys or had_keys(self._settings)
             return
         except OSError as refused:
             raise KeyFileError(f"can't be read: {refused.strerror}") from None
@@ -238,7 +248,8 @@ class Access:
             if (known := before.get(holder.entry.id.encode())) is not None:
                 holder.bucket = known.bucket
         self._holders = {holder.entry.id.encode(): holder for holder in made}
-        self._needed = self._always or bool(made)
+        self._had_keys = self._had_keys or bool(made) or had_keys(self._settings)
+        self._needed = self._always or self._had_keys
 
     def _holder(self, presented: bytes) -> _Holder | None:
         """Return whose key it is. The work is the same whether the id is known or not."""

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from bentos import chain
-from bentos.churn.key_file import KeyEntry, path_of
+from bentos.churn.key_file import KeyEntry, KeyFileError, path_of
 from configs.errors import ChurnError
 from configs.settings import Settings
 from feature_repo.raw.atomic import storage
+from feature_repo.raw.regular import open_lock, open_regular
 
 Action = Literal["created", "revoked", "refused"]
 Failure = Literal["missing", "unknown", "expired", "revoked", "forbidden"]
@@ -122,6 +123,17 @@ class Happened:
 def audit_path(settings: Settings) -> Path:
     """Return where the audit lies: beside the keys it is about, whichever home they are used from."""
     return path_of(settings).parent / "audit" / "keys.jsonl"
+
+
+def had_keys(settings: Settings) -> bool:
+    """Return whether a key was ever made for this key file: the first one begins the audit. Raises KeyFileError."""
+    try:
+        audit_path(settings).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as refused:
+        raise KeyFileError(f"has an audit that can't be read: {refused.strerror}") from None
+    return True
 
 
 def append(path: Path, happened: Sequence[Happened], now: datetime) -> None:
@@ -225,8 +237,8 @@ def _locked(path: Path) -> Iterator[int]:
     head = path.with_suffix(".head")
     while True:
         head.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(head, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
+        with open_lock(head) as lock:
+            handle = lock.fileno()
             fcntl.flock(handle, fcntl.LOCK_EX)
             # Somebody may have set the folder aside while we waited: then this is no longer its lock.
             try:
@@ -238,8 +250,6 @@ def _locked(path: Path) -> Iterator[int]:
                     _write_head(handle, 0, chain.GENESIS)
                 yield handle
                 return
-        finally:
-            os.close(handle)
 
 
 def _write_head(handle: int, sequence: int, entry_hash: str) -> None:
@@ -250,7 +260,7 @@ def _write_head(handle: int, sequence: int, entry_hash: str) -> None:
 
 def _read_head(path: Path) -> bytes:
     try:
-        with path.with_suffix(".head").open("rb") as file:
+        with open_regular(path.with_suffix(".head")) as file:
             fcntl.flock(file, fcntl.LOCK_SH)
             return file.read(100)
     except (FileNotFoundError, NotADirectoryError):

@@ -18,6 +18,7 @@ from bentos.churn.rights import Right
 from configs.errors import EXIT_USAGE, ChurnError
 from configs.settings import Settings
 from feature_repo.raw.atomic import storage, write_file
+from feature_repo.raw.regular import read_regular
 
 FILE: Final = "keys.json"
 PREFIX: Final = "churn_"
@@ -88,8 +89,7 @@ def read(path: Path) -> KeyFile:
         If the file can't be read, is larger than SIZE_MAX_BYTES, or does not hold keys.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(SIZE_MAX_BYTES + 1)
+        content = read_regular(path, SIZE_MAX_BYTES + 1)
     except FileNotFoundError:
         return KeyFile()
     except OSError as refused:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from configs.errors import ChurnError
+from feature_repo.raw.regular import open_lock, open_regular
 
 TEMPORARY: Final = ".tmp-"
 """How every unfinished file and folder is called: readers pass it over, the next writer removes it."""
@@ -44,7 +45,7 @@ def exclusive(home: Path) -> Iterator[Held]:
     """Hold the home's publishing lock; waits for another holder. The kernel frees it when a holder dies."""
     with storage():
         home.mkdir(parents=True, exist_ok=True)
-        lock = (home / ".publish.lock").open("a")
+        lock = open_lock(home / ".publish.lock")
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield Held(home)
@@ -71,16 +72,16 @@ def lease(home: Path, work: str, holder: str) -> Iterator[None]:
     path = home / f".{work}.lease"
     with storage():
         home.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+")
+        file = open_lock(path)
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            told = file.read().strip() or "another process"
+            told = file.read().decode(errors="replace").strip() or "another process"
             raise LeaseHeldError(f"{work} is being done already by {told}", "wait until it has ended") from None
         file.truncate(0)
-        file.write(holder)
+        file.write(holder.encode())
         file.flush()
         yield
 
@@ -136,7 +137,7 @@ def write_folder(final: Path, files: Mapping[str, bytes]) -> None:
 def copy_file(source: Path, target: Path) -> tuple[str, int]:
     """Copy bytes durably; returns their sha256 (hex) and number, taken from what was copied."""
     digest, size = hashlib.sha256(), 0
-    with source.open("rb") as original, target.open("wb") as copy:
+    with open_regular(source) as original, target.open("wb") as copy:
         while chunk := original.read(_CHUNK_BYTES):
             digest.update(chunk)
             size += copy.write(chunk)
@@ -147,7 +148,7 @@ def copy_file(source: Path, target: Path) -> tuple[str, int]:
 
 def file_sha256(path: Path) -> str:
     """Return the sha256 (hex) of a file's bytes."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

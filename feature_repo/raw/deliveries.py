@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 
 from configs.errors import ChurnError
 from feature_repo.raw.atomic import TEMPORARY, file_sha256
+from feature_repo.raw.regular import read_regular
 
 EVENTS: Final = "events.parquet"
 QUARANTINE: Final = "quarantine.parquet"
@@ -100,7 +101,7 @@ def check_whole(home: Path, delivery: Delivery) -> Path:
 
 def _manifest(path: Path) -> Delivery:
     try:
-        return Delivery.from_json(path.read_text(encoding="utf-8"))
+        return Delivery.from_json(read_regular(path).decode())
     except (OSError, ValueError, KeyError, TypeError) as broken:
         raise DeliveryDamaged(
             f"{path.parent.name} has no readable manifest ({type(broken).__name__})", "restore it from a backup"

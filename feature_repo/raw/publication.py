@@ -35,6 +35,7 @@ from feature_repo.raw.atomic import (
     write_file,
     write_folder,
 )
+from feature_repo.raw.regular import read_regular
 
 SCHEMA_VERSION: Final = 1
 """Of the snapshot's columns and types; raise it with the contract's stored features."""
@@ -315,7 +316,7 @@ def read_snapshot(home: Path, manifest: Manifest, columns: Sequence[str] | None 
 
 def _manifest(path: Path) -> Manifest:
     try:
-        return Manifest.from_json(path.read_text(encoding="utf-8"))
+        return Manifest.from_json(read_regular(path).decode())
     except KeyError as lacking:
         raise SnapshotDamaged(
             f"{path} lacks {lacking}: it is damaged, or of an older version of this platform",

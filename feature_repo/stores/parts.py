@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from configs.errors import ChurnError
 from feature_repo.raw.atomic import TEMPORARY
+from feature_repo.raw.regular import open_regular
 from feature_repo.stores.asof import Ints
 
 if TYPE_CHECKING:
@@ -310,7 +311,7 @@ def _root(path: Path) -> Path:
 
 def _part(file: str, root: Path) -> Part:
     # The file is closed at once: a table may have more parts than a process may have open files.
-    with pq.ParquetFile(file) as opened:
+    with open_regular(Path(file)) as content, pq.ParquetFile(content) as opened:
         metadata, schema = opened.metadata, opened.schema_arrow
     groups = tuple(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
     folders = [_HIVE.match(folder) for folder in Path(file).relative_to(root).parts[:-1]]

@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 
 from feature_repo.raw.atomic import TEMPORARY
+from feature_repo.raw.regular import open_lock
 from feature_repo.stores.asof import literal
 
 _SPILL = f"{TEMPORARY}spill-"
@@ -64,15 +65,15 @@ def _spill(home: Path) -> Iterator[Path]:
     with ExitStack() as held:
         # Making and sweeping exclude each other: no one takes a folder that is not locked yet for an abandoned one.
         home.mkdir(parents=True, exist_ok=True)
-        with (home / _GATE).open("w") as gate:
+        with open_lock(home / _GATE) as gate:
             fcntl.flock(gate, fcntl.LOCK_EX)
             _sweep(home)
             spill.mkdir()
-            fcntl.flock(held.enter_context((spill / _OWNER).open("w")), fcntl.LOCK_EX)
+            fcntl.flock(held.enter_context(open_lock(spill / _OWNER)), fcntl.LOCK_EX)
         try:
             yield spill
         finally:
-            with (home / _GATE).open("w") as gate:
+            with open_lock(home / _GATE) as gate:
                 fcntl.flock(gate, fcntl.LOCK_EX)
                 shutil.rmtree(spill, ignore_errors=True)
 
@@ -80,6 +81,6 @@ def _spill(home: Path) -> Iterator[Path]:
 def _sweep(home: Path) -> None:
     """Remove what is not locked: a lock ends with its process, however that ends, and knows no reused process ids."""
     for left in home.glob(f"{_SPILL}*"):
-        with suppress(BlockingIOError), (left / _OWNER).open("a") as owner:
+        with suppress(BlockingIOError), open_lock(left / _OWNER) as owner:
             fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(left, ignore_errors=True)

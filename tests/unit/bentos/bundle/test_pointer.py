@@ -96,11 +96,17 @@ def test_a_pointer_that_leads_elsewhere_is_refused(tmp_path, content):
     assert refused.value.hint == "promote again: churn train"
 
 
-@pytest.mark.parametrize("spoil", [lambda path: path.write_bytes(b"\xff\xfe\x00"), lambda path: path.mkdir()])
-def test_what_is_no_text_is_refused(tmp_path, spoil):
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda path: path.write_bytes(b"\xff\xfe\x00"), "is damaged"),
+        (lambda path: path.mkdir(), "can't be read: Is a directory"),
+    ],
+)
+def test_what_is_no_text_is_refused(tmp_path, spoil, says):
     (tmp_path / "bundles").mkdir()
     spoil(tmp_path / "bundles" / "champion.json")
-    with pytest.raises(BundleError, match="is damaged"):
+    with pytest.raises(BundleError, match=says):
         champion(tmp_path)
 
 

@@ -2,13 +2,15 @@
 
 import base64
 import inspect
+import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from bentos.churn import access as module
-from bentos.churn.access import Access, KeysNeededError, check_start, is_loopback, may_start
+from bentos.churn.access import Access, KeysNeededError, check_start, is_loopback, keys_needed, may_start
 from bentos.churn.errors import KeyForbiddenError, KeyMissingError, RateLimitedError
+from bentos.churn.key_audit import audit_path
 from bentos.churn.key_file import KeyFileError, path_of
 from bentos.churn.meters import Meters
 from flows.keys import create, revoke
@@ -230,6 +232,63 @@ def test_a_worker_that_starts_on_a_spoilt_file_lets_nobody_in_until_it_is_mended
     path_of(settings).unlink()
     _, key = create(settings, "crm", ["predict"], now=TODAY)
     access.admit(bearer(key), None, HERE, 1.0)
+
+
+EMPTY = b'{"version": 1, "keys": []}'
+
+
+def fifo(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+LOST = {
+    "emptied": lambda path: path.write_bytes(EMPTY),
+    "deleted": lambda path: path.unlink(),
+    "torn": lambda path: path.write_bytes(b'{"version": 1, "ke'),
+    "a FIFO": fifo,
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_a_service_that_had_keys_is_never_open_again(settings, lost):
+    create(settings, "crm", ["predict"], now=TODAY)
+    running = Access(settings, Meters())
+    with pytest.raises(KeyMissingError):
+        running.admit({}, None, HERE, 0.0)
+    LOST[lost](path_of(settings))
+    # One that runs, one that a master starts anew, and the start of a service.
+    for access in (running, Access(settings, Meters())):
+        for second in range(3):
+            with pytest.raises(KeyMissingError):
+                access.admit({}, None, HERE, 10.0 + second)
+    with pytest.raises((KeysNeededError, KeyFileError)) as refused:
+        may_start(settings, TODAY)
+    assert refused.value.exit_code == 2
+    assert "restore" in refused.value.hint
+
+
+def test_an_emptied_list_ends_its_keys_and_opens_nothing(settings):
+    _, key = create(settings, "crm", ["predict"], now=TODAY)
+    access = Access(settings, Meters())
+    access.admit(bearer(key), None, HERE, 0.0)
+    path_of(settings).write_bytes(EMPTY)
+    for headers in ({}, bearer(key)):
+        with pytest.raises(KeyMissingError):
+            access.admit(headers, None, HERE, 2.0)
+    assert keys_needed(settings)
+
+
+def test_a_home_answers_without_keys_again_where_the_audit_was_set_aside(settings):
+    create(settings, "crm", ["predict"], now=TODAY)
+    path_of(settings).unlink()
+    with pytest.raises(KeysNeededError, match="there were API keys before") as refused:
+        may_start(settings, TODAY)
+    assert "set audit/ beside the key file aside" in refused.value.hint
+    audit_path(settings).parent.rename(settings.home / "set-aside")
+    assert may_start(settings, TODAY).startswith("no API keys")
+    Access(settings, Meters()).admit({}, None, HERE, 0.0)
 
 
 def test_what_is_said_at_the_start(settings, caplog):
