@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-import pytest
+from tests.programs import program
 
 FLAGS = (
     "--headless=new",
@@ -115,10 +114,7 @@ MOVING = """() => [...document.querySelectorAll("*")]
 
 def start(playwright, *flags):
     """Start the system's Chromium, with these flags besides ours."""
-    binary = shutil.which("chromium")
-    if binary is None:
-        pytest.fail("chromium is not installed: apt-get install chromium (CI does)")
-    return playwright.chromium.launch(executable_path=binary, args=[*FLAGS, *flags])
+    return playwright.chromium.launch(executable_path=program("chromium"), args=[*FLAGS, *flags])
 
 
 @dataclass

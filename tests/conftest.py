@@ -1,9 +1,8 @@
-"""Fixtures that every tier shares: the real file, a free port, real servers."""
+"""What every tier shares: the public file or simulated rows, a free port, real servers, and what a machine lacks."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -16,6 +15,7 @@ import pytest
 from configs.settings import PROJECT_ROOT, load_settings
 from configs.telemetry import switch_off
 from flows.serve import free_port
+from tests.programs import program
 
 switch_off(os.environ)
 
@@ -25,26 +25,72 @@ def _telco_csv() -> Path:
     return Path(named) if named else PROJECT_ROOT.parent / "shared" / "data" / "telco" / "Telco-Customer-Churn.csv"
 
 
+NEEDS = {
+    "public_csv": ("need the public file: set CHURN_TELCO_CSV", lambda: _telco_csv().is_file()),
+    "as_root": ("need root: run poe full as root", lambda: os.geteuid() == 0),
+}
+"""Fixtures that a machine may be unable to give: what to say of their tests, and whether it can give them."""
+WAITING = pytest.StashKey[dict[str, int]]()
+"""How many tests each need kept from running; of a run with workers, as one of them counted."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Take out what this machine cannot show; in CI it stays, and its fixture fails."""
+    waiting = config.stash.setdefault(WAITING, {})
+    for need, (_, given) in NEEDS.items():
+        without = [item for item in items if need in item.fixturenames]
+        if without and not given() and not os.environ.get("CI"):
+            waiting[need] = len(without)
+            config.hook.pytest_deselected(items=without)
+            items[:] = [item for item in items if item not in without]
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["waiting"] = session.config.stash.get(WAITING, {})
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    node.config.stash.setdefault(WAITING, {}).update(getattr(node, "workeroutput", {}).get("waiting", {}))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter, config):
+    for need, count in config.stash.get(WAITING, {}).items():
+        text = (
+            f"{count} tests {NEEDS[need][0]}" if count > 1 else f"1 test {NEEDS[need][0].replace('need', 'needs', 1)}"
+        )
+        terminalreporter.write_line(text, yellow=True)
+
+
 @pytest.fixture(scope="session")
-def telco_csv(tmp_path_factory):
-    """The real file; on a clone without it, simulated rows (in CI the real one must be there)."""
+def public_csv():
+    """The public file, for what it alone can show. Without it a test that asks for it does not run; in CI it fails."""
     path = _telco_csv()
-    if path.is_file():
-        return path
-    if os.environ.get("CI"):
-        pytest.fail(f"CI must run on the real file, which is not at {path}")
-    print(f"\nthe real Telco file is not at {path} (set CHURN_TELCO_CSV): this run uses simulated rows")
+    if not path.is_file():
+        pytest.fail(f"CI must run on the public file, which is not at {path}: set CHURN_TELCO_CSV")
+    return path
+
+
+@pytest.fixture(scope="session")
+def as_root():
+    """For what only root may do. Without it a test that asks for it does not run; in CI it fails."""
+    if os.geteuid() != 0:
+        pytest.fail("CI must run as root")
+
+
+@pytest.fixture(scope="session")
+def telco_csv(request, tmp_path_factory):
+    """The public file; on a clone without it, simulated rows (in CI the public one must be there)."""
+    if os.environ.get("CI") or _telco_csv().is_file():
+        return request.getfixturevalue("public_csv")
     from feature_repo.raw.simulator import simulate_snapshot, write_csv
 
     simulated = tmp_path_factory.mktemp("telco") / "simulated.csv"
     write_csv(simulate_snapshot(7043, seed=7), simulated)
     return simulated
-
-
-@pytest.fixture(scope="session")
-def real_file():
-    """Whether the real file is here: its own figures are only asserted on it."""
-    return _telco_csv().is_file()
 
 
 @pytest.fixture
@@ -60,13 +106,10 @@ def port():
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory):
     """A real Redis on a free loopback port; yields its port."""
-    binary = shutil.which("redis-server")
-    if binary is None:
-        pytest.fail("redis-server is not installed: apt-get install redis-server (CI does)")
     chosen = free_port()
     folder = tmp_path_factory.mktemp("redis")
     process = subprocess.Popen(
-        [binary, "--port", str(chosen), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)],
+        [program("redis-server"), "--port", str(chosen), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)],
         stdout=subprocess.DEVNULL,
     )
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import shutil
 import signal
@@ -18,6 +17,7 @@ import psutil
 import pytest
 
 from flows.serve import free_port
+from tests.programs import program
 
 PASSWORD = "pa55-w0rd"  # noqa: S105 - of a server that lives for a minute
 USER = "feast"
@@ -28,10 +28,8 @@ class PostgresServer:
     """A cluster of its own in a temporary folder. Made stopped; ``url`` is the same before and after a start."""
 
     def __init__(self) -> None:
-        found = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))  # noqa: PTH207 - an absolute pattern
-        if not found:
-            pytest.fail("PostgreSQL is not installed: apt-get install postgresql (CI does)")
-        self._binaries = Path(found[-1]).parent
+        # Debian's PATH leads to links of some of its programs: the folder is that of the program itself.
+        self._binaries = Path(program("initdb")).resolve().parent
         # It refuses to run as root, and must be able to enter its own folder.
         self._folder = Path(tempfile.mkdtemp(prefix="churn-postgres-"))
         self._as_user: dict[str, Any] = {"cwd": self._folder, "stdout": subprocess.DEVNULL}

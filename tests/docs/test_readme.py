@@ -13,8 +13,8 @@ from configs.settings import PROJECT_ROOT
 README = (PROJECT_ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```bash\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 ELSEWHERE = {
-    # tests/functional/test_demo.py runs the demo; this very run is the second.
-    "pip install uv && uv run churn demo\n",
+    # test_bare_debian.py runs both where nothing is installed, tests/functional/test_demo.py the demo.
+    'python3 -m venv ~/.uv && ~/.uv/bin/pip install uv && export PATH="$PATH:$HOME/.uv/bin"\nuv run churn demo\n',
     "uv run poe test\n",
 }
 

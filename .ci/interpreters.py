@@ -1,0 +1,65 @@
+"""Run the quick tier on every other supported Python that uv or pyenv has here: `.ci/run` does, after the tests.
+
+The newest patch of each minor version counts. Each gets an environment of its own, `.venv-3.X`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+from packaging.specifiers import SpecifierSet
+
+from configs.settings import PROJECT_ROOT
+
+_MINORS = range(8, 40)
+
+
+def supported(requires_python: str) -> list[str]:
+    """Return the minor versions that a ``requires-python`` takes, such as 3.11."""
+    bounds = SpecifierSet(requires_python)
+    return [f"3.{minor}" for minor in _MINORS if f"3.{minor}" in bounds]
+
+
+def found(minor: str, pyenv: Path) -> Path | None:
+    """Return this machine's interpreter of a minor version: pyenv's newest patch, or what uv finds."""
+    patches = {int(path.name.rpartition(".")[2]): path for path in pyenv.glob(f"versions/{minor}.*") if _is_patch(path)}
+    for patch in sorted(patches, reverse=True):
+        if (python := patches[patch] / "bin" / "python").is_file():
+            return python
+    words = ["uv", "python", "find", "--no-project", "--no-python-downloads", "--system", minor]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    return Path(done.stdout.strip()) if done.returncode == 0 else None
+
+
+def _is_patch(path: Path) -> bool:
+    return re.fullmatch(r"3\.\d+\.\d+", path.name) is not None
+
+
+def main() -> int:
+    """Say which Pythons are here, run the tier on each; 1 if it failed on one."""
+    project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    running = f"3.{sys.version_info.minor}"
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    others = {minor: found(minor, pyenv) for minor in supported(project["requires-python"]) if minor != running}
+    for minor, python in others.items():
+        print(f"Python {minor}: {python or 'not on this machine'}", flush=True)
+    failed = [minor for minor, python in others.items() if python and not passes(minor, python)]
+    print(f"quick tier failed on {', '.join(failed)}" if failed else "quick tier passed on each", flush=True)
+    return bool(failed)
+
+
+def passes(minor: str, python: Path) -> bool:
+    """Tell whether the quick tier passes on an interpreter."""
+    own = {"UV_PROJECT_ENVIRONMENT": f".venv-{minor}", "UV_PYTHON": str(python), "UV_COMPILE_BYTECODE": "1"}
+    inherited = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    done = subprocess.run(["uv", "run", "poe", "quick"], cwd=PROJECT_ROOT, env=inherited | own, check=False)
+    return done.returncode == 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
