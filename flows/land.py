@@ -14,6 +14,7 @@ from configs.errors import ChurnError
 from configs.settings import DataSettings, Settings
 from feature_repo.contract import CUSTOMER, LABEL
 from feature_repo.raw.atomic import exclusive, storage, write_file
+from feature_repo.raw.csv_text import BadCsv
 from feature_repo.raw.publication import (
     Manifest,
     Publication,
@@ -25,7 +26,8 @@ from feature_repo.raw.publication import (
     published,
     read_snapshot,
 )
-from feature_repo.raw.telco_csv import BadCsv, check_size, normalise, read_raw
+from feature_repo.raw.spellings import respelled
+from feature_repo.raw.telco_csv import check_size, normalise, read_raw
 from monitoring.quality import (
     RAW_SUITE,
     CheckResult,
@@ -115,13 +117,15 @@ def ingest(settings: Settings, csv: Path, as_of: date, *, ingested_at: datetime,
             raw.path,
             file_size_max_mb=limits.file_size_max_mb,
             cell_length_max_chars=limits.cell_length_max_chars,
+            memory_max_mb=limits.memory_max_mb,
             extra_allowed=load_suite(RAW_SUITE)["extra_columns_allowed"],
             shown_as=raw.source_name,
         )
     except BadCsv as refused:
         _write_reports(home, as_of, raw, _files(_unreadable(refused), title))
         raise
-    gate = validate(rows, parameters=_bounds(home, as_of, limits), pseudonym_key=pseudonym_key)
+    rows, respellings = respelled(rows)
+    gate = validate(rows, parameters=_bounds(home, as_of, limits), pseudonym_key=pseudonym_key, respellings=respellings)
     files = _files(gate, title)
     if not gate.passed:
         report = _write_reports(home, as_of, raw, files)

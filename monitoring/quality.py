@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -22,8 +24,10 @@ from configs.errors import SettingsError
 from configs.privacy import pseudonym
 from configs.settings import CONFIG_DIR
 from feature_repo.contract import ADD_ONS, CSV_KEY
+from feature_repo.raw.spellings import Respelling, id_fault, likely_cause
 from feature_repo.raw.telco_csv import COLUMNS, normalise
 from monitoring.quality_report import (
+    QUARANTINE_RULE,
     CheckResult,
     GateFailed,
     GateResult,
@@ -50,9 +54,9 @@ __all__ = [
 SUITES: Final = CONFIG_DIR / "expectations"
 RAW_SUITE: Final = "telco_raw"
 SNAPSHOT_SUITE: Final = "telco_snapshot"
-QUARANTINE_RULE: Final = "quarantine_share"
 
 _SAMPLE_ROWS: Final = 5
+_LOOKED_AT_ROWS: Final = 1000
 _SHOWN_CHARS: Final = 40
 _FORMULA_STARTS: Final = ("=", "+", "-", "@")
 _LOOKS_LIKE_AN_ID: Final = re.compile(r"[0-9]{4}-[A-Za-z]{5}")
@@ -155,7 +159,13 @@ def rule_columns(snapshot: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def validate(raw: pd.DataFrame, *, parameters: Mapping[str, float | None], pseudonym_key: str) -> GateResult:
+def validate(
+    raw: pd.DataFrame,
+    *,
+    parameters: Mapping[str, float | None],
+    pseudonym_key: str,
+    respellings: Sequence[Respelling] = (),
+) -> GateResult:
     """Run both suites.
 
     Parameters
@@ -167,6 +177,9 @@ def validate(raw: pd.DataFrame, *, parameters: Mapping[str, float | None], pseud
         ``quarantine_share_max`` (0..1); any other name that a suite refers to by ``{"$PARAMETER": name}``.
     pseudonym_key
         Hides customer ids in the samples.
+    respellings
+        What was read although it is spelled in another way, of :func:`feature_repo.raw.spellings.respelled`: told of
+        as checks of severity ``info``.
 
     Returns
     -------
@@ -195,6 +208,7 @@ def validate(raw: pd.DataFrame, *, parameters: Mapping[str, float | None], pseud
     quarantined = tuple(QuarantinedRow(row, tuple(reasons[row])) for row in sorted(reasons))
     checks = (
         *(outcome.check for outcome in outcomes),
+        *(_respelling(each, len(raw)) for each in respellings),
         _quarantine_share(len(quarantined), len(raw), parameters["quarantine_share_max"] or 0.0),
     )
     return GateResult(
@@ -210,8 +224,7 @@ class _Shown:
     """What a report may show of a row: who, as a pseudonym, and a value without anybody's id in it."""
 
     def __init__(self, raw: pd.DataFrame, key: str) -> None:
-        self._ids = raw[CSV_KEY] if CSV_KEY in raw else pd.Series("", index=raw.index)
-        self._known: Collection[str] = frozenset(self._ids)
+        self._ids = raw[CSV_KEY].astype(str) if CSV_KEY in raw else pd.Series("", index=raw.index)
         self._key = key
 
     def row(self, row: int, frame: pd.DataFrame, columns: Collection[str]) -> tuple[str, str]:
@@ -219,15 +232,54 @@ class _Shown:
         text = ", ".join(f"{name}={self._value(value)}" for name, value in values.items())
         if len(values) == 1:
             text = self._value(next(iter(values.values())))
-        return pseudonym(str(self._ids.loc[row]), self._key), text
+        elif not values and CSV_KEY in columns:
+            text = id_fault(self._ids.loc[row])
+        return pseudonym(self._ids.loc[row], self._key), text
+
+    def rows(self, rows: Sequence[int], frame: pd.DataFrame, columns: Collection[str]) -> tuple[tuple[str, str], ...]:
+        """Return up to five rows, those with values not shown so far first."""
+        shown = [self.row(row, frame, columns) for row in rows[:_LOOKED_AT_ROWS]]
+        first = {text: place for place, (_, text) in reversed(list(enumerate(shown)))}
+        places = [*sorted(first.values()), *(set(range(len(shown))) - set(first.values()))]
+        return tuple(shown[place] for place in sorted(places[:_SAMPLE_ROWS]))
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self._ids.str.strip())
+
+    @cached_property
+    def _shapes(self) -> frozenset[str]:
+        """The patterns of letters and digits that this file's ids have; a word's pattern says nothing."""
+        return frozenset(shape for shape in map(_shape, self._known) if "9" in shape)
 
     def _value(self, value: str) -> str:
         # Shifted columns put ids where a category belongs.
-        if value.strip() and (value.strip() in self._known or _LOOKS_LIKE_AN_ID.search(value)):
+        text = value.strip()
+        if text and (text in self._known or _LOOKS_LIKE_AN_ID.search(text) or _shape(text) in self._shapes):
             return "(a customer id)"
         cut = value if len(value) <= _SHOWN_CHARS else f"{value[:_SHOWN_CHARS]}… ({len(value)} characters)"
         cut = "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in cut)
         return f"'{cut}" if cut.lstrip().startswith(_FORMULA_STARTS) else cut or "(blank)"
+
+
+def _shape(text: str) -> str:
+    return "".join("9" if sign.isdigit() else "A" if sign.isalpha() else sign for sign in text)
+
+
+def _respelling(read: Respelling, rows: int) -> CheckResult:
+    return CheckResult(
+        rule="plain_spelling",
+        column=read.column,
+        expectation="a number as the Telco file writes it",
+        passed=False,
+        failed_rows=read.cells,
+        failed_share=read.cells / rows if rows else 0.0,
+        severity="info",
+        quarantine=False,
+        sample=(),
+        detail=f"{read.spelling}: read all the same",
+        why="Each such spelling means one number only; docs/extracts.md lists them.",
+    )
 
 
 def _quarantine_share(rows: int, of: int, share_max: float) -> CheckResult:
@@ -286,7 +338,7 @@ def _built(gx: Any, suite: Mapping[str, Any]) -> Any:
 
 def _outcome(asked: Mapping[str, Any], result: Any, frame: pd.DataFrame, shown: _Shown) -> _Outcome:
     kwargs, meta, found = result.expectation_config.kwargs, asked["meta"], result.result
-    rows = frozenset(int(row) for row in found.get("unexpected_index_list") or ())
+    rows = sorted({int(row) for row in found.get("unexpected_index_list") or ()})
     column = kwargs.get("column")
     # A computed column says nothing to its reader: such a rule names the columns that it compares.
     columns = meta["shows"] or ((column,) if column else ())
@@ -301,11 +353,19 @@ def _outcome(asked: Mapping[str, Any], result: Any, frame: pd.DataFrame, shown: 
         severity=asked["severity"],
         # A rule that could not be run names no rows to set aside: it must stop the snapshot, not wave it through.
         quarantine=meta["quarantine"] and not trouble,
-        sample=tuple(shown.row(row, frame, columns) for row in sorted(rows)[:_SAMPLE_ROWS]),
+        sample=shown.rows(rows, frame, columns),
         detail=trouble or _detail(kwargs, found, meta["why"]),
         why=meta["why"],
+        cause=_cause(frame, rows, column) if rows and column in COLUMNS else "",
     )
-    return _Outcome(check, rows)
+    return _Outcome(check, frozenset(rows))
+
+
+def _cause(frame: pd.DataFrame, rows: Sequence[int], column: str) -> str:
+    """Return what most of a column's failing cells probably are, of those where anything is known."""
+    found = Counter(likely_cause(column, str(cell)) for cell in frame.loc[list(rows[:_LOOKED_AT_ROWS]), column])
+    del found[""]
+    return found.most_common(1)[0][0] if found else ""
 
 
 def _trouble(info: Mapping[str, Any] | None) -> str:

@@ -13,6 +13,8 @@ from typing import Final
 
 from configs.errors import EXIT_GATE, ChurnError
 
+QUARANTINE_RULE: Final = "quarantine_share"
+
 _NAMED: Final = 3
 _STYLE: Final = """
 :root{color-scheme:light dark;--line:#8884;--bad:#b3261e;--good:#1b6e3c;--warn:#8a5a00}
@@ -47,6 +49,8 @@ class CheckResult:
     sample: tuple[tuple[str, str], ...]
     detail: str
     why: str
+    cause: str = ""
+    """What most of the failing cells probably are, in a few words; empty where nothing is known."""
 
     @property
     def stops(self) -> bool:
@@ -95,9 +99,15 @@ class GateFailed(ChurnError):  # noqa: N818 - read as a sentence: refused, gate 
 
     def __init__(self, result: GateResult, report: str = "") -> None:
         failed = [check for check in result.checks if check.stops]
+        aside = [check for check in result.checks if check.quarantine and not check.passed]
+        worst = sorted(aside, key=lambda check: -check.failed_rows)[:_NAMED]
         told = [f"{check.column or 'the file'}: rule {check.rule}, {_count(check)}" for check in failed[:_NAMED]]
         if len(failed) > _NAMED:
             told.append(f"{len(failed) - _NAMED} more rules")
+        if any(check.rule == QUARANTINE_RULE for check in failed):
+            told += [f"{check.column}: rule {check.rule}, {_count(check, share=True)}" for check in worst]
+            if len(aside) > _NAMED:
+                told.append(f"{len(aside) - _NAMED} more rules set rows aside")
         hint = "mend the extract, or the rule in configs/expectations/ if the world has changed"
         super().__init__(
             f"the gate refused the file: {'; '.join(told)}", f"{hint}; report: {report}" if report else hint
@@ -145,11 +155,12 @@ def render_html(result: GateResult, title: str) -> str:
 
 
 def _row(check: CheckResult) -> str:
+    found = escape(check.detail) + (f"<br>likely cause: {escape(check.cause)}" if check.cause else "")
     return (
         f"<tr><td>{escape(check.rule)}</td><td>{escape(check.column)}</td>"
         f'<td class="{escape(check.state)}">{escape(check.state)}</td>'
         f'<td class="n">{check.failed_rows:,}</td><td class="n">{check.failed_share:.2%}</td>'
-        f"<td>{escape(check.detail)}</td><td>{_sample_html(check.sample)}</td><td>{escape(check.why)}</td></tr>\n"
+        f"<td>{found}</td><td>{_sample_html(check.sample)}</td><td>{escape(check.why)}</td></tr>\n"
     )
 
 
@@ -157,7 +168,10 @@ def _sample_html(sample: Sequence[tuple[str, str]]) -> str:
     return "<br>".join(f"{escape(who)} <code>{escape(value)}</code>" for who, value in sample)
 
 
-def _count(check: CheckResult) -> str:
+def _count(check: CheckResult, *, share: bool = False) -> str:
     rows = f"{check.failed_rows} row{'s'[: check.failed_rows > 1]}" if check.failed_rows else ""
+    if share:
+        rows += f" ({check.failed_share:.2%})"
     sample = "; ".join(f"{who} {value}".strip() for who, value in check.sample[:_NAMED])
-    return ", ".join(part for part in (rows, check.detail, f"e.g. {sample}" if sample else "") if part)
+    cause = f"likely cause: {check.cause}" if check.cause else ""
+    return ", ".join(part for part in (rows, check.detail, f"e.g. {sample}" if sample else "", cause) if part)

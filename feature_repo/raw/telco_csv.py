@@ -6,18 +6,18 @@ become a plausible frame. Here every row has exactly the header's cells or the f
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
 import pandas as pd
 
-from configs.errors import EXIT_GATE, ChurnError
 from feature_repo.contract import CSV_KEY, CSV_LABEL, CUSTOMER, LABEL, STORED, Feature
+from feature_repo.raw.csv_text import BadCsv, check_memory, numbered_rows, text_of
+from feature_repo.raw.regular import open_regular, read_regular
 
 COLUMNS: Final = (
     CSV_KEY,
@@ -51,27 +51,11 @@ DECIMAL_OR_BLANK: Final = r"^(?:\s*|[0-9]{1,9}(?:\.[0-9]{1,6})?)\Z"
 """TotalCharges is one blank before the first bill."""
 
 _LISTED: Final = 5
-_MAGIC: Final = {
-    b"PK\x03\x04": "an Excel workbook or ZIP archive",
-    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
-    b"\x1f\x8b": "a gzip archive",
-    b"PAR1": "a Parquet file",
-    b"%PDF": "a PDF",
-    b"\xff\xfe": "UTF-16 text",
-    b"\xfe\xff": "UTF-16 text",
-}
-_CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-# Read as Latin-1, the bytes of damaged UTF-8 become pairs such as "Ã©", and Windows-1252's punctuation becomes
-# control characters. Real Latin-1 holds neither, so both are refused rather than guessed at.
-_NOT_LATIN_1: Final = re.compile(rb"[\x80-\x9f]|[\xc2-\xf4][\xa0-\xbf]")
-
-
-class BadCsv(ChurnError):  # noqa: N818 - read as a sentence: refused, bad CSV
-    """The file is not a readable Telco CSV. The message names file and line, never a customer id."""
-
-    error = "csv_invalid"
-    exit_code = EXIT_GATE
-    http_status = 422
+# What pandas, R and spreadsheets call a column of row numbers, or a column without a name.
+_UNNAMED: Final = re.compile(r"|index|Unnamed: ?[0-9]+(?:\.[0-9]+)?")
+_ROW_NUMBER: Final = re.compile(r"[0-9]{1,12}")
+# Words repeat; ids and totals hardly do. One object for each word takes a third of the memory.
+_REPEATED: Final = frozenset(COLUMNS) - {CSV_KEY, "TotalCharges"}
 
 
 def domain(feature: Feature) -> tuple[str, ...]:
@@ -90,11 +74,13 @@ def check_size(path: Path, *, file_size_max_mb: int, shown_as: str = "") -> None
         Naming the file and the limit.
     """
     name = shown_as or path.name
-    if not path.is_file():
-        raise BadCsv(f"{name}: no such file", f"check the path: {path}")
-    if not os.access(path, os.R_OK):
-        raise BadCsv(f"{name}: no right to read it", f"check the rights of {path}")
-    size_mb = path.stat().st_size / 1e6
+    try:
+        with open_regular(path) as file:
+            size_mb = os.fstat(file.fileno()).st_size / 1e6
+    except FileNotFoundError:
+        raise BadCsv(f"{name}: no such file", f"check the path: {path}") from None
+    except OSError as refused:
+        raise BadCsv(f"{name} cannot be read: {refused.strerror}", f"check the file and its rights: {path}") from None
     if size_mb > file_size_max_mb:
         raise BadCsv(
             f"{name}: {size_mb:.0f} MB is over the limit of {file_size_max_mb} MB",
@@ -107,12 +93,15 @@ def read_raw(
     *,
     file_size_max_mb: int,
     cell_length_max_chars: int,
+    memory_max_mb: int | None = None,
     extra_allowed: Collection[str] = (),
     shown_as: str = "",
 ) -> pd.DataFrame:
     """Read a Telco CSV without interpreting it.
 
-    UTF-8 with or without BOM, Latin-1, LF or CRLF, ``,`` or ``;`` and quoted cells are read alike.
+    UTF-8 with or without BOM, UTF-16 with one, Latin-1, LF, CRLF or CR, ``,`` or ``;`` (another separator where the
+    first line names it, as ``sep=``) and quoted cells are read alike. A column of row numbers and empty columns, both
+    without a name, are left out.
 
     Parameters
     ----------
@@ -120,6 +109,8 @@ def read_raw(
         The file.
     file_size_max_mb, cell_length_max_chars
         Limits from the settings: megabytes (10^6 bytes), and characters in one cell.
+    memory_max_mb
+        What reading and judging the file may take, 10^6 bytes; None: not asked.
     extra_allowed
         Further columns to accept; the gate warns of them.
     shown_as
@@ -128,8 +119,8 @@ def read_raw(
     Returns
     -------
     pd.DataFrame
-        ``(customers, 21)``, all ``object`` of ``str`` exactly as written, in :data:`COLUMNS` order whatever the
-        file's, allowed extra columns behind; no nulls; index 0..customers-1 is the data row's number.
+        ``(customers, 21)``, all ``object`` of ``str`` as written (letters composed, NFC), in :data:`COLUMNS` order
+        whatever the file's, allowed extra columns behind; no nulls; index 0..customers-1 is the data row's number.
 
     Raises
     ------
@@ -138,10 +129,11 @@ def read_raw(
     """
     name = shown_as or path.name
     check_size(path, file_size_max_mb=file_size_max_mb, shown_as=name)
-    text = _decode(path.read_bytes(), name)
-    header, rows = _split(text, name, cell_length_max_chars, extra_allowed)
+    if memory_max_mb is not None:
+        check_memory(path, memory_max_mb=memory_max_mb, shown_as=name)
+    header, rows = _table(read_regular(path), name, cell_length_max_chars, extra_allowed)
     frame = pd.DataFrame(rows, columns=header, dtype=object)
-    return frame[[*COLUMNS, *(column for column in header if column not in COLUMNS)]]
+    return frame[[*COLUMNS, *(column for column in header if column in set(extra_allowed))]]
 
 
 def normalise(raw: pd.DataFrame) -> pd.DataFrame:
@@ -207,114 +199,87 @@ def _refuse_where(wrong: pd.Series, cells: pd.Series) -> None:
         )
 
 
-def _decode(data: bytes, name: str) -> str:
-    for magic, what in _MAGIC.items():
-        if data.startswith(magic):
-            raise BadCsv(f"{name}: this is {what}, not a CSV", "save it as CSV (UTF-8)")
-    if (found := _CONTROL.search(data)) is not None:
-        kind = "a NUL byte" if found.group() == b"\0" else f"the control byte 0x{found.group()[0]:02x}"
-        raise BadCsv(
-            f"{name}, line {_line_at(data, found.start())}: holds {kind}, so it is no text",
-            "a NUL byte means a damaged copy or UTF-16: export again as CSV (UTF-8)",
-        )
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as broken:
-        foreign = _NOT_LATIN_1.search(data)
-        if foreign is None:
-            return data.decode("latin-1")
-        raise BadCsv(
-            f"{name}, line {_line_at(data, broken.start)}: neither UTF-8 nor Latin-1 text",
-            "export again as CSV (UTF-8)",
-        ) from None
-
-
-def _line_at(data: bytes, offset: int) -> int:
-    return data.count(b"\n", 0, offset) + 1
-
-
-def _split(
-    text: str, name: str, cell_length_max_chars: int, extra_allowed: Collection[str]
+def _table(
+    data: bytes, name: str, cell_length_max_chars: int, extra_allowed: Collection[str]
 ) -> tuple[list[str], list[list[str]]]:
     """Return the header and the rows, each with exactly the header's number of cells."""
-    if not text or text.isspace():
-        raise BadCsv(f"{name}: the file is empty", "export it again")
-    first = text.split("\n", 1)[0]
-    # The header decides, not the data: its names hold neither sign.
-    lines = _lines(text, max(",;", key=first.count), name, cell_length_max_chars)
+    data, encoding = text_of(data, name)
+    lines = numbered_rows(data, encoding, name, cell_length_max_chars)
     line, header = next(lines)
-    _check_header(header, name, extra_allowed)
+    unnamed = _check_header(header, name, line, extra_allowed)
+    repeated = [place for place, column in enumerate(header) if column in _REPEATED]
+    seen: dict[str, str] = {}
     rows = []
-    for line, cells in lines:
-        if len(cells) != len(header):
-            raise BadCsv(
-                f"{name}, line {line}: {len(cells)} cells where the header has {len(header)}",
-                "the file is cut off or a separator is missing or unquoted there: export it again",
-            )
+    for line, cells in lines:  # noqa: B007 - the last line's number
+        for place in repeated:
+            cells[place] = seen.setdefault(cells[place], cells[place])
         rows.append(cells)
     if not rows:
         raise BadCsv(f"{name}: holds a header and no rows", "export it again")
     # Without a line end nothing tells a whole last value from a cut one ("18" of "1889.5"), but for a label.
-    if not text.endswith(("\n", "\r")) and not (header[-1] == CSV_LABEL and rows[-1][-1] in YES_NO):
+    if not data.endswith((b"\n", b"\r")) and not (header[-1] == CSV_LABEL and rows[-1][-1] in YES_NO):
         raise BadCsv(
             f"{name}, line {line}: the last line is cut off",
             "export it again; a whole file ends with a line end or with Yes or No",
         )
+    for place in unnamed:
+        cells = [row[place].strip() for row in rows]
+        counts = place == unnamed.index(place) and all(map(_ROW_NUMBER.fullmatch, cells))
+        if any(cells) and not counts:
+            raise BadCsv(
+                f"{name}, line 1: column {place + 1} has no name, and holds more than row numbers",
+                "name the columns as the Telco schema does",
+            )
     return header, rows
 
 
-def _lines(text: str, delimiter: str, name: str, cell_length_max_chars: int) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, cells); blank lines are allowed at the end alone."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    blank = 0
-    try:
-        for cells in reader:
-            if not cells:
-                blank = blank or reader.line_num
-                continue
-            if blank:
-                raise BadCsv(f"{name}, line {blank}: the line is blank", "remove it, or export the file again")
-            if len(max(cells, key=len)) > cell_length_max_chars:
-                raise _cell_too_long(name, reader.line_num, cell_length_max_chars)
-            yield reader.line_num, cells
-    except csv.Error as broken:
-        if "field limit" in str(broken):
-            raise _cell_too_long(name, reader.line_num, cell_length_max_chars) from None
-        raise BadCsv(
-            f"{name}, line {reader.line_num}: broken quoting ({broken})",
-            "a quote is not closed, or the file is cut off: export it again",
-        ) from None
+def _check_header(header: list[str], name: str, line: int, extra_allowed: Collection[str]) -> list[int]:
+    """Return the places of the columns without a name. Raises BadCsv for a header that is not the Telco schema's.
 
-
-def _cell_too_long(name: str, line: int, limit: int) -> BadCsv:
-    return BadCsv(
-        f"{name}, line {line}: a cell is longer than {limit} characters",
-        "mend the cell, or raise CHURN_DATA__CELL_LENGTH_MAX_CHARS",
-    )
-
-
-def _check_header(header: list[str], name: str, extra_allowed: Collection[str]) -> None:
-    missing = [column for column in COLUMNS if column not in header]
+    What the file calls a column is not repeated: it may be a customer.
+    """
+    count, known = Counter(header), frozenset(COLUMNS)
+    missing = [column for column in COLUMNS if column not in count]
     if len(missing) == len(COLUMNS):
-        # Most likely a file without a header: its first line is a customer, which no message may show.
         raise BadCsv(
-            f"{name}, line 1: no Telco header (none of the {len(COLUMNS)} column names, between , or ;)",
+            f"{name}, line {line}: no Telco header (none of the {len(COLUMNS)} column names, between , or ;)",
             f"the first line must read {','.join(COLUMNS)}",
         )
-    twice = sorted({column for column in header if header.count(column) > 1})
-    extra = [column for column in header if column not in COLUMNS and column not in extra_allowed]
+    twice = [repr(column) for column in COLUMNS if count[column] > 1]
+    allowed = known | set(extra_allowed)
+    unnamed = [place for place, column in enumerate(header) if _UNNAMED.fullmatch(column.strip())]
+    extra = [
+        _place(place, column, missing)
+        for place, column in enumerate(header)
+        if column not in allowed and not _UNNAMED.fullmatch(column.strip())
+    ]
     faults = [
         f"{what} {_listed(columns)}"
-        for what, columns in (("missing column", missing), ("unknown column", extra), ("duplicate column", twice))
+        for what, columns in (
+            ("missing column", [repr(column) for column in missing]),
+            ("unknown column", extra),
+            ("duplicate column", twice),
+        )
         if columns
     ]
     if faults:
         hint = "name the columns as the Telco schema does"
         if extra:
             hint += "; allow extra ones under extra_columns_allowed in configs/expectations/telco_raw.json"
-        raise BadCsv(f"{name}, line 1: {'; '.join(faults)}", hint)
+        raise BadCsv(f"{name}, line {line}: {'; '.join(faults)}", hint)
+    return unnamed
+
+
+def _place(place: int, column: str, missing: list[str]) -> str:
+    """Return where an unknown column stands, and which missing one it is but for case, blanks and signs."""
+    meant = [known for known in missing if _letters(known) == _letters(column)]
+    return f"{place + 1} ({meant[0]!r} in another spelling?)" if meant else str(place + 1)
+
+
+def _letters(column: str) -> str:
+    return "".join(sign for sign in column.casefold() if sign.isalnum())
 
 
 def _listed(columns: list[str]) -> str:
-    shown = ", ".join(repr(column[:40]) for column in columns[:_LISTED])
+    shown = ", ".join(columns[:_LISTED])
     return shown if len(columns) <= _LISTED else f"{shown} and {len(columns) - _LISTED} more"

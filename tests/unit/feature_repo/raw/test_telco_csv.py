@@ -1,3 +1,6 @@
+import os
+import unicodedata
+
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -6,7 +9,7 @@ from pandas.testing import assert_frame_equal
 
 from configs.errors import EXIT_GATE
 from feature_repo.contract import CSV_KEY, CSV_LABEL, CUSTOMER, LABEL, STORED
-from feature_repo.raw.telco_csv import COLUMNS, BadCsv, normalise
+from feature_repo.raw.telco_csv import COLUMNS, BadCsv, check_size, normalise
 
 HEADER = ",".join(COLUMNS).encode()
 
@@ -30,6 +33,21 @@ VARIANTS = {
     "no line end at the end": lambda plain, frame: plain.rstrip(b"\n"),
     "blank lines at the end": lambda plain, frame: plain + b"\n\n",
     "columns in another order": lambda plain, frame: frame[sorted(frame)].to_csv(index=False).encode(),
+    "UTF-16 with its mark (little-endian)": lambda plain, frame: plain.decode().encode("utf-16"),
+    "UTF-16 with its mark (big-endian)": lambda plain, frame: b"\xfe\xff" + plain.decode().encode("utf-16-be"),
+    "two byte-order marks": lambda plain, frame: b"\xef\xbb\xbf" * 2 + plain,
+    "Excel's first line": lambda plain, frame: (
+        b"\xef\xbb\xbfsep=;\r\n" + plain.replace(b",", b";").replace(b"\n", b"\r\n")
+    ),
+    "tabs that the first line names": lambda plain, frame: b"sep=\t\n" + plain.replace(b",", b"\t"),
+    "empty rows of a spreadsheet at the end": lambda plain, frame: plain + b"," * 20 + b"\n" + b"," * 20 + b"\n",
+    "pandas' index": lambda plain, frame: frame.to_csv().encode(),
+    "pandas' index of a filtered frame": lambda plain, frame: (
+        frame.set_axis([9, 2, 30, 4, 5, 7, 8, 1]).to_csv().encode()
+    ),
+    "pandas' index, written and read again": lambda plain, frame: frame.rename_axis("Unnamed: 0").to_csv().encode(),
+    "pandas' reset index": lambda plain, frame: frame.reset_index().to_csv(index=False).encode(),
+    "a separator at each line's end": lambda plain, frame: plain.replace(b"\n", b",\n"),
 }
 
 
@@ -38,7 +56,18 @@ def test_other_ways_to_write_the_file_read_the_same(read, plain, eight_rows, var
     assert_frame_equal(read(VARIANTS[variant](plain, eight_rows)), eight_rows)
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_letters_are_composed(read, eight_rows, form):
+    named = eight_rows.assign(customerID=[unicodedata.normalize(form, f"{row}-MÜLÉÑ") for row in range(8)])
+    assert read(named.to_csv(index=False).encode())["customerID"][0] == unicodedata.normalize("NFC", "0-MÜLÉÑ")
+
+
+def test_unicodes_line_separators_end_no_row(read, eight_rows):
+    odd = eight_rows.assign(gender=["a\u2028b\u2029c\x85d", *eight_rows["gender"][1:]])
+    assert_frame_equal(read(odd.to_csv(index=False).encode()), odd)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "latin-1"])
 def test_letters_beyond_ascii_read_the_same_in_every_encoding(read, eight_rows, encoding):
     named = eight_rows.assign(customerID=[f"{row}-MÜLÉÑ" for row in range(8)])
     assert_frame_equal(read(named.to_csv(index=False).encode(encoding)), named)
@@ -75,9 +104,12 @@ BAD = {
     "missing column": (lambda p: p.replace(b"tenure", b"seniority", 1), "missing column 'tenure'"),
     "extra column": (
         lambda p: b"\n".join(line + b",x" for line in p.strip().split(b"\n")),
-        "unknown column 'x'",
+        "unknown column 22",
     ),
-    "renamed column": (lambda p: p.replace(b"tenure", b"Tenure", 1), "unknown column 'Tenure'"),
+    "renamed column": (
+        lambda p: p.replace(b"tenure", b"Tenure", 1),
+        "unknown column 6 ('tenure' in another spelling?)",
+    ),
     "many missing": (
         lambda p: b"customerID,gender\na,b\n",
         "missing column 'SeniorCitizen', 'Partner', 'Dependents', 'tenure', 'PhoneService' and 14 more",
@@ -103,7 +135,25 @@ BAD = {
         lambda p: _line(p, 7, lambda line: b"x" * 10_000_000 + line),
         "line 7: a cell is longer than 1000 characters",
     ),
-    "UTF-16": (lambda p: p.decode().encode("utf-16"), "this is UTF-16 text, not a CSV"),
+    "UTF-16, cut in a character": (lambda p: p.decode().encode("utf-16")[:-1], "begins as UTF-16 text and is none"),
+    "a cut last cell in UTF-16": (lambda p: p[:-2].decode().encode("utf-16"), "line 9: the last line is cut off"),
+    "a copy that was not finished": (lambda p: p + b"\0" * 4096, "ends with 4096 NUL bytes, so its copy was not"),
+    "1,001 columns": (lambda p: HEADER + b",x" * 980 + b"\n", "line 1: more than 1000 columns"),
+    "a customer where a column's name belongs": (
+        lambda p: p.replace(b"gender", p.split(b"\n")[1].split(b",")[0], 1),
+        "missing column 'gender'; unknown column 2",
+    ),
+    "no name for a column of words": (lambda p: p.replace(b"gender", b"", 1), "missing column 'gender'"),
+    "a column of ids without a name": (
+        lambda p: (
+            b"\n".join(
+                line.split(b",")[0] + b"," + line if at else b"," + line
+                for at, line in enumerate(p.strip().split(b"\n"))
+            )
+            + b"\n"
+        ),
+        "column 1 has no name, and holds more than row numbers",
+    ),
     "UTF-16 without BOM": (lambda p: p.decode().encode("utf-16-le"), "line 1: holds a NUL byte"),
     "Excel": (lambda p: b"PK\x03\x04" + p, "this is an Excel workbook"),
     "gzip": (lambda p: b"\x1f\x8b\x08" + p, "this is a gzip archive"),
@@ -128,12 +178,32 @@ def test_bad_files_are_refused_by_name_and_line(read, plain, eight_rows, case):
     assert not any(customer in refused.value.message for customer in eight_rows["customerID"])
 
 
-def test_a_missing_file_and_a_folder_are_refused(read, tmp_path):
-    from feature_repo.raw.telco_csv import check_size
-
-    for path in (tmp_path / "none.csv", tmp_path):
-        with pytest.raises(BadCsv, match="no such file"):
+def test_what_is_no_regular_file_is_refused_and_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    for path, fault in (
+        (tmp_path / "none.csv", "no such file"),
+        (tmp_path, "cannot be read: Is a directory"),
+        (tmp_path / "pipe.csv", "pipe.csv cannot be read: it is a FIFO, no file"),
+    ):
+        with pytest.raises(BadCsv, match=fault):
             check_size(path, file_size_max_mb=1)
+
+
+def test_what_would_take_too_much_memory_is_refused_before_it_is_read(read, plain):
+    assert len(read(plain, memory_max_mb=1)) == 8
+    # Not one line of it could be read as an extract: the lines are counted only.
+    for content in (b"a\n" * 400_000, b"a\r" * 400_000, b"x" * 170_000_000):
+        with pytest.raises(
+            BadCsv, match=r"extract\.csv: .* would take about 10\d\d MB of memory, more than the 1000 MB"
+        ):
+            read(content, file_size_max_mb=500, memory_max_mb=1000)
+
+
+@pytest.mark.parametrize("quote", [b"", b'"'])
+def test_a_header_of_two_million_columns_is_refused_by_their_number_alone(read, quote):
+    wide = HEADER + b"".join(b"," + quote + b"%d" % number + quote for number in range(2_000_000)) + b"\n"
+    with pytest.raises(BadCsv, match="line 1: more than 1000 columns"):
+        read(wide, file_size_max_mb=100)
 
 
 @pytest.mark.parametrize(
