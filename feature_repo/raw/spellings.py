@@ -82,7 +82,7 @@ def respelled(raw: pd.DataFrame) -> tuple[pd.DataFrame, list[Respelling]]:
         plain = odd.map({text: found for text in odd.unique() if (found := read(text)) is not None}).dropna()
         if len(plain):
             changed[column] = pd.concat([cells.drop(plain.index), plain.str[0]]).reindex(cells.index)
-            told += [Respelling(column, kind, int(count)) for kind, count in plain.str[1].value_counts().items()]
+            told += [Respelling(column, str(kind), int(count)) for kind, count in plain.str[1].value_counts().items()]
     return raw.assign(**changed), told
 
 
@@ -161,7 +161,7 @@ def _rounded(text: str) -> str | None:
         # A float32 that was widened: 29.850000381469727 is the float32 nearest to 29.85, digit by digit.
         narrow = np.float32(text)
         near = Decimal(np.format_float_positional(narrow, unique=True, trim="-"))
-        if Decimal(float(narrow)).quantize(Decimal(1).scaleb(value.as_tuple().exponent)) != value:
+        if Decimal(float(narrow)).quantize(value) != value:
             return None
     plain = format(near.normalize(), "f")
     return plain if re.fullmatch(DECIMAL, plain) else None
