@@ -259,16 +259,20 @@ def evaluate(csv: Path, repeats: int) -> None:
 
 
 @cli.command()
-def materialize() -> None:
+@click.option("--overwrite-newer", is_flag=True, help="Write over online rows with a later event timestamp too.")
+def materialize(*, overwrite_newer: bool) -> None:
     """Copy the newest offline values into the online store."""
     from feature_repo.stores.materialising import materialize as copy
 
     settings = _settings()
-    done = copy(settings, _now())
+    done = copy(settings, _now(), overwrite_newer=overwrite_newer)
     click.echo(
         f"{done.customers} customers in {done.views} views written to {settings.feast.online_store}, "
         f"newest values of {done.newest:%Y-%m-%d}"
     )
+    if done.kept:
+        counts = ", ".join(f"{view} {count}" for view, count in sorted(done.kept.items()))
+        click.echo(f"rows not written, a later event timestamp is online (--overwrite-newer replaces it): {counts}")
 
 
 @cli.command()

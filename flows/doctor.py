@@ -105,7 +105,8 @@ def report(settings: Settings, found: dict[str, Parity]) -> list[str]:
         raise ParityBrokenError(
             f"{'; '.join(lines)}. Features that differ: {names or 'none, for nobody was compared'}"
             + (f". For example {sample}" if sample else ""),
-            "run: churn materialize, then this again; if it stays, a transform or a writer is at fault",
+            "run: churn materialize, then this again; if it stays: churn materialize --overwrite-newer, which writes "
+            "over a later event timestamp too; if it stays even then, a transform or a writer is at fault",
         )
     return lines
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, Protocol, TypeVar
 
@@ -22,8 +23,12 @@ from feast.repo_config import FeastConfigBaseModel
 from pydantic import PositiveFloat, PositiveInt
 
 from feature_repo.stores.latest_rows import LatestRows
+from feature_repo.stores.online_instants import CLOCKS_DIFFER
+from feature_repo.stores.online_redis import PlannedRedisOnlineStore
 from feature_repo.stores.online_rows import OnlineRows
+from feature_repo.stores.online_sqlite import PlannedSqliteOnlineStore
 from feature_repo.stores.parts import OfflineTableEmptyError
+from feature_repo.stores.pushed_rows import tell_kept
 from feature_repo.stores.redis_writer import RedisWriter, connection_of
 from feature_repo.stores.sqlite_writer import SqliteWriter
 
@@ -35,6 +40,7 @@ _Prepared = TypeVar("_Prepared")
 
 class _Writer(Protocol[_Prepared]):
     overlaps: bool
+    kept: Counter[str]
 
     def prepare(self, rows: pa.RecordBatch) -> _Prepared: ...
     def write(self, prepared: _Prepared) -> None: ...
@@ -79,22 +85,32 @@ class ColumnarComputeEngine(LocalComputeEngine):
     - It is written where its event timestamp is that of the row online or later. So a correction of the same instant
       lands, and what a stream wrote since is never replaced by something older. A run whose ``end`` is before the
       watermark knows less than the one before it: it corrects nothing, and only adds what is later.
-    - Feast moves the watermark after the engine has read the last reply, and not at all where one of them was an
-      error. A run that failed or was killed is simply run again.
+    - The watermark moves after the last reply was read, and not at all where one of them was an error. A run that
+      failed or was killed is simply run again.
+    - An ``end`` after this machine's clock counts as now, and a watermark after it, which a version before this rule
+      may have left, is brought back to now.
+    - Rows left as they are online because those are later, and rows left out because they were created after ``end``,
+      are counted in the log; ``kept`` holds the former, a view, of the last call.
 
     Views of one source are read once, and go to Redis together. Views and stores that this engine does not know
     (another online store, a Redis cluster, transformations, vector indexes, …) are left to Feast's local engine, whose
-    rules then hold. The Redis store's ``skip_dedup`` is about Feast's own writer; here ``overwrite_newer`` decides.
+    rules then hold; the stores of this project write by the rule above all the same.
     """
 
     def __init__(self, **kwargs: Any) -> None:
         knobs = {name: kwargs.pop(name) for name in ColumnarComputeEngineConfig.model_fields if name in kwargs}
         super().__init__(**kwargs)
         self._knobs = ColumnarComputeEngineConfig(**knobs)
+        self.kept: Counter[str] = Counter()
 
     @property
     def supports_batch(self) -> bool:
         """Whether all views are handed over at once: yes, so that those of one source can share its rows."""
+        return True
+
+    @property
+    def applies_materialization(self) -> bool:
+        """Whether the engine moves the watermarks itself: yes, Feast would move them into the future."""
         return True
 
     def materialize(
@@ -104,7 +120,8 @@ class ColumnarComputeEngine(LocalComputeEngine):
         **kwargs: Any,
     ) -> list[LocalMaterializationJob]:
         """Do all tasks; return a job each, in their order, that says whether it succeeded."""
-        tasks = [tasks] if isinstance(tasks, MaterializationTask) else tasks
+        tasks = [_up_to_now(task) for task in ([tasks] if isinstance(tasks, MaterializationTask) else tasks)]
+        self.kept = Counter()
         together: dict[_Read, list[int]] = {}
         jobs: dict[int, LocalMaterializationJob] = {}
         for place, task in enumerate(tasks):
@@ -123,6 +140,9 @@ class ColumnarComputeEngine(LocalComputeEngine):
                 _log.warning("%s: %s", ", ".join(tasks[at].feature_view.name for at in places), error.message)
                 error = None
             jobs |= {at: _job(tasks[at], error) for at in places}
+        for place, task in enumerate(tasks):
+            if jobs[place].status() is MaterializationJobStatus.SUCCEEDED:
+                _move_watermark(registry, task)
         return [jobs[place] for place in range(len(tasks))]
 
     def _together(self, registry: BaseRegistry, read: _Read, tasks: Sequence[MaterializationTask]) -> Exception | None:
@@ -142,12 +162,16 @@ class ColumnarComputeEngine(LocalComputeEngine):
                 batch_rows=self._knobs.batch_rows,
             )
             with self._writer(shape, tasks[0].project, corrects=read.corrects) as writer:
+                count = _Counted(rows.batches())
                 if writer.overlaps:
-                    _overlap(rows.batches(), writer)
+                    _overlap(count, writer)
                 else:
-                    for batch in rows.batches():
+                    for batch in count:
                         writer.write(writer.prepare(batch))
                 writer.finish()
+            for view in shape.views:
+                tell_kept(view, writer.kept[view], count.rows)
+            self.kept += writer.kept
         except Exception as stopped:  # noqa: BLE001 - handed to Feast, which raises it again
             return stopped
         return None
@@ -163,6 +187,8 @@ class ColumnarComputeEngine(LocalComputeEngine):
                 shape=shape,
                 timeout_s=knobs.sqlite_timeout_s,
                 overwrite_newer=knobs.overwrite_newer,
+                local=not isinstance(store, PlannedSqliteOnlineStore),
+                settles=corrects,
             )
             with closing(writer):
                 yield writer
@@ -183,9 +209,9 @@ class ColumnarComputeEngine(LocalComputeEngine):
         if self.repo_config.entity_key_serialization_version != _KEY_VERSION:
             return False
         writes = type(store).online_write_batch
-        if isinstance(store, SqliteOnlineStore) and writes is SqliteOnlineStore.online_write_batch:
+        if writes in {SqliteOnlineStore.online_write_batch, PlannedSqliteOnlineStore.online_write_batch}:
             return not (config.vector_enabled or config.enable_openai_compatible_store)
-        if isinstance(store, RedisOnlineStore) and writes is RedisOnlineStore.online_write_batch:
+        if writes in {RedisOnlineStore.online_write_batch, PlannedRedisOnlineStore.online_write_batch}:
             return bool(config.redis_type != RedisType.redis_cluster)
         return False
 
@@ -203,16 +229,59 @@ def _knows_view(view: FeatureView) -> bool:
     )
 
 
+class _Counted:
+    """Batches on their way to a writer, and how many ``rows`` they had so far."""
+
+    def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
+        self._batches, self.rows = batches, 0
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for batch in self._batches:
+            self.rows += len(batch)
+            yield batch
+
+
+def _up_to_now(task: MaterializationTask) -> MaterializationTask:
+    """Return the task with its window ending now where it would end later."""
+    end = task.end_time
+    if _in_future(end):
+        end = datetime.now(UTC)
+        _log.warning("%s: the end %s lies in the future, taken as now", task.feature_view.name, task.end_time)
+    # The start may be a watermark that lies in the future itself.
+    start = task.start_time if task.start_time <= end else _window(task.feature_view, end)
+    return replace(task, start_time=start, end_time=end)
+
+
+def _window(view: FeatureView, end: datetime) -> datetime:
+    return end - view.ttl if view.ttl else _EPOCH
+
+
+def _move_watermark(registry: BaseRegistry, task: MaterializationTask) -> None:
+    """Tell the registry what is online, instead of Feast; a watermark in the future comes back first."""
+    stored = registry.get_any_feature_view(task.feature_view.name, task.project)
+    if _in_future(stored.most_recent_end_time):
+        stored.materialization_intervals = [
+            (min(start, task.end_time), min(end, task.end_time)) for start, end in stored.materialization_intervals
+        ]
+        registry.apply_feature_view(stored, task.project)
+        _log.warning("%s: its watermark lay in the future and is %s now", stored.name, task.end_time)
+    registry.apply_materialization(task.feature_view, task.project, task.start_time, task.end_time)
+
+
+def _in_future(instant: datetime | None) -> bool:
+    return instant is not None and instant > datetime.now(UTC) + CLOCKS_DIFFER
+
+
 def _read_of(task: MaterializationTask) -> _Read:
     view = task.feature_view
-    window = task.end_time - view.ttl if view.ttl else _EPOCH
+    window = _window(view, task.end_time)
     watermark = view.most_recent_end_time
     return _Read(
         source=view.batch_source.to_proto().SerializeToString(deterministic=True),
         entities=tuple(view.entities),
         start=min(task.start_time, window),
         end=task.end_time,
-        corrects=watermark is None or task.end_time >= watermark,
+        corrects=watermark is None or task.end_time >= watermark or _in_future(watermark),
     )
 
 

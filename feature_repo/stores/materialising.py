@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from configs.errors import ChurnError
@@ -23,18 +23,23 @@ class NothingToMaterializeError(ChurnError):
 
 @dataclass(frozen=True)
 class Materialized:
-    """What is online now: views and customers written, and the newest event timestamp (UTC) among the values."""
+    """What is online now: views and customers written, and the newest event timestamp (UTC) among the values.
+
+    ``kept`` counts the rows, a view, that were not written because a later event timestamp is online.
+    """
 
     views: int
     customers: int
     newest: datetime
+    kept: dict[str, int] = field(default_factory=dict)
 
 
-def materialize(settings: Settings, now: datetime) -> Materialized:
+def materialize(settings: Settings, now: datetime, *, overwrite_newer: bool = False) -> Materialized:
     """Write each customer's newest unexpired values online.
 
     The engine (:class:`feature_repo.stores.engine.ColumnarComputeEngine`) states the rule: the whole TTL window as it
-    was known at ``now``, and never something older over something newer. Views whose table has no file are left out.
+    was known at ``now``, and never something older over something newer, unless ``overwrite_newer``. Views whose table
+    has no file are left out.
 
     Raises
     ------
@@ -45,7 +50,7 @@ def materialize(settings: Settings, now: datetime) -> Materialized:
     """
     start = now - timedelta(days=TTL_DAYS)
     with refusals(settings):
-        store = open_store(settings)
+        store = open_store(settings, overwrite_newer=overwrite_newer)
         online = [view for view in store.list_feature_views() if view.online]
         if not online:
             raise NothingRegisteredError("no feature view is registered", "run: churn apply")
@@ -54,7 +59,8 @@ def materialize(settings: Settings, now: datetime) -> Materialized:
         views = [view.name for view in online if any(settings.home.glob(view.batch_source.path))]
         with contextlib.redirect_stdout(io.StringIO()):  # Feast prints its progress, colours and all
             store.materialize(start_date=start, end_date=now, feature_views=views)
-    return Materialized(len(views), customers, newest)
+    kept = getattr(store._get_provider().batch_engine, "kept", {})  # noqa: SLF001 - Feast has no other way to ask
+    return Materialized(len(views), customers, newest, {view: count for view, count in kept.items() if count})
 
 
 def _young(settings: Settings, start: datetime, now: datetime) -> tuple[int, datetime]:

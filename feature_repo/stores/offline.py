@@ -32,6 +32,7 @@ from feature_repo.stores.historical_query import HistoricalQuery
 from feature_repo.stores.joining import Times, latest, scan
 from feature_repo.stores.offline_files import OfflineRowsError, append_part, content_name, fitted, folder_of
 from feature_repo.stores.parts import Parts, SourceColumnError
+from feature_repo.stores.parts import micros as _micros
 from feature_repo.stores.retrieval import AsofRetrievalJob
 from feature_repo.stores.session import Limits, session
 
@@ -239,8 +240,3 @@ def _naive_as_utc(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 def _utc(instant: datetime | None) -> datetime | None:
     return instant.replace(tzinfo=UTC) if instant and instant.tzinfo is None else instant
-
-
-def _micros(instant: datetime) -> int:
-    aware = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant
-    return int(pa.scalar(aware.astimezone(UTC), pa.timestamp("us", "UTC")).value)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
-from feast import RepoConfig
-from feast.infra.online_stores.helpers import _mmh3
+from feast import FeatureView, RepoConfig
+from feast.infra.online_stores.helpers import _mmh3, compute_versioned_name
 from feast.infra.online_stores.redis import RedisClient, RedisOnlineStore, RedisOnlineStoreConfig, RedisType
 from feast.protos.feast.types.Value_pb2 import Value
 
 from feature_repo.stores.decoding import instant_of
 from feature_repo.stores.planned import PlannedReads
+from feature_repo.stores.pushed_rows import FeastRows, pushed_rows, tell_kept
 from feature_repo.stores.read_plan import ReadPlan
 from feature_repo.stores.redis_reader import Fields, RedisReader, Row
-from feature_repo.stores.redis_writer import stamp_field
+from feature_repo.stores.redis_writer import PushedHashes, stamp_field
 
 
 class PlannedRedisOnlineStoreConfig(RedisOnlineStoreConfig):
@@ -30,7 +31,9 @@ class PlannedRedisOnlineStoreConfig(RedisOnlineStoreConfig):
 class PlannedRedisOnlineStore(PlannedReads, RedisOnlineStore):
     """Feast's Redis store, its data and its API; all views of all entities are read in one round trip.
 
-    Writes, deletions and asynchronous reads are Feast's. A cluster, Sentinel and the client *glide* are left to it.
+    Rows are written by the rule of :class:`~feature_repo.stores.redis_writer.RedisWriter`, whichever API they come
+    by: none over a later one, and the same instant again is a correction. So ``skip_dedup`` has no effect.
+    Deletions and asynchronous reads are Feast's. Reads from a cluster, Sentinel and the client *glide* are left to it.
     """
 
     def __init__(self) -> None:
@@ -63,6 +66,35 @@ class PlannedRedisOnlineStore(PlannedReads, RedisOnlineStore):
         """Return an event timestamp as Feast's Redis store reads it."""
         return instant_of(stamp)
 
+    def online_write_batch(
+        self, config: RepoConfig, table: FeatureView, data: FeastRows, progress: Callable[[int], Any] | None
+    ) -> None:
+        """Write rows, none of them over a later one; those left out are counted in the log.
+
+        Raises redis.exceptions.RedisError.
+        """
+        client, hashes = self._get_client(config.online_store), _hashes(config, table, data)
+        with client.pipeline(transaction=False) as pipe:
+            for key in hashes.keys:
+                pipe.hmget(key, hashes.stamp)
+            stored = pipe.execute()
+            kept = hashes.put(pipe, stored, config.online_store.key_ttl_seconds)
+            pipe.execute()
+        _told(table, kept, data, progress)
+
+    async def online_write_batch_async(
+        self, config: RepoConfig, table: FeatureView, data: FeastRows, progress: Callable[[int], Any] | None
+    ) -> None:
+        """Do what :meth:`online_write_batch` does, for the feature server."""
+        client, hashes = await self._get_client_async(config.online_store), _hashes(config, table, data)
+        async with client.pipeline(transaction=False) as pipe:
+            for key in hashes.keys:
+                pipe.hmget(key, hashes.stamp)
+            stored = await pipe.execute()
+            kept = hashes.put(pipe, stored, config.online_store.key_ttl_seconds)
+            await pipe.execute()
+        _told(table, kept, data, progress)
+
     def _get_features_for_entity(
         self, values: Sequence[bytes | None], feature_view: str, requested_features: list[str]
     ) -> tuple[datetime | None, dict[str, Value] | None]:
@@ -73,3 +105,14 @@ class PlannedRedisOnlineStore(PlannedReads, RedisOnlineStore):
             values, feature_view, requested_features
         )
         return found
+
+
+def _hashes(config: RepoConfig, table: FeatureView, data: FeastRows) -> PushedHashes:
+    view = compute_versioned_name(table, config.registry.enable_online_feature_view_versioning)
+    return PushedHashes(pushed_rows(data, config.entity_key_serialization_version), view, config.project)
+
+
+def _told(table: FeatureView, kept: int, data: FeastRows, progress: Callable[[int], Any] | None) -> None:
+    tell_kept(table.name, kept, len(data))
+    if progress:
+        progress(len(data))

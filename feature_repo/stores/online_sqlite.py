@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any, Final, Literal
 
-from feast import RepoConfig
+import numpy as np
+from feast import FeatureView, RepoConfig
+from feast.infra.key_encoding_utils import serialize_entity_key
+from feast.infra.online_stores.helpers import compute_table_id, extract_text_and_num
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
 
+from feature_repo.stores.online_instants import bring_to_utc, is_utc, utc_of_local, utc_seconds
 from feature_repo.stores.planned import PlannedReads
-from feature_repo.stores.read_plan import ReadPlan, ViewRead
+from feature_repo.stores.pushed_rows import FeastRows, PushedRow, pushed_rows, tell_kept
+from feature_repo.stores.read_plan import ReadPlan
+from feature_repo.stores.sqlite_writer import upsert
 
 _KEYS_AT_ONCE: Final = 500
 """Bound values of a statement: SQLite has a limit, and each number of them is a statement of its own."""
@@ -25,34 +36,106 @@ class PlannedSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
 
 
 class PlannedSqliteOnlineStore(PlannedReads, SqliteOnlineStore):
-    """Feast's SQLite store, its tables and its API; a view is one statement for all entities. Writes are Feast's."""
+    """Feast's SQLite store, its tables and its API; a view is one statement for all entities.
+
+    Instants in the tables are UTC, where Feast's class takes the process's time zone; in UTC both are the same. Rows
+    are written by the rule of :class:`~feature_repo.stores.sqlite_writer.SqliteWriter`, whichever API they come by.
+    Vector search and the OpenAI-compatible store are Feast's, its writer and its local instants included.
+    """
+
+    _utc = False
+
+    def _get_conn(self, config: RepoConfig) -> sqlite3.Connection:
+        opened = not self._conn
+        connection: sqlite3.Connection = super()._get_conn(config)
+        if opened:
+            self._utc = False
+            # A file that is locked or may not be written is read as it is.
+            with suppress(sqlite3.OperationalError):
+                bring_to_utc(connection)
+        return connection
 
     def read_rows(self, config: RepoConfig, plan: ReadPlan, keys: Sequence[bytes]) -> list[list[Any]]:
-        """Return the stored bytes, and timestamps as the table's integers; raises sqlite3.Error."""
-        connection = self._get_conn(config)
+        """Return the stored bytes, and timestamps as seconds since 1970; raises sqlite3.Error."""
         rows: dict[bytes, list[Any]] = {key: [None] * plan.width for key in keys}
-        for start in range(0, len(keys), _KEYS_AT_ONCE):
-            some = keys[start : start + _KEYS_AT_ONCE]
-            for view in plan.views:
-                places = {feature: view.start + place for place, feature in enumerate(view.features)}
-                stamp = view.stamp
-                for key, feature, value, seconds in connection.execute(_select(config.project, view, len(some)), some):
-                    row = rows[key]
-                    row[stamp] = seconds
-                    place = places.get(feature)
-                    if place is not None:
-                        row[place] = value
+        for view in plan.views:
+            places = {feature: view.start + place for place, feature in enumerate(view.features)}
+            stamp = view.stamp
+            for key, feature, value, seconds in self._select(config, f"{config.project}_{view.name}", keys):
+                row = rows[key]
+                row[stamp] = seconds
+                place = places.get(feature)
+                if place is not None:
+                    row[place] = value
         return list(rows.values())
 
     def instant(self, stamp: int) -> datetime:
-        """Return an event timestamp: Feast's table holds the UTC clock's time, taken for local time."""
-        return datetime.fromtimestamp(stamp).replace(tzinfo=UTC)  # noqa: DTZ006 - see above
+        """Return an event timestamp."""
+        return datetime.fromtimestamp(stamp, UTC)
+
+    def online_read(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        entity_keys: list[EntityKey],
+        requested_features: list[str] | None = None,  # noqa: ARG002 - Feast's signature; its own class reads all, too
+    ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
+        """Return (event timestamp, feature -> value) an entity, (None, None) where nothing is stored."""
+        version = config.entity_key_serialization_version
+        keys = [serialize_entity_key(key, entity_key_serialization_version=version) for key in entity_keys]
+        found: dict[bytes, tuple[datetime | None, dict[str, Value]]] = {}
+        for key, feature, value, seconds in self._select(config, _table(config, table), list(dict.fromkeys(keys))):
+            at = None if seconds is None else self.instant(seconds)
+            found.setdefault(key, (at, {}))[1][feature] = Value.FromString(value)
+        return [found.get(key, (None, None)) for key in keys]
+
+    def online_write_batch(
+        self, config: RepoConfig, table: FeatureView, data: FeastRows, progress: Callable[[int], Any] | None
+    ) -> None:
+        """Write rows, none of them over a later one; those left out are counted in the log. Raises sqlite3.Error."""
+        if config.online_store.vector_enabled or config.online_store.enable_openai_compatible_store:
+            super().online_write_batch(config, table, data, progress)
+            return
+        connection, name, kept = self._get_conn(config), _table(config, table), 0
+        bring_to_utc(connection)
+        rows = [row for row in pushed_rows(data, config.entity_key_serialization_version) if row.values]
+        with connection:
+            for features, some in groupby(rows, lambda row: tuple(sorted(row.values))):
+                arguments = [_arguments(row, features) for row in some]
+                before = connection.total_changes
+                connection.executemany(upsert(name, features), arguments)
+                kept += len(arguments) - (connection.total_changes - before) // len(features)
+        tell_kept(table.name, kept, len(rows))
+        if progress:
+            progress(len(data))
+
+    def _select(self, config: RepoConfig, table: str, keys: Sequence[bytes]) -> list[Any]:
+        connection = self._get_conn(config)
+        self._utc = self._utc or is_utc(connection)
+        rows: list[Any] = []
+        for start in range(0, len(keys), _KEYS_AT_ONCE):
+            some = keys[start : start + _KEYS_AT_ONCE]
+            rows += connection.execute(_statement(table, len(some)), some).fetchall()
+        return rows if self._utc else [(*row[:3], row[3] and utc_of_local(row[3])) for row in rows]
 
 
-def _select(project: str, view: ViewRead, keys: int) -> str:
-    table = f"{project}_{view.name}".replace('"', '""')
+def _table(config: RepoConfig, view: FeatureView) -> str:
+    name: str = compute_table_id(config.project, view, config.registry.enable_online_feature_view_versioning)
+    return name
+
+
+def _statement(table: str, keys: int) -> str:
+    quoted = table.replace('"', '""')
     # "+ 0" takes the column's declared type away, and with it Feast's converter, a Python call a row.
     return (
-        f'SELECT entity_key, feature_name, value, event_ts + 0 FROM "{table}" '  # noqa: S608 - a quoted name, bound values
+        f'SELECT entity_key, feature_name, value, event_ts + 0 FROM "{quoted}" '  # noqa: S608 - a quoted name, bound values
         f"WHERE entity_key IN ({','.join('?' * keys)})"
     )
+
+
+def _arguments(row: PushedRow, features: Sequence[str]) -> list[Any]:
+    instants = [row.event_us] if row.created_us is None else [row.event_us, row.created_us]
+    event, created = [*utc_seconds(np.array(instants)), None][:2]
+    values = [row.values[feature] for feature in features]
+    spelt = [(value.SerializeToString(), extract_text_and_num(value, compute_num=False)[0]) for value in values]
+    return [row.key, event, created, *(each for pair in spelt for each in pair)]

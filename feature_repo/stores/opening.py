@@ -14,8 +14,12 @@ if TYPE_CHECKING:
 REPO_PATH = PROJECT_ROOT / "feature_repo"
 
 
-def configuration(settings: Settings) -> dict[str, Any]:
-    """Return the content of feature_store.yaml for these settings. Holds secrets: never log it."""
+def configuration(settings: Settings, *, overwrite_newer: bool = False) -> dict[str, Any]:
+    """Return the content of feature_store.yaml for these settings. Holds secrets: never log it.
+
+    With ``overwrite_newer`` materialising writes what the offline store holds, whatever is online.
+    """
+    engine: dict[str, Any] = {"type": "feature_repo.stores.engine.ColumnarComputeEngine"}
     return {
         "project": PROJECT,
         "provider": "local",
@@ -32,7 +36,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
             "threads": settings.feast.offline_threads,
         },
         "online_store": _online_store(settings),
-        "batch_engine": {"type": "feature_repo.stores.engine.ColumnarComputeEngine"},
+        "batch_engine": engine | ({"overwrite_newer": True} if overwrite_newer else {}),
         "entity_key_serialization_version": 3,
     }
 
@@ -47,13 +51,15 @@ def folder(settings: Settings) -> Path:
     return settings.home / "feast"
 
 
-def open_store(settings: Settings) -> FeatureStore:
+def open_store(settings: Settings, *, overwrite_newer: bool = False) -> FeatureStore:
     """Return Feast's FeatureStore on the settings' stores; creates the home's folder, contacts no server yet."""
     from feast import FeatureStore
     from feast.repo_config import RepoConfig
 
     folder(settings).mkdir(parents=True, exist_ok=True)
-    return FeatureStore(config=RepoConfig(repo_path=REPO_PATH, **configuration(settings)))
+    return FeatureStore(
+        config=RepoConfig(repo_path=REPO_PATH, **configuration(settings, overwrite_newer=overwrite_newer))
+    )
 
 
 def _online_store(settings: Settings) -> dict[str, Any]:
@@ -67,9 +73,6 @@ def _online_store(settings: Settings) -> dict[str, Any]:
         "connection_string": redis_connection(
             settings.feast.redis_url.get_secret_value(), settings.feast.redis_timeout_ms
         ),
-        # A write whose timestamp is not newer than the stored one is otherwise skipped, and a correction of the
-        # same event never lands. Materialisation is the only writer and reads the newest row offline.
-        "skip_dedup": True,
     }
 
 

@@ -78,11 +78,12 @@ class Part:
             found = self.metadata.row_group(group).column(leaf).statistics
             if found is None or not found.has_min_max or not isinstance(found.min, datetime):
                 return None
-            bounds.append((_micros(found.min), _micros(found.max)))
+            bounds.append((micros(found.min), micros(found.max)))
         return tuple(bounds)
 
 
-def _micros(instant: datetime) -> int:
+def micros(instant: datetime) -> int:
+    """Return an instant as microseconds since 1970; without a zone it is UTC."""
     # What is finer than a microsecond pandas keeps and datetime drops: cut off, as everywhere here.
     aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
     return (aware - _EPOCH) // timedelta(microseconds=1)

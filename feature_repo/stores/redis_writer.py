@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +18,10 @@ from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyp
 
 from feature_repo.stores import resp
 from feature_repo.stores.encoding import encode_timestamps
+from feature_repo.stores.online_instants import CLOCKS_DIFFER
 from feature_repo.stores.online_rows import OnlineRows
+from feature_repo.stores.parts import micros
+from feature_repo.stores.pushed_rows import PushedRow
 from feature_repo.stores.varints import Ints
 
 Flags = npt.NDArray[np.bool_]
@@ -42,7 +47,9 @@ class RedisWriter:
     """One connection's batches, in order: while Redis works on one, the stored timestamps of the next are read.
 
     A row is written where its event timestamp is that of the stored row or later: the same instant again is a
-    correction. Where ``corrects`` is false it must be later. ``overwrite_newer`` asks nothing and writes everything.
+    correction. Where ``corrects`` is false it must be later. A stored timestamp after this machine's clock can't be
+    right and holds nothing up. ``kept`` counts the keys, a view, whose row was left as it was. ``overwrite_newer`` asks
+    nothing and writes everything.
     Reading the timestamps and writing are two steps: a row that another writer puts there between them, within two
     batches, can be overwritten by an older one until the next materialisation.
     """
@@ -69,6 +76,8 @@ class RedisWriter:
         self._overwrite_newer = overwrite_newer
         self._ready: list[pa.Array] = []
         self._owed = 0
+        self._clock_us = micros(datetime.now(UTC) + CLOCKS_DIFFER)
+        self.kept: Counter[str] = Counter()
 
     def prepare(self, rows: pa.RecordBatch) -> RedisRows:
         """Encode a batch."""
@@ -112,6 +121,7 @@ class RedisWriter:
         due = np.array(events >= stored if self._corrects else events > stored, bool)
         if due.all():
             return [rows.everything]
+        self.kept += Counter(dict(zip(self._shape.views, (~due).sum(axis=0).tolist(), strict=True)))
         together = np.array(due.all(axis=1), bool)
         alone = [(fields, due[:, place] & ~together) for place, fields in enumerate(rows.views.values())]
         return [
@@ -151,8 +161,42 @@ class RedisWriter:
             replies += self._connection.read_response(disable_decoding=True)
         spelt = pa.array(replies, pa.binary()).dictionary_encode(null_encoding="encode")
         distinct = np.array([_instant_us(stamp) for stamp in spelt.dictionary.to_pylist()], np.int64)
+        distinct[distinct > self._clock_us] = _NEVER
         found: Ints = distinct[spelt.indices.to_numpy()].reshape(rows, views)
         return found
+
+
+class PushedHashes:
+    """What rows of one view become in Redis where Feast's own API writes them: by the same rule, a hash a row."""
+
+    def __init__(self, rows: Sequence[PushedRow], view: str, project: str) -> None:
+        self.stamp = stamp_field(view)
+        self._view = view
+        suffix = project.encode()
+        # The last one wins: a batch may hold several rows of a key, in any order.
+        self._rows = [
+            (row.key + suffix, row) for row in sorted(rows, key=lambda row: (row.event_us, row.created_us or 0))
+        ]
+        self.keys = list(dict.fromkeys(key for key, _ in self._rows))
+
+    def put(self, pipe: Any, stored: Sequence[Sequence[bytes | None]], expire_s: int | None) -> int:
+        """Queue the rows that are not older than what is stored of their key; return how many are.
+
+        ``stored`` holds the event timestamp of each of ``keys``, in a list of its own as HMGET answers.
+        """
+        clock_us, kept = micros(datetime.now(UTC) + CLOCKS_DIFFER), 0
+        instants = {key: _instant_us(stamp) for key, (stamp,) in zip(self.keys, stored, strict=True)}
+        for key, row in self._rows:
+            if row.event_us < instants[key] <= clock_us:
+                kept += 1
+                continue
+            stamp = Timestamp()
+            stamp.FromMicroseconds(row.event_us)
+            fields = {_mmh3(f"{self._view}:{name}"): value.SerializeToString() for name, value in row.values.items()}
+            pipe.hset(key, mapping={self.stamp: stamp.SerializeToString(), **fields})
+            if expire_s:
+                pipe.expire(key, expire_s)
+        return kept
 
 
 def stamp_field(view: str) -> bytes:

@@ -27,7 +27,7 @@ def store(redis_server, tmp_path_factory):
 def test_the_store_is_feasts_with_another_read_side(store):
     online = store._get_provider().online_store
     assert isinstance(online, PlannedRedisOnlineStore)
-    assert PlannedRedisOnlineStore.online_write_batch is RedisOnlineStore.online_write_batch
+    assert isinstance(online, RedisOnlineStore)
     assert PlannedRedisOnlineStoreConfig().type == TYPE
 
 

@@ -1,0 +1,210 @@
+"""One rule for what gets online, whichever of Feast's doors it comes by: never older over newer; corrections land."""
+
+import asyncio
+import contextlib
+import io
+import sqlite3
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+import pytest
+from feast import PushSource
+from redis import Redis
+
+from feature_repo.stores.online_instants import in_doubt, is_utc
+from tests.materialisation_world import ENGINE, NOON, World
+
+HOUR = timedelta(hours=1)
+DATABASE = 8
+REDIS = "feature_repo.stores.online_redis.PlannedRedisOnlineStore"
+SQLITE = "feature_repo.stores.online_sqlite.PlannedSqliteOnlineStore"
+
+
+def online(kind, folder, request):
+    if kind == "sqlite":
+        return {"type": SQLITE, "path": str(folder / "online.db")}
+    port = request.getfixturevalue("redis_server")
+    with Redis(port=port, db=DATABASE) as client:
+        client.flushdb()
+    # What a configuration of before says about duplicates changes nothing.
+    return {"type": REDIS, "connection_string": f"127.0.0.1:{port},db={DATABASE}", "skip_dedup": kind == "redis+skip"}
+
+
+@pytest.fixture(params=["sqlite", "redis", "redis+skip"])
+def world(request, tmp_path):
+    return World(tmp_path, online(request.param, tmp_path, request))
+
+
+def frame(*rows):
+    """Rows of (id, number, event timestamp)."""
+    columns = {"id": [row[0] for row in rows], "number": [row[1] for row in rows], "name": ["x"] * len(rows)}
+    return pd.DataFrame(columns | {"event": [row[2] for row in rows], "created": [row[2] for row in rows]})
+
+
+def write(world, *rows):
+    world.store.write_to_online_store("numbers", frame(*rows))
+
+
+def write_async(world, *rows):
+    store = world.open({"type": ENGINE})  # its client belongs to one event loop
+
+    async def written():
+        await store.write_to_online_store_async("numbers", frame(*rows))
+        await store._get_provider().online_store._client_async.aclose()
+
+    asyncio.run(written())
+
+
+def push(world, *rows):
+    view = world.views["numbers"].__copy__()
+    view.stream_source = PushSource(name="pushed", batch_source=view.batch_source)
+    world.store.apply([view])
+    world.store.push("pushed", frame(*rows))
+
+
+def materialize_locally(world, *rows):
+    """Feast's own engine, which writes through the store."""
+    store, world.store = world.store, world.open({"type": "local"})
+    world.add(*({"id": name, "number": number, "event": at, "created": at} for name, number, at in rows))
+    with contextlib.redirect_stdout(io.StringIO()):
+        world.store.materialize(min(row[2] for row in rows), max(row[2] for row in rows), ["numbers"])
+    world.store = store
+
+
+@pytest.mark.parametrize("door", [write, write_async, push, materialize_locally])
+def test_an_older_row_never_replaces_a_newer_one(world, door, caplog):
+    if door is write_async and "sqlite" in world.online["type"]:
+        door = write  # Feast's SQLite store has no asynchronous writer
+    write(world, ("a", 100, NOON))
+    caplog.clear()
+    door(world, ("a", 50, NOON - HOUR), ("b", 7, NOON - HOUR))
+    assert world.numbers("a", "b") == [100, 7]
+    assert "numbers: 1 of 2 rows not written" in caplog.text
+    door(world, ("a", 101, NOON))
+    assert world.numbers("a") == [101]
+    door(world, ("a", 102, NOON + HOUR))
+    assert world.numbers("a") == [102]
+
+
+def test_the_newest_of_a_batch_wins_wherever_it_stands(world):
+    write(world, ("a", 2, NOON + HOUR), ("a", 1, NOON), ("b", 1, NOON), ("b", 2, NOON + HOUR))
+    assert world.numbers("a", "b") == [2, 2]
+
+
+def test_an_instant_without_a_zone_is_utc(world):
+    write(world, ("a", 1, NOON))
+    write(world, ("a", 2, (NOON - HOUR).replace(tzinfo=None)), ("b", 1, NOON.replace(tzinfo=None)))
+    read = world.store.get_online_features(["numbers:number"], [{"id": "a"}, {"id": "b"}])
+    found = read.to_dict(include_event_timestamps=True)
+    assert found["number"] == [1, 1]
+    assert found["number__ts"] == [int(NOON.timestamp())] * 2
+
+
+def test_a_row_of_the_future_is_repaired_by_the_next_materialisation(world):
+    later = datetime.now(UTC) + timedelta(days=1000)
+    write(world, ("a", 9, later), ("b", 9, NOON + HOUR))
+    world.add({"id": "a", "number": 1}, {"id": "b", "number": 1})
+    world.materialize(NOON + 2 * HOUR)
+    assert world.numbers("a", "b") == [1, 9]
+
+
+def test_what_materialisation_leaves_is_counted(world, caplog):
+    write(world, ("a", 9, NOON + HOUR))
+    world.add({"id": "a", "number": 1}, {"id": "b", "number": 1})
+    world.materialize(NOON + 2 * HOUR, ["numbers"])
+    assert "numbers: 1 of 2 rows not written" in caplog.text
+    assert world.store._get_provider().batch_engine.kept == {"numbers": 1}
+    world.materialize(NOON + 2 * HOUR, ["lists"])
+    assert not world.store._get_provider().batch_engine.kept.total()
+
+
+def test_history_that_was_loaded_after_the_end_is_told_and_comes_with_a_later_end(world, caplog):
+    world.add({"id": "a", "number": 1, "created": NOON + HOUR}, {"id": "b", "number": 1, "created": NOON + HOUR})
+    world.materialize(NOON, ["numbers"])
+    assert world.numbers("a", "b") == [None, None]
+    assert "the latest rows of 2 keys were created after" in caplog.text
+    world.materialize(NOON + HOUR, ["numbers"])
+    assert world.numbers("a", "b") == [1, 1]
+
+
+def test_an_end_in_the_future_is_now(world, caplog):
+    begin = datetime.now(UTC)
+    row = {"id": "a", "event": begin - HOUR, "created": begin - HOUR}
+    world.add(row | {"number": 1})
+    world.materialize(datetime(2400, 1, 1, tzinfo=UTC), ["numbers"])
+    assert "the end 2400-01-01 00:00:00+00:00 lies in the future" in caplog.text
+    assert world.numbers("a") == [1]
+    assert begin <= max(world.watermarks() - {None}) <= datetime.now(UTC)
+    world.add(row | {"number": 2, "created": begin})
+    world.materialize(datetime.now(UTC), ["numbers"])
+    assert world.numbers("a") == [2]
+
+
+def test_a_watermark_in_the_future_is_brought_back(world, caplog):
+    world.add({"id": "a", "number": 1})
+    future = datetime(2400, 1, 1, tzinfo=UTC)
+    view = world.store.get_feature_view("numbers")
+    world.store.registry.apply_materialization(view, "world", NOON, future)
+    assert world.watermarks() == {None, future}
+    world.add({"id": "a", "number": 2, "created": NOON + HOUR})
+    world.materialize(NOON + HOUR, ["numbers"])
+    assert world.numbers("a") == [2]
+    assert world.watermarks() == {None, NOON + HOUR}
+    assert "its watermark lay in the future" in caplog.text
+
+
+class TestAnOlderFile:
+    """What was written before instants were UTC, by processes of some time zone."""
+
+    @pytest.fixture
+    def world(self, tmp_path):
+        world = World(tmp_path, {"type": SQLITE, "path": str(tmp_path / "online.db")})
+        world.add({"id": "a", "number": 1}, {"id": "b", "number": 1})
+        world.materialize()
+        return world
+
+    def age(self, world, offset_s):
+        """Make the file what a version before would have left in a zone so far west of UTC."""
+        world.store._get_provider().online_store._conn.close()
+        with contextlib.closing(sqlite3.connect(world.online["path"])) as connection:
+            for view in world.views:
+                connection.execute(
+                    f"UPDATE world_{view} SET event_ts = event_ts + ?1, created_ts = created_ts + ?1",  # noqa: S608
+                    (offset_s,),
+                )
+            connection.execute("PRAGMA user_version = 0")
+            connection.commit()
+        world.store = world.open({"type": ENGINE})
+
+    def test_a_correction_that_was_lost_lands(self, world):
+        self.age(world, 4 * 3600)
+        world.add({"id": "a", "number": 2, "created": NOON + HOUR})
+        world.materialize(NOON + HOUR)
+        assert world.numbers("a", "b") == [2, 1]
+        with contextlib.closing(sqlite3.connect(world.online["path"])) as connection:
+            assert is_utc(connection)
+            assert in_doubt(connection) == set()
+            assert {row[0] for row in connection.execute("SELECT event_ts FROM world_numbers")} == {
+                int(NOON.timestamp())
+            }
+
+    def test_doubt_lasts_until_a_run_that_knows_all_and_a_later_row_stays_in_it(self, world):
+        write(world, ("b", 9, NOON + 30 * HOUR))
+        self.age(world, 4 * 3600)
+        world.materialize(NOON - HOUR)
+        with contextlib.closing(sqlite3.connect(world.online["path"])) as connection:
+            assert in_doubt(connection) == {f"world_{view}" for view in world.views}
+        world.materialize(NOON + HOUR)
+        assert world.numbers("a", "b") == [1, 9]
+
+    def test_a_file_that_may_not_be_written_is_read(self, world):
+        self.age(world, 0)
+        with contextlib.closing(sqlite3.connect(world.online["path"], isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            world.store._get_provider().online_store._get_conn(world.store.config).execute("PRAGMA busy_timeout = 0")
+            assert world.numbers("a") == [1]
+            other.execute("ROLLBACK")
+        with contextlib.closing(sqlite3.connect(world.online["path"])) as connection:
+            assert not is_utc(connection)
+        write(world, ("a", 3, NOON))
+        assert world.numbers("a") == [3]
