@@ -15,6 +15,7 @@ from feast.infra.registry.caching_registry import CachingRegistry
 from feast.online_response import OnlineResponse
 
 from feature_repo.stores.decoding import decode
+from feature_repo.stores.full_names import FullNames
 from feature_repo.stores.memo import Memo
 from feature_repo.stores.planned_response import Found, PlannedResponse
 from feature_repo.stores.planning import plan_of
@@ -33,6 +34,8 @@ class PlannedReads(OnlineStore):
     - OUTSIDE_MAX_AGE where the view's values are older than its time to live (Feast: PRESENT). The values are there
       all the same, as in Feast;
     - NULL_VALUE where the value is null (Feast: PRESENT, or NOT_FOUND for a feature that was added later).
+
+    With full feature names the features of on-demand views are there, as in historical answers (Feast drops them).
 
     What there is no plan for is left to Feast: reads of several entities or none, join keys that are neither string
     nor int64, pinned versions of views and requests for them, precomputed vectors, on-demand views that are not
@@ -120,7 +123,7 @@ class PlannedReads(OnlineStore):
                 config,
                 features,
                 entity_rows,
-                registry,
+                _named(registry, features, full_feature_names=full_feature_names),
                 project,
                 full_feature_names,
                 include_feature_view_version_metadata,
@@ -134,6 +137,27 @@ class PlannedReads(OnlineStore):
         found = Found(plan, given[plan.join_key], columns, computed, datetime.now(UTC))
         return PlannedResponse(found, self._instants)
 
+    async def get_online_features_async(
+        self,
+        config: RepoConfig,
+        features: FeatureService | list[str],
+        entity_rows: list[dict[str, Any]] | Mapping[str, Any],
+        registry: BaseRegistry,
+        project: str,
+        full_feature_names: bool = False,  # noqa: FBT001, FBT002 - Feast's signature
+        include_feature_view_version_metadata: bool = False,  # noqa: FBT001, FBT002
+    ) -> OnlineResponse:
+        """Answer as Feast does, on-demand views by their full names included."""
+        return await super().get_online_features_async(
+            config,
+            features,
+            entity_rows,
+            _named(registry, features, full_feature_names=full_feature_names),
+            project,
+            full_feature_names,
+            include_feature_view_version_metadata,
+        )
+
     def read_columns(self, config: RepoConfig, plan: ReadPlan, entities: Sequence[Any]) -> Sequence[Sequence[Any]]:
         """Return ``plan.width`` columns of what is stored for n entities, at least one; an entity may come twice."""
         keys = list(map(plan.spell_key, entities))
@@ -145,6 +169,10 @@ class PlannedReads(OnlineStore):
             found = dict(zip(unique, self.read_rows(config, plan, unique), strict=True))
             rows = [found[key] for key in keys]
         return list(zip(*rows, strict=True))
+
+
+def _named(registry: BaseRegistry, features: FeatureService | list[str], *, full_feature_names: bool) -> Any:
+    return FullNames(registry, features) if full_feature_names else registry
 
 
 def _measured() -> bool:

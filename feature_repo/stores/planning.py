@@ -106,7 +106,8 @@ def _computed(
 ) -> tuple[Computed, ...]:
     """Return the on-demand views in the order of Feast's answer; ``names`` are the columns that a function may read.
 
-    The rules are those of ``_augment_response_with_on_demand_transforms`` in feast/utils.py.
+    The rules are those of ``_augment_response_with_on_demand_transforms`` in feast/utils.py, but for full feature
+    names, which it looks for in vain in what a Python function returned.
     """
     views = {view.projection.name_to_use(): view for view in on_demand}
     split = [(name, feature) for name, _, feature in map(_parse_feature_ref, refs)]
@@ -115,7 +116,9 @@ def _computed(
     for name in dict.fromkeys(name for name, _ in split if name in views):
         view = views[name]
         types = {field.name: field.dtype.to_value_type() for field in view.schema}
-        wanted = [f"{name}__{feature}" if full_feature_names else feature for ref, feature in split if ref == name]
+        wanted = [feature for ref, feature in split if ref == name]
+        label = f"{name}__" if full_feature_names else ""
+        named = {spelt: label + each for each in wanted for spelt in (f"{name}__{each}", each)}
         own = {source for source, _ in _sources(view)}
         hidden = {spelt for each in read if each[0] not in own for spelt in (each[1], "__".join(each))}
         inputs = {each: each for each in names if each not in hidden}
@@ -125,7 +128,8 @@ def _computed(
                 inputs[short] = full
             elif short in inputs:
                 inputs[full] = short
-        found.append(Computed(view, {each: types.get(each, ValueType.UNKNOWN) for each in wanted}, inputs))
+        kinds = {label + each: types.get(each, ValueType.UNKNOWN) for each in wanted}
+        found.append(Computed(view, kinds, inputs, named))
     return tuple(found)
 
 

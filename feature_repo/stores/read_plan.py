@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
@@ -54,15 +54,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Computed:
-    """An on-demand view of an answer and the ``features`` (name -> type) that are wanted of it.
+    """An on-demand view of an answer and the ``features`` (name in the answer -> type) that are wanted of it.
 
-    ``inputs`` are the names under which its function finds a column -> the column's name in the answer: a feature has
-    two, with its view and without. Columns of views that it did not declare are kept from it.
+    ``named`` leads from the names that its function may return, with the view and without, to those of the answer
+    where they differ. ``inputs`` are the names under which its function finds a column -> the column's name in the
+    answer: a feature has two, with its view and without. Columns of views that it did not declare are kept from it.
     """
 
     view: OnDemandFeatureView
     features: Mapping[str, ValueType]
     inputs: Mapping[str, str]
+    named: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
         """Return the wanted features, n values each, of columns of n values; raises what the function raises."""
@@ -70,8 +72,8 @@ class Computed:
         found = self.view.feature_transformation.udf({name: columns[at] for name, at in self.inputs.items()})
         return {
             name: as_answered(values if isinstance(values, list) else [values], self.features[name])
-            for name, values in found.items()
-            if name in self.features
+            for returned, values in found.items()
+            if (name := self.named.get(returned, returned)) in self.features
         }
 
 
