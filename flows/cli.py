@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -354,7 +356,7 @@ def serve(host: str | None, port: int | None) -> None:
 
     settings = _settings()
     changed = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
-    sys.exit(run(settings.model_copy(update={"serving": settings.serving.model_copy(update=changed)})))
+    run(settings.model_copy(update={"serving": settings.serving.model_copy(update=changed)}))
 
 
 @cli.group()
@@ -452,7 +454,7 @@ def feast(arguments: tuple[str, ...]) -> None:
     """Run Feast's own command line on the stores of the settings: churn feast plan."""
     from flows.feast_cli import run
 
-    sys.exit(run(_settings(), arguments))
+    run(_settings(), arguments)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -460,7 +462,17 @@ def main(arguments: list[str] | None = None) -> None:
     switch_off(os.environ)
     # What is written is personal data: for the user that runs this, and nobody else.
     os.umask(0o077)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one
+            signal.signal(number, _terminated)
     sys.exit(_exit_code(lambda: cli.main(arguments, prog_name="churn", standalone_mode=False)))
+
+
+def _terminated(number: int, _frame: FrameType | None) -> None:
+    """End as an interrupted command does: what it started is stopped, what it left unfinished is removed."""
+    signal.signal(number, signal.SIG_IGN)  # the end is not to be ended
+    click.echo("interrupted", err=True)
+    sys.exit(128 + number)
 
 
 def _exit_code(run: Callable[[], Any]) -> int:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import sys
 from collections.abc import MutableMapping
 from datetime import datetime
 from pathlib import Path
 
 from configs.settings import Settings
+from flows.address import refuse_taken
+from flows.orphans import leave_none
 
 
 def prefect_environment(environ: MutableMapping[str, str], home: Path) -> None:
@@ -35,12 +35,14 @@ def run_demo(
     settings: Settings, *, csv: Path | None, customers: int, months: int, seed: int, stay: bool, now: datetime
 ) -> None:
     """Run :func:`flows.demo.demo` as a Prefect flow in this process."""
+    if stay:
+        # Before minutes of work.
+        refuse_taken(settings.serving.host, settings.serving.port)
     prefect_environment(os.environ, settings.home)
+    leave_none(os.environ)
     from flows.demo import DemoInputs, demo
 
     # Prefect routes every library's deprecation warning to the terminal; they are for developers, whose tests
     # turn them into errors.
     logging.getLogger("py.warnings").setLevel(logging.ERROR)
-    # A terminated demo ends as an interrupted one does: what it started is stopped.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     demo(DemoInputs(settings, csv, customers, months, seed, now, stay=stay))

@@ -2,28 +2,77 @@
 
 from __future__ import annotations
 
+import json
 import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Final, NoReturn
 
 from configs.settings import Settings
+from feature_repo.raw.atomic import storage
 from feature_repo.stores.opening import REPO_PATH, configuration, folder
+from flows.address import refuse_taken
+from flows.orphans import leave_none
+
+CONFIGURATION: Final = "FEATURE_STORE_JSON"
+"""In the environment of Feast: its configuration."""
+_TEMPLATE: Final = REPO_PATH / "from_environment.yaml"
+_SERVERS: Final = {
+    "serve": ("127.0.0.1", 6566),
+    "serve_offline": ("127.0.0.1", 8815),
+    "serve_registry": ("::", 6570),
+    "serve_transformations": ("::", 6569),
+    "ui": ("0.0.0.0", 8888),  # noqa: S104 - Feast's own default
+}
+"""Feast's commands that listen, and where by default."""
 
 
-def run(settings: Settings, arguments: Sequence[str]) -> int:
-    """Run ``feast <arguments>`` and return its exit code.
+def run(settings: Settings, arguments: Sequence[str]) -> NoReturn:
+    """Become ``feast <arguments>``: no signal can end this process and leave Feast's.
 
-    The configuration holds secrets: it goes into a file that only its owner reads and that is gone afterwards.
+    The configuration holds secrets. It travels in the environment, as they came: Feast puts it where the template
+    names it, so that no file ever holds them.
+
+    Raises
+    ------
+    PortTakenError, AddressError
+        If it is a server that could not listen.
+    StorageFailed
+        If the home can't be written.
     """
-    import yaml
+    environment = {**os.environ, CONFIGURATION: json.dumps(configuration(settings))}
+    if arguments and (listens := _SERVERS.get(arguments[0])):
+        host, port = listens
+        refuse_taken(
+            _given(arguments, ("-h", "--host")) or host, int(_given(arguments, ("-p", "--port"), digits=True) or port)
+        )
+        leave_none(environment)
+    with storage():
+        folder(settings).mkdir(parents=True, exist_ok=True)
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "flows.feast_process",
+        "-c",
+        str(REPO_PATH),
+        "-f",
+        str(_TEMPLATE),
+        *arguments,
+    ]
+    sys.stdout.flush()
+    os.execve(sys.executable, command, environment)  # noqa: S606 - Feast itself
 
-    folder(settings).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="churn-feast-") as aside:
-        path = Path(aside) / "feature_store.yaml"
-        path.touch(mode=0o600)
-        path.write_text(yaml.safe_dump(configuration(settings)), encoding="utf-8")
-        command = [sys.executable, "-m", "feast.cli.cli", "-c", str(REPO_PATH), "-f", str(path), *arguments]
-        return subprocess.run(command, check=False, env=dict(os.environ)).returncode  # noqa: S603 - Feast itself
+
+def _given(arguments: Sequence[str], names: tuple[str, str], *, digits: bool = False) -> str | None:
+    """Return the value of an option of Feast's, None without it or where Feast will refuse it."""
+    short, long = names
+    found = None
+    for place, each in enumerate(arguments):
+        if each in names and place + 1 < len(arguments):
+            found = arguments[place + 1]
+        elif each.startswith(f"{long}="):
+            found = each.removeprefix(f"{long}=")
+        elif each.startswith(short) and not each.startswith("--") and len(each) > len(short):
+            found = each.removeprefix(short)
+    return None if digits and not (found or "").isdecimal() else found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -14,15 +15,19 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from io import BufferedRandom
 from pathlib import Path
-from types import FrameType
-from typing import Any, Final, Self
+from typing import Any, Final, NoReturn, Self
 
 from pydantic import BaseModel, SecretStr
 
+from bentos.churn.parent import VARIABLE, lead
 from configs.errors import ChurnError
 from configs.settings import PREFIX, PROJECT_ROOT, Settings, load_settings
 from configs.telemetry import switch_off
+from feature_repo.raw.atomic import remove, storage
+from feature_repo.raw.regular import open_lock
+from flows.address import PortTakenError, refuse_taken
 
 SERVICE: Final = "bentos.churn.service:ChurnService"
 STOP_S: Final = 15
@@ -57,36 +62,29 @@ def environment(settings: Settings) -> dict[str, str]:
     ours = _flat(settings)
     theirs = _flat(load_settings(home=settings.home, profile=settings.profile))
     child |= {name: value for name, value in ours.items() if theirs.get(name) != value}
-    child["BENTOML_HOME"] = str(settings.home / "bentoml" / str(settings.serving.port))
+    child["BENTOML_HOME"] = str(_folder(settings))
+    child["TMPDIR"] = str(_folder(settings) / "tmp")
+    child.pop(VARIABLE, None)
     child["OMP_NUM_THREADS"] = "1"
     switch_off(child)
     return child
 
 
-def serve(settings: Settings) -> int:
-    """Serve in the foreground until a signal ends it; return the exit code of the service.
+def serve(settings: Settings) -> NoReturn:
+    """Become the service: this process is it from here on, so that no signal can end one and leave the other.
 
     Raises
     ------
     KeysNeededError, KeyFileError
         If nobody could ask it: see bentos/churn/access.py.
+    PortTakenError, AddressError, StorageFailed
+        If it could not listen, or not write below the home. Nothing has changed then.
     """
-    _prepare(settings)
-    process = subprocess.Popen(command(settings), env=environment(settings))  # noqa: S603 - our own command
-
-    def forward(number: int, _frame: FrameType | None) -> None:
-        process.send_signal(number)
-
-    # Ctrl-C reaches the child by itself, being in the same terminal; a container's SIGTERM only reaches us.
-    before = {
-        signal.SIGTERM: signal.signal(signal.SIGTERM, forward),
-        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
-    }
-    try:
-        return process.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    lock = _prepared(settings)
+    # Held until the last process of the service has ended.
+    os.set_inheritable(lock.fileno(), True)  # noqa: FBT003 - the name says it
+    sys.stdout.flush()
+    os.execve(sys.executable, command(settings), environment(settings))  # noqa: S606 - our own command
 
 
 class Running:
@@ -103,18 +101,23 @@ class Running:
     def __init__(self, settings: Settings, target: str = SERVICE) -> None:
         self.base_url = f"http://{settings.serving.host}:{settings.serving.port}"
         self.log = settings.home / "logs" / f"serve-{settings.serving.port}.log"
-        _prepare(settings)
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("wb") as output:
+        self._lock = _lock_path(settings)
+        with _prepared(settings) as held, storage():
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            output = self.log.open("wb")
+            child = environment(settings)
+            lead(child)
             # A session of its own: the process that BentoML starts for each worker can then be ended with it.
-            self.process = subprocess.Popen(  # noqa: S603 - our own command
-                command(settings, target),
-                env=environment(settings),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            with output:
+                self.process = subprocess.Popen(  # noqa: S603 - our own command
+                    command(settings, target),
+                    env=child,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                    pass_fds=[held.fileno()],
+                )
 
     def wait(self, path: str, timeout_s: float) -> Self:
         """Wait until ``path`` answers 200.
@@ -139,16 +142,17 @@ class Running:
 
     def stop(self) -> None:
         """End the process and its workers: politely, then, after STOP_S seconds, by force."""
-        if self.process.poll() is not None:
-            # It ended by itself, perhaps killed: then nobody has told its workers.
-            kill_group(self.process.pid)
-            return
-        self.process.terminate()
-        try:
-            self.process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            kill_group(self.process.pid)
-            self.process.wait()
+        if self.process.poll() is None:
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(STOP_S)
+        # It may have been killed: then nobody has told its workers. The lock is free when the last one has ended.
+        kill_group(self.process.pid)
+        self.process.wait()
+        ends_at = time.monotonic() + STOP_S
+        with open_lock(self._lock) as lock:
+            while not _locks(lock) and time.monotonic() < ends_at:
+                time.sleep(_POLL_S)
 
     def __enter__(self) -> Self:
         return self
@@ -199,12 +203,44 @@ def kill_group(leader: int) -> None:
         os.killpg(leader, signal.SIGKILL)
 
 
-def _prepare(settings: Settings) -> None:
-    """Refuse by name what the service itself would refuse in the middle of its start; make its folders."""
+def _prepared(settings: Settings) -> BufferedRandom:
+    """Refuse by name what the service itself would refuse in the middle of its start; make its folders.
+
+    Returns the lock of this home and port, held. BentoML empties its folder before it binds: without the lock a
+    second start, in vain, would take the metrics of the first one away.
+    """
     from bentos.churn.access import may_start
 
     may_start(settings, datetime.now(UTC))
-    (settings.home / "bentoml" / str(settings.serving.port)).mkdir(parents=True, exist_ok=True)
+    host, port = settings.serving.host, settings.serving.port
+    refuse_taken(host, port)
+    with storage():
+        _folder(settings).mkdir(parents=True, exist_ok=True)
+        lock = open_lock(_lock_path(settings))
+        if not _locks(lock):
+            lock.close()
+            raise PortTakenError(host, port)
+        # What a killed one left.
+        remove(_folder(settings) / "tmp")
+        (_folder(settings) / "tmp").mkdir()
+    return lock
+
+
+def _locks(lock: BufferedRandom) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _folder(settings: Settings) -> Path:
+    """Return where BentoML keeps the files of one service, temporary ones too."""
+    return settings.home / "bentoml" / str(settings.serving.port)
+
+
+def _lock_path(settings: Settings) -> Path:
+    return settings.home / "bentoml" / f"{settings.serving.port}.lock"
 
 
 def _flat(settings: Settings) -> dict[str, str]:

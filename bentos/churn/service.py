@@ -19,6 +19,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A model that is made ready beside requests is plain Python for a while: they get the interpreter back sooner.
 sys.setswitchinterval(0.001)
 
+from bentos.churn.parent import follow, hang_up, lead  # noqa: E402
+
+# Before what takes long to load: whoever starts us may be gone in the middle of it.
+follow(os.environ)
+
 import bentoml  # noqa: E402
 
 from bentos.churn.access import Access, check_start  # noqa: E402
@@ -50,6 +55,8 @@ class ChurnService:
     def may_start() -> None:
         """Refuse to start where nobody could ask; once, before any worker."""
         check_start(_settings)
+        lead(os.environ)
+        hang_up()
 
 
 _door = partial(

@@ -1,0 +1,61 @@
+"""Ends what a command has started when the command itself is gone, however that ended.
+
+A process beside the command waits for its end, be it by SIGKILL. Then everything that carries the command's mark in
+its environment is told to end, and killed if it does not. Libraries start processes of their own (Prefect its server,
+Feast's server its workers), which can't be taught to look after us.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import MutableMapping
+from typing import Final
+from uuid import uuid4
+
+from bentos.churn.parent import wait_for
+
+VARIABLE: Final = "STARTED_BY_COMMAND"
+_PATIENCE_S: Final = 15.0
+
+
+def leave_none(environ: MutableMapping[str, str]) -> subprocess.Popen[bytes]:
+    """Mark ``environ``, so that no process started with it outlives this one; return the process that sees to it.
+
+    This one may become another program.
+    """
+    mark = uuid4().hex
+    # Out of our session: what ends us from a terminal must not end it first.
+    watch = subprocess.Popen(  # noqa: S603 - ourselves
+        [sys.executable, "-P", "-m", "flows.orphans", str(os.getpid()), mark],
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    environ[VARIABLE] = mark
+    return watch
+
+
+def end_marked(mark: str) -> None:
+    """End every process of this user that was started with ``mark``; returns when none is left."""
+    import psutil  # type: ignore[import-untyped]  # none are installed
+
+    marked = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(VARIABLE) == mark:
+                process.terminate()
+                marked.append(process)
+        except psutil.Error:  # it has ended, or is not ours
+            continue
+    _, left = psutil.wait_procs(marked, _PATIENCE_S)
+    for process in left:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+
+
+if __name__ == "__main__":
+    wait_for(int(sys.argv[1]))
+    end_marked(sys.argv[2])

@@ -1,0 +1,234 @@
+"""Rows of the fault catalogue about processes: a start in vain, a parent that dies, a terminal that hangs up."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from configs.errors import ChurnError
+from configs.settings import PROJECT_ROOT, load_settings
+from feature_repo.stores.registration import apply
+from flows.address import refuse_taken
+from flows.serve import Running, free_port
+from tests.serving_world import serving
+
+CHURN = str(Path(sys.executable).with_name("churn"))
+PASSWORD = "pa55-w0rd-of-the-registry"  # noqa: S105 - of no server
+RUNS = """
+import sys, time
+from configs.settings import load_settings
+from flows.serve import Running
+with Running(load_settings()) as running:
+    running.wait("/livez", 300)
+    print("up", flush=True)
+    time.sleep(3600)
+"""
+WAITS = """
+import time
+from flows import cli
+cli.cli.callback = lambda: (print("in", flush=True), time.sleep(3600))
+cli.main(["apply"])
+"""
+STARTS = """
+import os, subprocess, sys, time
+from flows.orphans import leave_none
+leave_none(os.environ)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"], start_new_session=True)
+print(child.pid, flush=True)
+time.sleep(3600)
+"""
+
+
+def until(holds, why):
+    """Wait for an event; the bound is for a test that fails."""
+    for _ in range(1200):
+        if found := holds():
+            return found
+        time.sleep(0.1)
+    pytest.fail(f"not within two minutes: {why}")
+
+
+def listens(port):
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30).status_code > 0
+    except httpx.TransportError:
+        return False
+
+
+def is_free(port):
+    try:
+        refuse_taken("127.0.0.1", port)
+    except ChurnError:
+        return False
+    return True
+
+
+def has_ended(pid):
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def environment(home, port, **more):
+    return {**os.environ, "CHURN_HOME": str(home), "CHURN_SERVING__PORT": str(port), **more}
+
+
+def start(words, env, tmp_path):
+    with (tmp_path / f"said-{words[1]}.txt").open("ab") as said:
+        return subprocess.Popen(words, env=env, stdout=said, stderr=said, cwd=tmp_path)
+
+
+@pytest.fixture
+def service(tmp_path, port):
+    """`churn serve` in the foreground, without a champion; two workers."""
+    process = start([CHURN, "serve"], environment(tmp_path / "home", port, CHURN_SERVING__WORKERS="2"), tmp_path)
+    try:
+        until(lambda: listens(port), "the service listens")
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        until(lambda: is_free(port), "the port is free")
+
+
+def test_61_a_second_start_on_a_taken_port_is_one_line_and_changes_nothing(tmp_path, service, port):
+    def counted():
+        found = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30).text
+        lines = (each for each in found.splitlines() if each.startswith("churn_requests_total"))
+        return sum(float(each.rpartition(" ")[2]) for each in lines)
+
+    before = counted()
+    files = sorted((tmp_path / "home" / "bentoml" / str(port)).rglob("*.db"))
+    # From its own home, and from another one.
+    for home in ("home", "other"):
+        second = subprocess.run(
+            [CHURN, "serve"], env=environment(tmp_path / home, port), capture_output=True, text=True, check=False
+        )
+        assert second.returncode == 1
+        assert second.stderr.splitlines() == [
+            f"error: port {port} of 127.0.0.1 is taken: another process listens there",
+            "hint: stop that one, or choose another port with --port",
+        ]
+    assert counted() > before > 0
+    assert set(files) <= set((tmp_path / "home" / "bentoml" / str(port)).rglob("*.db"))
+
+
+FULL = pytest.mark.full
+
+
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGKILL, *(pytest.param(each, marks=FULL) for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT))],
+)
+def test_64_a_service_leaves_no_worker_and_its_port_however_it_ends(service, port, number):
+    workers = psutil.Process(service.pid).children(recursive=True)
+    assert len(workers) >= 2
+    service.send_signal(number)
+    service.wait(120)
+    for each in workers:
+        until(lambda pid=each.pid: has_ended(pid), "the worker ends")
+    assert is_free(port)
+
+
+def test_64_a_service_beside_us_ends_with_us(tmp_path, port):
+    env = environment(tmp_path / "home", port)
+    with subprocess.Popen([sys.executable, "-c", RUNS], env=env, cwd=PROJECT_ROOT, stdout=subprocess.PIPE) as ours:
+        assert ours.stdout.readline() == b"up\n"
+        ours.kill()
+    until(lambda: is_free(port), "the service has ended")
+
+
+def test_64_what_a_library_started_ends_with_the_command(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", STARTS], cwd=PROJECT_ROOT, stdout=subprocess.PIPE) as command:
+        child = int(command.stdout.readline())
+        assert not has_ended(child)
+        command.kill()
+    until(lambda: has_ended(child), "the child ends")
+
+
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory):
+    home = tmp_path_factory.mktemp("registered")
+    apply(load_settings(home=home))
+    return home
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, *(pytest.param(each, marks=FULL) for each in (signal.SIGTERM, signal.SIGHUP))]
+)
+def test_64_feasts_server_ends_with_its_command_and_its_secrets_lie_in_no_file(
+    tmp_path, registered, redis_server, number
+):
+    port, temporary = free_port(), tmp_path / "tmp"
+    temporary.mkdir()
+    env = environment(
+        registered,
+        free_port(),
+        TMPDIR=str(temporary),
+        CHURN_FEAST__ONLINE_STORE="redis",
+        CHURN_FEAST__REDIS_URL=f"redis://:{PASSWORD}@127.0.0.1:{redis_server}/0",
+    )
+    process = start([CHURN, "feast", "serve", "--port", str(port)], env, tmp_path)
+    try:
+        until(lambda: listens(port), "Feast's server listens")
+        started = psutil.Process(process.pid).children(recursive=True)
+        for file in (each for folder in (temporary, registered) for each in folder.rglob("*") if each.is_file()):
+            assert PASSWORD.encode() not in file.read_bytes(), file
+        process.send_signal(number)
+        process.wait(120)
+        for each in started:
+            until(lambda pid=each.pid: has_ended(pid), "its workers end")
+        assert is_free(port)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize(
+    "words", [["serve", "-p"], ["ui", "--port"], ["serve_offline", "--port"], ["serve_registry", "-p"]]
+)
+def test_61_feasts_servers_say_in_one_line_that_a_port_is_taken(tmp_path, words):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        refused = subprocess.run(
+            [CHURN, "feast", *words, str(port)],
+            env=environment(tmp_path / "home", port),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"error: port {port} of ")
+    assert len(refused.stderr.splitlines()) == 2
+
+
+def test_61_a_hang_up_ends_a_command_as_an_interrupt_does(tmp_path):
+    words = [sys.executable, "-c", WAITS]
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        env = environment(tmp_path, 1)
+        with subprocess.Popen(words, env=env, cwd=PROJECT_ROOT, stdout=-1, stderr=-1, text=True) as command:
+            assert command.stdout.readline() == "in\n"
+            command.send_signal(number)
+            assert command.wait(60) == 128 + number
+            assert command.stderr.read() == "interrupted\n"
+
+
+def test_61_a_running_service_is_not_started_beside_itself(tmp_path, port):
+    settings = serving(load_settings(home=tmp_path), port=port)
+    with Running(settings) as running:
+        running.wait("/livez", 300)
+        with pytest.raises(ChurnError, match=f"port {port} of 127.0.0.1 is taken"):
+            Running(settings)
+        assert httpx.get(f"{running.base_url}/livez", timeout=30).status_code == 200
+    with Running(settings) as again:
+        again.wait("/livez", 300)
