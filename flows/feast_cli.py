@@ -40,7 +40,12 @@ def run(settings: Settings, arguments: Sequence[str]) -> NoReturn:
     StorageFailed
         If the home can't be written.
     """
-    environment = {**os.environ, CONFIGURATION: json.dumps(configuration(settings))}
+    # Feast's servers of several processes forget "-f", and take the file that the environment names.
+    environment = {
+        **os.environ,
+        CONFIGURATION: json.dumps(configuration(settings)),
+        "FEAST_FS_YAML_FILE_PATH": str(_TEMPLATE),
+    }
     if arguments and (listens := _SERVERS.get(arguments[0])):
         host, port = listens
         refuse_taken(

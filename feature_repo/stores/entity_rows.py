@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from configs.errors import ChurnError
@@ -19,6 +20,10 @@ from feature_repo.stores.session import Limits, session
 
 EVENT_TIMESTAMP = "event_timestamp"
 """How Feast calls the instant of an entity row; another name will do if it is the only timestamp."""
+
+_EXACT_BITS: Final = {16: 11, 32: 24, 64: 53}
+"""Width of a float -> bits of the integers that it holds exactly."""
+_TEXT_HINT: Final = ": 7 and '7' are different customers here"
 
 
 class EntityRowsError(ChurnError):
@@ -84,7 +89,8 @@ class EntityRows:
         Raises
         ------
         EntityRowsError
-            If a key is missing, or is of another kind than the source's (an integer never meets a text).
+            If a key is missing, or is of another kind than the source's (an integer never meets a text; floats meet
+            integers where each is a whole number).
         """
         columns = {"i": pa.array(np.arange(len(observed_us), dtype=np.int64))}
         kinds = []
@@ -93,14 +99,14 @@ class EntityRows:
                 raise EntityRowsError(
                     f"the entity rows have no column {name}", f"it is a join key; they have {self.table.column_names}"
                 )
-            given = self.table.column(name)
             kind = sql_type(stored)
+            given = _key(self.table.column(name), name, stored)
             asked = given.type.value_type if pa.types.is_dictionary(given.type) else given.type
             # A column of nothing but nulls has no type of its own, and meets no one.
             if not pa.types.is_null(asked) and sql_type(asked) != kind:
                 raise EntityRowsError(
                     f"join key {name} is {given.type} in the entity rows and {stored} in the source",
-                    "cast it to the source's type: 7 and '7' are different customers here",
+                    f"cast it to {stored}" + (_TEXT_HINT if "VARCHAR" in {kind, sql_type(asked)} else ""),
                 )
             columns[f"k{number}"] = given.cast({"VARCHAR": pa.string(), "BIGINT": pa.int64()}.get(kind, stored))
             kinds.append(kind)
@@ -108,6 +114,34 @@ class EntityRows:
             columns["k0"] = pa.array(np.zeros(len(observed_us), dtype=np.int64))
         columns["o"] = pa.array(observed_us)
         return pa.table(columns), tuple(kinds)
+
+
+def _key(given: pa.ChunkedArray, name: str, stored: pa.DataType) -> pa.ChunkedArray:
+    """Return a key column with floats as integers where the source has integers: pandas makes them where one is null.
+
+    NaN is null.
+
+    Raises
+    ------
+    EntityRowsError
+        If one is no whole number, or so large that its float may have lost digits.
+    """
+    if not (pa.types.is_floating(given.type) and pa.types.is_integer(stored)):
+        return given
+    numbers = pc.if_else(pc.is_nan(given), pa.scalar(None, given.type), given)
+    exact = 2 ** _EXACT_BITS[given.type.bit_width]
+    within = pc.all(pc.less_equal(pc.abs(numbers), pa.scalar(exact, given.type)), min_count=0).as_py()
+    try:
+        if within:
+            return numbers.cast(pa.int64())
+        cause = None
+    except pa.ArrowInvalid as fraction:
+        cause = fraction
+    raise EntityRowsError(
+        f"join key {name} is {given.type} in the entity rows and {stored} in the source, and not each is a whole number"
+        f" up to {exact}",
+        "pandas makes integers floats where one is missing: read or cast the column as Int64",
+    ) from cause
 
 
 def _table(given: Any, limits: Limits) -> pa.Table:

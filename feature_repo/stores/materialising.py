@@ -12,6 +12,7 @@ from configs.settings import Settings
 from feature_repo.contract import CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, SOURCE, TTL_DAYS
 from feature_repo.stores.offline_files import table_pattern
 from feature_repo.stores.opening import open_store
+from feature_repo.stores.parts import has_files
 from feature_repo.stores.refusals import NothingRegisteredError, refusals
 
 
@@ -56,7 +57,7 @@ def materialize(settings: Settings, now: datetime, *, overwrite_newer: bool = Fa
             raise NothingRegisteredError("no feature view is registered", "run: churn apply")
         customers, newest = _young(settings, start, now)
         # A table that nobody feeds (there may be no events, only extracts) is no fault.
-        views = [view.name for view in online if any(settings.home.glob(view.batch_source.path))]
+        views = [view.name for view in online if has_files(settings.home, view.batch_source)]
         with contextlib.redirect_stdout(io.StringIO()):  # Feast prints its progress, colours and all
             store.materialize(start_date=start, end_date=now, feature_views=views)
     kept = getattr(store._get_provider().batch_engine, "kept", {})  # noqa: SLF001 - Feast has no other way to ask

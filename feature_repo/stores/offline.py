@@ -1,6 +1,6 @@
 """Feast's offline store over append-only Parquet: an exact point-in-time join, fast and within a memory limit.
 
-The differences from Feast's DuckDB store, from which it takes what has nothing to do with rows (monitoring):
+The differences from Feast's DuckDB store, whose configuration and file of monitoring results it takes:
 a source's path is relative to the store's ``home``, so that the registry holds no machine's path; a training row
 never sees a value that arrived after it was observed, asked for or not; rows keep their order and number; files are
 added, never rewritten. ``docs/decisions/0012-point-in-time-join.md`` says how the join works.
@@ -8,10 +8,12 @@ added, never rewritten. ``docs/decisions/0012-point-in-time-join.md`` says how t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +22,7 @@ import pyarrow.parquet as pq
 from feast.data_source import DataSource
 from feast.feature_logging import LoggingConfig, LoggingSource
 from feast.feature_view import FeatureView
-from feast.infra.offline_stores.duckdb import DuckDBOfflineStore, DuckDBOfflineStoreConfig
+from feast.infra.offline_stores.duckdb import DuckDBOfflineStoreConfig
 from feast.infra.offline_stores.file_source import FileLoggingDestination, FileSource
 from feast.infra.offline_stores.offline_store import RetrievalJob
 from feast.infra.registry.base_registry import BaseRegistry
@@ -28,13 +30,16 @@ from feast.repo_config import RepoConfig
 
 from feature_repo.stores.asof import Ints
 from feature_repo.stores.entity_rows import sql_type
+from feature_repo.stores.feast_faults import go_round
+from feature_repo.stores.feature_metrics import FeatureMetricsStore
 from feature_repo.stores.historical_query import HistoricalQuery
 from feature_repo.stores.joining import Times, latest, scan
 from feature_repo.stores.offline_files import OfflineRowsError, append_part, content_name, fitted, folder_of
-from feature_repo.stores.parts import Parts, SourceColumnError
-from feature_repo.stores.parts import micros as _micros
+from feature_repo.stores.parts import Parts, SourceColumnError, has_files, micros, readable
 from feature_repo.stores.retrieval import AsofRetrievalJob
 from feature_repo.stores.session import Limits, session
+
+_log = logging.getLogger(__name__)
 
 
 class AsofOfflineStoreConfig(DuckDBOfflineStoreConfig):
@@ -47,7 +52,7 @@ class AsofOfflineStoreConfig(DuckDBOfflineStoreConfig):
     threads: int = 2
 
 
-class AsofOfflineStore(DuckDBOfflineStore):
+class AsofOfflineStore(FeatureMetricsStore):
     """The point-in-time store over ``<home>/<source path>``."""
 
     supports_filter_by_created_timestamp = True
@@ -75,7 +80,7 @@ class AsofOfflineStore(DuckDBOfflineStore):
         EntityRowsError, SourceColumnError, OfflineTableEmptyError
             If rows and views don't fit, or a source has no file.
         """
-        query = HistoricalQuery(_limits(config), registry, project, feature_views, feature_refs, full_feature_names)
+        query = HistoricalQuery(Limits.of(config), registry, project, feature_views, feature_refs, full_feature_names)
         if entity_df is None:
             return query.over(_utc(start_date), _utc(end_date))
         return query.at(entity_df)
@@ -96,18 +101,20 @@ class AsofOfflineStore(DuckDBOfflineStore):
         What materialisation writes online. The job's ``to_reader`` streams it in constant memory; rows come in the
         order of the files, not of the keys. A row without a key or a timestamp is no one's newest.
         """
-        limits = _limits(config)
-        parts = Parts.of(limits.home, data_source)
+        limits = Limits.of(config)
         times = Times(timestamp_field, created_timestamp_column or None)
-        keys = [(name, _sql_type(parts, name)) for name in join_key_columns]
+
+        def listed() -> Parts:
+            return Parts.of(limits.home, data_source).within(timestamp_field, micros(start_date), micros(end_date))
 
         def places(kept: Parts) -> Ints:
-            _, asked = scan(kept, times, keys, (_micros(start_date), _micros(end_date)), None)
+            keys = [(name, _sql_type(kept, name)) for name in join_key_columns]
+            _, asked = scan(kept, times, keys, (micros(start_date), micros(end_date)), None)
             with session(limits) as connection:
                 return latest(connection, asked)
 
         columns = [*join_key_columns, *feature_name_columns, timestamp_field, created_timestamp_column]
-        return _rows(limits, parts.within(timestamp_field, _micros(start_date), _micros(end_date)), columns, places)
+        return _rows(limits, listed, columns, places)
 
     @staticmethod
     def pull_all_from_table_or_query(
@@ -120,17 +127,22 @@ class AsofOfflineStore(DuckDBOfflineStore):
         start_date: datetime | None = None,
         end_date: datetime | None = None,
     ) -> AsofRetrievalJob:
-        """Return every row with event in [start_date, end_date], in the order of the files."""
-        limits = _limits(config)
-        from_us = _micros(start_date) if start_date else None
-        until_us = _micros(end_date) if end_date else np.iinfo(np.int64).max
-        parts = Parts.of(limits.home, data_source).within(timestamp_field, from_us, int(until_us))
+        """Return every row with event in [start_date, end_date], in the order of the files.
+
+        As in Feast nothing is read before the job is asked: a saved data set is known whose files are gone.
+        """
+        limits = Limits.of(config)
+        from_us = micros(start_date) if start_date else None
+        until_us = micros(end_date) if end_date else int(np.iinfo(np.int64).max)
+
+        def listed() -> Parts:
+            return Parts.of(limits.home, data_source).within(timestamp_field, from_us, until_us)
 
         def places(kept: Parts) -> Ints:
-            return kept.between(timestamp_field, from_us, int(until_us))
+            return kept.between(timestamp_field, from_us, until_us)
 
         columns = [*join_key_columns, *feature_name_columns, timestamp_field, created_timestamp_column]
-        return _rows(limits, parts, columns, places)
+        return _rows(limits, listed, columns, places)
 
     @staticmethod
     def offline_write_batch(
@@ -148,8 +160,8 @@ class AsofOfflineStore(DuckDBOfflineStore):
         TableAppendOnlyError
             If the source is a single file.
         """
-        source, limits = feature_view.batch_source, _limits(config)
-        folder = folder_of(limits.home / source.path)
+        source, limits = feature_view.batch_source, Limits.of(config)
+        folder = folder_of(limits.home / readable(source).path)
         stored = {new: old for old, new in source.field_mapping.items()}
         required = [stored.get(key, key) for key in feature_view.join_keys]
         required += [name for name in (source.timestamp_field, source.created_timestamp_column) if name]
@@ -177,7 +189,7 @@ class AsofOfflineStore(DuckDBOfflineStore):
         schema = source.get_schema(registry)
         table = pq.read_table(data) if isinstance(data, Path) else data
         rows = fitted(table, schema, (source.get_log_timestamp_column(),))
-        folder = folder_of(_limits(config).home / destination.path)
+        folder = folder_of(Limits.of(config).home / readable(destination.to_data_source()).path)
         by = list(destination.partition_by or [])
         unnamed = [name for name in by if rows.column(name).null_count]
         if unnamed:
@@ -197,28 +209,60 @@ class AsofOfflineStore(DuckDBOfflineStore):
         self, config: RepoConfig, data_source: DataSource
     ) -> list[tuple[str, str]]:
         """Return (column, Arrow type) of a source; Feast's own looks for the path below feature_repo."""
-        return [(column.name, str(column.type)) for column in Parts.of(_limits(config).home, data_source).schema]
+        return _columns(data_source, config)
 
-    def validate_data_source(self, config: RepoConfig, data_source: DataSource) -> None:
-        """Accept any relative path: `feast apply` comes before the first data on a new clone."""
-        if isinstance(data_source, FileSource) and not Path(data_source.path).is_absolute():
-            return
-        super().validate_data_source(config, data_source)
+    def validate_data_source(self, config: RepoConfig, data_source: DataSource) -> None:  # noqa: ARG002 - Feast's signature
+        """Accept what this store can read, there or not: `feast apply` comes before the first data on a new clone.
+
+        Raises
+        ------
+        SourceColumnError
+            If the source is none of Parquet files on a disk.
+        """
+        path = readable(data_source).path
+        if Path(path).is_absolute() and not has_files(Path(), data_source):
+            # Below the home nothing may be there yet; a path of this machine is more likely misspelt.
+            _log.warning("the path of source %s does not exist, or holds no Parquet file", data_source.name)
 
 
-def _limits(config: RepoConfig) -> Limits:
-    store = config.offline_store
-    home = (Path(str(config.repo_path)) / store.home).resolve()
-    return Limits(home, store.memory_max_mb, store.threads)
+def _columns(source: DataSource, config: RepoConfig) -> list[tuple[str, str]]:
+    return [(column.name, str(column.type)) for column in Parts.of(Limits.of(config).home, source).schema]
 
 
-def _rows(limits: Limits, parts: Parts, columns: list[str | None], places: Callable[[Parts], Ints]) -> AsofRetrievalJob:
+_FEASTS_COLUMNS: Final = FileSource.get_table_column_names_and_types
+
+
+def _columns_of_source(source: FileSource, config: RepoConfig) -> Iterable[tuple[str, str]]:
+    if isinstance(config.offline_store, AsofOfflineStoreConfig):
+        return _columns(source, config)
+    columns: Iterable[tuple[str, str]] = _FEASTS_COLUMNS(source, config)
+    return columns
+
+
+# Feast's inference and its offline server ask the source itself, which knows feature_repo alone and no pattern.
+FileSource.get_table_column_names_and_types = _columns_of_source
+go_round()
+
+
+def _rows(
+    limits: Limits, listed: Callable[[], Parts], columns: list[str | None], places: Callable[[Parts], Ints]
+) -> AsofRetrievalJob:
+    """Return the job that lists a source's files when it is first asked, and then keeps to them."""
     names = list(dict.fromkeys(name for name in columns if name))
-    missing = [name for name in names if parts.parts and parts.schema.get_field_index(name) < 0]
-    if missing:
-        raise SourceColumnError(f"source {parts.name} has no column {', '.join(missing)}", "see the view's schema")
-    schema = pa.schema([parts.schema.field(name) for name in names])
-    return AsofRetrievalJob(limits.home, lambda: schema, lambda: parts.batches(places(parts), names))
+
+    @cache
+    def parts() -> Parts:
+        found = listed()
+        missing = [name for name in names if found.schema.get_field_index(name) < 0]
+        if missing:
+            raise SourceColumnError(f"source {found.name} has no column {', '.join(missing)}", "see the view's schema")
+        return found
+
+    return AsofRetrievalJob(
+        limits.home,
+        lambda: pa.schema([parts().schema.field(name) for name in names]),
+        lambda: parts().batches(places(parts()), names),
+    )
 
 
 def _sql_type(parts: Parts, column: str) -> str:

@@ -24,6 +24,7 @@ from feature_repo.stores.asof import Ints
 
 if TYPE_CHECKING:
     from feast.data_source import DataSource
+    from feast.infra.offline_stores.file_source import FileSource
 
 _ROWS_AT_ONCE = 1 << 17
 _ROWS_STREAMED = 1 << 15
@@ -41,6 +42,34 @@ class SourceColumnError(ChurnError):
     """A source lacks a column that a view needs, or holds it with an unfit type."""
 
     error = "source_column_unfit"
+
+
+def readable(source: DataSource) -> FileSource:
+    """Return a source of Parquet files on a disk as it is.
+
+    Raises
+    ------
+    SourceColumnError
+        If it is another source, has another format, or lies behind a URL.
+    """
+    from feast.data_format import ParquetFormat
+    from feast.infra.offline_stores.file_source import FileSource
+
+    if not isinstance(source, FileSource):
+        raise SourceColumnError(
+            f"source {source.name} is a {type(source).__name__}", "this offline store reads Parquet FileSources"
+        )
+    if not isinstance(source.file_format, ParquetFormat | None):
+        raise SourceColumnError(
+            f"source {source.name} has the format {type(source.file_format).__name__}",
+            "this offline store reads Parquet: convert it, or leave file_format out",
+        )
+    if "://" in source.path:
+        raise SourceColumnError(
+            f"the path of source {source.name} is a URL",
+            "this offline store reads files: give a path below the home, or an absolute one",
+        )
+    return source
 
 
 @dataclass(frozen=True)
@@ -83,7 +112,7 @@ class Part:
 
 
 def micros(instant: datetime) -> int:
-    """Return an instant as microseconds since 1970; without a zone it is UTC."""
+    """Return an instant in microseconds since 1970, UTC; one without a time zone is UTC."""
     # What is finer than a microsecond pandas keeps and datetime drops: cut off, as everywhere here.
     aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
     return (aware - _EPOCH) // timedelta(microseconds=1)
@@ -107,13 +136,7 @@ class Parts:
         OfflineTableEmptyError
             If there is none.
         """
-        from feast.infra.offline_stores.file_source import FileSource
-
-        if not isinstance(source, FileSource):
-            raise SourceColumnError(
-                f"source {source.name} is a {type(source).__name__}", "this offline store reads Parquet FileSources"
-            )
-        files = _listed(home / source.path)
+        files = _listed(home / readable(source).path)
         if not files:
             raise OfflineTableEmptyError(
                 f"feature source {source.name} has no rows below {home}",
@@ -290,6 +313,11 @@ def _grouped(part: Part, rows: Ints) -> Iterator[tuple[list[int], Ints]]:
             groups, chosen, size = [], [], 0
     if groups:
         yield groups, np.concatenate(chosen)
+
+
+def has_files(home: Path, source: DataSource) -> bool:
+    """Say whether a source has any file; it may have no rows all the same."""
+    return bool(_listed(home / readable(source).path))
 
 
 def _listed(path: Path) -> list[str]:

@@ -18,6 +18,7 @@ from feast.saved_dataset import SavedDatasetStorage
 from feature_repo.raw.atomic import aside, remove, storage, sync_folder
 from feature_repo.stores.offline_files import TableAppendOnlyError, folder_of
 from feature_repo.stores.on_demand import NarrowView
+from feature_repo.stores.parts import readable
 
 
 class AsofRetrievalJob(RetrievalJob):
@@ -94,7 +95,7 @@ class AsofRetrievalJob(RetrievalJob):
             raise TableAppendOnlyError(
                 f"a data set can't be saved to a {type(storage).__name__}", "use SavedDatasetFileStorage"
             )
-        uri = storage.file_options.uri
+        uri = readable(storage.to_data_source()).path
         place = self._home / uri
         if any(sign in uri for sign in "*?["):
             # A pattern is how a table that others append to is spelt: nothing may take its parts' place.

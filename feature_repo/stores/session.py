@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import shutil
 import uuid
@@ -9,16 +10,21 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 
-from feature_repo.raw.atomic import TEMPORARY
+from feature_repo.raw.atomic import TEMPORARY, storage
 from feature_repo.raw.regular import open_lock
 from feature_repo.stores.asof import literal
+
+if TYPE_CHECKING:
+    from feast.repo_config import RepoConfig
 
 _SPILL = f"{TEMPORARY}spill-"
 _GATE = ".spill.lock"
 _OWNER = "owner"
+_READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,12 @@ class Limits:
     home: Path
     memory_mb: int
     threads: int
+
+    @staticmethod
+    def of(config: RepoConfig) -> Limits:
+        """Return those of an offline store's configuration; a relative home is one below feature_store.yaml."""
+        store = config.offline_store
+        return Limits((Path(str(config.repo_path)) / store.home).resolve(), store.memory_max_mb, store.threads)
 
     @property
     def duckdb_mb(self) -> int:
@@ -39,14 +51,15 @@ class Limits:
 def session(limits: Limits) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open an in-memory DuckDB in UTC; what does not fit its memory goes to a folder that is removed at the end.
 
-    Folders that killed sessions left behind are removed first.
+    Folders that killed sessions left behind are removed first. On a home that may not be written nothing is spilt: a
+    query that does not fit its memory fails.
     """
     with _spill(limits.home) as spill:
         connection = duckdb.connect(
             config={
                 "threads": limits.threads,
                 "memory_limit": f"{limits.duckdb_mb}MB",
-                "temp_directory": str(spill / "duckdb"),
+                "temp_directory": str(spill / "duckdb") if spill else "",
                 "preserve_insertion_order": False,
             }
         )
@@ -59,10 +72,29 @@ def session(limits: Limits) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @contextmanager
-def _spill(home: Path) -> Iterator[Path]:
-    """Make a folder of one's own, locked for as long as this process lives."""
-    spill = home / f"{_SPILL}{uuid.uuid4().hex}"
+def _spill(home: Path) -> Iterator[Path | None]:
+    """Make a folder of one's own, locked for as long as this process lives; None where the home is read-only.
+
+    Raises
+    ------
+    StorageFailed
+        If the operating system refuses it for another reason, such as a full disk.
+    """
     with ExitStack() as held:
+        with storage():
+            spill = _locked_folder(home, held)
+        try:
+            yield spill
+        finally:
+            if spill:
+                with open_lock(home / _GATE) as gate:
+                    fcntl.flock(gate, fcntl.LOCK_EX)
+                    shutil.rmtree(spill, ignore_errors=True)
+
+
+def _locked_folder(home: Path, held: ExitStack) -> Path | None:
+    spill = home / f"{_SPILL}{uuid.uuid4().hex}"
+    try:
         # Making and sweeping exclude each other: no one takes a folder that is not locked yet for an abandoned one.
         home.mkdir(parents=True, exist_ok=True)
         with open_lock(home / _GATE) as gate:
@@ -70,12 +102,11 @@ def _spill(home: Path) -> Iterator[Path]:
             _sweep(home)
             spill.mkdir()
             fcntl.flock(held.enter_context(open_lock(spill / _OWNER)), fcntl.LOCK_EX)
-        try:
-            yield spill
-        finally:
-            with open_lock(home / _GATE) as gate:
-                fcntl.flock(gate, fcntl.LOCK_EX)
-                shutil.rmtree(spill, ignore_errors=True)
+    except OSError as refused:
+        if refused.errno not in _READ_ONLY:
+            raise
+        return None
+    return spill
 
 
 def _sweep(home: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 from feast import FileSource
 from feast.repo_config import RepoConfig
 
-from feature_repo.stores.offline import AsofOfflineStore, _micros, _naive_as_utc, _utc
-from feature_repo.stores.parts import SourceColumnError
+from feature_repo.stores.offline import AsofOfflineStore, _naive_as_utc, _utc
+from feature_repo.stores.parts import SourceColumnError, micros
 from tests.feast_world import at, part
 
 
@@ -41,7 +41,7 @@ def test_the_home_is_relative_to_the_repository(tmp_path):
     part(tmp_path, "t", "1", [("a", at(0), at(0), {"n": 1})], n=pa.int64())
     assert pulled(tmp_path, "n").to_arrow()["n"].to_pylist() == [1]
     with pytest.raises(SourceColumnError, match="no column nowhere"):
-        pulled(tmp_path, "nowhere")
+        pulled(tmp_path, "nowhere").to_arrow()
 
 
 def test_a_sources_columns_are_its_files(tmp_path):
@@ -60,7 +60,7 @@ def test_a_relative_source_may_be_empty_yet_and_an_absolute_one_is_warned_of(tmp
 def test_instants_without_a_zone_are_utc():
     naive = datetime(2026, 1, 1)  # noqa: DTZ001 - that is the case
     aware = datetime(2026, 1, 1, tzinfo=UTC)
-    assert (_utc(naive), _utc(None), _micros(naive)) == (aware, None, _micros(aware))
+    assert (_utc(naive), _utc(None), micros(naive)) == (aware, None, micros(aware))
     table = pa.table({"t": pa.array([naive], pa.timestamp("us")), "n": [1]})
     fitted = _naive_as_utc(table, pa.schema([("t", pa.timestamp("us", "UTC")), ("n", pa.int64())]))
     assert (fitted["t"].to_pylist(), fitted["n"].to_pylist()) == ([aware], [1])
