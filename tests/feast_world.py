@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -11,6 +13,8 @@ from feast.repo_config import RepoConfig
 
 from feature_repo.stores.offline_files import append
 
+READ_ONLY = Path("/sys" if sys.platform == "linux" else "/System")
+"""A folder of the operating system in which nobody, root included, can make a file."""
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 

@@ -52,9 +52,7 @@ class EntityRows:
             If it is none of these, the statement is no single SELECT, or an instant is missing.
         """
         table = _table(given, limits)
-        doubled = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
-        if doubled:
-            raise EntityRowsError(f"the entity rows have two columns called {', '.join(doubled)}", "rename one")
+        _refuse_doubled(table.column_names)
         observed_at = _instant_column(table)
         column = table.column(observed_at)
         if not pa.types.is_timestamp(column.type):
@@ -146,7 +144,7 @@ def _key(given: pa.ChunkedArray, name: str, stored: pa.DataType) -> pa.ChunkedAr
 
 def _table(given: Any, limits: Limits) -> pa.Table:
     if isinstance(given, pd.DataFrame):
-        return pa.Table.from_pandas(given, preserve_index=False)
+        return _arrow(given)
     if isinstance(given, pa.Table):
         return given
     if isinstance(given, pa.RecordBatch):
@@ -165,6 +163,32 @@ def _table(given: Any, limits: Limits) -> pa.Table:
         f"entity rows can't be read from a {type(given).__name__}",
         "give a pandas frame, an Arrow table, the path of a Parquet file, or a SELECT",
     )
+
+
+def _refuse_doubled(names: Sequence[str]) -> None:
+    doubled = sorted({str(name) for name in names if list(names).count(name) > 1})
+    if doubled:
+        raise EntityRowsError(f"the entity rows have two columns called {', '.join(doubled)}", "rename one")
+
+
+def _arrow(frame: pd.DataFrame) -> pa.Table:
+    _refuse_doubled(list(frame.columns))
+    try:
+        return pa.Table.from_pandas(frame, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as mixed:
+        unfit = [str(name) for name in frame.columns if not _converts(frame[name])]
+        raise EntityRowsError(
+            f"the entity rows hold values of several kinds, or of none that is known, in {', '.join(unfit)}",
+            "give each column one type, or leave it out",
+        ) from mixed
+
+
+def _converts(column: pd.Series[Any]) -> bool:
+    try:
+        pa.array(column)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        return False
+    return True
 
 
 def _selected(sql: str, connection: duckdb.DuckDBPyConnection) -> pa.Table:

@@ -55,6 +55,19 @@ def test_a_relative_source_may_be_empty_yet_and_an_absolute_one_is_warned_of(tmp
     assert not caplog.records
     AsofOfflineStore().validate_data_source(config(tmp_path), source(str(tmp_path / "nothing.parquet")))
     assert "does not exist" in caplog.text
+    part(tmp_path, "t", "1", [("a", at(0), at(0), {"n": 1})], n=pa.int64())
+    caplog.clear()
+    AsofOfflineStore().validate_data_source(config(tmp_path), source(f"{tmp_path}/offline/t/*.parquet"))
+    assert not caplog.records
+
+
+def test_feasts_own_stores_ask_a_source_as_before(tmp_path):
+    part(tmp_path, "t", "1", [("a", at(0), at(0), {"n": 1})], n=pa.int64())
+    other = config(tmp_path).model_copy(update={"offline_config": {"type": "dask"}})
+    other._offline_store = None
+    assert dict(source("offline/t").get_table_column_names_and_types(other))["n"] == "int64"
+    with pytest.raises(FileNotFoundError):
+        source("offline/t/*.parquet").get_table_column_names_and_types(other)
 
 
 def test_instants_without_a_zone_are_utc():

@@ -8,7 +8,11 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
+from feature_repo.raw.atomic import StorageFailed
 from feature_repo.stores.session import Limits, session
+from tests.feast_world import READ_ONLY
 
 HOLD = """
 import sys, time
@@ -61,3 +65,15 @@ def test_sessions_side_by_side_never_sweep_each_other(tmp_path):
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(use, range(200))) == [[(1,)]] * 200
     assert spills(tmp_path) == []
+
+
+def test_on_a_home_that_may_not_be_written_a_session_works_in_memory_alone():
+    with session(Limits(READ_ONLY, 128, 1)) as connection:
+        assert connection.execute("SELECT current_setting('temp_directory')").fetchall() == [("",)]
+        assert connection.execute("SELECT sum(n) FROM range(1000) AS r (n)").fetchall() == [(499500,)]
+
+
+def test_a_home_that_is_a_file_is_refused_by_name(tmp_path):
+    (tmp_path / "home").write_text("")
+    with pytest.raises(StorageFailed, match="below the home"), session(Limits(tmp_path / "home", 128, 1)):
+        raise AssertionError("opened")

@@ -1,0 +1,93 @@
+"""Writes: pushes and rows for one store or both, and what the other store then says."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from feast.data_source import PushMode
+from feast.errors import FeatureViewNotFoundException, PushSourceNotFoundException
+
+from feature_repo.stores.offline_files import OfflineRowsError
+from tests.feast_api_world import NOW, TTL, ago
+
+ONLINE, OFFLINE, BOTH = PushMode.ONLINE, PushMode.OFFLINE, PushMode.ONLINE_AND_OFFLINE
+
+
+EVENT, CREATED = ago(2), ago(1)
+
+
+def row(account=1, event=EVENT, created=CREATED, visits=5, **changes):
+    one = {"account_id": account, "event_timestamp": event, "created_timestamp": created, "visits": visits}
+    return pd.DataFrame([one | {"spend": 2.5, "days": [1], "note": "pushed"} | changes])
+
+
+def online(shop, account=1):
+    found = shop.store.get_online_features(features=["visits:visits"], entity_rows=[{"account_id": account}]).to_dict()
+    return found["visits"][0]
+
+
+def past(shop, at, account=1):
+    asked = pd.DataFrame({"account_id": [account], "event_timestamp": [at]})
+    return shop.store.get_historical_features(asked, ["visits:visits"]).to_arrow()["visits"][0].as_py()
+
+
+@pytest.mark.parametrize("to", [ONLINE, OFFLINE, BOTH], ids=["online", "offline", "both"])
+def test_a_push_arrives_where_it_was_sent(shop, to):
+    shop.store.materialize(start_date=NOW - TTL, end_date=NOW)
+    shop.store.push("visit_push", row(), to=to)
+    assert online(shop) == (2 if to is OFFLINE else 5)
+    assert past(shop, NOW) == (2 if to is ONLINE else 5)
+
+
+def test_what_was_pushed_is_not_known_before_it_was_created(shop):
+    shop.store.push("visit_push", row(event=ago(9), created=ago(8)), to=BOTH)
+    assert (past(shop, ago(8.5)), past(shop, ago(8))) == (2, 5)
+
+
+def test_the_same_push_again_changes_nothing(shop):
+    for _ in range(2):
+        shop.store.push("visit_push", row(), to=BOTH)
+    assert len(list((shop.home / "offline" / "visits").glob("*.parquet"))) == 2
+    assert online(shop) == 5
+
+
+def test_a_push_of_a_new_account(shop):
+    shop.store.push("visit_push", row(account=77), to=BOTH)
+    assert (online(shop, 77), past(shop, NOW, 77)) == (5, 5)
+
+
+def test_materialisation_never_takes_back_what_was_pushed_since(shop):
+    shop.store.push("visit_push", row(), to=ONLINE)
+    shop.store.materialize(start_date=NOW - TTL, end_date=NOW)
+    assert online(shop) == 5
+
+
+def test_rows_are_written_to_one_view_of_either_store(shop):
+    shop.store.write_to_online_store("visits", row())
+    assert (online(shop), past(shop, NOW)) == (5, 2)
+    shop.store.write_to_offline_store("visits", row())
+    assert past(shop, NOW) == 5
+
+
+def test_nulls_and_empty_lists_are_written_as_such(shop):
+    shop.store.push("visit_push", row(visits=None, note=None, days=[]).astype({"visits": "Int64"}), to=BOTH)
+    found = shop.store.get_online_features(
+        features=["visits:visits", "visits:note", "visits:days"], entity_rows=[{"account_id": 1}]
+    ).to_dict()
+    assert (found["visits"], found["note"], found["days"]) == ([None], [None], [[]])
+    assert past(shop, NOW) is None
+
+
+@pytest.mark.parametrize("changes", [{"visits": "many"}, {"account": None}, {"created": pd.NaT}], ids=str)
+def test_rows_that_do_not_fit_the_table_are_refused_whole(shop, changes):
+    before = sorted(shop.home.rglob("*.parquet"))
+    with pytest.raises(OfflineRowsError):
+        shop.store.push("visit_push", row(**changes), to=OFFLINE)
+    assert sorted(shop.home.rglob("*.parquet")) == before
+
+
+def test_a_push_to_what_is_not_registered_is_named(shop):
+    with pytest.raises(PushSourceNotFoundException, match="nowhere"):
+        shop.store.push("nowhere", row())
+    with pytest.raises(FeatureViewNotFoundException, match="nowhere"):
+        shop.store.write_to_offline_store("nowhere", row())
