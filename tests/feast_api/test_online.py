@@ -121,7 +121,8 @@ def test_an_asynchronous_read_gives_the_same(online):
         with pytest.raises(NotImplementedError):
             asyncio.run(awaited(online.store, REFS, 1))
     else:
-        assert asyncio.run(awaited(online.store, REFS, 1, 2)) == read(online, REFS, 1, 2)
+        for _ in range(2):  # each in an event loop of its own
+            assert asyncio.run(awaited(online.store, REFS, 1, 2)) == read(online, REFS, 1, 2)
 
 
 def test_what_is_not_registered_is_named(online):
