@@ -36,6 +36,8 @@ class PlannedRedisOnlineStore(PlannedReads, RedisOnlineStore):
     Deletions and asynchronous reads are Feast's. Reads from a cluster, Sentinel and the client *glide* are left to it.
     """
 
+    _client_async: Any
+
     def __init__(self) -> None:
         super().__init__()
         self._reader: RedisReader | None = None
@@ -43,7 +45,8 @@ class PlannedRedisOnlineStore(PlannedReads, RedisOnlineStore):
 
     async def close(self) -> None:
         """Close the connections of asynchronous reads, which Feast leaves open; the next read opens others."""
-        client, self._client_async = self._client_async, None
+        client: Any = self._client_async
+        self._client_async = None
         if client is not None:
             await client.aclose()
 

@@ -62,6 +62,18 @@ def test_materialisation_never_takes_back_what_was_pushed_since(shop):
     assert online(shop) == 5
 
 
+def test_a_correction_of_the_same_instant_lands(shop):
+    shop.store.push("visit_push", row(), to=ONLINE)
+    shop.store.push("visit_push", row(visits=6), to=ONLINE)
+    assert online(shop) == 6
+
+
+def test_an_older_row_never_takes_the_place_of_a_newer_one(shop):
+    shop.store.push("visit_push", row(), to=ONLINE)
+    shop.store.push("visit_push", row(event=ago(3), visits=6), to=ONLINE)
+    assert online(shop) == 5
+
+
 def test_rows_are_written_to_one_view_of_either_store(shop):
     shop.store.write_to_online_store("visits", row())
     assert (online(shop), past(shop, NOW)) == (5, 2)
