@@ -42,8 +42,11 @@ DAY: Final = _Day()
 
 def _settings() -> Settings:
     from configs.settings import load_settings
+    from feature_repo.raw.atomic import sweep
 
-    return load_settings()
+    settings = load_settings()
+    sweep(settings.home)
+    return settings
 
 
 def _now() -> datetime:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -17,6 +16,7 @@ import pandas as pd
 from bentos.economics import load_economics, profit_threshold
 from configs.settings import Settings
 from feature_repo.contract import AUDIT_SERVICE, CORE_SERVICE, OBSERVED_AT
+from feature_repo.raw.atomic import folder_aside
 from feature_repo.raw.publication import published
 from feature_repo.stores.opening import open_store
 from feature_repo.stores.registration import apply
@@ -56,10 +56,11 @@ def evaluate_csv(
 
     The settings' home keeps the report alone: evaluating a file must not publish it.
     """
-    with tempfile.TemporaryDirectory(prefix="churn-evaluate-") as scratch:
+    # Below the home: it holds the rows of customers, and the next command removes it if this one is killed.
+    with folder_aside(settings.home, "evaluate-") as scratch:
         # A file comes without events: whatever else the home's models read.
         training = settings.training.model_copy(update={"feature_service": CORE_SERVICE})
-        aside = settings.model_copy(update={"home": Path(scratch), "training": training})
+        aside = settings.model_copy(update={"home": scratch, "training": training})
         # The features must not have expired on the day that the file is declared for: today.
         ingest(aside, csv, now.date(), ingested_at=now)
         build_features(aside)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +17,15 @@ from bentos.bundle.pointer import bundles_folder
 from configs.errors import ChurnError
 from configs.settings import Settings
 from feature_repo.contract import DType, features_of
-from feature_repo.raw.atomic import TEMPORARY, exclusive, remove, storage, sync_folder, write_file, write_folder
+from feature_repo.raw.atomic import (
+    exclusive,
+    folder_aside,
+    storage,
+    sweep_folder,
+    sync_folder,
+    write_file,
+    write_folder,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -112,12 +119,12 @@ def register(
             mlflow.log_input(inputs, context="training")
             for folder, path in artifacts.items():
                 mlflow.log_artifact(str(path), folder)
-            with tempfile.TemporaryDirectory() as folder:
-                bundle.export(settings.home, Path(folder) / "bundle")
+            with folder_aside(settings.home, "mlflow-") as copy:
+                bundle.export(settings.home, copy / "bundle")
                 logged = mlflow.pyfunc.log_model(
                     name="bundle",
                     python_model=str(MODEL_SCRIPT),
-                    artifacts={"bundle": str(Path(folder) / "bundle")},
+                    artifacts={"bundle": str(copy / "bundle")},
                     signature=signature(bundle.manifest.service),
                     pip_requirements=REQUIREMENTS,
                 )
@@ -208,7 +215,7 @@ def restore_bundle(settings: Settings, registered: Registered) -> bool:
     from mlflow.exceptions import MlflowException
 
     place = f"models:/{settings.mlflow.model_name}/{registered.version}"
-    with tempfile.TemporaryDirectory() as folder, _answering(settings):
+    with folder_aside(settings.home, "mlflow-") as folder, _answering(settings):
         _client(settings)
         try:
             copy = Path(mlflow.artifacts.download_artifacts(place, dst_path=folder)) / "artifacts" / "bundle"
@@ -354,10 +361,9 @@ def _make_database(settings: Settings) -> None:
     with exclusive(final.parent):
         if final.exists():
             return
-        for leftover in final.parent.glob(f"{TEMPORARY}*"):
-            remove(leftover)
-        with tempfile.TemporaryDirectory(dir=final.parent, prefix=TEMPORARY) as folder:
-            made = Path(folder) / final.name
+        sweep_folder(final.parent)
+        with folder_aside(final.parent) as folder:
+            made = folder / final.name
             SqlAlchemyStore(_sqlite(made), _artifacts(settings)).engine.dispose()
             with storage():
                 made.rename(final)

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, Self
 
 from bentos.bundle.manifest import BundleError, is_digest
 from bentos.chain import GENESIS
-from feature_repo.raw.atomic import TEMPORARY, storage, write_file
+from feature_repo.raw.atomic import storage, write_file
 from feature_repo.raw.regular import read_regular
 
 POINTER: Final = "champion.json"
@@ -123,13 +123,3 @@ def write_pointer(home: Path, rollout: Rollout) -> None:
     content["ledger"] = {"sequence": rollout.sequence, "hash": rollout.hash}
     with storage():
         write_file(bundles_folder(home) / POINTER, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
-
-
-def sweep(home: Path) -> None:
-    """Remove what writers of the pointer left when they died; only where no other writes it.
-
-    Files alone: an unfinished folder is a bundle that somebody may be saving.
-    """
-    for leftover in bundles_folder(home).glob(f"{TEMPORARY}*"):
-        if leftover.is_file():
-            leftover.unlink(missing_ok=True)

@@ -13,9 +13,9 @@ from typing import Any, Final, Literal
 from bentos.bundle import ledger
 from bentos.bundle.ledger import Action, Entry
 from bentos.bundle.manifest import BundleError, Manifest, is_digest, read_verified
-from bentos.bundle.pointer import Rollout, bundles_folder, read_pointer, sweep, write_pointer
+from bentos.bundle.pointer import Rollout, bundles_folder, read_pointer, write_pointer
 from configs.errors import ChurnError
-from feature_repo.raw.atomic import StorageFailed, storage
+from feature_repo.raw.atomic import StorageFailed, storage, sweep_folder
 from feature_repo.raw.regular import open_lock
 
 __all__ = [
@@ -283,7 +283,7 @@ def _book(home: Path) -> Iterator[_Book]:
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with storage():
-            sweep(home)
+            sweep_folder(bundles_folder(home))
         entries = ledger.entries(home)
         yield _Book(home, entries, _moved(home, entries))
 

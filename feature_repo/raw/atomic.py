@@ -11,8 +11,8 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,8 @@ from feature_repo.raw.regular import open_lock, open_regular
 TEMPORARY: Final = ".tmp-"
 """How every unfinished file and folder is called: readers pass it over, the next writer removes it."""
 _CHUNK_BYTES: Final = 1 << 20
+_FOREIGN: Final = {".": frozenset({"prefect", "bentoml"}), "mlflow": frozenset({"artifacts"})}
+"""Folder of a home -> what other software keeps in it."""
 
 
 class StorageFailed(ChurnError):  # noqa: N818 - read as a sentence: refused, storage failed
@@ -100,13 +102,68 @@ def storage() -> Iterator[None]:
 
 @contextmanager
 def aside(folder: Path) -> Iterator[Path]:
-    """Give an empty temporary file in ``folder``; what is still there at the end is removed."""
-    handle, name = tempfile.mkstemp(dir=folder, prefix=TEMPORARY)
-    os.close(handle)
-    try:
-        yield Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    """Give an empty temporary file in ``folder``; what is still there at the end is removed.
+
+    It is locked until then, so that :func:`sweep` knows it from what a dead process left.
+    """
+    with _held(lambda: tempfile.mkstemp(dir=folder, prefix=TEMPORARY)) as temporary:
+        yield temporary
+
+
+@contextmanager
+def folder_aside(folder: Path, name: str = "") -> Iterator[Path]:
+    """Give a temporary folder in ``folder``, as :func:`aside` gives a file; ``name`` says what for."""
+
+    def made() -> tuple[int, str]:
+        while True:
+            path = tempfile.mkdtemp(dir=folder, prefix=f"{TEMPORARY}{name}")
+            with suppress(FileNotFoundError):  # swept before it was opened
+                return os.open(path, os.O_RDONLY | os.O_DIRECTORY), path
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with _held(made) as temporary:
+        yield temporary
+
+
+@contextmanager
+def _held(make: Callable[[], tuple[int, str]]) -> Iterator[Path]:
+    """Make a file or a folder and lock it; the kernel frees the lock when this process dies."""
+    while True:
+        handle, name = make()
+        with ExitStack() as ended:
+            ended.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            temporary = Path(name)
+            # A sweep may have come between: then this is the lock of something that is no longer there.
+            if temporary.exists():
+                ended.callback(remove, temporary)
+                yield temporary
+                return
+
+
+def sweep(home: Path) -> None:
+    """Remove what dead processes left unfinished below a home; what a living one holds stays.
+
+    It may hold customers' rows. Folders of other software are left alone, and so is what can't be removed.
+    """
+    for place, folders, files in os.walk(home):
+        left = [name for name in (*folders, *files) if name.startswith(TEMPORARY)]
+        foreign = _FOREIGN.get(os.path.relpath(place, home), frozenset())
+        folders[:] = [name for name in folders if not (name.startswith(TEMPORARY) or name in foreign)]
+        if left:
+            sweep_folder(Path(place))
+
+
+def sweep_folder(folder: Path) -> None:
+    """Do the same for what lies in ``folder`` itself."""
+    for left in folder.glob(f"{TEMPORARY}*"):
+        with suppress(OSError):
+            handle = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                remove(left)
+            finally:
+                os.close(handle)
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -124,13 +181,10 @@ def write_file(path: Path, content: bytes) -> None:
 def write_folder(final: Path, files: Mapping[str, bytes]) -> None:
     """Make the folder ``final`` with these files (name -> content), durably and all at once."""
     final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=final.parent, prefix=TEMPORARY))
-    try:
+    with folder_aside(final.parent) as temporary:
         for name, content in files.items():
             write_file(temporary / name, content)
         temporary.rename(final)
-    finally:
-        remove(temporary)
     sync_folder(final.parent)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +27,7 @@ from feature_repo.raw.atomic import (
     copy_file,
     exclusive,
     file_sha256,
+    folder_aside,
     remove,
     storage,
     sync_folder,
@@ -140,41 +140,39 @@ def deliver(
         root.mkdir(parents=True, exist_ok=True)
         number = every[-1].number + 1 if every else 1
         final = root / f"{number:06d}-{raw.sha256[:_SHORT]}"
-        temporary = Path(tempfile.mkdtemp(dir=root, prefix=TEMPORARY))
         try:
-            rows = _stage(judged, temporary / "staged.parquet", raw)
-            with session(limits) as connection:
-                settle(
-                    connection,
-                    number=number,
-                    staged=temporary / "staged.parquet",
-                    waiting=home / Path(every[-1].path).with_name(WAITING) if every and every[-1].waiting else None,
-                    admitted=[home / each.path for each in every if each.admitted],
-                    customers=_customers(home),
-                )
-                _check_share(connection, number, rows, raw.source_name, quarantine_share_max)
-                _write(connection, temporary)
-                delivery = _describe(
-                    connection,
-                    number=number,
-                    rows=rows,
-                    raw=raw,
-                    ingested_at=ingested_at,
-                    before=every,
-                    digest=file_sha256(temporary / EVENTS),
-                    path=(final / EVENTS).relative_to(home).as_posix(),
-                    home=home,
-                )
-            remove(temporary / "staged.parquet")
-            write_file(temporary / "manifest.json", delivery.to_json().encode())
-            temporary.rename(final)
+            with folder_aside(root) as temporary:
+                rows = _stage(judged, temporary / "staged.parquet", raw)
+                with session(limits) as connection:
+                    settle(
+                        connection,
+                        number=number,
+                        staged=temporary / "staged.parquet",
+                        waiting=home / Path(every[-1].path).with_name(WAITING) if every and every[-1].waiting else None,
+                        admitted=[home / each.path for each in every if each.admitted],
+                        customers=_customers(home),
+                    )
+                    _check_share(connection, number, rows, raw.source_name, quarantine_share_max)
+                    _write(connection, temporary)
+                    delivery = _describe(
+                        connection,
+                        number=number,
+                        rows=rows,
+                        raw=raw,
+                        ingested_at=ingested_at,
+                        before=every,
+                        digest=file_sha256(temporary / EVENTS),
+                        path=(final / EVENTS).relative_to(home).as_posix(),
+                        home=home,
+                    )
+                remove(temporary / "staged.parquet")
+                write_file(temporary / "manifest.json", delivery.to_json().encode())
+                temporary.rename(final)
         except duckdb.IOException as refused:
             raise StorageFailed(
                 "cannot write below the home: the disk refused what DuckDB wrote",
                 "free disk space or mend the rights of CHURN_HOME, then run again; nothing was published",
             ) from refused
-        finally:
-            remove(temporary)
         sync_folder(root)
     return delivery, True
 

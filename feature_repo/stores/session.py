@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import errno
-import fcntl
-import shutil
-import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
 
-from feature_repo.raw.atomic import TEMPORARY, storage
-from feature_repo.raw.regular import open_lock
+from feature_repo.raw.atomic import folder_aside, storage, sweep_folder
 from feature_repo.stores.asof import literal
 
 if TYPE_CHECKING:
     from feast.repo_config import RepoConfig
 
-_SPILL = f"{TEMPORARY}spill-"
-_GATE = ".spill.lock"
-_OWNER = "owner"
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -73,7 +66,7 @@ def session(limits: Limits) -> Iterator[duckdb.DuckDBPyConnection]:
 
 @contextmanager
 def _spill(home: Path) -> Iterator[Path | None]:
-    """Make a folder of one's own, locked for as long as this process lives; None where the home is read-only.
+    """Make a folder of one's own, held for as long as this process lives; None where the home is read-only.
 
     Raises
     ------
@@ -82,36 +75,15 @@ def _spill(home: Path) -> Iterator[Path | None]:
     """
     with ExitStack() as held:
         with storage():
-            spill = _locked_folder(home, held)
-        try:
-            yield spill
-        finally:
-            if spill:
-                with open_lock(home / _GATE) as gate:
-                    fcntl.flock(gate, fcntl.LOCK_EX)
-                    shutil.rmtree(spill, ignore_errors=True)
+            spill = _held_folder(home, held)
+        yield spill
 
 
-def _locked_folder(home: Path, held: ExitStack) -> Path | None:
-    spill = home / f"{_SPILL}{uuid.uuid4().hex}"
+def _held_folder(home: Path, held: ExitStack) -> Path | None:
+    sweep_folder(home)
     try:
-        # Making and sweeping exclude each other: no one takes a folder that is not locked yet for an abandoned one.
-        home.mkdir(parents=True, exist_ok=True)
-        with open_lock(home / _GATE) as gate:
-            fcntl.flock(gate, fcntl.LOCK_EX)
-            _sweep(home)
-            spill.mkdir()
-            fcntl.flock(held.enter_context(open_lock(spill / _OWNER)), fcntl.LOCK_EX)
+        return held.enter_context(folder_aside(home, "spill-"))
     except OSError as refused:
         if refused.errno not in _READ_ONLY:
             raise
         return None
-    return spill
-
-
-def _sweep(home: Path) -> None:
-    """Remove what is not locked: a lock ends with its process, however that ends, and knows no reused process ids."""
-    for left in home.glob(f"{_SPILL}*"):
-        with suppress(BlockingIOError), open_lock(left / _OWNER) as owner:
-            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(left, ignore_errors=True)

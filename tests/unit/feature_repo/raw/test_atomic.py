@@ -1,6 +1,9 @@
 import hashlib
 import multiprocessing
 import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -13,6 +16,7 @@ from feature_repo.raw.atomic import (
     file_sha256,
     lease,
     storage,
+    sweep,
     write_file,
     write_folder,
 )
@@ -106,3 +110,55 @@ def test_a_holder_that_is_killed_frees_its_lease(tmp_path):
     holder.join()
     with lease(tmp_path, "training", "other"):
         pass
+
+
+HOLDS = """
+import sys
+from pathlib import Path
+from feature_repo.raw.atomic import aside, folder_aside
+home = Path(sys.argv[1])
+with aside(home / "offline") as file, folder_aside(home / "bundles", "saved-") as folder:
+    file.write_bytes(b"7590-VHVEG")
+    (folder / "rows").write_bytes(b"7590-VHVEG")
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def unfinished(home):
+    return sorted(path.relative_to(home).parts[0] for path in home.rglob(".tmp-*"))
+
+
+def test_what_a_living_process_holds_stays_and_what_a_dead_one_left_goes(tmp_path):
+    (tmp_path / "offline").mkdir()
+    (tmp_path / "prefect").mkdir()
+    (tmp_path / "prefect" / ".tmp-theirs").write_bytes(b"")
+    words = [sys.executable, "-c", HOLDS, str(tmp_path)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        sweep(tmp_path)
+        assert unfinished(tmp_path) == ["bundles", "offline", "prefect"]
+        for path in (*tmp_path.glob("offline/.tmp-*"), *tmp_path.glob("bundles/.tmp-*")):
+            assert stat.S_IMODE(path.stat().st_mode) in {0o600, 0o700}
+        other.kill()
+    assert unfinished(tmp_path) == ["bundles", "offline", "prefect"]
+    sweep(tmp_path)
+    assert unfinished(tmp_path) == ["prefect"]
+
+
+def test_makers_and_sweepers_side_by_side_lose_nothing(tmp_path):
+    def write(number):
+        write_folder(tmp_path / str(number), {"a": b"%d" % number})
+        sweep(tmp_path)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(200)))
+    assert sorted(int(path.name) for path in tmp_path.iterdir()) == list(range(200))
+    assert all((tmp_path / str(number) / "a").read_bytes() == b"%d" % number for number in range(200))
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(FileNotFoundError), aside(tmp_path / "none"):
+        pass
+    sweep(tmp_path / "none")
+    assert list(tmp_path.iterdir()) == []

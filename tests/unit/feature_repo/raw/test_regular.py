@@ -12,7 +12,6 @@ from bentos.chain import walk
 from feature_repo.raw.atomic import StorageFailed, exclusive, file_sha256, lease
 from feature_repo.raw.deliveries import DeliveryDamaged, deliveries, log_folder
 from feature_repo.raw.regular import open_lock, open_regular, read_regular
-from feature_repo.stores.session import Limits, session
 
 
 @pytest.fixture
@@ -54,13 +53,12 @@ def test_a_lock_file_is_made_for_its_owner_alone_and_kept(tmp_path):
         assert lock.read() == b"told"
 
 
-@pytest.mark.parametrize("name", [".publish.lock", ".spill.lock", ".training.lease"])
+@pytest.mark.parametrize("name", [".publish.lock", ".training.lease"])
 def test_a_fifo_where_a_lock_is_kept_is_named(tmp_path, name):
     os.mkfifo(tmp_path / name)
     with pytest.raises((StorageFailed, OSError), match="it is a FIFO"):
         {
             ".publish.lock": lambda: exclusive(tmp_path),
-            ".spill.lock": lambda: session(Limits(tmp_path, 256, 1)),
             ".training.lease": lambda: lease(tmp_path, "training", "test"),
         }[name]().__enter__()
 
