@@ -122,6 +122,33 @@ def survives(sink, drawn):
             assert repr(verified(sink.find(each.prediction_id), each.prediction_id, KEY)) == repr(each)
 
 
+@FEW
+@given(RECEIPTS, RECEIPTS)
+def test_what_is_stored_is_never_written_over_in_sqlite(tmp_path, first, second):
+    stays(SqliteSink(tmp_path), SqliteSink(tmp_path), first, second)
+
+
+@FEW
+@given(RECEIPTS, RECEIPTS)
+def test_what_is_stored_is_never_written_over_in_postgres(server, first, second):
+    stays(PostgresSink(server.url), PostgresSink(server.url), first, second)
+
+
+def stays(sink, other, first, second):
+    """Whichever process writes an id again, alone or among new ones: the row stays, changed by others or not."""
+    row = signed(replace(first, prediction_id=str(uuid4())), KEY)
+    changed = signed(replace(first, prediction_id=str(uuid4())), KEY)._replace(content="changed by others")
+    again = signed(replace(second, prediction_id=row.prediction_id), KEY)
+    genuine = signed(replace(second, prediction_id=changed.prediction_id), KEY)
+    new = signed(replace(second, prediction_id=str(uuid4())), KEY)
+    with closing(sink), closing(other):
+        sink.write([row, changed])
+        for each in (sink, other):
+            each.write([again])
+            each.write([genuine, new, again])
+        assert [sink.find(each.prediction_id) for each in (row, changed, new)] == [row, changed, new]
+
+
 def test_two_processes_write_at_once(settings):
     number = 1500
     writers = [started(settings.home, number, customer) for customer in ("one", "two")]
