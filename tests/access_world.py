@@ -15,6 +15,7 @@ from bentos.churn.rights import RIGHTS
 from configs.settings import Settings
 from flows.keys import create, revoke
 from flows.serve import Running, free_port
+from tests.patience import PATIENCE_S
 from tests.serving_world import World, build, serving
 
 BURST = 600
@@ -88,11 +89,11 @@ def guarded(home: Path, csv: Path, config: pytest.Config) -> Guarded:
         concurrency_max=CONCURRENCY_MAX,
     )
     # A file of its own: in the home it would close other services of the same world.
-    settings = with_access(settings, keys_file=str(home / "keys-of-tests.json"), requests_per_s=30.0, burst=BURST)
+    settings = with_access(settings, keys_file=str(home / "keys-of-tests.json"), requests_per_s=10.0, burst=BURST)
     keys = make_keys(settings)
     running = Running(settings)
     config.add_cleanup(running.stop)
-    running.wait("/readyz", 90)
-    client = httpx.Client(base_url=running.base_url, timeout=30)
+    running.wait("/readyz", PATIENCE_S)
+    client = httpx.Client(base_url=running.base_url, timeout=PATIENCE_S)
     config.add_cleanup(client.close)
     return Guarded(world, settings, running, client, keys)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
-import time
 from pathlib import Path
 
 # Before Feast, which switches Prometheus to values that all of a process share: a test's counters are its own.
@@ -15,7 +12,7 @@ import pytest
 from configs.settings import PROJECT_ROOT, load_settings
 from configs.telemetry import switch_off
 from flows.serve import free_port
-from tests.programs import program
+from tests.redis_process import RedisProcess
 
 switch_off(os.environ)
 
@@ -106,21 +103,5 @@ def port():
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory):
     """A real Redis on a free loopback port; yields its port."""
-    chosen = free_port()
-    folder = tmp_path_factory.mktemp("redis")
-    process = subprocess.Popen(
-        [program("redis-server"), "--port", str(chosen), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)],
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", chosen)) == 0:
-                    break
-            time.sleep(0.05)
-        else:
-            pytest.fail("redis-server did not open its port within 5 s")
-        yield chosen
-    finally:
-        process.terminate()
-        process.wait(10)
+    with RedisProcess(tmp_path_factory.mktemp("redis")) as server:
+        yield server.port

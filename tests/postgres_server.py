@@ -7,21 +7,19 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
-import pytest
 
 from flows.serve import free_port
+from tests.patience import until
 from tests.programs import program
 
 PASSWORD = "pa55-w0rd"  # noqa: S105 - of a server that lives for a minute
 USER = "feast"
-_START_S = 20.0
 
 
 class PostgresServer:
@@ -57,17 +55,14 @@ class PostgresServer:
             [*command, "-h", "127.0.0.1", "-k", self._folder], stderr=subprocess.DEVNULL, **self._as_user
         )
         ready = [self._binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
-        deadline = time.monotonic() + _START_S
-        while subprocess.run(ready, check=False).returncode:
-            if time.monotonic() > deadline:
-                pytest.fail(f"PostgreSQL did not answer within {_START_S} s")
-            time.sleep(0.05)
+        until(lambda: subprocess.run(ready, check=False).returncode == 0 or self._process.poll() is not None)
+        assert self._process.poll() is None, "PostgreSQL ended at its start"
 
     def stop(self) -> None:
         """Stop it and cut its connections; a second time changes nothing."""
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)
-            self._process.wait(20)
+            self._process.wait()
             self._process = None
 
     @contextmanager

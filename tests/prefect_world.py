@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from configs.settings import PROJECT_ROOT
 from flows.serve import ask, free_port, kill_group
 
+PATIENCE_S = 480.0
+"""What a flow run or a server is waited for: far more than on a busy machine, so that a fault ends with its log."""
 POOL = "churn"
 FILE = "flows/prefect.yaml"
 
@@ -51,7 +53,7 @@ class Prefect:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=PATIENCE_S,
             check=False,
         )
 
@@ -70,17 +72,26 @@ class Prefect:
         with self.client() as client:
             return client.read_flow_run(run.id)
 
-    def wait(self, run: FlowRun, timeout_s: float = 240, until: tuple[str, ...] = ()) -> FlowRun:
+    def wait(self, run: FlowRun, timeout_s: float = PATIENCE_S, until: tuple[str, ...] = ()) -> FlowRun:
         """Wait for the end of a run, or for one of the states ``until``."""
         ends_at = time.monotonic() + timeout_s
         while time.monotonic() < ends_at:
             now = self.state(run)
             if now.state.is_final() or now.state.type.value in until:
                 return now
-            time.sleep(0.5)
+            time.sleep(0.2)
         pytest.fail(f"{run.name} is {now.state} after {timeout_s} s; {self.worker_log()[-3000:]}")
 
-    def run(self, deployment: str, timeout_s: float = 240, **parameters: Any) -> FlowRun:
+    def until(self, true: Callable[[], bool], run: FlowRun, timeout_s: float = PATIENCE_S) -> None:
+        """Wait until something is true while a run is under way."""
+        ends_at = time.monotonic() + timeout_s
+        while not true():
+            assert time.monotonic() < ends_at, self.worker_log()[-3000:]
+            now = self.state(run)
+            assert true() or not now.state.is_final(), f"{now.state.message}; {self.worker_log()[-3000:]}"
+            time.sleep(0.2)
+
+    def run(self, deployment: str, timeout_s: float = PATIENCE_S, **parameters: Any) -> FlowRun:
         """Run a deployment to its end."""
         return self.wait(self.start(deployment, **parameters), timeout_s)
 
@@ -116,7 +127,7 @@ class Prefect:
         done = self.command("--no-prompt", "deploy", "--all", "--prefect-file", FILE)
         assert done.returncode == 0, done.stdout + done.stderr
 
-    def scheduled(self, wanted: int, timeout_s: float = 60) -> set[str]:
+    def scheduled(self, wanted: int, timeout_s: float = PATIENCE_S) -> set[str]:
         """The deployments that the server itself has planned runs of, once there are ``wanted``."""
         ends_at = time.monotonic() + timeout_s
         while True:
@@ -204,12 +215,12 @@ def prefect_server(folder: Path, settings: Mapping[str, str]) -> Iterator[Prefec
             start_new_session=True,
         )
     try:
-        for _ in range(240):
-            if server.poll() is not None or ask(f"{url}/health", timeout_s=2)[0] == 200:
-                break
-            time.sleep(0.5)
-        else:
-            server.kill()
+        ends_at = time.monotonic() + PATIENCE_S
+        while server.poll() is None and ask(f"{url}/health", timeout_s=10)[0] != 200:
+            if time.monotonic() > ends_at:
+                server.kill()
+                server.wait()
+            time.sleep(0.2)
         if server.poll() is not None:
             pytest.fail(f"the Prefect server did not start: {(folder / 'server.log').read_text('utf-8')[-3000:]}")
         yield Prefect(url, env, folder)

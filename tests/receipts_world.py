@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -82,14 +80,6 @@ def keeping(settings: Settings, **changes: object) -> Settings:
     """The settings with other values in section receipts."""
     known = {name: SecretStr(str(value)) for name, value in changes.items() if name in {"database_url", "signing_key"}}
     return settings.model_copy(update={"receipts": settings.receipts.model_copy(update=changes | known)})
-
-
-def until(true: Callable[[], bool], patience_s: float = 30.0) -> None:
-    """Wait until something is true; how long that takes is no matter, but for ever is too long."""
-    deadline = time.monotonic() + patience_s
-    while not true():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.01)
 
 
 @functools.cache

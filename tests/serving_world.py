@@ -26,6 +26,7 @@ from feature_repo.stores.registration import apply
 from feature_repo.stores.typed import as_frame
 from feature_repo.transforms import derive
 from flows.serve import Running, free_port
+from tests.patience import PATIENCE_S
 from training.pipeline import ChurnBlend, Params
 from training.snapshot import feature_rows
 
@@ -170,5 +171,5 @@ def served(home: Path, csv: Path, config: pytest.Config, redis_port: int | None)
     world = build(home, csv, redis_port)
     running = Running(serving(world.settings, port=free_port()))
     config.add_cleanup(running.stop)
-    running.wait("/readyz", 90)
+    running.wait("/readyz", PATIENCE_S)
     return Served(world, running)

@@ -14,6 +14,7 @@ import pytest
 from flows.keys import create
 from flows.serve import Running, free_port
 from tests.access_world import BURST, HEADER_TIMEOUT_S, WAYS, guarded
+from tests.patience import PATIENCE_S
 from tests.serving_world import build, serving
 
 MEGABYTE = b"[" * 1_000_000
@@ -34,14 +35,14 @@ def scores(world):
 def test_37_a_body_of_60_mb_is_refused_before_it_is_parsed(service, sent, key, status):
     body = (MEGABYTE for _ in range(60)) if sent == "chunked" else MEGABYTE * 60
     headers = {"content-type": "application/json"} | WAYS["bearer"](service.keys[key])
-    answer = httpx.post(service.url + "/predict", content=body, headers=headers, timeout=60)
+    answer = httpx.post(service.url + "/predict", content=body, headers=headers, timeout=PATIENCE_S)
     assert answer.status_code == status
     assert service.predict(service.world.ids[0]).status_code == 200
 
 
 def test_37_who_asks_first_is_told_before_anything_is_sent(service):
     for key, status in (("all", b"413"), ("revoked", b"401")):
-        with socket.create_connection(service.address, timeout=10) as polite:
+        with socket.create_connection(service.address, timeout=PATIENCE_S) as polite:
             head = "POST /predict HTTP/1.1\r\nhost: churn\r\ncontent-length: 60000000\r\nexpect: 100-continue\r\n"
             polite.sendall(f"{head}x-api-key: {service.keys[key]}\r\n\r\n".encode())
             assert b"HTTP/1.1 " + status in received(polite)
@@ -67,7 +68,9 @@ def test_38_slow_heads_and_bodies_are_cut_and_others_are_served(service):
         opened = {}
         for what, begun in slow.items():
             for number in range(40):
-                one = opened[what, number] = stack.enter_context(socket.create_connection(service.address, timeout=30))
+                one = opened[what, number] = stack.enter_context(
+                    socket.create_connection(service.address, timeout=PATIENCE_S)
+                )
                 one.sendall(begun)
         for customer in service.world.ids[:20]:
             assert service.predict(customer).status_code == 200
@@ -81,7 +84,7 @@ def test_38_slow_heads_and_bodies_are_cut_and_others_are_served(service):
 
 
 def test_38_a_head_that_drips_is_cut_too(service):
-    with socket.create_connection(service.address, timeout=30) as slow:
+    with socket.create_connection(service.address, timeout=PATIENCE_S) as slow:
         slow.sendall(b"GET /livez HTTP/1.1\r\n")
         dripped = 0
         with contextlib.suppress(ConnectionResetError, BrokenPipeError):
@@ -121,7 +124,7 @@ def test_39_more_than_a_worker_can_do_is_turned_away_at_once(service):
 
     def ask(_):
         return httpx.post(
-            service.url + "/predict/batch", json={"customer_ids": list(world.ids)}, headers=headers, timeout=60
+            service.url + "/predict/batch", json={"customer_ids": list(world.ids)}, headers=headers, timeout=PATIENCE_S
         )
 
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
@@ -144,7 +147,7 @@ def test_41_sigterm_under_load_loses_no_accepted_request(tmp_path_factory, telco
     url, outcomes = "", []
 
     def keeps_asking(*, one_connection):
-        with httpx.Client(timeout=30) as client:
+        with httpx.Client(timeout=PATIENCE_S) as client:
             for number in range(100_000):
                 customer = world.ids[number % len(world.ids)]
                 try:
@@ -162,7 +165,7 @@ def test_41_sigterm_under_load_loses_no_accepted_request(tmp_path_factory, telco
     settings = serving(world.settings, port=free_port(), workers=2)
     settings = settings.model_copy(update={"access": settings.access.model_copy(update={"requests_per_s": 0.0})})
     with Running(settings) as running:
-        url = running.wait("/readyz", 90).base_url
+        url = running.wait("/readyz", PATIENCE_S).base_url
         clients = [
             threading.Thread(target=keeps_asking, kwargs={"one_connection": number % 2 == 0}) for number in range(8)
         ]
@@ -172,8 +175,8 @@ def test_41_sigterm_under_load_loses_no_accepted_request(tmp_path_factory, telco
             time.sleep(0.01)
         running.process.terminate()
         for client in clients:
-            client.join(60)
-        assert running.process.wait(30) == 0
+            client.join()
+        assert running.process.wait(PATIENCE_S) == 0
         log = running.log.read_text("utf-8")
     assert set(outcomes) == {"right", "not accepted"}
     assert outcomes.count("not accepted") == len(clients)

@@ -1,9 +1,7 @@
 """Rows of the fault catalogue that materialisation answers for, each against a real store."""
 
-import contextlib
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,8 +11,8 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from flows.serve import free_port
 from tests.materialisation_world import ENGINE, NOON, World, redis, sqlite
+from tests.redis_process import RedisProcess
 
 HOUR = timedelta(hours=1)
 CUSTOMERS = 3000
@@ -34,38 +32,6 @@ world.materialize()
 """
 
 
-class Server:
-    """A Redis of our own, to be killed, starved and started again."""
-
-    def __init__(self, folder, *options):
-        self.port = free_port()
-        self.words = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder)]
-        self.words += ["--save", "", *options]
-        self.start()
-
-    def start(self):
-        self.process = subprocess.Popen(self.words, stdout=subprocess.DEVNULL)
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.05)
-        pytest.fail("redis-server did not open its port within 5 s")
-
-    def kill(self):
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-
-@contextlib.contextmanager
-def serving(folder, *options):
-    server = Server(folder, *options)
-    try:
-        yield server
-    finally:
-        server.kill()
-
-
 def numbered(world):
     world.add(*({"id": str(number), "number": number, "name": "x" * 200} for number in range(CUSTOMERS)))
 
@@ -75,7 +41,7 @@ def equal_to_offline(world):
 
 
 def test_16_redis_killed_during_materialisation(tmp_path):
-    with serving(tmp_path) as server:
+    with RedisProcess(tmp_path) as server:
         world = World(tmp_path, redis(server.port, 0), SMALL)
         numbered(world)
         batches = iter(range(CUSTOMERS))
@@ -112,7 +78,7 @@ def test_16_redis_killed_during_materialisation(tmp_path):
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
 def test_17_a_correction_with_the_same_event_time_lands(kind, tmp_path):
-    with serving(tmp_path) as server:
+    with RedisProcess(tmp_path) as server:
         world = World(tmp_path, sqlite(tmp_path) if kind == "sqlite" else redis(server.port, 0))
         world.add({"id": "a", "number": 1})
         world.materialize()
@@ -122,7 +88,7 @@ def test_17_a_correction_with_the_same_event_time_lands(kind, tmp_path):
 
 
 def test_20_redis_comes_back_empty(tmp_path):
-    with serving(tmp_path) as server:
+    with RedisProcess(tmp_path) as server:
         world = World(tmp_path, redis(server.port, 0))
         numbered(world)
         world.materialize()
@@ -135,7 +101,7 @@ def test_20_redis_comes_back_empty(tmp_path):
 
 
 def test_24_redis_out_of_memory(tmp_path):
-    with serving(tmp_path, "--maxmemory", "2mb", "--maxmemory-policy", "noeviction") as server:
+    with RedisProcess(tmp_path, "--maxmemory", "2mb", "--maxmemory-policy", "noeviction") as server:
         world = World(tmp_path, redis(server.port, 0), SMALL)
         numbered(world)
         with pytest.raises(RedisError, match="maxmemory"):
@@ -150,7 +116,7 @@ def test_24_redis_out_of_memory(tmp_path):
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
 def test_45_an_older_row_never_overwrites_a_newer_one(kind, tmp_path):
-    with serving(tmp_path) as server:
+    with RedisProcess(tmp_path) as server:
         world = World(tmp_path, sqlite(tmp_path) if kind == "sqlite" else redis(server.port, 0))
         world.add(*({"id": name, "number": 1} for name in "abc"))
         for name, event in (("a", NOON + HOUR), ("b", NOON), ("c", NOON - HOUR)):
@@ -163,7 +129,7 @@ def test_45_an_older_row_never_overwrites_a_newer_one(kind, tmp_path):
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
 def test_16_kill_9_of_the_materialising_process(kind, tmp_path):
     chance = random.Random(58)
-    with serving(tmp_path) as server:
+    with RedisProcess(tmp_path) as server:
         world = World(tmp_path, sqlite(tmp_path) if kind == "sqlite" else redis(server.port, 0), SMALL)
         numbered(world)
         port = server.port if kind == "redis" else 0

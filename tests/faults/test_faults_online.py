@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
-import socket
-import subprocess
-import time
 from datetime import timedelta
 
 import pytest
@@ -20,36 +16,16 @@ from feature_repo.stores.opening import open_store
 from feature_repo.stores.reading import OnlineFeatures
 from feature_repo.stores.refusals import StoreUnavailableError
 from feature_repo.stores.registration import apply
-from flows.serve import free_port
 from tests.online_world import FRESH, NOW, SPECIAL, STALE, build
+from tests.redis_process import RedisProcess
 
 TIMEOUT_MS = 300
 
 
-@contextlib.contextmanager
-def redis_process(folder):
-    """A Redis of our own, to be stopped and emptied; yields its process and port."""
-    port = free_port()
-    words = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-    try:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        else:
-            pytest.fail("redis-server did not open its port within 5 s")
-        yield process, port
-    finally:
-        process.kill()
-        process.wait(10)
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    with redis_process(tmp_path_factory.mktemp("redis")) as (process, port):
-        yield process, port
+    with RedisProcess(tmp_path_factory.mktemp("redis")) as redis:
+        yield redis.process, redis.port
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import os
 import random
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import mlflow
@@ -18,6 +17,7 @@ from configs.settings import PROJECT_ROOT
 from feature_repo.raw.atomic import LeaseHeldError
 from flows.deploy import compare_and_deploy
 from flows.train import fingerprint, train_challenger
+from tests.patience import until
 from tests.retraining_world import NOW, make, seeded
 from training.heldout import read_heldout
 from training.registry import FINGERPRINT, known_digests, tracking_uri, version_of, versions_with
@@ -66,7 +66,7 @@ class Trainer:
 def trainer(settings):
     made = Trainer(settings.home)
     yield made
-    made.process.communicate(timeout=60)
+    made.process.communicate()
     assert made.process.returncode == 0
 
 
@@ -75,7 +75,7 @@ def openers(tmp_path):
     made = [Trainer(tmp_path, "opening.py") for _ in range(2)]
     yield made
     for each in made:
-        each.process.communicate(timeout=60)
+        each.process.communicate()
         assert each.process.returncode == 0
 
 
@@ -144,10 +144,7 @@ def test_two_trainings_at_once_are_one(settings, trainer):
     lease = settings.home / ".training.lease"
     before = lease.read_text()
     trainer.ask(900)
-    for _ in range(2000):
-        if lease.read_text() not in {"", before}:
-            break
-        time.sleep(0.005)
+    until(lambda: lease.read_text() not in {"", before})
     with pytest.raises(LeaseHeldError, match="training is being done already by process") as refused:
         train_challenger(other, NOW)
     assert refused.value.hint == "wait until it has ended"

@@ -1,7 +1,6 @@
 """bentos.client and BentoML's own client against the real service."""
 
 import asyncio
-import time
 import warnings
 
 import pytest
@@ -15,6 +14,7 @@ from bentos.client import (
     RequestRefusedError,
     UnavailableError,
 )
+from tests.patience import until
 from tests.serving_world import CANARY, EXPIRED, INCOMPLETE
 
 CHANGES = {"Contract": "Two year"}
@@ -54,14 +54,15 @@ def settled(said):
 
 def kept(client, prediction_id):
     """The receipt of an answer: it is written a moment after the answer was given."""
-    for _ in range(200):
+
+    def written():
         try:
             return client.prediction(prediction_id)
         except RequestRefusedError as refused:
             if refused.status != 404:
                 raise
-            time.sleep(0.05)
-    pytest.fail("the receipt was not written within 10 s")
+
+    return until(written)
 
 
 def test_one_customer_as_the_api_says(client, sqlite_service):

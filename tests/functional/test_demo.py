@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from flows.demo import UnansweredError, _ask
 from flows.keys import create
 from flows.serve import ask
 from tests.access_world import with_access
+from tests.patience import PATIENCE_S, until
 from tests.serving_world import build
 
 CHURN = str(Path(sys.executable).with_name("churn"))
@@ -49,7 +49,7 @@ def demo(home, notes, *arguments):
         capture_output=True,
         text=True,
         check=False,
-        timeout=280,
+        timeout=PATIENCE_S,
     )
 
 
@@ -126,19 +126,16 @@ def test_a_second_run_works_in_the_same_home_and_stays_up_until_it_is_told_to_st
             stderr=subprocess.STDOUT,
         )
     try:
-        for _ in range(1200):
-            if b"Ctrl-C stops it" in said.read_bytes():
-                break
-            assert again.poll() is None, said.read_text()
-            time.sleep(0.1)
+        until(lambda: b"Ctrl-C stops it" in said.read_bytes() or again.poll() is not None)
+        assert again.poll() is None, said.read_text()
         # The command that it prints is one that works.
         (command,) = re.findall(r"^ *(curl .*)$", said.read_text(), re.MULTILINE)
-        asked = subprocess.run(shlex.split(command), capture_output=True, text=True, check=True, timeout=30)
+        asked = subprocess.run(shlex.split(command), capture_output=True, text=True, check=True, timeout=PATIENCE_S)
         assert json.loads(asked.stdout)["customer_id"] in command
         assert ask(f"http://127.0.0.1:{port}/predict", {"customer_id": "nobody"})[0] == 401
     finally:
         again.terminate()
-        assert again.wait(60) == 128 + signal.SIGTERM
+        assert again.wait(PATIENCE_S) == 128 + signal.SIGTERM
     assert ask(f"http://127.0.0.1:{port}/livez")[0] == 0, "the service outlived the demo"
     assert "3 answers over HTTP, with an API key of its own (churn-demo), revoked again" in said.read_text()
     keys = read(path_of(settings)).keys

@@ -5,11 +5,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import httpx
 import pytest
 import yaml
 
@@ -18,6 +16,7 @@ from feature_repo.contract import CORE_SERVICE, CUSTOMER, SOURCE
 from feature_repo.raw.simulator import simulate_snapshot
 from feature_repo.raw.telco_csv import normalise
 from feature_repo.stores.offline_files import append
+from tests.patience import reached, until
 from training.snapshot import feature_rows
 
 FEAST = str(Path(sys.executable).with_name("feast"))
@@ -78,20 +77,14 @@ def test_the_ui_shows_the_registry(repo, port):
         stderr=subprocess.STDOUT,
     )
     try:
-        page = None
-        for _ in range(150):
-            try:
-                page = httpx.get(f"http://127.0.0.1:{port}/projects-list.json", timeout=2)
-                break
-            except httpx.TransportError:
-                assert server.poll() is None, server.stdout.read().decode()
-                time.sleep(0.2)
-        assert page is not None
+        listed = f"http://127.0.0.1:{port}/projects-list.json"
+        page = until(lambda: reached(listed), lambda found: found is not None or server.poll() is not None)
+        assert page is not None, server.stdout.read().decode()
         assert page.status_code == 200
         assert "churn" in page.text
     finally:
         server.terminate()
-        server.communicate(timeout=10)
+        server.communicate()
 
 
 def test_churn_feast_runs_it_on_the_settings_stores(tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from schemathesis.specs.openapi.checks import ignored_auth
 from bentos.churn.key_file import KeyFile, issue, path_of, write
 from bentos.churn.rights import RIGHTS
 from flows.serve import Running, free_port
+from tests.patience import PATIENCE_S
 from tests.serving_world import CANARY, EXPIRED, INCOMPLETE, NEWCOMER, build, serving
 
 EXAMPLES = 60
@@ -86,7 +87,7 @@ def described(tmp_path_factory, telco_csv):
     entry, key = issue("fuzz", RIGHTS, now=datetime.now(UTC), expires_at=None)
     write(path_of(settings), KeyFile(keys=(entry,)))
     with Running(settings.model_copy(update={"access": open_wide})) as running:
-        running.wait("/readyz", 90)
+        running.wait("/readyz", PATIENCE_S)
         yield Described(running.base_url, key, list(original.ids))
         assert "unexpected" not in running.log.read_text("utf-8")
 

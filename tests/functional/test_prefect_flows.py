@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import random
 import shutil
 import subprocess
 import sys
-import time
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -33,12 +31,12 @@ from flows.land import ingest
 from flows.pipeline import sweep
 from flows.serve import Running as Service
 from flows.serve import ask, free_port
-from tests.prefect_world import FILE, prefect_server
+from tests.prefect_world import FILE, PATIENCE_S, prefect_server
 from tests.serving_world import serving
 from tests.small_model import small_bundle
 from training.registry import tracking_uri
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 MONTHS = 2
 
 
@@ -140,29 +138,39 @@ def test_deploying_again_changes_nothing(prefect):
     prefect.pause_schedules()
 
 
-def test_a_worker_killed_anywhere_loses_and_doubles_nothing(prefect, home, world):
-    """Kill -9 at random moments; the sweep marks what died and starts it again, until the year is done."""
-    rng = random.Random(11)
-    env = {"CHURN_HOME": str(home)}
-    with prefect.worker(**env):
-        run = prefect.start("lifecycle/by-hand", now=at(world), training="always")
-        prefect.wait(run, until=("RUNNING",))
-        time.sleep(rng.uniform(4, 14))
-    killed = [run]
-    for _ in range(2):
-        assert prefect.state(killed[-1]).state.type.value == "RUNNING"  # nobody has told the server
+def landed_some(home):
+    """Whether the first file of features is being written, or was."""
+    return any((home / "offline").rglob("*.parquet"))
+
+
+def trains(home):
+    return (home / "mlflow").exists()
+
+
+def promoted(home):
+    return rollout(home) is not None
+
+
+@pytest.mark.parametrize(
+    "moments",
+    [
+        pytest.param([trains], id="once"),
+        pytest.param([landed_some, trains, promoted], id="three times", marks=pytest.mark.full),
+    ],
+)
+def test_a_worker_killed_anywhere_loses_and_doubles_nothing(prefect, home, world, moments):
+    """Kill -9 as soon as a step shows in the home; the sweep marks what died and starts it again, until it is done."""
+    env, killed = {"CHURN_HOME": str(home)}, []
+    for number, moment in enumerate(moments, 1):
         with prefect.worker(**env):
-            swept = prefect.run("sweep/every-five-minutes")
-            assert swept.state.is_completed(), swept.state.message
-            assert prefect.state(killed[-1]).state.name == "Crashed"
-            again = prefect.runs("lifecycle")[-1]
-            assert f"attempt:{len(killed) + 1}" in again.tags
-            prefect.wait(again, until=("RUNNING",))
-            killed.append(again)
-            time.sleep(rng.uniform(4, 14))
+            if killed:
+                killed.append(swept_again(prefect, killed[-1], number))
+            else:
+                killed.append(prefect.start("lifecycle/by-hand", now=at(world), training="always"))
+            prefect.until(lambda moment=moment: moment(home), killed[-1])
+        assert prefect.state(killed[-1]).state.type.value == "RUNNING"  # nobody has told the server
     with prefect.worker(**env):
-        prefect.run("sweep/every-five-minutes")
-        last = prefect.wait(prefect.runs("lifecycle")[-1])
+        last = prefect.wait(swept_again(prefect, killed[-1], len(killed) + 1))
         assert last.state.is_completed(), last.state.message
     assert len({each.tags["training_fingerprint"] for each in versions(home)}) == len(versions(home)) == 1
     assert [entry.action for entry in entries(home)] == ["promote"]
@@ -172,6 +180,16 @@ def test_a_worker_killed_anywhere_loses_and_doubles_nothing(prefect, home, world
         assert prefect.state(one).state.name == "Crashed"
 
 
+def swept_again(prefect, dead, attempt):
+    """The run that the sweep starts in the place of a dead one."""
+    swept = prefect.run("sweep/every-five-minutes")
+    assert swept.state.is_completed(), swept.state.message
+    assert prefect.state(dead).state.name == "Crashed"
+    again = prefect.runs("lifecycle")[-1]
+    assert f"attempt:{attempt}" in again.tags
+    return again
+
+
 def approve(prefect, home, *words):
     return subprocess.run(
         [sys.executable, "-c", "from flows.cli import main; main()", "approve", *words],
@@ -179,7 +197,7 @@ def approve(prefect, home, *words):
         cwd=PROJECT_ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=False,
     )
 
@@ -188,10 +206,8 @@ def approve(prefect, home, *words):
 def test_a_person_is_asked_before_a_promotion(prefect, landed, world, answer, outcome):
     with prefect.worker(CHURN_HOME=str(landed), CHURN_PROMOTION__APPROVAL_REQUIRED="true"):
         run = prefect.start("retrain/weekly", now=at(world), report=answer == "--yes")
-        ends_at = time.monotonic() + 200
-        while not (paused := [each for each in prefect.runs("deploy") if each.state.is_paused()]):
-            assert time.monotonic() < ends_at, prefect.worker_log()[-3000:]
-            time.sleep(0.5)
+        prefect.until(lambda: any(each.state.is_paused() for each in prefect.runs("deploy")), run)
+        paused = [each for each in prefect.runs("deploy") if each.state.is_paused()]
         assert rollout(landed) is None
         told = approve(prefect, landed, answer, "--who", "Ann Lee", "--why", "as discussed")
         assert told.returncode == 0, told.stderr
@@ -230,7 +246,7 @@ def test_a_challenger_meets_live_requests_before_it_serves(prefect, landed, worl
     ids = snapshot.loc[~snapshot[LABEL].astype(bool), CUSTOMER].tolist()
     statuses = Counter()
     with Service(serving(settings, port=free_port(), workers=2)) as service, prefect.worker(**env):
-        service.wait("/readyz", 90)
+        service.wait("/readyz", PATIENCE_S)
         run = prefect.start("retrain/weekly", now=at(world), report=False)
         for customer_id in itertools.cycle(ids):
             statuses[ask(f"{service.base_url}/predict", {"customer_id": customer_id})[0]] += 1

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-import httpx
 import pytest
 
 from configs.settings import Settings, load_settings
@@ -19,6 +17,7 @@ from feature_repo.raw.simulator import simulate_snapshot, write_csv
 from feature_repo.stores.opening import open_store
 from feature_repo.stores.reading import OnlineFeatures
 from flows.serve import free_port
+from tests.patience import reached, until
 from tests.postgres_server import PASSWORD, postgres_server
 from training.registry import version_of
 
@@ -52,17 +51,12 @@ def mlflow_server(tmp_path_factory):
     )
     try:
         url = f"http://127.0.0.1:{port}"
-        for _ in range(300):
-            try:
-                if httpx.get(f"{url}/health", timeout=2).status_code == 200:
-                    break
-            except httpx.TransportError:
-                assert server.poll() is None, (folder / "log").read_text()
-                time.sleep(0.2)
+        until(lambda: reached(f"{url}/health") or server.poll() is not None)
+        assert server.poll() is None, (folder / "log").read_text()
         yield url
     finally:
         os.killpg(server.pid, 15)
-        server.wait(20)
+        server.wait()
         log.close()
 
 

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 
 import pytest
@@ -16,6 +15,7 @@ from configs.settings import PROJECT_ROOT, load_settings
 from flows.keys import create, revoke
 from flows.serve import free_port, serve
 from tests.access_world import WAYS, guarded, with_access
+from tests.patience import until
 from tests.serving_world import serving
 
 OPEN = "open"
@@ -159,11 +159,7 @@ def test_a_path_that_is_spelt_in_another_way_is_no_way_around(service):
 
 def settled(ask, wanted):
     """Ask until the answer is as wanted: a worker looks at the keys once a second."""
-    for _ in range(100):
-        if (found := ask()) == wanted:
-            return
-        time.sleep(0.1)
-    pytest.fail(f"still {found}")
+    until(ask, lambda found: found == wanted)
 
 
 def test_keys_are_rotated_without_a_restart(service):

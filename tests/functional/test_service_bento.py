@@ -9,6 +9,7 @@ import pytest
 from configs.settings import PROJECT_ROOT
 from configs.telemetry import OFF
 from flows.serve import Running, free_port
+from tests.patience import PATIENCE_S
 from tests.serving_world import Served, build, serving
 
 
@@ -60,7 +61,7 @@ def test_a_bento_serves_from_its_own_folder(bento, tmp_path_factory, telco_csv):
     configured = bento / "src" / "configs" / "default.toml"
     configured.write_text(configured.read_text("utf-8").replace("reasons_max = 3", "reasons_max = 1"), "utf-8")
     with Running(settings, target=str(bento)) as running:
-        running.wait("/readyz", 90)
+        running.wait("/readyz", PATIENCE_S)
         answer = Served(world, running).predict(world.ids[0])
         assert answer.status_code == 200
         assert len(answer.json()["reasons"]) == 1

@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 from configs.settings import PROJECT_ROOT
 from flows.serve import ask, free_port
+from tests.patience import PATIENCE_S, until
 
 SERVES = """
 import sys
@@ -26,14 +26,12 @@ def test_it_serves_in_the_foreground_until_it_is_told_to_end(tmp_path):
         [sys.executable, "-c", SERVES], cwd=PROJECT_ROOT, env=environment, stdout=subprocess.PIPE, text=True
     )
     try:
-        for _ in range(600):
-            status, answer = ask(f"http://127.0.0.1:{port}/readyz", timeout_s=30)
-            if status:
-                break
-            time.sleep(0.1)
+        status, answer = until(
+            lambda: ask(f"http://127.0.0.1:{port}/readyz", timeout_s=30), lambda found: found[0] or process.poll()
+        )
         assert (status, answer["error"]) == (503, "no_champion")
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=PATIENCE_S)
     finally:
         process.kill()
     assert process.returncode == 0
@@ -67,7 +65,7 @@ def test_a_wrong_setting_ends_the_start_by_name(tmp_path, variable):
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert done.returncode != 0
     assert variable.removeprefix("CHURN_SERVING__").lower() in (done.stdout + done.stderr).lower()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from contextlib import closing
 
 import pytest
@@ -14,6 +13,7 @@ from bentos.receipts.sqlite_sink import receipts_path
 from feature_repo.contract import CORE_SERVICE, features_of
 from feature_repo.stores.typed import as_frame
 from feature_repo.transforms import derive
+from tests.patience import until
 from tests.serving_world import CANARY, EXPIRED, INCOMPLETE
 
 
@@ -96,9 +96,7 @@ def test_who_gets_no_score_gets_no_what_if(service, customer_id, status, error):
 
 def receipt_of(service, prediction_id):
     """The receipt, once it is written."""
-    while (answer := service.get(f"/predictions/{prediction_id}")).status_code == 404:
-        time.sleep(0.05)
-    return answer
+    return until(lambda: service.get(f"/predictions/{prediction_id}"), lambda answer: answer.status_code != 404)
 
 
 def test_an_answer_leaves_a_receipt_that_replays(service):

@@ -24,13 +24,14 @@ from bentos.receipts import find
 from bentos.receipts.sqlite_sink import receipts_path
 from flows.serve import Running, free_port
 from tests.bench.serving.load import Load, driven
+from tests.patience import PATIENCE_S, until
 from tests.serving_world import another, build, serving
 
 WORKERS = 2
 CALLERS = 4
 REQUESTS = 600
 """Of each caller."""
-SWAP_S = 0.3
+SWAPS = 12
 BATCH = 20
 OLD_S = 3.0
 """After so long a receipt can be asked for."""
@@ -100,7 +101,6 @@ class Ran:
 
     world: object
     callers: list[Caller]
-    swaps: int
     metrics: str
     log: str
 
@@ -130,7 +130,7 @@ def models(tmp_path_factory, telco_csv):
 
 @pytest.fixture(scope="module")
 def ran(models):
-    """The load run: callers on both workers, and a promotion every SWAP_S seconds."""
+    """The load run: callers on both workers, and SWAPS promotions, spread over what they ask."""
     world, bundles = models
     settings = serving(world.settings, port=free_port(), workers=WORKERS, reload_interval_s=0.1)
     access = settings.access.model_copy(update={"required": True, "requests_per_s": 0.0})
@@ -140,25 +140,25 @@ def ran(models):
     contracts = dict(zip(world.ids, world.frame["contract_type"], strict=True))
     monthly = tuple(each for each, contract in contracts.items() if contract == "Month-to-month")
     with Running(settings) as running:
-        running.wait("/readyz", 90)
+        running.wait("/readyz", PATIENCE_S)
         callers = [Caller(running.base_url, key, world.ids, monthly, seed) for seed in range(CALLERS)]
         threads = [threading.Thread(target=caller.run) for caller in callers]
         for thread in threads:
             thread.start()
-        swaps = 0
-        while any(thread.is_alive() for thread in threads):
-            name = "red" if swaps % 2 else "green"
+        for swap in range(SWAPS):
+            name = "red" if swap % 2 else "green"
             promote(settings.home, bundles[name].digest, who="tests", why="load", now=datetime.now(UTC))
-            swaps += 1
-            time.sleep(SWAP_S)
+            due = (swap + 1) * CALLERS * REQUESTS // SWAPS
+            until(lambda due=due: sum(caller.sent.total() for caller in callers) >= due)
+        for thread in threads:
+            thread.join()
         metrics = httpx.get(f"{running.base_url}/metrics", headers={"X-API-Key": key}, timeout=30).text
         running.stop()
-        return Ran(world, callers, swaps, metrics, running.log.read_text("utf-8"))
+        return Ran(world, callers, metrics, running.log.read_text("utf-8"))
 
 
 def test_no_request_is_lost(ran):
     assert ran.all("failures") == []
-    assert ran.swaps > 5
     assert {each["model_version"] for each in ran.all("answers")} >= {"red", "green"}
     assert not re.search(r"(?i)traceback|unexpected", ran.log)
     sent = sum((caller.sent for caller in ran.callers), Counter())
@@ -210,7 +210,7 @@ def test_callers_who_keep_their_connections_are_shared_by_the_workers(models):
     access = settings.access.model_copy(update={"keys_file": "none.json", "requests_per_s": 0.0})
     settings = settings.model_copy(update={"access": access})
     with Running(settings) as running:
-        running.wait("/readyz", 90)
+        running.wait("/readyz", PATIENCE_S)
         workers = [
             each
             for each in psutil.Process(running.process.pid).children(recursive=True)

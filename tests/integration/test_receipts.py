@@ -30,8 +30,9 @@ from bentos.receipts.postgres_sink import PostgresSink
 from bentos.receipts.signing import Row, signed, signing_key, verified
 from bentos.receipts.sqlite_sink import SqliteSink, receipts_path
 from configs.settings import PROJECT_ROOT
+from tests.patience import until
 from tests.postgres_server import PostgresServer, postgres_server
-from tests.receipts_world import RECEIPTS, a_receipt, keeping, receipts_of, replayable, until
+from tests.receipts_world import RECEIPTS, a_receipt, keeping, receipts_of, replayable
 
 KEY = b"k" * 32
 

@@ -7,6 +7,7 @@ from pydantic import SecretStr
 
 from configs.settings import load_settings
 from flows.serve import Running, ServeError, ask, command, environment
+from tests.patience import PATIENCE_S
 
 
 def changed(settings, section, **values):
@@ -53,5 +54,5 @@ def test_a_process_that_ends_is_reported_with_its_last_lines(settings, port, tmp
         Running(changed(settings, "serving", port=port), target=str(tmp_path)) as running,
         pytest.raises(ServeError, match="the service ended with code") as refused,
     ):
-        running.wait("/livez", 60)
+        running.wait("/livez", PATIENCE_S)
     assert str(running.log) in refused.value.hint

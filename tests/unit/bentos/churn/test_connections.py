@@ -73,7 +73,10 @@ class Running:
         self.stop()
 
     def connect(self):
-        return socket.create_connection(self.address, timeout=10)
+        made = socket.create_connection(self.address, timeout=60)
+        # What is sent in two parts would wait 40 ms for the other side's delayed acknowledgement.
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
 
     def serves(self):
         with self.connect() as other:

@@ -10,7 +10,8 @@ import pytest
 from bentos.receipts import ReceiptUnknownError, ReceiptWriter, find
 from bentos.receipts.sqlite_sink import receipts_path
 from configs.errors import SettingsError
-from tests.receipts_world import a_receipt, keeping, until
+from tests.patience import until
+from tests.receipts_world import a_receipt, keeping
 
 
 @contextmanager

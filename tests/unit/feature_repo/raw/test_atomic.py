@@ -20,6 +20,7 @@ from feature_repo.raw.atomic import (
     write_file,
     write_folder,
 )
+from tests.patience import PATIENCE_S
 
 
 def test_a_file_is_replaced_and_private(tmp_path):
@@ -64,6 +65,7 @@ def test_the_system_s_refusal_gets_a_name_and_a_way_out(tmp_path):
 
 
 def _take(home, told):
+    told.send("asking")
     with exclusive(home):
         told.send("mine")
 
@@ -74,10 +76,10 @@ def test_the_lock_lets_one_in_at_a_time(tmp_path):
     with exclusive(tmp_path):
         other = spawn.Process(target=_take, args=(tmp_path, there))
         other.start()
-        assert not here.poll(1.5), "the other got in"
-    assert here.poll(30)
+        assert here.recv() == "asking"
+        assert not here.poll(0.3), "the other got in"
     assert here.recv() == "mine"
-    other.join(10)
+    other.join()
 
 
 def test_a_lease_is_held_by_one_and_told_to_the_other(tmp_path):
@@ -103,7 +105,7 @@ def test_a_holder_that_is_killed_frees_its_lease(tmp_path):
     ready = context.Event()
     holder = context.Process(target=_hold, args=(tmp_path, ready))
     holder.start()
-    assert ready.wait(30)
+    assert ready.wait(PATIENCE_S)
     with pytest.raises(LeaseHeldError, match="the one that dies"), lease(tmp_path, "training", "other"):
         pytest.fail("two hold one lease")
     holder.kill()
