@@ -1,19 +1,19 @@
 """What each part of the model is worth: `uv run poe bench-model CSV`.
 
 Repeated 5-fold cross-validation with the default parameters (no tuning), identical rows together, every variant on
-the same folds. Prints the mean over the repeats of ROC-AUC, PR-AUC and Brier.
+the same folds. Prints the mean over the repeats of ROC-AUC, PR-AUC and Brier, each variant's as it comes; a variant
+that fails is a row that says so, the model itself failing is an error at the end.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.table import Table
 from sklearn.base import BaseEstimator
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
@@ -25,6 +25,7 @@ from feature_repo.contract import CORE_SERVICE, features_of
 from feature_repo.raw.telco_csv import normalise, read_raw
 from feature_repo.stores.typed import as_frame
 from feature_repo.transforms import derive
+from tests.bench.record import Record, options, report
 from training.designs import LINEAR
 from training.metrics import brier, pr_auc, roc_auc
 from training.pipeline import ITERATIONS, ChurnBlend, DesignMatrix, Params, baseline_pipeline
@@ -77,8 +78,9 @@ def estimator(model: Callable[[], BaseEstimator]) -> Scorer:
 
 SIMPLE = tuple(column for column in LINEAR if len(column.factors) == 1)
 STRAIGHT = tuple(column for column in SIMPLE if column.factors[0].op in {"equals", "number"})
+MODEL = "the model (trees 0.2)"
 VARIANTS: dict[str, Scorer] = {
-    "the model (trees 0.2)": blend(),
+    MODEL: blend(),
     "linear part alone": blend(tree_weight=0.0),
     "trees alone": blend(tree_weight=1.0),
     "linear part without products": linear(SIMPLE),
@@ -89,25 +91,39 @@ VARIANTS: dict[str, Scorer] = {
 }
 
 
-def main(csv: Path) -> None:
-    """Print the table for a Telco CSV."""
+def section(csv: Path, record: Record) -> list[str]:
+    """Return the table for a Telco CSV."""
     snapshot = normalise(read_raw(csv, file_size_max_mb=1024, cell_length_max_chars=10_000))
     columns = {name: snapshot[name].tolist() for name in snapshot.columns}
     features = as_frame(features_of(CORE_SERVICE), {**columns, **derive(columns)})
     churned = snapshot["churned"].to_numpy(dtype=bool)
-    table = Table(title=f"{csv.name}: {REPEATS} x {FOLDS}-fold cross-validation, default parameters")
-    for heading in ("variant", "ROC-AUC", "PR-AUC", "Brier"):
-        table.add_column(heading, justify="left" if heading == "variant" else "right")
+    lines = [f"{csv.name}: {REPEATS} x {FOLDS}-fold cross-validation, default parameters.", ""]
+    lines += ["| variant | ROC-AUC | PR-AUC | Brier |", "|---|---|---|---|"]
     for name, scorer in VARIANTS.items():
-        figures = []
-        for repeat in range(REPEATS):
-            score = np.empty(len(churned))
-            for train, valid in folds(features, churned, FOLDS, repeat):
-                score[valid] = scorer(features.iloc[train], churned[train], features.iloc[valid])
-            figures.append([roc_auc(churned, score), pr_auc(churned, score), brier(churned, score)])
-        table.add_row(name, *(f"{figure:.4f}" for figure in np.mean(figures, axis=0)))
-    Console().print(table)
+        found = record.attempt(name, "cross-validation", validated, scorer, features, churned, ours=name == MODEL)
+        lines.append(f"| {name} | {' | '.join(f'{each:.4f}' for each in found or ()) or '**failed** | |'} |")
+    return [*lines, ""]
+
+
+def validated(scorer: Scorer, features: pd.DataFrame, churned: np.ndarray) -> list[float]:
+    """Return the means of ROC-AUC, PR-AUC and Brier over the repeats."""
+    figures = []
+    for repeat in range(REPEATS):
+        score = np.empty(len(churned))
+        for train, valid in folds(features, churned, FOLDS, repeat):
+            score[valid] = scorer(features.iloc[train], churned[train], features.iloc[valid])
+        figures.append([roc_auc(churned, score), pr_auc(churned, score), brier(churned, score)])
+    return np.mean(figures, axis=0).tolist()
+
+
+def main() -> None:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("csv", type=Path)
+    options(parser)
+    given = parser.parse_args()
+    sys.exit(report("bench-model", given, lambda record: section(given.csv, record)))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

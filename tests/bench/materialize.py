@@ -2,7 +2,8 @@
 
 Each contender materialises the same simulated table into an empty store through `store.materialize`, in a process of
 its own. The runs are interleaved; the ratio is the median of the rounds' ratios. The floor is `redis-cli --pipe` fed
-with our own bytes. `--write` puts the tables into docs/performance.md.
+with our own bytes. Each figure is printed and kept as it comes; a peer that fails is a row that says so, ours failing
+is an error at the end. `--write` puts the tables into docs/performance.md.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import contextlib
 import io
 import json
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,9 +25,12 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
+from redis import Redis
 
 from configs.settings import PROJECT_ROOT
-from flows.serve import free_port
+from tests.bench.record import Record, options, report
+from tests.bench.serving import tables
+from tests.bench.serving.machine import redis_server
 
 ENGINE = "feature_repo.stores.engine.ColumnarComputeEngine"
 LOCAL = {"type": "local"}
@@ -48,8 +52,7 @@ SQLITE = {
     "ours": ({"type": ENGINE}, {}, {}),
 }
 PIPE = "floor: `redis-cli --pipe` with the same bytes"
-DOCUMENT = PROJECT_ROOT / "docs" / "performance.md"
-MARKS = "<!-- bench-materialize -->", "<!-- /bench-materialize -->"
+OURS = "ours"
 
 
 def write_table(folder: Path, rows: int) -> None:
@@ -131,18 +134,6 @@ def alone(folder: Path, online: dict, contender: tuple[dict, dict, dict]) -> dic
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@contextlib.contextmanager
-def redis_server(folder: Path):
-    port = free_port()
-    words = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
-        time.sleep(0.5)
-        try:
-            yield port
-        finally:
-            process.terminate()
-
-
 def recorded(folder: Path, rows: int) -> Path:
     """Write down the bytes that our engine would send for the whole table."""
     from feast.value_type import ValueType
@@ -183,30 +174,34 @@ def piped(commands: Path, port: int) -> dict:
     start = time.perf_counter()
     with commands.open("rb") as file:
         subprocess.run(["redis-cli", "-p", str(port), "--pipe"], stdin=file, check=True, capture_output=True)
-    return {"seconds": time.perf_counter() - start, "grown_mb": float("nan")}
+    return {"seconds": time.perf_counter() - start}
 
 
 def flushed(port: int) -> None:
-    subprocess.run(["redis-cli", "-p", str(port), "flushall"], check=True, capture_output=True)
+    with Redis(port=port) as client:
+        client.flushall()
 
 
-def table(rounds: list[dict[str, dict]], rows: int, against: str) -> list[str]:
+def table(rounds: list[dict[str, dict | None]], rows: int, against: str) -> list[str]:
     lines = [
         f"| way | view rows a second | x {against} (median, range) | grows by, MB |",
         "|---|---|---|---|",
     ]
     for name in rounds[0]:
-        speeds = [VIEWS * rows / found[name]["seconds"] for found in rounds]
-        ratios = [found[against]["seconds"] / found[name]["seconds"] for found in rounds]
-        grown = statistics.median(found[name]["grown_mb"] for found in rounds)
-        lines.append(
-            f"| {name} | {statistics.median(speeds):,.0f} | {statistics.median(ratios):.2f}"
-            f" ({min(ratios):.2f} to {max(ratios):.2f}) | {'-' if np.isnan(grown) else f'{grown:,.0f}'} |"
-        )
+        turns = [found[name] for found in rounds]
+        speed = tables.median([turn and VIEWS * rows / turn["seconds"] for turn in turns], 0)
+        grown = tables.median([turn and turn.get("grown_mb") for turn in turns], 0)
+        ratio = tables.over(seconds(rounds, against), seconds(rounds, name)) or "-"
+        lines.append(f"| {tables.named(name, turns)} | {speed} | {ratio} | {grown} |")
     return lines
 
 
-def measure(rows: int, rounds: int) -> str:
+def seconds(rounds: list[dict[str, dict | None]], name: str) -> tables.Rounds:
+    """Return what a way took in each round, None where it failed."""
+    return [found[name] and found[name]["seconds"] for found in rounds]
+
+
+def measure(rows: int, rounds: int, record: Record) -> list[str]:
     """Return the section of the document."""
     folder = Path(tempfile.mkdtemp(prefix="bench-materialize-"))
     try:
@@ -214,82 +209,75 @@ def measure(rows: int, rounds: int) -> str:
         write_table(small, rows)
         commands = recorded(small, rows)
         by_redis, by_sqlite = [], []
-        with redis_server(folder) as port:
+
+        def attempt(name: str, what: str, work: Callable[..., dict], *given: object) -> dict | None:
+            return record.attempt(name, what, work, *given, ours=name.startswith(OURS))
+
+        with redis_server(folder / "redis", []) as port:
             online = {"type": "redis", "connection_string": f"127.0.0.1:{port},db=0"}
             for number in range(rounds):
-                print(f"round {number + 1} of {rounds}", file=sys.stderr)
+                turn = f"round {number + 1} of {rounds}"
                 found = {}
                 for name, contender in REDIS.items():
                     flushed(port)
-                    found[name] = alone(small, online, contender)
+                    found[name] = attempt(name, f"Redis, {turn}", alone, small, online, contender)
                 flushed(port)
-                found[PIPE] = piped(commands, port)
+                found[PIPE] = attempt(PIPE, turn, piped, commands, port)
                 by_redis.append(found)
                 found = {}
                 for name, contender in SQLITE.items():
                     path = folder / f"online-{time.time_ns()}.db"
-                    found[name] = alone(small, {"type": "sqlite", "path": str(path)}, contender)
-                    path.unlink()
+                    sqlite = {"type": "sqlite", "path": str(path)}
+                    found[name] = attempt(name, f"SQLite, {turn}", alone, small, sqlite, contender)
+                    path.unlink(missing_ok=True)
                 by_sqlite.append(found)
             flushed(port)
             grown = {}
             for size in (5 * rows, 20 * rows):
                 write_table(folder / str(size), size)
-                grown[size] = alone(folder / str(size), online, REDIS["ours"])["grown_mb"]
+                grown[size] = attempt(OURS, f"{size:,} rows", alone, folder / str(size), online, REDIS[OURS])
                 flushed(port)
-        ours = statistics.median(found[PIPE]["seconds"] / found["ours"]["seconds"] for found in by_redis)
-        respected = "Feast tuned: batches of 5,000, newest rows only"
-        return "\n".join(
-            [
-                "## Materialisation",
-                "",
-                (
-                    f"`uv run poe bench-materialize`: {rows:,} simulated customers, {VIEWS} views of 11 features each"
-                    f" from one table, an empty store; {rounds} interleaved rounds, each run in its own process."
-                    " Redis on loopback shares two cores with the writer and whatever else runs."
-                ),
-                "",
-                "### Redis",
-                "",
-                *table(by_redis, rows, respected),
-                "",
-                f"Ours reaches {ours:.2f} of the floor. The process grows by "
-                + " and ".join(f"{mb:,.0f} MB with {size:,} rows" for size, mb in grown.items())
-                + ".",
-                "",
-                "### SQLite",
-                "",
-                *table(by_sqlite, rows, "Feast as it comes"),
-            ]
-        )
     finally:
         shutil.rmtree(folder)
-
-
-def put(section: str) -> None:
-    """Replace what stands between the marks of docs/performance.md, or add it."""
-    text = DOCUMENT.read_text() if DOCUMENT.exists() else "# Performance\n"
-    if MARKS[0] not in text:
-        text = f"{text.rstrip()}\n\n{MARKS[0]}\n{MARKS[1]}\n"
-    head, rest = text.split(MARKS[0])
-    DOCUMENT.write_text(f"{head}{MARKS[0]}\n{section}\n{MARKS[1]}{rest.split(MARKS[1])[1]}")
+    reached = tables.over(seconds(by_redis, PIPE), seconds(by_redis, OURS))
+    sizes = [f"{found['grown_mb']:,.0f} MB with {size:,} rows" for size, found in grown.items() if found]
+    return [
+        "## Materialisation",
+        "",
+        (
+            f"`uv run poe bench-materialize`: {rows:,} simulated customers, {VIEWS} views of 11 features each"
+            f" from one table, an empty store; {rounds} interleaved rounds, each run in its own process."
+            " Redis on loopback shares two cores with the writer and whatever else runs."
+        ),
+        "",
+        "### Redis",
+        "",
+        *table(by_redis, rows, "Feast tuned: batches of 5,000, newest rows only"),
+        "",
+        (
+            f"Ours reaches {reached or 'nothing that could be measured'} of the floor. The process grows by"
+            f" {' and '.join(sizes) or 'what could not be measured'}."
+        ),
+        "",
+        "### SQLite",
+        "",
+        *table(by_sqlite, rows, "Feast as it comes"),
+        "",
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=25_000)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
+    options(parser)
     parser.add_argument("--run", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.run:
         folder, online, engine, materialization = json.loads(given.run)
         print(json.dumps(run(Path(folder), online, engine, materialization)))
         return
-    section = measure(given.rows, given.rounds)
-    print(section)
-    if given.write:
-        put(section)
+    sys.exit(report("bench-materialize", given, lambda record: measure(given.rows, given.rounds, record)))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 Every run of an engine is a process of its own, so that its peak memory (VmHWM) is its own; the clock runs inside it,
 from the entity rows in memory to the answer as an Arrow table, imports left out. Engines take turns, medians are shown.
+Each run is printed and kept as it comes; a peer that fails is a row that says so, ours failing is an error at the end.
 Four views are four views of one table, eleven columns each: the hand-written peers read such a table once, too.
 `DuckDB ASOF`, `arg_max` and `Polars` are those peers, without Feast; Polars takes part where it is installed.
 """
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,11 +24,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
-ENGINES = ["ours", "Feast duckdb", "Feast dask", "DuckDB ASOF", "arg_max", "Polars"]
+from tests.bench.record import Record, options, report
+
+OURS = "ours"
+ENGINES = [OURS, "Feast duckdb", "Feast dask", "DuckDB ASOF", "arg_max", "Polars"]
 START_US, DAY_US = 1_700_000_000_000_000, 86_400_000_000
 COLUMNS = 11
 DASK_ROWS_MAX = 200_000
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Which cells a size of the grid has; a history is (parts, probes a customer)."""
+
+    views: tuple[int, ...]
+    histories: tuple[tuple[int, int], ...]
+
+
+WHOLE = Cells((1, 4), ((12, 1), (100, 12)))
+QUICK = Cells((1,), ((12, 1),))
 
 
 def write_table(home: Path, rows: int, history: int, views: int) -> None:
@@ -171,17 +187,11 @@ def one(home: Path, engine: str, views: int) -> None:
 def measure(home: Path, engine: str, views: int, limit_s: int) -> dict:
     """Run one engine in a process of its own."""
     command = [sys.executable, __file__, "--one", engine, "--home", str(home), "--views", str(views)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s, check=False)
-    except subprocess.TimeoutExpired:
-        return {}
-    if done.returncode:
-        print(done.stderr[-500:], file=sys.stderr)
-        return {}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def grid(sizes: list[int], rounds: int, limit_s: int) -> list[str]:
+def grid(sizes: list[int], rounds: int, limit_s: int, cells: Cells, record: Record) -> list[str]:
     """Measure every cell of the grid; return the lines of a Markdown table."""
     engines = [each for each in ENGINES if each != "Polars" or find_spec("polars")]
     lines = [
@@ -189,48 +199,45 @@ def grid(sizes: list[int], rounds: int, limit_s: int) -> list[str]:
     ]
     lines.append("|---|---|---|---|---|---|---|---|---|---|")
     for rows in sizes:
-        for views in (1, 4) if rows < 100_000_000 else (1,):  # four views of it fill the disk
-            for history, probes in ((12, 1), (100, 12)):
+        for views in cells.views if rows < 100_000_000 else (1,):  # four views of it fill the disk
+            for history, probes in cells.histories:
                 with tempfile.TemporaryDirectory() as folder:
                     home = Path(folder)
                     write_table(home, rows, history, views)
                     write_entities(home, rows, history, probes)
-                    found: dict[str, list[dict]] = {each: [] for each in engines}
+                    cell = f"{rows:,} rows, {probes} probes, {views} views"
+                    found: dict[str, list[dict | None]] = {each: [] for each in engines}
                     for turn in range(rounds):
+                        what = f"{cell}, round {turn + 1} of {rounds}"
                         for engine in engines:
                             small = engine != "Feast dask" or rows <= DASK_ROWS_MAX
+                            # An engine that fails here takes no more turns in this cell: it may have used all its time.
                             if small and (not turn or found[engine][-1]):
-                                found[engine].append(measure(home, engine, views, limit_s))
-                lines += _lines(f"| {rows:,} | {probes} ({history}) | {views} |", found, limit_s)
-                print("\n".join(lines[-len(engines) :]), flush=True)
-    return lines
+                                asked = home, engine, views, limit_s
+                                found[engine].append(record.attempt(engine, what, measure, *asked, ours=engine == OURS))
+                lines += _lines(f"| {rows:,} | {probes} ({history}) | {views} |", found)
+    return [*lines, ""]
 
 
-def _lines(head: str, found: dict[str, list[dict]], limit_s: int) -> list[str]:
+def _lines(head: str, found: dict[str, list[dict | None]]) -> list[str]:
     lines = []
-    ours = found["ours"]
-    for engine, runs in found.items():
-        if not runs:
+    ours = [run for run in found[OURS] if run]
+    for engine, turns in found.items():
+        runs = [run for run in turns if run]
+        if not turns:
             lines.append(f"{head} {engine} | not run at this size | | | | | |")
-        elif not all(runs):
-            lines.append(f"{head} {engine} | failed, or over {limit_s} s | | | | | |")
+        elif len(runs) < len(turns):
+            lines.append(f"{head} {engine} | failed | | | | | |")
         else:
             times = []
             for kind in ("s", "cpu"):
-                ratio = statistics.median(run[kind] / own[kind] for run, own in zip(runs, ours, strict=False) if own)
-                times.append(f"{statistics.median(run[kind] for run in runs):.2f} | {ratio:.1f}x")
-            same = runs[0]["sums"] == ours[0]["sums"] and runs[0]["rows"] == ours[0]["rows"]
+                ratios = [run[kind] / own[kind] for run, own in zip(runs, ours, strict=False)]
+                beside = f"{statistics.median(ratios):.1f}x" if ratios else "-"
+                times.append(f"{statistics.median(run[kind] for run in runs):.2f} | {beside}")
+            same = bool(ours) and all(runs[0][each] == ours[0][each] for each in ("sums", "rows"))
             peak = max(run["mb"] for run in runs)
             lines.append(f"{head} {engine} | {' | '.join(times)} | {peak:,.0f} | {'yes' if same else 'no'} |")
     return lines
-
-
-def write(lines: list[str]) -> None:
-    """Put the table between the page's markers."""
-    begin, end = "<!-- bench-pit -->", "<!-- /bench-pit -->"
-    page = PAGE.read_text()
-    before, rest = page.split(begin)
-    PAGE.write_text(before + begin + "\n" + "\n".join(lines) + "\n" + end + rest.split(end)[1])
 
 
 def main() -> None:
@@ -242,7 +249,8 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--limit-s", type=int, default=120, help="an engine that takes longer is given up")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/performance.md")
+    parser.add_argument("--quick", action="store_true", help="one small cell, to see that it runs")
+    options(parser)
     parser.add_argument("--one", choices=ENGINES, help=argparse.SUPPRESS)
     parser.add_argument("--home", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--views", type=int, default=1, help=argparse.SUPPRESS)
@@ -251,9 +259,10 @@ def main() -> None:
         one(asked.home, asked.one, asked.views)
         return
     sizes = [size for size in (100_000, 1_000_000, 10_000_000) if size <= asked.rows]
-    lines = grid(sizes + [100_000_000] * asked.hundred_million, asked.rounds, asked.limit_s)
-    if asked.write:
-        write(lines)
+    sizes, rounds, cells = sizes + [100_000_000] * asked.hundred_million, asked.rounds, WHOLE
+    if asked.quick:
+        sizes, rounds, cells = [2_400], 1, QUICK
+    sys.exit(report("bench-pit", asked, lambda record: grid(sizes, rounds, asked.limit_s, cells, record)))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """How fast predictions with reasons are, side by side: `uv run poe bench-serve [--write]`, `uv run poe bench-shap`.
 
 Over HTTP, in process, and explanations alone; ours, the usual way, the usual way tuned, and the floor, in one run, the
-contenders taking turns. Ratios are those of a round's own figures: median, lowest, highest. `--write` puts the tables
-into docs/performance.md, `--quick` tries everything on little.
+contenders taking turns. Ratios are those of a round's own figures: median, lowest, highest. Each figure is printed and
+kept as it comes; a peer that fails is a row that says so, ours failing is an error at the end. `--write` puts the
+tables into docs/performance.md, `--quick` tries everything on little.
 """
 
 from __future__ import annotations
@@ -11,36 +12,36 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from configs.settings import PROJECT_ROOT
 from flows.serve import environment
-from tests.bench.serving import in_process, machine, over_http, tables, ways, world
+from tests.bench.record import Entry, Record, options, report
+from tests.bench.serving import explaining, in_process, machine, over_http, tables, ways, world
 
-DOCUMENT = PROJECT_ROOT / "docs" / "performance.md"
 PARTS = ("http", "inside", "shap")
 FEW = frozenset({over_http.OURS, over_http.LIVEZ, over_http.USUAL, over_http.FLOOR})
 QUICK = {"servers": FEW, "customers": 400, "trees": 20, "rounds": 1, "seconds": 0.5, "rows": 2000, "limit_s": 1.0}
 
 
-def serving(given: argparse.Namespace, folder: Path) -> list[str]:
+def serving(given: argparse.Namespace, folder: Path, record: Record) -> list[str]:
     """Return the section about HTTP and about the work in process."""
     available, busy = machine.cores(), os.getloadavg()[0]
     # One core for Redis and the load, one for the server under test, where there are two.
     app, beside = available[-1:], available[:1]
-    lines, reached = [], []
+    lines, reached = ["## Serving", ""], []
     with machine.redis_server(folder / "redis-data", beside) as port:
         built = world.build(folder, port, given.customers, given.trees)
-        vectors, seconds, refused = ways.precompute(built.redis)
+        precomputed = record.attempt("Feast's precomputed vectors", "precompute", ways.precompute, built.redis)
         if "http" in given.parts:
-            with over_http.contenders(built, app, available, given.servers) as started:
+            with over_http.contenders(built, app, available, record, given.servers) as ready:
                 found = over_http.measure(
-                    started,
+                    ready,
                     built,
+                    record,
                     shapes=over_http.SHAPES,
                     rounds=given.rounds,
                     seconds=given.seconds,
@@ -48,22 +49,23 @@ def serving(given: argparse.Namespace, folder: Path) -> list[str]:
                 )
             lines += ["### Over HTTP", "", _where(given, built, available, busy), ""]
             lines += [line for shape, each in found.items() for line in tables.http(shape, each)]
-            lines += [_precomputed(vectors, seconds, refused), ""]
+            lines += [_precomputed(*precomputed), ""] if precomputed else []
             reached += tables.http_goals(found)
         if "inside" in given.parts:
             with machine.on(app):
                 asked = {"rounds": given.rounds, "seconds": given.seconds / 2}
-                figures = _run("in_process", asked, environment(built.redis))
+                entries = _run("in_process", asked, record, environment(built.redis))
+            figures = in_process.by_way(entries, given.rounds)
             lines += ["### In process", "", *tables.inside(figures, in_process.WHOLE, in_process.FLOOR)]
             lines += ["The online read alone:", "", *tables.inside(figures, in_process.READS, in_process.RAW)]
             reached += tables.inside_goals(figures)
     return [*lines, "### Goals of serving", "", *tables.goals(reached)]
 
 
-def explanations(given: argparse.Namespace) -> list[str]:
+def explanations(given: argparse.Namespace, record: Record) -> list[str]:
     """Return the section about explanations."""
     asked = {"rows": given.rows, "rounds": given.rounds, "trees": given.trees, "limit_s": given.limit_s}
-    found: list[dict[str, Any]] = _run("explaining", asked, None)
+    found = explaining.by_way(_run("explaining", asked, record, None), given.rounds, given.trees)
     return [
         "## Explanations",
         "",
@@ -79,11 +81,9 @@ def explanations(given: argparse.Namespace) -> list[str]:
     ]
 
 
-def _run(module: str, asked: dict[str, Any], environ: dict[str, str] | None) -> Any:
-    """Return what a measuring module prints, run in a process of its own."""
-    words = [sys.executable, "-m", f"tests.bench.serving.{module}", json.dumps(asked)]
-    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, cwd=PROJECT_ROOT, env=environ)
-    return json.loads(done.stdout.splitlines()[-1])
+def _run(module: str, asked: dict[str, Any], record: Record, environ: dict[str, str] | None) -> list[Entry]:
+    """Return what a measuring module records, run in a process of its own."""
+    return record.follow([sys.executable, "-m", f"tests.bench.serving.{module}", json.dumps(asked)], environ)
 
 
 def _where(given: argparse.Namespace, built: world.World, available: list[int], busy: float) -> str:
@@ -112,17 +112,6 @@ def _precomputed(vectors: int, seconds: float, refused: str) -> str:
     )
 
 
-def put(name: str, section: list[str], document: Path) -> None:
-    """Replace what stands between the marks of a document, or add it."""
-    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-    text = document.read_text()
-    if begin not in text:
-        text = f"{text.rstrip()}\n\n{begin}\n{end}\n"
-    head, rest = text.split(begin)
-    body = "\n".join(section).rstrip()
-    document.write_text(f"{head}{begin}\n{body}\n{end}{rest.split(end)[1]}")
-
-
 def main() -> None:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -134,26 +123,21 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows to explain")
     parser.add_argument("--limit-s", type=float, default=60.0, help="a way that needs longer explains fewer rows")
     parser.add_argument("--quick", action="store_true", help="little of everything, to see that it runs")
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
-    parser.add_argument("--document", type=Path, default=DOCUMENT, help=argparse.SUPPRESS)
+    options(parser)
     given = parser.parse_args()
     given.servers = None
     if given.quick:
         vars(given).update(QUICK)
+    codes = []
     if "shap" in given.parts:
-        _show("bench-shap", explanations(given), given)
+        codes.append(report("bench-shap", given, partial(explanations, given)))
     if set(given.parts) - {"shap"}:
         folder = Path(tempfile.mkdtemp(prefix="bench-serve-"))
         try:
-            _show("bench-serve", ["## Serving", "", *serving(given, folder)], given)
+            codes.append(report("bench-serve", given, partial(serving, given, folder)))
         finally:
             shutil.rmtree(folder)
-
-
-def _show(name: str, section: list[str], given: argparse.Namespace) -> None:
-    print("\n".join(section))
-    if given.write:
-        put(name, section, given.document)
+    sys.exit(max(codes))
 
 
 if __name__ == "__main__":

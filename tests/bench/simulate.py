@@ -1,19 +1,20 @@
 """How fast a world is simulated, and in how much memory: `uv run poe bench-simulate [CUSTOMERS [MONTHS]]`.
 
 Each run is a process of its own on one thread. The rate counts extract rows; the months of warm-up are paid for but
-not counted. CPU time is what one core needs; the elapsed time also waits for the disk and for other programs.
+not counted. CPU time is what one core needs; the elapsed time also waits for the disk and for other programs. Each run
+is printed and kept as it comes; one that fails is a row that says so, and an error at the end.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+from tests.bench.record import options, report
 
 CUSTOMERS = (20_000, 80_000)
 MONTHS = 12
@@ -39,28 +40,33 @@ def measured(customers, months, jsonl):
         return elapsed, cpu, peak_kb, sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
 
 
-def main(sizes, months):
-    """Print the table."""
-    table = Table(title=f"simulated months: {months}, one thread")
-    headings = (
-        "customers",
-        "JSON lines",
-        "elapsed s",
-        "CPU s",
-        "million customer-months a CPU minute",
-        "peak MB",
-        "written MB",
-    )
-    for heading in headings:
-        table.add_column(heading, justify="right")
+def section(sizes, months, record):
+    """Return the table."""
+    headings = ("customers", "JSON lines", "elapsed s", "CPU s", "million customer-months a CPU minute", "peak MB")
+    lines = [f"Simulated months: {months}, one thread.", "", f"| {' | '.join(headings)} | written MB |"]
+    lines.append("|---" * (len(headings) + 1) + "|")
     for customers in sizes:
         for jsonl in ("no", "yes"):
-            elapsed, cpu, peak_kb, size = measured(customers, months, jsonl)
-            rate = customers * months / cpu * 60 / 1e6
-            figures = (f"{elapsed:.1f}", f"{cpu:.1f}", f"{rate:.2f}", f"{peak_kb / 1e3:.0f}", f"{size / 1e6:.0f}")
-            table.add_row(f"{customers:,}", jsonl, *figures)
-    Console().print(table)
+            what = f"{customers:,} customers, JSON lines: {jsonl}"
+            found = record.attempt("the simulator", what, measured, customers, months, jsonl, ours=True)
+            figures = ["**failed**", *[""] * 4]
+            if found:
+                elapsed, cpu, peak_kb, size = found
+                rate = customers * months / cpu * 60 / 1e6
+                figures = [f"{elapsed:.1f}", f"{cpu:.1f}", f"{rate:.2f}", f"{peak_kb / 1e3:.0f}", f"{size / 1e6:.0f}"]
+            lines.append(f"| {customers:,} | {jsonl} | {' | '.join(figures)} |")
+    return [*lines, ""]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("customers", type=int, nargs="?")
+    parser.add_argument("months", type=int, nargs="?", default=MONTHS)
+    options(parser)
+    given = parser.parse_args()
+    sizes = [given.customers] if given.customers else CUSTOMERS
+    sys.exit(report("bench-simulate", given, lambda record: section(sizes, given.months, record)))
 
 
 if __name__ == "__main__":
-    main([int(sys.argv[1])] if len(sys.argv) > 1 else CUSTOMERS, int(sys.argv[2]) if len(sys.argv) > 2 else MONTHS)
+    main()

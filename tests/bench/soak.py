@@ -29,7 +29,7 @@ from bentos.bundle.rollout import promote
 from bentos.receipts.sqlite_sink import receipts_path
 from configs.settings import Settings
 from flows.serve import Running
-from tests.bench.serve import DOCUMENT, put
+from tests.bench.record import Entry, Record, options, reason, report
 from tests.bench.serving import machine, world
 from tests.bench.serving.load import Figures, Load, started
 
@@ -68,8 +68,8 @@ class Soaked:
         return int(float(told.group(1))) if told else 0
 
 
-def soak(given: argparse.Namespace, folder: Path) -> Soaked:
-    """Run the load and the promotions until the time is up."""
+def soak(given: argparse.Namespace, folder: Path, record: Record) -> Soaked:
+    """Run the load and the promotions until the time is up; what the service fails at is recorded."""
     available = machine.cores()
     found = Soaked()
     with machine.redis_server(folder / "redis-data", available[:1]) as port:
@@ -90,15 +90,16 @@ def soak(given: argparse.Namespace, folder: Path) -> Soaked:
             try:
                 for line in process.stdout or ():
                     found.blocks.append(Figures(**json.loads(line)))
-                    print(_told(found, given), file=sys.stderr, flush=True)
+                    record.add(Entry("the service", f"block {len(found.blocks)}", _told(found, given), ours=True))
                 found.ended_early = process.wait() != 0
+                if found.ended_early:
+                    record.fail("the service", "the load", "it could not be reached any more", ours=True)
             finally:
                 process.kill()
                 watching.set()
                 for thread in threads:
                     thread.join()
-            answer = httpx.get(f"{running.base_url}/metrics", headers=built.headers, timeout=60)
-            found.metrics = answer.text
+            found.metrics = _metrics(running, built, record)
         # The service has ended: what waited was written.
         found.log = running.log.read_text("utf-8", errors="replace")
         path = receipts_path(settings.home)
@@ -106,6 +107,15 @@ def soak(given: argparse.Namespace, folder: Path) -> Soaked:
             (found.receipts,) = database.execute("SELECT count(*) FROM churn_receipts").fetchone()
         found.receipts_mb = path.stat().st_size / 1e6
     return found
+
+
+def _metrics(running: Running, built: world.World, record: Record) -> str:
+    """Return the service's metrics, nothing where it is gone: what was measured before is worth as much."""
+    try:
+        return httpx.get(f"{running.base_url}/metrics", headers=built.headers, timeout=60).text
+    except httpx.TransportError as gone:
+        record.fail("the service", "/metrics", reason(gone), ours=True)
+        return ""
 
 
 def _rivals(settings: Settings) -> list[str]:
@@ -217,19 +227,15 @@ def main() -> None:
     parser.add_argument("--swap-s", type=float, default=60.0, help="seconds between promotions")
     parser.add_argument("--block", type=int, default=BLOCK, help="requests whose latencies are told together")
     parser.add_argument("--quick", action="store_true", help="some seconds of it, to see that it runs")
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
-    parser.add_argument("--document", type=Path, default=DOCUMENT, help=argparse.SUPPRESS)
+    options(parser)
     given = parser.parse_args()
     if given.quick:
         vars(given).update(QUICK)
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     try:
-        text = section(soak(given, folder), given)
+        sys.exit(report("soak", given, lambda record: section(soak(given, folder, record), given)))
     finally:
         shutil.rmtree(folder)
-    print("\n".join(text))
-    if given.write:
-        put("soak", text, given.document)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Explanations: the bundle's tables beside `pred_contribs` and shap.TreeExplainer, on two shapes of trees.
 
-`python -m tests.bench.serving.explaining '{"rows": …}'` prints the figures as JSON.
+`python -m tests.bench.serving.explaining '{"rows": …}'` prints each figure as a line of JSON.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from bentos.bundle.compiled import CompiledTrees
 from bentos.bundle.design import attribution, matrix
 from feature_repo.contract import CORE_SERVICE, LABEL, SERVICES_OF
+from tests.bench.record import Entry, Record, told
 from tests.bench.serving.world import DEPTHS, customers
 from tests.serving_world import features_frame
 from training.designs import DESIGNS
@@ -88,34 +89,60 @@ def _ways(booster: Any, weights: NDArray[np.float64]) -> dict[str, Explain]:
     }
 
 
-def measure(rows: int, rounds: int, trees: int, limit_s: float) -> list[dict[str, Any]]:
-    """Return a figure a depth and way: milliseconds a single row, rows a second of many, rows taken, difference."""
+def measure(record: Record, rows: int, rounds: int, trees: int, limit_s: float) -> None:
+    """Record for each depth and way: milliseconds a single row, rows a second of many, rows taken, difference."""
+    for depth in DEPTHS:
+        _measure(record, trees_of(depth, trees, rows), rows, rounds, limit_s)
+
+
+def _measure(record: Record, given: Trees, rows: int, rounds: int, limit_s: float) -> None:
+    def attempt(way: str, what: str, name: str, number: int, work: Callable[..., Any], *asked: Any) -> Any:
+        def found() -> dict[str, Any]:
+            return {"depth": given.depth, "round": number, name: work(given, way, *asked)}
+
+        return record.attempt(way, f"depth {given.depth}, {what}", found, ours=way in (OURS, OURS_TWO))
+
+    taken = {way: attempt(way, "how many rows", "rows", 0, _affordable, limit_s, rows) for way in BATCHED}
+    ready = {way: found["rows"] for way, found in taken.items() if found}
+    for number in range(rounds):
+        turn = f"round {number + 1} of {rounds}"
+        for way in ready if number % 2 == 0 else reversed(ready):
+            if way in SINGLE:
+                attempt(way, f"one row, {turn}", "single_ms", number, _single)
+            attempt(way, turn, "per_second", number, _rate, ready[way])
+    exact = given.ways[CONTRIBS](given.columns[: min(COMPARED, ready.get(CONTRIBS, 0))])
+    for way in SINGLE:
+        if way in ready:
+            attempt(way, "difference", "difference", 0, _difference, exact, ready[way])
+
+
+def _difference(given: Trees, way: str, exact: Contributions, rows: int) -> float:
+    """Return the largest difference of a contribution from ``exact``, over the rows that both have."""
+    both = min(len(exact), rows)
+    return float(np.abs(given.ways[way](given.columns[:both]) - exact[:both]).max())
+
+
+def by_way(entries: Sequence[Entry], rounds: int, trees: int) -> list[dict[str, Any]]:
+    """Return a figure a depth and way; of a round that failed, None."""
     found = []
     for depth in DEPTHS:
-        given = trees_of(depth, trees, rows)
-        single = {way: [] for way in SINGLE}
-        batched = {way: [] for way in BATCHED}
-        taken = {way: min(rows, _affordable(given, way, limit_s)) for way in BATCHED}
-        for number in range(rounds):
-            print(f"depth {depth}: round {number + 1} of {rounds}", file=sys.stderr)
-            for way in SINGLE if number % 2 == 0 else reversed(SINGLE):
-                single[way].append(_single(given, way))
-            for way in BATCHED if number % 2 == 0 else reversed(BATCHED):
-                batched[way].append(_rate(given, way, taken[way]))
-        compared = given.columns[:COMPARED]
-        exact = {way: given.ways[way](compared[: taken[way]]) for way in SINGLE}
         for way in BATCHED:
-            peer = exact.get(way)
-            both = 0 if peer is None else min(len(peer), len(exact[CONTRIBS]))
+            told_of = [each.figures for each in entries if each.contender == way and each.figures]
+            mine = [figures for figures in told_of if figures["depth"] == depth]
+
+            def of_rounds(name: str, mine: list[dict[str, Any]] = mine) -> list[float | None]:
+                there = {figures["round"]: figures[name] for figures in mine if name in figures}
+                return [there.get(number) for number in range(rounds)]
+
             found.append(
                 {
                     "trees": trees,
                     "depth": depth,
                     "way": way,
-                    "single_ms": single.get(way),
-                    "per_second": batched[way],
-                    "rows": taken[way],
-                    "difference": float(np.abs(peer[:both] - exact[CONTRIBS][:both]).max()) if both else None,
+                    "single_ms": of_rounds("single_ms") if way in SINGLE else [],
+                    "per_second": of_rounds("per_second"),
+                    "rows": next((figures["rows"] for figures in mine if "rows" in figures), 0),
+                    "difference": next((figures["difference"] for figures in mine if "difference" in figures), None),
                 }
             )
     return found
@@ -132,10 +159,10 @@ def _single(given: Trees, way: str) -> float:
     return float(np.median(times)) * 1000
 
 
-def _affordable(given: Trees, way: str, limit_s: float) -> int:
-    """Return how many rows fit the time, a thousand at least; explaining some also warms up."""
+def _affordable(given: Trees, way: str, limit_s: float, rows: int) -> int:
+    """Return how many of the rows fit the time, a thousand at least; explaining some also warms up."""
     rate = max(_rate(given, way, 1000) for _ in range(2))
-    return max(1000, int(rate * limit_s) // 1000 * 1000)
+    return min(rows, max(1000, int(rate * limit_s) // 1000 * 1000))
 
 
 def _rate(given: Trees, way: str, rows: int) -> float:
@@ -148,7 +175,7 @@ def _rate(given: Trees, way: str, rows: int) -> float:
 
 def main() -> None:
     """Measure as the one argument says."""
-    print(json.dumps(measure(**json.loads(sys.argv[1]))))
+    measure(told(), **json.loads(sys.argv[1]))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 """The same work without a server: reading alone, and reading, scoring and explaining, 1 and 100 customers at a time.
 
-`python -m tests.bench.serving.in_process '{"rounds": …}'` prints the figures as JSON; the home comes from CHURN_HOME.
+`python -m tests.bench.serving.in_process '{"rounds": …}'` prints each figure as a line of JSON; the home comes from
+CHURN_HOME.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import gc
 import itertools
 import json
@@ -27,6 +30,7 @@ from bentos.churn.loading import Model, load
 from configs.settings import Settings, load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, PROJECT
 from feature_repo.stores.opening import open_store
+from tests.bench.record import Entry, Record, reason, told
 from tests.bench.serving.ways import TunedWay, UsualWay
 from tests.bench.serving.world import ids_of
 
@@ -42,6 +46,7 @@ BLOCK = "ours: `OnlineFeatures.read_block`"
 FEAST_OURS = "Feast's `get_online_features` on our store"
 FEAST = "Feast's `get_online_features` on its own store"
 READS = (RAW, BLOCK, FEAST_OURS, FEAST)
+OURS_ALL = frozenset({OURS, ANSWERED, BLOCK, FEAST_OURS})
 REASONS = 3
 CALLS_MIN = 20
 
@@ -83,11 +88,11 @@ def key_of(customer_id: str) -> bytes:
     return bytes(_redis_key(PROJECT, entity, entity_key_serialization_version=3))
 
 
-def ways_of(settings: Settings, ids: Sequence[str]) -> dict[str, Way]:
-    """Return every way, ready."""
+def ways_of(settings: Settings, ids: Sequence[str]) -> dict[str, Callable[[], Way]]:
+    """Return what makes each way ready."""
     model = load(settings, bundles_folder(settings.home) / served(settings.home).champion)
     store, raw = open_store(settings), RawRead(settings)
-    usual, tuned = UsualWay(settings), TunedWay(settings)
+    usual = functools.cache(lambda: UsualWay(settings))
     service = store.get_feature_service(CORE_SERVICE)
     # Keys and a matrix that are ready: the floor spells and encodes nothing.
     keys = {each: key_of(each) for each in ids}
@@ -104,15 +109,15 @@ def ways_of(settings: Settings, ids: Sequence[str]) -> dict[str, Way]:
         ).to_dict()
 
     return {
-        FLOOR: floor,
-        OURS: lambda customer_ids: explained(model, customer_ids),
-        ANSWERED: lambda customer_ids: answered(model, customer_ids),
-        TUNED: tuned.answers,
-        USUAL: usual.answers,
-        RAW: lambda customer_ids: raw([keys[each] for each in customer_ids]),
-        BLOCK: lambda customer_ids: model.features.read_block(customer_ids, datetime.now(UTC)),
-        FEAST_OURS: through_feast(store, service),
-        FEAST: through_feast(usual.store, usual.service),
+        FLOOR: lambda: floor,
+        OURS: lambda: lambda customer_ids: explained(model, customer_ids),
+        ANSWERED: lambda: lambda customer_ids: answered(model, customer_ids),
+        TUNED: lambda: TunedWay(settings).answers,
+        USUAL: lambda: usual().answers,
+        RAW: lambda: lambda customer_ids: raw([keys[each] for each in customer_ids]),
+        BLOCK: lambda: lambda customer_ids: model.features.read_block(customer_ids, datetime.now(UTC)),
+        FEAST_OURS: lambda: through_feast(store, service),
+        FEAST: lambda: through_feast(usual().store, usual().service),
     }
 
 
@@ -131,20 +136,39 @@ def answered(model: Model, customer_ids: list[str]) -> object:
     return [each.body() for each in found if isinstance(each, Answered)]
 
 
-def measure(settings: Settings, rounds: int, seconds: float) -> dict[str, dict[str, list[list[float]]]]:
-    """Return way -> size -> [p50, p99] in milliseconds a round; each way's turn lasts ``seconds``."""
+def measure(settings: Settings, record: Record, rounds: int, seconds: float) -> None:
+    """Record what each way gives in each round, a turn of ``seconds``: [p50, p99] in milliseconds."""
     ids = ids_of(settings)
-    ways = ways_of(settings, ids)
+    ways: dict[str, Way] = {}
+    for name, make in ways_of(settings, ids).items():
+        try:
+            ways[name] = make()
+        except Exception as broken:  # noqa: BLE001 - as in Record.attempt
+            record.fail(name, "start", reason(broken), ours=name in OURS_ALL)
     gc.collect()
     gc.freeze()
-    found: dict[str, dict[str, list[list[float]]]] = {way: {str(size): [] for size in SIZES} for way in ways}
     for size in SIZES:
         for way in ways.values():
-            _times(way, ids, size, 0.0)
+            with contextlib.suppress(Exception):  # it fails again, and is recorded, in its turns
+                _times(way, ids, size, 0.0)
         for number in range(rounds):
-            print(f"{size} customers in process: round {number + 1} of {rounds}", file=sys.stderr)
+            what = f"{size} in process, round {number + 1} of {rounds}"
             for name in ways if number % 2 == 0 else reversed(ways):
-                found[name][str(size)].append(_times(ways[name], ids, size, seconds))
+                record.attempt(name, what, _turn, number, ways[name], ids, size, seconds, ours=name in OURS_ALL)
+
+
+def _turn(number: int, way: Way, ids: Sequence[str], size: int, seconds: float) -> dict[str, Any]:
+    return {"round": number, "size": size, "times": _times(way, ids, size, seconds)}
+
+
+def by_way(entries: Sequence[Entry], rounds: int) -> dict[str, dict[str, list[list[float] | None]]]:
+    """Return way -> size -> [p50, p99] a round, None where it failed."""
+    found: dict[str, dict[str, list[list[float] | None]]] = {
+        way: {str(size): [None] * rounds for size in SIZES} for way in (*WHOLE, *READS)
+    }
+    for each in entries:
+        if each.figures:
+            found[each.contender][str(each.figures["size"])][each.figures["round"]] = each.figures["times"]
     return found
 
 
@@ -164,7 +188,7 @@ def _times(way: Way, ids: Sequence[str], size: int, seconds: float) -> list[floa
 def main() -> None:
     """Measure as the one argument says."""
     logging.disable(logging.WARNING)
-    print(json.dumps(measure(load_settings(), **json.loads(sys.argv[1]))))
+    measure(load_settings(), told(), **json.loads(sys.argv[1]))
 
 
 if __name__ == "__main__":

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import httpx
 import psutil
 
 from configs.settings import PROJECT_ROOT, Settings
 from flows.serve import SERVICE, Running, environment, free_port
+from tests.bench.record import Record, reason
 from tests.bench.serving.load import Figures, Load, driven
 from tests.bench.serving.machine import on
 from tests.bench.serving.world import ANSWER, World, served_by
@@ -34,6 +36,8 @@ LIVEZ = "no-op: `GET /livez` of ours"
 PARSING = "no-op: BentoML parses and answers"
 FLOOR = "floor: bare uvicorn"
 _SERVICES = {USUAL: "Usual", TUNED: "Tuned", PRECOMPUTED: "Precomputed", PARSING: "Parsing"}
+START = "start"
+"""What a contender is recorded to fail at that never answered."""
 READY_S = 180
 BODIES = 500
 MANY = 100
@@ -65,6 +69,7 @@ class Contender:
     path: str = "/predict"
     scores: bool = True
     """Whether it answers for the customers that are asked for, batches too."""
+    ours: bool = False
 
     def load(self, shape: Shape, world: World, seconds: float, cores: list[int]) -> Load:
         """Return the load of one turn."""
@@ -96,17 +101,18 @@ class Turn:
     cpu_ms: float
 
 
-Found = dict[str, list[Turn]]
-"""Contender -> a turn a round."""
+Found = dict[str, list[Turn | None]]
+"""Contender -> a turn a round, None where it failed; none at all of one that did not start."""
 
 
 @contextmanager
 def contenders(
-    world: World, app: list[int], both: list[int], only: frozenset[str] | None = None
+    world: World, app: list[int], both: list[int], record: Record, only: frozenset[str] | None = None
 ) -> Iterator[list[Contender]]:
-    """Start the servers on the ``app`` cores, that with two workers on ``both``; yield them when they are ready.
+    """Start the servers on the ``app`` cores, that with two workers on ``both``; yield those that became ready.
 
-    ``only`` names those that are wanted; ours, which the no-op and the floor need, is always there.
+    ``only`` names those that are wanted; ours, which the no-op and the floor need, is always there: where it does not
+    start, nothing does.
     """
     with ExitStack() as stack:
 
@@ -114,9 +120,9 @@ def contenders(
             with on(cores):
                 return stack.enter_context(Running(served_by(settings, **changes), target))
 
-        started = {OURS: start(world.redis, app)}
-        _wait(f"{started[OURS].base_url}/readyz")
-        _keep_answer(started[OURS], world)
+        first = start(world.redis, app)
+        _wait(f"{first.base_url}/readyz", first.process)
+        _keep_answer(first, world)
         servers: dict[str, Callable[[], Running]] = {
             OURS_TWO: lambda: start(world.redis, both, workers=2),
             OURS_SQLITE: lambda: start(world.sqlite, app),
@@ -128,45 +134,77 @@ def contenders(
                 for name, service in _SERVICES.items()
             },
         }
-        started |= {name: begin() for name, begin in servers.items() if only is None or name in only}
-        port = free_port()
-        with on(app):
+        found = [Contender(OURS, _port(first), psutil.Process(first.process.pid), ours=True)]
+        # One after the other: those that start at once wait for each other's imports.
+        for name, begin in servers.items():
+            if only is None or name in only:
+                with started(record, name, ours=name not in _SERVICES):
+                    running = begin()
+                    _wait(f"{running.base_url}/readyz", running.process)
+                    process = psutil.Process(running.process.pid)
+                    scores, ours = name != PARSING, name not in _SERVICES
+                    found.append(Contender(name, _port(running), process, scores=scores, ours=ours))
+        found.append(dataclasses.replace(found[0], name=LIVEZ, path="/livez", scores=False))
+        with started(record, FLOOR), on(app):
+            port = free_port()
             bare = stack.enter_context(_bare(port, world.redis))
-        for running in started.values():
-            _wait(f"{running.base_url}/readyz")
-        found = [
-            Contender(name, _port(running), psutil.Process(running.process.pid), scores=name != PARSING)
-            for name, running in started.items()
-        ]
-        livez = dataclasses.replace(found[0], name=LIVEZ, path="/livez", scores=False)
-        yield [*found, livez, Contender(FLOOR, port, psutil.Process(bare.pid), scores=False)]
+            found.append(Contender(FLOOR, port, psutil.Process(bare.pid), scores=False))
+        yield found
+
+
+@contextmanager
+def started(record: Record, name: str, *, ours: bool = False) -> Iterator[None]:
+    """Record a contender that fails in the block; the others go on."""
+    try:
+        yield
+    except Exception as broken:  # noqa: BLE001 - as in Record.attempt
+        record.fail(name, START, reason(broken), ours=ours)
 
 
 def measure(
-    started: list[Contender], world: World, *, shapes: tuple[Shape, ...], rounds: int, seconds: float, cores: list[int]
+    ready: list[Contender],
+    world: World,
+    record: Record,
+    *,
+    shapes: tuple[Shape, ...],
+    rounds: int,
+    seconds: float,
+    cores: list[int],
 ) -> dict[Shape, Found]:
-    """Return what each contender gave in each round; the contenders take turns, forwards and backwards."""
+    """Return what each contender gave in each round; the contenders take turns, forwards and backwards.
+
+    One that fails in a turn takes the next ones all the same: a server may answer again.
+    """
+    absent: Found = {each.contender: [] for each in record.failed if each.what == START}
     found: dict[Shape, Found] = {}
     for shape in shapes:
-        taking = [each for each in started if each.scores or shape.customers == 1]
+        taking = [each for each in ready if each.scores or shape.customers == 1]
         for each in taking:
-            _turn(each, shape, world, min(seconds, 1.0), cores)
-        found[shape] = {each.name: [] for each in taking}
+            _attempt(record, each, "warm-up", shape, world, min(seconds, 1.0), cores)
+        found[shape] = {each.name: [] for each in taking} | absent
         for number in range(rounds):
-            print(f"{shape.title}: round {number + 1} of {rounds}", file=sys.stderr)
+            turn = f"round {number + 1} of {rounds}"
             for each in taking if number % 2 == 0 else reversed(taking):
-                found[shape][each.name].append(_turn(each, shape, world, seconds, cores))
+                found[shape][each.name].append(_attempt(record, each, turn, shape, world, seconds, cores))
     return found
+
+
+def _attempt(record: Record, contender: Contender, turn: str, shape: Shape, *how: Any) -> Turn | None:
+    return record.attempt(
+        contender.name, f"{shape.title}, {turn}", lambda: _turn(contender, shape, *how), ours=contender.ours
+    )
 
 
 def _port(running: Running) -> int:
     return httpx.URL(running.base_url).port or 0
 
 
-def _wait(url: str) -> None:
+def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
     """Wait until a server answers; one that loads says 503, and one of another kind has no such route."""
     until = time.monotonic() + READY_S
     while time.monotonic() < until:
+        if process.poll() is not None:
+            raise RuntimeError(f"the server ended with code {process.returncode} at its start")
         try:
             if httpx.get(url, timeout=READY_S).status_code < 500:
                 return
@@ -188,7 +226,7 @@ def _bare(port: int, settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
     words += ["--port", str(port), "--no-access-log", "--log-level", "warning"]
     process = subprocess.Popen(words, cwd=PROJECT_ROOT, env=environment(settings))
     try:
-        _wait(f"http://127.0.0.1:{port}/")
+        _wait(f"http://127.0.0.1:{port}/", process)
         yield process
     finally:
         process.terminate()
@@ -199,5 +237,6 @@ def _turn(contender: Contender, shape: Shape, world: World, seconds: float, core
     before = contender.cpu_s()
     figures = driven(contender.load(shape, world, seconds, cores))
     if figures.lost or figures.wrong or set(figures.statuses) != {"200"}:
-        raise RuntimeError(f"{contender.name}: {figures}")
+        answered = ", ".join(f"{count} x {status}" for status, count in figures.statuses.items())
+        raise RuntimeError(f"answers {answered or 'none'}; lost {figures.lost}, of another customer {figures.wrong}")
     return Turn(figures, (contender.cpu_s() - before) * 1000 / figures.answers)

@@ -20,9 +20,9 @@ class Spread:
     highest: float
 
     @classmethod
-    def of(cls, figures: Sequence[float]) -> Spread:
-        """Return the spread of at least one figure."""
-        return cls(statistics.median(figures), min(figures), max(figures))
+    def of(cls, figures: Sequence[float]) -> Spread | None:
+        """Return the spread, None without a figure."""
+        return cls(statistics.median(figures), min(figures), max(figures)) if figures else None
 
     def __str__(self) -> str:
         """Return "median (lowest to highest)"."""
@@ -35,20 +35,41 @@ class Goal:
     """What was to be reached: ``figure`` at least (or at most) ``wanted``."""
 
     what: str
-    figure: Spread
+    figure: Spread | None
     wanted: float
     at_most: bool = False
 
     def line(self) -> str:
         """Return a row of the table of goals."""
-        reached = self.figure.median <= self.wanted if self.at_most else self.figure.median >= self.wanted
         bound = f"{'at most' if self.at_most else 'at least'} {self.wanted:g}x"
+        if self.figure is None:
+            return f"| {self.what} | {bound} | not measured | - |"
+        reached = self.figure.median <= self.wanted if self.at_most else self.figure.median >= self.wanted
         return f"| {self.what} | {bound} | {self.figure} | {'yes' if reached else '**no**'} |"
 
 
-def over(first: Sequence[float], second: Sequence[float]) -> Spread:
-    """Return the spread of the ratios, round by round."""
-    return Spread.of([one / other for one, other in zip(first, second, strict=True)])
+Rounds = Sequence[float | None]
+"""A figure a round, None where the contender failed; fewer, or none, where it did so for good."""
+
+
+def over(first: Rounds, second: Rounds) -> Spread | None:
+    """Return the spread of the ratios of the rounds that both have, None without one."""
+    both = ((one, other) for one, other in zip(first, second, strict=False))
+    return Spread.of([one / other for one, other in both if one is not None and other is not None])
+
+
+def median(figures: Rounds, digits: int) -> str:
+    """Return the median of the figures that there are, "-" without one."""
+    there = [each for each in figures if each is not None]
+    return f"{statistics.median(there):,.{digits}f}" if there else "-"
+
+
+def named(contender: str, rounds: Sequence[object]) -> str:
+    """Return the contender's name, and in how many rounds it failed."""
+    failed = sum(each is None for each in rounds)
+    if not rounds or failed == len(rounds):
+        return f"{contender}: **failed**"
+    return f"{contender} (failed in {failed} of {len(rounds)} rounds)" if failed else contender
 
 
 def http(shape: Shape, found: Found) -> list[str]:
@@ -62,10 +83,10 @@ def http(shape: Shape, found: Found) -> list[str]:
     ]
     for name, turns in found.items():
         rates = _rates(found, name)
-        p50, p99 = (statistics.median(_times(found, name, which)) for which in ("p50_ms", "p99_ms"))
-        cpu = statistics.median(turn.cpu_ms for turn in turns)
-        rate = statistics.median(rates)
-        lines.append(f"| {name} | {rate:,.0f} | {over(rates, usual)} | {p50:.2f} | {p99:.2f} | {cpu:.2f} |")
+        p50, p99 = (median(_times(found, name, which), 2) for which in ("p50_ms", "p99_ms"))
+        cpu = median([turn and turn.cpu_ms for turn in turns], 2)
+        beside = over(rates, usual) or "-"
+        lines.append(f"| {named(name, turns)} | {median(rates, 0)} | {beside} | {p50} | {p99} | {cpu} |")
     return [*lines, ""]
 
 
@@ -108,11 +129,10 @@ def inside(found: dict[str, Any], ways: Sequence[str], floor: str) -> list[str]:
         "|---|" + "---|---|---|" * len(columns),
     ]
     for way in ways:
-        cells = [way]
+        cells = [named(way, [times for size in found[way].values() for times in size])]
         for size in map(str, in_process.SIZES):
             p50, p99 = (_column(found[way][size], place) for place in (0, 1))
-            beside = over(p50, _column(found[floor][size], 0))
-            cells += [f"{statistics.median(p50):.3f}", f"{statistics.median(p99):.3f}", str(beside)]
+            cells += [median(p50, 3), median(p99, 3), str(over(p50, _column(found[floor][size], 0)) or "-")]
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
 
@@ -120,7 +140,7 @@ def inside(found: dict[str, Any], ways: Sequence[str], floor: str) -> list[str]:
 def inside_goals(found: dict[str, Any]) -> list[Goal]:
     """Return the goals in process."""
 
-    def times(way: str, size: int) -> list[float]:
+    def times(way: str, size: int) -> Rounds:
         return _column(found[way][str(size)], 0)
 
     bare = over(times(in_process.OURS, 1), times(in_process.FLOOR, 1))
@@ -148,15 +168,13 @@ def explained(found: Sequence[dict[str, Any]]) -> list[str]:
         beside = _beside(found, each)
         single = ["-", "-"]
         if each["single_ms"]:
-            single = [
-                f"{statistics.median(each['single_ms']):.3f}",
-                str(over(beside["single_ms"], each["single_ms"])),
-            ]
-        rate = statistics.median(each["per_second"])
-        ratio = over(each["per_second"], beside["per_second"])
+            single = [median(each["single_ms"], 3), str(over(beside["single_ms"], each["single_ms"]) or "-")]
+        rate = median(each["per_second"], 0)
+        ratio = over(each["per_second"], beside["per_second"]) or "-"
         differs = "-" if each["difference"] is None else f"{each['difference']:.0e}"
         shape = f"{each['trees']}, depth {each['depth']}"
-        cells = [shape, each["way"], *single, f"{rate:,.0f}", str(ratio), f"{each['rows']:,}", differs]
+        name = named(each["way"], [*each["single_ms"], *each["per_second"]])
+        cells = [shape, name, *single, rate, str(ratio), f"{each['rows']:,}", differs]
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
 
@@ -199,13 +217,13 @@ def _of(found: Sequence[dict[str, Any]], depth: int, way: str) -> dict[str, Any]
     return next(each for each in found if (each["depth"], each["way"]) == (depth, way))
 
 
-def _rates(found: Found, name: str) -> list[float]:
-    return [turn.figures.per_second for turn in found[name]]
+def _rates(found: Found, name: str) -> Rounds:
+    return [turn and turn.figures.per_second for turn in found.get(name, ())]
 
 
-def _times(found: Found, name: str, which: str) -> list[float]:
-    return [getattr(turn.figures, which) for turn in found[name]]
+def _times(found: Found, name: str, which: str) -> Rounds:
+    return [turn and getattr(turn.figures, which) for turn in found.get(name, ())]
 
 
-def _column(rounds: Sequence[Sequence[float]], place: int) -> list[float]:
-    return [each[place] for each in rounds]
+def _column(rounds: Sequence[Sequence[float] | None], place: int) -> Rounds:
+    return [each and each[place] for each in rounds]
