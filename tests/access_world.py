@@ -88,8 +88,10 @@ def guarded(home: Path, csv: Path, config: pytest.Config) -> Guarded:
         request_timeout_s=REQUEST_TIMEOUT_S,
         concurrency_max=CONCURRENCY_MAX,
     )
-    # A file of its own: in the home it would close other services of the same world.
-    settings = with_access(settings, keys_file=str(home / "keys-of-tests.json"), requests_per_s=10.0, burst=BURST)
+    # Keys and their audit lie in a folder of their own: in the home they would close other services of the same world.
+    keys = home.with_name(f"{home.name}-keys")
+    keys.mkdir(mode=0o700, exist_ok=True)
+    settings = with_access(settings, keys_file=str(keys / "keys.json"), requests_per_s=10.0, burst=BURST)
     keys = make_keys(settings)
     running = Running(settings)
     config.add_cleanup(running.stop)
