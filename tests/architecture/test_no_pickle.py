@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 
 import pytest
 
@@ -14,12 +15,15 @@ PIPELINE = {f"flows/pipeline/{path.name}" for path in (PROJECT_ROOT / "flows" / 
 FILES = sorted(path for package in PACKAGES for path in (PROJECT_ROOT / package).rglob("*.py"))
 
 
+@functools.cache
 def imported(path):
+    names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            yield node.module or ""
+            names.add(node.module or "")
+    return names
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PROJECT_ROOT)))

@@ -44,7 +44,7 @@ values = st.just(Value()) | st.one_of(
 )
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(values)
 def test_every_value_is_what_feast_makes_of_it(value):
     # By its repr: NaN, -0.0, True and 1 are four things.
@@ -61,7 +61,7 @@ def outcome(read):
 tags = st.sampled_from([b"\x20", b"\x38", b"\x29", b"\x35", b"\x12", b"\x72", b"\x72\x02\x0a", b"\x12\x01"])
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(st.builds(bytes.__add__, tags, st.binary(max_size=14)))
 def test_any_bytes_are_read_or_refused_as_protobuf_does(raw):
     assert outcome(lambda: decode(raw)) == outcome(lambda: feast_value_type_to_python_type(Value.FromString(raw)))

@@ -7,10 +7,11 @@ import pytest
 
 from tests.promotion_world import RULES, THRESHOLD, Crowd, judge
 
-WORLDS = 300
+WORLDS = pytest.mark.parametrize("worlds", [100, pytest.param(600, marks=pytest.mark.full)])
 FAST = {"bootstrap_replicates": 300, "ece_max": 1.0}
 
 
+@WORLDS
 @pytest.mark.parametrize(
     ("rows", "rate", "noise"),
     [
@@ -22,14 +23,14 @@ FAST = {"bootstrap_replicates": 300, "ece_max": 1.0}
         (1000, 0.04, 0.4),
     ],
 )
-def test_equal_models_change_places_in_at_most_five_percent_of_worlds(rows, rate, noise):
+def test_equal_models_change_places_in_at_most_five_percent_of_worlds(rows, rate, noise, worlds):
     promoted = 0
-    for seed in range(WORLDS):
+    for seed in range(worlds):
         crowd = Crowd(rows, seed, rate)
         # Two models of one truth, each with misses of its own.
         evidence = crowd.evidence(challenger=crowd.guess(noise), champion=crowd.guess(noise))
         promoted += judge(evidence, **FAST).promote
-    assert promoted <= 0.05 * WORLDS, f"{promoted} of {WORLDS}"
+    assert promoted <= 0.05 * worlds, f"{promoted} of {worlds}"
 
 
 def test_the_very_same_model_never_takes_its_own_place():
@@ -39,9 +40,10 @@ def test_the_very_same_model_never_takes_its_own_place():
         assert not judge(crowd.evidence(challenger=score, champion=score), **FAST).promote
 
 
-def test_customers_that_recur_make_nobody_surer():
+@WORLDS
+def test_customers_that_recur_make_nobody_surer(worlds):
     promoted = 0
-    for seed in range(WORLDS):
+    for seed in range(worlds):
         crowd = Crowd(150, seed)
         ours, theirs = crowd.guess(0.3), crowd.guess(0.3)
         many = np.repeat(np.arange(150), 6)  # half a year of each, with one outcome
@@ -53,7 +55,7 @@ def test_customers_that_recur_make_nobody_surer():
             slices={},
         )
         promoted += judge(evidence, **FAST).promote
-    assert promoted <= 0.05 * WORLDS, f"{promoted} of {WORLDS}"
+    assert promoted <= 0.05 * worlds, f"{promoted} of {worlds}"
 
 
 @pytest.mark.parametrize(("noise", "most"), [(0.5, 0.7), (0.8, 0.95)])
