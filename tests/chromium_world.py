@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from playwright.sync_api import expect
+
+from tests.patience import PATIENCE_S
 from tests.programs import program
 
 FLAGS = (
@@ -113,8 +116,11 @@ MOVING = """() => [...document.querySelectorAll("*")]
 
 
 def start(playwright, *flags):
-    """Start the system's Chromium, with these flags besides ours."""
-    return playwright.chromium.launch(executable_path=program("chromium"), args=[*FLAGS, *flags])
+    """Start the system's Chromium, with these flags besides ours; what is expected of its pages may take its time."""
+    expect.set_options(timeout=PATIENCE_S * 1000)
+    return playwright.chromium.launch(
+        executable_path=program("chromium"), args=[*FLAGS, *flags], timeout=PATIENCE_S * 1000
+    )
 
 
 @dataclass
@@ -129,6 +135,7 @@ class Visit:
     @classmethod
     def watched(cls, page, url):
         """A page whose complaints are heard from the start."""
+        page.set_default_timeout(PATIENCE_S * 1000)
         visit = cls(page, url)
         page.on("console", visit._console)
         page.on("pageerror", lambda error: visit.complaints.append(str(error)))

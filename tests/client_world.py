@@ -82,7 +82,7 @@ class Scripted:
                 owner.heard.append(Heard(self.command, self.path, named, json.loads(content) if content else None))
                 said = owner.script.pop(0) if len(owner.script) > 1 else owner.script[0]
                 if said.hang:
-                    owner.released.wait(30)
+                    owner.released.wait()
                 if said.drop or said.hang:
                     self.close_connection = True
                     return

@@ -185,7 +185,7 @@ def kill_all(process: subprocess.Popen[bytes]) -> None:
         except psutil.NoSuchProcess:
             continue
     process.wait()
-    psutil.wait_procs(below, timeout=10)
+    psutil.wait_procs(below, timeout=PATIENCE_S)
 
 
 @contextmanager

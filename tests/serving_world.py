@@ -153,10 +153,10 @@ class Served:
         return self.running.base_url
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(self.url + path, timeout=30)
+        return httpx.get(self.url + path, timeout=PATIENCE_S)
 
     def post(self, path: str, body: object) -> httpx.Response:
-        return httpx.post(self.url + path, json=body, timeout=60)
+        return httpx.post(self.url + path, json=body, timeout=PATIENCE_S)
 
     def predict(self, customer_id: str) -> httpx.Response:
         return self.post("/predict", {"customer_id": customer_id})

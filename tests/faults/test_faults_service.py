@@ -336,7 +336,9 @@ def test_36_a_failing_explanation_costs_the_reasons_not_the_score(tmp_path_facto
 )
 def test_40_bodies_that_mean_harm(service, content_type, body, statuses):
     for path in ("/predict", "/predict/batch"):
-        refused = httpx.post(service.url + path, content=body, headers={"content-type": content_type}, timeout=30)
+        refused = httpx.post(
+            service.url + path, content=body, headers={"content-type": content_type}, timeout=PATIENCE_S
+        )
         assert refused.status_code in statuses
         assert refused.json().keys() == {"error", "message", "hint"}
     assert service.predict(service.world.ids[0]).status_code == 200

@@ -15,7 +15,7 @@ from configs.settings import PROJECT_ROOT, load_settings
 from flows.keys import create, revoke
 from flows.serve import free_port, serve
 from tests.access_world import WAYS, guarded, with_access
-from tests.patience import until
+from tests.patience import PATIENCE_S, until
 from tests.serving_world import serving
 
 OPEN = "open"
@@ -238,7 +238,7 @@ def test_bentoml_alone_does_not_start_it_either(tmp_path):
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 2
     assert "hint: run: churn keys create" in done.stderr

@@ -29,7 +29,7 @@ def bento(tmp_path_factory):
         check=True,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     (latest,) = (path for path in (store / "bentos" / "churn").iterdir() if path.is_dir())
     return latest

@@ -13,7 +13,7 @@ from bentos.receipts.sqlite_sink import receipts_path
 from feature_repo.contract import CORE_SERVICE, features_of
 from feature_repo.stores.typed import as_frame
 from feature_repo.transforms import derive
-from tests.patience import until
+from tests.patience import PATIENCE_S, until
 from tests.serving_world import CANARY, EXPIRED, INCOMPLETE
 
 
@@ -146,7 +146,7 @@ def test_a_changed_receipt_is_told(sqlite_service):
     # The customer is another one where the public file is not: either label must become the other.
     spelt = [f'"label":"{each}"' for each in (label, {"churn": "stay", "stay": "churn"}[label])]
     file = receipts_path(sqlite_service.world.settings.home)
-    with closing(sqlite3.connect(file, timeout=60)) as connection, connection:
+    with closing(sqlite3.connect(file, timeout=PATIENCE_S)) as connection, connection:
         changed = connection.execute(
             f"UPDATE {TABLE} SET content = replace(content, ?, ?) WHERE prediction_id = ? AND instr(content, ?)",  # noqa: S608
             (*spelt, prediction_id, spelt[0]),

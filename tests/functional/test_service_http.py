@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from tests.chromium_world import start
+from tests.patience import PATIENCE_S
 from tests.serving_world import CANARY
 
 
@@ -52,7 +53,7 @@ def test_a_page_of_another_site_can_not_ask_by_a_name_that_was_made_to_lead_here
         ("GET", "/metadata", None),
         ("GET", "/ui", None),
     ):
-        answer = httpx.request(method, sqlite_service.url + path, json=body, headers=headers, timeout=30)
+        answer = httpx.request(method, sqlite_service.url + path, json=body, headers=headers, timeout=PATIENCE_S)
         assert answer.status_code == status, path
         assert status == 200 or answer.json()["error"] == "host_refused"
     assert httpx.get(sqlite_service.url + "/livez", headers=headers).status_code == 200

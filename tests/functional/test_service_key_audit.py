@@ -51,7 +51,7 @@ def flood(url, requests):
         statuses = []
         for number, (path, headers) in enumerate(part):
             if number % 10 == 0:
-                client = httpx.Client(base_url=url, timeout=30)
+                client = httpx.Client(base_url=url, timeout=PATIENCE_S)
             body = {"customer_id": CANARY}
             answer = client.post(path, json=body, headers=headers) if "predict" in path else client.get(path)
             statuses.append(answer.status_code)

@@ -56,7 +56,7 @@ class Caller:
 
     def run(self):
         order = np.random.default_rng(self.seed)
-        with httpx.Client(base_url=self.url, headers={"X-API-Key": self.key}, timeout=30) as client:
+        with httpx.Client(base_url=self.url, headers={"X-API-Key": self.key}, timeout=PATIENCE_S) as client:
             for number in range(REQUESTS):
                 kind = order.random()
                 if kind < 0.1:
@@ -152,7 +152,7 @@ def ran(models):
             until(lambda due=due: sum(caller.sent.total() for caller in callers) >= due)
         for thread in threads:
             thread.join()
-        metrics = httpx.get(f"{running.base_url}/metrics", headers={"X-API-Key": key}, timeout=30).text
+        metrics = httpx.get(f"{running.base_url}/metrics", headers={"X-API-Key": key}, timeout=PATIENCE_S).text
         running.stop()
         return Ran(world, callers, metrics, running.log.read_text("utf-8"))
 

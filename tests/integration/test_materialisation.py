@@ -22,6 +22,7 @@ from tests.materialisation_world import (
     redis,
     sqlite,
 )
+from tests.patience import PATIENCE_S
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 STORES = ["sqlite", "redis"]
@@ -180,7 +181,9 @@ def test_feasts_own_command_takes_the_engine(tmp_path):
         f"online_store:\n  type: sqlite\n  path: {tmp_path}/online.db\nbatch_engine:\n  type: {ENGINE}\n"
     )
     feast = [str(Path(sys.executable).with_name("feast")), "-c", str(tmp_path)]
-    subprocess.run([*feast, "materialize-incremental", NOON.isoformat()], check=True, capture_output=True, timeout=120)
+    subprocess.run(
+        [*feast, "materialize-incremental", NOON.isoformat()], check=True, capture_output=True, timeout=PATIENCE_S
+    )
     assert world.numbers("a") == [1]
 
 

@@ -30,7 +30,7 @@ from bentos.receipts.postgres_sink import PostgresSink
 from bentos.receipts.signing import Row, signed, signing_key, verified
 from bentos.receipts.sqlite_sink import SqliteSink, receipts_path
 from configs.settings import PROJECT_ROOT
-from tests.patience import until
+from tests.patience import PATIENCE_S, until
 from tests.postgres_server import PostgresServer, postgres_server
 from tests.receipts_world import RECEIPTS, a_receipt, keeping, receipts_of, replayable
 
@@ -156,7 +156,7 @@ def test_two_processes_write_at_once(settings):
     for each in writers:
         each.stdin.write("go\n")
     for each in writers:
-        said, _ = each.communicate(timeout=120)
+        said, _ = each.communicate(timeout=PATIENCE_S)
         assert said.splitlines()[-1] == f"{number} 0"
     found = stored(settings)
     assert sorted(each.customer_id for each in found) == ["one"] * number + ["two"] * number

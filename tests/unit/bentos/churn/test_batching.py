@@ -22,7 +22,7 @@ class Work:
         self.told = []
 
     def __call__(self, ids):
-        self.gate.wait(10)
+        self.gate.wait()
         self.batches.append(list(ids))
         for each in ids:
             if each in self.fails:

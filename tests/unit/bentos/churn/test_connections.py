@@ -16,6 +16,7 @@ from bentos.churn.front import SECURITY_HEADERS
 from bentos.churn.limits import Deadlines
 from bentos.churn.meters import Meters
 from configs.settings import load_settings
+from tests.patience import PATIENCE_S
 
 GET = b"GET /%s HTTP/1.1\r\nhost: churn\r\n\r\n"
 HEAD_S = 0.3
@@ -62,7 +63,7 @@ class Running:
 
     def stop(self):
         self.server.should_exit = True
-        self.thread.join(20)
+        self.thread.join(PATIENCE_S)
         Connection.limits, Connection.ending = self.before, False
         assert not self.thread.is_alive()
 
@@ -73,7 +74,7 @@ class Running:
         self.stop()
 
     def connect(self):
-        made = socket.create_connection(self.address, timeout=60)
+        made = socket.create_connection(self.address, timeout=PATIENCE_S)
         # What is sent in two parts would wait 40 ms for the other side's delayed acknowledgement.
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return made

@@ -13,6 +13,7 @@ from bentos.churn import key_audit
 from bentos.churn.key_audit import Happened, KeyAuditBrokenError, Refusals, append, audit_path, events
 from configs.settings import PROJECT_ROOT
 from feature_repo.raw.atomic import StorageFailed
+from tests.patience import PATIENCE_S
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 MADE = Happened("created", "0a1b2c3d", "crm", "ann")
@@ -186,7 +187,7 @@ def test_processes_that_add_at_once_lose_and_fork_nothing(settings):
     processes = [started(path, who, 40) for who in ("one", "two", "three")]
     go(processes)
     for process in processes:
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0
     found = list(events(path))
     assert len(found) == 240
@@ -208,7 +209,7 @@ def test_processes_that_are_killed_leave_it_whole(settings):
         time.sleep(0.05 + death * 0.03)
         for process in processes:
             process.kill()
-            process.communicate(timeout=60)
+            process.communicate(timeout=PATIENCE_S)
         before = len(list(events(path)))
         append(path, [MADE], NOW)
         assert len(list(events(path))) == before + 1

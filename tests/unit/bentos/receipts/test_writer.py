@@ -10,7 +10,7 @@ import pytest
 from bentos.receipts import ReceiptUnknownError, ReceiptWriter, find
 from bentos.receipts.sqlite_sink import receipts_path
 from configs.errors import SettingsError
-from tests.patience import until
+from tests.patience import PATIENCE_S, until
 from tests.receipts_world import a_receipt, keeping
 
 
@@ -95,7 +95,7 @@ def test_the_end_does_not_wait_for_ever_and_counts_what_is_lost(settings, impati
         assert writer.offer([a_receipt()]) == 0
         assert writer.dropped == 4
     assert [record.levelno for record in caplog.records].count(logging.ERROR) == 1
-    writer._thread.join(30)
+    writer._thread.join(PATIENCE_S)
     assert not writer._thread.is_alive()
 
 
