@@ -41,15 +41,17 @@ class Plan:
     broken: int
     drift: int
     cool_down_h: int
+    significance: float
+    """Of "better than the champion": the held-out rows of two months show less than those of eight."""
     held_back: tuple[int, ...]
     """The months whose drift comes too soon after a training."""
     retrained: tuple[int, ...]
 
 
 # Windows over events fill up in the first three months, which is a drift too.
-QUARTER = Plan(3, 2, 3, 1000, held_back=(2,), retrained=(3,))
+QUARTER = Plan(3, 2, 3, 1000, 0.3, held_back=(2,), retrained=(3,))
 # Nearly three months: two drifts in a row are one.
-TWELVE = Plan(12, 5, 9, 2000, held_back=(2, 3), retrained=(4, 9))
+TWELVE = Plan(12, 5, 9, 2000, 0.05, held_back=(2, 3), retrained=(4, 9))
 WHOLE_YEAR = pytest.mark.parametrize("year", [pytest.param(TWELVE, id="a year", marks=pytest.mark.full)], indirect=True)
 """For what three months are too short for."""
 
@@ -114,6 +116,7 @@ def year(request, tmp_path_factory):
         "CHURN_HOME": str(folder / "home"),
         "CHURN_TRAINING__TRIALS": "2",
         "CHURN_RETRAINING__COOL_DOWN_H": str(plan.cool_down_h),
+        "CHURN_PROMOTION__SIGNIFICANCE": str(plan.significance),
         # A thousand held-out rows tell a model's profit to about 20 cents.
         "CHURN_PROMOTION__PROFIT_MARGIN_USD": "0.25",
     }
