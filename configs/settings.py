@@ -183,6 +183,7 @@ class ServingSettings(_Section):
     retry_after_s: Positive
     request_timeout_s: Positive
     header_timeout_s: Positive
+    keep_alive_s: Positive
     concurrency_max: Positive
     reload_interval_s: Annotated[float, Field(gt=0, le=60)]
     traces_endpoint: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from starlette.types import ASGIApp
 
 from bentos.churn import bento_schema, bodies, openapi
 from bentos.churn.answered import Answered
-from bentos.churn.asking import Answering
+from bentos.churn.asking import FEW, Answering
 from bentos.churn.errors import (
     InternalError,
     MethodNotAllowedError,
@@ -63,9 +64,14 @@ THREADS: Final = 4
 enough that they don't fight for one interpreter."""
 LOOKUPS: Final = 2
 """Receipts looked up and replayed at once."""
+BODIES: Final = 2
+"""Large bodies checked, or answers to many customers written, at once."""
+LARGE_BYTES: Final = 16 * 1024
+"""A larger body is checked in a thread: on the loop it would hold up every other request."""
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 Result = TypeVar("Result")
+Body = TypeVar("Body", bound=BaseModel)
 
 
 def create_app(settings: Settings) -> tuple[FastAPI, Meters]:
@@ -141,6 +147,8 @@ class _Routes:
         self._replayer = Replayer(settings)
         self._limiter: CapacityLimiter | None = None
         self._lookups: CapacityLimiter | None = None
+        self._bodies: CapacityLimiter | None = None
+        self._probing: asyncio.Task[str] | None = None
 
     def add_to(self, app: FastAPI) -> None:
         limit = self._serving.batch_ids_max
@@ -167,7 +175,7 @@ class _Routes:
     async def health(self) -> Response:
         """Say whether the service lives and whether it could answer a prediction now; always 200."""
         try:
-            model_version = await self._work(self._probe)
+            model_version = await self._probed()
         except ChurnError as failure:
             return _json(Health(status="not_ready", ready=False, model_version=None, error=ErrorBody(**failure.body())))
         return _json(Health(status="ok", ready=True, model_version=model_version, error=None))
@@ -178,7 +186,7 @@ class _Routes:
 
     async def readyz(self) -> Response:
         """Say that a champion is loaded and the online store answers, or 503 with what is missing."""
-        return _json(Ready(model_version=await self._work(self._probe)))
+        return _json(Ready(model_version=await self._probed()))
 
     async def metadata(self) -> Response:
         """Say which model answers, and what it was made from."""
@@ -205,7 +213,7 @@ class _Routes:
 
     async def predicted(self, content_type: str, raw: bytes) -> bytes:
         """Return the answer to the body of a request for one customer."""
-        body = bodies.read(content_type, raw, PredictRequest)
+        body = await self._read(content_type, raw, PredictRequest)
         (result,) = await self._answering.ask([body.customer_id])
         if isinstance(result, ChurnError):
             raise result
@@ -213,23 +221,26 @@ class _Routes:
 
     async def predict_batch(self, request: Request) -> Response:
         """Return an answer or an error for each customer, in the order of the request."""
-        body = bodies.read(request.headers.get("content-type", ""), await request.body(), BatchRequest)
+        body = await self._read(request.headers.get("content-type", ""), await request.body(), BatchRequest)
         if len(body.customer_ids) > self._serving.batch_ids_max:
             raise RequestInvalidError(
                 f"customer_ids: {len(body.customer_ids)} are given, {self._serving.batch_ids_max} are allowed",
                 "ask in several requests",
             )
         results = await self._answering.ask(body.customer_ids)
-        return _json(
-            {"results": [self._entry(each, result) for each, result in zip(body.customer_ids, results, strict=True)]}
-        )
+
+        def written() -> bytes:
+            answered = zip(body.customer_ids, results, strict=True)
+            return to_json({"results": [self._entry(each, result) for each, result in answered]})
+
+        return _bytes(written() if len(results) <= FEW else await self._aside(written))
 
     async def predict_what_if(self, request: Request) -> Response:
         """Return one customer's score as it is and as it would be with changes; says what may be changed.
 
         Advice from a model of risk, no statement about causes.
         """
-        body = bodies.read(request.headers.get("content-type", ""), await request.body(), WhatIfRequest)
+        body = await self._read(request.headers.get("content-type", ""), await request.body(), WhatIfRequest)
         return _json(await self._work(lambda: self._answering.suppose(body.customer_id, body.changes)))
 
     async def prediction(self, prediction_id: str) -> Response:
@@ -248,6 +259,24 @@ class _Routes:
             return result.body()
         self._meters.refusals.labels(result.error).inc()
         return {"customer_id": customer_id, "error": result.body()}
+
+    async def _read(self, content_type: str, raw: bytes, model: type[Body]) -> Body:
+        if len(raw) <= LARGE_BYTES:
+            return bodies.read(content_type, raw, model)
+        return await self._aside(lambda: bodies.read(content_type, raw, model))
+
+    async def _aside(self, work: Callable[[], Result]) -> Result:
+        """Run ``work`` on a large body in a thread, few at once: they share one interpreter with the loop."""
+        if self._bodies is None:
+            self._bodies = CapacityLimiter(BODIES)
+        return await self._work(work, self._bodies)
+
+    async def _probed(self) -> str:
+        """Return what :meth:`_probe` does, once for all who ask meanwhile: whoever asks needs no key."""
+        if self._probing is None or self._probing.done():
+            self._probing = asyncio.create_task(self._work(self._probe))
+            self._probing.add_done_callback(lambda probed: probed.cancelled() or probed.exception())
+        return await asyncio.shield(self._probing)
 
     def _probe(self) -> str:
         """Return the model's version if it could answer now; raises NotReadyError or StoreUnavailableError."""

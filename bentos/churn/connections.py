@@ -1,54 +1,43 @@
-"""The connections of clients: each must do in time what it has begun, and none is cut off when the service ends.
+"""The connections of clients: each must do in time what it has begun, and what it may make the process hold is bounded.
 
-BentoML builds its server itself and offers no choice of protocol, so :func:`install` puts ours in the place from which
-it takes the server's class. What uvicorn leaves open: a head that never ends, or is without end; a client that does not
-take its answer; what comes after an answer and is no request; and clients that speak in the moment of the end.
+What uvicorn leaves open: a head that never ends, or is without end; requests sent ahead of their answers without end; a
+client that does not take its answer; more connections than descriptors; requests that offer another protocol; what
+comes after an answer and is no request; and a connection that ends while a request is on its way.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
 import json
-import resource
-import socket
-import struct
-import sys
+import select
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 
 import httptools
-import uvicorn
-from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from bentos.churn.errors import HeadTooLargeError, RequestMalformedError, RequestTimeoutError
-from bentos.churn.front import FIXED_HEADERS
-from bentos.churn.limits import Deadlines
-from bentos.churn.meters import Meters
+from bentos.churn.front import FIXED_HEADERS, KNOWN
+from bentos.churn.limits import Budget, Deadlines
+from bentos.churn.parts import Parts
 from configs.errors import ChurnError
-from configs.settings import ServingSettings
 
 HEAD_MAX_BYTES: Final = 32 * 1024
 HEADERS_MAX: Final = 100
 FRAMES_MAX_BYTES: Final = 512 * 1024
 """Of what surrounds a chunked body: sizes, extensions, trailers. The limit of the body's size does not count it."""
-CONNECTIONS_MAX: Final = 10_000
 ANSWERS_MAX: Final = 256
 """On one connection; then its answer says that it is the last. Clients that keep their connections open would else stay
 for ever with the worker that happened to accept them, often one for all of them. Who connects anew is accepted by a
 worker that has time."""
 _SPREAD: Final = 16
 """Connections that were opened together get as many different limits, so that they don't end together."""
-_DESCRIPTORS_KEPT: Final = 256
-"""File descriptors that the process needs for itself."""
-_ACCEPT_S: Final = 0.1
 _LINGER_S: Final = 0.5
-"""How long a connection without a request stays open when the service ends: one may be on its way."""
-_TICKS_PER_S: Final = 10
+"""How long a connection is read from after its end was announced: what is on its way would else reset it."""
+_GRACE_S: Final = 2.0
+"""How much longer an idle connection is kept than the client is told: a request sent in time may arrive later."""
 
 
 @dataclass(frozen=True)
@@ -60,25 +49,38 @@ class Limits:
     head_s
         For a head to arrive, and for the rest of a body whose answer is given.
     answer_s
-        For the client to take its answer.
+        For the client to take its answer; for a body, which the front door times itself.
+    idle_s
+        For the next request to begin.
     connections
-        Open at once. Beyond it, a connection that has sent no whole head makes room.
+        Open at once. Beyond it, the one that has owed something for longest makes room.
     refused
         Told of each refusal.
-    reading, writing
-        The connections that owe the one or the other.
+    held
+        Bytes of requests that were sent ahead of the answers.
+    strangers, known
+        The connections that owe a head, a body or the next request: those that were never admitted by a key, and those
+        that were. The former make room first.
+    writing
+        The connections that have not taken their answer.
     """
 
     head_s: float
     answer_s: float
+    idle_s: float
     connections: int
     refused: Callable[[ChurnError], None]
-    reading: Deadlines[Connection]
+    held: Budget
+    strangers: Deadlines[Connection]
+    known: Deadlines[Connection]
     writing: Deadlines[Connection]
 
 
 class Connection(HttpToolsProtocol):
-    """A client's connection."""
+    """A client's connection.
+
+    It parses one request at a time: what was sent behind it is held as bytes, and no more is read until it is answered.
+    """
 
     limits: ClassVar[Limits]
     ending: ClassVar = False
@@ -88,11 +90,22 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.access_log = False  # a path is a caller's text, and may hold a customer id
+        self._clock = self.limits.strangers
+        self._parts = Parts()
         self._in_head = False
         self._whole = True
         """Whether nothing of a request is on its way: its body, too, has arrived."""
+        self._upgrading = False
+        """Whether the head that is parsed offers another protocol: it is then parsed again without that."""
         self._frame_bytes = 0
         """What came since the last request and is no body."""
+        self._held = b""
+        self._more = False
+        """Whether more was received than is parsed at this moment."""
+        self._deaf = False
+        """Whether what is received is dropped: the connection ends with the answer that is due, or has ended."""
+        self._at_end = False
+        """Whether the client has said that it sends nothing more."""
         self._refusal: ChurnError | None = None
         self._last: RequestResponseCycle | None = None
         """The request whose answer shall be the last."""
@@ -106,58 +119,119 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first head."""
         super().connection_made(transport)
+        self._way = _Way(transport, self._leave)
         if len(self.connections) > self.limits.connections:
-            oldest = self.limits.reading.oldest()
-            victim = self if oldest is None or oldest.answering else oldest
-            self.limits.reading.clear(victim)
-            victim.transport.abort()
+            (self.limits.strangers.oldest() or self.limits.known.oldest() or self).make_room()
         if not transport.is_closing():
-            self.limits.reading.set(self, self.limits.head_s)
+            self._clock.set(self, self.limits.head_s)
+
+    def make_room(self) -> None:
+        """End at once."""
+        self._clock.clear(self)
+        self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
-        self.limits.reading.clear(self)
+        self._clock.clear(self)
         self.limits.writing.clear(self)
+        self._drop()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came, as uvicorn does; refuse in our own shape, and don't let it be without end."""
-        self._unset_keepalive_if_required()
-        self._frame_bytes += len(data)
+        """Parse what came, up to the end of one request; refuse in our own shape, and don't let it be without end."""
+        if self._deaf:
+            return
+        if self._held or (self._whole and self.answering):
+            self._hold(data)
+        else:
+            self._take(data)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Return whether to stay open: a client that sends nothing more may wait for its answers."""
+        self._at_end = True
+        return self._whole and self.answering and not self.transport.is_closing()
+
+    def _take(self, data: bytes) -> None:
+        at, size = 0, len(data)
+        while at < size and not self._deaf:
+            if self._whole and self.answering:
+                self._hold(data[at:])
+                return
+            end = self._parts.end(data, at)
+            self._more = end < size
+            self._parse(data[at:end])
+            at = end
+        if not (self._whole or self._deaf):
+            # Unless it has a deadline already.
+            self._clock.set(self, self.limits.head_s if self._in_head else self.limits.answer_s)
+
+    def _parse(self, part: bytes) -> None:
+        self._frame_bytes += len(part)
         try:
-            self.parser.feed_data(data)
+            self.parser.feed_data(part)
         except httptools.HttpParserUpgrade:
-            return  # answered as if it had not asked for another protocol
+            # The parser takes the offer for accepted: no body would follow, and no other request.
+            head = self._head_without_upgrade()
+            self._upgrading = False
+            self.parser = httptools.HttpRequestParser(self)
+            self._frame_bytes = 0
+            self._parse(head)
         except httptools.HttpParserError:
             self._refuse(self._refusal or RequestMalformedError("this is no HTTP request", "speak HTTP/1.1"))
-            return
-        if self._frame_bytes > (HEAD_MAX_BYTES if self._in_head else FRAMES_MAX_BYTES):
-            self._refuse(_head_too_large())
-        elif self._in_head or (self._whole and not self.answering):
-            # Half a head; or bytes that begin none, for which uvicorn has stopped the clock of idle connections.
-            self.limits.reading.set(self, self.limits.head_s)
+        else:
+            if self._frame_bytes > (HEAD_MAX_BYTES if self._in_head else FRAMES_MAX_BYTES):
+                self._refuse(_head_too_large())
+
+    def _head_without_upgrade(self) -> bytes:
+        line = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        lines = [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([line, *lines, b"", b""])
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what was sent ahead of the answer that is due, and read no more until then."""
+        if self._last is not None and not (self._last.response_started or self.ending):
+            self._last.keep_alive = True  # this one came right behind it, and would be lost
+        self._last = None
+        if self.cycle.keep_alive and self.limits.held.take(len(data)):
+            self._held += data
+            self.flow.pause_reading()
+        else:
+            self._drop()
+            self.cycle.keep_alive = False
+            self._deaf = True
+
+    def _drop(self) -> None:
+        self.limits.held.give(len(self._held))
+        self._held = b""
 
     def on_message_begin(self) -> None:
         """Begin with a head."""
         super().on_message_begin()
         self._in_head, self._whole = True, False
+        self._clock.clear(self)
 
     def on_headers_complete(self) -> None:
         """Start to answer, unless the head is larger than any that is meant well."""
         # What was counted of the frame may belong to the request before: what was read of this head says it surely.
-        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        size = len(self.url)
+        for name, value in self.headers:
+            size += len(name) + len(value)
         if len(self.headers) > HEADERS_MAX or size > HEAD_MAX_BYTES:
             self._refusal = _head_too_large()
             raise self._refusal
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._upgrading = True
+            return
         super().on_headers_complete()
+        self.cycle.transport = cast("asyncio.Transport", self._way)
         self._in_head = False
-        self.limits.reading.clear(self)
         self._answers_left -= 1
-        if self._last is not None and self._last is not self.cycle and not (self._last.response_started or self.ending):
-            self._last.keep_alive = True  # this one came right behind it, and would be lost
         self._last = None
-        if self.ending or self.parser.should_upgrade():
+        if self.ending:
             self.cycle.keep_alive = False
+        self._parts.begin_body(self.headers)
+        self._clock.clear(self)
+        self.headers = []  # what stands behind a chunked body is no header
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body; the front door counts and times it."""
@@ -166,22 +240,44 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """End the request."""
+        if self._upgrading:
+            return
         super().on_message_complete()
         self._whole, self._frame_bytes = True, 0
-        self.limits.reading.clear(self)
-        # Not before its body is here: who is refused in the middle of sending must be able to read why. And not while
+        if not self.answering:
+            self._rest()
+            return
+        self._clock.clear(self)
+        # Not before its body is here: what is refused in the middle of sending must be able to read why. And not while
         # another one waits.
-        done = self._answers_left <= 0 and not self.pipeline
+        done = self._answers_left <= 0 and not self._more
         if done and self.cycle.keep_alive and not self.cycle.response_started:
             self.cycle.keep_alive = False
             self._last = self.cycle
 
     def on_response_complete(self) -> None:
         """Wait for the next request, or for the rest of one that has begun: this one's body, the next one's head."""
-        super().on_response_complete()
-        if not self._whole:
-            self.limits.reading.clear(self)
-            self.limits.reading.set(self, self.limits.head_s)
+        self.server_state.total_requests += 1
+        self.cycle.body = bytearray()  # what arrived of a body that was not wanted
+        if self._deaf or self.transport.is_closing():
+            return
+        if self._clock is self.limits.strangers and self.cycle.scope["state"].get(KNOWN):
+            self._clock.clear(self)
+            self._clock = self.limits.known
+        self._rest()
+        if held := self._held:
+            self._drop()
+            self._take(held)
+        if not self._held:
+            if self._at_end and not self.answering:
+                self.transport.close()
+            else:
+                self.flow.resume_reading()
+
+    def _rest(self) -> None:
+        """Give the client time for what it owes now that it has its answer."""
+        self._clock.clear(self)
+        self._clock.set(self, self.limits.idle_s + _GRACE_S if self._whole else self.limits.head_s)
 
     def pause_writing(self) -> None:
         """Begin to wait for the client to take its answer."""
@@ -197,32 +293,65 @@ class Connection(HttpToolsProtocol):
         """Answer what was begun, and what is on its way; then close."""
         if self.answering:
             self.cycle.keep_alive = False
-        self.loop.call_later(_LINGER_S, self._leave)
+        self.loop.call_later(_LINGER_S, self._leave_idle)
 
     def _should_upgrade(self) -> bool:
         return False
 
-    def _leave(self) -> None:
+    def _leave_idle(self) -> None:
         if not self.answering:
-            self.transport.close()
+            self._leave()
 
-    def late_head(self) -> None:
-        """Cut: what was begun did not come."""
-        if self.answering:
-            # The next request is begun before this one is answered: its time begins with the answer, anew.
-            self.limits.reading.set(self, self.limits.head_s)
+    def _leave(self) -> None:
+        """Say that no more is answered, and close when the client has closed, or a moment later.
+
+        Closed at once, with bytes unread or on their way, the kernel resets the connection, and the client may lose
+        the answer that it was given.
+        """
+        self._deaf = True
+        self._drop()
+        self._clock.clear(self)
+        if self._at_end or self.transport.is_closing() or not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self._clock.set(self, _LINGER_S)
+
+    def late(self) -> None:
+        """Cut: what was owed did not come."""
+        if self._deaf:
+            self.transport.close()
+        elif self.answering:
+            self._clock.set(self, self.limits.head_s)  # a body: the front door answers that it is late
         elif self._in_head:
             self._refuse(RequestTimeoutError(f"the head did not arrive within {self.limits.head_s} s", "send it again"))
+        elif self._whole and self._is_readable():
+            self._clock.set(self, self.limits.head_s)  # it came in time: only we have not read it yet
         else:
-            self.transport.close()
+            self._leave()
 
     def late_answer(self) -> None:
         """Cut: the answer is not taken."""
         self.transport.abort()
 
+    def _is_readable(self) -> bool:
+        ready = select.poll()
+        ready.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(ready.poll(0))
+
     def _refuse(self, error: ChurnError) -> None:
-        if self.transport.is_closing():
+        if self._deaf or self.transport.is_closing():
             return
+        self._deaf = True
+        if not self._in_head and not self._whole:
+            # Of a body. An answer that was begun is ended; one that was given stays the only one.
+            if self.answering and self.cycle.response_started:
+                self.cycle.keep_alive = False
+                return
+            if not self.answering:
+                self._leave()
+                return
         self.limits.refused(error)
         body = json.dumps(error.body()).encode()
         headers = [
@@ -234,86 +363,21 @@ class Connection(HttpToolsProtocol):
         ]
         lines = [name + b": " + value + b"\r\n" for name, value in headers]
         self.transport.write(b"".join([STATUS_LINE[error.http_status], *lines, b"\r\n", body]))
-        self.transport.close()
+        if self.answering:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self._leave()
 
 
-class Server(uvicorn.Server):
-    """uvicorn's server with our connections, and an end that loses no request.
+class _Way:
+    """What an answer is written to: a transport whose end is that of the connection."""
 
-    uvicorn stops to accept at once when it is told to end. Whoever has connected by then and was not accepted, or was
-    and has sent a request that was not read, gets no answer. Here newcomers are turned away first, by the kernel and
-    unseen: theirs asks again a second later and is then told that nobody listens. Who came before is answered.
-    """
+    __slots__ = ("close", "is_closing", "write")
 
-    door: ClassVar[Callable[[ASGIApp], ASGIApp]]
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        config.http = Connection
-        # Nothing of the server's own application is asked: what it does for each request costs, and keeps memory for
-        # a minute.
-        config.app = type(self).door(config.app)  # type: ignore[arg-type]
-        config.proxy_headers = False  # nobody asks for a client's address
-        super().__init__(config)
-        self._listening: list[socket.socket] = []
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to accept."""
-        self._listening = sockets or []
-        await super().startup(sockets)
-
-    async def on_tick(self, counter: int) -> bool:
-        """Once a second, let newcomers in again: a worker that ends alone must not close the door for its siblings."""
-        if counter % _TICKS_PER_S == 0 and not self.should_exit:
-            for each in self._listening:
-                let_in(each)
-        return await super().on_tick(counter)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Turn newcomers away, accept those who came before, answer all, end."""
-        Connection.ending = True
-        for each in self._listening:
-            turn_away(each)
-        await asyncio.sleep(_ACCEPT_S)
-        await super().shutdown(sockets)
-
-
-def install(serving: ServingSettings, meters: Meters, door: Callable[[ASGIApp], ASGIApp]) -> None:
-    """Make the server that is built next in this process use our connections, and ``door`` around its application."""
-    open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    Connection.limits = Limits(
-        head_s=serving.header_timeout_s,
-        answer_s=serving.request_timeout_s,
-        connections=max(min(open_files - _DESCRIPTORS_KEPT, CONNECTIONS_MAX), 1),
-        refused=lambda error: meters.refusals.labels(error.error).inc(),
-        reading=Deadlines(Connection.late_head),
-        writing=Deadlines(Connection.late_answer),
-    )
-    Connection.ending = False
-    Server.door = staticmethod(door)
-    uvicorn.Server = Server  # type: ignore[misc]
-
-
-_ATTACH, _DETACH = 26, 27
-"""SO_ATTACH_FILTER and SO_DETACH_FILTER of asm-generic/socket.h."""
-
-
-def turn_away(listening: socket.socket) -> None:
-    """Let the kernel drop who wants to connect, for all processes that share the socket. On Linux; else nothing."""
-    # A program of one instruction: return 0 bytes of any packet (struct sock_filter, struct sock_fprog).
-    program = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))
-    _set(listening, _ATTACH, struct.pack("HP", 1, ctypes.addressof(program)))
-
-
-def let_in(listening: socket.socket) -> None:
-    """End what :func:`turn_away` did, if it did."""
-    _set(listening, _DETACH, bytes(4))
-
-
-def _set(listening: socket.socket, option: int, value: bytes) -> None:
-    if sys.platform == "linux":
-        # There may be no filter to detach; and a kernel without filters only ends less politely.
-        with contextlib.suppress(OSError):
-            listening.setsockopt(socket.SOL_SOCKET, option, value)
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        self.close = close
 
 
 def _head_too_large() -> HeadTooLargeError:

@@ -42,6 +42,16 @@ class MediaTypeError(ChurnError):
     http_status = 415
 
 
+class ContentEncodingError(ChurnError):
+    """The body is in a content encoding that is not read."""
+
+    error = "content_encoding_unsupported"
+    http_status = 415
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "send it as it is, or in gzip or deflate")
+
+
 class RouteUnknownError(ChurnError):
     """There is no such route."""
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
+import anyio.to_thread
+from anyio import CapacityLimiter
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bentos.churn.access import HEADERS, Access, is_loopback
+from bentos.churn.codings import ACCEPTED, LARGE_BYTES, gzipped, offers_gzip
 from bentos.churn.errors import (
     BodyTooLargeError,
+    ContentEncodingError,
     HostRefusedError,
     KeyMissingError,
     OverloadedError,
@@ -23,9 +26,9 @@ from bentos.churn.errors import (
     internal,
     response_to,
 )
-from bentos.churn.limits import Deadlines
 from bentos.churn.meters import Meters
-from bentos.churn.rights import OPEN_PATHS, PAGE, SCORING, right_of, template
+from bentos.churn.rights import OPEN_PATHS, PAGE, SCORING, Right, right_of, template
+from bentos.churn.uploads import Aside, Uploads
 from configs.errors import ChurnError
 from configs.settings import ServingSettings
 
@@ -39,15 +42,16 @@ SECURITY_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-DRAIN_MAX_BYTES: Final = 128 * 1024 * 1024
-"""How much of a refused body is read and dropped, so that a client which sends before it reads sees the answer."""
-
 FIXED_HEADERS: Final = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 _NAMES: Final = frozenset(name for name, _ in FIXED_HEADERS)
 _POLICY: Final = b"content-security-policy"
-_READ: Final = HEADERS | {b"host", b"content-length", b"transfer-encoding", b"expect"}
-_BODILESS: Final = frozenset({"GET", "HEAD"})
+_READ: Final = HEADERS | {b"host", b"content-length", b"content-encoding", b"accept-encoding", b"expect"}
 _CLOSE: Final = (b"connection", b"close")
+_VARY: Final = (b"vary", b"accept-encoding")
+KNOWN: Final = "churn.known"
+"""Set in a scope's state when a key was needed for the request, and a valid one was sent."""
+CODERS: Final = 2
+"""Bodies decoded, and answers compressed, at once."""
 
 
 class FrontDoor:
@@ -56,8 +60,8 @@ class FrontDoor:
     BentoML adds pages to each service (`/`, `/docs.json`, `/schema.json`, static files) that load scripts from
     other hosts and answer errors in other shapes; behind this door they don't exist. ``app`` still gets the
     lifespan. On the way the key is judged, work beyond what a worker can do is turned away, the body is read whole
-    within a size and a time, headers are set, the answer is counted, and an exception that nobody caught ends here,
-    logged by place alone.
+    within a size and a time (only where a route takes one), headers are set, a large answer is compressed, the answer
+    is counted, and an exception that nobody caught ends here, logged by place alone.
 
     Parameters
     ----------
@@ -87,8 +91,8 @@ class FrontDoor:
         self._routes = frozenset(routes)
         self._access = access
         self._working = 0
-        self._late: set[asyncio.Task[Any]] = set()
-        self._bodies = Deadlines[asyncio.Task[Any]](self._cut)
+        self._coders: CapacityLimiter | None = None
+        self._uploads = Uploads(serving, self._aside)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's request; the lifespan goes to the server's own application."""
@@ -97,58 +101,51 @@ class FrontDoor:
             return
         started = time.perf_counter()
         path = scope["path"]
-        status = 0
-
-        async def finish(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = _fixed(message.get("headers", ()), page=path == PAGE)
-            await send(message)
-
+        headers = {name: value for name, value in scope["headers"] if name in _READ}
+        answer = _Answer(send, headers, self._aside, page=path == PAGE)
         try:
-            receive, scoring = await self._received(scope, receive, path, started)
-            if scoring:
-                await self._work(scope, receive, finish)
-            else:
-                await self._own(scope, receive, finish)
+            right = self._admitted(scope, headers, path, started)
+            body = b""
+            # Of any other request the body is dropped as it comes.
+            if right == "predict" and scope["method"] == "POST" and path in self._routes:
+                body = await self._uploads.read(scope, headers, receive)
+                answer.last = False
+            await (self._work if right in SCORING else self._own)(scope, _replay(body, receive), answer)
         except ChurnError as refused:
-            await self._answer(refused, scope, finish)
+            await self._refuse(refused, path, answer)
         except ClientDisconnect:
             return
         except Exception as broken:  # noqa: BLE001 - the last line: anything else would be logged with its values
             error = internal(broken)
-            if not status:  # else the application has said so itself
+            if not answer.status:  # else the application has said so itself
                 self._meters.refusals.labels(error.error).inc()
-                await response_to(error, self._serving.retry_after_s)(scope, receive, finish)
+                await response_to(error, self._serving.retry_after_s)(scope, receive, answer)
         finally:
-            if status:
+            if answer.status:
                 self._meters.answered(
-                    template(path, self._routes), scope["method"], status, time.perf_counter() - started
+                    template(path, self._routes), scope["method"], answer.status, time.perf_counter() - started
                 )
 
-    async def _received(self, scope: Scope, receive: Receive, path: str, now: float) -> tuple[Receive, bool]:
-        """Refuse by what the head says, then by the body; return what gives it, and whether answering it is work."""
-        headers = {name: value for name, value in scope["headers"] if name in _READ}
-        scoring = False
-        if path not in OPEN_PATHS:
-            right = right_of(path)
-            if self._access is not None:
-                server = scope.get("server")
-                self._access.admit(headers, right, server[0] if server else None, now)
-                # Whoever got in without a key may be a page of another site, in a browser of this machine, whose name
-                # was made to lead here. It can't send another Host than that name.
-                if not self._access.needed and server and not _is_here(headers.get(b"host", b"")):
-                    raise HostRefusedError
-            if not path.isprintable():
-                # A router's pattern may end before a line's end: "/predict\n" would reach its route without its right.
-                raise RouteUnknownError("there is no such route", "see /openapi.json for the routes")
-            scoring = right in SCORING
-            if scoring:
-                self._room()
-        if scope["method"] not in _BODILESS or b"content-length" in headers or b"transfer-encoding" in headers:
-            receive = _replay(await self._body(headers, receive), receive)
-        return receive, scoring
+    def _admitted(self, scope: Scope, headers: Mapping[bytes, bytes], path: str, now: float) -> Right | None:
+        """Refuse by what the head says; return the right that was needed."""
+        if path in OPEN_PATHS:
+            return None
+        right = right_of(path)
+        if self._access is not None:
+            server = scope.get("server")
+            self._access.admit(headers, right, server[0] if server else None, now)
+            if self._access.needed:
+                scope.setdefault("state", {})[KNOWN] = True
+            # Whoever got in without a key may be a page of another site, in a browser of this machine, whose name
+            # was made to lead here. It can't send another Host than that name.
+            elif server and not _is_here(headers.get(b"host", b"")):
+                raise HostRefusedError
+        if not path.isprintable():
+            # A router's pattern may end before a line's end: "/predict\n" would reach its route without its right.
+            raise RouteUnknownError("there is no such route", "see /openapi.json for the routes")
+        if right in SCORING:
+            self._room()
+        return right
 
     def _room(self) -> None:
         if self._working >= self._serving.concurrency_max:
@@ -162,21 +159,21 @@ class FrontDoor:
         finally:
             self._working -= 1
 
-    async def _answer(self, refused: ChurnError, scope: Scope, send: Send) -> None:
+    async def _refuse(self, refused: ChurnError, path: str, answer: _Answer) -> None:
         self._meters.refusals.labels(refused.error).inc()
         response = response_to(refused, self._serving.retry_after_s)
         if isinstance(refused, KeyMissingError):
             # Only a person's browser shall ask for a password; a program's would in the middle of a page.
-            challenge = b'Basic realm="churn", charset="UTF-8"' if scope["path"] == PAGE else b"Bearer"
+            challenge = b'Basic realm="churn", charset="UTF-8"' if path == PAGE else b"Bearer"
             response.raw_headers.append((b"www-authenticate", challenge))
-        # The server drops the rest of a body by itself. But one that we stopped to read, or that the client holds back
-        # until it is asked, may never come: then its place would be taken by the next request.
-        if isinstance(refused, BodyTooLargeError | RequestTimeoutError) or any(
-            name == b"expect" for name, _ in scope["headers"]
-        ):
-            response.raw_headers.append(_CLOSE)
-        await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
-        await send({"type": "http.response.body", "body": response.body})
+        if isinstance(refused, ContentEncodingError):
+            response.raw_headers.append((b"accept-encoding", ACCEPTED))
+        # The server drops the rest of a body by itself. But one that we stopped to read may never come: then its place
+        # would be taken by the next request.
+        if isinstance(refused, BodyTooLargeError | RequestTimeoutError):
+            answer.last = True
+        await answer({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+        await answer({"type": "http.response.body", "body": response.body})
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":  # there are none
@@ -184,53 +181,63 @@ class FrontDoor:
         else:
             await self._inner(scope, receive, send)
 
-    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
-        """Return the whole body. A declared length is not trusted: what arrives is counted."""
-        limit = self._serving.body_size_max_kb * 1024
-        declared = headers.get(b"content-length", b"0")
-        # A client that waits for "100 Continue" has sent nothing yet: it is told at once.
-        if declared.isdigit() and int(declared) > limit and b"expect" in headers:
-            raise self._too_large()
-        chunks: list[bytes] = []
-        size = 0
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - we are in a coroutine
-        self._bodies.set(task, self._serving.request_timeout_s)
-        try:
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientDisconnect
-                chunk = message.get("body", b"")
-                size += len(chunk)
-                if size <= limit:
-                    chunks.append(chunk)
-                else:
-                    chunks.clear()
-                if not message.get("more_body", False) or size > DRAIN_MAX_BYTES:
-                    break
-        except asyncio.CancelledError:
-            if task not in self._late:
-                raise
-            task.uncancel()
-            raise RequestTimeoutError(
-                f"the body did not arrive within {self._serving.request_timeout_s} s", "send it again"
-            ) from None
-        finally:
-            self._bodies.clear(task)
-            self._late.discard(task)
-        if size > limit:
-            raise self._too_large()
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    async def _aside(self, work: Callable[[], bytes]) -> bytes:
+        """Run ``work`` in a thread: a large body would hold up every other request."""
+        if self._coders is None:
+            self._coders = CapacityLimiter(CODERS)
+        return await anyio.to_thread.run_sync(work, limiter=self._coders)
 
-    def _cut(self, task: asyncio.Task[Any]) -> None:
-        self._late.add(task)
-        task.cancel()
 
-    def _too_large(self) -> BodyTooLargeError:
-        return BodyTooLargeError(
-            f"the body exceeds {self._serving.body_size_max_kb} KiB", "ask for fewer customers at a time"
-        )
+class _Answer:
+    """Sends one answer: sets its headers, compresses it if it is large and the client offers gzip, keeps its status.
+
+    Parameters
+    ----------
+    send
+        Where to.
+    headers
+        Of the request.
+    aside
+        Where an answer is compressed.
+    page
+        Whether it is that to the page for people.
+    """
+
+    __slots__ = ("_aside", "_headers", "_large", "_page", "_send", "last", "status")
+
+    def __init__(self, send: Send, headers: Mapping[bytes, bytes], aside: Aside, *, page: bool) -> None:
+        self._send = send
+        self._headers = headers
+        self._aside = aside
+        self._page = page
+        self._large: Message | None = None
+        """The head of an answer whose body is compressed first."""
+        self.status = 0
+        self.last = b"expect" in headers
+        """Whether the connection ends with it. A client that holds its body back until it is asked may never send it:
+        then its place would be taken by the next request."""
+
+    async def __call__(self, message: Message) -> None:
+        """Send one message."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = headers = _fixed(message.get("headers", ()), page=self._page)
+            if self.last:
+                headers.append(_CLOSE)
+            if _is_large(headers):
+                headers.append(_VARY)
+                if offers_gzip(self._headers.get(b"accept-encoding", b"")):
+                    self._large = message
+                    return
+        elif (head := self._large) is not None:
+            self._large = None
+            if not message.get("more_body", False):
+                body = message["body"]
+                message["body"] = body = await self._aside(lambda: gzipped(body))
+                head["headers"] = [header for header in head["headers"] if header[0] != b"content-length"]
+                head["headers"] += [(b"content-encoding", b"gzip"), (b"content-length", str(len(body)).encode())]
+            await self._send(head)
+        await self._send(message)
 
 
 @lru_cache(maxsize=256)
@@ -247,6 +254,13 @@ def _fixed(headers: Iterable[tuple[bytes, bytes]], *, page: bool) -> list[tuple[
         kept = [header for header in headers if header[0] == _POLICY or header[0] not in _NAMES]
         return kept + [header for header in FIXED_HEADERS if header[0] != _POLICY]
     return [header for header in headers if header[0] not in _NAMES] + FIXED_HEADERS
+
+
+def _is_large(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    for name, value in headers:
+        if name == b"content-length":
+            return int(value) >= LARGE_BYTES
+    return False
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -1,4 +1,4 @@
-"""How much and how long: a token bucket, and deadlines that cost no timer each."""
+"""How much and how long: a token bucket, a budget of bytes, and deadlines that cost no timer each."""
 
 from __future__ import annotations
 
@@ -37,6 +37,27 @@ class Bucket:
         return (1 - tokens) / self._per_s
 
 
+class Budget:
+    """A number of bytes that may be held at once, for one event loop."""
+
+    __slots__ = ("_limit", "taken")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.taken = 0
+
+    def take(self, size: int) -> bool:
+        """Take ``size`` bytes and return True, or take none and return False if they are not left."""
+        if self.taken + size > self._limit:
+            return False
+        self.taken += size
+        return True
+
+    def give(self, size: int) -> None:
+        """Give back what was taken."""
+        self.taken -= size
+
+
 class Deadlines(Generic[Thing]):
     """Things that must come about in time, for one event loop.
 
@@ -65,6 +86,9 @@ class Deadlines(Generic[Thing]):
     def clear(self, thing: Thing) -> None:
         """Let ``thing`` be, if it had a deadline."""
         self._due.pop(thing, None)
+
+    def __len__(self) -> int:
+        return len(self._due)
 
     def oldest(self) -> Thing | None:
         """Return what has been waited for the longest."""

@@ -36,7 +36,7 @@ _MEANING: Final = {
     409: "The receipt, or the bundle that it names, was changed",
     408: "The body did not arrive in time",
     413: "The body is too large",
-    415: "The body is not declared as JSON",
+    415: "The body is not declared as JSON, or in an encoding that is not read",
     421: "Where no keys are in use: the Host header names another machine",
     422: "The body is invalid, a feature that must not be null is, or what is supposed can't be",
     429: "The key asks too often, or too many requests are being worked on",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticKnownError
 
 from feature_repo.contract import CUSTOMER_PATTERN
 
@@ -31,7 +32,7 @@ class PredictRequest(_Strict):
 class BatchRequest(_Strict):
     """Many customers; one that is asked for twice is answered twice."""
 
-    customer_ids: Annotated[list[CustomerId], Field(min_length=1, examples=[[EXAMPLE]])]
+    customer_ids: Annotated[list[CustomerId], Field(min_length=1, fail_fast=True, examples=[[EXAMPLE]])]
 
 
 class ErrorBody(_Strict):
@@ -112,6 +113,16 @@ class BatchAnswer(_Strict):
 
 
 Change = bool | int | float | str
+CHANGES_MAX: Final = 20
+
+
+def _few(changes: Any) -> Any:
+    """Refuse too many changes before any of them is looked at."""
+    if isinstance(changes, dict) and len(changes) > CHANGES_MAX:
+        raise PydanticKnownError(
+            "too_long", {"field_type": "Dictionary", "max_length": CHANGES_MAX, "actual_length": len(changes)}
+        )
+    return changes
 
 
 class WhatIfRequest(_Strict):
@@ -120,8 +131,9 @@ class WhatIfRequest(_Strict):
     customer_id: Annotated[CustomerId, Field(examples=[EXAMPLE])]
     changes: Annotated[
         dict[Annotated[str, StringConstraints(max_length=64)], Change],
+        BeforeValidator(_few),
         Field(
-            max_length=20,
+            max_length=CHANGES_MAX,
             description="feature, or column of the extract -> value; only what is actionable. Without any, the answer "
             "says what may be changed",
             examples=[{"Contract": "One year"}],

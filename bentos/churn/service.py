@@ -28,8 +28,8 @@ import bentoml  # noqa: E402
 
 from bentos.churn.access import Access, check_start  # noqa: E402
 from bentos.churn.app import create_app, templates  # noqa: E402
-from bentos.churn.connections import install  # noqa: E402
 from bentos.churn.front import FrontDoor  # noqa: E402
+from bentos.churn.server import install  # noqa: E402
 from configs.settings import load_settings  # noqa: E402
 
 _settings = load_settings()

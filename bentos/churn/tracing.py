@@ -77,7 +77,9 @@ class Tracing:
         from opentelemetry.trace import SpanKind
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        # Without tracestate: it may hold any text, and is of no use where the trace ends.
+        parent = next((value for name, value in scope["headers"] if name == b"traceparent"), b"")
+        carrier = {"traceparent": parent.decode("latin-1")}
         return self._tracer.start_as_current_span(
             f"{scope['method']} {route}",
             context=TraceContextTextMapPropagator().extract(carrier),

@@ -3,12 +3,14 @@
 import concurrent.futures
 import contextlib
 import json
+import resource
 import socket
 import threading
 import time
 from datetime import UTC, datetime
 
 import httpx
+import psutil
 import pytest
 
 from flows.keys import create
@@ -192,3 +194,72 @@ def test_42_no_or_a_wrong_key_is_401_and_one_without_the_right_403(service):
     assert service.client.post("/predict", json={"customer_id": customer}).status_code == 401
     assert service.predict(customer, service.keys["without predict"]).status_code == 403
     assert service.predict(customer, key).status_code == 200
+
+
+MEBIBYTE = 1 << 20
+OWES_A_BODY = b"%s HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 520000\r\n\r\n"
+
+
+def worker_bytes(running):
+    """Resident memory of the service's one worker."""
+    children = psutil.Process(running.process.pid).children(recursive=True)
+    (worker,) = [each for each in children if "worker" in " ".join(each.cmdline())]
+    return worker.memory_info().rss
+
+
+@pytest.mark.parametrize(
+    "line", [b"POST /livez", b"GET /readyz", b"PROPFIND /health", b"POST /predict", b"PUT /nothing"]
+)
+def test_68_a_body_without_a_key_is_not_waited_for(service, line):
+    with socket.create_connection(service.address, timeout=30) as eager:
+        eager.sendall(OWES_A_BODY % line)
+        told = eager.recv(65536)
+        assert told.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 401 ", b"HTTP/1.1 405 "))
+        eager.sendall(bytes(520_000) + b"GET /livez HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+        assert eager.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_68_bodies_without_a_key_and_requests_sent_ahead_cost_no_memory(service):
+    with contextlib.ExitStack() as stack:
+
+        def opened():
+            return stack.enter_context(socket.create_connection(service.address, timeout=30))
+
+        assert httpx.get(service.url + "/livez").status_code == 200
+        before = worker_bytes(service.running)
+        for number in range(200):
+            opened().sendall(OWES_A_BODY % [b"POST /livez", b"POST /predict"][number % 2] + bytes(500_000))
+        for _ in range(20):
+            ahead = opened()
+            ahead.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    ahead.send(b"GET / HTTP/1.1\r\n\r\n" * 14_000)
+        assert service.predict(service.world.ids[0]).status_code == 200
+        # 100 MB of bodies, and more than 280,000 requests; the latter alone made 580 MB.
+        assert worker_bytes(service.running) - before < 64 * MEBIBYTE
+
+
+def test_68_more_connections_that_owe_a_body_than_it_may_open_keep_no_caller_out(service):
+    settings = serving(service.settings, port=free_port(), concurrency_max=128)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (400, limits[1]))
+    try:
+        running = Running(settings)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    with running, contextlib.ExitStack() as stack:
+        running.wait("/livez", 90)
+        headers = WAYS["bearer"](service.keys["all"])
+        kept = stack.enter_context(httpx.Client(base_url=running.base_url, headers=headers, timeout=60))
+        assert kept.get("/metadata").status_code == 200
+        for number in range(600):
+            one = stack.enter_context(socket.create_connection(("127.0.0.1", settings.serving.port), timeout=30))
+            one.sendall(OWES_A_BODY % [b"POST /livez", b"POST /predict", b"GET /health"][number % 3])
+            if number % 20 == 0:
+                # One who comes anew, and one who was there before.
+                for ask in (httpx.post, kept.post):
+                    url = running.base_url + "/predict"
+                    answer = ask(url, json={"customer_id": service.world.ids[0]}, headers=headers, timeout=60)
+                    assert answer.status_code == 200
+        assert httpx.get(running.base_url + "/livez").status_code == 200

@@ -55,7 +55,7 @@ def test_a_request_and_its_stages_are_told_and_no_customer(tmp_path_factory, tel
         async with app.router.lifespan_context(app):
             transport = httpx.ASGITransport(app=app.state.quick)
             async with httpx.AsyncClient(transport=transport, base_url="http://churn") as client:
-                headers = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
+                headers = {"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": f"a={CANARY}", "user-agent": CANARY}
                 answered = await client.post("/predict", json={"customer_id": CANARY}, headers=headers)
                 gone = await client.get(f"/predictions/{CANARY}")
                 other = await client.get(f"/{CANARY}")

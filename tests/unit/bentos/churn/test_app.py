@@ -3,13 +3,17 @@
 import asyncio
 import json
 import re
+import threading
 
 import httpx
 import pytest
 from pydantic import SecretStr
+from pydantic_core import to_json
 
-from bentos.churn.app import create_app, templates
+from bentos.churn import bodies
+from bentos.churn.app import LARGE_BYTES, create_app, templates
 from bentos.churn.asking import Answering
+from bentos.churn.errors import CustomerUnknownError
 from bentos.churn.examples import EXAMPLES
 from bentos.churn.front import FrontDoor
 from bentos.churn.openapi import takes
@@ -225,6 +229,99 @@ def test_a_defect_is_told_in_the_one_shape(settings, path, monkeypatch):
     )
     assert (answer.status_code, answer.json()["error"]) == (500, "internal")
     assert 'churn_refusals_total{error="internal"}' in meters.exposition().decode()
+
+
+LARGE = {"customer_ids": ["a" * 60] * 900}
+"""A batch of more than LARGE_BYTES."""
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/predict", {"customer_id": "a" * LARGE_BYTES}),
+        ("/predict/batch", LARGE),
+        ("/predict/what-if", {"customer_id": "a" * LARGE_BYTES, "changes": {}}),
+    ],
+)
+def test_a_large_body_that_is_checked_holds_no_other_request(client, monkeypatch, path, body):
+    """Where it is checked, the thread is held until other requests were answered."""
+    begun, answered = threading.Event(), threading.Event()
+    checked = bodies.checked
+
+    def held(value, model):
+        begun.set()
+        assert answered.wait(60)
+        return checked(value, model)
+
+    monkeypatch.setattr(bodies, "checked", held)
+
+    async def run():
+        transport = httpx.ASGITransport(app=client.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://churn") as asking:
+            large = asyncio.create_task(asking.post(path, json=body))
+            await asyncio.to_thread(begun.wait, 60)
+            others = [(await asking.get(other)).status_code for other in ("/livez", "/health", "/readyz", "/nothing")]
+            assert not large.done()
+            answered.set()
+            return others, (await large).status_code
+
+    others, status = asyncio.run(run())
+    assert others == [200, 200, 503, 404]
+    assert status in {422, 503}
+
+
+def test_an_answer_to_many_customers_is_written_where_it_holds_no_other_request(client, monkeypatch):
+    begun, answered = threading.Event(), threading.Event()
+
+    async def unknown(_, customer_ids):
+        return [CustomerUnknownError("no features are known for this customer") for _ in customer_ids]
+
+    def held(value):
+        begun.set()
+        assert answered.wait(60)
+        return to_json(value)
+
+    monkeypatch.setattr(Answering, "ask", unknown)
+    monkeypatch.setattr("bentos.churn.app.to_json", held)
+
+    async def run():
+        transport = httpx.ASGITransport(app=client.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://churn") as asking:
+            large = asyncio.create_task(asking.post("/predict/batch", json=LARGE))
+            await asyncio.to_thread(begun.wait, 60)
+            other = (await asking.get("/nothing")).status_code
+            assert not large.done()
+            answered.set()
+            return other, (await large).json()["results"]
+
+    other, results = asyncio.run(run())
+    assert (other, len(results)) == (404, 900)
+
+
+def test_whoever_asks_whether_it_is_ready_shares_one_look(settings, monkeypatch):
+    begun, answered, looks = threading.Event(), threading.Event(), []
+
+    def probe(self):
+        looks.append(self)
+        begun.set()
+        assert answered.wait(60)
+        return "test-1"
+
+    monkeypatch.setattr("bentos.churn.app._Routes._probe", probe)
+    app, meters = create_app(settings)
+    door = FrontDoor(elsewhere, app.state.quick, meters, settings.serving, templates(app))
+
+    async def run():
+        transport = httpx.ASGITransport(app=door)
+        async with httpx.AsyncClient(transport=transport, base_url="http://churn") as asking:
+            waiting = [asyncio.create_task(asking.get(path)) for path in ("/readyz", "/health") * 50]
+            await asyncio.to_thread(begun.wait, 60)
+            assert (await asking.get("/livez")).status_code == 200
+            answered.set()
+            return [(await each).json()["model_version"] for each in waiting]
+
+    assert asyncio.run(run()) == ["test-1"] * 100
+    assert len(looks) < 5
 
 
 def test_receipts_in_another_database_than_ours_are_refused_at_the_start(settings):

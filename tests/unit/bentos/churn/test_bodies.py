@@ -1,10 +1,11 @@
 """Strict bodies: what is refused, and that no refusal repeats what was sent."""
 
 import pytest
+from pydantic import ValidationError
 
-from bentos.churn.bodies import checked, parsed
-from bentos.churn.errors import RequestInvalidError
-from bentos.churn.schema import BatchRequest, PredictRequest
+from bentos.churn.bodies import checked, parsed, read
+from bentos.churn.errors import MediaTypeError, RequestInvalidError
+from bentos.churn.schema import BatchRequest, PredictRequest, WhatIfRequest
 
 ID = "7590-VHVEG"
 
@@ -78,7 +79,9 @@ def test_what_an_id_may_be(customer_id):
         ({"customer_ids": []}, "at least 1 item"),
         ({"customer_ids": "7590-VHVEG"}, "valid list"),
         ({"customer_ids": ["a", "7590-VHVEG", "b b"]}, "customer_ids.2: String should match"),
-        ({"customer_ids": ["!7590-VHVEG"] * 9}, "and 4 more"),
+        ({"customer_ids": ["!7590-VHVEG"] * 9}, "customer_ids.0: String should match"),
+        ({"customer_ids": [1] * 9}, "customer_ids.0: Input should be a valid string"),
+        ({"customer_ids": [{"7590-VHVEG": 1}]}, "customer_ids.0: Input should be a valid string"),
     ],
 )
 def test_what_is_no_batch_request(value, says):
@@ -86,6 +89,61 @@ def test_what_is_no_batch_request(value, says):
         checked(value, BatchRequest)
     assert says in refused.value.message
     assert ID not in str(refused.value.body())
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"7590-VHVEG": None}, "changes: Input should be"),
+        ({"7590-VHVEG": {"7590-VHVEG": 1}}, "changes: Input should be"),
+        ({"Contract": ["7590-VHVEG"]}, "changes: Input should be"),
+        ({"7590-VHVEG" * 7: 1}, "changes: String should have at most 64"),
+        ({f"7590-VHVEG{number}": None for number in range(21)}, "at most 20 items"),
+        (["7590-VHVEG"], "changes: Input should be a valid dictionary"),
+        ({"customer_id": {"changes": None}, "changes": None}, "changes: Input should be"),
+    ],
+)
+def test_what_is_no_change_is_not_repeated(changes, says):
+    with pytest.raises(RequestInvalidError) as refused:
+        checked({"customer_id": "a", "changes": changes}, WhatIfRequest)
+    assert says in refused.value.message
+    assert ID not in str(refused.value.body())
+
+
+@pytest.mark.parametrize(
+    ("value", "model"),
+    [
+        ({"customer_ids": ["!"] * 10_000}, BatchRequest),
+        ({"customer_ids": [None] * 10_000}, BatchRequest),
+        ({f"x{number}": 1 for number in range(10_000)}, BatchRequest),
+        ({"customer_id": "a", "changes": {f"x{number}": None for number in range(10_000)}}, WhatIfRequest),
+        ({"customer_id": "a", "changes": {f"x{number}": None for number in range(20)}}, WhatIfRequest),
+        ([None] * 10_000, PredictRequest),
+    ],
+)
+def test_broken_rules_are_not_collected(value, model):
+    """What costs is each of them, not the text: they are counted where pydantic makes them."""
+    counted = []
+
+    class Counted(model):
+        @classmethod
+        def model_validate(cls, found):
+            try:
+                return model.model_validate(found)
+            except ValidationError as broken:
+                counted.append(broken.error_count())
+                raise
+
+    with pytest.raises(RequestInvalidError) as refused:
+        checked(value, Counted)
+    assert sum(counted) <= 80
+    assert len(refused.value.message) < 400
+
+
+@pytest.mark.parametrize("parameters", ["; " * 15_000, ";a=b" * 8_000, '; x="' + '\\"' * 15_000])
+def test_a_content_type_that_takes_long_to_read_is_none(parameters):
+    with pytest.raises(MediaTypeError):
+        read("application/json" + parameters, b'{"customer_id": "a"}', PredictRequest)
 
 
 def test_a_batch_keeps_order_and_duplicates():

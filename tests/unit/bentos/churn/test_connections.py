@@ -11,10 +11,11 @@ from dataclasses import replace
 import pytest
 import uvicorn
 
-from bentos.churn.connections import ANSWERS_MAX, HEAD_MAX_BYTES, HEADERS_MAX, Connection, Server, install
-from bentos.churn.front import SECURITY_HEADERS
-from bentos.churn.limits import Deadlines
+from bentos.churn.connections import ANSWERS_MAX, HEAD_MAX_BYTES, HEADERS_MAX, Connection
+from bentos.churn.front import KNOWN, SECURITY_HEADERS
+from bentos.churn.limits import Budget, Deadlines
 from bentos.churn.meters import Meters
+from bentos.churn.server import Server, install
 from configs.settings import load_settings
 from tests.patience import PATIENCE_S
 
@@ -22,6 +23,51 @@ GET = b"GET /%s HTTP/1.1\r\nhost: churn\r\n\r\n"
 HEAD_S = 0.3
 BIG = 16 * 1024 * 1024
 """More than any kernel takes for a client that reads nothing."""
+
+asked = []
+"""Paths of the requests that reached the application, in order."""
+may_answer = threading.Event()
+"""Set when /held may be answered."""
+
+
+async def slow(scope, receive):
+    await asyncio.sleep(1)
+    return b"/slow"
+
+
+async def busy(scope, receive):
+    time.sleep(0.5)  # noqa: ASYNC251 - the fault itself: nothing is accepted or read meanwhile
+    return b"/busy"
+
+
+async def held(scope, receive):
+    await asyncio.to_thread(may_answer.wait)
+    return b"/held"
+
+
+async def known(scope, receive):
+    scope["state"][KNOWN] = True
+    return b"/known"
+
+
+async def big(scope, receive):
+    return bytes(BIG)
+
+
+async def echo(scope, receive):
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+    return body
+
+
+async def headers_of(scope, receive):
+    await echo(scope, receive)
+    return b" ".join(name for name, _ in scope["headers"])
+
+
+OWN = {"/slow": slow, "/busy": busy, "/held": held, "/known": known, "/big": big, "/echo": echo, "/headers": headers_of}
 
 
 async def application(scope, receive, send):
@@ -31,22 +77,39 @@ async def application(scope, receive, send):
             await send({"type": "lifespan.startup.complete"})
         await send({"type": "lifespan.shutdown.complete"})
         return
-    body = scope["path"].encode()
-    if scope["path"] == "/slow":
-        await asyncio.sleep(1)
-    elif scope["path"] == "/busy":
-        time.sleep(0.5)  # noqa: ASYNC251 - the fault itself: nothing is accepted or read meanwhile
-    elif scope["path"] == "/big":
-        body = bytes(BIG)
-    elif scope["path"] == "/echo":
-        body = b""
-        more = True
-        while more:
-            message = await receive()
-            body, more = body + message.get("body", b""), message.get("more_body", False)
+    asked.append(scope["path"])
+    own = OWN.get(scope["path"])
+    body = await own(scope, receive) if own else scope["path"].encode()
     headers = [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+class Answers:
+    """Reads answers one after the other from a connection on which several are sent."""
+
+    def __init__(self, connection):
+        self.connection, self.received = connection, b""
+
+    def next(self):
+        """(status, headers, body); None at the end of the connection."""
+        while b"\r\n\r\n" not in self.received:
+            if not self._more():
+                assert not self.received
+                return None
+        head, _, self.received = self.received.partition(b"\r\n\r\n")
+        first, *lines = head.decode().split("\r\n")
+        headers = dict(line.split(": ", 1) for line in lines)
+        size = int(headers["content-length"])
+        while len(self.received) < size:
+            assert self._more()
+        body, self.received = self.received[:size], self.received[size:]
+        return int(first.split(" ")[1]), headers, body
+
+    def _more(self):
+        some = self.connection.recv(1 << 16)
+        self.received += some
+        return bool(some)
 
 
 class Running:
@@ -54,12 +117,22 @@ class Running:
 
     def __init__(self, listening, **limits):
         self.before = Connection.limits
-        reading, writing = Deadlines(Connection.late_head), Deadlines(Connection.late_answer)
-        Connection.limits = replace(self.before, head_s=HEAD_S, reading=reading, writing=writing, **limits)
+        clocks = {name: Deadlines(Connection.late) for name in ("strangers", "known")}
+        clocks["writing"] = Deadlines(Connection.late_answer)
+        Connection.limits = replace(self.before, **{"head_s": HEAD_S, "idle_s": 5, **clocks, **limits})
         self.address = listening.getsockname()
-        self.server = Server(uvicorn.Config(application, log_config=None, timeout_keep_alive=5))
-        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listening]})
+        self.server = Server(uvicorn.Config(application, log_config=None))
+        self.loop = None
+        self.thread = threading.Thread(target=self._run, args=[listening])
         self.thread.start()
+
+    def _run(self, listening):
+        async def serve():
+            self.loop = asyncio.get_running_loop()
+            await self.server.serve(sockets=[listening])
+
+        with asyncio.Runner(loop_factory=self.server.config.get_loop_factory()) as runner:
+            runner.run(serve())
 
     def stop(self):
         self.server.should_exit = True
@@ -72,6 +145,18 @@ class Running:
 
     def __exit__(self, *_):
         self.stop()
+
+    def on_loop(self, work):
+        """The result of ``work()``, done on the server's event loop."""
+
+        async def done():
+            return work()
+
+        return asyncio.run_coroutine_threadsafe(done(), self.loop).result(20)
+
+    def connection(self, client):
+        """The server's side of a client's socket."""
+        return next(each for each in self.server.server_state.connections if each.client == client.getsockname())
 
     def connect(self):
         made = socket.create_connection(self.address, timeout=PATIENCE_S)
@@ -233,9 +318,10 @@ def test_requests_that_were_sent_together_are_all_answered(running):
             some = kept.recv(1 << 16)
             assert some, received.count(b"HTTP/1.1 200")
             received += some
-        assert b"connection: close" not in received
-        kept.sendall(GET % b"after")
-        assert answer(kept)[1]["connection"] == "close"
+        # Each was answered; the connection has given its answers, and says so with the last.
+        assert received.count(b"connection: close") == 1
+        assert b"connection: close" in received.rpartition(b"HTTP/1.1 200")[2]
+        assert is_cut(kept)
 
 
 @pytest.mark.parametrize("together", [2, 3, 7])
@@ -329,15 +415,29 @@ def test_what_is_no_request_is_answered_in_our_shape(running, meters, request_li
     assert 'churn_refusals_total{error="request_malformed"}' in meters.exposition().decode()
 
 
-@pytest.mark.parametrize("protocol", [b"websocket", b"h2c"])
-def test_another_protocol_is_not_spoken(running, protocol):
-    with running.connect() as upgrading:
-        upgrading.sendall(
-            b"GET /plain HTTP/1.1\r\nhost: churn\r\nconnection: upgrade\r\nupgrade: %s\r\n\r\n" % protocol
-        )
-        status, headers, body = answer(upgrading)
-        assert (status, headers["connection"], body) == (200, "close", b"/plain")
-        assert is_cut(upgrading)
+@pytest.mark.parametrize("protocol", [b"websocket", b"h2c", b"h2c, websocket", b"TLS/1.0"])
+@pytest.mark.parametrize("connection", [b"Upgrade", b"upgrade", b"Upgrade, HTTP2-Settings", b"keep-alive, Upgrade"])
+def test_an_offer_of_another_protocol_is_passed_over_and_the_request_is_answered(running, protocol, connection):
+    offer = b"host: churn\r\nConnection: %s\r\nUpgrade: %s\r\nHTTP2-Settings: AAEAAEAA\r\n" % (connection, protocol)
+    with running.connect() as offering:
+        offering.sendall(b"GET /plain HTTP/1.1\r\n" + offer + b"\r\n")
+        assert answer(offering)[::2] == (200, b"/plain")
+        for body in (b"content-length: 4\r\n\r\nbody", b"transfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"):
+            whole = b"POST /echo HTTP/1.1\r\n" + offer + body
+            # In one packet, with the body in another, byte by byte, and with a request right behind it.
+            offering.sendall(whole)
+            assert answer(offering)[::2] == (200, b"body")
+            offering.sendall(whole[: -len(body)])
+            offering.sendall(body)
+            assert answer(offering)[::2] == (200, b"body")
+            for byte in whole:
+                offering.sendall(bytes([byte]))
+            assert answer(offering)[::2] == (200, b"body")
+            offering.sendall(whole + GET % b"next")
+            received = b""
+            while not received.endswith(b"/next"):
+                received += offering.recv(65536)
+            assert received.count(b"HTTP/1.1 200") == 2
 
 
 def test_who_does_not_take_the_answer_is_cut(run):
@@ -352,11 +452,212 @@ def test_who_does_not_take_the_answer_is_cut(run):
         assert received < BIG
 
 
-def test_beyond_the_most_connections_one_without_a_request_makes_room(run):
-    with run(connections=3) as running, contextlib.ExitStack() as stack:
-        waiting = [stack.enter_context(running.connect()) for _ in range(3)]
+def until(wanted):
+    """Wait for a condition, however long a busy machine takes."""
+    while not wanted():
+        time.sleep(0.01)
+
+
+BODY_DUE = b"POST /echo HTTP/1.1\r\nhost: churn\r\ncontent-length: 100000\r\n\r\nbegun"
+OWING = {
+    "a head": (b"", 0),
+    "half a head": (b"GET /half HT", 0),
+    "a body": (BODY_DUE, 0),
+    "the rest of a body": (BODY_DUE.replace(b"/echo", b"/unread"), 1),
+    "the next request": (GET % b"first", 1),
+}
+
+
+@pytest.mark.parametrize("owing", OWING)
+def test_beyond_the_most_connections_the_one_that_owes_for_longest_makes_room(run, owing):
+    begun, answers = OWING[owing]
+    with run(connections=3, head_s=60) as running, contextlib.ExitStack() as stack:
+        clients = []
+        for number in range(3):
+            client = stack.enter_context(running.connect())
+            client.sendall(begun)
+            if answers:
+                assert answer(client)[0] == 200
+            until(lambda count=number + 1: len(Connection.limits.strangers) == count)
+            clients.append(client)
         assert running.serves()
-        assert is_cut(waiting[0])
+        assert is_cut(clients[0])
+        # The others were left alone.
+        assert len(running.server.server_state.connections) >= 2
+
+
+def test_connections_that_were_admitted_by_a_key_make_room_last(run):
+    with run(connections=3, head_s=60) as running, contextlib.ExitStack() as stack:
+        known = stack.enter_context(running.connect())
+        known.sendall(GET % b"known")
+        assert answer(known)[0] == 200
+        for _ in range(20):
+            stranger = stack.enter_context(running.connect())
+            stranger.sendall(BODY_DUE)
+        assert running.serves()
+        known.sendall(GET % b"again")
+        assert answer(known)[2] == b"/again"
+
+
+def test_what_is_sent_ahead_of_an_answer_is_bounded_and_nothing_of_it_is_lost(run):
+    request = b"GET /x HTTP/1.1\r\n\r\n"
+    may_answer.clear()
+    asked.clear()
+    with run() as running, running.connect() as ahead:
+        ahead.sendall(GET % b"held")
+        until(lambda: asked)
+        ahead.setblocking(False)
+        sent = 0
+        with contextlib.suppress(BlockingIOError):
+            while sent < 64 * 1024 * 1024:
+                sent += ahead.send(request * 10_000)
+        ahead.settimeout(10)
+        # The kernel's buffers are full: the server reads no more, has parsed none of it and holds one read.
+        connection = running.connection(ahead)
+        until(lambda: running.on_loop(lambda: connection.flow.read_paused))
+        held = running.on_loop(lambda: len(connection._held))
+        assert 0 < held == running.on_loop(lambda: Connection.limits.held.taken) <= 512 * 1024
+        assert asked == ["/held"]
+        assert not connection.pipeline
+        assert running.serves()
+        may_answer.set()
+        answers = Answers(ahead)
+        assert answers.next()[2] == b"/held"
+        assert answers.next()[2] == b"/x"
+
+
+def test_of_requests_sent_ahead_one_at_a_time_is_worked_on(running):
+    may_answer.clear()
+    asked.clear()
+    with running.connect() as ahead:
+        ahead.sendall(GET % b"held" + b"".join(GET % b"%d" % number for number in range(100)))
+        until(lambda: asked)
+        assert running.serves()
+        assert asked == ["/held", "/other"]
+        may_answer.set()
+        answers = Answers(ahead)
+        assert [answers.next()[2] for _ in range(101)] == [b"/held", *(b"/%d" % number for number in range(100))]
+
+
+def test_beyond_the_budget_requests_sent_ahead_are_not_answered_and_the_answer_says_so(run):
+    may_answer.clear()
+    asked.clear()
+    with run(held=Budget(1000)) as running, running.connect() as ahead, running.connect() as modest:
+        ahead.sendall(GET % b"held")
+        until(lambda: asked)
+        ahead.sendall((GET % b"lost") * 100)
+        connection = running.connection(ahead)
+        until(lambda: running.on_loop(lambda: connection._deaf))
+        modest.sendall(GET % b"held" + GET % b"next")
+        until(lambda: running.on_loop(lambda: Connection.limits.held.taken))
+        may_answer.set()
+        status, headers, body = answer(ahead)
+        assert (status, headers["connection"], body) == (200, "close", b"/held")
+        assert is_cut(ahead)
+        answers = Answers(modest)
+        assert [answers.next()[2] for _ in range(2)] == [b"/held", b"/next"]
+        assert "/lost" not in asked
+        assert running.on_loop(lambda: Connection.limits.held.taken) == 0
+
+
+@pytest.mark.parametrize(
+    "second", [b"HELLO\r\n\r\n", b"\x16\x03\x01", b"GET / HTTP/1.1\r\nx: " + b"y" * 2 * HEAD_MAX_BYTES]
+)
+def test_a_bad_second_request_takes_nothing_from_the_first(running, second):
+    may_answer.clear()
+    asked.clear()
+    with running.connect() as both:
+        both.sendall(GET % b"held" + second)
+        until(lambda: asked)
+        may_answer.set()
+        answers = Answers(both)
+        assert answers.next()[::2] == (200, b"/held")
+        assert answers.next()[0] in {400, 431}
+        assert answers.next() is None
+
+
+def test_a_bad_body_of_a_request_that_is_answered_adds_no_second_answer(running):
+    head = b"POST /unread HTTP/1.1\r\nhost: churn\r\ntransfer-encoding: chunked\r\n\r\n"
+    with running.connect() as bad:
+        bad.sendall(head)
+        answers = Answers(bad)
+        assert answers.next()[0] == 200
+        bad.sendall(b"no chunk\r\n")
+        assert answers.next() is None
+    with running.connect() as bad:
+        bad.sendall(head.replace(b"unread", b"echo") + b"no chunk\r\n")
+        answers = Answers(bad)
+        assert answers.next()[0] == 400
+        assert answers.next() is None
+
+
+def test_what_stands_behind_a_chunked_body_is_no_header(running):
+    chunked = b"POST /headers HTTP/1.1\r\nhost: churn\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n"
+    trailers = b"X-API-Key: forged\r\nHost: forged\r\n\r\n"
+    with running.connect() as sly:
+        sly.sendall(chunked + trailers)
+        assert answer(sly)[2] == b"host transfer-encoding"
+        sly.sendall(chunked)
+        sly.sendall(trailers)
+        assert answer(sly)[2] == b"host transfer-encoding"
+
+
+def test_a_request_that_arrived_in_time_is_answered_however_late_it_is_read(running):
+    with running.connect() as resting, contextlib.ExitStack() as stack:
+        resting.sendall(GET % b"first")
+        assert answer(resting)[0] == 200
+        connection = running.connection(resting)
+        arrived = threading.Event()
+        stack.callback(arrived.set)
+
+        def busy_until_it_is_late():
+            arrived.wait(20)
+            connection.limits.strangers.clear(connection)
+            connection.late()
+
+        late = threading.Thread(target=running.on_loop, args=[busy_until_it_is_late])
+        late.start()
+        resting.sendall(GET % b"second")
+        arrived.set()
+        assert answer(resting)[2] == b"/second"
+        late.join()
+
+
+def test_an_idle_connection_ends_after_its_time_which_the_client_is_told(run):
+    with run(idle_s=-2) as running, running.connect() as resting:
+        resting.sendall(GET % b"first")
+        assert answer(resting)[1]["keep-alive"] == "timeout=-2"
+        assert resting.recv(1) == b""
+
+
+def test_what_is_sent_behind_the_last_request_does_not_cost_its_answer(running):
+    with running.connect() as last:
+        last.sendall(b"GET /big HTTP/1.1\r\nconnection: close\r\n\r\n" + bytes(1 << 17))
+        assert len(answer(last)[2]) == BIG
+        assert last.recv(1) == b""  # and no reset
+
+
+def test_a_client_that_sends_nothing_more_gets_its_answers(running):
+    may_answer.clear()
+    asked.clear()
+    with running.connect() as done:
+        done.sendall(GET % b"held" + GET % b"next")
+        done.shutdown(socket.SHUT_WR)
+        until(lambda: asked)
+        may_answer.set()
+        answers = Answers(done)
+        assert [answers.next()[2] for _ in range(2)] == [b"/held", b"/next"]
+        assert answers.next() is None
+
+
+def test_of_a_body_that_is_not_wanted_nothing_is_kept(running):
+    with running.connect() as large:
+        large.sendall(b"POST /unread HTTP/1.1\r\nhost: churn\r\ncontent-length: 1000000\r\n\r\n" + bytes(60_000))
+        assert answer(large)[0] == 200
+        large.sendall(bytes(900_000))
+        connection = running.connection(large)
+        until(lambda: running.on_loop(lambda: connection._parts._left <= 40_000))
+        assert running.on_loop(lambda: len(connection.cycle.body) + len(connection._held)) == 0
 
 
 def test_the_end_loses_no_request(run):

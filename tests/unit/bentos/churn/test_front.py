@@ -1,14 +1,19 @@
 """The front door, in process: keys, limits, sizes, times, headers, counters, and errors that nobody caught."""
 
 import asyncio
+import gzip
 import json
 import logging
+import threading
+import zlib
 from datetime import UTC, datetime
 
 import pytest
 
+from bentos.churn import front, uploads
 from bentos.churn.access import Access
-from bentos.churn.front import SECURITY_HEADERS, FrontDoor
+from bentos.churn.codings import LARGE_BYTES
+from bentos.churn.front import KNOWN, SECURITY_HEADERS, FrontDoor
 from bentos.churn.meters import Meters
 from configs.settings import load_settings
 from flows.keys import create
@@ -230,6 +235,233 @@ def test_with_keys_any_name_will_do(ask, guarded):
     access, key = guarded
     assert ask(echo, [b"{}"], [*key, (b"host", b"churn.example")], access=access)[0] == 200
     assert ask(echo, [b"{}"], [(b"host", b"rebound.example")], access=access)[0] == 401
+
+
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "QUERY"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("path", "with_key"),
+    [
+        ("/health", False),
+        ("/livez", False),
+        ("/readyz", False),
+        ("/predict", False),
+        ("/nothing", False),
+        ("/livez", True),
+        ("/nothing", True),
+        ("/metadata", True),
+        ("/predictions/x", True),
+        ("/predict/nothing", True),
+        ("/predict", True),
+    ],
+)
+def test_only_where_a_route_takes_a_body_one_is_waited_for(serving, meters, guarded, method, path, with_key):
+    access, key = guarded
+    received, statuses, closes = [], [], []
+
+    async def receive():
+        received.append(path)
+        return {"type": "http.request", "body": b"x", "more_body": False}
+
+    async def send(message):
+        statuses.append(message.get("status"))
+        closes.extend(value for name, value in message.get("headers", ()) if name == b"connection")
+
+    def ask(*more):
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "server": ("127.0.0.1", 1),
+            "headers": [*(key if with_key else []), (b"content-length", b"1"), *more],
+        }
+        asyncio.run(
+            FrontDoor(elsewhere, echo, meters, serving, ["/predict", "/metadata"], access)(scope, receive, send)
+        )
+
+    ask()
+    takes = (method, path, with_key) == ("POST", "/predict", True)
+    assert received == ([path] if takes else [])
+    assert closes == []
+    assert statuses[0] in {200, 401, 403}
+    # Of a client that holds its body back until it is asked, the next thing to arrive may be anything.
+    ask((b"expect", b"100-continue"))
+    assert closes == ([] if takes else [b"close"])
+
+
+def test_a_caller_with_a_key_is_known_to_the_connection(serving, meters, guarded):
+    access, key = guarded
+
+    def known(path, headers):
+        scope = {"type": "http", "method": "GET", "path": path, "server": ("127.0.0.1", 1), "headers": headers}
+
+        async def send(_):
+            pass
+
+        asyncio.run(FrontDoor(elsewhere, echo, meters, serving, ["/predict"], access)(scope, None, send))
+        return bool(scope.get("state", {}).get(KNOWN))
+
+    assert known("/predict", key)
+    assert not known("/predict", [])
+    assert not known("/livez", key)
+
+
+def test_beyond_twice_what_is_worked_on_the_oldest_body_makes_room(serving, meters):
+    async def run():
+        door = FrontDoor(
+            elsewhere,
+            echo,
+            meters,
+            serving.model_copy(update={"concurrency_max": 1, "request_timeout_s": 60}),
+            ["/predict"],
+        )
+        answers, going = {}, asyncio.Event()
+
+        async def ask(name, *, whole):
+            waiting = asyncio.Event()
+
+            async def receive():
+                waiting.set()
+                if not whole:
+                    await going.wait()
+                return {"type": "http.request", "body": b"{}"}
+
+            async def send(message):
+                if message["type"] == "http.response.start":
+                    answers[name] = message["status"]
+
+            scope = {"type": "http", "method": "POST", "path": "/predict", "headers": []}
+            task = asyncio.create_task(door(scope, receive, send))
+            await waiting.wait()
+            return task
+
+        slow = [await ask(name, whole=False) for name in ("first", "second")]
+        await (await ask("quick", whole=True))
+        await slow[0]
+        assert answers == {"quick": 200, "first": 408}
+        going.set()
+        await slow[1]
+        return answers
+
+    assert asyncio.run(run()) == {"quick": 200, "first": 408, "second": 200}
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"deflate", b"identity"])
+def test_a_body_may_be_compressed(ask, coding):
+    body = b"x" * 1000
+    sent = {b"gzip": gzip.compress, b"deflate": zlib.compress, b"identity": bytes}[coding](body)
+    assert ask(echo, [sent], [(b"content-encoding", coding)])[::2] == (200, "1000")
+
+
+def test_the_limit_holds_for_what_a_body_becomes(ask):
+    for size, status in ((LIMIT, 200), (LIMIT + 1, 413), (100 * LIMIT, 413)):
+        assert ask(echo, [gzip.compress(bytes(size))], [(b"content-encoding", b"gzip")])[0] == status
+    assert ask(echo, [bytes(LIMIT + 1)], [(b"content-encoding", b"gzip")])[0] == 413
+    status, _, body = ask(echo, [b"{}"], [(b"content-encoding", b"gzip")])
+    assert (status, json.loads(body)["error"]) == (422, "request_invalid")
+
+
+def test_an_encoding_that_is_not_read_is_refused_before_the_body(ask):
+    headers = [(b"content-encoding", b"br")]
+    status, named, body = ask(echo, [b"{"], headers, hangs=True)
+    assert (status, named["accept-encoding"]) == (415, "gzip, deflate")
+    assert json.loads(body)["error"] == "content_encoding_unsupported"
+    assert " br" in json.loads(body)["message"]
+    # Two headers are one list.
+    assert ask(echo, [b"{"], [(b"content-encoding", b"gzip")] * 2, hangs=True)[0] == 415
+
+
+def answers_of(size):
+    async def answers(scope, receive, send):
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(size).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"{" * size})
+
+    return answers
+
+
+@pytest.mark.parametrize(
+    ("size", "large"), [(1000, False), (LARGE_BYTES - 1, False), (LARGE_BYTES, True), (10**6, True)]
+)
+@pytest.mark.parametrize(
+    ("accept", "wanted"), [(b"gzip, deflate", True), (b"gzip;q=0", False), (b"br", False), (None, False)]
+)
+def test_a_large_answer_is_compressed_for_who_offers_it(raw_answer, size, large, accept, wanted):
+    headers, body = raw_answer(answers_of(size), [] if accept is None else [(b"accept-encoding", accept)])
+    assert headers.get(b"vary") == (b"accept-encoding" if large else None)
+    assert headers[b"content-length"] == str(len(body)).encode()
+    assert headers[b"content-type"] == b"application/json"
+    if large and wanted:
+        assert headers[b"content-encoding"] == b"gzip"
+        assert len(body) < size / 10
+        body = gzip.decompress(body)
+    else:
+        assert b"content-encoding" not in headers
+    assert body == b"{" * size
+
+
+@pytest.fixture
+def raw_answer(serving, meters):
+    def asked(own, headers):
+        messages = []
+
+        async def send(message):
+            messages.append(message)
+
+        async def receive():
+            return {"type": "http.request", "body": b"{}"}
+
+        scope = {"type": "http", "method": "POST", "path": "/predict/batch", "headers": headers}
+        asyncio.run(FrontDoor(elsewhere, own, meters, serving, ["/predict/batch"])(scope, receive, send))
+        assert [each["type"] for each in messages] == ["http.response.start", "http.response.body"]
+        assert len(dict(messages[0]["headers"])) == len(messages[0]["headers"])
+        return dict(messages[0]["headers"]), messages[1]["body"]
+
+    return asked
+
+
+def test_a_body_that_is_decoded_and_an_answer_that_is_compressed_hold_no_other_request(serving, meters, monkeypatch):
+    """Where they are made, a lock is held until another request was answered."""
+    answered = threading.Event()
+
+    def held(work):
+        def waits(*arguments):
+            assert answered.wait(60)
+            return work(*arguments)
+
+        return waits
+
+    monkeypatch.setattr(uploads, "decoded", held(uploads.decoded))
+    monkeypatch.setattr(front, "gzipped", held(front.gzipped))
+
+    async def run():
+        door = FrontDoor(elsewhere, answers_of(10**6), meters, serving, ["/predict/batch"])
+        done = {}
+
+        async def ask(name, method, headers):
+            async def receive():
+                return {"type": "http.request", "body": gzip.compress(b"{}")}
+
+            async def send(message):
+                if message["type"] == "http.response.body":
+                    done[name] = len(message["body"])
+
+            await door({"type": "http", "method": method, "path": "/predict/batch", "headers": headers}, receive, send)
+
+        held_ones = [
+            asyncio.create_task(ask("decoded", "POST", [(b"content-encoding", b"gzip")])),
+            asyncio.create_task(ask("compressed", "GET", [(b"accept-encoding", b"gzip")])),
+        ]
+        await asyncio.sleep(0)
+        await ask("other", "GET", [])
+        assert set(done) == {"other"}
+        answered.set()
+        await asyncio.gather(*held_ones)
+        return done
+
+    assert set(asyncio.run(run())) == {"other", "decoded", "compressed"}
 
 
 def test_a_limit_says_how_long_to_wait(ask, settings, meters):

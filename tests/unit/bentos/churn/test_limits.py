@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bentos.churn.limits import Bucket, Deadlines
+from bentos.churn.limits import Bucket, Budget, Deadlines
 
 
 def test_a_burst_then_the_rate():
@@ -44,6 +44,16 @@ def test_never_more_than_burst_and_rate_and_waiting_as_told_is_enough(per_s, bur
         assert bucket.take(now + wait_s * (1 + 1e-9) + 1e-9) == 0
 
 
+def test_a_budget_gives_all_or_nothing():
+    budget = Budget(10)
+    assert budget.take(6)
+    assert not budget.take(5)
+    assert budget.take(4)
+    assert budget.taken == 10
+    budget.give(6)
+    assert budget.take(6)
+
+
 def test_what_is_late_is_called_once_and_what_was_done_never():
     late = []
 
@@ -59,7 +69,7 @@ def test_what_is_late_is_called_once_and_what_was_done_never():
         deadlines.set("done", 0.05)
         deadlines.set("later", 60)
         deadlines.set("late", 60)  # it keeps the one it has
-        assert deadlines.oldest() == "late"
+        assert (deadlines.oldest(), len(deadlines)) == ("late", 3)
         deadlines.clear("done")
         deadlines.clear("never there")
         await called.wait()

@@ -1,0 +1,49 @@
+"""Where a request ends in the bytes of a connection, so that no more than one is parsed at a time. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+_END: Final = b"\r\n\r\n"
+"""Ends every head and every chunked body: the parser takes no bare line feed. Within chunks it means nothing."""
+_OVERLAP: Final = len(_END) - 1
+
+
+class Parts:
+    """Cuts what arrives on one connection into parts, none of which reaches from one request into the next.
+
+    A part is a head or less, a body of known length or less, or a piece of a chunked body.
+    """
+
+    __slots__ = ("_left", "_tail")
+
+    def __init__(self) -> None:
+        self._left = 0
+        self._tail = b""
+        """The last bytes of a part that did not end: its end may begin in them."""
+
+    def begin_body(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Take note that a head is complete, whose headers the parser has checked."""
+        for name, value in headers:
+            if name == b"content-length":
+                self._left = int(value)
+
+    def end(self, data: bytes, at: int) -> int:
+        """Return where in ``data`` the part that begins at ``at`` ends, at most ``len(data)``; it counts as taken."""
+        if self._left:
+            end = min(len(data), at + self._left)
+            self._left -= end - at
+            return end
+        if self._tail:
+            found = (self._tail + data[at : at + _OVERLAP]).find(_END)
+            if found >= 0:
+                end = at + found + len(_END) - len(self._tail)
+                self._tail = b""
+                return end
+        found = data.find(_END, at)
+        if found >= 0:
+            self._tail = b""
+            return found + len(_END)
+        self._tail = (self._tail + data[max(at, len(data) - _OVERLAP) :])[-_OVERLAP:]
+        return len(data)
