@@ -37,6 +37,10 @@ class DataSettings(_Section):
     volume_share_min: Annotated[float, Field(gt=0, le=1)]
     volume_share_max: Annotated[float, Field(ge=1)]
     vanished_share_max: Share
+    churn_rate_min: Share
+    churn_rate_max: Share
+    churn_rate_factor_max: Annotated[float, Field(ge=1)]
+    churn_rate_snapshots: Positive
     rows_min: Positive
     file_size_max_mb: Positive
     memory_max_mb: Annotated[int, Field(ge=64)]

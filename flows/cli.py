@@ -80,9 +80,19 @@ def demo(csv: Path | None, customers: int, months: int, seed: int, *, serve: boo
 @click.option("--start", default="2025-01-31", show_default=True, type=DAY, help="Date of the first extract.")
 @click.option("--drift", default="none", show_default=True, type=click.Choice(list(SCENARIOS)), help="What changes.")
 @click.option("--drift-month", type=click.IntRange(1), help="First extract that shows it (default: the middle).")
+@click.option("--monthly-churn", type=float, help="Share of Churn = Yes rows, for example 0.015 (default: 0.265).")
 @click.option("--jsonl/--no-jsonl", default=True, show_default=True, help="Events as JSON lines too.")
-def simulate(
-    out: Path, customers: int, months: int, seed: int, start: date, drift: str, drift_month: int | None, *, jsonl: bool
+def simulate(  # noqa: PLR0913 - an option each
+    out: Path,
+    customers: int,
+    months: int,
+    seed: int,
+    start: date,
+    drift: str,
+    drift_month: int | None,
+    monthly_churn: float | None,
+    *,
+    jsonl: bool,
 ) -> None:
     """Write a simulated Telco world: monthly extracts, events, and the truth about every customer's risk."""
     from flows.simulate import simulate_world
@@ -96,6 +106,7 @@ def simulate(
         drift=drift,
         drift_month=drift_month,
         jsonl=jsonl,
+        monthly_churn=monthly_churn,
     )
     click.echo("\n".join(done.lines))
 

@@ -28,6 +28,7 @@ from feature_repo.raw.publication import (
 )
 from feature_repo.raw.spellings import respelled
 from feature_repo.raw.telco_csv import check_size, normalise, read_raw
+from monitoring.churn_rate import Labelled, churn_rate_bounds
 from monitoring.quality import (
     RAW_SUITE,
     CheckResult,
@@ -125,7 +126,8 @@ def ingest(settings: Settings, csv: Path, as_of: date, *, ingested_at: datetime,
         _write_reports(home, as_of, raw, _files(_unreadable(refused), title))
         raise
     rows, respellings = respelled(rows)
-    gate = validate(rows, parameters=_bounds(home, as_of, limits), pseudonym_key=pseudonym_key, respellings=respellings)
+    bounds = _bounds(home, as_of, len(rows), limits)
+    gate = validate(rows, parameters=bounds, pseudonym_key=pseudonym_key, respellings=respellings)
     files = _files(gate, title)
     if not gate.passed:
         report = _write_reports(home, as_of, raw, files)
@@ -181,15 +183,23 @@ def vanished_finding(moved: Movements | None, limits: DataSettings) -> str | Non
     )
 
 
-def _bounds(home: Path, as_of: date, limits: DataSettings) -> dict[str, float | None]:
-    """Return the gate's parameters: how many rows the last snapshot before this date makes us expect."""
+def _bounds(home: Path, as_of: date, rows: int, limits: DataSettings) -> dict[str, float | None]:
+    """Return the gate's parameters: the rows and the churn rate that the snapshots before this date suggest."""
     earlier = [manifest for manifest in published(home) if manifest.snapshot_date < as_of]
     rows_min, rows_max = limits.rows_min, None
     if earlier:
         last = earlier[-1].rows + earlier[-1].quarantined_rows
         rows_min = max(rows_min, int(last * limits.volume_share_min))
         rows_max = int(last * limits.volume_share_max)
-    return {"rows_min": rows_min, "rows_max": rows_max, "quarantine_share_max": limits.quarantine_share_max}
+    labelled = [Labelled(each.rows, each.churn_rate) for each in earlier]
+    churn_rate_min, churn_rate_max = churn_rate_bounds(labelled, rows, limits)
+    return {
+        "rows_min": rows_min,
+        "rows_max": rows_max,
+        "churn_rate_min": churn_rate_min,
+        "churn_rate_max": churn_rate_max,
+        "quarantine_share_max": limits.quarantine_share_max,
+    }
 
 
 def _unreadable(refused: BadCsv) -> GateResult:

@@ -173,8 +173,9 @@ def validate(
     raw
         ``(customers, 21 or more)`` strings as :func:`feature_repo.raw.telco_csv.read_raw` gives them.
     parameters
-        ``rows_min``, ``rows_max`` (rows of the file, quarantined ones among them; None: no bound) and
-        ``quarantine_share_max`` (0..1); any other name that a suite refers to by ``{"$PARAMETER": name}``.
+        ``rows_min``, ``rows_max`` (rows of the file, quarantined ones among them; None: no bound),
+        ``churn_rate_min``, ``churn_rate_max`` and ``quarantine_share_max`` (0..1); any other name that a suite refers
+        to by ``{"$PARAMETER": name}``.
     pseudonym_key
         Hides customer ids in the samples.
     respellings

@@ -105,7 +105,13 @@ def test_the_gate_accepts_every_month(world):
     for snapshot in world.snapshots:
         rows = raw(world.extract(snapshot))
         assert tuple(rows.columns) == COLUMNS
-        parameters = {"rows_min": 100, "rows_max": None, "quarantine_share_max": 0.0}
+        parameters = {
+            "rows_min": 100,
+            "rows_max": None,
+            "churn_rate_min": 0.1,
+            "churn_rate_max": 0.6,
+            "quarantine_share_max": 0.0,
+        }
         gate = validate(rows, parameters=parameters, pseudonym_key="test")
         assert gate.passed
         assert [check.rule for check in gate.checks if not check.passed] == []

@@ -25,7 +25,9 @@ class Calibration:
     values, else ``(values, columns)``, on what :class:`feature_repo.raw.world.profile.Design` knows by then.
     ``hazard``: ``(DESIGN_WIDTH,)`` log-odds of Churn=Yes. ``noise_quantiles``: ``(3, levels)`` charge minus price list
     in steps of 0.05 USD, by internet. ``bill_median_gap_usd``, ``bill_deviation_usd``: ``(3,)`` |total - tenure x
-    charge| per root of tenure, its median and standard deviation, by internet.
+    charge| per root of tenure, its median and standard deviation, by internet. The core log intensity
+    of leaving is multiplied by ``risk_contrast``, then ``log_intensity_shift`` is added; ``fixed_mix`` holds tenures
+    and plans at the file's shares. :mod:`feature_repo.raw.world.steady_state` sets the three.
     """
 
     source: str
@@ -41,6 +43,9 @@ class Calibration:
     noise_quantiles: NDArray[np.float64]
     bill_median_gap_usd: NDArray[np.float64]
     bill_deviation_usd: NDArray[np.float64]
+    log_intensity_shift: float = 0.0
+    risk_contrast: float = 1.0
+    fixed_mix: bool = True
 
 
 @cache

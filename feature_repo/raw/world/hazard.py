@@ -95,19 +95,25 @@ def behaviour_class(customers: Population) -> tuple[NDArray[np.intp], NDArray[np
 def leaving_probability(customers: Population, now_s: int, constants: Calibration) -> NDArray[np.float64]:
     """Return the probability to leave within 30 days of ``now_s``, ``(n,)``."""
     behaviour = behaviour_log_factor(customers, now_s) - CLASS_MEANS[behaviour_class(customers)]
-    return np.asarray(-np.expm1(-np.exp(core_log_intensity(customers.profile, constants) + behaviour)))
+    core = constants.risk_contrast * core_log_intensity(customers.profile, constants) + constants.log_intensity_shift
+    return np.asarray(-np.expm1(-np.exp(core + behaviour)))
 
 
-def between_extracts(log_intensity: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the share of the leavers at an intensity that no extract ever listed as customers, ``(n,)``, 0..1.
+def leaving_share(log_intensity: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the share of the customers at a core intensity lambda who leave within 30 days, same shape, 0..1.
 
-    1 - E[1 - exp(-lambda e^b)] / lambda over behaviours b, by Gauss-Hermite quadrature.
+    E[1 - exp(-lambda e^b)] over behaviours b, by Gauss-Hermite quadrature.
     """
     nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
     factors = np.exp(BEHAVIOUR_SPREAD * nodes - BEHAVIOUR_SPREAD**2 / 2)
     intensity = np.exp(log_intensity)
     leaves = sum(w * -np.expm1(-intensity * f) for f, w in zip(factors, weights / weights.sum(), strict=True))
-    return np.asarray(np.clip(1 - leaves / intensity, 0, 1))
+    return np.asarray(leaves)
+
+
+def between_extracts(log_intensity: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the share of the leavers at an intensity that no extract ever listed as customers, ``(n,)``, 0..1."""
+    return np.asarray(np.clip(1 - leaving_share(log_intensity) / np.exp(log_intensity), 0, 1))
 
 
 def offer_log_odds(customers: Population) -> NDArray[np.float64]:

@@ -50,6 +50,7 @@ class World:
     calibrated_from: str
     calibrated_from_sha256: str
     files: dict[str, str]
+    monthly_churn: float | None = None
     delivery_lag_hours: int = DELIVERY_LAG_HOURS
     version: int = VERSION
     simulated: bool = True

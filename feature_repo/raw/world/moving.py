@@ -72,6 +72,8 @@ def joiners(rng: np.random.Generator, survivors: Profile, places: int, constants
     free = places - len(survivors)
     if free <= 0:
         return Profile.empty(0)
+    if not constants.fixed_mix:
+        return new_customers(rng, free, constants)
     chosen = rng.choice(len(lacking), free, p=lacking / lacking.sum()).astype(np.int16)
     filled = np.bincount(cell(survivors, core_log_intensity(survivors, constants)), minlength=CELLS)
     wanted = np.maximum(places * constants.active_cells - filled, _LEAST_SHARE * places * constants.active_cells)
@@ -79,8 +81,22 @@ def joiners(rng: np.random.Generator, survivors: Profile, places: int, constants
     return Profile.joined([_chosen(rng, fresh, constants), _chosen(rng, book, constants, wanted)])
 
 
+def new_customers(rng: np.random.Generator, count: int, constants: Calibration) -> Profile:
+    """Draw customers like the file's leavers, at tenure 1, or 0 for those without a bill yet."""
+    drawn = one_extract(rng, count * CANDIDATES, constants)
+    leaves = 1 / (1 + np.exp(-core_log_intensity(drawn, constants)))
+    below = np.cumsum(leaves.reshape(CANDIDATES, count), axis=0)
+    pick = np.minimum((rng.random(count) * below[-1] > below).sum(axis=0), CANDIDATES - 1)
+    chosen = drawn.take(pick * count + np.arange(count))
+    unbilled = constants.active_tenure_share[0] / constants.active_tenure_share[1]
+    chosen.tenure = (rng.random(count) >= unbilled).astype(np.int16)
+    return chosen
+
+
 def passers(rng: np.random.Generator, listed: int, constants: Calibration) -> Profile:
-    """Draw those who came and left between two extracts of about ``listed`` rows."""
+    """Draw those who came and left between two extracts of about ``listed`` rows; none without the file's mix."""
+    if not constants.fixed_mix:
+        return Profile.empty(0)
     drawn = one_extract(rng, listed, constants)
     score = core_log_intensity(drawn, constants)
     leaves = 1 / (1 + np.exp(-score))
@@ -89,6 +105,8 @@ def passers(rng: np.random.Generator, listed: int, constants: Calibration) -> Pr
 
 def legacy(rng: np.random.Generator, tenure: Small, places: int, constants: Calibration) -> NDArray[np.intp]:
     """Return the rows of customers at the tenure cap who are moved to a legacy book, for the cap keeps its share."""
+    if not constants.fixed_mix:
+        return np.empty(0, np.intp)
     cap = len(constants.active_tenure_share) - 1
     rows = np.flatnonzero(tenure == cap)
     keep = round(float(places * constants.active_tenure_share[cap]))

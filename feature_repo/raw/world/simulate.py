@@ -39,6 +39,7 @@ from feature_repo.raw.world.prices import price_list_usd
 from feature_repo.raw.world.profile import Flags
 from feature_repo.raw.world.refusal import SimulationRefused
 from feature_repo.raw.world.spelling import event_table
+from feature_repo.raw.world.steady_state import MONTHLY_CHURN_MAX, MONTHLY_CHURN_MIN, SteadyState, steady_state
 from feature_repo.raw.world.truth import write_truth
 
 CUSTOMERS_MIN: Final = 100
@@ -56,7 +57,7 @@ _BLOCK_SHIFT: Final = 24
 _POPULATION, _BILLS, _MISTAKES, _EVENTS, _LABELS = range(5)
 
 
-def simulate(
+def simulate(  # noqa: PLR0913 - what `churn simulate` takes
     out: Path,
     customers: int,
     months: int,
@@ -66,6 +67,7 @@ def simulate(
     drift_month: int | None = None,
     *,
     jsonl: bool = True,
+    monthly_churn: float | None = None,
 ) -> World:
     """Simulate a Telco world into a folder.
 
@@ -83,6 +85,9 @@ def simulate(
         One of :data:`SCENARIOS` and the extract (1 is the first) whose 30 days first show it; by default the middle.
     jsonl
         Whether to write the events as JSON lines too.
+    monthly_churn
+        Share of an extract's rows that left in its 30 days, on average, :data:`MONTHLY_CHURN_MIN` to
+        :data:`MONTHLY_CHURN_MAX`; None: the public file's 0.265.
 
     Raises
     ------
@@ -90,9 +95,11 @@ def simulate(
         If an argument is out of range or the folder holds anything.
     """
     drift_month = months // 2 + 1 if drift_month is None else drift_month
+    _check_churn(monthly_churn)
     _check(out, customers, months, seed, start, drift, drift_month)
+    steady = None if monthly_churn is None else steady_state(calibration(), monthly_churn)
     with Post(out, jsonl=jsonl) as post:
-        history = History(out, customers, months, seed, start, Drift(drift, drift_month), post)
+        history = History(out, customers, months, seed, start, Drift(drift, drift_month), post, steady)
         for month in range(FIRST_MONTH, months + 1):
             history.step(month)
         history.end()
@@ -107,6 +114,7 @@ def simulate(
         drift=drift,
         drift_month=drift_month,
         jsonl=jsonl,
+        monthly_churn=monthly_churn,
         snapshots=tuple(start + timedelta(days=MONTH_DAYS * place) for place in range(months)),
         corrections=tuple(history.corrections),
         prices_usd=price_list_usd(),
@@ -123,16 +131,26 @@ class History:
     """The run of one simulation: state, and where its files go."""
 
     def __init__(
-        self, out: Path, customers: int, months: int, seed: int, start: date, drift: Drift, post: Post
+        self,
+        out: Path,
+        customers: int,
+        months: int,
+        seed: int,
+        start: date,
+        drift: Drift,
+        post: Post,
+        steady: SteadyState | None,
     ) -> None:
         self.out, self.listed, self.months, self.seed, self.start = out, customers, months, seed, start
-        self.drift, self.post, self.constants = drift, post, calibration()
+        self.drift, self.post = drift, post
+        self.constants = steady.constants if steady else calibration()
         self.written: list[str] = []
         self.corrections: list[Correction] = []
         self._late_labels = LateLabels(drift)
         active = round(customers * (1 - self.constants.churn_rate))
         rng = self._rng(FIRST_MONTH - 1, _POPULATION)
-        self.here = newcomers(rng, first_customers(rng, active, self.constants), np.arange(active), 100, self.constants)
+        first = steady.customers(rng, active) if steady else first_customers(rng, active, self.constants)
+        self.here = newcomers(rng, first, np.arange(active), 100, self.constants)
         self._former, self._number = Former.nobody(), active
 
     def step(self, month: int) -> None:
@@ -249,6 +267,14 @@ def _check(out: Path, customers: int, months: int, seed: int, start: date, drift
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SimulationRefused(f"{out} is not empty", "give a new folder: nothing is ever overwritten")
     out.mkdir(parents=True, exist_ok=True)
+
+
+def _check_churn(monthly_churn: float | None) -> None:
+    if monthly_churn is not None and not MONTHLY_CHURN_MIN <= monthly_churn <= MONTHLY_CHURN_MAX:
+        raise SimulationRefused(
+            f"monthly churn is {monthly_churn}",
+            f"give a share from {MONTHLY_CHURN_MIN} to {MONTHLY_CHURN_MAX}; without it, it is the public file's 0.265",
+        )
 
 
 def _seconds(day: date) -> int:

@@ -10,7 +10,13 @@ from feature_repo.raw.telco_csv import COLUMNS, DECIMAL, DECIMAL_OR_BLANK, INTEG
 from monitoring import quality
 from monitoring.quality import load_suite, rule_columns, validate
 
-PARAMETERS = {"rows_min": 100, "rows_max": 10_000, "quarantine_share_max": 0.01}
+PARAMETERS = {
+    "rows_min": 100,
+    "rows_max": 10_000,
+    "churn_rate_min": 0.001,
+    "churn_rate_max": 0.6,
+    "quarantine_share_max": 0.01,
+}
 KEY = "a key"
 
 
