@@ -28,7 +28,7 @@ def simulate_world(  # noqa: PLR0913 - an option each
     drift: str,
     drift_month: int | None,
     jsonl: bool,
-    monthly_churn: float | None,
+    monthly_churn: float | None = None,
 ) -> Simulated:
     """Simulate into ``out`` and say in a few lines what was written; see :func:`simulate` for parameters and errors."""
     from feature_repo.raw.world.simulate import simulate
