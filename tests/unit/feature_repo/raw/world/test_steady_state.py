@@ -1,4 +1,5 @@
 from datetime import date
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -48,7 +49,7 @@ def test_the_base_stays_as_it_is_and_hardly_anybody_vanishes(extracts):
     assert last["tenure"].mean() == pytest.approx(first["tenure"].mean(), abs=1.0)
     vanished = [
         len(set(before.loc[before["Churn"] == "No", "customerID"]) - set(after["customerID"])) / len(before)
-        for before, after in zip(months[:-1], months[1:], strict=True)
+        for before, after in pairwise(months)
     ]
     assert max(vanished) < 0.006
 
@@ -89,8 +90,6 @@ def test_other_rates_make_no_world_and_no_folder(tmp_path, rate):
 
 
 def test_the_same_arguments_give_the_same_bytes(tmp_path):
-    one, two = (
-        simulate(tmp_path / name, 200, 2, 1, START, jsonl=False, monthly_churn=0.02) for name in ("one", "two")
-    )
+    one, two = (simulate(tmp_path / name, 200, 2, 1, START, jsonl=False, monthly_churn=0.02) for name in ("one", "two"))
     assert one.files == two.files
     assert (one.snapshots[1] - one.snapshots[0]).days == MONTH_DAYS
