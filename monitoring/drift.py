@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bentos.base_rate import probability_bound
 from bentos.psi import psi, psi_by_chance
 from configs.settings import MonitoringSettings
 from feature_repo.contract import LABEL, Feature
@@ -238,7 +239,9 @@ def compare(
         ``psi_max``, ``score_psi_max``, ``label_psi_max``, ``rows_min``, and ``false_alarm``: the chance that a table of
         equal populations shows any drift.
     """
-    most = {"feature": limits.psi_max, "score": limits.score_psi_max, "label": limits.label_psi_max}
+    # The PSI of a rate that changes by a factor is in proportion to the rate.
+    label_psi_max = probability_bound(limits.label_psi_max, reference.churned / reference.rows)
+    most = {"feature": limits.psi_max, "score": limits.score_psi_max, "label": label_psi_max}
     pairs = [(each.bins, each.counts, current.counts[each.bins.name]) for each in reference.columns]
     rows, churned = left or (0, 0)
     then = (reference.rows - reference.churned, reference.churned)

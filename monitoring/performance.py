@@ -8,6 +8,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from bentos.base_rate import log_loss_bound, probability_bound
 from configs.settings import MonitoringSettings
 from monitoring.drift import Baseline, Floats, Status, losses
 
@@ -59,6 +60,7 @@ def performance(
     limits
         ``log_loss_rise_max``, ``calibration_gap_max``, ``rows_min``, ``false_alarm``.
 
+    Where few customers leave, the two bounds shrink: see :mod:`bentos.base_rate`.
     The log loss of a perfect model rises too where more customers come near the toss of a coin; the gap does not.
     """
     rows = len(score)
@@ -70,8 +72,13 @@ def performance(
     gap = float(churned.mean() - score.mean())
     gap_error = float(np.sqrt(np.sum(score * (1 - score)))) / rows
     # One-sided: a model that got better needs no training. The gap counts in both directions.
-    rise_bound = max(limits.log_loss_rise_max, NormalDist().inv_cdf(1 - limits.false_alarm) * error)
-    gap_bound = max(limits.calibration_gap_max, NormalDist().inv_cdf(1 - limits.false_alarm / 2) * gap_error)
+    rate = reference.churned / reference.rows
+    rise_max, gap_max = (
+        log_loss_bound(limits.log_loss_rise_max, rate),
+        probability_bound(limits.calibration_gap_max, rate),
+    )
+    rise_bound = max(rise_max, NormalDist().inv_cdf(1 - limits.false_alarm) * error)
+    gap_bound = max(gap_max, NormalDist().inv_cdf(1 - limits.false_alarm / 2) * gap_error)
     status: Status = "drift" if rise > rise_bound or abs(gap) > gap_bound else "stable"
     if min(rows, reference.rows) < limits.rows_min:
         status = "insufficient data"

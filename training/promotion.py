@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from bentos.base_rate import REFERENCE_RATE, log_loss_bound, probability_bound, rows_bound
 from bentos.comparison import LiveFigures
 from bentos.economics import Economics
 from configs.settings import PromotionSettings, RolloutSettings
@@ -125,7 +126,8 @@ def decide(
 
     The challenger must be better than the champion beyond chance (one-sided paired bootstrap over customers) in log
     loss or in the profit that each model's own threshold earns; the two share ``rules.significance``. In the other
-    it may be worse by no more than its margin, and so in every slice of customers that is large enough to judge.
+    it may be worse by no more than its margin, and so in every slice of customers that is large enough to judge. Where
+    few customers leave, margins shrink and numbers of rows grow: see :mod:`bentos.base_rate`.
 
     Fails closed: rows that nothing can be computed from, and a figure that is not a number, hold no rule.
     """
@@ -152,7 +154,7 @@ def decide(
         )
         for name, gain in found.items():
             figures |= {f"{name}_gain": gain.mean, f"{name}_gain_lower": gain.lower}
-        outcome += _against(found, rules)
+        outcome += _against(found, rules, ours.churn_rate)
         outcome.append(_slices(evidence, differences["log_loss"], rules, figures))
         outcome += _live(evidence, rollout, figures)
     return Verdict(all(rule.held for rule in outcome), tuple(outcome), figures)
@@ -170,7 +172,7 @@ def ece_noise(metrics: Metrics) -> float:
 
 def _fit_to_serve(evidence: Evidence, rules: PromotionSettings) -> Iterator[Rule]:
     """Judge what needs no label: whether this bundle could serve at all, and whether a verdict may decide it."""
-    yield _rule("enough rows", len(evidence.churned), ">=", rules.rows_min, "g")
+    yield _rule("enough rows", len(evidence.churned), ">=", math.ceil(rows_bound(rules.rows_min, _rate(evidence))), "g")
     yield Rule("no held-out row was learnt from", evidence.seen_rows == 0, f"{evidence.seen_rows} rows")
     yield _rule("explanations", evidence.explained_share, ">=", 1.0)
     yield _rule("latency, ms", evidence.latency_p50_ms, "<=", rules.latency_p50_max_ms, ".2f")
@@ -181,6 +183,12 @@ def _fit_to_serve(evidence: Evidence, rules: PromotionSettings) -> Iterator[Rule
     yield Rule("nobody rolled back since", not evidence.rolled_back, told)
     compared = "nobody serves" if evidence.champion is None else "on the same rows"
     yield Rule("champion comparable", not evidence.incomparable, evidence.incomparable or compared)
+
+
+def _rate(evidence: Evidence) -> float:
+    """Return the share of the held-out rows that left; without any, which is no usable evidence, the reference."""
+    left = float(np.mean(evidence.churned)) if len(evidence.churned) else 0.0
+    return left or REFERENCE_RATE
 
 
 def _measured(evidence: Evidence, score: FloatArray, economics: Economics) -> Metrics:
@@ -199,7 +207,7 @@ def _floors(ours: Metrics, rules: PromotionSettings) -> list[Rule]:
     return [
         _rule("ROC-AUC floor", ours.roc_auc, ">=", rules.roc_auc_min),
         _rule("no leak", ours.roc_auc, "<=", LEAK_ROC_AUC),
-        _rule("calibration", ours.ece, "<=", rules.ece_max + ece_noise(ours)),
+        _rule("calibration", ours.ece, "<=", probability_bound(rules.ece_max, ours.churn_rate) + ece_noise(ours)),
     ]
 
 
@@ -218,15 +226,26 @@ def _worst(evidence: Evidence, champion: FloatArray, economics: Economics) -> fl
     return worst_profit(contacted, champion >= evidence.champion_threshold, economics)
 
 
-def _against(found: Mapping[str, Gain], rules: PromotionSettings) -> list[Rule]:
+def _against(found: Mapping[str, Gain], rules: PromotionSettings, churn_rate: float) -> list[Rule]:
     log_loss, profit = found["log_loss"], found["profit_usd"]
     better = log_loss.beyond_chance or profit.beyond_chance
     told = f"log loss better by {log_loss.mean:.4f}, surely by {log_loss.lower:.4f}; "
     told += f"profit by {profit.mean:.2f} USD a customer, surely by {profit.lower:.2f}"
     return [
         Rule("better than the champion beyond chance", better, told),
-        _rule("log loss against the champion", 0.0 - log_loss.mean, "<=", rules.log_loss_margin),
-        _rule("profit against the champion", profit.mean, ">=", -rules.profit_margin_usd, ".2f"),
+        _rule(
+            "log loss against the champion",
+            0.0 - log_loss.mean,
+            "<=",
+            log_loss_bound(rules.log_loss_margin, churn_rate),
+        ),
+        _rule(
+            "profit against the champion",
+            profit.mean,
+            ">=",
+            -probability_bound(rules.profit_margin_usd, churn_rate),
+            ".3f",
+        ),
     ]
 
 
@@ -234,16 +253,17 @@ def _slices(evidence: Evidence, difference: FloatArray, rules: PromotionSettings
     """No slice may be worse by more than the margin; its figures are added to ``figures``."""
     judged: dict[str, float] = {}
     small = 0
+    rate = _rate(evidence)
+    rows_min, bound = rows_bound(rules.slice_rows_min, rate), log_loss_bound(rules.slice_log_loss_margin, rate)
     for column, values in evidence.slices.items():
         for value in np.unique(values):
             members = values == value
             worse = 0.0 - float(difference[members].mean())
             figures[f"slice {column}={value}"] = worse
-            if members.sum() >= rules.slice_rows_min:
+            if members.sum() >= rows_min:
                 judged[f"{column}={value}"] = worse
             else:
                 small += 1
-    bound = rules.slice_log_loss_margin
     failing = {name: worse for name, worse in judged.items() if not worse <= bound}
     shown = failing or dict(sorted(judged.items(), key=lambda item: -item[1])[:1])
     told = ", ".join(f"{name} {worse:+.4f}" for name, worse in shown.items()) or "none to judge"

@@ -73,9 +73,9 @@ def steady_state(constants: Calibration, monthly_churn: float) -> SteadyState:
         here = np.cumprod(np.vstack([np.ones(_COHORT), remains[:-1]]), axis=0)
         # The last month stands for all that follow.
         here[-1] /= 1 - remains[-1]
-        here /= here.sum()
-        left = float((here * leaves).sum())
-        return here, left / (1 + left)
+        share = np.asarray(here / here.sum(), dtype=np.float64)
+        left = float((share * leaves).sum())
+        return share, left / (1 + left)
 
     low, high = _SHIFTS
     for _ in range(_STEPS):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -87,3 +89,22 @@ def test_chance_is_allowed_on_top_of_the_setting():
     assert strict.rise_bound > 0.01
     assert strict.gap_bound > 0.01
     assert measured(churned, score, log_loss_rise_max=2.0, calibration_gap_max=0.5).rise_bound == 2.0
+
+
+@pytest.mark.parametrize(("factor", "drifted"), [(1.0, []), (2.0, ["calibration"]), (0.4, ["calibration"])])
+def test_where_few_leave_a_change_of_the_rate_is_seen_all_the_same(factor, drifted):
+    """At 1.5 % a rate that doubles moves by 0.015 only: less than the bound that is set for a rate of 26.5 %."""
+    chance = np.random.default_rng(5)
+    score = chance.beta(0.3, 19.7, 40_000)
+    churned = chance.random(len(score)) < np.minimum(factor * score, 1)
+    loss = -np.where(chance.random(len(score)) < score, np.log(score.clip(1e-9)), np.log1p(-score))
+    before = replace(
+        reference(),
+        rows=len(score),
+        churned=int(score.sum()),
+        log_loss=float(loss.mean()),
+        log_loss_spread=float(loss.std()),
+    )
+    found = performance(before, churned, score.clip(1e-9), "2026-02-01", LIMITS)
+    assert "calibration" in found.drifted if drifted else found.drifted == []
+    assert found.gap_bound < LIMITS.calibration_gap_max / 4

@@ -206,3 +206,36 @@ def test_chance_alone_stays_below_what_is_allowed_for_it(rows):
     known = dict.fromkeys(Metrics.__dataclass_fields__, 0.0)
     metrics = Metrics(**(known | {"rows": rows, "churn_rate": float(score.mean())}))
     assert found < ece_noise(metrics) < 2.5 * found
+
+
+def rare(rows, rate, challenger, champion=None, **rules):
+    """Judge scores of a base in which few customers leave; ``challenger`` and ``champion`` get the true risk."""
+    crowd = Crowd(rows, 3, rate)
+    against = None if champion is None else champion(crowd.truth)
+    evidence = crowd.evidence(challenger=challenger(crowd.truth), champion=against, slices={})
+    return judge(evidence, **rules)
+
+
+def times(factor):
+    return lambda truth: np.clip(truth * factor, 1e-4, 0.99)
+
+
+def test_where_few_leave_a_score_that_is_twice_too_high_is_refused():
+    """At 1.5 % the distance of 0.03 that the setting allows is twice the rate itself."""
+    assert rare(20_000, 0.005, times(1.0)).promote
+    assert "calibration" in failed(rare(20_000, 0.005, times(2.0)))
+    assert "calibration" in failed(rare(20_000, 0.005, times(0.4)))
+
+
+def test_where_few_leave_more_rows_are_asked_for():
+    """100 held-out rows hold 10 churners where 10 % leave; where 1.5 % do it takes 667 rows to hold as many."""
+    few, enough = rare(500, 0.005, times(1.0)), rare(2000, 0.005, times(1.0))
+    assert max(verdict.figures["challenger_churn_rate"] for verdict in (few, enough)) < 0.03
+    assert "enough rows" in failed(few)
+    assert "enough rows" not in failed(enough)
+
+
+def test_where_few_leave_a_loss_that_is_small_in_nats_is_not_small():
+    verdict = rare(60_000, 0.005, times(1.5), times(1.0), ece_max=1.0)
+    assert 0.001 < -verdict.figures["log_loss_gain"] < 0.005
+    assert LOG_LOSS in failed(verdict)
