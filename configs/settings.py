@@ -43,7 +43,7 @@ class DataSettings(_Section):
     churn_rate_snapshots: Positive
     rows_min: Positive
     file_size_max_mb: Positive
-    memory_max_mb: Annotated[int, Field(ge=64)]
+    memory_max_mb: Annotated[int, Field(ge=256)]
     cell_length_max_chars: Positive
     event_quarantine_share_max: Share
     event_clock_skew_s: Annotated[float, Field(ge=0)]

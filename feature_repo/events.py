@@ -7,9 +7,11 @@ in the order of the class. The rules that compare events with each other are in
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Self
@@ -19,10 +21,10 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from feature_repo.contract import CUSTOMER, CUSTOMER_PATTERN
+from feature_repo.instants import INSTANT, instant, instants
 
 SCHEMA_VERSION: Final = 1
 """What each JSON line carries as ``schema_version``."""
-INSTANT: Final = pa.timestamp("us", "UTC")
 SCHEMA: Final = pa.schema(
     [
         ("event_id", pa.string()),
@@ -61,17 +63,32 @@ _ID_CHARS_MAX: Final = 64
 _BLOCK_BYTES: Final = 256 * 1024
 _PAYLOAD_COLUMNS: Final = tuple(dict.fromkeys(name for names in PAYLOAD.values() for name in names))
 _NUMBERS: Final = ("revision", *(name for name in _PAYLOAD_COLUMNS if SCHEMA.field(name).type == pa.int64()))
-_INSTANT_PATTERN: Final = r"^[12][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z\z"
+_MARK: Final = codecs.BOM_UTF8
 _LINE: Final = pa.schema(
     [
         ("schema_version", pa.int64()),
         *((field.name, pa.string() if field.type == INSTANT else field.type) for field in SCHEMA),
     ]
 )
-_KINDS: Final[dict[str, type]] = {
+KINDS: Final[dict[str, type]] = {
     field.name: {pa.int64(): int, pa.bool_(): bool, pa.string(): str, INSTANT: datetime}[field.type] for field in SCHEMA
 }
-_INSTANT_TEXT: Final = re.compile(_INSTANT_PATTERN.replace(r"\z", r"\Z"))
+"""Field -> what its values are in Python."""
+
+
+class Pairs(list[tuple[str, Any]]):
+    """A JSON object as it was written, every key in its place; a list in JSON stays a plain list."""
+
+
+_JSON_KINDS: Final[dict[type, str]] = {
+    str: "text",
+    int: "a whole number",
+    float: "a number with a fraction",
+    bool: "true or false",
+    list: "a list",
+    Pairs: "an object",
+    datetime: "an instant",
+}
 
 
 class Reason(StrEnum):
@@ -111,13 +128,18 @@ class Reason(StrEnum):
     UNKNOWN_CUSTOMER = "unknown_customer", "No published snapshot knows the customer; the event waits until one does."
 
 
+SENTENCES: Final[dict[str, str]] = {reason.value: reason.sentence for reason in Reason}
+"""Reason -> what it means."""
+
+
 def parse_lines(content: bytes, first_line: int = 1) -> pa.Table:
     r"""Read JSON lines.
 
     Parameters
     ----------
     content
-        Lines of JSON objects, UTF-8, ended by ``\n`` or ``\r\n``. Blank lines hold no event and are passed over.
+        Lines of JSON objects, UTF-8, ended by ``\n`` or ``\r\n``. Blank lines hold no event and are passed over; so is
+        a byte-order mark at the beginning of a line: files may have been joined.
     first_line
         The number of the first line, where ``content`` is a piece of a file.
 
@@ -132,7 +154,7 @@ def parse_lines(content: bytes, first_line: int = 1) -> pa.Table:
     while start < len(content):
         end = content.find(b"\n", min(start + _BLOCK_BYTES, len(content) - 1)) + 1 or len(content)
         block = content[start:end]
-        lines = [each.removesuffix(b"\r") for each in block.removesuffix(b"\n").split(b"\n")]
+        lines = [each.removesuffix(b"\r").removeprefix(_MARK) for each in block.removesuffix(b"\n").split(b"\n")]
         tables.append(_parse_clean(block, lines, line) or _parse_each(lines, line))
         start, line = end, line + len(lines)
     return pa.concat_tables(tables)
@@ -244,19 +266,33 @@ def _parse_clean(block: bytes, lines: list[bytes], first_line: int) -> pa.Table 
             read_options=pj.ReadOptions(use_threads=False, block_size=len(block) + 1),
             parse_options=pj.ParseOptions(explicit_schema=_LINE, unexpected_field_behavior="error"),
         )
-        columns = [_instants(read[field.name]) if field.type == INSTANT else read[field.name] for field in SCHEMA]
     except (UnicodeDecodeError, pa.ArrowInvalid):
         return None
+    columns = [_READ.get(field.type, _as_it_is)(read[field.name]) for field in SCHEMA]
     versions = pc.equal(read["schema_version"], SCHEMA_VERSION)
-    if read.num_rows != len(lines) or not pc.all(versions, skip_nulls=False).as_py():
+    if (
+        any(each is None for each in columns)
+        or read.num_rows != len(lines)
+        or not pc.all(versions, skip_nulls=False).as_py()
+    ):
         return None
     return _with_rows(columns, range(first_line, first_line + len(lines)), [None] * len(lines), [None] * len(lines))
 
 
-def _instants(column: Any) -> Any:
-    if not pc.all(pc.match_substring_regex(column, _INSTANT_PATTERN)).as_py():
-        raise pa.ArrowInvalid("not all are instants")
-    return column.cast(INSTANT)
+def composed(column: Any) -> Any:
+    """Return a column of text with its letters composed (NFC), so that an id has one spelling."""
+    if pc.all(pc.string_is_ascii(column)).as_py() is not False:
+        return column
+    # Not Arrow's utf8_normalize: of its four forms each decomposes (pyarrow 25).
+    words = (each if each is None else unicodedata.normalize("NFC", each) for each in column.to_pylist())
+    return pa.array(words, column.type)
+
+
+def _as_it_is(column: Any) -> Any:
+    return column
+
+
+_READ: Final[dict[pa.DataType, Callable[[Any], Any]]] = {pa.string(): composed, INSTANT: instants}
 
 
 def _parse_each(lines: list[bytes], first_line: int) -> pa.Table:
@@ -285,10 +321,10 @@ def _parse(line: bytes) -> dict[str, Any] | Reason:  # noqa: PLR0911 - a rule ea
         return Reason.OVERSIZED_LINE
     try:
         text = line.decode()
-        pairs = json.loads(text, object_pairs_hook=_Pairs, parse_constant=_no_constant)
+        pairs = json.loads(text, object_pairs_hook=Pairs, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         return Reason.MALFORMED_JSON
-    if not isinstance(pairs, _Pairs):
+    if not isinstance(pairs, Pairs):
         return Reason.NOT_AN_OBJECT
     event = dict(pairs)
     if len(event) < len(pairs):
@@ -296,33 +332,33 @@ def _parse(line: bytes) -> dict[str, Any] | Reason:  # noqa: PLR0911 - a rule ea
     version = event.pop("schema_version", None)
     if type(version) is not int or version != SCHEMA_VERSION:
         return Reason.UNKNOWN_SCHEMA_VERSION
-    if not event.keys() <= _KINDS.keys():
+    if not event.keys() <= KINDS.keys():
         return Reason.UNKNOWN_FIELD
     try:
-        return {name: _typed(_KINDS[name], value) for name, value in event.items() if value is not None}
+        return {name: typed(KINDS[name], value) for name, value in event.items() if value is not None}
     except ValueError:
         return Reason.WRONG_TYPE
-
-
-class _Pairs(list[tuple[str, Any]]):
-    """A JSON object as it was written, every key in its place; a list in JSON stays a plain list."""
 
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
 
-def _typed(kind: type, value: Any) -> Any:
-    """Return a JSON value as its column holds it. Raises ValueError (UnicodeEncodeError is one) where it can't."""
+def typed(kind: type, value: Any) -> Any:
+    """Return a JSON value as its column holds it: text composed (NFC), whole numbers also where written as 1.0.
+
+    Raises ValueError where it can't, saying what is wrong without the value (UnicodeEncodeError is one, and does not).
+    """
     if kind is datetime:
-        if not isinstance(value, str) or not _INSTANT_TEXT.fullmatch(value):
-            raise ValueError("no instant")
-        return datetime.fromisoformat(value)
+        return instant(value)
+    if kind is int and type(value) is float and value.is_integer():
+        value = int(value)
     # Not isinstance: true and false are integers to Python.
     if type(value) is not kind:
-        raise ValueError("another type")
+        raise ValueError(f"{_JSON_KINDS.get(type(value), 'something else')} where {_JSON_KINDS[kind]} belongs")
     if isinstance(value, str):
         value.encode()
-    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise ValueError("no int64")
+        return value if value.isascii() else unicodedata.normalize("NFC", value)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("a number beyond int64")
     return value

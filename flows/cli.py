@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from configs.settings import Settings
 
 CSV: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+EVENTS: Final = click.Path(exists=True, path_type=Path)
 FOLDER: Final = click.Path(file_okay=False, path_type=Path)
 
 
@@ -132,9 +133,9 @@ def ingest(csv: Path, as_of: date, *, replace: bool) -> None:
 
 
 @cli.command("ingest-events")
-@click.option("--file", "path", required=True, type=CSV, help="Behavioural events: Parquet, or JSON lines (.jsonl).")
+@click.option("--file", "path", required=True, type=EVENTS, help="Parquet, a folder of it, or JSON lines (.jsonl).")
 def ingest_events(path: Path) -> None:
-    """Judge and publish one file of events. Exit code 3: too many were bad, nothing was published."""
+    """Judge and publish a file or folder of events. Exit code 3: too many were bad, nothing was published."""
     from flows.land_events import ingest_events as land
     from flows.land_events import told
 

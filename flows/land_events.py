@@ -1,4 +1,4 @@
-"""Ingest one file of behavioural events: keep it, judge it, publish it as the next delivery."""
+"""Ingest one file, or folder, of behavioural events: keep it, judge it, publish it as the next delivery."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from configs.settings import Settings
-from feature_repo.events import Reason, judge
+from feature_repo.events import SENTENCES, judge
 from feature_repo.raw.atomic import exclusive, storage, write_file
 from feature_repo.raw.deliveries import Delivery
 from feature_repo.raw.delivering import DeliveryRefused, deliver, land_file
@@ -32,7 +32,7 @@ def ingest_events(settings: Settings, path: Path, *, now: datetime) -> EventLand
     settings
         The home, the tolerated clock skew, the share of bad events, DuckDB's limits.
     path
-        JSON lines or Parquet; it is copied, never changed.
+        JSON lines, Parquet, or a folder of Parquet; it is copied, never changed.
     now
         The instant of ingesting, tz-aware UTC. Nothing may be dated later.
 
@@ -47,8 +47,8 @@ def ingest_events(settings: Settings, path: Path, *, now: datetime) -> EventLand
     """
     kind = kind_of(path)
     raw = land_file(settings.home, path, kind)
-    skew_s = settings.data.event_clock_skew_s
-    judged = (judge(piece, now, skew_s) for piece in read_events(raw.path, kind, raw.source_name))
+    skew_s, memory_mb = settings.data.event_clock_skew_s, settings.data.memory_max_mb
+    judged = (judge(piece, now, skew_s) for piece in read_events(raw.path, kind, raw.source_name, memory_mb))
     try:
         delivery, fresh = deliver(
             judged,
@@ -73,8 +73,7 @@ def told(landing: EventLanding) -> list[str]:
         f"{what} delivery {delivery.number}: {delivery.rows} events{again}, {delivery.admitted} admitted, "
         f"{sum(delivery.quarantined.values())} quarantined, {delivery.waiting} waiting for their customer{known}"
     )
-    sentences = {reason.value: reason.sentence for reason in Reason}
-    return [counts, *(f"  {name} {count}: {sentences[name]}" for name, count in delivery.quarantined.items())]
+    return [counts, *(f"  {name} {count}: {SENTENCES[name]}" for name, count in delivery.quarantined.items())]
 
 
 def event_limits(settings: Settings) -> Limits:
@@ -88,7 +87,12 @@ def _report(home: Path, sha256: str, source_name: str, refused: DeliveryRefused)
         "sha256": sha256,
         "rows": refused.rows,
         "reasons": {
-            name: {"events": count, "first_rows": refused.places[name]} for name, count in refused.counts.items()
+            name: {
+                "events": count,
+                "first_rows": refused.places[name],
+                "fault": refused.faults.get(name) or SENTENCES[name],
+            }
+            for name, count in refused.counts.items()
         },
     }
     path = home / "reports" / "events" / f"{sha256[:12]}.json"

@@ -6,8 +6,10 @@ number and known_at rest on the deliveries before.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,11 +17,12 @@ from typing import Final
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from configs.errors import EXIT_GATE, ChurnError
 from feature_repo.contract import CUSTOMER
-from feature_repo.events import SCHEMA, Reason
+from feature_repo.events import SCHEMA, SENTENCES, Reason
 from feature_repo.raw.atomic import (
     TEMPORARY,
     StorageFailed,
@@ -34,7 +37,9 @@ from feature_repo.raw.atomic import (
     write_file,
 )
 from feature_repo.raw.deliveries import EVENTS, QUARANTINE, WAITING, Delivery, deliveries, log_folder
-from feature_repo.raw.event_files import BadEvents
+from feature_repo.raw.event_faults import event_fault
+from feature_repo.raw.event_files import parts_of
+from feature_repo.raw.parquet_events import BadEvents
 from feature_repo.raw.publication import Manifest, RawFile, published, read_snapshot
 from feature_repo.raw.settlement import settle
 from feature_repo.stores.session import Limits, session
@@ -46,6 +51,8 @@ _STAGED: Final = pa.schema([*SCHEMA, ("row", pa.int64()), ("content", pa.binary(
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SHORT: Final = 12
 _ROWS_SHOWN: Final = 5
+_LOOKED_AT_ROWS: Final = 1000
+_NAMED: Final = 3
 
 
 GRACE: Final = timedelta(days=1)
@@ -55,8 +62,8 @@ GRACE: Final = timedelta(days=1)
 class DeliveryRefused(ChurnError):  # noqa: N818 - read as a sentence: refused, delivery refused
     """Too many of a file's events are bad: nothing of it was published.
 
-    ``rows`` counts its events; ``counts`` and ``places`` say, by reason, how many there are and in which rows the
-    first stand.
+    ``rows`` counts its events; ``counts``, ``places`` and ``faults`` say, by reason, how many there are, in which rows
+    the first stand, and what is wrong with most of them.
     """
 
     error = "delivery_refused"
@@ -64,33 +71,63 @@ class DeliveryRefused(ChurnError):  # noqa: N818 - read as a sentence: refused, 
     http_status = 422
 
     def __init__(
-        self, message: str, hint: str, rows: int, counts: dict[str, int], places: dict[str, list[int]]
+        self,
+        message: str,
+        hint: str,
+        rows: int,
+        counts: dict[str, int],
+        places: dict[str, list[int]],
+        faults: dict[str, str],
     ) -> None:
         super().__init__(message, hint)
-        self.rows, self.counts, self.places = rows, counts, places
+        self.rows, self.counts, self.places, self.faults = rows, counts, places, faults
 
 
 def land_file(home: Path, path: Path, suffix: str) -> RawFile:
     """Keep a file of events as it came, below ``raw/events/`` under its sha256, with a JSON note beside it.
 
-    The same content again changes nothing. Raises StorageFailed if it can't be written; nothing is left then.
+    Of a folder its parts are kept, in a folder; its sha256 is that of its parts' names and sha256s. The same content
+    again changes nothing. Raises StorageFailed if it can't be written (nothing is left then), BadEvents for a folder
+    that is not whole.
     """
     folder = home / "raw" / "events"
     with exclusive(home), storage():
         folder.mkdir(parents=True, exist_ok=True)
         _sweep(home)
-        with aside(folder) as temporary:
-            sha256, size = copy_file(path, temporary)
-            landed = folder / f"{sha256[:_SHORT]}.{suffix}"
-            # A landed copy that the disk has damaged since is healed by the same file.
-            if not landed.is_file() or file_sha256(landed) != sha256:
-                temporary.replace(landed)
+        if path.is_dir():
+            landed, sha256, size = _land_folder(folder, path, suffix)
+        else:
+            with aside(folder) as temporary:
+                sha256, size = copy_file(path, temporary)
+                landed = folder / f"{sha256[:_SHORT]}.{suffix}"
+                # A landed copy that the disk has damaged since is healed by the same file.
+                if not landed.is_file() or file_sha256(landed) != sha256:
+                    temporary.replace(landed)
         note = landed.with_suffix(".json")
         if not note.is_file():
             told = {"sha256": sha256, "bytes": size, "source_name": path.name}
             write_file(note, json.dumps(told, indent=2, sort_keys=True).encode() + b"\n")
         sync_folder(folder)
     return RawFile(landed, sha256, size, path.name)
+
+
+def _land_folder(root: Path, path: Path, suffix: str) -> tuple[Path, str, int]:
+    """Copy a folder's parts; returns the copy's path, its sha256 and its bytes."""
+    with folder_aside(root) as temporary:
+        copied = {part.name: copy_file(part, temporary / part.name) for part in parts_of(path)}
+        sha256 = _parts_sha256({name: digest for name, (digest, _) in copied.items()})
+        landed = root / f"{sha256[:_SHORT]}.{suffix}"
+        kept = {part.name: file_sha256(part) for part in sorted(landed.glob("*"))} if landed.is_dir() else {}
+        if _parts_sha256(kept) != sha256:
+            remove(landed)
+            sync_folder(temporary)
+            temporary.rename(landed)
+    return landed, sha256, sum(size for _, size in copied.values())
+
+
+def _parts_sha256(digests: dict[str, str]) -> str:
+    told = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def deliver(
@@ -142,7 +179,7 @@ def deliver(
         final = root / f"{number:06d}-{raw.sha256[:_SHORT]}"
         try:
             with folder_aside(root) as temporary:
-                rows = _stage(judged, temporary / "staged.parquet", raw)
+                rows, faults = _stage(judged, temporary / "staged.parquet", raw)
                 with session(limits) as connection:
                     settle(
                         connection,
@@ -152,7 +189,7 @@ def deliver(
                         admitted=[home / each.path for each in every if each.admitted],
                         customers=_customers(home),
                     )
-                    _check_share(connection, number, rows, raw.source_name, quarantine_share_max)
+                    _check_share(connection, number, rows, faults, raw.source_name, quarantine_share_max)
                     _write(connection, temporary)
                     delivery = _describe(
                         connection,
@@ -177,15 +214,23 @@ def deliver(
     return delivery, True
 
 
-def _stage(judged: Iterable[pa.Table], path: Path, raw: RawFile) -> int:
-    rows = 0
+def _stage(judged: Iterable[pa.Table], path: Path, raw: RawFile) -> tuple[int, dict[str, str]]:
+    """Write the events; returns their number and, by reason, what is wrong with most of those looked at."""
+    rows, looked_at = 0, 0
+    faults: dict[str, Counter[str]] = {}
     with pq.ParquetWriter(path, _STAGED) as writer:
         for piece in judged:
             writer.write_table(piece.select(_STAGED.names).cast(_STAGED))
             rows += len(piece)
+            if looked_at < _LOOKED_AT_ROWS:
+                bad = piece.filter(pc.is_valid(piece["reason"])).slice(0, _LOOKED_AT_ROWS - looked_at).to_pylist()
+                looked_at += len(bad)
+                for each in bad:
+                    fault = each.get("fault") or event_fault(each["reason"], each, each["content"])
+                    faults.setdefault(each["reason"], Counter())[fault] += 1
     if not rows:
         raise BadEvents(f"{raw.source_name} holds no event", "give a file with events in it")
-    return rows
+    return rows, {reason: found.most_common(1)[0][0] for reason, found in faults.items()}
 
 
 def _customers(home: Path) -> pa.Table:
@@ -197,7 +242,12 @@ def _customers(home: Path) -> pa.Table:
 
 
 def _check_share(
-    connection: duckdb.DuckDBPyConnection, number: int, rows: int, source_name: str, share_max: float
+    connection: duckdb.DuckDBPyConnection,
+    number: int,
+    rows: int,
+    faults: dict[str, str],
+    source_name: str,
+    share_max: float,
 ) -> None:
     found = connection.execute(
         "SELECT reason, count(*), list(row ORDER BY row)[:$shown] FROM quarantined_now WHERE delivery = $number "
@@ -207,14 +257,22 @@ def _check_share(
     counts = {reason: count for reason, count, _ in found}
     bad = sum(count for reason, count in counts.items() if reason not in HARMLESS)
     if bad > share_max * rows:
-        told = ", ".join(f"{reason} {count}" for reason, count in counts.items())
+        places = {reason: first for reason, _, first in found}
+        every = ", ".join(f"{reason} {count}" for reason, count in counts.items())
+        worst = sorted((each for each in counts if each not in HARMLESS), key=lambda each: -counts[each])[:_NAMED]
+        told = "; ".join(
+            f"{reason} {counts[reason] / rows:.1%}, first in row {', '.join(map(str, places[reason]))}: "
+            f"{faults.get(reason) or SENTENCES[reason]}"
+            for reason in worst
+        )
         raise DeliveryRefused(
             f"{source_name} was refused, nothing of it was published: {bad} of {rows} events are bad "
-            f"({bad / rows:.1%}, at most {share_max:.1%} may be): {told}",
+            f"({bad / rows:.1%}, at most {share_max:.1%} may be): {every}; {told}",
             "mend the source of the events, or raise data.event_quarantine_share_max if they are expected",
             rows,
             counts,
-            {reason: places for reason, _, places in found},
+            places,
+            faults,
         )
 
 

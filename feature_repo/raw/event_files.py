@@ -1,43 +1,52 @@
-"""Files of events: JSON lines or Parquet, read in pieces, so that memory does not grow with the file."""
+"""Files of events: JSON lines, Parquet, or a folder of Parquet, read in pieces: memory does not grow with the file."""
 
 from __future__ import annotations
 
+import codecs
+import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal
+from typing import BinaryIO, Final, Literal, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from configs.errors import EXIT_GATE, ChurnError
-from feature_repo.events import LINE_BYTES_MAX, SCHEMA, parse_lines
+from configs.text import encoding_of
+from feature_repo.events import LINE_BYTES_MAX, parse_lines
+from feature_repo.raw.parquet_events import BadEvents, read_parquet
+from feature_repo.raw.regular import open_regular
 
 Kind = Literal["parquet", "jsonl"]
 
 _MAGIC: Final = b"PAR1"
+_PACKED: Final = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "ZIP", b"\x28\xb5\x2f\xfd": "Zstandard", b"BZh": "bzip2"}
 _SUFFIXES: Final = (".jsonl", ".ndjson")
 _PIECE_BYTES: Final = 16 << 20
-_PIECE_ROWS: Final = 1 << 19
-_SHOWN: Final = 5
-
-
-class BadEvents(ChurnError):  # noqa: N818 - read as a sentence: refused, bad events
-    """The file is no file of events. The message names the file and what is wrong, never a customer id."""
-
-    error = "events_invalid"
-    exit_code = EXIT_GATE
-    http_status = 422
+_HEAD_BYTES: Final = 1 << 16
+_PART: Final = ".parquet"
+# Written into a folder before it is whole, by Spark and by Databricks.
+_UNFINISHED: Final = ("_temporary", ".spark-staging", "_started_")
 
 
 def kind_of(path: Path) -> Kind:
-    """Return what a file is, by its first bytes, then by its name. Raises BadEvents if it is neither."""
-    with path.open("rb") as file:
+    """Return what a file is, by its first bytes, then by its name; a folder is Parquet.
+
+    Raises
+    ------
+    BadEvents
+        If it is none of them, empty, no regular file, or a folder that is not whole (see :func:`parts_of`).
+    """
+    if path.is_dir():
+        parts_of(path)
+        return "parquet"
+    with _opened(path, path.name) as file:
         head = file.read(len(_MAGIC))
     if not head:
         raise BadEvents(f"{path.name} is empty", "give a file with events in it")
     if head == _MAGIC:
         return "parquet"
-    if path.suffix in _SUFFIXES:
+    if packed := next((name for magic, name in _PACKED.items() if head.startswith(magic)), None):
+        raise BadEvents(f"{path.name} is packed ({packed})", "unpack it first")
+    if path.suffix.lower() in _SUFFIXES:
         return "jsonl"
     raise BadEvents(
         f"{path.name} is neither Parquet nor named as JSON lines",
@@ -45,90 +54,133 @@ def kind_of(path: Path) -> Kind:
     )
 
 
-def read_events(path: Path, kind: Kind, shown_as: str) -> Iterator[pa.Table]:
-    """Yield the events of a file in its order.
-
-    Parameters
-    ----------
-    path, kind
-        The file, and what :func:`kind_of` says that it is.
-    shown_as
-        What messages call the file: the copy that is read has another name than the one that the user knows.
-
-    Yields
-    ------
-    pyarrow.Table
-        As :func:`feature_repo.events.parse_lines` gives it; ``row`` counts lines or rows from 1.
+def parts_of(folder: Path) -> list[Path]:
+    """Return the Parquet files of a folder, by name. Hidden files, and those whose names begin with _, are none.
 
     Raises
     ------
     BadEvents
-        If a Parquet file is damaged or has other columns than an event.
+        If it is still being written, holds anything else, or no part.
     """
-    return _read_lines(path) if kind == "jsonl" else _read_parquet(path, shown_as)
+    names = {path.name: path for path in sorted(folder.iterdir())}
+    committed = {name.removeprefix("_committed_") for name in names if name.startswith("_committed_")}
+    for name in names:
+        begun = next((mark for mark in _UNFINISHED if name.startswith(mark)), None)
+        if begun and name.removeprefix("_started_") not in committed:
+            raise BadEvents(f"{folder.name} is not whole: it holds {begun}", "wait until its writer has ended")
+    seen = [path for name, path in names.items() if not name.startswith((".", "_"))]
+    others = [path for path in seen if path.suffix != _PART or path.is_symlink() or not path.is_file()]
+    if others:
+        sub = sum(path.is_dir() for path in others)
+        raise BadEvents(
+            f"{folder.name} holds {sub} sub-folders and {len(others) - sub} files that are no Parquet part",
+            f"give a folder of files that end in {_PART} alone, without partitions",
+        )
+    if not seen:
+        raise BadEvents(f"{folder.name} holds no Parquet part", f"give a folder with files that end in {_PART}")
+    return seen
 
 
-def _read_lines(path: Path) -> Iterator[pa.Table]:
+def read_events(path: Path, kind: Kind, shown_as: str, memory_max_mb: int) -> Iterator[pa.Table]:
+    """Yield the events of a file, or of a folder's files by their names, in their order.
+
+    Parameters
+    ----------
+    path, kind
+        The file or folder, and what :func:`kind_of` says that it is.
+    shown_as
+        What messages call the file: the copy that is read has another name than the one that the user knows.
+    memory_max_mb
+        What decoding Parquet may take, 10^6 bytes.
+
+    Yields
+    ------
+    pyarrow.Table
+        As :func:`feature_repo.events.parse_lines` gives it; ``row`` counts lines or rows from 1. Of Parquet also
+        ``fault`` (string): the column that could not be read, and why; null where there is none.
+
+    Raises
+    ------
+    BadEvents
+        If a Parquet file is damaged, has other columns than an event or takes too much memory, or if lines are no
+        text.
+    """
+    return _read_lines(path, shown_as) if kind == "jsonl" else _read_parts(path, shown_as, memory_max_mb)
+
+
+def _read_lines(path: Path, shown_as: str) -> Iterator[pa.Table]:
     limit, first, lines, size = LINE_BYTES_MAX + len(b"\r\n"), 1, [], 0
-    with path.open("rb") as file:
-        while line := file.readline(limit):
-            rest = line
-            # Only the beginning of an oversized line is kept: it is refused, and one line may be the whole file.
-            while len(rest) == limit and not rest.endswith(b"\n"):
-                rest = file.readline(limit)
-            lines.append(line if line.endswith(b"\n") else line + b"\n")
-            size += len(line)
-            if size >= _PIECE_BYTES:
-                yield parse_lines(b"".join(lines), first)
-                first, lines, size = first + len(lines), [], 0
+    with _opened(path, shown_as) as raw:
+        file = _text(raw, shown_as)
+        try:
+            while line := file.readline(limit):
+                rest = line
+                # Only the beginning of an oversized line is kept: it is refused, and one line may be the whole file.
+                while len(rest) == limit and not rest.endswith(b"\n"):
+                    rest = file.readline(limit)
+                lines.append(line if line.endswith(b"\n") else line + b"\n")
+                size += len(line)
+                if size >= _PIECE_BYTES:
+                    yield parse_lines(b"".join(lines), first)
+                    first, lines, size = first + len(lines), [], 0
+        except UnicodeError:
+            raise BadEvents(
+                f"{shown_as} begins as UTF-16 or UTF-32 text and is none, or is cut off", "deliver it again as UTF-8"
+            ) from None
     yield parse_lines(b"".join(lines), first)
 
 
-def _read_parquet(path: Path, shown_as: str) -> Iterator[pa.Table]:
-    first = 1
-    try:
-        with pq.ParquetFile(path) as file:
-            _check(file.schema_arrow, shown_as)
-            for batch in file.iter_batches(_PIECE_ROWS):
-                events = pa.Table.from_batches([batch]).select(SCHEMA.names).cast(SCHEMA)
-                rows = pa.array(range(first, first + len(events)), pa.int64())
-                events = events.append_column("row", rows)
-                events = events.append_column("refusal", pa.nulls(len(events), pa.string()))
-                yield events.append_column("content", pa.nulls(len(events), pa.binary()))
-                first += len(events)
-    except (pa.ArrowException, OSError) as broken:
+def _text(raw: BinaryIO, shown_as: str) -> BinaryIO:
+    """Return the lines of a file as UTF-8. Raises BadEvents for a copy that was not finished and for lone CR."""
+    head = raw.read(_HEAD_BYTES)
+    raw.seek(0)
+    if (wide := encoding_of(head[:4])) != "utf-8":
+        return cast("BinaryIO", io.BufferedReader(_Recoded(raw, wide)))
+    if b"\r" in head and b"\n" not in head:
+        raise BadEvents(f"{shown_as} ends its lines with CR alone", "write LF, or CR LF, behind each event")
+    raw.seek(-1, io.SEEK_END)
+    if raw.read(1) == b"\0":
         raise BadEvents(
-            f"{shown_as} cannot be read as Parquet ({type(broken).__name__})", "deliver it again: it may be cut short"
-        ) from broken
+            f"{shown_as} ends with NUL bytes: its copy was not finished, or it is UTF-16 without its byte-order mark",
+            "copy it again, or write it as UTF-8",
+        )
+    raw.seek(0)
+    return raw
 
 
-def _check(found: pa.Schema, shown_as: str) -> None:
-    """Raise BadEvents unless the columns are those of an event; a narrower type of the same sort will do."""
-    faults = []
-    if missing := [name for name in SCHEMA.names if name not in found.names]:
-        faults.append(f"lacks {', '.join(missing)}")
-    if extra := [name for name in found.names if name not in SCHEMA.names]:
-        faults.append(f"has unknown columns: {', '.join(map(repr, extra[:_SHOWN]))}")
-    if twice := sorted({name for name in found.names if found.names.count(name) > 1}):
-        faults.append(f"names twice: {', '.join(map(repr, twice[:_SHOWN]))}")
-    if not faults:
-        wrong = [
-            f"{field.name} is {found.field(field.name).type}, not {field.type}"
-            for field in SCHEMA
-            if not _fits(found.field(field.name).type, field.type)
-        ]
-        faults += [f"has wrong types: {', '.join(wrong)}"] if wrong else []
-    if faults:
-        raise BadEvents(f"{shown_as} {'; '.join(faults)}", "docs/events.md lists the columns and their types")
+class _Recoded(io.RawIOBase):
+    """A file of text as UTF-8, piece by piece. Reading raises UnicodeDecodeError where it is no text."""
 
+    def __init__(self, raw: BinaryIO, encoding: str) -> None:
+        self._raw, self._decoder, self._ready = raw, codecs.getincrementaldecoder(encoding)(), b""
 
-def _fits(found: pa.DataType, wanted: pa.DataType) -> bool:
-    if pa.types.is_dictionary(found):
-        found = found.value_type
-    if found in {wanted, pa.null()}:
+    def readable(self) -> bool:
         return True
-    if pa.types.is_string(wanted):
-        return bool(pa.types.is_large_string(found)) or found == pa.string_view()
-    if pa.types.is_timestamp(wanted):
-        return bool(pa.types.is_timestamp(found)) and found.tz in {"UTC", "Etc/UTC", "+00:00"}
-    return bool(pa.types.is_integer(wanted) and pa.types.is_integer(found))
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        while not self._ready:
+            piece = self._raw.read(_HEAD_BYTES)
+            self._ready = self._decoder.decode(piece, final=not piece).encode()
+            if not piece:
+                break
+        given, self._ready = self._ready[: len(buffer)], self._ready[len(buffer) :]
+        buffer[: len(given)] = given
+        return len(given)
+
+
+def _read_parts(path: Path, shown_as: str, memory_max_mb: int) -> Iterator[pa.Table]:
+    first = 1
+    parts = parts_of(path) if path.is_dir() else [path]
+    for number, part in enumerate(parts, 1):
+        name = shown_as if len(parts) == 1 else f"{shown_as}, part {number} of {len(parts)},"
+        for rows in read_parquet(part, name, memory_max_mb):
+            events = rows.append_column("row", pa.array(range(first, first + len(rows)), pa.int64()))
+            yield events.append_column("content", pa.nulls(len(rows), pa.binary()))
+            first += len(rows)
+
+
+def _opened(path: Path, shown_as: str) -> BinaryIO:
+    try:
+        return open_regular(path)
+    except OSError as refused:
+        raise BadEvents(f"{shown_as} cannot be read: {refused.strerror}", "check the file and its rights") from None

@@ -1,7 +1,7 @@
 """What an event is, and every reason why one is set aside."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
@@ -33,7 +33,7 @@ LINES = [
     (b'{"schema_version":1,"data_mb":01}', Reason.MALFORMED_JSON),
     (b'{"schema_version":1} {"schema_version":1}', Reason.MALFORMED_JSON),
     (b'{"schema_version":1,"event_id":"\xff"}', Reason.MALFORMED_JSON),
-    (b'\xef\xbb\xbf{"schema_version":1}', Reason.MALFORMED_JSON),
+    (b'{"schema_version":1}\xef\xbb\xbf', Reason.MALFORMED_JSON),
     (b"[" * 60_000, Reason.MALFORMED_JSON),
     (b"[]", Reason.NOT_AN_OBJECT),
     (b'"login"', Reason.NOT_AN_OBJECT),
@@ -48,7 +48,7 @@ LINES = [
     (b'{"schema_version":true}', Reason.UNKNOWN_SCHEMA_VERSION),
     (b'{"schema_version":1.0}', Reason.UNKNOWN_SCHEMA_VERSION),
     (b'{"schema_version":1,"colour":"red"}', Reason.UNKNOWN_FIELD),
-    (b'{"schema_version":1,"data_mb":1.0}', Reason.WRONG_TYPE),
+    (b'{"schema_version":1,"data_mb":1.5}', Reason.WRONG_TYPE),
     (b'{"schema_version":1,"data_mb":"1"}', Reason.WRONG_TYPE),
     (b'{"schema_version":1,"data_mb":true}', Reason.WRONG_TYPE),
     (b'{"schema_version":1,"data_mb":9223372036854775808}', Reason.WRONG_TYPE),
@@ -56,14 +56,14 @@ LINES = [
     (b'{"schema_version":1,"retracted":0}', Reason.WRONG_TYPE),
     (b'{"schema_version":1,"customer_id":7}', Reason.WRONG_TYPE),
     (b'{"schema_version":1,"event_id":"\\ud800"}', Reason.WRONG_TYPE),
-    (b'{"schema_version":1,"occurred_at":1714557600}', Reason.WRONG_TYPE),
+    (b'{"schema_version":1,"occurred_at":171455760}', Reason.WRONG_TYPE),
     (b'{"schema_version":1,"occurred_at":"2024-05-01"}', Reason.WRONG_TYPE),
     (b'{"schema_version":1,"occurred_at":"2024-05-01T10:00:00"}', Reason.WRONG_TYPE),
-    (b'{"schema_version":1,"occurred_at":"2024-05-01T10:00:00+02:00"}', Reason.WRONG_TYPE),
+    (b'{"schema_version":1,"occurred_at":"2024-05-01T10:00:00+25:00"}', Reason.WRONG_TYPE),
     (b'{"schema_version":1,"occurred_at":"2024-02-30T10:00:00Z"}', Reason.WRONG_TYPE),
     (b'{"schema_version":1,"occurred_at":"2024-05-01T24:00:00Z"}', Reason.WRONG_TYPE),
     (b'{"schema_version":1,"occurred_at":"2024-05-01T10:00:00Z\\n"}', Reason.WRONG_TYPE),
-    (b'{"schema_version":1,"occurred_at":"2024-05-01T10:00:00.1234567Z"}', Reason.WRONG_TYPE),
+    (b'{"schema_version":1,"occurred_at":"2024-05-01T10:00:00.1234567890Z"}', Reason.WRONG_TYPE),
 ]
 
 
@@ -172,3 +172,40 @@ def test_other_columns_are_kept_and_no_event_is_no_fault():
     more = table(event()).append_column("shelf", pa.array([7]))
     assert judge(more, NOW, SKEW_S)["shelf"].to_pylist() == [7]
     assert judge(table(), NOW, SKEW_S).num_rows == 0
+
+
+def test_a_byte_order_mark_before_any_line_is_no_part_of_it():
+    mark = b"\xef\xbb\xbf"
+    read = parse_lines(mark + GOOD + GOOD + mark + GOOD.replace(b"\n", b"\r\n") + mark + b"\n" + mark + b"{}\n")
+    assert read["refusal"].to_pylist() == [None, None, None, Reason.UNKNOWN_SCHEMA_VERSION]
+    assert read["row"].to_pylist() == [1, 2, 3, 5]
+    assert read["content"].to_pylist()[3] == b"{}"
+    assert len({str(each) for each in read.drop_columns(["row"]).to_pylist()[:3]}) == 1
+
+
+@pytest.mark.parametrize("beside", [b"", b"{\n"], ids=["read together", "read one by one"])
+def test_letters_are_composed_so_that_an_id_has_one_spelling(beside):
+    rows = [event(customer_id=f"M{letter}-1", event_id="e") for letter in ("\u00fc", "u\u0308")]
+    lines = [json.dumps(json.loads(line(row)), ensure_ascii=False).encode() + b"\n" for row in rows]
+    assert lines[0] != lines[1]
+    read = parse_lines(b"".join(lines) + beside)
+    assert read["customer_id"].to_pylist()[:2] == ["M\u00fc-1"] * 2
+
+
+@pytest.mark.parametrize("beside", [b"", b"{\n"], ids=["read together", "read one by one"])
+def test_unicodes_line_separators_end_no_line(beside):
+    text = json.dumps(json.loads(line(event(event_id="a\u2028b\u2029c\x85d"))), ensure_ascii=False).encode() + b"\n"
+    read = parse_lines(text + beside)
+    assert read["event_id"].to_pylist()[0] == "a\u2028b\u2029c\x85d"
+
+
+@pytest.mark.parametrize("beside", [b"", b"{\n"], ids=["read together", "read one by one"])
+@pytest.mark.parametrize(
+    "spelling",
+    ["2024-05-01T10:00:00+00:00", "2024-05-01 10:00:00.123456789Z", 1714557600000, "2024-05-01T12:00:00+02:00"],
+)
+def test_instants_are_read_however_they_are_written(beside, spelling):
+    written = line(event(), occurred_at=spelling, data_mb=2.0)
+    read = parse_lines(written + beside)
+    assert read["occurred_at"].to_pylist()[0].replace(microsecond=0) == datetime(2024, 5, 1, 10, tzinfo=UTC)
+    assert read["data_mb"].to_pylist()[0] == 2

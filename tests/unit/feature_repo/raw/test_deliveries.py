@@ -1,6 +1,7 @@
 """The log of events: what is admitted, what is not, when it was known, and that nothing is ever half there."""
 
 import itertools
+import json
 import os
 import signal
 import sys
@@ -176,6 +177,57 @@ def test_too_many_bad_events_refuse_the_file(settings, tmp_path, bad, refused):
     assert deliveries(settings.home) == []
     assert list((settings.home / "reports" / "events").glob("*.json")), "the report says which"
     assert list(settings.home.rglob(".tmp-*")) == []
+
+
+def test_a_refusal_names_the_three_worst_reasons_with_share_rows_and_fault(settings, tmp_path):
+    settings = settings.model_copy(
+        update={"data": settings.data.model_copy(update={"event_quarantine_share_max": 0.05})}
+    )
+    rows = [
+        *(line(event(), occurred_at="2024-05-01T10:00:00") for _ in range(4)),
+        *(event("payment", amount_cents=None) for _ in range(3)),
+        *(event(customer_id=" A-1") for _ in range(2)),
+        event(event_id=""),
+        *(event(customer_id="Z-9") for _ in range(10)),
+    ]
+    with pytest.raises(DeliveryRefused) as refused:
+        ingest_events(settings, write_lines(tmp_path / "a.jsonl", *rows), now=NOW)
+    assert refused.value.message.endswith(
+        "; wrong_type 20.0%, first in row 1, 2, 3, 4: occurred_at: no time zone: write 2024-05-01T10:00:00Z; "
+        "missing_payload 15.0%, first in row 5, 6, 7: amount_cents; "
+        "bad_customer_id 10.0%, first in row 8, 9: customer_id: blanks around it"
+    )
+    assert "bad_event_id 1" in refused.value.message
+    (report,) = (settings.home / "reports" / "events").glob("*.json")
+    told = json.loads(report.read_text())["reasons"]
+    assert told["wrong_type"]["fault"].startswith("occurred_at: no time zone")
+    assert told["bad_event_id"]["fault"] == "event_id: empty"
+    assert told["unknown_customer"]["fault"].startswith("No published snapshot")
+    assert "A-1" not in refused.value.message + report.read_text()
+
+
+def test_a_folder_of_parquet_is_one_delivery_kept_as_it_came(settings, tmp_path):
+    folder = tmp_path / "events_a.parquet"
+    folder.mkdir()
+    for name, row in (("part-1", event(event_id="b")), ("part-0", event(event_id="a"))):
+        write_parquet(folder / f"{name}.parquet", row)
+    (folder / "_SUCCESS").touch()
+    landing = ingest_events(settings, folder, now=NOW)
+    assert (landing.fresh, landing.delivery.rows, landing.delivery.source_name) == (True, 2, folder.name)
+    (kept,) = (settings.home / "raw" / "events").glob("*.parquet")
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == {
+        path.name: path.read_bytes() for path in folder.glob("part-*")
+    }
+    # A copy that the disk has damaged is healed by the same folder, which is no new delivery.
+    (kept / "part-0.parquet").write_bytes(b"damage")
+    assert not ingest_events(settings, folder, now=NOW).fresh
+    assert (kept / "part-0.parquet").read_bytes() == (folder / "part-0.parquet").read_bytes()
+    # The copy itself may be ingested into a new home.
+    assert kept.name == f"{landing.delivery.source_sha256[:12]}.parquet"
+    assert list(settings.home.rglob(".tmp-*")) == []
+    (folder / "_temporary").mkdir()
+    with pytest.raises(BadEvents, match="is not whole"):
+        ingest_events(settings, folder, now=NOW)
 
 
 def test_no_event_at_all_is_refused(settings, tmp_path):

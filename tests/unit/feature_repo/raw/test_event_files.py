@@ -1,16 +1,20 @@
 """Which files are files of events, and what is said of the others."""
 
+import os
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.events import LINE_BYTES_MAX, SCHEMA, Reason
-from feature_repo.raw.event_files import BadEvents, kind_of, read_events
+from feature_repo.raw.event_files import BadEvents, kind_of, parts_of, read_events
 from tests.event_rows import event, line, table, write_parquet
+
+MEMORY_MB = 512
 
 
 def rows_of(path):
-    return pa.concat_tables(read_events(path, kind_of(path), path.name))
+    return pa.concat_tables(read_events(path, kind_of(path), path.name, MEMORY_MB))
 
 
 def test_parquet_is_known_by_its_bytes_and_lines_by_their_name(tmp_path):
@@ -30,15 +34,15 @@ def test_parquet_is_known_by_its_bytes_and_lines_by_their_name(tmp_path):
     ("change", "fault"),
     [
         (lambda rows: rows.drop_columns(["ticket_id", "days_late"]), "lacks ticket_id, days_late"),
-        (lambda rows: rows.append_column("colour", pa.array(["red"])), "has unknown columns: 'colour'"),
-        (lambda rows: rows.append_column("data_mb", rows["data_mb"]), "names twice: 'data_mb'"),
+        (lambda rows: rows.append_column("colour", pa.array(["red"])), "has unknown columns: 16 of 16"),
+        (lambda rows: rows.append_column("data_mb", rows["data_mb"]), "names twice: data_mb"),
         (
-            lambda rows: rows.set_column(7, "data_mb", pa.array([1.0])),
-            "has wrong types: data_mb is double, not int64",
+            lambda rows: rows.set_column(7, "data_mb", pa.array(["1"])),
+            "has wrong types: data_mb is string, not a whole number",
         ),
         (
             lambda rows: rows.set_column(5, "occurred_at", rows["occurred_at"].cast(pa.timestamp("us"))),
-            r"has wrong types: occurred_at is timestamp\[us\], not timestamp\[us, tz=UTC\]",
+            "has wrong types: occurred_at is an instant without a time zone, not an instant in UTC",
         ),
     ],
 )
@@ -86,3 +90,168 @@ def test_the_longest_line_allowed_is_no_oversized_one(tmp_path):
         text = line(event()).rstrip()
         path.write_bytes(text[:-1] + b" " * (LINE_BYTES_MAX - len(text)) + b"}" + end)
         assert rows_of(path)["refusal"].to_pylist() == [None]
+
+
+# --- text as other systems write it -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lines_are_read_in_every_encoding_that_a_mark_announces(tmp_path, encoding, end):
+    path = tmp_path / "a.jsonl"
+    rows = [event(customer_id=f"M\u00fc-{number}") for number in range(3000)]
+    text = b"".join(map(line, rows)).decode().replace("\n", end)
+    path.write_bytes(text.removesuffix(end).encode(encoding))
+    assert rows_of(path).select(SCHEMA.names).to_pylist() == rows
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (line(event()) + b"\0" * 5000, "ends with NUL bytes: its copy was not finished"),
+        (line(event()).decode().encode("utf-16-be"), "a.jsonl cannot"),
+        (line(event()).decode().encode("utf-16")[:-1], "begins as UTF-16 or UTF-32 text and is none, or is cut off"),
+        (b"\xff\xfe\x00\xd8\x00\xd8", "begins as UTF-16"),
+        (line(event()).replace(b"\n", b"\r") * 3, "ends its lines with CR alone"),
+        (b"\x1f\x8b\x08" + line(event()), r"a\.jsonl is packed \(gzip\)"),
+        (b"PK\x03\x04" + line(event()), r"a\.jsonl is packed \(ZIP\)"),
+    ],
+)
+def test_what_is_no_text_is_refused_by_what_it_is(tmp_path, content, fault):
+    (tmp_path / "a.jsonl").write_bytes(content)
+    if fault == "a.jsonl cannot":
+        # UTF-16 without its mark: each line has NUL bytes, and says so.
+        assert set(rows_of(tmp_path / "a.jsonl")["refusal"].to_pylist()) == {Reason.MALFORMED_JSON}
+        return
+    with pytest.raises(BadEvents, match=fault):
+        rows_of(tmp_path / "a.jsonl")
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.jsonl")
+    with pytest.raises(BadEvents, match=r"a\.jsonl cannot be read: it is a FIFO, no file"):
+        kind_of(tmp_path / "a.jsonl")
+    with pytest.raises(BadEvents, match="No such file"):
+        kind_of(tmp_path / "b.jsonl")
+
+
+# --- what Parquet may take ----------------------------------------------------------------------------------------
+
+
+def test_a_word_of_a_megabyte_in_each_of_many_rows_is_never_spread_out(tmp_path):
+    """Its file has some kilobytes, its words together 60 GB."""
+    rows, path = table(event()), tmp_path / "a.parquet"
+    count = 60_000
+    columns = [rows[name].take(pa.array([0] * count)) for name in SCHEMA.names]
+    columns[0] = pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), pa.array(["x" * 1_000_000]))
+    pq.write_table(pa.table(columns, names=SCHEMA.names), path, compression="zstd")
+    assert path.stat().st_size < 20_000
+    read = rows_of(path)
+    assert len(read) == count
+    assert set(read["event_id"].to_pylist()) == {"x" * 65}
+
+
+def test_what_would_take_more_memory_than_allowed_is_refused(tmp_path):
+    """Pages that unpack to 150 MB, from a file of some hundred kilobytes."""
+    path, rows = tmp_path / "a.parquet", table(event())
+    columns = [rows[name].take(pa.array([0] * 150)) for name in SCHEMA.names]
+    columns[0] = pa.array([f"{number}{'x' * 1_000_000}" for number in range(150)])
+    pq.write_table(pa.table(columns, SCHEMA), path, compression="zstd", use_dictionary=False)
+    assert path.stat().st_size < 1_000_000
+    with pytest.raises(BadEvents, match=r"a\.parquet cannot be read as Parquet within 64 MB of memory") as refused:
+        list(read_events(path, "parquet", path.name, memory_max_mb=64))
+    assert "CHURN_DATA__MEMORY_MAX_MB" in refused.value.hint
+    assert len(list(read_events(path, "parquet", path.name, memory_max_mb=1024))) == 1
+
+
+def test_twenty_thousand_columns_are_refused_by_their_number(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({f"7590-{number}": [1] for number in range(20_000)}), path)
+    with pytest.raises(BadEvents, match=r"a\.parquet has 20000 columns, more than 1000"):
+        rows_of(path)
+
+
+@pytest.mark.parametrize("place", ["footer", "pages", "length of the footer"])
+def test_damage_is_refused_whatever_the_reader_does_about_it(tmp_path, place):
+    path = write_parquet(tmp_path / "a.parquet", *(event(event_id="e" * 30 + str(each)) for each in range(2000)))
+    whole = path.read_bytes()
+    at = {"footer": len(whole) - 600, "pages": 40, "length of the footer": len(whole) - 8}[place]
+    for spoilt in (b"\xff" * 4, b"\x00" * 200 if place != "length of the footer" else b"\xff\xff\xff\x7f"):
+        path.write_bytes(whole[:at] + spoilt + whole[at + len(spoilt) :])
+        with pytest.raises(BadEvents, match=r"a\.parquet (cannot be read as Parquet|lacks|has)") as refused:
+            rows_of(path)
+        assert "eeee" not in refused.value.message
+
+
+def test_a_reader_that_stops_early_leaves_no_process_behind(tmp_path):
+    path = write_parquet(tmp_path / "a.parquet", *(event() for _ in range(200_000)))
+    pieces = read_events(path, "parquet", "a", MEMORY_MB)
+    next(pieces)
+    pieces.close()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_sparks_int96_instants_are_utc(tmp_path):
+    path, rows = tmp_path / "a.parquet", table(event(), event())
+    naive = rows["occurred_at"].cast(pa.timestamp("us")), rows["arrived_at"].cast(pa.timestamp("us"))
+    spark = rows.set_column(5, "occurred_at", naive[0]).set_column(6, "arrived_at", naive[1])
+    for told, good in (({"org.apache.spark.version": "3.5.1"}, True), ({"writer": "another"}, False)):
+        pq.write_table(spark.replace_schema_metadata(told), path, use_deprecated_int96_timestamps=True)
+        if good:
+            assert rows_of(path).select(SCHEMA.names).cast(SCHEMA).equals(rows)
+        else:
+            with pytest.raises(BadEvents, match="occurred_at is an instant without a time zone"):
+                rows_of(path)
+
+
+# --- folders ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder as Spark writes it: three parts, one without rows."""
+    made = tmp_path / "events_a.parquet"
+    made.mkdir()
+    for number, rows in enumerate([[event(event_id="a"), event(event_id="b")], [], [event(event_id="c")]]):
+        write_parquet(made / f"part-{number:05d}-c000.snappy.parquet", *rows)
+        (made / f".part-{number:05d}-c000.snappy.parquet.crc").write_bytes(b"crc")
+    (made / "_SUCCESS").touch()
+    return made
+
+
+def test_a_folder_of_parts_is_read_in_the_order_of_their_names(folder):
+    read = rows_of(folder)
+    assert read["event_id"].to_pylist() == ["a", "b", "c"]
+    assert read["row"].to_pylist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "fault"),
+    [
+        (lambda folder: (folder / "_temporary").mkdir(), "is not whole: it holds _temporary"),
+        (lambda folder: (folder / ".spark-staging-7").mkdir(), "is not whole: it holds .spark-staging"),
+        (lambda folder: (folder / "_started_7").touch(), "is not whole: it holds _started_"),
+        (lambda folder: (folder / "day=1").mkdir(), "holds 1 sub-folders and 0 files that are no Parquet part"),
+        (lambda folder: (folder / "a.csv").touch(), "holds 0 sub-folders and 1 files"),
+        (lambda folder: os.mkfifo(folder / "a.parquet"), "holds 0 sub-folders and 1 files"),
+        (lambda folder: (folder / "a.parquet").symlink_to("/etc/passwd"), "holds 0 sub-folders and 1 files"),
+        (lambda folder: [part.unlink() for part in folder.glob("part-*")], "holds no Parquet part"),
+    ],
+)
+def test_a_folder_that_is_not_whole_or_holds_more_is_refused(folder, spoil, fault):
+    spoil(folder)
+    with pytest.raises(BadEvents, match=f"{folder.name} {fault}"):
+        kind_of(folder)
+
+
+def test_a_folder_that_was_committed_is_whole(folder):
+    (folder / "_started_7").touch()
+    (folder / "_committed_7").touch()
+    assert len(parts_of(folder)) == 3
+
+
+def test_a_damaged_part_is_named_by_its_place(folder):
+    (folder / "part-00002-c000.snappy.parquet").write_bytes(b"PAR1 is cut")
+    with pytest.raises(BadEvents, match=r"events_a\.parquet, part 3 of 3, cannot be read as Parquet"):
+        rows_of(folder)

@@ -192,7 +192,7 @@ def test_what_is_no_regular_file_is_refused_and_not_opened(tmp_path):
 def test_what_would_take_too_much_memory_is_refused_before_it_is_read(read, plain):
     assert len(read(plain, memory_max_mb=1)) == 8
     # Not one line of it could be read as an extract: the lines are counted only.
-    for content in (b"a\n" * 400_000, b"a\r" * 400_000, b"x" * 170_000_000):
+    for content in (b"a\n" * 600_000, b"a\r" * 600_000, b"x" * 205_000_000):
         with pytest.raises(
             BadCsv, match=r"extract\.csv: .* would take about 10\d\d MB of memory, more than the 1000 MB"
         ):
@@ -202,7 +202,7 @@ def test_what_would_take_too_much_memory_is_refused_before_it_is_read(read, plai
 @pytest.mark.parametrize("quote", [b"", b'"'])
 def test_a_header_of_two_million_columns_is_refused_by_their_number_alone(read, quote):
     wide = HEADER + b"".join(b"," + quote + b"%d" % number + quote for number in range(2_000_000)) + b"\n"
-    with pytest.raises(BadCsv, match="line 1: more than 1000 columns"):
+    with pytest.raises(BadCsv, match=r"line 1: .*more than 1000 columns"):
         read(wide, file_size_max_mb=100)
 
 

@@ -1,0 +1,112 @@
+"""Read a Parquet file of events within bounds, in a process of its own: ``python -m … PATH MEMORY_MB``.
+
+What a Parquet file takes to read is not seen from outside: a few kilobytes may decode to gigabytes, and damage may end
+the reader. Here either ends this process alone. It writes the rows, read as events, to standard output as an Arrow
+stream; a refusal is one JSON line on standard error, and exit code 3.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from configs.errors import EXIT_GATE, ChurnError
+from feature_repo.events import SCHEMA
+from feature_repo.raw.event_columns import read_columns, refused_columns
+
+COLUMNS_MAX: Final = 1000
+READ: Final = pa.schema([*SCHEMA, ("refusal", pa.string()), ("fault", pa.string())])
+"""The columns of what is written."""
+
+_ROWS: Final = 1 << 16
+_BUFFER_BYTES: Final = 1 << 20
+_FOOTER_MAX_BYTES: Final = 32 << 20
+_STATM: Final = Path("/proc/self/statm")
+_SPARK: Final = b"org.apache.spark.version"
+
+
+class _Refused(ChurnError):  # noqa: N818 - read as a sentence
+    exit_code = EXIT_GATE
+
+
+def main(path: str, memory_max_mb: int) -> int:
+    """Read the file at ``path``; returns the exit code."""
+    # Threads would each keep memory of their own, and the parent waits for one batch at a time.
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)
+    pa.set_memory_pool(pa.system_memory_pool())
+    # What is loaded late is loaded now: it is no part of what the file takes.
+    read_columns(SCHEMA.empty_table())
+    _limit(memory_max_mb)
+    try:
+        with pa.ipc.new_stream(sys.stdout.buffer, READ) as stream:
+            for rows in _rows(path):
+                stream.write_table(rows.cast(READ))
+    except ChurnError as refused:
+        return _tell(refused.message, refused.hint)
+    except MemoryError:  # pyarrow's own derives from it
+        return _tell("", "")
+    except (pa.ArrowException, OSError) as broken:
+        return _tell(
+            f"cannot be read as Parquet ({type(broken).__name__})", "deliver it again: it may be cut short or damaged"
+        )
+    return 0
+
+
+def _limit(memory_max_mb: int) -> None:
+    """Bound what this process may map beyond what it has, by ``memory_max_mb`` (10^6 bytes)."""
+    mapped = int(_STATM.read_text("ascii").split()[0]) * resource.getpagesize() if _STATM.exists() else 0
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = mapped + memory_max_mb * 10**6
+    resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+    # A reader that ends by a signal is told of by the parent; its memory, with customers in it, is not kept.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _rows(path: str) -> Iterator[pa.Table]:
+    _check_footer(Path(path))
+    with pq.ParquetFile(path) as file:
+        found = file.schema
+    wide = len(found.names)
+    if wide > COLUMNS_MAX:
+        raise _Refused(f"has {wide} columns, more than {COLUMNS_MAX}", "docs/events.md lists the columns")
+    columns = [found.column(place) for place in range(wide)]
+    # Words stay apart from their rows until they are cut: the file may repeat a long one a million times.
+    words = [each.path for each in columns if each.physical_type == "BYTE_ARRAY" and each.path in SCHEMA.names]
+    with pq.ParquetFile(
+        path, read_dictionary=words, buffer_size=_BUFFER_BYTES, pre_buffer=False, coerce_int96_timestamp_unit="us"
+    ) as file:
+        spark = _SPARK in (file.metadata.metadata or {})
+        utc = {each.path for each in columns if spark and each.physical_type == "INT96"}
+        if fault := refused_columns(file.schema_arrow, utc):
+            raise _Refused(fault, "docs/events.md lists the columns and their types")
+        for batch in file.iter_batches(_ROWS, columns=SCHEMA.names, use_threads=False):
+            yield read_columns(pa.Table.from_batches([batch]))
+
+
+def _check_footer(path: Path) -> None:
+    """Refuse a description of the file that is itself too large to be looked at."""
+    with path.open("rb") as file:
+        file.seek(-8, 2)
+        size = int.from_bytes(file.read(4), "little")
+    if size > _FOOTER_MAX_BYTES:
+        raise _Refused(
+            f"cannot be read as Parquet: its description would take {size} bytes, more than {_FOOTER_MAX_BYTES}",
+            "deliver it again with larger row groups: it may also be cut short or damaged",
+        )
+
+
+def _tell(message: str, hint: str) -> int:
+    sys.stderr.write(json.dumps({"message": message, "hint": hint}) + "\n")
+    return EXIT_GATE
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], int(sys.argv[2])))

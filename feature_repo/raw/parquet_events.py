@@ -1,0 +1,77 @@
+"""Events from a Parquet file, through a process of its own that may take a bounded amount of memory."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Final, cast
+
+import pyarrow as pa
+
+from configs.errors import EXIT_GATE, ChurnError
+from configs.settings import PROJECT_ROOT
+
+CHILD: Final = "feature_repo.raw.parquet_child"
+_TOLD_BYTES: Final = 1 << 16
+
+
+class BadEvents(ChurnError):  # noqa: N818 - read as a sentence: refused, bad events
+    """The file is no file of events. The message names the file and what is wrong, never a customer id."""
+
+    error = "events_invalid"
+    exit_code = EXIT_GATE
+    http_status = 422
+
+
+def read_parquet(path: Path, shown_as: str, memory_max_mb: int) -> Iterator[pa.Table]:
+    """Yield the rows of a Parquet file: the columns of SCHEMA, ``refusal`` and ``fault`` (strings, null where fine).
+
+    Raises
+    ------
+    BadEvents
+        If it is damaged, has other columns than an event, or would take more than ``memory_max_mb`` (10^6 bytes).
+    """
+    with tempfile.TemporaryFile() as said, _child(path, memory_max_mb, said) as child:
+        try:
+            # A child that was refused, or ended, leaves no stream, or one without an end.
+            with suppress(pa.ArrowInvalid, OSError), pa.ipc.open_stream(child.stdout) as stream:
+                for batch in stream:
+                    yield pa.Table.from_batches([batch])
+        finally:
+            # A reader that stops before the end needs no more of it; the child ends at its next write.
+            cast("IO[bytes]", child.stdout).close()
+        code = child.wait()
+        said.seek(0)
+        if code:
+            raise _refusal(code, said.read(_TOLD_BYTES), shown_as, memory_max_mb)
+
+
+def _child(path: Path, memory_max_mb: int, said: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-m", CHILD, str(path.absolute()), str(memory_max_mb)],
+        cwd=PROJECT_ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=said,
+    )
+
+
+def _refusal(code: int, said: bytes, shown_as: str, memory_max_mb: int) -> BadEvents:
+    lines = said.decode(errors="replace").splitlines()
+    try:
+        told = json.loads(lines[-1]) if code == EXIT_GATE and lines else {"message": "", "hint": ""}
+    except ValueError:
+        told = {"message": "", "hint": ""}
+    if told["message"]:
+        return BadEvents(f"{shown_as} {told['message']}", told["hint"])
+    ended = "" if code > 0 else f" (its reader ended by {signal.Signals(-code).name})"
+    return BadEvents(
+        f"{shown_as} cannot be read as Parquet within {memory_max_mb} MB of memory{ended}",
+        "write it with smaller row groups, or raise CHURN_DATA__MEMORY_MAX_MB; it may also be damaged",
+    )
