@@ -18,7 +18,8 @@ from feature_repo.contract import (
     TILES,
     WINDOW_DAYS,
 )
-from feature_repo.events import INSTANT, SCHEMA
+from feature_repo.events import SCHEMA
+from feature_repo.instants import INSTANT
 from feature_repo.raw.deliveries import Delivery, check_whole, deliveries
 from feature_repo.stores.appending import append_tables, has
 from feature_repo.stores.session import session
