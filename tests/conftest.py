@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 # Before Feast, which switches Prometheus to values that all of a process share: a test's counters are its own.
@@ -33,7 +34,7 @@ WAITING = pytest.StashKey[dict[str, int]]()
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
-    """Take out what this machine cannot show; in CI it stays, and its fixture fails."""
+    """Take out what this machine cannot show; in CI it stays, and its fixture fails. The longest files come first."""
     waiting = config.stash.setdefault(WAITING, {})
     for need, (_, given) in NEEDS.items():
         without = [item for item in items if need in item.fixturenames]
@@ -41,6 +42,12 @@ def pytest_collection_modifyitems(config, items):
             waiting[need] = len(without)
             config.hook.pytest_deselected(items=without)
             items[:] = [item for item in items if item not in without]
+    # Two workers end together if neither begins with a long file when the other has nothing left to do. What takes
+    # long says so by the time-out of its own.
+    longest: Counter[Path] = Counter()
+    for item in items:
+        longest[item.path] = max([longest[item.path], *(mark.args[0] for mark in item.iter_markers("timeout"))])
+    items.sort(key=lambda item: -longest[item.path])
 
 
 def pytest_sessionfinish(session):
