@@ -137,7 +137,8 @@ def live(year: Year, folder: Path) -> None:
             if month == plan.broken:
                 year.broken = break_month(year, folder)
             year.deliver(month)
-            run = prefect.run("lifecycle/by-hand", now=year.now(month), scoring=month == plan.months)
+            scoring = month == plan.months and month not in plan.retrained
+            run = prefect.run("lifecycle/by-hand", now=year.now(month), scoring=scoring)
             assert run.state.is_completed(), f"month {month}: {run.state.message}; {prefect.worker_log()[-3000:]}"
             report = newest_report(year)
             assert report["observed_at"] == year.now(month)
@@ -152,6 +153,9 @@ def live(year: Year, folder: Path) -> None:
             year.champions[month] = rollout(year.home).champion
             if running is None:
                 running = Running(serving(year.settings, port=free_port(), workers=2)).wait("/readyz", PATIENCE_S)
+        if plan.months in plan.retrained:
+            scored = prefect.run("score_base/monthly", now=year.now(plan.months))
+            assert scored.state.is_completed(), scored.state.message
     finally:
         if running is not None:
             running.stop()

@@ -14,7 +14,7 @@ from pathlib import Path
 from flows.presence import announce
 announce(Path(sys.argv[1]), sys.argv[2])
 print("here", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 

@@ -27,7 +27,7 @@ DEFAULTS = {name: asdict(Params())[name] for name in ("regularisation", "tree_we
 
 
 def plan(**changes):
-    usual = {"seed": 2, "trials": 3, "tuning_timeout_s": 60, "folds": 3, "test_share": 0.2}
+    usual = {"seed": 2, "trials": 3, "tuning_timeout_s": 3600, "folds": 3, "test_share": 0.2}
     return TrainingSettings(**(usual | changes))
 
 

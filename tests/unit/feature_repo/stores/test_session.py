@@ -20,7 +20,7 @@ from pathlib import Path
 from feature_repo.stores.session import Limits, session
 with session(Limits(Path(sys.argv[1]), 128, 1)):
     print("open", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
