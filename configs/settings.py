@@ -160,6 +160,7 @@ class MonitoringSettings(_Section):
     rows_min: Positive
     false_alarm: Annotated[float, Field(gt=0, lt=0.5)]
     freshness_max_h: Annotated[float, Field(gt=0)]
+    inbox_max_h: Annotated[float, Field(gt=0)]
 
 
 class RetrainingSettings(_Section):

@@ -1,19 +1,25 @@
-"""Files that wait to be landed: a folder whose names say what each file is."""
+"""Files that wait to be landed: a folder whose names say what each file is, and what else lies there."""
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final, Literal
 
 from configs.errors import ChurnError
 from feature_repo.raw.atomic import storage, sync_folder
+from feature_repo.raw.event_files import parts_of
+from feature_repo.raw.parquet_events import BadEvents
 
 FOLDER: Final = "inbox"
 LANDED: Final = "landed"
 _EXTRACT: Final = re.compile(r"telco_(\d{4}-\d{2}-\d{2})(?:\.v(\d+))?\.csv")
+SUCCESS: Final = "_SUCCESS"
+"""The empty file that Spark writes into a folder when it is whole."""
 _EVENTS: Final = re.compile(r"events_[\w.-]+\.(?:parquet|jsonl)")
 
 
@@ -37,24 +43,79 @@ class Waiting:
     kind: Literal["extract", "events"]
 
 
-def waiting(home: Path) -> tuple[list[Waiting], list[str]]:
-    """Return the files to land, in order, and the names that nobody understands; those stay where they are.
+@dataclass(frozen=True)
+class Left:
+    """One thing that lies in the inbox and is not landed: its name, fit to be shown on one line, and why."""
+
+    name: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.why})"
+
+
+def waiting(home: Path) -> tuple[list[Waiting], list[Left]]:
+    """Return the files to land, in order, and everything else that lies in the inbox; that stays where it is.
 
     ``telco_2026-11-01.csv`` is the extract of that day, ``telco_2026-11-01.v2.csv`` a correction of it,
-    ``events_….parquet`` or ``.jsonl`` a file of events. Hidden files and folders are passed over: copy a large file
-    under a name that begins with a dot, and rename it when it is whole.
+    ``events_….parquet`` or ``.jsonl`` a file of events; the former may be a folder, which is whole once
+    :data:`SUCCESS` lies in it. Copy a large file under a name that begins with a dot, and rename it when it is whole.
     """
-    files, unknown = [], []
-    folder = home / FOLDER
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.name.startswith(".") or not path.is_file():
-            continue
-        found = read_name(path)
+    files, left = [], []
+    for path in _lying(home):
+        why = _why_not(path)
+        found = None if why else read_name(path)
         if found is None:
-            unknown.append(path.name)
+            name = "".join(sign if sign.isprintable() else "?" for sign in path.name)
+            left.append(Left(name, why or "its name does not say what it is"))
         else:
             files.append(found)
-    return sorted(files), unknown
+    return sorted(files), left
+
+
+def oldest(home: Path) -> datetime | None:
+    """Return since when (UTC) the thing lies in the inbox that came first, of those still there; None: it is empty.
+
+    By the change of its inode: moving a file keeps the time of its content.
+    """
+    times = [path.lstat().st_ctime for path in _lying(home)]
+    return datetime.fromtimestamp(min(times), UTC) if times else None
+
+
+def _lying(home: Path) -> Iterator[Path]:
+    folder = home / FOLDER
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.name != LANDED:
+            yield path
+
+
+def _why_not(path: Path) -> str:
+    """Return why a thing is not landed, whatever its name; empty where it may be."""
+    if path.name.startswith("."):
+        return "hidden: a copy that is not finished"
+    if path.is_symlink():
+        return "a link: move the file itself here"
+    if path.is_dir():
+        return _why_no_folder(path)
+    if not path.is_file():
+        return "no regular file"
+    return "" if os.access(path, os.R_OK, effective_ids=True) else "no right to read it"
+
+
+def _why_no_folder(path: Path) -> str:
+    if not (_EVENTS.fullmatch(path.name) and path.suffix == ".parquet"):
+        return "a folder: events_….parquet alone may be one"
+    try:
+        parts_of(path)
+    except BadEvents as refused:
+        return refused.message.removeprefix(f"{path.name} ")
+    except OSError as refused:
+        return f"cannot be read: {refused.strerror}"
+    return (
+        ""
+        if (path / SUCCESS).is_file()
+        else f"no {SUCCESS} in it: put an empty file of that name there once it is whole"
+    )
 
 
 def read_name(path: Path) -> Waiting | None:

@@ -24,6 +24,7 @@ from feature_repo.stores.as_known import features_as_known
 from feature_repo.stores.customer_base import customers_gone, customers_known
 from feature_repo.stores.opening import open_store
 from feature_repo.stores.refusals import refusals
+from flows.inbox import oldest
 from flows.land import MOVEMENTS, REPORT, vanished_finding
 from flows.read_base import read_chunk
 from monitoring.drift import FORMAT, Baseline, Counted, DriftRow, Floats, baseline, compare
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 REPORTS: Final = "reports/monitor"
+INBOX: Final = "inbox"
+"""What :func:`freshness` calls the age of the oldest thing that was not landed."""
 _DATE_CHARS: Final = len("2026-01-31")
 
 log = logging.getLogger(__name__)
@@ -150,7 +153,8 @@ def monitor(settings: Settings, now: datetime) -> MonitorReport:
 def freshness(settings: Settings, now: datetime) -> list[Age]:
     """Return how old at ``now`` the newest snapshot's values, the newest events and the online store's copy are.
 
-    Events are left out where none were delivered. Raises RegistryUnavailableError if the registry does not answer.
+    Events are left out where none were delivered. The last is how long the oldest thing lies in the inbox, left out
+    where that is empty. Raises RegistryUnavailableError if the registry does not answer.
     """
     values = [manifest.event_at for manifest in _known(settings.home, now)]
     newest: dict[str, datetime | None] = {"snapshot": max(values, default=None)}
@@ -161,7 +165,11 @@ def freshness(settings: Settings, now: datetime) -> list[Age]:
     # A view whose table nobody feeds was never materialised, and is no fault of the others.
     copied = [view.most_recent_end_time for view in views if view.most_recent_end_time is not None]
     newest["online store"] = min(copied, default=None)
-    return ages(newest, now, settings.monitoring.freshness_max_h)
+    found = ages(newest, now, settings.monitoring.freshness_max_h)
+    since = oldest(settings.home)
+    return (
+        found if since is None or since > now else [*found, *ages({INBOX: since}, now, settings.monitoring.inbox_max_h)]
+    )
 
 
 def quality(settings: Settings, now: datetime) -> Quality | None:

@@ -11,6 +11,7 @@ from prefect.events import emit_event
 from configs.errors import ChurnError
 from configs.settings import load_settings
 from flows import monitor as monitoring
+from flows.inbox import waiting
 from flows.pipeline.artifacts import publish, table
 from flows.pipeline.policy import TASK, UNKEPT, Now, begin, instant, plain
 
@@ -18,7 +19,7 @@ STALE: Final = "churn.data.stale"
 
 
 class StaleError(ChurnError):
-    """Something is older than monitoring.freshness_max_h."""
+    """Something is older than monitoring.freshness_max_h, or is not landed after monitoring.inbox_max_h."""
 
     error = "data_stale"
 
@@ -27,19 +28,24 @@ class StaleError(ChurnError):
 def freshness(now: Now = None) -> list[dict[str, Any]]:
     """Look how old the newest snapshot, events and online values are; returns a dict each.
 
-    Fails, and emits ``churn.data.stale``, if one of them is older than ``monitoring.freshness_max_h``.
+    Fails, and emits ``churn.data.stale``, if one of them is older than ``monitoring.freshness_max_h``, or if something
+    lies in the inbox for longer than ``monitoring.inbox_max_h``: what is not landed is not known.
 
     Args:
         now: The instant that the run works as of, with its time zone; empty: the present moment.
     """
     settings = begin()
     found: list[dict[str, Any]] = look(instant(now))
-    stale = [f"{each['name']} ({each['age_h']:.0f} h)" for each in found if each["status"] == "stale"]
+    stale = [each for each in found if each["status"] == "stale"]
     if stale:
-        told = ", ".join(stale)
+        told = ", ".join(f"{each['name']} ({each['age_h']:.0f} h)" for each in stale)
         emit_event(STALE, resource={"prefect.resource.id": "churn.data"}, payload={"detail": told})
+        left = "; ".join(map(str, waiting(settings.home)[1])) if stale[-1]["name"] == monitoring.INBOX else ""
+        limits = settings.monitoring
         raise StaleError(
-            f"older than {settings.monitoring.freshness_max_h:g} h: {told}", "land a newer extract, then materialize"
+            f"older than {limits.freshness_max_h:g} h (the inbox: {limits.inbox_max_h:g} h): {told}"
+            + (f"; not landed: {left}" if left else ""),
+            "land a newer extract, then materialize; take away from the inbox what is not to be landed",
         )
     return found
 

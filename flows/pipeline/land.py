@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from prefect import flow, get_run_logger, task
 from prefect.runtime import flow_run
+from prefect.states import Completed, State
 
 from configs.errors import ChurnError
 from configs.settings import load_settings
-from flows.inbox import Waiting, named, settle, waiting
+from flows.inbox import Left, Waiting, named, settle, waiting
 from flows.land import ingest
 from flows.land_events import ingest_events, told
-from flows.pipeline.artifacts import escaped, facts, gate_parts, publish, refusal_parts
+from flows.pipeline.artifacts import escaped, facts, gate_parts, publish, refusal_parts, table
 from flows.pipeline.policy import FLOW, TASK, Now, begin, instant
 from monitoring.quality import GateFailed
+
+LEFT: Final = "Left in the inbox"
+"""The name of the state of a run that landed all it could, and beside which other things lie in the inbox."""
+T = TypeVar("T")
 
 
 def _run_name() -> str:
@@ -30,11 +35,12 @@ def land(
     file: Path | None = None,
     as_of: date | None = None,
     now: Now = None,
-) -> list[dict[str, Any]]:
+) -> list[dict[str, Any]] | State[list[dict[str, Any]]]:
     """Land extracts and events, extracts first, oldest first; the first refusal ends it and says why.
 
     Returns a dict a file: name, kind, whether it was new, and its counts. A file of the inbox moves to
-    ``inbox/landed``; one that was refused stays, and is refused each time until it is mended or taken away.
+    ``inbox/landed``; one that was refused stays, and is refused each time until it is mended or taken away. Where
+    anything else lies there the run's state is called :data:`LEFT` and names it.
 
     Args:
         file: One file to land; empty: everything in the inbox.
@@ -42,9 +48,15 @@ def land(
         now: The instant that the run works as of, with its time zone; empty: the present moment.
     """
     settings, at = begin(), instant(now)
-    files, unknown = ([named(file, as_of)], []) if file else waiting(settings.home)
-    if unknown:
-        get_run_logger().warning("left in the inbox, for their names say nothing: %s", ", ".join(unknown))
+    files, left = ([named(file, as_of)], []) if file else waiting(settings.home)
+    if left:
+        get_run_logger().warning("left in the inbox: %s", "; ".join(map(str, left)))
+        publish(
+            "inbox",
+            "Left in the inbox",
+            [table(["name", "why"], [[each.name, each.why] for each in left])],
+            f"{len(left)} left in the inbox",
+        )
     landed = []
     for each in files:
         step = extract if each.kind == "extract" else events
@@ -57,8 +69,14 @@ def land(
         if file is None:
             settle(settings.home, each.path)
     if not landed:
-        publish("landing", "Nothing to land", ["The inbox is empty."])
-    return landed
+        lies = f"{len(left)} things lie in the inbox, and none can be landed: see the artifact inbox."
+        publish("landing", "Nothing to land", [lies if left else "The inbox is empty."])
+    return ended(left, landed)
+
+
+def ended(left: list[Left], data: T) -> T | State[T]:
+    """Return what a run returns: a state that names what was not landed, where there is any."""
+    return Completed(name=LEFT, message="; ".join(map(str, left)), data=data) if left else data
 
 
 @task(name="extract", **TASK)

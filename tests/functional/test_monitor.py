@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from configs.settings import load_settings
 from feature_repo.raw.simulator import simulate_snapshot
 from feature_repo.stores.materialising import materialize
 from flows import monitor as watching
+from flows.inbox import oldest
 from flows.monitor import freshness, monitor
 from monitoring.quality_report import CheckResult, GateResult, to_json
 from tests import base_world
@@ -165,6 +166,21 @@ def test_ages_of_values_and_of_their_copy_online(copied, tmp_path):
     assert found["snapshot"].newest == f"{base_world.day(2)}T00:00:00+00:00"
     empty = freshness(load_settings(home=tmp_path / "empty"), now)
     assert {age.name: age.status for age in empty} == {"snapshot": "unknown", "online store": "unknown"}
+
+
+def test_what_is_not_landed_grows_old_although_the_values_are_fresh(copied):
+    inbox = copied.home / "inbox"
+    (inbox / "landed").mkdir(parents=True)
+    now = datetime.now(UTC) + timedelta(days=1)
+    values = freshness(copied, now)
+    assert "inbox" not in {age.name for age in values}
+    (inbox / "events_a.parquet").mkdir()
+    for hours, status in ((35, "fresh"), (37, "stale")):
+        *others, lying = freshness(copied, oldest(copied.home) + timedelta(hours=hours))
+        assert (lying.name, lying.status, lying.age_h) == ("inbox", status, hours)
+        assert [age.name for age in others] == [age.name for age in values]
+    # As of a time before it came it is not there.
+    assert "inbox" not in {age.name for age in freshness(copied, base_world.scored(2) + HOUR)}
 
 
 def test_without_a_champion_or_its_rows_it_says_so(copied, tmp_path):

@@ -27,6 +27,7 @@ from feature_repo.raw.world.simulate import simulate
 from feature_repo.stores.materialising import materialize
 from feature_repo.stores.registration import apply
 from flows.build_features import build_features
+from flows.inbox import oldest
 from flows.land import ingest
 from flows.pipeline import sweep
 from flows.serve import Running as Service
@@ -276,6 +277,23 @@ def test_stale_values_fail_the_hourly_look(prefect, landed, world):
     assert old.state.name == "Failed"
     assert "older than" in old.state.message
     assert young.state.is_completed(), young.state.message
+
+
+def test_what_lies_in_the_inbox_and_is_not_landed_is_told(prefect, landed):
+    """A folder as Spark leaves it half-written, and a name that says nothing: never "the inbox is empty"."""
+    inbox = landed / "inbox"
+    (inbox / "events_a.parquet" / "_temporary").mkdir(parents=True)
+    (inbox / "events_a.parquet" / "part-0.parquet").touch()
+    (inbox / "readme.txt").touch()
+    with prefect.worker(CHURN_HOME=str(landed)):
+        run = prefect.run("land/by-hand")
+        late = prefect.run("freshness/hourly", now=(oldest(landed) + timedelta(hours=37)).isoformat())
+    assert (run.state.name, run.state.is_completed()) == ("Left in the inbox", True)
+    assert run.state.message == (
+        "events_a.parquet (is not whole: it holds _temporary); readme.txt (its name does not say what it is)"
+    )
+    assert late.state.name == "Failed"
+    assert "inbox (37 h); not landed: events_a.parquet (is not whole" in late.state.message
 
 
 def left_behind(home, run):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import date
+import os
+import tempfile
+from datetime import UTC, date, datetime
+from pathlib import Path
 
 import pytest
 
-from flows.inbox import InboxNameError, Waiting, named, read_name, settle, waiting
+from flows.inbox import InboxNameError, Left, Waiting, named, oldest, read_name, settle, waiting
 
 D = date(2026, 11, 1)
 
@@ -59,8 +62,89 @@ def test_extracts_come_first_oldest_first_then_events(tmp_path):
         "events_a.jsonl",
         "events_b.parquet",
     ]
-    assert unknown == ["notes.txt"]
+    assert unknown == [
+        Left(".telco_2027-01-01.csv", "hidden: a copy that is not finished"),
+        Left("notes.txt", "its name does not say what it is"),
+    ]
     assert waiting(tmp_path / "nowhere") == ([], [])
+
+
+def spark(folder, *more):
+    folder.mkdir(parents=True)
+    for name in ("part-0.parquet", ".part-0.parquet.crc", *more):
+        (folder / name).write_text(name)
+
+
+def test_a_folder_of_parquet_is_landed_once_it_is_whole(tmp_path):
+    path = tmp_path / "inbox" / "events_a.parquet"
+    spark(path)
+    why = "no _SUCCESS in it: put an empty file of that name there once it is whole"
+    assert waiting(tmp_path) == ([], [Left("events_a.parquet", why)])
+    (path / "_SUCCESS").touch()
+    assert waiting(tmp_path) == ([Waiting(date.max, 0, path, "events")], [])
+    (path / "_temporary").mkdir()
+    assert waiting(tmp_path) == ([], [Left("events_a.parquet", "is not whole: it holds _temporary")])
+    (path / "_temporary").rmdir()
+    assert settle(tmp_path, path) == tmp_path / "inbox" / "landed" / "events_a.parquet"
+    spark(path, "_SUCCESS")
+    assert settle(tmp_path, path) == tmp_path / "inbox" / "landed" / "events_a.2.parquet"
+    assert waiting(tmp_path) == ([], [])
+
+
+def test_everything_that_lies_in_the_inbox_and_is_not_landed_is_named_with_its_reason(tmp_path):
+    put(tmp_path, "telco_2026-11-01.csv.part", ".events_a.parquet.x7", "telco_2026-02-30.csv", "a\nb")
+    folder = tmp_path / "inbox"
+    (folder / "telco_2026-11-02.csv").symlink_to(folder / "telco_2026-02-30.csv")
+    (folder / "events_gone.parquet").symlink_to(folder / "nowhere")
+    os.mkfifo(folder / "events_pipe.jsonl")
+    (folder / "2026").mkdir()
+    spark(folder / "telco_2026-11-03.csv")
+    spark(folder / "events_days.parquet", "_SUCCESS")
+    (folder / "events_days.parquet" / "day=1").mkdir()
+    files, left = waiting(tmp_path)
+    assert files == []
+    assert {each.name: each.why for each in left} == {
+        "telco_2026-11-01.csv.part": "its name does not say what it is",
+        ".events_a.parquet.x7": "hidden: a copy that is not finished",
+        "telco_2026-02-30.csv": "its name does not say what it is",
+        "a?b": "its name does not say what it is",
+        "telco_2026-11-02.csv": "a link: move the file itself here",
+        "events_gone.parquet": "a link: move the file itself here",
+        "events_pipe.jsonl": "no regular file",
+        "2026": "a folder: events_….parquet alone may be one",
+        "telco_2026-11-03.csv": "a folder: events_….parquet alone may be one",
+        "events_days.parquet": "holds 1 sub-folders and 0 files that are no Parquet part",
+    }
+
+
+def test_a_file_that_may_not_be_read_is_named_and_holds_up_nothing():
+    """As the user ``nobody``: root may read everything."""
+    with tempfile.TemporaryDirectory() as home:
+        put(Path(home), "telco_2026-11-01.csv", "telco_2026-11-02.csv")
+        Path(home).chmod(0o755)
+        (Path(home) / "inbox" / "telco_2026-11-01.csv").chmod(0)
+        reader = os.geteuid() or 65534
+        before = os.geteuid()
+        os.seteuid(reader)
+        try:
+            files, left = waiting(Path(home))
+        finally:
+            os.seteuid(before)
+    assert [each.path.name for each in files] == ["telco_2026-11-02.csv"]
+    assert left == [Left("telco_2026-11-01.csv", "no right to read it")]
+
+
+def test_since_when_the_oldest_thing_lies_there(tmp_path):
+    assert oldest(tmp_path) is None
+    put(tmp_path, ".hidden")
+    (tmp_path / "inbox" / "landed").mkdir()
+    os.utime(tmp_path / "inbox" / ".hidden", (1, 1))
+    first = oldest(tmp_path)
+    assert first == datetime.fromtimestamp((tmp_path / "inbox" / ".hidden").stat().st_ctime, UTC)
+    put(tmp_path, "telco_2026-11-01.csv")
+    assert oldest(tmp_path) == first
+    (tmp_path / "inbox" / ".hidden").unlink()
+    assert oldest(tmp_path) >= first
 
 
 def test_settled_files_are_kept_and_never_overwritten(tmp_path):
