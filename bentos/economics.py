@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 
 from configs.errors import EXIT_USAGE, ChurnError
 from configs.settings import CONFIG_DIR
+from configs.text import decoded
+from feature_repo.raw.regular import read_regular
 
 ECONOMICS_FILE: Final = CONFIG_DIR / "economics.toml"
 
@@ -108,7 +110,7 @@ def load_economics(path: Path = ECONOMICS_FILE) -> Economics:
         If the file is missing or no TOML, holds an unknown key, or :class:`Economics` refuses its values.
     """
     try:
-        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, Any] = tomllib.loads(decoded(read_regular(path)))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as broken:
         # Shown by the service too: the file's name and not where it lies.
         detail = broken.strerror if isinstance(broken, OSError) else broken

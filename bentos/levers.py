@@ -20,7 +20,9 @@ from bentos.reasons import ReasonDictionary, ReasonDictionaryError
 from bentos.reasons import load as load_reasons
 from configs.errors import ChurnError
 from configs.settings import CONFIG_DIR
+from configs.text import decoded
 from feature_repo.contract import ADD_ONS, BY_NAME, SERVICES_OF, Feature, features_of
+from feature_repo.raw.regular import read_regular
 
 PATH: Final = CONFIG_DIR / "levers.toml"
 NOTE: Final = "Advice from a model of risk: whether the offer keeps the customer only a controlled test tells."
@@ -135,7 +137,7 @@ def contradictions(values: Mapping[str, Any], touched: Collection[str]) -> list[
 def load(service: str, reasons: ReasonDictionary, path: Path = PATH) -> Levers:
     """Read a file of levers and check it; raises what :func:`parse` raises."""
     try:
-        text = path.read_text("utf-8")
+        text = decoded(read_regular(path))
     except (OSError, UnicodeDecodeError) as broken:
         raise LeversError(f"{path.name} can't be read ({type(broken).__name__})", _HINT) from broken
     return parse(text, service, reasons)

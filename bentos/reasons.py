@@ -16,7 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from configs.errors import ChurnError
 from configs.settings import CONFIG_DIR
+from configs.text import decoded
 from feature_repo.contract import BY_NAME, SERVICES_OF, Feature, features_of
+from feature_repo.raw.regular import read_regular
 
 PATH: Final = CONFIG_DIR / "reason_codes.toml"
 NONE_YET: Final = "none yet"
@@ -223,7 +225,7 @@ def _taker(places: list[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
 def load(service: str, path: Path = PATH) -> ReasonDictionary:
     """Read a dictionary file and check it; raises what :func:`parse` raises."""
     try:
-        text = path.read_text("utf-8")
+        text = decoded(read_regular(path))
     except (OSError, UnicodeDecodeError) as broken:
         raise ReasonDictionaryError(f"{path.name} can't be read ({type(broken).__name__})", _HINT) from broken
     return parse(text, service)

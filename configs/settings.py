@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -13,6 +14,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from pydantic_settings import TomlConfigSettingsSource as TomlSource
 
 from configs.errors import SettingsError
+from configs.text import decoded
 
 CONFIG_DIR: Final = Path(__file__).resolve().parent
 PROJECT_ROOT: Final = CONFIG_DIR.parent
@@ -270,7 +272,17 @@ def _toml_files(cls: type[BaseSettings], env: PydanticBaseSettingsSource) -> Tom
     files = [CONFIG_DIR / "default.toml"]
     if profile == "prod":
         files.append(CONFIG_DIR / "prod.toml")
-    return TomlSource(cls, toml_file=files, deep_merge=True)
+    return _Toml(cls, toml_file=files, deep_merge=True)
+
+
+class _Toml(TomlSource):
+    """TOML as editors write it; what is none is refused by the file's name and the place."""
+
+    def _read_file(self, file_path: Path) -> dict[str, Any]:
+        try:
+            return tomllib.loads(decoded(file_path.read_bytes()))
+        except (OSError, ValueError) as broken:
+            raise SettingsError(f"{file_path.name} cannot be read: {broken}", f"mend {file_path}") from None
 
 
 def default_home() -> Path:

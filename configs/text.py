@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-from pathlib import Path
 from typing import Final
 
 MARK: Final = "\ufeff"
@@ -25,11 +24,3 @@ def encoding_of(head: bytes) -> str:
 def decoded(content: bytes) -> str:
     """Return a text without its byte-order marks. Raises UnicodeDecodeError for what is no text."""
     return content.decode(encoding_of(content[:4])).lstrip(MARK)
-
-
-def read_text(path: Path) -> str:
-    r"""Read a text file that a person or another program wrote; line ends become ``\n``.
-
-    Raises OSError, or UnicodeDecodeError (a ValueError) for what is no text.
-    """
-    return decoded(path.read_bytes()).replace("\r\n", "\n").replace("\r", "\n")

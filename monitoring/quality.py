@@ -23,7 +23,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from configs.errors import SettingsError
 from configs.privacy import pseudonym
 from configs.settings import CONFIG_DIR
+from configs.text import decoded
 from feature_repo.contract import ADD_ONS, CSV_KEY
+from feature_repo.raw.regular import read_regular
 from feature_repo.raw.spellings import Respelling, id_fault, likely_cause
 from feature_repo.raw.telco_csv import COLUMNS, normalise
 from monitoring.quality_report import (
@@ -116,7 +118,7 @@ def load_suite(name: str, folder: Path = SUITES) -> dict[str, Any]:
     path = folder / f"{name}.json"
     hint = f"mend {path}: one object a rule, in the shape of the others"
     try:
-        suite = _Suite.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        suite = _Suite.model_validate(json.loads(decoded(read_regular(path))))
     except ValidationError as broken:
         found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in broken.errors())
         raise SettingsError(f"the suite {name} is invalid: {found}", hint) from None

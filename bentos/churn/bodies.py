@@ -39,7 +39,7 @@ def parsed(body: bytes) -> Any:
     """
     try:
         return json.loads(
-            body.decode("utf-8"), parse_constant=_no_number, parse_float=_finite, object_pairs_hook=_without_twins
+            body.decode("utf-8-sig"), parse_constant=_no_number, parse_float=_finite, object_pairs_hook=_without_twins
         )
     except UnicodeDecodeError:
         raise RequestInvalidError("the body is not UTF-8") from None

@@ -17,6 +17,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 from bentos.churn.rights import Right
 from configs.errors import EXIT_USAGE, ChurnError
 from configs.settings import Settings
+from configs.text import decoded
 from feature_repo.raw.atomic import storage, write_file
 from feature_repo.raw.regular import read_regular
 
@@ -97,7 +98,9 @@ def read(path: Path) -> KeyFile:
     if len(content) > SIZE_MAX_BYTES:
         raise KeyFileError(f"is larger than {SIZE_MAX_BYTES >> 20} MiB")
     try:
-        return KeyFile.model_validate_json(content)
+        return KeyFile.model_validate_json(decoded(content))
+    except UnicodeDecodeError:
+        raise KeyFileError("is damaged: it is no text") from None
     except ValidationError as broken:
         first = broken.errors(include_input=False, include_url=False)[0]
         raise KeyFileError(f"is damaged at {'.'.join(map(str, first['loc'])) or 'its root'}: {first['type']}") from None

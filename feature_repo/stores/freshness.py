@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from configs.errors import EXIT_USAGE, ChurnError
 from configs.settings import CONFIG_DIR
+from configs.text import decoded
 from feature_repo.contract import ACTIVITY_VIEWS, BY_NAME, SERVICES_OF, SNAPSHOT_VIEWS, TTL_DAYS, VIEWS
+from feature_repo.raw.regular import read_regular
 
 FRESHNESS_FILE: Final = CONFIG_DIR / "freshness.toml"
 LIMIT_H: Final = TTL_DAYS * 24
@@ -133,7 +135,7 @@ class Freshness:
 def load_freshness(path: Path = FRESHNESS_FILE) -> Freshness:
     """Read a policy file and check it; raises what :func:`parse` raises."""
     try:
-        text = path.read_text("utf-8")
+        text = decoded(read_regular(path))
     except (OSError, UnicodeDecodeError) as broken:
         raise FreshnessError(f"{path.name} can't be read ({type(broken).__name__})", _HINT) from broken
     return parse(text)

@@ -222,7 +222,7 @@ def test_a_file_that_fits_no_service_lets_nobody_know_what_may_be_changed(tmp_pa
     assert list(changeable(path)) == found
 
 
-@pytest.mark.parametrize("content", [None, b"\xff\xfe"], ids=["missing", "no UTF-8"])
+@pytest.mark.parametrize("content", [None, b"\xff\xff"], ids=["missing", "no UTF-8"])
 def test_an_unreadable_file_is_refused_by_its_name_alone(tmp_path, content):
     path = tmp_path / "levers.toml"
     if content is not None:

@@ -1,0 +1,80 @@
+"""Text as editors and other programs write it is read the same, wherever a file of ours may have been edited."""
+
+import pytest
+
+from bentos import economics, levers, reasons
+from bentos.churn import key_file
+from bentos.churn.bodies import parsed
+from configs import settings
+from configs.errors import SettingsError
+from configs.text import decoded, encoding_of
+from feature_repo.contract import CORE_SERVICE
+from feature_repo.stores import freshness
+from monitoring.quality import SUITES, load_suite
+
+WRITTEN = {
+    "a mark": lambda text: text.encode("utf-8-sig"),
+    "CRLF and a mark": lambda text: text.replace("\n", "\r\n").encode("utf-8-sig"),
+    "UTF-16": lambda text: text.encode("utf-16"),
+    "UTF-16, big-endian": lambda text: b"\xfe\xff" + text.encode("utf-16-be"),
+    "UTF-32": lambda text: text.encode("utf-32"),
+}
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_a_text_has_no_marks(written):
+    assert decoded(WRITTEN[written]("\ufeffa\u00fc\n")).replace("\r", "") == "a\u00fc\n"
+
+
+def test_what_announces_no_encoding_is_utf_8():
+    assert [encoding_of(each) for each in (b"", b"{", b"\xff", b"\xef\xbb\xbf{")] == ["utf-8"] * 4
+    for broken in (b"\xff", b"\xff\xfea", b"\xc3"):
+        with pytest.raises(UnicodeDecodeError):
+            decoded(broken)
+
+
+READERS = {
+    "economics": (economics.ECONOMICS_FILE, economics.load_economics),
+    "freshness": (freshness.FRESHNESS_FILE, freshness.load_freshness),
+    "reasons": (reasons.PATH, lambda path: vars(reasons.load(CORE_SERVICE, path))),
+    "levers": (levers.PATH, lambda path: levers.load(CORE_SERVICE, reasons.load(CORE_SERVICE), path).choices),
+    "suite": (SUITES / "telco_raw.json", lambda path: load_suite(path.stem, path.parent)),
+}
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+@pytest.mark.parametrize("reader", READERS)
+def test_files_that_people_edit_are_read_however_their_editor_writes_them(tmp_path, reader, written):
+    original, load = READERS[reader]
+    copy = tmp_path / original.name
+    copy.write_bytes(WRITTEN[written](original.read_text("utf-8")))
+    assert str(load(copy)) == str(load(original))
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_keys_are_read_however_they_are_written(tmp_path, written):
+    path = tmp_path / "keys.json"
+    key_file.write(path, key_file.KeyFile())
+    path.write_bytes(WRITTEN[written](path.read_text("utf-8")))
+    assert key_file.read(path) == key_file.KeyFile()
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_settings_are_read_however_they_are_written(tmp_path, monkeypatch, written):
+    text = (settings.CONFIG_DIR / "default.toml").read_text("utf-8")
+    expected = settings.load_settings(home=tmp_path)
+    (tmp_path / "default.toml").write_bytes(WRITTEN[written](text))
+    monkeypatch.setattr(settings, "CONFIG_DIR", tmp_path)
+    assert settings.load_settings(home=tmp_path) == expected
+
+
+@pytest.mark.parametrize("content", [b"[data\n", b"\xff\xff"])
+def test_settings_that_are_no_toml_are_refused_by_their_file(tmp_path, monkeypatch, content):
+    (tmp_path / "default.toml").write_bytes(content)
+    monkeypatch.setattr(settings, "CONFIG_DIR", tmp_path)
+    with pytest.raises(SettingsError, match=r"default\.toml cannot be read"):
+        settings.load_settings(home=tmp_path)
+
+
+def test_a_request_may_begin_with_a_mark():
+    assert parsed(b'\xef\xbb\xbf{"customer_id": "7590-VHVEG"}') == {"customer_id": "7590-VHVEG"}
