@@ -6,6 +6,7 @@ import json
 import os
 import tomllib
 from collections.abc import Mapping
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -278,7 +279,7 @@ def _toml_files(cls: type[BaseSettings], env: PydanticBaseSettingsSource) -> Tom
 class _Toml(TomlSource):
     """TOML as editors write it; what is none is refused by the file's name and the place."""
 
-    def _read_file(self, file_path: Path) -> dict[str, Any]:
+    def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
         try:
             return tomllib.loads(decoded(file_path.read_bytes()))
         except (OSError, ValueError) as broken:
