@@ -222,6 +222,9 @@ class Connection(HttpToolsProtocol):
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             self._upgrading = True
             return
+        if not self._parts.begin_body(self.headers):
+            self._refusal = RequestMalformedError("the body has a transfer encoding beside chunked", "send it without")
+            raise self._refusal
         super().on_headers_complete()
         self.cycle.transport = cast("asyncio.Transport", self._way)
         self._in_head = False
@@ -229,7 +232,6 @@ class Connection(HttpToolsProtocol):
         self._last = None
         if self.ending:
             self.cycle.keep_alive = False
-        self._parts.begin_body(self.headers)
         self._clock.clear(self)
         self.headers = []  # what stands behind a chunked body is no header
 

@@ -23,11 +23,17 @@ class Parts:
         self._tail = b""
         """The last bytes of a part that did not end: its end may begin in them."""
 
-    def begin_body(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Take note that a head is complete, whose headers the parser has checked."""
+    def begin_body(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Take note that a head is complete, whose headers the parser has checked.
+
+        Return whether its body comes as it is, or in chunks: the parser passes other transfer codings on undone.
+        """
         for name, value in headers:
             if name == b"content-length":
                 self._left = int(value)
+            elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+                return False
+        return True
 
     def end(self, data: bytes, at: int) -> int:
         """Return where in ``data`` the part that begins at ``at`` ends, at most ``len(data)``; it counts as taken."""

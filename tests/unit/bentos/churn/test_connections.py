@@ -403,6 +403,11 @@ def test_a_large_body_is_no_large_head(running):
         b"CONNECT churn:443 HTTP/1.1",
         b"\x16\x03\x01\x02\x00",
         b"GET /\xff",
+        b"POST / HTTP/1.1\r\ntransfer-encoding: gzip, chunked",
+        b"POST / HTTP/1.1\r\ntransfer-encoding: gzip\r\ntransfer-encoding: chunked",
+        b"POST / HTTP/1.1\r\ntransfer-encoding: identity",
+        b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\ncontent-length: 1",
+        b"POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2",
     ],
 )
 def test_what_is_no_request_is_answered_in_our_shape(running, meters, request_line):

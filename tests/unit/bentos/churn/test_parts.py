@@ -46,7 +46,7 @@ def test_no_part_reaches_into_the_next_request(sent, data):
             place += end - at
             at = end
             if place in heads:
-                parts.begin_body(heads[place])
+                assert parts.begin_body(heads[place])
             seen.append(place)
     # Every request's end, and every head's, is the end of a part.
     assert {*ends, *heads} <= set(seen)
