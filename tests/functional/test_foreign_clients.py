@@ -4,7 +4,6 @@ import asyncio
 import functools
 import gzip
 import json
-import shutil
 import socket
 import subprocess
 import time
@@ -16,6 +15,7 @@ import pytest
 import requests
 
 from flows.serve import Running, free_port
+from tests.programs import program
 from tests.serving_world import serving
 
 pytestmark = pytest.mark.full
@@ -43,10 +43,7 @@ def many(sqlite_service):
 
 def run(*words, **more):
     """The output of a program of others."""
-    assert shutil.which(str(words[0])), f"{words[0]} is not installed: the full tier needs it"
-    done = subprocess.run(
-        [str(word) for word in words], capture_output=True, text=True, check=False, timeout=200, **more
-    )
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False, **more)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -71,17 +68,17 @@ def are_right(output, count, expected):
 
 def test_java(one, many):
     for url, body, expected in (one, many):
-        are_right(run("java", FOREIGN / "Ask.java", url, body), 6, expected)
+        are_right(run(Path(program("javac")).with_name("java"), FOREIGN / "Ask.java", url, body), 6, expected)
 
 
 def test_node(one, many):
     for url, body, expected in (one, many):
-        are_right(run("node", FOREIGN / "ask.js", url, body, 4, 3, 0), 12, expected)
+        are_right(run(program("node"), FOREIGN / "ask.js", url, body, 4, 3, 0), 12, expected)
 
 
 def test_go(one, many, tmp_path):
     program = tmp_path / "ask"
-    run("go", "build", "-o", program, FOREIGN / "ask.go", cwd=tmp_path)
+    run(program("go"), "build", "-o", program, FOREIGN / "ask.go", cwd=tmp_path)
     for url, body, expected in (one, many):
         are_right(run(program, url, body), 3, expected)
 
@@ -100,14 +97,16 @@ def test_go(one, many, tmp_path):
 def test_curl(one, many, options):
     for url, body, expected in (one, many):
         ask = ["-d", body, "-H", "content-type: application/json", "-w", "\\n", url]
-        output = run("curl", "-sS", *options, *ask, "--next", "-sS", *options, *ask)
+        output = run(program("curl"), "-sS", *options, *ask, "--next", "-sS", *options, *ask)
         assert [is_right(line, expected) for line in output.splitlines()] == [True, True]
 
 
 def test_curl_is_told_that_a_body_is_too_large_while_it_sends(one, tmp_path):
     url, _, _ = one
     (tmp_path / "large").write_bytes(b"[" * 20_000_000)
-    output = run("curl", "-sS", "--data-binary", f"@{tmp_path / 'large'}", "-H", "content-type: application/json", url)
+    output = run(
+        program("curl"), "-sS", "--data-binary", f"@{tmp_path / 'large'}", "-H", "content-type: application/json", url
+    )
     assert json.loads(output)["error"] == "body_too_large"
 
 
@@ -183,7 +182,6 @@ def proxy(sqlite_service, folder, name, words):
     for word, value in (("FOLDER", folder), ("SERVICE", httpx.URL(sqlite_service.url).port), ("PORT", port)):
         text = text.replace(word, str(value))
     (folder / name).write_text(text, "utf-8")
-    assert shutil.which(words[0]), f"{words[0]} is not installed: the full tier needs it"
     process = subprocess.Popen([*words, str(folder / name)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with socket.socket() as probe:
         while probe.connect_ex(("127.0.0.1", port)):
@@ -193,10 +191,10 @@ def proxy(sqlite_service, folder, name, words):
 
 
 def test_nginx_in_front(sqlite_service, one, many, tmp_path):
-    process, url = proxy(sqlite_service, tmp_path, "nginx.conf", ["nginx", "-p", str(tmp_path), "-c"])
+    process, url = proxy(sqlite_service, tmp_path, "nginx.conf", [program("nginx"), "-p", str(tmp_path), "-c"])
     try:
         # It takes HTTP/2 alone on this port, as curl speaks it.
-        ask = ["curl", "-sS", "--http2-prior-knowledge", "-H", "content-type: application/json"]
+        ask = [program("curl"), "-sS", "--http2-prior-knowledge", "-H", "content-type: application/json"]
         for place in ("", "/sockets", "/old"):
             for path, (_, body, expected) in (("/predict", one), ("/predict/batch", many)):
                 for _ in range(3):
@@ -207,7 +205,7 @@ def test_nginx_in_front(sqlite_service, one, many, tmp_path):
 
 
 def test_haproxy_in_front(sqlite_service, one, many, tmp_path):
-    process, url = proxy(sqlite_service, tmp_path, "haproxy.cfg", ["haproxy", "-f"])
+    process, url = proxy(sqlite_service, tmp_path, "haproxy.cfg", [program("haproxy"), "-f"])
     try:
         with httpx.Client(timeout=60) as client:
             for path, (_, body, expected) in (("/predict", one), ("/predict/batch", many)) * 20:
@@ -225,7 +223,7 @@ def test_pauses_as_long_as_a_connection_is_kept_reset_nothing(sqlite_service, on
     with Running(settings) as running:
         url = running.wait("/readyz", 90).base_url + "/predict"
         # Node leaves a second before the time that it is told; a pause beside it may still find the connection open.
-        are_right(run("node", FOREIGN / "ask.js", url, body, 40, 3, 1990), 120, expected)
+        are_right(run(program("node"), FOREIGN / "ask.js", url, body, 40, 3, 1990), 120, expected)
         # A client that is told nothing asks when the time is over.
         ports = functools.partial(socket.create_connection, ("127.0.0.1", settings.serving.port), 60)
         with ports() as kept:
