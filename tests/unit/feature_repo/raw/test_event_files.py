@@ -1,16 +1,26 @@
 """Which files are files of events, and what is said of the others."""
 
 import os
+import subprocess
+import sys
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from configs.settings import PROJECT_ROOT
 from feature_repo.events import LINE_BYTES_MAX, SCHEMA, Reason
 from feature_repo.raw.event_files import BadEvents, kind_of, parts_of, read_events
 from tests.event_rows import event, line, table, write_parquet
 
 MEMORY_MB = 512
+
+
+def many_rows(path):
+    """Write more rows than a pipe holds."""
+    pq.write_table(table(event()).take(pa.array([0] * 200_000)), path)
+    return path
 
 
 def rows_of(path):
@@ -184,12 +194,35 @@ def test_damage_is_refused_whatever_the_reader_does_about_it(tmp_path, place):
 
 
 def test_a_reader_that_stops_early_leaves_no_process_behind(tmp_path):
-    path = write_parquet(tmp_path / "a.parquet", *(event() for _ in range(200_000)))
+    path = many_rows(tmp_path / "a.parquet")
     pieces = read_events(path, "parquet", "a", MEMORY_MB)
     next(pieces)
     pieces.close()
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+READS_ONE_PIECE = """
+import sys, time
+from pathlib import Path
+import psutil
+from feature_repo.raw.event_files import read_events
+pieces = read_events(Path(sys.argv[1]), "parquet", "a", 512)
+next(pieces)
+print(psutil.Process().children()[0].pid, flush=True)
+time.sleep(3600)
+"""
+
+
+def test_the_reader_ends_with_its_parent(tmp_path):
+    path = many_rows(tmp_path / "a.parquet")
+    command = [sys.executable, "-c", READS_ONE_PIECE, str(path)]
+    with subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.PIPE, text=True) as parent:
+        reader = psutil.Process(int(parent.stdout.readline()))
+        assert "feature_repo.raw.parquet_child" in reader.cmdline()
+        parent.kill()
+    # It is asked for no more rows, and finds so at its next write.
+    reader.wait(timeout=300)
 
 
 def test_sparks_int96_instants_are_utc(tmp_path):
