@@ -54,7 +54,7 @@ def histories(draw):
 
 
 @given(histories(), st.integers(-10, 120 * 24), st.integers(0, 2**32))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_windows_over_tiles_equal_brute_force(history, hours_later, shuffle):
     observed_at = history[-1][0] + timedelta(hours=hours_later)
     known = [(at, batch) for at, batch in history if at <= observed_at]
@@ -76,7 +76,7 @@ FIELDS = st.sampled_from([*SCHEMA.names, "schema_version", "colour"])
 
 
 @given(st.lists(st.one_of(st.none(), st.tuples(FIELDS, VALUES), st.binary(max_size=20)), min_size=1, max_size=6))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_line_reads_the_same_alone_and_among_others(changes):
     """Alone in a clean block a line takes the quick way, beside a broken one the slow way."""
     lines = []

@@ -29,7 +29,7 @@ LEVERS = {service: load(service, load_reasons(service)) for service in (CORE_SER
 COMPUTED = tuple(derive({name: [None] for name in (*ADD_ONS, "payment_method")})) + tuple(
     milestones({"tenure_months": [None], "contract_type": [None]})
 )
-CASES = settings(max_examples=80, deadline=None)
+CASES = settings(max_examples=50, deadline=None)
 
 services = st.sampled_from(sorted(LEVERS))
 
