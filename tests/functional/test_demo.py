@@ -25,6 +25,9 @@ from tests.access_world import with_access
 from tests.patience import PATIENCE_S, until
 from tests.serving_world import build
 
+LONG_S = 900
+"""A demo is minutes of work on a busy machine."""
+pytestmark = pytest.mark.timeout(LONG_S)
 CHURN = str(Path(sys.executable).with_name("churn"))
 OURS = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::", socket.gethostname()}  # noqa: S104 - addresses to allow
 WORLD = ("--customers", "700", "--months", "4")
@@ -49,7 +52,6 @@ def demo(home, notes, *arguments):
         capture_output=True,
         text=True,
         check=False,
-        timeout=PATIENCE_S,
     )
 
 
@@ -126,7 +128,7 @@ def test_a_second_run_works_in_the_same_home_and_stays_up_until_it_is_told_to_st
             stderr=subprocess.STDOUT,
         )
     try:
-        until(lambda: b"Ctrl-C stops it" in said.read_bytes() or again.poll() is not None)
+        until(lambda: b"Ctrl-C stops it" in said.read_bytes() or again.poll() is not None, patience_s=LONG_S)
         assert again.poll() is None, said.read_text()
         # The command that it prints is one that works.
         (command,) = re.findall(r"^ *(curl .*)$", said.read_text(), re.MULTILINE)
