@@ -22,8 +22,9 @@ from feature_repo.raw.deliveries import deliveries
 from feature_repo.raw.publication import Manifest, history, read_snapshot
 from feature_repo.stores.as_known import features_as_known
 from feature_repo.stores.customer_base import customers_gone, customers_known
+from feature_repo.stores.online_copy import copied_until
 from feature_repo.stores.opening import open_store
-from feature_repo.stores.refusals import refusals
+from feature_repo.stores.refusals import StoreUnavailableError, refusals
 from flows.inbox import oldest
 from flows.land import MOVEMENTS, REPORT, vanished_finding
 from flows.read_base import read_chunk
@@ -153,18 +154,21 @@ def monitor(settings: Settings, now: datetime) -> MonitorReport:
 def freshness(settings: Settings, now: datetime) -> list[Age]:
     """Return how old at ``now`` the newest snapshot's values, the newest events and the online store's copy are.
 
-    Events are left out where none were delivered. The last is how long the oldest thing lies in the inbox, left out
-    where that is empty. Raises RegistryUnavailableError if the registry does not answer.
+    Events are left out where none were delivered; the age of the copy is unknown where the online store does not
+    answer, which the log says. The last is how long the oldest thing lies in the inbox, left out where that is empty.
+    Raises RegistryUnavailableError if the registry does not answer.
     """
     values = [manifest.event_at for manifest in _known(settings.home, now)]
     newest: dict[str, datetime | None] = {"snapshot": max(values, default=None)}
     if known := _delivered(settings.home, now):
         newest["events"] = max(known)
     with refusals(settings):
-        views = [view for view in open_store(settings).list_feature_views() if view.online]
-    # A view whose table nobody feeds was never materialised, and is no fault of the others.
-    copied = [view.most_recent_end_time for view in views if view.most_recent_end_time is not None]
-    newest["online store"] = min(copied, default=None)
+        store = open_store(settings)
+        try:
+            newest["online store"] = copied_until(settings, store, now)
+        except StoreUnavailableError as away:
+            log.warning("the age of the online copy is unknown: %s", away.message)
+            newest["online store"] = None
     found = ages(newest, now, settings.monitoring.freshness_max_h)
     since = oldest(settings.home)
     return (

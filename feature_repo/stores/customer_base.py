@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,6 +49,18 @@ def customers_known(settings: Settings, now: datetime, rows: int) -> Iterator[li
             yield [row[0] for row in chunk]
 
 
+def newest_customers(settings: Settings, now: datetime, most: int) -> dict[str, datetime]:
+    """Return at most so many customers with the newest event timestamps known at ``now``, and those (UTC, seconds).
+
+    Raises what :func:`customers_known` raises.
+    """
+    with _newest(settings, now) as connection:
+        rows = connection.execute(
+            f"SELECT {CUSTOMER}, epoch(event)::BIGINT FROM newest WHERE young ORDER BY event DESC, 1 LIMIT {most}"  # noqa: S608 - names of ours
+        ).fetchall()
+    return {customer: datetime.fromtimestamp(seconds, UTC) for customer, seconds in rows}
+
+
 def customers_gone(settings: Settings, now: datetime) -> Gone:
     """Count those whom :func:`customers_known` leaves out; raises what it raises."""
     with _newest(settings, now) as connection:
@@ -78,7 +90,7 @@ def _newest(settings: Settings, now: datetime) -> Iterator[duckdb.DuckDBPyConnec
         connection.execute(
             f"""
             CREATE TEMP VIEW newest AS
-            SELECT {CUSTOMER}, max({EVENT_TIMESTAMP}) >= {oldest}::TIMESTAMPTZ AS young,
+            SELECT {CUSTOMER}, max({EVENT_TIMESTAMP}) AS event, event >= {oldest}::TIMESTAMPTZ AS young,
                 arg_max({required} IS NULL, ({EVENT_TIMESTAMP}, {CREATED_TIMESTAMP})) AS withdrawn
             FROM read_parquet([{", ".join(map(literal, files))}], union_by_name = true, hive_partitioning = false)
             WHERE {EVENT_TIMESTAMP} <= {instant}::TIMESTAMPTZ AND {CREATED_TIMESTAMP} <= {instant}::TIMESTAMPTZ

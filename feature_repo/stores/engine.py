@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, Protocol, TypeVar
 
 import pyarrow as pa
 from feast import FeatureView
+from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_NAME
 from feast.infra.common.materialization_job import MaterializationJobStatus, MaterializationTask
 from feast.infra.compute_engines.local.compute import LocalComputeEngine
 from feast.infra.compute_engines.local.job import LocalMaterializationJob
@@ -149,7 +150,8 @@ class ColumnarComputeEngine(LocalComputeEngine):
         """Materialise views that share a read; return the error that stopped it, as Feast's engines do."""
         try:
             views = [task.feature_view for task in tasks]
-            entities = [registry.get_entity(name, tasks[0].project) for name in read.entities]
+            names = [name for name in read.entities if name != DUMMY_ENTITY_NAME]
+            entities = [registry.get_entity(name, tasks[0].project) for name in names]
             versioned = self.repo_config.registry.enable_online_feature_view_versioning
             shape = OnlineRows.of(views, entities, versioned=versioned)
             rows = LatestRows(
@@ -218,13 +220,14 @@ class ColumnarComputeEngine(LocalComputeEngine):
 
 def _knows_view(view: FeatureView) -> bool:
     """Return whether a view is rows of its batch source and nothing more."""
+    without = set(view.entities) <= {DUMMY_ENTITY_NAME}
+    keys = {field.name for field in view.entity_columns} - {DUMMY_ENTITY_ID}
     computed = ("source_views", "feature_transformation", "aggregations", "filter", "enable_validation", "offline")
     return bool(
         view.online
         and view.batch_source is not None
         and not any(getattr(view, name, None) for name in computed)
-        and view.entity_columns
-        and not any(entity.startswith("__dummy") for entity in view.entities)
+        and without != bool(keys)
         and not any(field.vector_index for field in view.features)
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,8 @@ from feature_repo.stores.joining import Times, scan, search
 from feature_repo.stores.parts import Parts, SourceColumnError
 from feature_repo.stores.retrieval import AsofRetrievalJob, one_table
 from feature_repo.stores.session import Limits, session
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -213,6 +216,8 @@ def _joined(
     oldest = from_us if join.ttl_us is None else max(least - join.ttl_us, from_us or least - join.ttl_us)
     parts, asked = scan(join.parts, join.times, keys, (oldest, most), most)
     place, event = search(parts, asked, probes, limits)
+    if join.times.created and len(place) and not (place >= 0).any():
+        _tell_hindsight(join, keys, (oldest, most), probes, limits)
     del probes
     if from_us is not None:
         place = np.where(event >= from_us, place, -1)
@@ -225,6 +230,25 @@ def _joined(
         taken = parts.take(alive, source_columns, limits.threads)
         answers |= {name: taken.column(column) for name, column in columns}
     return answers
+
+
+def _tell_hindsight(
+    join: Join, keys: list[tuple[str, str]], window_us: tuple[int | None, int], probes: pa.Table, limits: Limits
+) -> None:
+    """Log it where no entity row finds a value only because all values were created after the rows' instants.
+
+    Feast does not hand a ``filter_by_created_timestamp=False`` on, so it can't be refused here.
+    """
+    parts, anyhow = scan(join.parts, Times(join.times.event, None), keys, window_us, None)
+    found, _ = search(parts, anyhow, probes, limits)
+    if (found >= 0).any():
+        _log.warning(
+            "%s: values of %d of %d entity rows were created after the rows' instants and are left out: they were not "
+            "known then (filter_by_created_timestamp is always on)",
+            join.parts.name,
+            int((found >= 0).sum()),
+            len(found),
+        )
 
 
 def _keys_between(

@@ -71,6 +71,9 @@ class LatestRows:
         histories = []
         for rows in self._read(self.store.pull_all_from_table_or_query):
             known = rows.filter(pa.array(self._known(rows, self.end)))
+            if not columns:  # a view without entities has one key
+                histories.append(known)
+                continue
             place = pa.array(np.arange(len(known)))
             asked = pa.table({**{name: known.column(name) for name in columns}, _PLACE: place})
             found = asked.join(keys.cast(asked.select(columns).schema), columns, join_type="left semi")
@@ -82,6 +85,9 @@ class LatestRows:
         if self.shape.created:
             order.append((self.shape.created, "ascending"))
         history = history.sort_by(order)
+        if not columns:
+            yield from history.slice(len(history) - 1).combine_chunks().to_batches()
+            return
         placed = history.select(columns).append_column(_PLACE, pa.array(np.arange(len(history))))
         last = placed.group_by(columns).aggregate([(_PLACE, "max")]).column(f"{_PLACE}_max")
         yield from history.take(last).combine_chunks().to_batches(max_chunksize=self.batch_rows)

@@ -21,13 +21,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from feast.data_source import DataSource
 from feast.feature_logging import LoggingConfig, LoggingSource
-from feast.feature_view import FeatureView
+from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL, FeatureView
 from feast.infra.offline_stores.duckdb import DuckDBOfflineStoreConfig
 from feast.infra.offline_stores.file_source import FileLoggingDestination, FileSource
 from feast.infra.offline_stores.offline_store import RetrievalJob
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.repo_config import RepoConfig
 
+from configs.errors import ChurnError
 from feature_repo.stores.asof import Ints
 from feature_repo.stores.entity_rows import sql_type
 from feature_repo.stores.feast_faults import go_round
@@ -40,6 +41,12 @@ from feature_repo.stores.retrieval import AsofRetrievalJob
 from feature_repo.stores.session import Limits, session
 
 _log = logging.getLogger(__name__)
+
+
+class HindsightError(ChurnError):
+    """Values were asked for that had not arrived at the instant of the row."""
+
+    error = "hindsight"
 
 
 class AsofOfflineStoreConfig(DuckDBOfflineStoreConfig):
@@ -66,7 +73,7 @@ class AsofOfflineStore(FeatureMetricsStore):
         registry: BaseRegistry,
         project: str,
         full_feature_names: bool = False,  # noqa: FBT001, FBT002 - the signature is Feast's
-        filter_by_created_timestamp: bool = True,  # noqa: ARG004, FBT001, FBT002 - always on: no hindsight
+        filter_by_created_timestamp: bool = True,  # noqa: FBT001, FBT002 - the signature is Feast's
         start_date: datetime | None = None,
         end_date: datetime | None = None,
     ) -> RetrievalJob:
@@ -79,7 +86,15 @@ class AsofOfflineStore(FeatureMetricsStore):
         ------
         EntityRowsError, SourceColumnError, OfflineTableEmptyError
             If rows and views don't fit, or a source has no file.
+        HindsightError
+            For ``filter_by_created_timestamp=False``. Feast hands on only True: what its default False leaves out is
+            told in the log, where it is everything.
         """
+        if not filter_by_created_timestamp:
+            raise HindsightError(
+                "filter_by_created_timestamp=False asks for values that were not known at the rows' instants",
+                "leave it out: this offline store never gives them (docs/decisions/0012-point-in-time-join.md)",
+            )
         query = HistoricalQuery(Limits.of(config), registry, project, feature_views, feature_refs, full_feature_names)
         if entity_df is None:
             return query.over(_utc(start_date), _utc(end_date))
@@ -99,7 +114,8 @@ class AsofOfflineStore(FeatureMetricsStore):
         """Return the greatest row a key, by event, created and place, with event in [start_date, end_date].
 
         What materialisation writes online. The job's ``to_reader`` streams it in constant memory; rows come in the
-        order of the files, not of the keys. A row without a key or a timestamp is no one's newest.
+        order of the files, not of the keys. A row without a key or a timestamp is no one's newest. Without join keys it
+        is the greatest row of all, with Feast's column for "no entity" beside it.
         """
         limits = Limits.of(config)
         times = Times(timestamp_field, created_timestamp_column or None)
@@ -114,7 +130,8 @@ class AsofOfflineStore(FeatureMetricsStore):
                 return latest(connection, asked)
 
         columns = [*join_key_columns, *feature_name_columns, timestamp_field, created_timestamp_column]
-        return _rows(limits, listed, columns, places)
+        job = _rows(limits, listed, columns, places)
+        return job if join_key_columns else job.with_constant(DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL)
 
     @staticmethod
     def pull_all_from_table_or_query(
@@ -129,7 +146,8 @@ class AsofOfflineStore(FeatureMetricsStore):
     ) -> AsofRetrievalJob:
         """Return every row with event in [start_date, end_date], in the order of the files.
 
-        As in Feast nothing is read before the job is asked: a saved data set is known whose files are gone.
+        As in Feast nothing is read before the job is asked: a saved data set is known whose files are gone. Without
+        join keys Feast's column for "no entity" stands beside the rows.
         """
         limits = Limits.of(config)
         from_us = micros(start_date) if start_date else None
@@ -142,7 +160,8 @@ class AsofOfflineStore(FeatureMetricsStore):
             return kept.between(timestamp_field, from_us, until_us)
 
         columns = [*join_key_columns, *feature_name_columns, timestamp_field, created_timestamp_column]
-        return _rows(limits, listed, columns, places)
+        job = _rows(limits, listed, columns, places)
+        return job if join_key_columns else job.with_constant(DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL)
 
     @staticmethod
     def offline_write_batch(

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import pyarrow as pa
 from feast import Entity, FeatureView
+from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
+from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.infra.online_stores.helpers import compute_versioned_name
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
 from feast.value_type import ValueType
 
 from feature_repo.stores.encoding import encode_values, microseconds
 from feature_repo.stores.entity_keys import encode_entity_keys
 from feature_repo.stores.varints import Ints
+
+_NO_ENTITY: Final[bytes] = serialize_entity_key(
+    EntityKey(join_keys=[DUMMY_ENTITY_ID], entity_values=[Value(string_val=DUMMY_ENTITY_VAL)]),
+    entity_key_serialization_version=3,
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,11 @@ class OnlineRows:
 
         types = {field.name: field.dtype.to_value_type() for field in first.entity_columns}
         return cls(
-            keys={entity.join_key: column(entity.join_key, types[entity.join_key]) for entity in entities},
+            keys={
+                entity.join_key: column(entity.join_key, types[entity.join_key])
+                for entity in entities
+                if entity.join_key != DUMMY_ENTITY_ID
+            },
             views={
                 compute_versioned_name(view, versioned): {
                     feature.name: column(feature.name, feature.dtype.to_value_type()) for feature in view.features
@@ -72,7 +86,9 @@ class OnlineRows:
         return [name for name in named if name not in others]
 
     def entity_keys(self, rows: pa.RecordBatch, suffix: bytes = b"") -> pa.Array:
-        """Return the rows' serialized entity keys (large_binary)."""
+        """Return the rows' serialized entity keys (large_binary); without entities Feast's one for all rows."""
+        if not self.keys:
+            return pa.array([_NO_ENTITY + suffix] * len(rows), pa.large_binary())
         columns = {name: rows.column(column.source) for name, column in self.keys.items()}
         return encode_entity_keys(columns, {name: column.value_type for name, column in self.keys.items()}, suffix)
 

@@ -11,9 +11,11 @@ from typing import Any, Final, Literal
 
 import numpy as np
 from feast import FeatureView, RepoConfig
+from feast.infra.infra_object import InfraObject
 from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.infra.online_stores.helpers import compute_table_id, extract_text_and_num
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
+from feast.protos.feast.core.Registry_pb2 import Registry
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
@@ -108,6 +110,17 @@ class PlannedSqliteOnlineStore(PlannedReads, SqliteOnlineStore):
         tell_kept(table.name, kept, len(rows))
         if progress:
             progress(len(data))
+
+    def plan(self, config: RepoConfig, desired_registry_proto: Registry) -> list[InfraObject]:
+        """Return the tables that the file lacks: Feast notes what was made only for the store type ``sqlite``."""
+        wanted: list[InfraObject] = super().plan(config, desired_registry_proto)
+        there = {row[0] for row in self._get_conn(config).execute("SELECT name FROM sqlite_master")}
+        # Views that are not served never get one.
+        there |= {f"{config.project}_{v.spec.name}" for v in desired_registry_proto.feature_views if not v.spec.online}
+        for table in wanted:
+            if table.name in there:
+                table.conn.close()
+        return [table for table in wanted if table.name not in there]
 
     def _select(self, config: RepoConfig, table: str, keys: Sequence[bytes]) -> list[Any]:
         connection = self._get_conn(config)

@@ -122,7 +122,7 @@ class PlannedReads(OnlineStore):
             return super().get_online_features(
                 config,
                 features,
-                entity_rows,
+                _counted(entity_rows),
                 _named(registry, features, full_feature_names=full_feature_names),
                 project,
                 full_feature_names,
@@ -151,7 +151,7 @@ class PlannedReads(OnlineStore):
         return await super().get_online_features_async(
             config,
             features,
-            entity_rows,
+            _counted(entity_rows),
             _named(registry, features, full_feature_names=full_feature_names),
             project,
             full_feature_names,
@@ -173,6 +173,13 @@ class PlannedReads(OnlineStore):
 
 def _named(registry: BaseRegistry, features: FeatureService | list[str], *, full_feature_names: bool) -> Any:
     return FullNames(registry, features) if full_feature_names else registry
+
+
+def _counted(entity_rows: Any) -> Any:
+    """Return rows without any value, as views without entities take them, with a column that Feast counts and skips."""
+    if isinstance(entity_rows, list) and entity_rows and not any(entity_rows):
+        return {"": list(range(len(entity_rows)))}
+    return entity_rows
 
 
 def _measured() -> bool:

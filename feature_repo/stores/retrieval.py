@@ -71,6 +71,15 @@ class AsofRetrievalJob(RetrievalJob):
         """
         return pa.RecordBatchReader.from_batches(self._schema(), self._cut(rows_per_batch))
 
+    def with_constant(self, name: str, text: str) -> AsofRetrievalJob:
+        """Return the job of a whole table with one more column, the same text in each row."""
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for batch in self._batches():
+                yield batch.append_column(name, pa.array([text] * len(batch), pa.string()))
+
+        return AsofRetrievalJob(self._home, lambda: self._schema().append(pa.field(name, pa.string())), batches)
+
     def _cut(self, rows: int) -> Iterator[pa.RecordBatch]:
         for batch in self._batches():
             for start in range(0, batch.num_rows, rows):
