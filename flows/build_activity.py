@@ -77,7 +77,8 @@ def _pieces(
     with session(event_limits(settings)) as connection:
         firsts = connection.execute(
             f"SELECT {CUSTOMER} FROM (SELECT {CUSTOMER}, row_number() OVER (ORDER BY {CUSTOMER}) - 1 AS place "  # noqa: S608 - our names
-            f"FROM (SELECT DISTINCT {CUSTOMER} FROM read_parquet($file))) WHERE place % $size = 0 ORDER BY {CUSTOMER}",
+            f"FROM (SELECT DISTINCT {CUSTOMER} FROM read_parquet($file, hive_partitioning = false))) "
+            f"WHERE place % $size = 0 ORDER BY {CUSTOMER}",
             {"file": str(files[0]), "size": customers_at_once},
         ).fetchall()
         bounds = [first for (first,) in firsts]
@@ -86,13 +87,13 @@ def _pieces(
             range_ = f"{CUSTOMER} >= $low AND ($high IS NULL OR {CUSTOMER} < $high)"
             events = connection.execute(
                 f"""
-                WITH fresh AS (SELECT {columns} FROM read_parquet($new) WHERE {range_})
+                WITH fresh AS (SELECT {columns} FROM read_parquet($new, hive_partitioning = false) WHERE {range_})
                 FROM fresh UNION ALL
-                SELECT {columns} FROM read_parquet($old) SEMI JOIN fresh USING ({CUSTOMER})
+                SELECT {columns} FROM read_parquet($old, hive_partitioning = false) SEMI JOIN fresh USING ({CUSTOMER})
                 WHERE {range_} AND (occurred_at >= $oldest OR revision > 0)
                 """  # noqa: S608 - our names
                 if len(files) > 1
-                else f"SELECT {columns} FROM read_parquet($new) WHERE {range_}",  # noqa: S608 - our names
+                else f"SELECT {columns} FROM read_parquet($new, hive_partitioning = false) WHERE {range_}",  # noqa: S608 - our names
                 {
                     "low": low,
                     "high": high,

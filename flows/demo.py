@@ -15,6 +15,7 @@ import pandas as pd
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -92,7 +93,7 @@ class Steps:
         result = task(work, name=name, cache_policy=NO_CACHE, persist_result=False)()
         self.seconds[name] = time.perf_counter() - began
         self.progress.advance(bar)
-        self.console.print(f"[green]✓[/] {name:<22} {told(result)} [dim]{self.seconds[name]:.1f} s[/]", **PLAIN)
+        self.console.print(f"[green]✓[/] {name:<22} {escape(told(result))} [dim]{self.seconds[name]:.1f} s[/]", **PLAIN)
         return result
 
 
@@ -338,8 +339,8 @@ def _summary(
     steps.console.print(table)
     if simulated:
         steps.console.print("every figure above is of simulated customers; for real ones: churn demo --csv PATH")
-    steps.console.print(f"evaluation report  {evaluated.html}", **PLAIN)
-    steps.console.print(f"gate report        {landing.report_html}", **PLAIN)
+    steps.console.print(f"evaluation report  {evaluated.html}", markup=False, **PLAIN)
+    steps.console.print(f"gate report        {landing.report_html}", markup=False, **PLAIN)
 
 
 def _stay(settings: Settings, customer_id: str, console: Console) -> None:

@@ -120,7 +120,8 @@ def _customers(settings: Settings, now: datetime) -> list[str]:
         raise NothingToMaterializeError("the offline table has no rows", "run: churn ingest, then churn build-features")
     with duckdb.connect() as connection:
         rows = connection.execute(
-            f"SELECT DISTINCT {CUSTOMER} FROM read_parquet($files) WHERE {EVENT_TIMESTAMP} <= $now ORDER BY 1",  # noqa: S608 - names of ours
+            f"SELECT DISTINCT {CUSTOMER} FROM read_parquet($files, hive_partitioning = false) "  # noqa: S608 - names of ours
+            f"WHERE {EVENT_TIMESTAMP} <= $now ORDER BY 1",
             {"files": files, "now": now},
         ).fetchall()
     return [row[0] for row in rows]

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from configs.settings import Settings
+from feature_repo.stores.opening import sqlite_url
 from flows.address import refuse_taken
 from flows.orphans import leave_none
 
@@ -19,6 +20,9 @@ def prefect_environment(environ: MutableMapping[str, str], home: Path) -> None:
     (home / "prefect").mkdir(parents=True, exist_ok=True)
     ours = {
         "PREFECT_HOME": str(home / "prefect"),
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": sqlite_url(home / "prefect" / "prefect.db").replace(
+            "sqlite:", "sqlite+aiosqlite:", 1
+        ),
         "PREFECT_LOGGING_LEVEL": "WARNING",
         "PREFECT_LOGGING_ROOT_LEVEL": "WARNING",
         "PREFECT_LOGGING_TO_API_ENABLED": "false",

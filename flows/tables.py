@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from flows.monitor import MonitorReport
@@ -53,7 +54,7 @@ def drift(found: MonitorReport, console: Console | None = None) -> None:
         table.add_column(heading, justify="right" if heading in {"PSI", "at most"} else "left")
     for row in shown:
         psi, bound = ("-" if number is None else f"{number:.3f}" for number in (row.psi, row.bound))
-        table.add_row(row.name, psi, bound, row.status, row.moved)
+        table.add_row(row.name, psi, bound, row.status, escape(row.moved))
     out.print(table)
     if len(ranked) > len(shown):
         out.print(f"and {len(ranked) - len(shown)} rows that moved less")
@@ -73,4 +74,8 @@ def answers(found: list[dict[str, Any]], console: Console) -> None:
             f"(threshold {answer['threshold']:.1%})"
         )
         for reason in answer["reasons"] or []:
-            console.print(f"      {'+' if reason['direction'] == 'raises' else '-'} {reason['text']}", highlight=False)
+            console.print(
+                f"      {'+' if reason['direction'] == 'raises' else '-'} {reason['text']}",
+                highlight=False,
+                markup=False,
+            )

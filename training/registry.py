@@ -26,6 +26,7 @@ from feature_repo.raw.atomic import (
     write_file,
     write_folder,
 )
+from feature_repo.stores.opening import sqlite_url
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -77,7 +78,7 @@ def server(settings: Settings) -> str:
 
 def tracking_uri(settings: Settings) -> str:
     """Return MLflow's tracking URI: SQLite below the home unless a server is set."""
-    return server(settings) or _sqlite(_database(settings))
+    return server(settings) or sqlite_url(_database(settings))
 
 
 def register(
@@ -345,10 +346,6 @@ def _database(settings: Settings) -> Path:
     return settings.home / "mlflow" / "mlflow.db"
 
 
-def _sqlite(path: Path) -> str:
-    return f"sqlite:///{path}"
-
-
 def _make_database(settings: Settings) -> None:
     """Make the embedded database, whole or not at all.
 
@@ -364,7 +361,7 @@ def _make_database(settings: Settings) -> None:
         sweep_folder(final.parent)
         with folder_aside(final.parent) as folder:
             made = folder / final.name
-            SqlAlchemyStore(_sqlite(made), _artifacts(settings)).engine.dispose()
+            SqlAlchemyStore(sqlite_url(made), _artifacts(settings)).engine.dispose()
             with storage():
                 made.rename(final)
                 sync_folder(final.parent)

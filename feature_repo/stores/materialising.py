@@ -73,7 +73,8 @@ def _young(settings: Settings, start: datetime, now: datetime) -> tuple[int, dat
         raise NothingToMaterializeError("the offline table has no rows", "run: churn ingest, then churn build-features")
     with duckdb.connect() as connection:
         customers, newest_us = connection.execute(
-            f"SELECT count(DISTINCT {CUSTOMER}), epoch_us(max({EVENT_TIMESTAMP})) FROM read_parquet($files) "  # noqa: S608 - names of ours
+            f"SELECT count(DISTINCT {CUSTOMER}), epoch_us(max({EVENT_TIMESTAMP})) "  # noqa: S608 - names of ours
+            "FROM read_parquet($files, hive_partitioning = false) "
             f"WHERE {EVENT_TIMESTAMP} BETWEEN $start AND $now AND {CREATED_TIMESTAMP} <= $now",
             {"files": files, "start": start, "now": now},
         ).fetchall()[0]

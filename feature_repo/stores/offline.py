@@ -180,7 +180,7 @@ class AsofOfflineStore(FeatureMetricsStore):
             If the source is a single file.
         """
         source, limits = feature_view.batch_source, Limits.of(config)
-        folder = folder_of(limits.home / readable(source).path)
+        folder = folder_of(limits.home / readable(source).path, limits.home)
         stored = {new: old for old, new in source.field_mapping.items()}
         required = [stored.get(key, key) for key in feature_view.join_keys]
         required += [name for name in (source.timestamp_field, source.created_timestamp_column) if name]
@@ -208,7 +208,8 @@ class AsofOfflineStore(FeatureMetricsStore):
         schema = source.get_schema(registry)
         table = pq.read_table(data) if isinstance(data, Path) else data
         rows = fitted(table, schema, (source.get_log_timestamp_column(),))
-        folder = folder_of(Limits.of(config).home / readable(destination.to_data_source()).path)
+        home = Limits.of(config).home
+        folder = folder_of(home / readable(destination.to_data_source()).path, home)
         by = list(destination.partition_by or [])
         unnamed = [name for name in by if rows.column(name).null_count]
         if unnamed:

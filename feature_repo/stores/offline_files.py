@@ -71,19 +71,27 @@ def content_name(prefix: str, rows: pa.Table) -> str:
     return f"{prefix}-{hashlib.sha256(stream.getbuffer()).hexdigest()[:32]}"
 
 
-def folder_of(path: Path) -> Path:
+def before_wildcard(home: Path, path: Path) -> Path | None:
+    """Return the folder before a pattern's first wildcard, None without one; the home's own name is no pattern."""
+    inside = path.is_relative_to(home)
+    parts = path.relative_to(home).parts if inside else path.parts
+    wild = next((place for place, part in enumerate(parts) if _WILD.search(part)), None)
+    return None if wild is None else (home if inside else Path()).joinpath(*parts[:wild])
+
+
+def folder_of(path: Path, home: Path = Path()) -> Path:
     """Return the folder that a source's path or pattern appends to: what stands before its first wildcard.
+
+    What the path has in common with ``home`` is a name and no pattern.
 
     Raises
     ------
     TableAppendOnlyError
         If the path is that of one file, which can't be appended to without rewriting it.
     """
-    parts: list[str] = []
-    for part in path.parts:
-        if _WILD.search(part):
-            return Path(*parts)
-        parts.append(part)
+    folder = before_wildcard(home, path)
+    if folder is not None:
+        return folder
     if path.suffix == ".parquet" or path.is_file():
         raise TableAppendOnlyError(
             f"{path.name} is one file, and files of the offline store never change",

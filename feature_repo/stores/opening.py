@@ -43,7 +43,14 @@ def configuration(settings: Settings, *, overwrite_newer: bool = False) -> dict[
 
 def registry_url(settings: Settings) -> str:
     """Return the SQLAlchemy URL of the registry."""
-    return settings.feast.registry_url.get_secret_value() or f"sqlite:///{folder(settings) / 'registry.db'}"
+    return settings.feast.registry_url.get_secret_value() or sqlite_url(folder(settings) / "registry.db")
+
+
+def sqlite_url(path: Path) -> str:
+    """Return the SQLAlchemy URL of a SQLite file: in a plain one a question mark ends the path."""
+    from urllib.parse import quote
+
+    return f"sqlite:///file:{quote(str(path))}?uri=true" if "?" in str(path) else f"sqlite:///{path}"
 
 
 def folder(settings: Settings) -> Path:

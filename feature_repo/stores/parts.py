@@ -21,6 +21,7 @@ from configs.errors import ChurnError
 from feature_repo.raw.atomic import TEMPORARY
 from feature_repo.raw.regular import open_regular
 from feature_repo.stores.asof import Ints
+from feature_repo.stores.offline_files import before_wildcard
 
 if TYPE_CHECKING:
     from feast.data_source import DataSource
@@ -136,13 +137,15 @@ class Parts:
         OfflineTableEmptyError
             If there is none.
         """
-        files = _listed(home / readable(source).path)
+        path = readable(source).path
+        files = _listed(home, path)
         if not files:
             raise OfflineTableEmptyError(
                 f"feature source {source.name} has no rows below {home}",
                 "run: churn ingest (churn ingest-events for behaviours), then churn build-features",
             )
-        return Parts(source.name, tuple(_part(file, _root(home / source.path)) for file in files))
+        root = _root(home, path)
+        return Parts(source.name, tuple(_part(file, root) for file in files))
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -317,25 +320,26 @@ def _grouped(part: Part, rows: Ints) -> Iterator[tuple[list[int], Ints]]:
 
 def has_files(home: Path, source: DataSource) -> bool:
     """Say whether a source has any file; it may have no rows all the same."""
-    return bool(_listed(home / readable(source).path))
+    return bool(_listed(home, readable(source).path))
 
 
-def _listed(path: Path) -> list[str]:
+def _listed(home: Path, pattern: str) -> list[str]:
+    path = home / pattern
     if path.is_file():
         found = [path]
     elif path.is_dir():
         found = [file for file in path.rglob("*.parquet") if file.is_file()]
     else:
-        found = [Path(file) for file in glob.glob(str(path), recursive=True)]  # noqa: PTH207 - absolute patterns too
+        root = _root(home, pattern)
+        relative = str(path.relative_to(root))
+        found = [root / file for file in glob.glob(relative, root_dir=root, recursive=True)]  # noqa: PTH207 - hidden ones too
     return sorted(str(file) for file in found if not file.name.startswith(TEMPORARY))
 
 
-def _root(path: Path) -> Path:
+def _root(home: Path, pattern: str) -> Path:
     """Return the folder below which a source's folders are partitions: what stands above it is the machine's."""
-    if path.is_file():
-        return path.parent
-    wild = next((place for place, part in enumerate(path.parts) if glob.has_magic(part)), None)
-    return path if wild is None else Path(*path.parts[:wild])
+    path = home / pattern
+    return path.parent if path.is_file() else before_wildcard(home, path) or path
 
 
 def _part(file: str, root: Path) -> Part:

@@ -16,7 +16,7 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.saved_dataset import SavedDatasetStorage
 
 from feature_repo.raw.atomic import aside, remove, storage, sync_folder
-from feature_repo.stores.offline_files import TableAppendOnlyError, folder_of
+from feature_repo.stores.offline_files import TableAppendOnlyError, before_wildcard, folder_of
 from feature_repo.stores.on_demand import NarrowView
 from feature_repo.stores.parts import readable
 
@@ -106,12 +106,12 @@ class AsofRetrievalJob(RetrievalJob):
             )
         uri = readable(storage.to_data_source()).path
         place = self._home / uri
-        if any(sign in uri for sign in "*?["):
+        if before_wildcard(self._home, place) is not None:
             # A pattern is how a table that others append to is spelt: nothing may take its parts' place.
             raise TableAppendOnlyError(f"a data set can't be saved to the pattern {uri}", "give a folder or a file")
         if not allow_overwrite and (place.is_file() or (place.is_dir() and any(place.iterdir()))):
             raise SavedDatasetLocationAlreadyExists(location=uri)
-        target = place if place.suffix == ".parquet" else folder_of(place) / "part-0.parquet"
+        target = place if place.suffix == ".parquet" else folder_of(place, self._home) / "part-0.parquet"
         _replace(target, self.to_arrow())
 
 

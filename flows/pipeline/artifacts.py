@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -12,7 +13,7 @@ from prefect.artifacts import create_markdown_artifact
 from configs.errors import ChurnError
 from configs.settings import Settings
 from monitoring.quality import CheckResult, GateResult
-from training.registry import server
+from training.registry import server, tracking_uri
 
 _SPECIAL: Final = re.compile(r"([\\`*_\[\]<>|])")
 ROWS_MAX: Final = 60
@@ -75,6 +76,6 @@ def mlflow_place(settings: Settings, run_id: str | None = None) -> str:
     """
     address = server(settings)
     if not address:
-        return f"`uv run mlflow ui --backend-store-uri sqlite:///{settings.home / 'mlflow' / 'mlflow.db'}`"
+        return f"`uv run mlflow ui --backend-store-uri {shlex.quote(tracking_uri(settings))}`"
     shown = re.sub(r"//[^/@]*@", "//", address).rstrip("/")
     return f"<{shown}/#/experiments>" if run_id is None else f"<{shown}/#/runs/{run_id}>"

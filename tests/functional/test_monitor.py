@@ -10,12 +10,18 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from bentos.bundle import NoChampionError
 from configs.settings import load_settings
+from feature_repo.contract import CORE_SERVICE, CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, PROJECT
 from feature_repo.raw.simulator import simulate_snapshot
+from feature_repo.stores.customer_base import customers_known
 from feature_repo.stores.materialising import materialize
+from feature_repo.stores.opening import open_store
+from feature_repo.stores.reading import OnlineFeatures
+from feature_repo.stores.registration import apply
 from flows import monitor as watching
 from flows.inbox import oldest
 from flows.monitor import freshness, monitor
@@ -181,6 +187,42 @@ def test_what_is_not_landed_grows_old_although_the_values_are_fresh(copied):
         assert [age.name for age in others] == [age.name for age in values]
     # As of a time before it came it is not there.
     assert "inbox" not in {age.name for age in freshness(copied, base_world.scored(2) + HOUR)}
+
+
+def test_the_age_of_the_copy_is_not_what_a_run_asked_for(copied):
+    """A watermark in the future, and one of a store that was lost, make nothing fresh."""
+    now = base_world.scored(2) + HOUR
+    store = open_store(copied)
+    for view in store.list_feature_views():
+        store.registry.apply_materialization(view, PROJECT, now, datetime(2400, 1, 1, tzinfo=UTC))
+    found = {age.name: age for age in freshness(copied, now + timedelta(days=36))}
+    assert found["online store"].status == "stale"
+    assert found["online store"].age_h >= 36 * 24
+    (copied.home / "feast" / "online.db").unlink()
+    apply(copied)
+    assert {age.name: age.status for age in freshness(copied, now)} == {"snapshot": "fresh", "online store": "unknown"}
+    materialize(copied, now)
+    assert {age.name: age.status for age in freshness(copied, now)} == {"snapshot": "fresh", "online store": "fresh"}
+    assert open_store(copied).get_feature_view("customer_billing").most_recent_end_time == now
+
+
+def test_rows_that_a_later_one_holds_up_are_counted_and_replaced_on_demand(copied):
+    now = base_world.scored(2) + HOUR
+    store = open_store(copied)
+    customer = next(customers_known(copied, now, 1))[0]
+    read = OnlineFeatures(store, CORE_SERVICE)
+    (before,) = read.read([customer], now)
+    view = store.get_feature_view("customer_billing")
+    row = {feature.name: [value] for feature, value in zip(read.features, before.values, strict=True)}
+    wanted = {feature.name: row[feature.name] for feature in view.features if feature.name != CUSTOMER}
+    later = {EVENT_TIMESTAMP: [now], CREATED_TIMESTAMP: [now], "monthly_charges_usd": [1.0]}
+    store.write_to_online_store("customer_billing", pd.DataFrame({CUSTOMER: [customer], **wanted, **later}))
+    assert materialize(copied, now).kept == {"customer_billing": 1}
+    assert dict(zip((f.name for f in read.features), read.read([customer], now)[0].values, strict=True))[
+        "monthly_charges_usd"
+    ] == pytest.approx(1.0)
+    assert materialize(copied, now, overwrite_newer=True).kept == {}
+    assert read.read([customer], now)[0].values == before.values
 
 
 def test_without_a_champion_or_its_rows_it_says_so(copied, tmp_path):
