@@ -251,11 +251,11 @@ def test_a_head_that_does_not_end_is_cut_and_others_are_served(running, begun):
         assert is_cut(slow)
 
 
-def test_dripping_buys_no_time(running):
+def test_dripping_buys_no_time(running, run):
     with running.connect() as slow:
         assert drips(slow, b"X-Padding: 1\r\n") or is_cut(slow)
     # After an answer uvicorn's own clock of idle connections stops at the first byte, even of nothing.
-    with running.connect() as slow:
+    with run(idle_s=-1) as other, other.connect() as slow:
         slow.sendall(GET % b"first")
         assert answer(slow)[0] == 200
         assert drips(slow, b"\r\n")
