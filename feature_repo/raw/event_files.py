@@ -175,7 +175,8 @@ def _read_parts(path: Path, shown_as: str, memory_max_mb: int) -> Iterator[pa.Ta
         name = shown_as if len(parts) == 1 else f"{shown_as}, part {number} of {len(parts)},"
         for rows in read_parquet(part, name, memory_max_mb):
             events = rows.append_column("row", pa.array(range(first, first + len(rows)), pa.int64()))
-            yield events.append_column("content", pa.nulls(len(rows), pa.binary()))
+            # There is no line to keep: what was wrong with the row's value stands in its place.
+            yield events.append_column("content", rows["fault"].cast(pa.binary()))
             first += len(rows)
 
 

@@ -8,6 +8,7 @@ import sys
 from datetime import date, timedelta
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -204,6 +205,16 @@ def test_a_refusal_names_the_three_worst_reasons_with_share_rows_and_fault(setti
     assert told["bad_event_id"]["fault"] == "event_id: empty"
     assert told["unknown_customer"]["fault"].startswith("No published snapshot")
     assert "A-1" not in refused.value.message + report.read_text()
+
+
+def test_a_parquet_value_that_cannot_be_told_is_quarantined_with_column_and_fault(settings, tmp_path):
+    rows = pa.Table.from_pylist([event("usage_day"), event("usage_day")], schema=SCHEMA)
+    rows = rows.set_column(7, "data_mb", pa.array([1, 2**63], pa.uint64()))
+    pq.write_table(rows, tmp_path / "a.parquet")
+    delivery = ingest_events(settings, tmp_path / "a.parquet", now=NOW).delivery
+    (kept,) = pq.read_table((settings.home / delivery.path).with_name(QUARANTINE)).to_pylist()
+    assert (kept["row"], kept["reason"], kept["content"]) == (2, "wrong_type", b"data_mb: a number beyond int64")
+    assert [each["data_mb"] for each in admitted(settings, delivery)] == [1]
 
 
 def test_a_folder_of_parquet_is_one_delivery_kept_as_it_came(settings, tmp_path):
