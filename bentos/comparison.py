@@ -11,14 +11,15 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
+from bentos.evidence import above, above_other
+from bentos.paired_times import RATIO_EDGES, first_above, ratio_bin
 from bentos.psi import psi
 from configs.errors import ChurnError
 from configs.settings import RolloutSettings
 from feature_repo.raw.regular import read_regular
 
-ArmName = Literal["champion", "challenger"]
 STEPS_PER_OCTAVE: Final = 4
 EDGES_MS: Final = tuple(0.1 * 2 ** (step / STEPS_PER_OCTAVE) for step in range(81))
 """Upper edges of the latency bins: from 0.1 ms to 105 s, each 19 % above the one before."""
@@ -26,10 +27,8 @@ SCORE_BINS: Final = 20
 """Of equal width on [0, 1]."""
 _DIFFERENCE_UNIT: Final = 1e-9
 """Differences add up in whole billionths: integers add in any order to the same sum."""
-TIMED_MIN: Final = 30
-"""Requests that each model must have been timed on before their medians are compared."""
-_CHANCE: Final = 0.001
-"""How improbable so many failures must be, at the rate allowed, to stop a canary before it has seen enough."""
+FALSE_END: Final = 0.005
+"""Chance that one of the two rules ever ends a canary which keeps it, however often it is looked at: 1 % for both."""
 
 
 class LiveCountsError(ChurnError):
@@ -108,7 +107,7 @@ class Arm:
 
 @dataclass
 class LiveComparison:
-    """Counts of both models. Not safe to share between threads: who counts holds a lock."""
+    """Counts of both models; ``ratios`` (98,) of pairs of CPU times. Not safe to share between threads."""
 
     champion: Arm = field(default_factory=Arm)
     challenger: Arm = field(default_factory=Arm)
@@ -116,6 +115,7 @@ class LiveComparison:
     agreeing: int = 0
     difference: int = 0
     dropped: int = 0
+    ratios: list[int] = field(default_factory=lambda: [0] * (len(RATIO_EDGES) + 1))
 
     def pair(self, champion: float, challenger: float, *, agree: bool) -> None:
         """Count one customer that both scored: two probabilities, and whether the labels are the same."""
@@ -124,6 +124,10 @@ class LiveComparison:
         self.compared += 1
         self.agreeing += agree
         self.difference += round(abs(champion - challenger) / _DIFFERENCE_UNIT)
+
+    def took(self, challenger_s: float, champion_s: float) -> None:
+        """Count the CPU times of two requests for one customer that are compared, one of each model."""
+        self.ratios[ratio_bin(challenger_s, champion_s)] += 1
 
     def merge(self, other: LiveComparison) -> Self:
         """Return the counts of both; neither is changed."""
@@ -134,6 +138,7 @@ class LiveComparison:
         merged.agreeing += other.agreeing
         merged.difference += other.difference
         merged.dropped += other.dropped
+        merged.ratios = [one + two for one, two in zip(merged.ratios, other.ratios, strict=True)]
         return merged
 
     def figures(self) -> LiveFigures:
@@ -159,7 +164,9 @@ class LiveComparison:
         """Read what :meth:`to_json` wrote. Raises ValueError, KeyError or TypeError for anything else."""
         arms = {name: Arm(**content[name]) for name in ("champion", "challenger")}
         made = cls(**{**content, **arms})
-        counts = [made.compared, made.agreeing, made.difference, made.dropped]
+        counts = [made.compared, made.agreeing, made.difference, made.dropped, *made.ratios]
+        if len(made.ratios) != len(RATIO_EDGES) + 1:
+            raise ValueError("the counts have other bins than this version's")
         for arm in arms.values():
             counts += [arm.answered, arm.failed, *arm.latency, *arm.score]
             if (len(arm.latency), len(arm.score)) != (len(EDGES_MS) + 1, SCORE_BINS):
@@ -170,39 +177,60 @@ class LiveComparison:
 
 
 def breach(counts: LiveComparison, rules: RolloutSettings) -> str | None:
-    """Return why the canary must end, None while nothing speaks against it. Pure.
+    """Return why the canary must end, None while nothing that was counted proves it. Pure.
 
-    Failures: its rate may exceed the champion's by ``error_rate_margin``. Judged from ``canary_requests_min``
-    customers on; before, it ends where so many failures have a chance below 0.1 % at the rate allowed. Times: the
-    ratio of the medians may be ``latency_ratio_max``, once 30 requests of each were timed. Times are CPU times of the
-    answering thread: both models share an interpreter, so by the clock a slow one makes the other as slow, and a busy
-    machine any one.
+    Times: of pairs of requests, close in time and one of each model, more than half take the challenger more than
+    ``latency_ratio_max`` times the champion's CPU time. CPU time of the answering thread, because both models share
+    an interpreter: by the clock a slow one makes the other as slow. Failures: its rate exceeds the champion's by more
+    than ``error_rate_margin``. Each rule ends a canary that keeps it with a chance of at most FALSE_END in all its
+    life, whoever looks and however often; see docs/decisions/0032-live-rules.md.
     """
     ours, theirs = counts.challenger, counts.champion
-    asked = ours.answered + ours.failed
-    allowed = (theirs.error_rate() if theirs.answered + theirs.failed else 0.0) + rules.error_rate_margin
-    if ours.failed and ours.failed / asked > allowed:
-        enough = asked >= rules.canary_requests_min
-        if enough or _at_least(ours.failed, asked, allowed) < _CHANCE:
-            return f"the challenger failed for {ours.failed} of {asked} customers, {allowed:.1%} are allowed"
-    if min(ours.timed, theirs.timed) >= TIMED_MIN and ours.p50_ms() / theirs.p50_ms() > rules.latency_ratio_max:
-        return f"the challenger's median CPU time is {ours.p50_ms() / theirs.p50_ms():.1f} times the champion's"
+    if _proven(_evidence_of_failures(counts, rules)):
+        return (
+            f"the challenger failed for {ours.failed} of {ours.answered + ours.failed} customers, the champion for "
+            f"{theirs.failed} of {theirs.answered + theirs.failed}; {rules.error_rate_margin:.1%} more are allowed"
+        )
+    pairs, slower = sum(counts.ratios), sum(counts.ratios[first_above(rules.latency_ratio_max) :])
+    if _proven(above(slower, pairs, 0.5)):
+        return (
+            f"the challenger took more than {rules.latency_ratio_max:g} times the champion's CPU time in {slower} of "
+            f"{pairs} pairs of requests"
+        )
     return None
 
 
-def _at_least(failed: int, asked: int, rate: float) -> float:
-    """Return the chance of ``failed`` or more failures among ``asked``, each with probability ``rate`` < 1."""
-    if rate == 0:
-        return 0.0
-    logs = (
-        math.lgamma(asked + 1)
-        - math.lgamma(each + 1)
-        - math.lgamma(asked - each + 1)
-        + each * math.log(rate)
-        + (asked - each) * math.log1p(-rate)
-        for each in range(failed, asked + 1)
+def open_question(counts: LiveComparison, rules: RolloutSettings) -> str | None:
+    """Return which figure lies beyond its limit although chance may explain it, None if there is none. Pure.
+
+    Such a canary is not ended by :func:`breach`, and is not yet fit for promotion.
+    """
+    figures = counts.figures()
+    allowed = (0.0 if math.isnan(figures.champion_error_rate) else figures.champion_error_rate) + (
+        rules.error_rate_margin
     )
-    return math.fsum(math.exp(each) for each in logs)
+    if figures.error_rate > allowed:
+        return f"{figures.error_rate:.1%} of the customers failed, {allowed:.1%} are allowed"
+    if figures.latency_ratio > rules.latency_ratio_max:
+        return f"the median CPU time is {figures.latency_ratio:.1f} times the champion's"
+    return None
+
+
+def _evidence_of_failures(counts: LiveComparison, rules: RolloutSettings) -> float:
+    ours, theirs = counts.challenger, counts.champion
+    if not ours.failed:
+        return 0.0
+    return above_other(
+        ours.failed,
+        ours.answered + ours.failed,
+        theirs.failed,
+        theirs.answered + theirs.failed,
+        rules.error_rate_margin,
+    )
+
+
+def _proven(log_evidence: float) -> bool:
+    return log_evidence >= -math.log(FALSE_END)
 
 
 def live_folder(home: Path, digest: str) -> Path:

@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from bentos.bundle.ledger import ending, entries
 from bentos.bundle.rollout import rollout, start_trial, stop_trial
-from bentos.comparison import LiveComparison, breach, read_live
+from bentos.comparison import LiveComparison, breach, open_question, read_live
 from configs.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ def meet(
     """Begin the trial of the bundle ``digest`` and wait for its outcome; the same trial again, after a kill, goes on.
 
     A canary is judged as the service judges it, by what all workers have counted, up to the end: a breach aborts it.
+    It has not seen enough while a figure lies beyond its limit and chance may explain it.
 
     Parameters
     ----------
@@ -85,10 +86,12 @@ def meet(
         seen = live.compared if mode == "shadow" else live.challenger.answered + live.challenger.failed
         why = breach(live, rules) if mode == "canary" else None
         action: Literal["stop", "abort"] = "abort" if why else "stop"
-        if why is None and seen >= wanted:
+        doubt = open_question(live, rules) if mode == "canary" else None
+        if why is None and seen >= wanted and doubt is None:
             return Met(began.sequence, live, None)
         if why is None and clock() >= give_up_at:
             why = f"the {mode} saw {seen} of {wanted} customers within {rules.trial_timeout_h:g} h"
+            why += f": {doubt}" if doubt else ""
         if why is None:
             time.sleep(poll_s)
             continue

@@ -16,7 +16,7 @@ from bentos.churn.answered import Answered
 from bentos.churn.answering import Took, answer, untold
 from bentos.churn.counting import Counting
 from bentos.churn.loading import Model
-from bentos.comparison import ArmName
+from bentos.paired_times import ArmName
 from configs.errors import ChurnError
 
 log = logging.getLogger(__name__)
@@ -136,8 +136,7 @@ class Canary:
             self._told.add(kind)
             return [None] * len(customer_ids)
         if timed and isinstance(given[0], Answered):
-            with self.counting.open() as counts:
-                counts.challenger.took(seconds)
+            self.counting.took("challenger", seconds)
         return given
 
     def _champion(
@@ -153,8 +152,7 @@ class Canary:
         started = time.thread_time()
         given = answer(champion, customer_ids, now, reasons_max=self._reasons_max, took=took)
         if timed and isinstance(given[0], Answered):
-            with self.counting.open() as counts:
-                counts.champion.took(time.thread_time() - started)
+            self.counting.took("champion", time.thread_time() - started)
         return given
 
     def _count(self, model: ArmName, given: Iterable[Answered | ChurnError | None], failed: set[str]) -> None:

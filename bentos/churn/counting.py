@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
 
 from bentos.churn.meters import Meters
-from bentos.comparison import ArmName, LiveComparison, live_folder, live_name
+from bentos.comparison import LiveComparison, live_folder, live_name
+from bentos.paired_times import ArmName, Pairing
 from configs.errors import ChurnError
 from feature_repo.raw.atomic import storage, write_file
 
@@ -41,6 +42,7 @@ class Counting:
         self._meters = meters
         self._counts = LiveComparison()
         self._written = LiveComparison()
+        self._pairing = Pairing()
         self._lock = threading.Lock()
         self.written = False
         """Whether the file holds what was counted when it was last to be saved."""
@@ -51,6 +53,14 @@ class Counting:
         """Give the counts, to be added to and left at once."""
         with self._lock:
             yield self._counts
+
+    def took(self, arm: ArmName, seconds: float) -> None:
+        """Count the CPU time of one request for one customer, and the pair that it completes."""
+        with self._lock:
+            getattr(self._counts, arm).took(seconds)
+            pair = self._pairing.add(arm, seconds)
+            if pair is not None:
+                self._counts.took(*pair)
 
     def meter(self, model: ArmName, outcome: Literal["answered", "failed", "dropped"], customers: int = 1) -> None:
         """Count for Prometheus."""

@@ -242,6 +242,8 @@ class Keeper:
             self._meters.swaps.labels("swapped").inc()
             manifest = made.champion.bundle.manifest
             log.warning("serving model %s, bundle %s", manifest.model_version, made.champion.bundle.digest[:12])
+        if made.rollout.sequence not in {0, serving.rollout.sequence}:
+            log.warning("ledger entry %d is in force here", made.rollout.sequence)
         self._serving = made
         if serving.trial is not None and serving.trial is not made.trial:
             serving.trial.close()

@@ -156,6 +156,7 @@ class Shadow:
             if asked.seconds is not None and not failed:
                 counts.champion.took(asked.seconds)
                 counts.challenger.took(seconds)
+                counts.took(seconds, asked.seconds)
         self.counting.meter("champion", "answered", len(ids))
         self.counting.meter("challenger", "answered", len(ids) - failed)
         self.counting.meter("challenger", "failed", failed)

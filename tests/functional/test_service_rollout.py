@@ -26,7 +26,6 @@ WORKERS = 2
 CALLERS = 4
 SWAPS = 20
 SWAPPED = 'churn_model_swaps_total{outcome="swapped"}'
-"""How soon every worker must serve what was promoted."""
 
 
 def known(why="a test"):
@@ -86,14 +85,10 @@ def metadata(service):
 
 
 def settled(service, digest, mode="none", challenger=None):
-    """Wait until both workers serve them: 20 answers in a row, on connections that fall to either worker."""
-
-    def same():
-        found = [metadata(service)["rollout"] for _ in range(20)]
-        told = {(each["champion"], each["mode"], each["challenger"]) for each in found}
-        return told == {(digest, mode, challenger)}
-
-    until(same)
+    """Wait until both workers serve them. Which worker answers a request is the system's choice: each logs it."""
+    wanted = rollout(service.world.settings.home)
+    assert (wanted.champion, wanted.mode, wanted.challenger) == (digest, mode, challenger)
+    until(lambda: service.log().count(f"ledger entry {wanted.sequence} is in force here") == WORKERS)
 
 
 @dataclass
@@ -218,7 +213,7 @@ def test_a_shadow_s_counts_are_those_of_a_recomputation(service, home, models, t
     assert figures.score_psi == psi(*bins)
     assert (figures.error_rate, figures.champion_error_rate) == (0, 0)
     assert counts.champion.timed == counts.challenger.timed == len(asked)
-    assert 0.1 < figures.latency_ratio < 10
+    assert sum(counts.ratios) == len(asked)
 
 
 def test_a_canary_answers_for_its_customers_and_no_others(service, home, models, truth):

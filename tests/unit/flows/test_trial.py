@@ -49,6 +49,7 @@ def count(settings, digest, *, answered=0, failed=0, compared=0, slower=1.0, tri
     for _ in range(30):
         counts.champion.took(0.01)
         counts.challenger.took(0.01 * slower)
+        counts.took(0.01 * slower, 0.01)
     folder = live_folder(settings.home, digest)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / live_name(trial, "one")).write_text(json.dumps(counts.to_json()))
@@ -60,11 +61,12 @@ def count(settings, digest, *, answered=0, failed=0, compared=0, slower=1.0, tri
         ("canary", {"answered": 200}, False, None, "canary"),
         ("canary", {"answered": 198, "failed": 2}, False, None, "canary"),
         ("canary", {"answered": 0, "failed": 200}, False, "failed for 200 of 200", "abort"),
-        ("canary", {"answered": 190, "failed": 10}, False, "failed for 10 of 200", "abort"),
+        ("canary", {"answered": 180, "failed": 20}, False, "failed for 20 of 200", "abort"),
         ("canary", {"answered": 0, "failed": 9}, False, "failed for 9 of 9", "abort"),
         ("canary", {"answered": 200, "slower": 5}, False, "times the champion's", "abort"),
         ("canary", {"answered": 199}, True, "the canary saw 199 of 200 customers within 24 h", "stop"),
-        ("canary", {"answered": 190, "failed": 9}, True, "failed for 9 of 199", "abort"),
+        ("canary", {"answered": 180, "failed": 19}, True, "failed for 19 of 199", "abort"),
+        ("canary", {"answered": 194, "failed": 6}, True, "3.0% of the customers failed, 1.0% are allowed", "stop"),
         ("canary", {"answered": 200}, True, None, "canary"),
         ("shadow", {"compared": 200, "failed": 50, "slower": 5}, False, None, "shadow"),  # the verdict's rules judge it
         ("shadow", {"compared": 7}, True, "the shadow saw 7 of 200 customers within 24 h", "stop"),

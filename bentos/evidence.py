@@ -1,0 +1,63 @@
+"""How strongly counts speak against a rate, however often they are looked at: likelihood ratios. Pure, without SciPy.
+
+A ratio of likelihoods, averaged over fixed alternatives, is at most 1 on average while the hypothesis holds, whatever
+was counted before. By Ville's inequality the chance that it ever reaches 1 / a is at most a (Robbins 1970, "Statistical
+Methods Related to the Law of the Iterated Logarithm"), so that a limit on it holds at each look and for every number
+of looks.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+_ODDS: Final = 2.0 ** np.arange(1, 9)
+"""Alternatives to a greatest rate: its odds times these."""
+_RATES: Final = np.geomspace(1e-5, 0.5, 12)
+"""Alternatives to a rate in both directions."""
+_GRID: Final = np.geomspace(1e-6, 1.0, 2000)
+"""Rates of the other side that may explain a difference."""
+_LEAST: Final = 1e-12
+
+
+def above(found: int, asked: int, rate: float) -> float:
+    """Return the log evidence that more than ``rate`` of what was asked is so; ``found`` of ``asked`` were.
+
+    Each answer may depend on those before, as long as its chance given them is at most ``rate`` in (0, 1).
+    """
+    return float(_above(found, asked, np.array([rate]))[0])
+
+
+def above_other(found: int, asked: int, other_found: int, other_asked: int, margin: float) -> float:
+    """Return the log evidence that a rate exceeds another one by more than ``margin``, both only known by counts.
+
+    The least, over the other's possible rates q, of the evidence against "at most q + margin" here and "q" there.
+    """
+    q = _GRID[1 - margin > _GRID]
+    return float((_above(found, asked, q + margin) + _unlike(other_found, other_asked, q)).min())
+
+
+def _above(found: int, asked: int, rates: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the log evidence against "at most rate" for each of the rates, (k,)."""
+    rate = np.clip(rates, _LEAST, 1 - _LEAST)[:, None]
+    odds = rate / (1 - rate) * _ODDS
+    return _log_mean(_log_ratio(found, asked, odds / (1 + odds), rate))
+
+
+def _unlike(found: int, asked: int, rates: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the log evidence against each of the rates, (k,)."""
+    return _log_mean(_log_ratio(found, asked, _RATES[None, :], np.clip(rates, _LEAST, 1 - _LEAST)[:, None]))
+
+
+def _log_ratio(found: int, asked: int, instead: NDArray[np.float64], rate: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(
+        found * (np.log(instead) - np.log(rate)) + (asked - found) * (np.log1p(-instead) - np.log1p(-rate))
+    )
+
+
+def _log_mean(logs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return log(mean(exp(logs))) along the last axis."""
+    most = logs.max(axis=-1, keepdims=True)
+    return np.asarray(most[:, 0] + np.log(np.exp(logs - most).mean(axis=-1)))

@@ -1,0 +1,152 @@
+"""The rules that end a canary, on CPU times recorded by tests/bench/cpu_times.py on a loaded machine."""
+
+from __future__ import annotations
+
+import math
+import random
+from pathlib import Path
+
+import pytest
+from scipy.stats import binom
+
+from bentos.comparison import FALSE_END, LiveComparison, breach, open_question
+from bentos.evidence import above, above_other
+from bentos.paired_times import RATIO_EDGES, Pairing, first_above, ratio_bin
+from configs.settings import load_settings
+
+RECORDED = [
+    ("champion" if model == "h" else "challenger", int(microseconds) / 1e6)
+    for model, _, microseconds in (
+        line.partition(",") for line in Path(__file__).with_name("cpu_times.csv").read_text("ascii").splitlines()
+    )
+]
+RULES = load_settings().rollout
+CANARIES = 1000
+FALSE_ENDS_MAX = int(binom.ppf(0.999, CANARIES, FALSE_END))
+ANSWERS = 400
+
+
+def ended_after(seed, *, limit=RULES.latency_ratio_max, slower=1.0, share=None, answers=ANSWERS):
+    """After how many of the challenger's answers a canary is ended, None if it is not; looked at after each pair.
+
+    It begins anywhere in the recording. ``share`` draws the customers of the challenger anew, so that both models take
+    the same times; None leaves each time to the model that it was recorded of.
+    """
+    rules = RULES.model_copy(update={"latency_ratio_max": limit})
+    chance = random.Random(seed)
+    at, answered, pairing, counts = chance.randrange(len(RECORDED)), 0, Pairing(), LiveComparison()
+    while answered < answers:
+        arm, seconds = RECORDED[at % len(RECORDED)]
+        at += 1
+        if share is not None:
+            arm = "challenger" if chance.random() < share else "champion"
+        if arm == "challenger":
+            answered += 1
+            seconds *= slower
+        pair = pairing.add(arm, seconds)
+        if pair is None:
+            continue
+        counts.took(*pair)
+        # Evidence grows with slower pairs alone.
+        if ratio_bin(*pair) >= first_above(limit) and breach(counts, rules):
+            return answered
+    return None
+
+
+def test_the_recording_is_of_a_loaded_machine():
+    times = sorted(seconds for _, seconds in RECORDED)
+    assert len(times) > 3000
+    assert times[-1] > 10 * times[len(times) // 2]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_equal_models_at_the_very_limit_are_ended_at_the_nominal_rate(share):
+    ended = [ended_after(seed, limit=1.0, share=share, answers=ANSWERS * share) for seed in range(CANARIES)]
+    assert sum(each is not None for each in ended) <= FALSE_ENDS_MAX
+
+
+@pytest.mark.parametrize("share", [0.3, None])
+def test_equal_models_are_not_ended_by_the_default_limit(share):
+    ended = [ended_after(seed, share=share, answers=ANSWERS / 2) for seed in range(CANARIES)]
+    assert sum(each is not None for each in ended) <= FALSE_ENDS_MAX
+
+
+@pytest.mark.parametrize(("slower", "within"), [(2, 600), (2.5, 250), (4, 60), (8, 40)])
+def test_a_slow_challenger_is_ended_within_so_many_answers(slower, within):
+    """The table of docs/decisions/0032-live-rules.md: 19 of 20 canaries."""
+    ended = [ended_after(seed, slower=slower, answers=within) for seed in range(100)]
+    assert sum(each is not None for each in ended) >= 95
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.01, 0.05])
+@pytest.mark.parametrize("share", [0.1, 0.9])
+def test_equal_failures_end_no_more_canaries_than_the_nominal_rate(rate, share):
+    ended = 0
+    for seed in range(CANARIES // 5):
+        chance, counts = random.Random(seed), LiveComparison()
+        for _ in range(400):
+            arm = counts.challenger if chance.random() < share else counts.champion
+            failed = chance.random() < rate
+            arm.failed += failed
+            arm.answered += not failed
+            if arm is counts.challenger and failed:
+                counts.champion.answered += 1
+                if breach(counts, RULES):
+                    ended += 1
+                    break
+    assert ended <= binom.ppf(0.999, CANARIES // 5, FALSE_END)
+
+
+@pytest.mark.parametrize(("rate", "within"), [(1.0, 5), (0.5, 30), (0.1, 200), (0.05, 600)])
+def test_a_failing_challenger_is_ended_within_so_many_answers(rate, within):
+    ended = 0
+    for seed in range(100):
+        chance, failed = random.Random(seed), 0
+        for asked in range(1, within + 1):
+            failed += (fails := chance.random() < rate)
+            counts = LiveComparison()
+            counts.challenger.failed, counts.challenger.answered = failed, asked - failed
+            counts.champion.answered = 2 * asked + failed
+            if fails and breach(counts, RULES):
+                ended += 1
+                break
+    assert ended >= 95
+
+
+def test_a_figure_beyond_its_limit_that_chance_explains_is_an_open_question():
+    counts = LiveComparison()
+    counts.challenger.answered, counts.challenger.failed, counts.champion.answered = 97, 3, 900
+    assert breach(counts, RULES) is None
+    assert open_question(counts, RULES) == "3.0% of the customers failed, 1.0% are allowed"
+    counts.challenger.answered = 900
+    assert open_question(counts, RULES) is None
+    for _ in range(5):
+        counts.challenger.took(0.03)
+        counts.champion.took(0.01)
+        counts.took(0.03, 0.01)
+    assert breach(counts, RULES) is None
+    assert open_question(counts, RULES) == "the median CPU time is 2.8 times the champion's"
+
+
+def test_pairs_are_of_neighbours_and_each_model_is_the_earlier_one_in_turn():
+    pairing = Pairing()
+    told = [("champion", 1), ("champion", 2), ("challenger", 3), ("champion", 4), ("challenger", 5), ("champion", 6)]
+    told += [("challenger", 7), ("champion", 8), ("challenger", 9)]
+    assert [pairing.add(*each) for each in told] == [None, None, (3, 2), None, None, (5, 6), None, None, (9, 8)]
+
+
+@pytest.mark.parametrize("limit", [1.0, 1.3, 2.0, 100.0, 1000.0])
+def test_only_ratios_above_the_limit_are_slower(limit):
+    first = first_above(limit)
+    assert ratio_bin(limit, 1.0) < first
+    assert ratio_bin(limit * 1.2, 1.0) >= first or limit > RATIO_EDGES[-1]
+    assert ratio_bin(1e9, 0.0) < len(RATIO_EDGES) + 1
+
+
+def test_evidence_is_1_on_average_where_the_hypothesis_holds():
+
+    for rate in (0.01, 0.5):
+        expected = sum(binom.pmf(found, 50, rate) * math.exp(above(found, 50, rate)) for found in range(51))
+        assert expected == pytest.approx(1)
+    assert above(0, 0, 0.5) == pytest.approx(0)
+    assert above_other(5, 5, 0, 0, 0.01) < 0.1
