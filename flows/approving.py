@@ -20,14 +20,17 @@ class NothingWaitsError(ChurnError):
 
 @dataclass(frozen=True)
 class Waiting:
-    """A paused run: its id, name, and what it asks."""
+    """A paused run by its id and name; ``over`` where it was answered before, or ended."""
 
     run_id: str
     name: str
+    over: bool = False
 
 
 def approve(home: Path, run_id: str | None, *, yes: bool, who: str, why: str) -> Waiting:
     """Give the answer to the run of this home that waits for it; ``run_id`` is needed only where several do.
+
+    A run that is named and over is left as it is: who asks again does not answer another one.
 
     Raises
     ------
@@ -39,6 +42,8 @@ def approve(home: Path, run_id: str | None, *, yes: bool, who: str, why: str) ->
 
     found = waiting(home)
     chosen = [each for each in found if run_id in {None, each.run_id}]
+    if not chosen and run_id is not None and (over := _over(run_id)) is not None:
+        return over
     if len(chosen) != 1:
         told = ", ".join(f"{each.run_id} ({each.name})" for each in found) or "none"
         raise NothingWaitsError(f"waiting for approval: {told}", "name one: churn approve --run ID")
@@ -47,6 +52,22 @@ def approve(home: Path, run_id: str | None, *, yes: bool, who: str, why: str) ->
     if done.status is not SetStateStatus.ACCEPT:
         raise NothingWaitsError(f"Prefect did not take the answer: {chosen[0].name} waits no longer", "see its page")
     return chosen[0]
+
+
+def _over(run_id: str) -> Waiting | None:
+    """Return the run if it is one of a deployment and has ended, None otherwise."""
+    from uuid import UUID
+
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound
+
+    with get_client(sync_client=True) as client:
+        try:
+            run = client.read_flow_run(UUID(run_id))
+            ours = client.read_flow(run.flow_id).name == DEPLOY
+        except (ValueError, ObjectNotFound):
+            return None
+    return Waiting(run_id, run.name, over=True) if ours and run.state is not None and run.state.is_final() else None
 
 
 def waiting(home: Path) -> list[Waiting]:

@@ -15,10 +15,12 @@ import click
 
 from bentos.churn.rights import RIGHTS, Right
 from configs.errors import EXIT_FAILURE, EXIT_USAGE, ChurnError
+from configs.printable import printable, unprintable
 from configs.telemetry import switch_off
 from feature_repo.raw.world.drift import SCENARIOS
 
 if TYPE_CHECKING:
+    from bentos.bundle.ledger import Entry
     from configs.settings import Settings
 
 CSV: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -38,7 +40,18 @@ class _Day(click.ParamType[date]):
             self.fail(f"{value!r} is no date of the form 2026-11-30", param, ctx)
 
 
+class _Line(click.ParamType[str]):
+    name = "TEXT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if unprintable(str(value)):
+            self.fail("a line end, a control character or a mark of direction is in it; give one line", param, ctx)
+        return str(value)
+
+
 DAY: Final = _Day()
+LINE: Final = _Line()
+"""What goes into a ledger: one line."""
 
 
 def _settings() -> Settings:
@@ -52,6 +65,27 @@ def _settings() -> Settings:
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _say(line: str) -> None:
+    """Print one line, of which a part may be somebody's text."""
+    click.echo(printable(line))
+
+
+def _named_champion(home: Path, version: str) -> str | None:
+    """Return the champion's digest if it is the one that is named; else None, and says so.
+
+    Raises NoChampionError if there is none.
+    """
+    from bentos.bundle.rollout import served
+    from flows.compare import serving
+    from flows.deploy import is_named
+
+    found = serving(home) or served(home)
+    if is_named(home, found.champion, version):
+        return found.champion
+    _say(f"nothing to do: the champion is {found.champion[:12]} (model {found.model_version}), not {version}")
+    return None
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -175,14 +209,15 @@ def train() -> None:
     settings = _settings()
     done = fit(settings, _now(), who=operator())
     for line in outcome_lines(settings.home, done):
-        click.echo(line)
+        _say(line)
 
 
 @cli.command()
 @click.option("--version", help="MLflow version; without it the newest challenger.")
-@click.option("--why", default="", help="Your reason; it goes into the ledger.")
+@click.option("--from", "leaving", metavar="VERSION", help="The champion to replace; does nothing if another serves.")
+@click.option("--why", type=LINE, default="", help="Your reason; it goes into the ledger.")
 @click.option("--force", is_flag=True, help="Overrule the verdict; needs --why.")
-def promote(version: str | None, why: str, *, force: bool) -> None:
+def promote(version: str | None, leaving: str | None, why: str, *, force: bool) -> None:
     """Compare a challenger with the champion and let it serve if every rule holds. Exit code 1: refused."""
     from flows.deploy import compare_and_deploy
     from flows.outcomes import outcome_lines
@@ -190,30 +225,41 @@ def promote(version: str | None, why: str, *, force: bool) -> None:
     from flows.who import operator
 
     settings = _settings()
+    left = None if leaving is None else _named_champion(settings.home, leaving)
+    if leaving is not None and left is None:
+        return
     trained = registered_challenger(settings, version)
-    done = compare_and_deploy(settings, trained, who=operator(), why=why, now=_now(), force=force)
+    done = compare_and_deploy(settings, trained, who=operator(), why=why, now=_now(), force=force, leaving=left)
     for line in outcome_lines(settings.home, done):
-        click.echo(line)
+        _say(line)
     if not done.serves:
         sys.exit(EXIT_FAILURE)
 
 
 @cli.command()
-@click.option("--why", required=True, help="Your reason; it goes into the ledger.")
-def rollback(why: str) -> None:
-    """Let the champion before this one serve again, at once and without training."""
+@click.option("--from", "leaving", metavar="VERSION", help="The champion to leave; does nothing if another serves.")
+@click.option("--why", type=LINE, required=True, help="Your reason; it goes into the ledger.")
+def rollback(leaving: str | None, why: str) -> None:
+    """Let the champion before this one serve again, at once and without training; does nothing right after another.
+
+    VERSION is the MLflow or model version of the champion that is to go, or the first 8 digits of its bundle or more.
+    """
     from flows.deploy import roll_back
+    from flows.outcomes import nothing_to_leave
     from flows.who import operator
 
-    roll_back(
-        _settings(),
-        who=operator(),
-        why=why,
-        now=_now(),
-        told=lambda entry: click.echo(
-            f"model {entry.after['model_version']} ({entry.after['champion'][:12]}) serves again"
-        ),
-    )
+    settings = _settings()
+    left = None if leaving is None else _named_champion(settings.home, leaving)
+    if leaving is not None and left is None:
+        return
+
+    def tell(entry: Entry | None) -> None:
+        if entry is None:
+            _say(nothing_to_leave(settings.home))
+        else:
+            _say(f"model {entry.after['model_version']} ({entry.after['champion'][:12]}) serves again")
+
+    roll_back(settings, who=operator(), why=why, now=_now(), leaving=left, told=tell)
 
 
 @cli.command()
@@ -227,34 +273,33 @@ def history(*, as_json: bool) -> None:
     from flows.outcomes import ledger_line
 
     for entry in entries(_settings().home):
-        click.echo(json.dumps(asdict(entry), sort_keys=True) if as_json else ledger_line(entry))
+        _say(json.dumps(asdict(entry), sort_keys=True) if as_json else ledger_line(entry))
 
 
 @cli.command()
 @click.option("--shadow", is_flag=True, help="Let the challenger score live requests unseen.")
 @click.option("--canary", metavar="SHARE", type=click.FloatRange(0, 1, min_open=True), help="Let it answer for some.")
 @click.option("--stop", is_flag=True, help="End the trial.")
-@click.option("--version", help="MLflow version; without it the newest challenger.")
-@click.option("--why", default="", help="Your reason; it goes into the ledger.")
+@click.option("--version", help="MLflow version; without it the newest challenger. With --stop: the one to end.")
+@click.option("--why", type=LINE, default="", help="Your reason; it goes into the ledger.")
 def rollout(canary: float | None, version: str | None, why: str, *, shadow: bool, stop: bool) -> None:
     """Begin or end the trial of a challenger on live requests; without an option, say what serves."""
-    from bentos.bundle.rollout import stop_trial
-    from flows.deploy import begin_trial
+    from flows.deploy import begin_trial, end_trial
     from flows.outcomes import rollout_lines
     from flows.who import operator
 
     settings = _settings()
     if shadow + stop + (canary is not None) > 1:
         raise click.UsageError("give one of --shadow, --canary and --stop")
-    if stop and stop_trial(settings.home, who=operator(), why=why, now=_now()) is None:
-        click.echo("no trial is running")
+    if stop and end_trial(settings, version, who=operator(), why=why, now=_now()) is None:
+        _say("no trial is running" if version is None else f"no trial of {version} is running: nothing to do")
     elif shadow or canary is not None:
         from flows.train import registered_challenger
 
         trained = registered_challenger(settings, version)
         begin_trial(settings, trained, share=canary, who=operator(), why=why, now=_now())
     for line in rollout_lines(settings.home):
-        click.echo(line)
+        _say(line)
 
 
 @cli.command()
@@ -350,16 +395,21 @@ def score_base() -> None:
 
 
 @cli.command()
-@click.option("--run", "run_id", help="Id of the flow run that waits; needed only where several do.")
+@click.option(
+    "--run", "run_id", help="Flow run that waits, by id; needed where several do. Does nothing if it is over."
+)
 @click.option("--yes/--no", "yes", required=True, help="Let the challenger serve, or not.")
-@click.option("--who", required=True, help="Your name; it goes into the ledger.")
-@click.option("--why", default="", help="Your reason; it goes into the ledger.")
+@click.option("--who", type=LINE, required=True, help="Your name; it goes into the ledger.")
+@click.option("--why", type=LINE, default="", help="Your reason; it goes into the ledger.")
 def approve(run_id: str | None, who: str, why: str, *, yes: bool) -> None:
     """Answer the deployment that waits for a person (promotion.approval_required); needs PREFECT_API_URL."""
     from flows.approving import approve as answer
 
     told = answer(_settings().home, run_id, yes=yes, who=who, why=why)
-    click.echo(f"{told.name}: {'may serve' if yes else 'refused'}, says {who}")
+    if told.over:
+        _say(f"{told.name} is over: nothing to do")
+    else:
+        _say(f"{told.name}: {'may serve' if yes else 'refused'}, says {who}")
 
 
 @cli.command()
@@ -380,7 +430,7 @@ def keys() -> None:
 
 
 @keys.command("create")
-@click.option("--name", required=True, help="Whose key it is: an application.")
+@click.option("--name", type=LINE, required=True, help="Whose key it is: an application.")
 @click.option("--right", "rights", required=True, multiple=True, type=click.Choice(RIGHTS), help="May be repeated.")
 @click.option("--days", type=click.IntRange(1, 3650), help="Days until it expires (default: never).")
 def create_key(name: str, rights: tuple[Right, ...], days: int | None) -> None:
@@ -426,7 +476,7 @@ def audit_keys(last: int | None, *, as_json: bool) -> None:
 
     found = audit(_settings(), last)
     for event in found.entries:
-        click.echo(json.dumps(asdict(event), sort_keys=True) if as_json else told(event))
+        _say(json.dumps(asdict(event), sort_keys=True) if as_json else told(event))
     if found.unknown:
         click.echo(f"older than the audit, or not made by churn keys: {', '.join(found.unknown)}", err=True)
     for key_id in found.unrecorded:
@@ -494,9 +544,9 @@ def _exit_code(run: Callable[[], Any]) -> int:
     try:
         run()
     except ChurnError as refused:
-        click.echo(f"error: {refused.message}", err=True)
+        click.echo(f"error: {printable(refused.message)}", err=True)
         if refused.hint:
-            click.echo(f"hint: {refused.hint}", err=True)
+            click.echo(f"hint: {printable(refused.hint)}", err=True)
         return refused.exit_code
     except click.exceptions.Exit as ended:
         return ended.exit_code

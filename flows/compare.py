@@ -23,6 +23,7 @@ from bentos.bundle.pointer import Rollout, bundles_folder
 from bentos.bundle.rollout import rollout
 from bentos.comparison import LiveFigures
 from bentos.economics import load_economics
+from configs.printable import printable
 from configs.settings import Settings
 from feature_repo.contract import AUDIT_SERVICE, CUSTOMER, LABEL
 from feature_repo.stores.as_known import features_as_known
@@ -167,7 +168,7 @@ def withdrawal(home: Path, digest: str) -> str:
     for entry in entries(home):
         left = (entry.before or {}).get(left_as.get(entry.action, ""))
         if left is not None and model(left) == model(digest):
-            said = f"{entry.action} by {entry.who}: {entry.why}"
+            said = printable(f"{entry.action} by {entry.who}: {entry.why}")
         elif entry.action in {"promote", "rollback"} and model(entry.after["champion"]) == model(digest):
             said = ""
     return said
@@ -181,7 +182,7 @@ def rolled_back(home: Path) -> str:
     changes = [entry for entry in entries(home) if entry.action in {"promote", "rollback"}]
     if not changes or changes[-1].action == "promote":
         return ""
-    return f"rollback by {changes[-1].who}: {changes[-1].why}"
+    return printable(f"rollback by {changes[-1].who}: {changes[-1].why}")
 
 
 def slices(features: pd.DataFrame, audit: pd.DataFrame) -> dict[str, np.ndarray]:

@@ -6,15 +6,17 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from bentos.bundle import rollout as serving_now
-from bentos.bundle.ledger import Entry
-from bentos.bundle.pointer import Rollout
+from bentos.bundle.ledger import Entry, entries
+from bentos.bundle.manifest import BundleError, read_manifest
+from bentos.bundle.pointer import Rollout, bundles_folder
 from bentos.comparison import LiveComparison, LiveFigures, read_live
 from configs.errors import ChurnError
 from configs.settings import Settings
-from flows.compare import Compared, compare, serving
+from flows.compare import Compared, compare, serving, withdrawal
 from training.registry import (
     CHALLENGER,
     CHAMPION,
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
     from flows.train import Trained
 
 log = logging.getLogger(__name__)
+
+DIGITS_MIN: Final = 8
+"""Of a digest, to name a bundle."""
+TRIALS: Final = frozenset({"shadow", "canary"})
 
 
 class WhyMissingError(ChurnError):
@@ -53,12 +59,20 @@ class Outcome:
 
 
 def compare_and_deploy(
-    settings: Settings, trained: Trained, *, who: str, why: str, now: datetime, force: bool = False
+    settings: Settings,
+    trained: Trained,
+    *,
+    who: str,
+    why: str,
+    now: datetime,
+    force: bool = False,
+    leaving: str | None = None,
 ) -> Outcome:
     """Decide about a challenger and let it serve if the verdict says so, or if ``force`` overrules it.
 
     Where the settings ask for live requests before a promotion, those that its shadow has seen count, if it runs. A
-    challenger that serves already stays, and the aliases are put right.
+    challenger that serves already stays, and the aliases are put right. ``leaving``: the digest of the only champion
+    that may be replaced.
 
     Raises
     ------
@@ -75,6 +89,8 @@ def compare_and_deploy(
         return Outcome(trained, None, None)
     live = _live(settings, trained, served) if served is not None and settings.rollout.shadow_requests_min else None
     compared = compare(settings, trained, now, live=live)
+    if leaving not in {None, compared.champion}:
+        raise serving_now.ChampionChangedError("another champion serves by now", "run it again, or name that one")
     return Outcome(trained, compared, deploy(settings, trained, compared, who=who, why=why, now=now, force=force))
 
 
@@ -130,17 +146,44 @@ def deploy(
 
 
 def roll_back(
-    settings: Settings, *, who: str, why: str, now: datetime, told: Callable[[Entry], object] = lambda _entry: None
-) -> Entry:
+    settings: Settings,
+    *,
+    who: str,
+    why: str,
+    now: datetime,
+    leaving: str | None = None,
+    told: Callable[[Entry | None], object] = lambda _entry: None,
+) -> Entry | None:
     """Let the champion before this one serve again; needs neither a training nor MLflow.
 
     ``told`` hears of it as soon as it is so: MLflow's aliases follow after that, and loading MLflow takes longer than
-    all the rest. Raises as :func:`bentos.bundle.rollout.rollback`.
+    all the rest. ``leaving``, what is returned and raised: as :func:`bentos.bundle.rollout.rollback`.
     """
-    entry = serving_now.rollback(settings.home, who=who, why=why, now=now)
+    entry = serving_now.rollback(settings.home, who=who, why=why, now=now, leaving=leaving)
     told(entry)
     mirror(settings)
     return entry
+
+
+def is_named(home: Path, digest: str, version: str) -> bool:
+    """Return whether an operator's ``version`` means the bundle ``digest``.
+
+    It may be the digest or the 8 hex digits and more that it begins with, the model's version, or MLflow's number as
+    the ledger has it: a rollback must not wait for MLflow. Raises LedgerBrokenError.
+    """
+    if len(version) >= DIGITS_MIN and digest.startswith(version):
+        return True
+    about = [
+        entry
+        for entry in entries(home)
+        if digest == (entry.after["challenger"] if entry.action in TRIALS else entry.after["champion"])
+    ]
+    if any(str(entry.details.get("version", "")) == version for entry in about):
+        return True
+    try:
+        return read_manifest(bundles_folder(home) / digest)[0].model_version == version
+    except BundleError:
+        return any(entry.after["model_version"] == version for entry in about if entry.action not in TRIALS)
 
 
 def begin_trial(
@@ -148,10 +191,20 @@ def begin_trial(
 ) -> Entry:
     """Let a challenger meet live requests: unseen (``share`` None), or answering for a share of the customers.
 
-    It ends ``rollout.trial_timeout_h`` after ``now``, the clock's instant, if nobody ends it before.
+    It ends ``rollout.trial_timeout_h`` after ``now``, the clock's instant, if nobody ends it before. One that was
+    aborted or rolled back begins only with a reason: a command that is repeated does not bring it back.
 
-    Raises as :func:`bentos.bundle.rollout.start_trial`.
+    Raises
+    ------
+    WhyMissingError
+        If it was withdrawn and no reason is given.
+    OtherTrialError
+        If another challenger is on trial.
+    BundleError, LedgerBrokenError, NoChampionError, StorageFailed, TrialInvalidError
+        As :func:`bentos.bundle.rollout.start_trial`.
     """
+    if not why and (withdrawn := withdrawal(settings.home, trained.digest)):
+        raise WhyMissingError(f"this model was withdrawn: {withdrawn}", "add --why to try it all the same")
     entry = serving_now.start_trial(
         settings.home,
         trained.digest,
@@ -161,9 +214,24 @@ def begin_trial(
         why=why,
         now=now,
         ends_at=now + timedelta(hours=settings.rollout.trial_timeout_h),
+        replacing=False,
+        details={"version": trained.version},
     )
     mirror(settings)
     return entry
+
+
+def end_trial(settings: Settings, version: str | None, *, who: str, why: str, now: datetime) -> Entry | None:
+    """End the trial, or the one of the challenger ``version`` alone; None where it is not running.
+
+    Raises as :func:`bentos.bundle.rollout.stop_trial`.
+    """
+    served = serving(settings.home)
+    if version is None or served is None:
+        return serving_now.stop_trial(settings.home, who=who, why=why, now=now)
+    if served.challenger is None or not is_named(settings.home, served.challenger, version):
+        return None
+    return serving_now.stop_trial(settings.home, who=who, why=why, now=now, trial=served.sequence)
 
 
 def mirror(settings: Settings) -> None:

@@ -15,6 +15,7 @@ from bentos.churn.key_audit import Grant, Happened, KeyAuditBrokenError, KeyEven
 from bentos.churn.key_file import NAME, KeyEntry, KeyFile, issue, path_of, read, write
 from bentos.churn.rights import RIGHTS, Right
 from configs.errors import EXIT_USAGE, ChurnError
+from configs.printable import printable
 from configs.settings import Settings
 from feature_repo.raw.atomic import lease
 from flows.who import operator
@@ -173,13 +174,13 @@ def _revoked_now(settings: Settings, key_id: str) -> bool:
 
 def told(event: KeyEvent) -> str:
     """Return an entry as one line for people."""
-    whose = "no known key" if event.key_id is None else f"key {event.key_id} ({event.name})"
+    whose = "no known key" if event.key_id is None else printable(f"key {event.key_id} ({event.name})")
     what = f"{event.sequence:>5}  {_second(event.at)}  {event.action:<7}  {whose}"
     if (grant := event.grant) is not None:
         until = f" until {_second(grant.expires_at)}" if grant.expires_at else ""
-        return f"{what}, by {event.who}: {', '.join(grant.rights)}{until}"
+        return f"{what}, by {printable(event.who)}: {', '.join(grant.rights)}{until}"
     if (refusals := event.refusals) is None:
-        return f"{what}, by {event.who}"
+        return f"{what}, by {printable(event.who)}"
     first, last = _second(refusals.first_at), _second(refusals.last_at)
     if refusals.times == 1:
         return f"{what}, {refusals.reason}, once: {first}"
@@ -193,7 +194,14 @@ def lines(settings: Settings, now: datetime) -> list[str]:
     for entry in keys:
         expires = "never" if entry.expires_at is None else f"{entry.expires_at:%F %H:%M}"
         shown.append(
-            (entry.id, entry.name, entry.state(now), ",".join(entry.rights), f"{entry.created_at:%F %H:%M}", expires)
+            (
+                entry.id,
+                printable(entry.name),
+                entry.state(now),
+                ",".join(entry.rights),
+                f"{entry.created_at:%F %H:%M}",
+                expires,
+            )
         )
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown]

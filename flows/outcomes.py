@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bentos.bundle.ledger import Entry
+from bentos.bundle.ledger import Entry, entries
 from bentos.bundle.manifest import read_verified
 from bentos.bundle.pointer import bundles_folder
 from bentos.bundle.rollout import rollout
 from bentos.comparison import read_live
+from configs.printable import printable
 
 if TYPE_CHECKING:
     from flows.deploy import Outcome
@@ -32,7 +33,7 @@ def outcome_lines(home: Path, outcome: Outcome) -> Iterator[str]:
         yield "it is the champion already"
         return
     for name, held, figures in outcome.compared.verdict.rules:
-        yield f"  {'held' if held else 'FAILED'}: {name} ({figures})"
+        yield printable(f"  {'held' if held else 'FAILED'}: {name} ({figures})")
     if outcome.entry is None:
         yield "refused: the champion stays" if outcome.compared.champion else "refused: there is no champion yet"
     else:
@@ -42,8 +43,21 @@ def outcome_lines(home: Path, outcome: Outcome) -> Iterator[str]:
 def ledger_line(entry: Entry) -> str:
     """Return one entry as a line: number, instant, what, of which model, by whom, why."""
     about = entry.after["challenger"] or entry.details.get("challenger") or entry.after["champion"]
-    return f"{entry.sequence:>4} {entry.at[:19]} {entry.action:<8} {about[:_SHORT]} by {entry.who}" + (
-        f": {entry.why}" if entry.why else ""
+    return printable(
+        f"{entry.sequence:>4} {entry.at[:19]} {entry.action:<8} {about[:_SHORT]} by {entry.who}"
+        + (f": {entry.why}" if entry.why else "")
+    )
+
+
+def nothing_to_leave(home: Path) -> str:
+    """Return why a rollback had nothing to do: the champion serves by one, or is another than the one to leave."""
+    served = rollout(home)
+    newest = [each for each in entries(home) if each.action in {"promote", "rollback"}][-1:]
+    if served is None or not newest:
+        return "nothing to do"
+    told = f"nothing to do: bundle {served.champion[:_SHORT]} (model {served.model_version}) serves"
+    return (
+        f"{told} since {ledger_line(newest[0]).strip()}; to leave it: churn rollback --from {served.champion[:_SHORT]}"
     )
 
 

@@ -17,6 +17,7 @@ from bentos import chain
 from bentos.bundle.manifest import BundleError
 from bentos.bundle.pointer import Rollout, read_pointer
 from configs.errors import ChurnError
+from configs.printable import printable
 
 Action = Literal["promote", "rollback", "shadow", "canary", "stop", "abort"]
 _MEND: Final = (
@@ -89,7 +90,7 @@ def ending(found: list[Entry], trial: int) -> str:
     """Return who ended the trial that entry ``trial`` began, and why: the entry after its own did."""
     if not 0 < trial < len(found):
         return "the trial was ended by nobody in the ledger: the pointer was changed without it"
-    return f"the {found[trial - 1].action} was ended by {found[trial].who}: {found[trial].why}"
+    return printable(f"the {found[trial - 1].action} was ended by {found[trial].who}: {found[trial].why}")
 
 
 def append(

@@ -23,6 +23,7 @@ __all__ = [
     "ChampionChangedError",
     "NoChampionError",
     "NothingToRollBackError",
+    "OtherTrialError",
     "Rollout",
     "TrialEndedError",
     "TrialInvalidError",
@@ -57,6 +58,13 @@ class NothingToRollBackError(ChurnError):
     """No champion served before this one."""
 
     error = "nothing_to_roll_back"
+    http_status = 409
+
+
+class OtherTrialError(ChurnError):
+    """Another challenger is on trial."""
+
+    error = "other_trial"
     http_status = 409
 
 
@@ -156,8 +164,15 @@ def promote(
         return book.write("promote", after, who=who, why=why, now=now, details=details)
 
 
-def rollback(home: Path, *, who: str, why: str, now: datetime) -> Entry:
-    """Let the champion before this one serve again, and end a trial; rolling back twice is as if never done.
+def rollback(home: Path, *, who: str, why: str, now: datetime, leaving: str | None = None) -> Entry | None:
+    """Let the champion before this one serve again, and end a trial. Returns None where there was nothing to do.
+
+    Parameters
+    ----------
+    leaving
+        The digest of the champion to leave: where another one serves by now nothing is done. None: whichever serves,
+        unless it does so by a rollback: the second of two operators, or one who asks again after a kill, does not
+        bring back what the first one left.
 
     Raises
     ------
@@ -170,6 +185,8 @@ def rollback(home: Path, *, who: str, why: str, now: datetime) -> Entry:
     """
     with _book(home) as book:
         current = _some(book.served)
+        if (leaving is None and _by_rollback(book)) or leaving not in {None, current.champion}:
+            return None
         if current.previous is None:
             raise NothingToRollBackError("no champion served before this one", "promote another: churn promote")
         manifest = _verified(home, current.previous)
@@ -187,6 +204,7 @@ def start_trial(  # noqa: PLR0913 - each is a word of the ledger
     why: str,
     now: datetime,
     ends_at: datetime | None = None,
+    replacing: bool = True,
     details: Mapping[str, Any] | None = None,
 ) -> Entry:
     """Let the bundle ``digest`` meet live requests beside the champion; replaces another trial.
@@ -200,6 +218,8 @@ def start_trial(  # noqa: PLR0913 - each is a word of the ledger
     ------
     TrialInvalidError
         If it is the champion, or a canary's share is none.
+    OtherTrialError
+        If another challenger's trial is running and is not to be replaced (``replacing``).
     NoChampionError, BundleError, LedgerBrokenError, StorageFailed
         As in :func:`promote`.
     """
@@ -211,6 +231,11 @@ def start_trial(  # noqa: PLR0913 - each is a word of the ledger
         current = _some(book.served)
         if current.champion == digest:
             raise TrialInvalidError("this is the champion: it can't be on trial beside itself", "train a challenger")
+        if not replacing and current.challenger not in {None, digest} and not current.over(now):
+            raise OtherTrialError(
+                f"the {current.mode} of bundle {str(current.challenger)[:12]} is running",
+                "end it first: churn rollout --stop",
+            )
         until = ends_at.astimezone(UTC).isoformat() if ends_at else None
         after = replace(current, challenger=digest, mode=mode, share=share, ends_at=until)
         # One without an end, of an earlier version, is not the same as one that has an end.
@@ -317,6 +342,13 @@ def _some(served: Rollout | None) -> Rollout:
     if served is None:
         raise NoChampionError("there is no champion model yet", "run: churn train (or churn demo)")
     return served
+
+
+def _by_rollback(book: _Book) -> bool:
+    """Return whether the champion serves by a rollback: nothing was promoted since, by a command or by hand."""
+    made = [entry for entry in book.entries if entry.action in {"promote", "rollback"}]
+    current = book.served
+    return bool(made) and made[-1].action == "rollback" and made[-1].after["champion"] == _some(current).champion
 
 
 def _running(book: _Book, trial: int, now: datetime) -> None:

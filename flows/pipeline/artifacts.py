@@ -11,6 +11,7 @@ from typing import Final
 from prefect.artifacts import create_markdown_artifact
 
 from configs.errors import ChurnError
+from configs.printable import printable
 from configs.settings import Settings
 from monitoring.quality import CheckResult, GateResult
 from training.registry import server, tracking_uri
@@ -32,7 +33,7 @@ def escaped(value: object) -> str:
     """
     if isinstance(value, float):
         return f"{value:.4g}"
-    return _SPECIAL.sub(r"\\\1", " ".join(str(value).split()))
+    return _SPECIAL.sub(r"\\\1", printable(" ".join(str(value).split())))
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

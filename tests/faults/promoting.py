@@ -3,6 +3,7 @@
 ``promoting.py step HOME DIGEST…``   promote another bundle, killed before its first touch of a file, another before the
                                     second one, until one lives
 ``promoting.py race HOME DIGEST…``   promote them in turn 25 times, and roll back now and then
+``promoting.py back HOME TOUCH``      roll back, killed before that touch of a file (0: not)
 ``promoting.py full HOME DIGEST…``   promote the last one where no file may grow beyond 1000 bytes
 """
 
@@ -49,6 +50,12 @@ def race(home, digests):
             print(rollback(home, **known(number)).sequence, flush=True)
 
 
+def back(home, arguments):
+    if touch := int(arguments[0]):
+        kill_before(touch, home)
+    print("done" if rollback(home, **known("calls")) else "nothing to do")
+
+
 def full(home, digests):
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
     try:
@@ -58,4 +65,4 @@ def full(home, digests):
 
 
 if __name__ == "__main__":
-    {"step": step, "race": race, "full": full}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3:])
+    {"step": step, "race": race, "back": back, "full": full}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3:])

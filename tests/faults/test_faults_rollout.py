@@ -33,9 +33,9 @@ def bundles(home):
     return [saved(home, model_version=version)[0].digest for version in "abc"]
 
 
-def start(what, home):
+def start(what, home, *words):
     return subprocess.Popen(
-        [sys.executable, str(PROGRAM), what, str(home), *bundles(home)],
+        [sys.executable, str(PROGRAM), what, str(home), *(words or bundles(home))],
         env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -105,6 +105,31 @@ def test_promoters_at_once_wait_for_each_other(home):
     for sequences in said:
         assert len(sequences) > 25
         assert {found[sequence - 1].sequence for sequence in sequences} == set(sequences)
+
+
+def test_a_rollback_that_is_killed_anywhere_and_run_again_leaves_the_bad_model(home):
+    done = 0
+    for touch in itertools.count(1):
+        promote(home, bundles(home)[1], **KNOWN)
+        with start("back", home, str(touch)) as first:
+            first.communicate()
+        with start("back", home, "0") as again:
+            told, _ = again.communicate()
+        assert whole(home) == "a"
+        done += told == "nothing to do\n"
+        if first.returncode == 0:
+            break
+    assert touch > 8, "a rollback touches more files than that"
+    assert 1 < done < touch, "some died before the entry was written and some after"
+
+
+def test_operators_at_once_roll_back_once(home):
+    promote(home, bundles(home)[1], **KNOWN)
+    programs = [start("back", home, "0") for _ in range(4)]
+    told = sorted(program.communicate()[0] for program in programs)
+    assert told == ["done\n", *["nothing to do\n"] * 3]
+    assert whole(home) == "a"
+    assert [entry.action for entry in entries(home)] == ["promote", "promote", "rollback"]
 
 
 def test_where_there_is_no_room_nothing_changes(home):

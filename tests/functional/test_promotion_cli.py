@@ -91,7 +91,8 @@ def test_the_operators_day(settings, churn):
     assert hours_to_the_end(settings) == pytest.approx(settings.rollout.trial_timeout_h, abs=0.02)
     assert churn("rollout", "--shadow", "--stop").returncode == 2
     assert churn("rollout", "--canary", "0").returncode == 2
-    assert "challenger" not in churn("rollout", "--stop").stdout
+    assert "no trial of 1 is running" in churn("rollout", "--stop", "--version", "1").stdout
+    assert "challenger" not in churn("rollout", "--stop", "--version", "2").stdout
     assert "no trial is running" in churn("rollout", "--stop").stdout
 
     forced = churn("promote", "--force", "--why", "the new tariff")
@@ -110,6 +111,15 @@ def test_going_back_is_told_first_and_written_down(settings, churn):
     assert process.returncode == 0
     assert (version_of(settings, "champion").version, version_of(settings, "previous").version) == ("1", "2")
     assert churn("rollback").returncode == 2, "a reason is asked for"
+    champion = rollout(settings.home).champion
+    for words in ((), ("--from", "2"), ("--from", find_version(settings, "2").bundle_digest[:8])):
+        again = churn("rollback", "--why", "too many calls", *words)
+        assert (again.returncode, again.stderr) == (0, "")
+        assert again.stdout.startswith(f"nothing to do: {'the champion is' if words else 'bundle'} {champion[:12]}")
+    assert "serves since 6 " in churn("rollback", "--why", "x").stdout
+    done = churn("promote", "--version", "2", "--from", "2", "--force", "--why", "again")
+    assert (done.returncode, done.stdout.startswith("nothing to do: the champion is")) == (0, True)
+    assert rollout(settings.home).champion == champion
     refused = churn("promote")
     assert refused.returncode == 1
     assert f"not withdrawn before (rollback by {operator()}: too many calls)" in refused.stdout
@@ -120,6 +130,18 @@ def test_going_back_is_told_first_and_written_down(settings, churn):
     entries = [json.loads(line) for line in churn("history", "--json").stdout.splitlines()]
     assert [entry["sequence"] for entry in entries] == [1, 2, 3, 4, 5, 6]
     assert entries[4]["details"]["overruled"].startswith("failed: better than the champion")
+
+
+@pytest.mark.parametrize(
+    "text", ["a\n   7 2026-01-01T00:00:00 promote  000000000000 by root", "\x1b[2J", "\u202eabc", "\x85"]
+)
+def test_a_reason_is_one_line_and_forges_none(settings, churn, text):
+    before = churn("history").stdout
+    for command in (("rollback",), ("promote", "--force"), ("rollout", "--shadow"), ("approve", "--yes", "--who", "x")):
+        refused = churn(*command, "--why", text)
+        assert refused.returncode == 2
+        assert text not in refused.stderr
+    assert churn("history").stdout == before
 
 
 def test_a_changed_ledger_is_named(settings, churn):

@@ -91,7 +91,8 @@ def test_what_was_rolled_back_or_failed_as_a_canary_is_withdrawn_until_somebody_
     rollback(home, why="too many calls", **told)
     assert withdrawal(home, second) == "rollback by bob: too many calls"
     assert withdrawal(home, first) == ""
-    rollback(home, why="it was the weather", **told)
+    assert rollback(home, why="it was the weather", **told) is None
+    rollback(home, why="it was the weather", leaving=first, **told)
     assert (withdrawal(home, first), withdrawal(home, second)) == ("rollback by bob: it was the weather", "")
 
 

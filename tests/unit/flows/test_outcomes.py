@@ -41,6 +41,16 @@ def test_every_change_is_a_line_and_the_state_is_told(tmp_path):
     ]
 
 
+def test_a_text_in_the_ledger_makes_no_line_and_no_command_of_the_terminal(tmp_path):
+    one = saved(tmp_path, model_version="v1")[0].digest
+    promote(tmp_path, one, who="ann\x1b]0;x\x07", why="first\n   2 2026-06-01T12:00:00 promote  \u202e", now=NOW)
+    (entry,) = entries(tmp_path)
+    assert ledger_line(entry) == (
+        f"   1 2026-06-01T12:00:00 promote  {one[:12]} by ann\\x1b]0;x\\x07: "
+        "first\\n   2 2026-06-01T12:00:00 promote  \\u202e"
+    )
+
+
 def test_an_outcome_names_the_model_its_rules_and_what_became_of_it(tmp_path):
     digest = saved(tmp_path, metrics=METRICS)[0].digest
     entry = promote(tmp_path, digest, who="ann", why="", now=NOW)

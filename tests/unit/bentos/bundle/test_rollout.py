@@ -15,6 +15,7 @@ from bentos.bundle.rollout import (
     ChampionChangedError,
     NoChampionError,
     NothingToRollBackError,
+    OtherTrialError,
     TrialEndedError,
     TrialInvalidError,
     champion,
@@ -67,7 +68,7 @@ def test_the_life_of_a_home(home, digest):
         (promote, (a,), {}, ("a", None, None, "none", 0)),
         (promote, (b,), {"expected": a}, ("b", a, None, "none", 0)),
         (rollback, (), {}, ("a", b, None, "none", 0)),
-        (rollback, (), {}, ("b", a, None, "none", 0)),
+        (rollback, (), {"leaving": a}, ("b", a, None, "none", 0)),
         (start_trial, (digest("c"),), {"mode": "shadow", "share": 0.7}, ("b", a, digest("c"), "shadow", 0)),
         (start_trial, (digest("c"),), {"mode": "canary", "share": 0.7}, ("b", a, digest("c"), "canary", 0.7)),
         (stop_trial, (), {"action": "abort"}, ("b", a, None, "none", 0)),
@@ -111,6 +112,34 @@ def test_doing_it_again_changes_nothing(home, digest):
     back = rollback(home, **KNOWN)
     assert promote(home, digest("a"), **KNOWN) == back
     assert actions(home) == ["promote", "canary", "stop", "promote", "rollback"]
+
+
+def test_a_rollback_leaves_the_champion_that_is_meant_and_once(home, digest):
+    a, b, c = (digest(each) for each in "abc")
+    promote(home, a, **KNOWN)
+    promote(home, b, **KNOWN)
+    assert rollback(home, leaving=a, **KNOWN) is None
+    assert rollback(home, leaving=b, **KNOWN).after["champion"] == a
+    assert rollback(home, leaving=b, **KNOWN) is None
+    assert rollback(home, **KNOWN) is None
+    # A trial in between changes nothing about that.
+    start_trial(home, c, mode="shadow", share=0, **KNOWN)
+    assert rollback(home, **KNOWN) is None
+    assert (serves(home)[0], rollout(home).mode) == ("a", "shadow")
+    promote(home, c, **KNOWN)
+    assert rollback(home, **KNOWN).after["champion"] == a
+    # A champion that was set by hand serves by no rollback.
+    write_pointer(home, Rollout(b, "b", a))
+    assert rollback(home, **KNOWN).after["champion"] == a
+
+
+def test_another_challenger_s_trial_is_replaced_only_where_that_is_meant(home, digest):
+    promote(home, digest("a"), **KNOWN)
+    trial = start_trial(home, digest("b"), mode="shadow", share=0, replacing=False, **KNOWN)
+    with pytest.raises(OtherTrialError, match=f"the shadow of bundle {digest('b')[:12]} is running"):
+        start_trial(home, digest("c"), mode="shadow", share=0, replacing=False, **KNOWN)
+    assert start_trial(home, digest("b"), mode="shadow", share=0, replacing=False, **KNOWN) == trial
+    assert start_trial(home, digest("c"), mode="shadow", share=0, **KNOWN).sequence == 3
 
 
 def test_a_verdict_about_another_champion_does_not_count(home, digest):
