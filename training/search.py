@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
 
+    from training.journal import Journal
+
 FOLDS: Final = 3
 ROUNDS_MAX: Final = 600
 EARLY_STOPPING_ROUNDS: Final = 40
 WARMUP_FOLDS: Final = 1
 STARTUP_TRIALS: Final = 4
-DONE: Final = frozenset({"COMPLETE", "PRUNED"})
-"""States of a trial that said something; a failed or a killed one is tried again."""
+FROM_JOURNAL: Final = "from_journal"
+"""Marks a trial whose figures were there already."""
 SPACE: Final = 1
 """Version of the search space: a study of another one is not resumed."""
 
@@ -54,8 +56,14 @@ class _Objective:
     """Mean log loss of the blend over the inner folds; margins are kept, for most trials share a part."""
 
     def __init__(
-        self, features: pd.DataFrame, churned: NDArray[np.bool_], seed: int, observed_at: pd.Series | None
+        self,
+        features: pd.DataFrame,
+        churned: NDArray[np.bool_],
+        seed: int,
+        observed_at: pd.Series | None,
+        journal: Journal | None,
     ) -> None:
+        self.journal = journal
         self.features, self.churned, self.seed = features, churned, seed
         self.folds = [_Fold(*rows) for rows in folds(features, churned, FOLDS, seed, observed_at)]
         self.designs = DESIGNS[service_of(features.columns)]
@@ -69,6 +77,17 @@ class _Objective:
         regularisation = trial.suggest_categorical("regularisation", [0.1, 0.3, 1.0])
         tree_weight = round(trial.suggest_float("tree_weight", 0.1, 0.3, step=0.1), 1)
         max_depth = trial.suggest_int("max_depth", 2, 3)
+        known = self.journal.take(trial) if self.journal else None
+        if known is not None:
+            trial.set_user_attr(FROM_JOURNAL, value=True)
+        reported = sorted(known.intermediate_values.items()) if known else []
+        for position, loss in reported:
+            trial.report(loss, position)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        if known is not None and known.state.name == "COMPLETE":
+            trial.set_user_attr("rounds", known.user_attrs["rounds"])
+            return float(known.value)
         losses, rounds = [], []
         for position, fold in enumerate(self.folds):
             linear = self.linear(position, fold, regularisation)
@@ -76,6 +95,8 @@ class _Objective:
             margin = (1 - tree_weight) * linear + tree_weight * trees
             losses.append(log_loss(self.churned[fold.valid], 1 / (1 + np.exp(-margin))))
             rounds.append(best)
+            if position < len(reported):
+                continue
             trial.report(float(np.mean(losses)), position)
             if trial.should_prune():
                 raise optuna.TrialPruned
@@ -124,21 +145,40 @@ def search(
         (n,) instants: with several of them each fold is validated on a date newer than all it was trained on, the
         newest FOLDS dates at most (see :func:`training.split.folds`). None: rows of one date.
     journal
-        File of a resumable study: trials already finished there on the same data and settings are not run again.
-        None keeps the study in memory.
+        File of finished trials: those on the same data and settings are not computed again. The search is the same
+        with it, without it, and after any kill: it goes through all trials in their order, and takes from the journal
+        what each of them came to. None keeps nothing.
 
     It stops after ``settings.trials`` trials or ``settings.tuning_timeout_s`` seconds, whichever comes first; the
     defaults are always the first trial, so that a search can only improve on them.
+
+    Raises
+    ------
+    StorageFailed
+        If the disk refuses the journal.
     """
-    study = _study(features, churned, settings, observed_at, journal)
-    left = settings.trials - len(_finished(study))
-    if left > 0:
-        # A run killed in its first trial leaves a study with a trial that never ends: the defaults are due again.
-        if not any(trial.state.name in {*DONE, "WAITING"} for trial in study.trials):
-            first = asdict(Params())
-            study.enqueue_trial({name: first[name] for name in ("regularisation", "tree_weight", "max_depth")})
-        objective = _Objective(features, churned, settings.seed, observed_at)
-        study.optimize(objective, left, timeout=settings.tuning_timeout_s)
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    kept = None
+    if journal is not None:
+        from training.journal import Journal
+
+        kept = Journal(journal, _identity(features, churned, settings, observed_at))
+    study = optuna.create_study(
+        direction="minimize",
+        sampler=optuna.samplers.TPESampler(seed=settings.seed),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARMUP_FOLDS),
+    )
+    first = asdict(Params())
+    study.enqueue_trial({name: first[name] for name in ("regularisation", "tree_weight", "max_depth")})
+    objective = _Objective(features, churned, settings.seed, observed_at, kept)
+
+    def keep(_study: Study, trial: FrozenTrial) -> None:
+        if kept is not None and FROM_JOURNAL not in trial.user_attrs:
+            kept.add(trial)
+
+    study.optimize(objective, settings.trials, timeout=settings.tuning_timeout_s, callbacks=[keep])
     best = study.best_trial
     params = Params(
         regularisation=float(best.params["regularisation"]),
@@ -146,43 +186,17 @@ def search(
         max_depth=int(best.params["max_depth"]),
         rounds=int(best.user_attrs["rounds"]),
     )
-    finished = _finished(study)
-    pruned = sum(trial.state.name == "PRUNED" for trial in finished)
-    return Tuning(params, float(study.best_value), len(finished), pruned)
+    pruned = sum(trial.state.name == "PRUNED" for trial in study.trials)
+    return Tuning(params, float(study.best_value), len(study.trials), pruned)
 
 
-def _finished(study: Study) -> list[FrozenTrial]:
-    return [trial for trial in study.trials if trial.state.name in DONE]
-
-
-def _study(
-    features: pd.DataFrame,
-    churned: NDArray[np.bool_],
-    settings: TrainingSettings,
-    observed_at: pd.Series | None,
-    journal: Path | None,
-) -> Study:
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = None
-    if journal is not None:
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
-
-        journal.parent.mkdir(parents=True, exist_ok=True)
-        storage = JournalStorage(JournalFileBackend(str(journal)))
-    # Another seed or other rows are another study: their trials say nothing about these.
+def _identity(
+    features: pd.DataFrame, churned: NDArray[np.bool_], settings: TrainingSettings, observed_at: pd.Series | None
+) -> str:
+    """Return the name of the study: another seed or other rows are another one, their trials say nothing here."""
     known = features.astype("string").assign(churned=churned)
     if observed_at is not None:
         known = known.assign(observed_at=observed_at.to_numpy())
     rows = pd.util.hash_pandas_object(known, index=False).to_numpy()
     identity = hashlib.sha256(rows.tobytes() + json.dumps([settings.seed, FOLDS, SPACE]).encode()).hexdigest()[:16]
-    return optuna.create_study(
-        storage=storage,
-        study_name=f"blend-{identity}",
-        load_if_exists=True,
-        direction="minimize",
-        sampler=optuna.samplers.TPESampler(seed=settings.seed),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARMUP_FOLDS),
-    )
+    return f"blend-{identity}"

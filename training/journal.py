@@ -1,0 +1,138 @@
+"""Optuna's journal of finished trials: what a training that is killed or repeated need not compute again."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+from collections import defaultdict
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Final, Self
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial, TrialState
+
+from feature_repo.raw.atomic import storage
+
+log = logging.getLogger(__name__)
+
+DONE: Final = (TrialState.COMPLETE, TrialState.PRUNED)
+"""States of a trial that said something; a failed or a killed one is tried again."""
+LOCK: Final = ".flock"
+_OLD_LOCK: Final = ".lock"
+"""Of Optuna's own lock, which outlives its holder by 30 s."""
+
+
+class KernelLock(JournalFileOpenLock):
+    """A lock that the kernel frees when its holder dies, of whatever."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self._path = path
+        self._file: IO[str] | None = None
+
+    def acquire(self) -> bool:
+        """Wait for the lock."""
+        self._file = self._path.open("a")
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        return True
+
+    def release(self) -> None:
+        """Free the lock."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> Self:
+        """Wait for the lock."""
+        self.acquire()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        """Free the lock."""
+        self.release()
+
+
+class Journal:
+    """The finished trials of one study in a journal, each to be taken once; new ones are appended.
+
+    Parameters
+    ----------
+    path
+        The journal. A line that a dying process or a full disk left unfinished is cut off, with all that follows; one
+        that Optuna can't read all the same is set aside. Either is told, and computed again.
+    study
+        The study's name: trials of others are left alone.
+
+    Raises
+    ------
+    StorageFailed
+        If the disk refuses.
+    """
+
+    def __init__(self, path: Path, study: str) -> None:
+        lock = KernelLock(path.with_name(path.name + LOCK))
+        with storage():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.with_name(path.name + _OLD_LOCK).unlink(missing_ok=True)
+            with lock:
+                cut_torn_tail(path)
+            try:
+                self._study = _opened(path, lock, study)
+            except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as unreadable:
+                aside = path.with_name(f"{path.name}.unreadable")
+                path.replace(aside)
+                log.warning("%s is not Optuna's (%s) and set aside as %s", path.name, unreadable, aside.name)
+                self._study = _opened(path, lock, study)
+        self._known: dict[str, list[FrozenTrial]] = defaultdict(list)
+        for trial in reversed(self._study.get_trials(deepcopy=False, states=DONE)):
+            self._known[_key(trial)].append(trial)
+
+    def take(self, trial: optuna.Trial) -> FrozenTrial | None:
+        """Return the oldest trial with these parameters that was not taken yet, None if there is none."""
+        known = self._known[_key(trial)]
+        return known.pop() if known else None
+
+    def add(self, trial: FrozenTrial) -> None:
+        """Append a finished trial. Raises StorageFailed if the disk refuses."""
+        with storage():
+            self._study.add_trial(trial)
+
+
+def cut_torn_tail(path: Path) -> int:
+    """Cut a file of JSON lines off before its first line that is none; returns how many bytes went, and tells it.
+
+    Only under the lock of those who append to it.
+    """
+    if not path.is_file():
+        return 0
+    whole = 0
+    with path.open("rb+") as file:
+        for line in file:
+            if not line.endswith(b"\n") or not _is_json(line):
+                break
+            whole += len(line)
+        size = file.seek(0, 2)
+        if whole < size:
+            log.warning("%s: cut off %d bytes behind its last whole line", path.name, size - whole)
+            file.truncate(whole)
+    return size - whole
+
+
+def _opened(path: Path, lock: KernelLock, study: str) -> optuna.Study:
+    store = JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+    return optuna.create_study(storage=store, study_name=study, load_if_exists=True, direction="minimize")
+
+
+def _key(trial: optuna.Trial | FrozenTrial) -> str:
+    return json.dumps(trial.params, sort_keys=True)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
