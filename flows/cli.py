@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from types import FrameType
@@ -90,8 +91,26 @@ def _named_champion(home: Path, version: str) -> str | None:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="churn-platform", prog_name="churn")
-def cli() -> None:
+@click.option("--debug", is_flag=True, help="Show the traceback of what fails.")
+@click.pass_context
+def cli(context: click.Context, *, debug: bool) -> None:
     """From a Telco CSV to explained churn scores. Settings: configs/default.toml and CHURN_… variables."""
+    if debug:
+        context.with_resource(_traceback_shown())
+
+
+@contextmanager
+def _traceback_shown() -> Iterator[None]:
+    """Print the traceback of what ends the block; it goes on."""
+    import traceback
+
+    try:
+        yield
+    except click.exceptions.Exit:
+        raise
+    except Exception:
+        click.echo(traceback.format_exc(), err=True)
+        raise
 
 
 @cli.command()
@@ -544,16 +563,24 @@ def _exit_code(run: Callable[[], Any]) -> int:
     try:
         run()
     except ChurnError as refused:
-        click.echo(f"error: {printable(refused.message)}", err=True)
-        if refused.hint:
-            click.echo(f"hint: {printable(refused.hint)}", err=True)
-        return refused.exit_code
+        return _refused(refused)
     except click.exceptions.Exit as ended:
         return ended.exit_code
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return 130
     except click.ClickException as misused:
         misused.show()
         return EXIT_USAGE
+    except Exception as broken:  # noqa: BLE001 - whatever a library raises, a command ends in one line
+        from flows.unexpected import unexpected
+
+        return _refused(unexpected(broken))
     return 0
+
+
+def _refused(refused: ChurnError) -> int:
+    click.echo(f"error: {printable(refused.message)}", err=True)
+    if refused.hint:
+        click.echo(f"hint: {printable(refused.hint)}", err=True)
+    return refused.exit_code

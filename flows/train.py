@@ -19,7 +19,7 @@ from bentos.economics import load_economics
 from configs.errors import ChurnError
 from configs.settings import PROJECT_ROOT, Settings
 from feature_repo.contract import ACTIVITY_SOURCE, BEHAVIOR_SERVICE, CORE_SERVICE
-from feature_repo.raw.atomic import lease
+from feature_repo.raw.atomic import StorageFailed, lease
 from feature_repo.raw.publication import published
 from feature_repo.stores.offline_files import table_pattern
 from flows.deploy import Outcome, compare_and_deploy
@@ -102,9 +102,12 @@ def train_challenger(settings: Settings, now: datetime) -> Trained:
     DataChangedError
         If something was published meanwhile.
     RegistryUnavailableError
-        If MLflow does not answer.
+        If MLflow does not answer, or would not take the model (its experiment was deleted): before the work begins.
+    StorageFailed
+        If there is no room for a model: before the work begins.
     """
     with lease(settings.home, "training", f"process {os.getpid()} since {now.isoformat()}"):
+        _room(settings)
         mark = fingerprint(settings)
         known = versions_with(settings, FINGERPRINT, mark)
         close_runs(settings, mark, {each.run_id for each in known})
@@ -118,6 +121,16 @@ def train_challenger(settings: Settings, now: datetime) -> Trained:
             raise DataChangedError("data were published while the training set was read", "run it again")
         fitted, bundle = fit_challenger(settings, rows, now)
         return _trained(register_challenger(settings, fitted, bundle, rows, mark).registered, fresh=True)
+
+
+def _room(settings: Settings) -> None:
+    """Raise StorageFailed where a bundle of the greatest size allowed would not fit on the disk."""
+    free_mb = shutil.disk_usage(settings.home).free / 1e6
+    if free_mb < settings.promotion.bundle_size_max_mb:
+        raise StorageFailed(
+            f"{free_mb:.0f} MB are free below the home, a model may need {settings.promotion.bundle_size_max_mb:g} MB",
+            "free disk space, then run it again; nothing was done",
+        )
 
 
 def forget_orphans(settings: Settings) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -42,6 +43,18 @@ MODEL_SCRIPT: Final = Path(__file__).with_name("mlflow_model.py")
 # What a loader must have: the distribution itself brings the rest, and nothing is guessed from imports (slow).
 REQUIREMENTS: Final = ["churn-platform"]
 Alias = Literal["champion", "challenger", "previous"]
+_REFUSALS: Final = {
+    "UNAUTHENTICATED": "put user and password into CHURN_MLFLOW__TRACKING_URI",
+    "PERMISSION_DENIED": "give the user of CHURN_MLFLOW__TRACKING_URI the right to log and to register",
+    "RESOURCE_DOES_NOT_EXIST": "it was deleted meanwhile, or the address is of another service; train again",
+    "ENDPOINT_NOT_FOUND": "the address is of another service, or of an MLflow that is too old",
+    "INVALID_PARAMETER_VALUE": "",
+    "INVALID_STATE": "",
+    "RESOURCE_ALREADY_EXISTS": "",
+}
+"""Codes of MLflow that the same call gets again, and what to do."""
+_PASSING: Final = ("locked", "disk is full", "disk I/O error", "failed")
+"""In the words of a database: what may be over at the next try."""
 SERVER_RETRIES: Final = 2
 """How often a server that does not answer is asked again, about 5 s in all (MLflow's own 7 take minutes)."""
 
@@ -52,6 +65,20 @@ class RegistryUnavailableError(ChurnError):
     error = "model_registry_unavailable"
     http_status = 503
     transient = True
+
+
+class RegistryRefusedError(RegistryUnavailableError):
+    """MLflow answered, and will answer the same again until something is mended."""
+
+    error = "model_registry_refused"
+    http_status = 502
+    transient = False
+
+
+class ExperimentDeletedError(RegistryRefusedError):
+    """The experiment that runs are logged in was deleted."""
+
+    error = "experiment_deleted"
 
 
 class NoSuchVersionError(ChurnError):
@@ -373,6 +400,13 @@ def _artifacts(settings: Settings) -> str:
 
 def _experiment(client: MlflowClient, settings: Settings) -> str:
     found = client.get_experiment_by_name(settings.mlflow.experiment)
+    if found is not None and found.lifecycle_stage == "deleted":
+        place = "<your server>" if server(settings) else tracking_uri(settings)
+        raise ExperimentDeletedError(
+            f"MLflow's experiment {settings.mlflow.experiment} was deleted: no run can be logged in it",
+            f"restore it: MLFLOW_TRACKING_URI={place} mlflow experiments restore --experiment-id "
+            f"{found.experiment_id}; or set CHURN_MLFLOW__EXPERIMENT to another name",
+        )
     if found is not None:
         return str(found.experiment_id)
     # A server decides on its artifact store itself; the embedded store must be told, or it writes to ./mlruns.
@@ -390,7 +424,33 @@ def _answering(settings: Settings) -> Iterator[None]:
         with _quiet():
             yield
     except (MlflowException, SQLAlchemyError, OSError) as refused:  # the errors of requests are OSErrors
-        where = "the MLflow server" if server(settings) else "the MLflow database below the home"
-        raise RegistryUnavailableError(
-            f"{where} did not do what it was asked", "check CHURN_MLFLOW__TRACKING_URI and its log"
-        ) from refused
+        raise _named(settings, refused) from refused
+
+
+def _named(settings: Settings, refused: Exception) -> RegistryUnavailableError:
+    """Return what MLflow, its database or the way to its server refused, and what to do about it.
+
+    Of MLflow's own words only the code is told: they may hold the server's address, and a password in it.
+    """
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import DBAPIError
+
+    away = bool(server(settings))
+    where = "the MLflow server" if away else "the MLflow database below the home"
+    hint = "check CHURN_MLFLOW__TRACKING_URI and the server's log" if away else "see Operations: MLflow is away"
+    if isinstance(refused, MlflowException):
+        if "out-of-date database schema" in str(refused):
+            return RegistryRefusedError(
+                f"{where} is of another MLflow version", "back it up, then run: mlflow db upgrade on its URI"
+            )
+        if refused.error_code in _REFUSALS:
+            return RegistryRefusedError(f"{where} refused: {refused.error_code}", _REFUSALS[refused.error_code] or hint)
+        return RegistryUnavailableError(f"{where} failed: {refused.error_code}", hint)
+    if isinstance(refused, DBAPIError):
+        # Of SQLite's words none is a value or a secret; of another database's nothing is known.
+        cause = str(refused.orig) if isinstance(refused.orig, sqlite3.Error) else "its database failed"
+        kind = RegistryUnavailableError if any(each in cause for each in _PASSING) else RegistryRefusedError
+        return kind(f"{where} can't be used: {cause}", "free disk space, mend its rights, or restore it from a backup")
+    if isinstance(refused, OSError) and not away:
+        return RegistryUnavailableError(f"{where} can't be used: {refused.strerror or type(refused).__name__}", hint)
+    return RegistryUnavailableError(f"{where} does not answer ({type(refused).__name__})", hint)

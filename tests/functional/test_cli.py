@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -88,3 +89,26 @@ def test_a_refusal_is_one_clear_line_and_its_exit_code(tmp_path, arguments, vari
 def test_version_and_help():
     assert "churn, version" in churn(Path.cwd(), "--version").stdout
     assert "demo" in churn(Path.cwd(), "-h").stdout
+
+
+def test_a_torn_journal_ends_no_training_in_a_traceback(home):
+    """A disk that was full while it tuned left half a line; a journal of an earlier version, with more behind it."""
+    journal = home / "optuna" / "journal.log"
+    with journal.open("a") as file:
+        file.write('{"op_code": 4, "wor' + journal.read_text())
+    done = churn(home, "train", CHURN_TRAINING__SEED="11")
+    assert "Traceback" not in done.stderr
+    assert (done.returncode, "journal.log: cut off" in done.stderr) == (0, True), done.stderr
+
+
+def test_what_nothing_expects_is_one_line_and_debug_shows_all(home, tmp_path):
+    """A folder where a file belongs, at a place that no check looks at."""
+    (tmp_path / "home" / "optuna" / "journal.log").mkdir(parents=True)
+    shutil.copytree(home, tmp_path / "home", dirs_exist_ok=True, ignore=shutil.ignore_patterns("optuna"))
+    done = churn(tmp_path / "home", "train", CHURN_TRAINING__SEED="12")
+    assert done.returncode == 1
+    assert [line.split(":")[0] for line in done.stderr.splitlines() if not line.startswith(" ")][-2:] == [
+        "error",
+        "hint",
+    ]
+    assert "Traceback" not in done.stderr

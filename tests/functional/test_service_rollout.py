@@ -255,7 +255,8 @@ def failing(bundle: Bundle, home) -> Bundle:
 def slow(bundle: Bundle, home) -> Bundle:
     """A bundle of so many columns that computing them takes its time; they add nothing to any score."""
     count = 40_000
-    many = tuple(Column(f"many_{number}", (Factor("tenure_months", "number"),)) for number in range(count))
+    factors = (Factor("tenure_months", "number"),) * 20
+    many = tuple(Column(f"many_{number}", factors) for number in range(count))
     linear = replace(
         bundle.linear,
         design=(*bundle.linear.design, *many),

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -15,7 +21,10 @@ from configs.settings import load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, features_of
 from tests.small_model import features_of_snapshot, saved, simulated
 from training.registry import (
+    ExperimentDeletedError,
+    RegistryRefusedError,
     RegistryUnavailableError,
+    close_runs,
     register,
     set_alias,
     signature,
@@ -189,8 +198,9 @@ def test_nothing_is_written_outside_the_home(settings, tmp_path, monkeypatch):
 
 def test_a_dead_server_is_named_in_time(settings, port):
     dead = with_server(settings, f"http://127.0.0.1:{port}")
-    with pytest.raises(RegistryUnavailableError, match="the MLflow server did not do") as refused:
+    with pytest.raises(RegistryUnavailableError, match=r"the MLflow server (failed|does not answer)") as refused:
         version_of(dead, "champion")
+    assert refused.value.transient
     assert (refused.value.error, refused.value.http_status) == ("model_registry_unavailable", 503)
     assert "CHURN_MLFLOW__TRACKING_URI" in refused.value.hint
     assert str(port) not in refused.value.message
@@ -220,8 +230,43 @@ def test_an_address_that_is_none_is_named(settings, uri, monkeypatch):
 def test_a_damaged_database_is_named(settings):
     (settings.home / "mlflow").mkdir(parents=True)
     (settings.home / "mlflow" / "mlflow.db").write_bytes(b"no database" * 1000)
-    with pytest.raises(RegistryUnavailableError, match="the MLflow database below the home"):
+    with pytest.raises(RegistryRefusedError, match="below the home can't be used: file is not a database") as refused:
         version_of(settings, "champion")
+    assert not refused.value.transient, "asking again is in vain"
+
+
+def test_a_database_that_another_holds_is_asked_again(settings):
+    version_of(settings, "champion")
+    database = settings.home / "mlflow" / "mlflow.db"
+    with contextlib.closing(sqlite3.connect(database)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(RegistryUnavailableError, match="database is locked") as refused:
+            set_alias(with_server(settings, f"sqlite:///{database}?timeout=0.1"), "champion", "1")
+    assert refused.value.transient
+
+
+def test_a_deleted_experiment_is_named_with_its_cure_and_the_cure_works(settings):
+    version_of(settings, "champion")
+    mlflow.set_tracking_uri(tracking_uri(settings))
+    number = mlflow.create_experiment(settings.mlflow.experiment)
+    mlflow.MlflowClient().delete_experiment(number)
+    with pytest.raises(ExperimentDeletedError, match="experiment churn was deleted") as refused:
+        close_runs(settings, "0" * 64, set())
+    assert not refused.value.transient
+    command = refused.value.hint.split("; or set CHURN_MLFLOW__EXPERIMENT")[0].removeprefix("restore it: ")
+    assert tracking_uri(settings) in command
+    done = subprocess.run(
+        ["sh", "-c", command],
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    close_runs(settings, "0" * 64, set())
+    elsewhere = settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update={"experiment": "another"})})
+    mlflow.MlflowClient().delete_experiment(number)
+    close_runs(elsewhere, "0" * 64, set())
 
 
 def test_a_version_that_does_not_exist_can_not_be_promoted(telco):

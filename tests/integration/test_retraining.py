@@ -13,6 +13,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from prefect.states import Failed
 from pydantic import SecretStr
 
 from bentos.bundle import Bundle, BundleError, ChampionChangedError, champion
@@ -20,8 +21,10 @@ from bentos.bundle.ledger import entries
 from bentos.bundle.rollout import rollout
 from bentos.comparison import LiveFigures
 from feature_repo.contract import CUSTOMER, LABEL
+from feature_repo.raw.atomic import StorageFailed
 from flows.compare import compare
 from flows.deploy import WhyMissingError, begin_trial, compare_and_deploy, deploy, roll_back, sync_aliases
+from flows.pipeline.policy import may_help
 from flows.train import (
     DataChangedError,
     fingerprint,
@@ -34,7 +37,15 @@ from flows.train import (
 )
 from tests.retraining_world import NOW, copy, extracts, land, make, seeded
 from training.heldout import heldout_path, read_heldout
-from training.registry import FINGERPRINT, NoSuchVersionError, find_version, tracking_uri, version_of, versions_with
+from training.registry import (
+    FINGERPRINT,
+    ExperimentDeletedError,
+    NoSuchVersionError,
+    find_version,
+    tracking_uri,
+    version_of,
+    versions_with,
+)
 
 LATER = NOW + timedelta(days=30)
 BETTER = "better than the champion beyond chance"
@@ -58,6 +69,24 @@ def fresh(tmp_path, untrained):
     """A home of its own for a test that breaks something; its first model serves."""
     settings = copy(untrained, tmp_path / "home")
     return settings, train(settings, NOW, who="ann").trained
+
+
+def test_what_can_not_pass_is_said_before_the_work(untrained, tmp_path):
+    """A deleted experiment, a full disk: nothing was tuned, and Prefect does not try again what is mended by hand."""
+    settings = copy(untrained, tmp_path / "home")
+    mlflow.set_tracking_uri(tracking_uri(settings))
+    number = mlflow.create_experiment(settings.mlflow.experiment)
+    mlflow.MlflowClient().delete_experiment(number)
+    with pytest.raises(ExperimentDeletedError) as refused:
+        train_challenger(settings, NOW)
+    assert not may_help(None, None, Failed(data=refused.value))
+    greedy = settings.model_copy(
+        update={"promotion": settings.promotion.model_copy(update={"bundle_size_max_mb": 1e12})}
+    )
+    with pytest.raises(StorageFailed, match="MB are free below the home"):
+        train_challenger(greedy, NOW)
+    assert not (settings.home / "optuna").exists()
+    assert not (settings.home / "bundles").exists()
 
 
 def pointer(settings):
