@@ -32,7 +32,9 @@ def psi(reference: ArrayLike, current: ArrayLike) -> float:
         raise ValueError(f"counts of shape {before.shape} and {now.shape} are not of the same bins")
     if not before.sum() > 0 or not now.sum() > 0:
         raise ValueError("a side has no rows")
-    r, c = (side + PSEUDO_COUNT for side in (before, now))
+    # A bin that is empty on both sides says nothing: half a row of n and half a row of m would differ.
+    filled = (before + now) > 0
+    r, c = (side[filled] + PSEUDO_COUNT for side in (before, now))
     r, c = r / r.sum(), c / c.sum()
     return float(np.sum((c - r) * np.log(c / r)))
 

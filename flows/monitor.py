@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bentos.bundle import Bundle, champion
 from configs.settings import Settings
@@ -241,6 +242,7 @@ def _baseline(settings: Settings, store: FeatureStore, bundle: Bundle) -> Baseli
         features_of(manifest.service),
         bundle.score(features),
         keys[LABEL].to_numpy(dtype=bool),
+        present=_present(settings.home, keys),
         digest=bundle.digest,
         contract_hash=manifest.contract_hash,
         observed=keys[OBSERVED_AT].max().isoformat(),
@@ -249,6 +251,18 @@ def _baseline(settings: Settings, store: FeatureStore, bundle: Bundle) -> Baseli
     with storage():
         write_file(path, made.to_json().encode())
     return made
+
+
+def _present(home: Path, keys: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return which held-out rows (n,) are of customers as :func:`monitor` finds them: after an extract has come.
+
+    An extract withdraws its leavers, so that those observed when it came are the ones who had not left by it; whoever
+    leaves later is a customer still. The declared extract alone labels itself, and its customers are observed a label
+    window before it came: who leaves by it is no customer when it has come.
+    """
+    declared = {manifest.created_at for manifest in history(home) if manifest.time == "declared"}
+    itself = keys[OBSERVED_AT].isin([pd.Timestamp(each) for each in declared])
+    return np.asarray(~(itself & keys[LABEL].astype(bool)), dtype=np.bool_)
 
 
 def _kept(path: Path, bins: int) -> Baseline | None:

@@ -28,7 +28,8 @@ Kind = Literal["feature", "score", "label"]
 Status = Literal["stable", "drift", "insufficient data"]
 
 SCORE: Final = "score"
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""Of a kept baseline. 1 counted everybody who was held out, leavers of the declared extract too."""
 _NULL, _OTHER = "null", "any other"
 _BOOL: Final = ("False", "True")
 
@@ -93,7 +94,7 @@ class Bins:
 
 @dataclass(frozen=True)
 class Column:
-    """Bins, and how many of the held-out rows fell into each."""
+    """Bins, and how many of the held-out rows that are compared fell into each."""
 
     bins: Bins
     counts: tuple[int, ...]
@@ -103,9 +104,9 @@ class Column:
 class Baseline:
     """What the held-out rows of one model were like.
 
-    ``bins`` is the number asked for; ``observed`` the newest instant (ISO 8601, UTC) of the rows; ``churned`` how many
-    of ``rows`` left; ``log_loss`` the model's mean on them, in nats, ``log_loss_spread`` its standard deviation from
-    row to row.
+    ``columns`` count those of the population that is watched, see :func:`baseline`. ``bins`` is the number asked for;
+    ``observed`` the newest instant (ISO 8601, UTC) of the rows; ``churned`` how many of ``rows`` left; ``log_loss`` the
+    model's mean on them, in nats, ``log_loss_spread`` its standard deviation from row to row.
     """
 
     digest: str
@@ -177,12 +178,13 @@ class DriftRow:
     moved: str
 
 
-def baseline(
+def baseline(  # noqa: PLR0913 - what is measured, and what it is called
     features: pd.DataFrame,
     spec: Sequence[Feature],
     score: Floats,
     churned: NDArray[np.bool_],
     *,
+    present: NDArray[np.bool_],
     digest: str,
     contract_hash: str,
     observed: str,
@@ -198,13 +200,18 @@ def baseline(
         (n,) the model's, in (0, 1).
     churned
         (n,) whether each left.
+    present
+        (n,) whether the row is of the population that is watched: customers who are left once their extract has
+        withdrawn its leavers. Features and scores are counted of these alone; the label, and how well the model did,
+        of all.
     digest, contract_hash, observed, bins
         See :class:`Baseline`.
     """
-    columns = [Bins.of(feature, features[feature.name], bins) for feature in spec]
-    counts = [each.count(features[each.name]) for each in columns]
-    columns.append(Bins.of_numbers(SCORE, "score", score, bins))
-    counts.append(columns[-1].count(score))
+    watched = features[present]
+    columns = [Bins.of(feature, watched[feature.name], bins) for feature in spec]
+    counts = [each.count(watched[each.name]) for each in columns]
+    columns.append(Bins.of_numbers(SCORE, "score", score[present], bins))
+    counts.append(columns[-1].count(score[present]))
     loss = losses(churned, score)
     return Baseline(
         digest=digest,

@@ -74,3 +74,8 @@ def test_equal_populations_pass_it_as_rarely_as_it_says(bins, n, m):
     shares = np.full(bins, 1 / bins)
     passed = [psi(chance.multinomial(n, shares), chance.multinomial(m, shares)) > bound for _ in range(4000)]
     assert np.mean(passed) == pytest.approx(0.01, abs=0.006)
+
+
+def test_a_bin_that_is_empty_on_both_sides_adds_nothing():
+    assert psi([281, 719], [236, 764]) == psi([0, 281, 0, 719, 0], [0, 236, 0, 764, 0])
+    assert psi([10, 0, 0], [1000, 0, 0]) == 0

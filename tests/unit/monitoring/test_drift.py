@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binom
 
 from configs.settings import load_settings
 from feature_repo.contract import BY_NAME, CORE_SERVICE, LABEL, features_of
@@ -82,6 +83,7 @@ def reference(customers=2000, seed=7):
         SPEC,
         score,
         churned,
+        present=np.ones(len(features), dtype=bool),
         digest="d" * 64,
         contract_hash="c",
         observed="2026-01-01T06:00:00+00:00",
@@ -147,6 +149,47 @@ def test_no_labels_yet_and_few_rows_are_insufficient_and_never_a_number_that_jso
     assert (rows[LABEL].psi, rows[LABEL].bound, rows[LABEL].current_rows) == (None, None, 0)
     none = table(made, features.head(0), score[:0])
     assert {(row.status, row.psi) for row in none.values()} == {("insufficient data", None)}
+
+
+def test_features_and_scores_are_counted_of_the_population_that_is_watched_and_labels_of_all():
+    made, features, score, churned = reference()
+    told = {"digest": "d" * 64, "contract_hash": "c", "observed": made.observed, "bins": 10}
+    watched = baseline(features, SPEC, score, churned, present=~churned, **told)
+    rows = table(watched, features[~churned], score[~churned], (len(churned), int(churned.sum())))
+    assert {(row.status, row.psi) for row in rows.values()} == {("stable", 0.0)}
+    assert {row.reference_rows for row in rows.values()} == {int((~churned).sum()), len(churned)}
+    assert (watched.rows, watched.log_loss) == (made.rows, made.log_loss)
+    # Those who stay are of another kind than all.
+    assert table(made, features[~churned], score[~churned])[SCORE].psi > 0.03
+    nobody = baseline(features, SPEC, score, churned, present=np.zeros(len(features), dtype=bool), **told)
+    assert {row.status for row in table(nobody, features, score).values()} == {"insufficient data"}
+
+
+def test_equal_populations_show_drift_at_the_nominal_rate_at_most():
+    """Whole tables of the bounds for chance alone: the settings are 0."""
+    rate, worlds = 0.05, 300
+    strict = LIMITS.model_copy(update={"psi_max": 0, "score_psi_max": 0, "label_psi_max": 0, "false_alarm": rate})
+    _, features, score, churned = reference(6000, 3)
+    chance, alarms = np.random.default_rng(5), 0
+    for _ in range(worlds):
+        order = chance.permutation(len(features))
+        then, now = order[:1000], order[1000:5000]
+        made = baseline(
+            features.iloc[then],
+            SPEC,
+            score[then],
+            churned[then],
+            present=~churned[then],
+            digest="d" * 64,
+            contract_hash="c",
+            observed="2026-01-01T06:00:00+00:00",
+            bins=10,
+        )
+        here = now[~churned[now]]
+        left = (len(now), int(churned[now].sum()))
+        rows = table(made, features.iloc[here], score[here], left, strict)
+        alarms += any(row.status == "drift" for row in rows.values())
+    assert alarms <= binom.ppf(0.999, worlds, rate)
 
 
 def test_no_figure_is_infinite_however_odd_the_columns_are():
