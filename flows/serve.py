@@ -150,6 +150,8 @@ class Running:
         kill_group(self.process.pid)
         self.process.wait()
         ends_at = time.monotonic() + STOP_S
+        if not self._lock.exists():  # the home was moved away under it
+            return
         with open_lock(self._lock) as lock:
             while not _locks(lock) and time.monotonic() < ends_at:
                 time.sleep(_POLL_S)

@@ -159,6 +159,19 @@ class LoadingError(ChurnError):
     http_status = UNAVAILABLE
 
 
+class HomeLostError(ChurnError):
+    """The home, or a file of it that the service works with, was removed."""
+
+    error = "home_lost"
+    http_status = UNAVAILABLE
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the home was removed or replaced while the service runs: feast/registry.db or feast/online.db is missing",
+            "restore the whole home from a backup; or run: churn apply, then churn materialize",
+        )
+
+
 class ContractMismatchError(ChurnError):
     """The registered feature service is not the one that the bundle and this code know."""
 

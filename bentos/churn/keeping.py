@@ -17,13 +17,14 @@ from bentos.churn.answered import Answered
 from bentos.churn.answering import Took, answer, untold
 from bentos.churn.canary import Canary, Share
 from bentos.churn.counting import Counting
-from bentos.churn.errors import LoadingError, NotReadyError, internal
+from bentos.churn.errors import HomeLostError, LoadingError, NotReadyError, internal
 from bentos.churn.loading import Model, load, warm_up
 from bentos.churn.meters import Meters, ServedModel
 from bentos.churn.shadow import Shadow
 from bentos.comparison import LiveComparison, LiveCountsError, breach, read_live
 from configs.errors import ChurnError
 from configs.settings import Settings
+from feature_repo.raw.regular import identity
 
 if TYPE_CHECKING:
     from bentos.bundle.pointer import Rollout
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+Files = tuple[tuple[int, int] | None, ...]
 
 _RETRY_S: Final = 1.0
 _REFUSED_RETRY_S: Final = 5.0
@@ -99,11 +101,14 @@ class Keeper:
         """The trial that was to be ended and could not be."""
         self._seen: Rollout | None = None
         self._retry_at = math.inf
+        self._files: Files = ()
+        self._gone: ChurnError | None = None
+        """Why the home that was restored or removed under us can't serve."""
         self._lock = threading.Lock()
 
     def peek(self) -> Serving | None:
-        """Return what serves, if anything does yet."""
-        return self._serving
+        """Return what serves, if anything does yet, or still."""
+        return self._serving if self._gone is None else None
 
     def current(self) -> Serving:
         """Return what serves, loading it if there is a champion by now.
@@ -113,6 +118,8 @@ class Keeper:
         NotReadyError
             With the name, message and hint of what keeps the service from answering.
         """
+        if self._gone is not None:
+            raise NotReadyError(self._gone)
         if self._serving is not None:
             return self._serving
         # Who comes while another request loads is sent away to return: a queue of waiters would only time out.
@@ -137,7 +144,11 @@ class Keeper:
         if serving.trial is not None:
             serving.trial.save()
             self._judge(serving, now)
-        self._follow(serving, now)
+        if self._files_of_home() == self._files:
+            self._gone = None
+            self._follow(serving, now)
+        else:
+            self._reopen(serving, now)
 
     def close(self) -> None:
         """End the trial's work in this worker, its counts written."""
@@ -150,6 +161,7 @@ class Keeper:
 
         if self._failure is not None and time.monotonic() - self._tried_at < _RETRY_S:
             raise NotReadyError(self._failure)
+        before = self._files_of_home()
         loaded = _named(lambda: self._loaded(served(self._settings.home).champion, None, datetime.now(UTC)))
         if isinstance(loaded, ChurnError):
             # Whatever a library raises must not end the worker: it stays up, says that it is not ready, tries again.
@@ -163,15 +175,53 @@ class Keeper:
         gc.freeze()
         manifest = loaded.bundle.manifest
         log.warning("serving model %s, bundle %s", manifest.model_version, loaded.bundle.digest[:12])
+        self._files = self._known(before)
         # A trial begins with the next poll.
         return Serving(Rollout(loaded.bundle.digest, manifest.model_version), loaded)
 
-    def _loaded(self, digest: str, beside: Model | None, now: datetime) -> Model:
+    def _loaded(self, digest: str, beside: Model | None, now: datetime, *, store_needed: bool = False) -> Model:
         from bentos.bundle.pointer import bundles_folder
 
         model = load(self._settings, bundles_folder(self._settings.home) / digest, beside)
-        warm_up(model, now, store_needed=beside is not None)
+        warm_up(model, now, store_needed=store_needed or beside is not None)
         return model
+
+    def _files_of_home(self) -> Files:
+        """Return what tells the home and the files that are held open from others put in their place."""
+        feast = self._settings.feast
+        open_files = {
+            "registry.db": not feast.registry_url.get_secret_value(),
+            "online.db": feast.online_store == "sqlite",
+        }
+        home = self._settings.home
+        return identity(home), *(identity(home / "feast" / name) for name, ours in open_files.items() if ours)
+
+    def _known(self, before: Files) -> Files:
+        """Return the files as they were before they were opened; those that did not exist were made by that."""
+        return tuple(now if was is None else was for was, now in zip(before, self._files_of_home(), strict=True))
+
+    def _reopen(self, serving: Serving, now: datetime) -> None:
+        """Load everything from a home that was restored or replaced; until that succeeds nothing is answered.
+
+        What is in memory, and files that are open and no longer in the home, belong to another state of it.
+        """
+        from bentos.bundle.pointer import Rollout
+        from bentos.bundle.rollout import served
+
+        before = self._files_of_home()
+        loaded: Model | ChurnError = HomeLostError()
+        if None not in before:  # to open a file of SQLite makes it
+            loaded = _named(lambda: self._loaded(served(self._settings.home).champion, None, now, store_needed=True))
+        if isinstance(loaded, ChurnError):
+            if self._gone is None or self._gone.body() != loaded.body():
+                log.warning("not ready, the home was replaced: %s: %s; %s", *loaded.body().values())
+            self._gone = loaded
+            return
+        manifest = loaded.bundle.manifest
+        made = Serving(Rollout(loaded.bundle.digest, manifest.model_version), loaded)
+        self._swap(serving, made)
+        self._files, self._seen, self._gone = before, None, None
+        self._follow(made, now)
 
     def _follow(self, serving: Serving, now: datetime) -> None:
         from bentos.bundle.rollout import served

@@ -6,7 +6,7 @@ from collections import Counter as Tally
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Final, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -16,10 +16,29 @@ from prometheus_client.values import ValueClass
 
 from bentos.churn.answered import Answered
 from bentos.churn.answering import Stage
+from configs.errors import ChurnError
+from feature_repo.raw.regular import identity
 
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 _SHARES = tuple(edge / 20 for edge in range(1, 20))
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+_SHARED: Final = ValueClass.__name__ == "MmapedValue"
+"""Whether workers keep their values in files of one folder."""
+
+
+class MetricsLostError(ChurnError):
+    """The folder in which workers keep their values was removed or replaced."""
+
+    error = "metrics_lost"
+    http_status = 503
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the folder of the metrics was removed or replaced while the service runs",
+            "restart the service: what is counted since is in files that are gone",
+        )
 
 
 class Meters:
@@ -31,6 +50,10 @@ class Meters:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        if _SHARED:
+            collector = MultiProcessCollector(CollectorRegistry())  # type: ignore[no-untyped-call]
+            self._folder = Path(collector._path)  # noqa: SLF001 - where the library itself looks
+            self._files = identity(self._folder)
         self.requests = Counter(
             "churn_requests", "Answers sent", ["route", "method", "status"], registry=self._registry
         )
@@ -171,10 +194,12 @@ class Meters:
 
     def _counted(self) -> bytes:
         # Under `bentoml serve` each worker keeps its values in a file, and any worker answers for all of them.
-        if ValueClass.__name__ == "MmapedValue":
+        if _SHARED:
+            if identity(self._folder) != self._files:
+                raise MetricsLostError
             everyone = CollectorRegistry()
-            collector = MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
-            _forget_the_dead(Path(collector._path))  # noqa: SLF001 - where the library itself looks
+            MultiProcessCollector(everyone, str(self._folder))  # type: ignore[no-untyped-call]
+            _forget_the_dead(self._folder)
             return generate_latest(everyone)
         return generate_latest(self._registry)
 

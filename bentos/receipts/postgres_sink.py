@@ -16,6 +16,7 @@ from bentos.receipts.sinks import (
     RowsRefusedError,
 )
 from configs.errors import SettingsError
+from feature_repo.stores.causes import postgres_cause
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -144,8 +145,7 @@ def _refusals() -> Iterator[None]:
     except (psycopg.DataError, psycopg.IntegrityError) as refused:
         raise RowsRefusedError(type(refused).__name__) from refused
     except psycopg.Error as broken:
-        # Its text may name host, user and database: it stays in the chained exception alone.
+        cause = postgres_cause(broken, "CHURN_RECEIPTS__DATABASE_URL")
         raise ReceiptStoreError(
-            f"the database of the receipts does not answer or refuses ({type(broken).__name__})",
-            "check that the server of CHURN_RECEIPTS__DATABASE_URL runs and lets us in",
+            f"the database of the receipts (PostgreSQL) can't be used: {cause.what}", cause.cure
         ) from broken

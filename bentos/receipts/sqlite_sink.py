@@ -18,6 +18,8 @@ from bentos.receipts.sinks import (
     ReceiptStoreError,
     RowsRefusedError,
 )
+from feature_repo.raw.regular import identity
+from feature_repo.stores.causes import sqlite_cause
 
 _SCHEMA: Final = f"""
 BEGIN IMMEDIATE;
@@ -50,7 +52,7 @@ class SqliteSink:
     def __init__(self, home: Path) -> None:
         self._path = receipts_path(home)
         self._connection: sqlite3.Connection | None = None
-        self._inode = -1
+        self._file: tuple[int, int] | None = None
 
     def write(self, rows: Sequence[Row]) -> None:
         """Store the rows in one transaction, by one statement.
@@ -86,7 +88,7 @@ class SqliteSink:
 
     def _opened(self) -> sqlite3.Connection:
         # SQLite goes on writing to a file that was moved away or deleted, where nobody would ever read.
-        if self._connection is not None and self._inode_now() != self._inode:
+        if self._connection is not None and identity(self._path) != self._file:
             self.close()
         if self._connection is None:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -104,14 +106,8 @@ class SqliteSink:
             except BaseException:
                 connection.close()
                 raise
-            self._connection, self._inode = connection, self._inode_now()
+            self._connection, self._file = connection, identity(self._path)
         return self._connection
-
-    def _inode_now(self) -> int:
-        try:
-            return self._path.stat().st_ino
-        except FileNotFoundError:
-            return -1
 
     @contextmanager
     def _undone(self) -> Iterator[None]:
@@ -125,14 +121,15 @@ class SqliteSink:
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    hint = "free disk space, mend the rights of receipts/ below CHURN_HOME, or restore receipts.db from a backup"
+    damaged = "restore receipts.db from a backup; or set receipts/ aside: a new file begins with the next answer"
     try:
         yield
     except (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError) as refused:
         raise RowsRefusedError(type(refused).__name__) from refused
     except sqlite3.Error as broken:
-        what = getattr(broken, "sqlite_errorname", type(broken).__name__)
-        raise ReceiptStoreError(f"the file of the receipts can't be used ({what})", hint) from broken
+        cause = sqlite_cause(broken, damaged=damaged, otherwise=damaged)
+        raise ReceiptStoreError(f"the file of the receipts can't be used: {cause.what}", cause.cure) from broken
     except OSError as broken:
         what = broken.strerror or type(broken).__name__
-        raise ReceiptStoreError(f"the file of the receipts can't be used ({what})", hint) from broken
+        hint = "free disk space, or mend the rights of receipts/ below CHURN_HOME"
+        raise ReceiptStoreError(f"the file of the receipts can't be used: {what}", hint) from broken

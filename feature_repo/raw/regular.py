@@ -41,6 +41,15 @@ def open_lock(path: Path) -> BufferedRandom:
     return os.fdopen(_opened(path, os.O_RDWR | os.O_CREAT), "r+b")
 
 
+def identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells the file or folder at ``path`` from another one put in its place; None where there is none."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _opened(path: Path, flags: int) -> int:
     # Looked at before it is opened: to open a device may already act on it. And after: it may be another by then.
     try:

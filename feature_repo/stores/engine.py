@@ -30,7 +30,7 @@ from feature_repo.stores.online_rows import OnlineRows
 from feature_repo.stores.online_sqlite import PlannedSqliteOnlineStore
 from feature_repo.stores.parts import OfflineTableEmptyError
 from feature_repo.stores.pushed_rows import tell_kept
-from feature_repo.stores.redis_writer import RedisWriter, connection_of
+from feature_repo.stores.redis_writer import RedisWriter, connection_of, refuse_unwritable
 from feature_repo.stores.sqlite_writer import SqliteWriter
 
 _log = logging.getLogger(__name__)
@@ -196,6 +196,7 @@ class ColumnarComputeEngine(LocalComputeEngine):
                 yield writer
             return
         with connection_of(store._get_client(config)) as connection:  # noqa: SLF001
+            refuse_unwritable(connection, project)  # before rows are read for nothing
             yield RedisWriter(
                 connection,
                 project=project,

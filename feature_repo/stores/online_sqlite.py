@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import groupby
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -19,10 +21,12 @@ from feast.protos.feast.core.Registry_pb2 import Registry
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
+from feature_repo.raw.regular import identity
 from feature_repo.stores.online_instants import bring_to_utc, is_utc, utc_of_local, utc_seconds
 from feature_repo.stores.planned import PlannedReads
 from feature_repo.stores.pushed_rows import FeastRows, PushedRow, pushed_rows, tell_kept
 from feature_repo.stores.read_plan import ReadPlan
+from feature_repo.stores.refusals import StoreUnavailableError
 from feature_repo.stores.sqlite_writer import upsert
 
 _KEYS_AT_ONCE: Final = 500
@@ -46,12 +50,37 @@ class PlannedSqliteOnlineStore(PlannedReads, SqliteOnlineStore):
     """
 
     _utc = False
+    _file: tuple[int, int] | None = None
+    """The file that is open, not its name: a home may be restored under a service."""
+
+    _conn: sqlite3.Connection | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._opening = threading.Lock()
 
     def _get_conn(self, config: RepoConfig) -> sqlite3.Connection:
-        opened = not self._conn
+        path = Path(self._get_db_path(config))
+        connection = self._conn
+        if connection is not None and identity(path) == self._file:
+            return connection
+        with self._opening:
+            return self._opened(config, path)
+
+    def _opened(self, config: RepoConfig, path: Path) -> sqlite3.Connection:
+        found = identity(path)
+        if self._conn is not None and found != self._file:
+            if found is None:
+                raise StoreUnavailableError(
+                    "the SQLite online store (feast/online.db below the home) was removed while it was in use",
+                    "restore the whole home; or run: churn apply, then churn materialize",
+                )
+            self._conn.close()
+            self._conn = None
+        opened = self._conn is None
         connection: sqlite3.Connection = super()._get_conn(config)
         if opened:
-            self._utc = False
+            self._utc, self._file = False, identity(path)
             # A file that is locked or may not be written is read as it is.
             with suppress(sqlite3.OperationalError):
                 bring_to_utc(connection)

@@ -12,7 +12,7 @@ import numpy as np
 from feature_repo.contract import features_of
 from feature_repo.stores.columns import Columns, ThroughFeast, request_data
 from feature_repo.stores.freshness import Age, Freshness, load_freshness
-from feature_repo.stores.refusals import StoreUnavailableError
+from feature_repo.stores.refusals import store_failure
 from feature_repo.stores.served import OnlineBlock, OnlineRow, Serving, Status
 
 if TYPE_CHECKING:
@@ -76,12 +76,10 @@ class OnlineFeatures:
         try:
             return self._by_plan.read(customer_ids, now) or self._through_feast.read(customer_ids, now)
         except Exception as broken:
-            # Whatever the client of whichever store raises means one thing to the caller. The text may hold an
-            # address or a key, so it goes to the log alone, and there only by its type.
-            log.error("online store failed: %s", type(broken).__name__)  # noqa: TRY400 - no traceback, see above
-            raise StoreUnavailableError(
-                "the online feature store did not answer", "check that it runs; the request can be repeated"
-            ) from broken
+            # The client's text may hold an address or a key: neither the caller nor the log gets it.
+            failure = store_failure(broken)
+            log.error("online store failed: %s: %s", type(broken).__name__, failure.message)  # noqa: TRY400 - see above
+            raise failure from broken
 
     def _rows(self, customer_ids: Sequence[str], columns: Columns, now: datetime) -> list[OnlineRow]:
         known = self._ages.setdefault(columns.views, {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from feast.infra.online_stores.helpers import _mmh3
 from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]  # none are published
+from redis.exceptions import NoPermissionError
 
 from feature_repo.stores import resp
 from feature_repo.stores.encoding import encode_timestamps
@@ -213,6 +214,17 @@ def _instant_us(stamp: bytes | None) -> int:
         return _NEVER
     instant = Timestamp.FromString(stamp)
     return int(instant.seconds * 1_000_000 + math.ceil(instant.nanos / 1000))
+
+
+def refuse_unwritable(connection: Any, project: str) -> None:
+    """Raise what any write would raise now (no memory, a replica, a full disk); nothing is written.
+
+    The key is one that is never there, and ``XX`` writes only where there is one.
+    """
+    connection.send_command("SET", f"{project}:writable", b"", "XX")
+    # A user that may write hashes need not be allowed to write anything else.
+    with suppress(NoPermissionError):
+        connection.read_response()
 
 
 @contextmanager

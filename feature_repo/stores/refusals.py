@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from configs.errors import ChurnError
 from configs.settings import Settings
 from feature_repo.raw.atomic import StorageFailed
+from feature_repo.stores.causes import Cause, postgres_cause, redis_cause, sqlite_cause
+
+if TYPE_CHECKING:
+    from sqlalchemy.exc import SQLAlchemyError
 
 
 class NothingRegisteredError(ChurnError):
@@ -64,14 +69,7 @@ def refusals(settings: Settings) -> Iterator[None]:
     except FeastObjectNotFoundException as missing:
         raise NothingRegisteredError("the feature definitions are not registered", "run: churn apply") from missing
     except SQLAlchemyError as broken:
-        server = settings.feast.registry_url.get_secret_value()
-        where = "the server of CHURN_FEAST__REGISTRY_URL" if server else "feast/registry.db below the home"
-        hint = (
-            "check that it runs and lets us in; then run: churn apply"
-            if server
-            else "if it is damaged, move it away and run: churn apply"
-        )
-        raise RegistryUnavailableError(f"the feature registry can't be used: {where}", hint) from broken
+        raise registry_failure(settings, broken) from broken
     except duckdb.OutOfMemoryException as short:
         raise OfflineMemoryError(
             "a query of the offline tables needs more than feast.offline_memory_max_mb, or its overflow found no disk",
@@ -87,12 +85,49 @@ def refusals(settings: Settings) -> Iterator[None]:
             f"cannot read or write below the home: {broken.strerror or type(broken).__name__}",
             "free disk space or mend the rights of CHURN_HOME, then run again",
         ) from broken
-    except sqlite3.Error as broken:
-        raise StoreUnavailableError(
-            "the SQLite online store (feast/online.db below the home) can't be used",
-            "run: churn apply, then churn materialize",
-        ) from broken
-    except RedisError as broken:
-        raise StoreUnavailableError(
-            "Redis did not do what it was asked", "check that it runs (CHURN_FEAST__REDIS_URL); then run this again"
-        ) from broken
+    except (sqlite3.Error, RedisError) as broken:
+        raise store_failure(broken) from broken
+
+
+def registry_failure(settings: Settings, broken: SQLAlchemyError) -> RegistryUnavailableError:
+    """Return the named error of what SQLAlchemy raised about the registry."""
+    driver = getattr(broken, "orig", None) or broken
+    if url := settings.feast.registry_url.get_secret_value():
+        name, where = "CHURN_FEAST__REGISTRY_URL", "the server of CHURN_FEAST__REGISTRY_URL"
+        cause = (
+            postgres_cause(driver, name)
+            if url.startswith("postgres")
+            else Cause(f"it failed ({type(driver).__name__})", "check that it runs and lets us in")
+        )
+    else:
+        where = "feast/registry.db below the home"
+        cause = sqlite_cause(
+            driver,
+            damaged="restore it from a backup; or move it away and run: churn apply",
+            otherwise="run: churn apply",
+        )
+    return RegistryUnavailableError(f"the feature registry ({where}) can't be used: {cause.what}", cause.cure)
+
+
+def store_failure(broken: Exception) -> StoreUnavailableError:
+    """Return the named error of what a client of the online store raised."""
+    import sqlite3
+
+    from redis.exceptions import RedisError
+
+    if isinstance(broken, StoreUnavailableError):
+        return broken
+    if isinstance(broken, sqlite3.Error):
+        cause = sqlite_cause(
+            broken,
+            damaged="move it away, then run: churn apply, then churn materialize",
+            otherwise="run: churn apply, then churn materialize",
+        )
+        where = "the SQLite online store (feast/online.db below the home) can't be used"
+        return StoreUnavailableError(f"{where}: {cause.what}", cause.cure)
+    if isinstance(broken, RedisError):
+        cause = redis_cause(broken)
+        return StoreUnavailableError(f"the online store (Redis) can't be used: {cause.what}", cause.cure)
+    return StoreUnavailableError(
+        f"the online feature store failed ({type(broken).__name__})", "check that it runs; the request can be repeated"
+    )

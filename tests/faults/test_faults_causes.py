@@ -1,0 +1,194 @@
+"""What a database refused for is named, with its cure: each state of a real Redis and a real PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import time
+from datetime import UTC, datetime
+
+import psycopg
+import pytest
+import redis
+from pydantic import SecretStr
+
+from bentos.receipts.postgres_sink import PostgresSink
+from bentos.receipts.signing import Row
+from bentos.receipts.sinks import ReceiptStoreError
+from feature_repo.contract import CORE_SERVICE
+from feature_repo.stores.materialising import materialize
+from feature_repo.stores.opening import open_store
+from feature_repo.stores.reading import OnlineFeatures
+from feature_repo.stores.refusals import StoreUnavailableError
+from flows.serve import free_port
+from tests.online_world import NOW, build
+from tests.postgres_server import PASSWORD, USER, postgres_server
+
+SECRET = "pa55-w0rd"  # noqa: S105 - of a server that lives for a minute
+ROW = Row("id-1", "2026-01-01T00:00:00+00:00", "customer", "digest", "{}", "signature")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("causes"))
+
+
+@contextlib.contextmanager
+def server(folder, *options, port=None):
+    """A Redis of our own with these options; yields its port and its process, once it answers something."""
+    port = port or free_port()
+    words = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    with subprocess.Popen([*words, *options], stdout=subprocess.DEVNULL) as process:
+        try:
+            for _ in range(600):
+                with contextlib.suppress(redis.ConnectionError):
+                    with contextlib.suppress(redis.ResponseError, redis.AuthenticationError):
+                        redis.Redis(port=port).ping()
+                    break
+                time.sleep(0.05)
+            yield port, process
+        finally:
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+
+
+def on(world, url):
+    feast = {"online_store": "redis", "redis_url": SecretStr(url), "redis_timeout_ms": 500}
+    return world.settings.model_copy(update={"feast": world.settings.feast.model_copy(update=feast)})
+
+
+def told(world, url, what, *, reads=True):
+    """What materialisation and, unless it ``reads`` all the same, a read say; both must name the cause."""
+    settings = on(world, url)
+    with pytest.raises(StoreUnavailableError, match=what) as refused:
+        materialize(settings, NOW)
+    found = [refused.value]
+    reader = OnlineFeatures(open_store(settings), CORE_SERVICE)
+    if reads:
+        reader.read(["nobody"], datetime.now(UTC))
+    else:
+        with pytest.raises(StoreUnavailableError, match=what) as refused:
+            reader.read(["nobody"], datetime.now(UTC))
+        found.append(refused.value)
+    for each in found:
+        assert each.hint
+        assert SECRET not in each.message + each.hint
+        assert "127.0.0.1" not in each.message + each.hint
+    return found[0].hint
+
+
+STATES = {
+    "nobody there": ((), "redis://127.0.0.1:{free}/0", "nothing listens at its address", False),
+    "no memory": (("--maxmemory", "1"), "redis://127.0.0.1:{port}/0", r"out of memory \(maxmemory\)", True),
+    "a replica": (
+        ("--replicaof", "127.0.0.1", "{free}"),
+        "redis://127.0.0.1:{port}/0",
+        "it is a read-only replica",
+        True,
+    ),
+    "no password given": (
+        ("--requirepass", SECRET),
+        "redis://127.0.0.1:{port}/0",
+        "it wants a password and none is set",
+        False,
+    ),
+    "wrong password": (
+        ("--requirepass", "another"),
+        f"redis://:{SECRET}@127.0.0.1:{{port}}/0",
+        "the user name or password is wrong",
+        False,
+    ),
+    "a password that it has not": (
+        (),
+        f"redis://:{SECRET}@127.0.0.1:{{port}}/0",
+        "it has no password and one is set",
+        False,
+    ),
+    "no right to write": (
+        ("--user", "reader", "on", f">{SECRET}", "~*", "-@all", "+hmget", "+select", "+client", "+hello", "+ping"),
+        f"redis://reader:{SECRET}@127.0.0.1:{{port}}/0",
+        r"its user lacks a right \(ACL\)",
+        True,
+    ),
+    "TLS to a plain server": ((), "rediss://127.0.0.1:{port}/0", "it did not answer in time", False),
+    "no such database": ((), "redis://127.0.0.1:{port}/99", "no database of this number", False),
+    "a node of a cluster": (
+        ("--cluster-enabled", "yes"),
+        "redis://127.0.0.1:{port}/0",
+        "it is a node of a cluster",
+        False,
+    ),
+    "an unknown host": ((), "redis://no-such-host.invalid:{port}/0", "its host name is unknown", False),
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_24_each_state_of_redis_is_named_with_its_cure(world, tmp_path, state):
+    options, url, what, reads = STATES[state]
+    free = free_port()
+    with server(tmp_path, *(each.format(free=free) for each in options)) as (port, _):
+        told(world, url.format(port=port, free=free), what, reads=reads)
+
+
+def test_19_a_redis_that_hangs_is_named(world, tmp_path):
+    with server(tmp_path) as (port, process):
+        process.send_signal(signal.SIGSTOP)
+        told(world, f"redis://127.0.0.1:{port}/0", "it did not answer in time", reads=False)
+
+
+def test_24_a_redis_that_loads_is_named(world, tmp_path):
+    with server(tmp_path) as (port, _):
+        client = redis.Redis(port=port)
+        client.mset({f"key-{number}": "x" * 100 for number in range(5000)})
+        client.save()
+    slow = ("--key-load-delay", "1000000", "--loading-process-events-interval-bytes", "1024")
+    with server(tmp_path, "--save", "", *slow) as (port, _):
+        told(world, f"redis://127.0.0.1:{port}/0", "it is still loading its data", reads=False)
+
+
+def test_24_a_redis_without_connections_left_is_named(world, tmp_path):
+    with server(tmp_path, "--maxclients", "1") as (port, _), redis.Redis(port=port) as other:
+        # The one that asked whether it runs may still be counted for a moment.
+        for _ in range(600):
+            with contextlib.suppress(redis.ConnectionError):
+                other.ping()
+                break
+        told(world, f"redis://127.0.0.1:{port}/0", r"no connection left \(maxclients\)", reads=False)
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    with postgres_server() as running:
+        yield running
+
+
+def refused(url):
+    sink = PostgresSink(url)
+    try:
+        with pytest.raises(ReceiptStoreError) as found:
+            sink.write([ROW])
+    finally:
+        sink.close()
+    said = found.value.message + found.value.hint
+    assert PASSWORD not in said
+    assert "CHURN_RECEIPTS__DATABASE_URL" in said or found.value.hint
+    return found.value.message
+
+
+def test_47_each_state_of_postgresql_is_named_with_its_cure(postgres):
+    url = postgres.url
+    assert "it refused the user name or password" in refused(url.replace(PASSWORD, "another"))
+    assert "there is no such database" in refused(url.removesuffix("postgres") + "absent")
+    assert "nothing listens at its address" in refused(url.replace(str(postgres.port), str(free_port())))
+    assert "its host name is unknown" in refused(url.replace("127.0.0.1", "no-such-host.invalid"))
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE guest LOGIN PASSWORD '{PASSWORD}' CONNECTION LIMIT 0")
+        guest = url.replace(f"{USER}:", "guest:")
+        assert "it has no connection left" in refused(guest)
+        admin.execute("ALTER ROLE guest CONNECTION LIMIT 9")
+        assert "its user lacks a right" in refused(guest)
+        admin.execute("ALTER ROLE guest SET default_transaction_read_only = on")
+        assert "it is read-only" in refused(guest)
+    with postgres.hanging():
+        assert "it did not answer in time" in refused(url)
