@@ -15,7 +15,7 @@ from flows.serve import free_port
 from tests.feast_api.repository import Repository
 from tests.feast_api_world import NOW, TTL, ago, configuration
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
