@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from feast.monitoring.metrics_calculator import MetricsCalculator
 from feast.monitoring.monitoring_utils import MONITORING_DIR, monitoring_parquet_meta
 from feast.repo_config import RepoConfig
 
-from feature_repo.raw.atomic import TEMPORARY, storage
+from feature_repo.raw.atomic import folder_aside, storage
 from feature_repo.raw.regular import open_lock
 from feature_repo.stores.asof import Ints
 from feature_repo.stores.parts import OfflineTableEmptyError, Parts, SourceColumnError, micros
@@ -158,17 +157,14 @@ def _results(config: RepoConfig, metric_types: Sequence[str]) -> Iterator[RepoCo
     names = [monitoring_parquet_meta(metric_type)[0] for metric_type in metric_types]
     with storage():
         results.mkdir(parents=True, exist_ok=True)
-        with (
-            open_lock(results / ".lock") as lock,
-            tempfile.TemporaryDirectory(dir=results, prefix=TEMPORARY) as aside,
-        ):
+        with open_lock(results / ".lock") as lock, folder_aside(results) as aside:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            copies = Path(aside) / MONITORING_DIR
+            copies = aside / MONITORING_DIR
             copies.mkdir()
             for name in names:
                 if (results / name).is_file():
                     shutil.copyfile(results / name, copies / name)
-            yield _below(config, Path(aside))
+            yield _below(config, aside)
             for name in names:
                 if (copies / name).is_file():
                     (copies / name).replace(results / name)
