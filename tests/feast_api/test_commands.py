@@ -60,7 +60,9 @@ def test_from_the_first_plan_to_the_teardown_and_again(request, tmp_path, kind):
     repository = Repository.of(home, kind, port)
     assert "Created feature view visits" in repository.feast("plan")
     repository.feast("apply")
-    assert "No changes to registry" in repository.feast("plan")
+    planned = repository.feast("plan")
+    assert "No changes to registry" in planned
+    assert "Created sqlite table" not in planned
 
     repository.feast("materialize", f"{NOW - TTL:%Y-%m-%dT%H:%M:%S}", f"{ago(25):%Y-%m-%dT%H:%M:%S}")
     read = ["get-online-features", "-e", "account_id=1", "-f", "visits:visits"]

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from feast.errors import FeatureViewNotFoundException, RequestDataNotFoundInEntityDfException
 
+from feature_repo.stores.offline import AsofOfflineStore, HindsightError
 from tests.feast_api_world import ago
 
 CASES = {
@@ -106,3 +107,17 @@ def test_types_are_those_that_were_declared(shop):
     schema = found.to_arrow().schema
     kinds = {"visits": pa.int64(), "spend": pa.float64(), "days": pa.list_(pa.int64()), "note": pa.string()}
     assert {name: schema.field(name).type for name in kinds} == kinds
+
+
+def test_hindsight_is_refused_by_name(shop):
+    rows = asked((1, ago(47.5)))
+    with pytest.raises(HindsightError):
+        AsofOfflineStore.get_historical_features(
+            shop.store.config,
+            [shop.store.get_feature_view("visits")],
+            ["visits:visits"],
+            rows,
+            shop.store.registry,
+            "shop",
+            filter_by_created_timestamp=False,
+        )

@@ -6,9 +6,12 @@ import asyncio
 
 import pandas as pd
 import pytest
+from feast import FeatureView, Field, FileSource
 from feast.errors import FeatureViewNotFoundException
+from feast.types import Float64
 
-from tests.feast_api_world import NOW, TTL, ago
+from feature_repo.stores.offline_files import append
+from tests.feast_api_world import NOW, STAMPS, TTL, ago
 
 REFS = ["visits:visits", "visits:spend", "visits:days", "visits:note"]
 
@@ -153,3 +156,27 @@ def test_one_view_alone_is_materialised(shop):
     assert shop.store.get_online_features(features=["standing:balance"], entity_rows=rows).to_dict()["balance"] == [
         10.0
     ]
+
+
+def test_a_view_without_entities_has_one_row_for_all(shop):
+    columns = {"event_timestamp": [ago(30), ago(3)], "created_timestamp": [ago(30), ago(3)], "rate": [1.0, 2.0]}
+    append(shop.home, "rates", "first", pd.DataFrame(columns))
+    source = FileSource(name="rate_rows", path="offline/rates/*.parquet", **STAMPS)
+    view = FeatureView(name="market", entities=[], schema=[Field(name="rate", dtype=Float64)], source=source, ttl=TTL)
+    shop.store.apply([source, view])
+    shop.store.materialize(start_date=NOW - TTL, end_date=NOW)
+    assert shop.store.get_online_features(features=["market:rate"], entity_rows=[{}]).to_dict()["rate"] == [2.0]
+    asked = pd.DataFrame({"event_timestamp": [ago(20), ago(1)]})
+    found = shop.store.get_historical_features(asked, ["market:rate"]).to_arrow()
+    assert found["rate"].to_pylist() == [1.0, 2.0]
+
+
+def test_on_demand_features_keep_their_full_names(online):
+    rows = [{"account_id": 1, "factor": 10.0}]
+    refs = ["visits:spend", "rates:a_visit", "rates:scaled"]
+    found = online.store.get_online_features(features=refs, entity_rows=rows, full_feature_names=True).to_dict()
+    assert {name: found[name] for name in ("visits__spend", "rates__a_visit", "rates__scaled")} == {
+        "visits__spend": [4.0],
+        "rates__a_visit": [2.0],
+        "rates__scaled": [40.0],
+    }
