@@ -55,12 +55,12 @@ class Repository:
         return done.stdout
 
     @contextmanager
-    def serving(self, *arguments: str, ports: list[int]) -> Iterator[Path]:
+    def serving(self, *arguments: str, ports: list[int], program: str = FEAST) -> Iterator[Path]:
         """Run a server until the end of the block, which begins when all its ports take connections; gives its log."""
         log = self.folder / f"{arguments[0]}.log"
         with log.open("wb") as output:
             server = subprocess.Popen(
-                [FEAST, *arguments],
+                [program, *arguments],
                 cwd=self.folder,
                 env=_environment(),
                 stdout=output,

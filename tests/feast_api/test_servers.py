@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import httpx
 import pandas as pd
 import pyarrow as pa
@@ -142,3 +146,15 @@ def test_the_registry_over_http(repository, with_grpc):
         views = httpx.get(f"http://127.0.0.1:{ports[0]}/api/v1/feature_views?project=shop", timeout=120)
         assert views.status_code == 200, views.text
         assert {each["spec"]["name"] for each in views.json()["featureViews"]} == {"visits", "standing", "rates"}
+
+
+def test_both_registry_servers_take_the_settings_of_churn_feast(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHURN_HOME", str(tmp_path / "elsewhere"))
+    churn = str(Path(sys.executable).with_name("churn"))
+    subprocess.run([churn, "apply"], check=True, capture_output=True)
+    rest, grpc = free_port(), free_port()
+    arguments = ["--rest-api", "--rest-port", str(rest), "--host", "127.0.0.1", "-p", str(grpc)]
+    repository = Repository(tmp_path, tmp_path / "elsewhere", "sqlite")
+    with repository.serving("feast", "serve_registry", *arguments, program=churn, ports=[rest, grpc]):
+        views = httpx.get(f"http://127.0.0.1:{rest}/api/v1/feature_views?project=churn", timeout=120)
+        assert "customer_billing" in {each["spec"]["name"] for each in views.json()["featureViews"]}
