@@ -53,7 +53,8 @@ from tests.point_in_time_oracle import Row, as_known
 FEATURES = features_of(BEHAVIOR_SERVICE)
 CUSTOMERS = ["ann", "bob", "eve", "Žoë"]
 TTL = timedelta(days=TTL_DAYS)
-START = datetime(2026, 3, 1, 5, 59, 59, 999_999, tzinfo=UTC)
+START = datetime(2010, 3, 1, 5, 59, 59, 999_999, tzinfo=UTC)
+"""So early that no history reaches the present: what lies after this machine's clock is not materialised."""
 SECOND = timedelta(seconds=1)
 MICRO = timedelta(microseconds=1)
 TICKS = [MICRO, timedelta(hours=7), timedelta(days=1), timedelta(days=29), TTL, TTL + MICRO]
