@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -172,9 +172,10 @@ def freshness(settings: Settings, now: datetime) -> list[Age]:
             newest["online store"] = None
     found = ages(newest, now, settings.monitoring.freshness_max_h)
     since = oldest(settings.home)
-    return (
-        found if since is None or since > now else [*found, *ages({INBOX: since}, now, settings.monitoring.inbox_max_h)]
-    )
+    # What came after `now` was not there; a time after the clock is wrong, and no reason to leave it out.
+    if since is None or now < since <= datetime.now(UTC):
+        return found
+    return [*found, *ages({INBOX: since}, now, settings.monitoring.inbox_max_h)]
 
 
 def quality(settings: Settings, now: datetime) -> Quality | None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 State = Literal["fresh", "stale", "unknown"]
+AHEAD_MAX_H: Final = 24.0
+"""An instant so far after now may come from a clock that is ahead; a later one says nothing about an age."""
 
 
 @dataclass(frozen=True)
 class Age:
     """One kind of values: the newest instant among them (ISO 8601, UTC), its age in hours, and whether that is fine.
 
-    ``newest`` and ``age_h`` are None where nothing is known.
+    ``newest`` is None where nothing is known, ``age_h`` also where the newest instant is wrong: it lies in the future.
     """
 
     name: str
@@ -29,7 +31,8 @@ def ages(newest: Mapping[str, datetime | None], now: datetime, max_h: float) -> 
     Parameters
     ----------
     newest
-        Name -> the newest instant, None where it is not known. An instant after ``now`` has age 0: clocks differ.
+        Name -> the newest instant, None where it is not known. An instant after ``now`` has age 0, for clocks differ,
+        and none beyond :data:`AHEAD_MAX_H`.
     """
     return [_age(name, instant, now, max_h) for name, instant in newest.items()]
 
@@ -38,4 +41,6 @@ def _age(name: str, instant: datetime | None, now: datetime, max_h: float) -> Ag
     if instant is None:
         return Age(name, None, None, "unknown")
     hours = max((now - instant).total_seconds() / 3600, 0.0)
+    if (instant - now).total_seconds() / 3600 > AHEAD_MAX_H:
+        return Age(name, instant.isoformat(), None, "unknown")
     return Age(name, instant.isoformat(), hours, "stale" if hours > max_h else "fresh")

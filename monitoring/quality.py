@@ -393,12 +393,14 @@ def _detail(kwargs: Mapping[str, Any], found: Mapping[str, Any], why: str) -> st
         expected = f"expected the pattern {kwargs['regex']}"
     elif "min_value" in kwargs or "max_value" in kwargs:
         low, high = kwargs.get("min_value"), kwargs.get("max_value")
-        expected = f"expected {low} or more" if high is None else f"expected {low} to {high}"
+        expected = f"expected {_figure(low)} or more" if high is None else f"expected {_figure(low)} to {_figure(high)}"
     else:
         expected = ""
     if "mostly" in kwargs and kwargs["mostly"] < 1:
         expected += f" in at least {kwargs['mostly']:.1%} of rows"
     seen = found.get("observed_value")
-    if isinstance(seen, float):
-        seen = round(seen, 4)
-    return f"found {seen}, {expected}" if seen is not None else expected
+    return f"found {_figure(seen)}, {expected}" if seen is not None else expected
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) and value % 1 else str(value)

@@ -90,6 +90,15 @@ class GateResult:
     checks: tuple[CheckResult, ...]
 
 
+_SETTINGS: Final = {
+    "volume": "the bounds come from the snapshot before and data.volume_share_min and _max "
+    "(CHURN_DATA__VOLUME_SHARE_MIN, _MAX)",
+    "churn_rate": "the bounds come from the churn rates of the last snapshots and data.churn_rate_factor_max "
+    "(CHURN_DATA__CHURN_RATE_FACTOR_MAX); without any, from data.churn_rate_min and _max",
+}
+"""Rules whose bounds lie in no suite: what to set where the file is right."""
+
+
 class GateFailed(ChurnError):  # noqa: N818 - read as a sentence: refused, gate failed
     """The gate said no: nothing was published."""
 
@@ -109,6 +118,8 @@ class GateFailed(ChurnError):  # noqa: N818 - read as a sentence: refused, gate 
             if len(aside) > _NAMED:
                 told.append(f"{len(aside) - _NAMED} more rules set rows aside")
         hint = "mend the extract, or the rule in configs/expectations/ if the world has changed"
+        if settings := [_SETTINGS[check.rule] for check in failed if check.rule in _SETTINGS]:
+            hint = f"mend the extract; if it is right: {'; '.join(settings)}"
         super().__init__(
             f"the gate refused the file: {'; '.join(told)}", f"{hint}; report: {report}" if report else hint
         )

@@ -19,11 +19,16 @@ NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
         (48.1, 48.1, "stale"),
         # A clock that is ahead is no staleness.
         (-3, 0.0, "fresh"),
+        # An instant of years to come says nothing.
+        (-25, None, "unknown"),
+        (-40_000, None, "unknown"),
     ],
 )
 def test_an_age(hours_ago, age_h, status):
     newest = NOW - timedelta(hours=hours_ago)
-    assert ages({"snapshot": newest}, NOW, 48) == [Age("snapshot", newest.isoformat(), pytest.approx(age_h), status)]
+    assert ages({"snapshot": newest}, NOW, 48) == [
+        Age("snapshot", newest.isoformat(), age_h and pytest.approx(age_h), status)
+    ]
 
 
 def test_what_was_never_there_has_no_age():

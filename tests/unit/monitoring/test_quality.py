@@ -316,3 +316,11 @@ def test_the_rule_columns_of_three_customers(rows):
     computed = rule_columns(snapshot)
     assert computed["rule_blank_total"].tolist() == [True, True, False]
     assert computed["rule_total_gap_share"].tolist() == pytest.approx([float("nan"), 0.25, float("nan")], nan_ok=True)
+
+
+def test_a_churn_rate_unlike_the_last_snapshots_names_the_settings_and_readable_bounds(gate):
+    refused = quality.GateFailed(gate(lambda raw: None, churn_rate_min=0.0012345678, churn_rate_max=0.0234567891))
+    assert "rule churn_rate, found 0." in refused.message
+    assert "expected 0.001235 to 0.02346" in refused.message
+    assert "CHURN_DATA__CHURN_RATE_FACTOR_MAX" in refused.hint
+    assert "configs/expectations" not in refused.hint
