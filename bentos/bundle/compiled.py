@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -105,10 +105,6 @@ class CompiledTrees:
                 )
         return rows
 
-    def beside(self, start: np.float32) -> CompiledTrees:
-        """Return the same trees with another start."""
-        return replace(self, start=start, base=self.base + float(start) - float(self.start))
-
     def margin(self, columns: Columns) -> Floats:
         """Return the log-odds margin, (n,) float64, of (n, k) finite columns: XGBoost's own, to the bit."""
         if len(columns) <= CHUNK:
@@ -164,15 +160,32 @@ class CompiledTrees:
 
 def _read(booster: Booster) -> tuple[list[Tree], np.float32]:
     """Return the booster's trees and the margin that they start from."""
-    learner: dict[str, Any] = json.loads(bytes(booster.save_raw("json")))["learner"]
-    model = learner["gradient_booster"]
-    if model.get("name") != "gbtree" or learner["objective"]["name"] != "binary:logistic":
+    content: dict[str, Any] = json.loads(bytes(booster.save_raw("json")))
+    model = content["learner"]["gradient_booster"]
+    if model.get("name") != "gbtree" or content["learner"]["objective"]["name"] != "binary:logistic":
         raise TreesUnsupportedError("only trees of binary:logistic have tables")
-    trees = [Tree.of(content) for content in model["model"]["trees"]]
+    trees = [Tree.of(each) for each in model["model"]["trees"]]
     if not trees:
         raise TreesUnsupportedError("there are no trees")
-    share = np.float32(str(learner["learner_model_param"]["base_score"]).strip("[]"))
-    return trees, np.float32(-np.log(np.float32(1) / share - np.float32(1)))
+    return trees, _start(content)
+
+
+def _start(content: dict[str, Any]) -> np.float32:
+    """Return the margin before the first tree: what this build of XGBoost gives when that tree adds 0.
+
+    A logarithm of the base score would be another one's: builds round its last bit differently, and rows at which that
+    shows are too few for the probes.
+    """
+    from xgboost import Booster, DMatrix
+
+    first = content["learner"]["gradient_booster"]["model"]["trees"][0]
+    leaf = [child == -1 for child in first["left_children"]]
+    first["split_conditions"] = [
+        0.0 if ends else value for ends, value in zip(leaf, first["split_conditions"], strict=True)
+    ]
+    emptied = Booster({"nthread": 1}, model_file=bytearray(json.dumps(content).encode()))
+    row = DMatrix(np.zeros((1, emptied.num_features()), np.float32), nthread=1)
+    return np.float32(emptied.predict(row, output_margin=True, iteration_range=(0, 1))[0])
 
 
 def verified(booster: Booster, weights: Floats) -> CompiledTrees | None:
@@ -192,12 +205,7 @@ def verified(booster: Booster, weights: Floats) -> CompiledTrees | None:
     rows[:, : found.shape[1]] = found
     data = DMatrix(rows, nthread=1)
     margins = booster.predict(data, output_margin=True)
-    # The logarithm of XGBoost's build may round the start's last bit otherwise than ours.
-    for start in (tables.start, np.nextafter(tables.start, np.float32(9)), np.nextafter(tables.start, np.float32(-9))):
-        tables = tables.beside(start)
-        if np.array_equal(tables.margin(rows), margins) and np.array_equal(tables.columnwise.explain(rows)[0], margins):
-            break
-    else:
+    if not all(np.array_equal(each, margins) for each in (tables.margin(rows), tables.columnwise.explain(rows)[0])):
         log.warning("trees are scored by XGBoost itself, more slowly: the tables' margins differ from its own")
         return None
     peer = np.asarray(booster.predict(data, pred_contribs=True), dtype=np.float64)
