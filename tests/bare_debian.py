@@ -57,7 +57,9 @@ class BareDebian:
         shutil.rmtree(self.root)
 
     def make(self) -> None:
-        """Install the smallest system with Python and git, and an ordinary user."""
+        """Install the smallest system with Python and git, and an ordinary user who may enter it."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.root.chmod(0o755)
         words = [program("debootstrap"), "--variant=minbase", f"--include={','.join(_PACKAGES)}"]
         _done([*words, platform.freedesktop_os_release()["VERSION_CODENAME"], self.root, _mirror()])
         etc = self.root / "etc"
