@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, Literal
+from weakref import finalize
 
 import numpy as np
 from feast import FeatureView, RepoConfig
@@ -57,14 +58,14 @@ class PlannedSqliteOnlineStore(PlannedReads, SqliteOnlineStore):
 
     def __init__(self) -> None:
         super().__init__()
-        self._opening = threading.Lock()
+        self._lock = threading.RLock()
 
     def _get_conn(self, config: RepoConfig) -> sqlite3.Connection:
         path = Path(self._get_db_path(config))
         connection = self._conn
         if connection is not None and identity(path) == self._file:
             return connection
-        with self._opening:
+        with self._lock:
             return self._opened(config, path)
 
     def _opened(self, config: RepoConfig, path: Path) -> sqlite3.Connection:
@@ -81,6 +82,8 @@ class PlannedSqliteOnlineStore(PlannedReads, SqliteOnlineStore):
         connection: sqlite3.Connection = super()._get_conn(config)
         if opened:
             self._utc, self._file = False, identity(path)
+            # Feast closes it in teardown alone.
+            finalize(self, connection.close)
             # A file that is locked or may not be written is read as it is.
             with suppress(sqlite3.OperationalError):
                 bring_to_utc(connection)
@@ -157,7 +160,9 @@ class PlannedSqliteOnlineStore(PlannedReads, SqliteOnlineStore):
         rows: list[Any] = []
         for start in range(0, len(keys), _KEYS_AT_ONCE):
             some = keys[start : start + _KEYS_AT_ONCE]
-            rows += connection.execute(_statement(table, len(some)), some).fetchall()
+            # Two threads that run one statement of a connection at a time can get each other's bound keys.
+            with self._lock:
+                rows += connection.execute(_statement(table, len(some)), some).fetchall()
         return rows if self._utc else [(*row[:3], row[3] and utc_of_local(row[3])) for row in rows]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -41,6 +43,17 @@ def test_threads_share_a_store(store):
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda number: calls(store, [f"c{number}", f"c{number + 1}"]), range(28)))
     assert found == [[number, number + 1] for number in range(28)]
+
+
+def test_a_store_that_is_dropped_closes_its_connection(tmp_path):
+    store = opened(tmp_path)
+    write(store, "calls", {"customer_id": "a", "calls": 1})
+    online = store._get_provider().online_store
+    connection = online._get_conn(store.config)
+    del store, online
+    gc.collect()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
+        connection.execute("SELECT 1")
 
 
 @pytest.mark.parametrize("zone", ["UTC", "America/St_Johns"])
