@@ -20,6 +20,7 @@ _NAMED: Final = frozenset({"br", "compress", "dcb", "dcz", "x-compress", "zstd"}
 """Codings of the registry that a refusal may name. Any other name is the caller's own text."""
 _GZIP, _ZLIB, _RAW = 31, 15, -15
 """wbits of zlib for each container."""
+_GZIP_BEGINS: Final = b"\x1f\x8b"
 _MEMBERS_MAX: Final = 16
 """Of a gzip file. More are a way to keep the reader busy."""
 _LEVEL: Final = 1
@@ -47,7 +48,7 @@ def decoded(body: bytes, coding: Coding, limit: int) -> bytes:
     Raises
     ------
     RequestInvalidError
-        If the body is not in ``coding``, is cut short, or has something behind its end.
+        If the body is not in ``coding``, is cut short, has something behind its end, or too many members.
     """
     try:
         if coding == "identity":
@@ -73,7 +74,9 @@ def _unpacked(body: bytes, wbits: int, limit: int, members: int) -> bytes:
         if size > limit or (unpack.eof and not body):
             return b"".join(found)
         if not unpack.eof:
-            break
+            raise zlib.error
+    if wbits == _GZIP and body.startswith(_GZIP_BEGINS):
+        raise RequestInvalidError(f"the gzip body has more than {members} members", "compress it as one")
     raise zlib.error
 
 

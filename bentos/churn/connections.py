@@ -53,7 +53,7 @@ class Limits:
     idle_s
         For the next request to begin.
     connections
-        Open at once. Beyond it, the one that has owed something for longest makes room.
+        Open at once. Beyond it one makes room (:meth:`Connection.connection_made`).
     refused
         Told of each refusal.
     held
@@ -63,6 +63,8 @@ class Limits:
         that were. The former make room first.
     writing
         The connections that have not taken their answer.
+    unadmitted
+        All connections that were never admitted by a key, in the order in which they were opened.
     """
 
     head_s: float
@@ -74,6 +76,7 @@ class Limits:
     strangers: Deadlines[Connection]
     known: Deadlines[Connection]
     writing: Deadlines[Connection]
+    unadmitted: dict[Connection, None]
 
 
 class Connection(HttpToolsProtocol):
@@ -116,24 +119,53 @@ class Connection(HttpToolsProtocol):
         """Whether an answer is owed to the client."""
         return self.cycle is not None and not self.cycle.response_complete
 
+    @property
+    def admitted(self) -> bool:
+        """Whether a key has admitted a request of it, also one whose answer is still due."""
+        return self._clock is self.limits.known or bool(self.cycle and self.cycle.scope["state"].get(KNOWN))
+
+    @property
+    def ahead(self) -> bool:
+        """Whether it has sent requests ahead of their answers, or does not take one."""
+        return bool(self._held) or self.flow.write_paused
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first head."""
+        """Begin to wait for the first head. Beyond the most connections, another one makes room first."""
         super().connection_made(transport)
         self._way = _Way(transport, self._leave)
         if len(self.connections) > self.limits.connections:
-            (self.limits.strangers.oldest() or self.limits.known.oldest() or self).make_room()
+            self._first_to_go().make_room()
         if not transport.is_closing():
+            self.limits.unadmitted[self] = None
             self._clock.set(self, self.limits.head_s)
+
+    def _first_to_go(self) -> Connection:
+        """Return which connection ends for this new one, itself if there is no other.
+
+        In this order: one that was never admitted and owes something, has sent requests ahead or does not take its
+        answer, or is any other; one that was admitted and owes something.
+        """
+        unadmitted, known = self.limits.unadmitted, self.limits.known
+        return (
+            next((each for each in self.limits.strangers if not each.admitted), None)
+            or next((each for each in unadmitted if each.ahead and not each.admitted), None)
+            or next((each for each in unadmitted if not each.admitted), None)
+            or known.oldest()
+            or self.limits.strangers.oldest()
+            or self
+        )
 
     def make_room(self) -> None:
         """End at once."""
         self._clock.clear(self)
+        self.limits.unadmitted.pop(self, None)
         self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._clock.clear(self)
         self.limits.writing.clear(self)
+        self.limits.unadmitted.pop(self, None)
         self._drop()
         super().connection_lost(exc)
 
@@ -169,14 +201,15 @@ class Connection(HttpToolsProtocol):
         self._frame_bytes += len(part)
         try:
             self.parser.feed_data(part)
-        except httptools.HttpParserUpgrade:
-            # The parser takes the offer for accepted: no body would follow, and no other request.
-            head = self._head_without_upgrade()
-            self._upgrading = False
-            self.parser = httptools.HttpRequestParser(self)
-            self._frame_bytes = 0
-            self._parse(head)
-        except httptools.HttpParserError:
+        except (httptools.HttpParserUpgrade, httptools.HttpParserError) as error:
+            if self._upgrading and isinstance(error, httptools.HttpParserUpgrade):
+                # The parser takes the offer for accepted: no body would follow, and no other request.
+                head = self._head_without_upgrade()
+                self._upgrading = False
+                self.parser = httptools.HttpRequestParser(self)
+                self._frame_bytes = 0
+                self._parse(head)
+                return
             self._refuse(self._refusal or RequestMalformedError("this is no HTTP request", "speak HTTP/1.1"))
         else:
             if self._frame_bytes > (HEAD_MAX_BYTES if self._in_head else FRAMES_MAX_BYTES):
@@ -212,6 +245,12 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Start to answer, unless the head is larger than any that is meant well."""
+        if self.parser.get_method() == b"CONNECT":
+            # The parser would take all that follows for the tunnel's.
+            self._refusal = RequestMalformedError(
+                "CONNECT asks for a tunnel, and this is no proxy", "send another method"
+            )
+            raise self._refusal
         # What was counted of the frame may belong to the request before: what was read of this head says it surely.
         size = len(self.url)
         for name, value in self.headers:
@@ -219,7 +258,7 @@ class Connection(HttpToolsProtocol):
         if len(self.headers) > HEADERS_MAX or size > HEAD_MAX_BYTES:
             self._refusal = _head_too_large()
             raise self._refusal
-        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+        if self.parser.should_upgrade():
             self._upgrading = True
             return
         if not self._parts.begin_body(self.headers):
@@ -266,6 +305,7 @@ class Connection(HttpToolsProtocol):
         if self._clock is self.limits.strangers and self.cycle.scope["state"].get(KNOWN):
             self._clock.clear(self)
             self._clock = self.limits.known
+            self.limits.unadmitted.pop(self, None)
         self._rest()
         if held := self._held:
             self._drop()

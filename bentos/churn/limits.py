@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, Generic, TypeVar
 
 Thing = TypeVar("Thing")
@@ -90,9 +90,12 @@ class Deadlines(Generic[Thing]):
     def __len__(self) -> int:
         return len(self._due)
 
+    def __iter__(self) -> Iterator[Thing]:
+        return iter(self._due)
+
     def oldest(self) -> Thing | None:
         """Return what has been waited for the longest."""
-        return next(iter(self._due), None)
+        return next(iter(self), None)
 
     def _look(self) -> None:
         now = time.monotonic()

@@ -88,6 +88,7 @@ def install(serving: ServingSettings, meters: Meters, door: Callable[[ASGIApp], 
         strangers=Deadlines(Connection.late),
         known=Deadlines(Connection.late),
         writing=Deadlines(Connection.late_answer),
+        unadmitted={},
     )
     Connection.ending = False
     Server.door = staticmethod(door)

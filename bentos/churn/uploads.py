@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
 from bentos.churn.codings import coding_of, decoded
-from bentos.churn.errors import BodyTooLargeError, RequestTimeoutError
+from bentos.churn.errors import BodyTooLargeError, OverloadedError, RequestTimeoutError
 from bentos.churn.limits import Deadlines
 from configs.settings import ServingSettings
 
@@ -27,7 +27,8 @@ class Uploads:
     ----------
     serving
         A body has ``body_size_max_kb``, as sent and decoded, and ``request_timeout_s``. At most 2 x ``concurrency_max``
-        are on their way at once: one more, and the one that has been for longest is given up.
+        are on their way or decoded at once: one more, and the one that has been on its way for longest is given up,
+        or the new one where all are being decoded.
     aside
         Where a body is decoded.
     """
@@ -39,6 +40,8 @@ class Uploads:
         self._most = 2 * serving.concurrency_max
         self._aside = aside
         self._waiting = Deadlines[asyncio.Task[Any]](self._late)
+        self._decoding = 0
+        """Bodies that have arrived, and are decoded or wait for it."""
         self._cuts: dict[asyncio.Task[Any], RequestTimeoutError] = {}
         """Why a task that waits for its body was cancelled."""
 
@@ -51,6 +54,8 @@ class Uploads:
             If it exceeds its limits; then the rest of it may never come.
         ContentEncodingError, RequestInvalidError
             If it is in an encoding that is not read, or not in the one that it names.
+        OverloadedError
+            If as many bodies as may be at once are being decoded.
         ClientDisconnect
             If the connection ends before.
         """
@@ -58,7 +63,13 @@ class Uploads:
             return await self._sent(headers, receive)
         coding = coding_of(value for name, value in scope["headers"] if name == b"content-encoding")
         sent = await self._sent(headers, receive)
-        body = await self._aside(lambda: decoded(sent, coding, self._limit))
+        if coding == "identity":
+            return sent
+        self._decoding += 1
+        try:
+            body = await self._aside(lambda: decoded(sent, coding, self._limit))
+        finally:
+            self._decoding -= 1
         if len(body) > self._limit:
             raise self._too_large()
         return body
@@ -74,7 +85,7 @@ class Uploads:
         size = 0
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - we are in a coroutine
-        if len(self._waiting) >= self._most:
+        if len(self._waiting) + self._decoding >= self._most:
             self._make_room()
         self._waiting.set(task, self._within_s)
         try:
@@ -107,9 +118,10 @@ class Uploads:
 
     def _make_room(self) -> None:
         oldest = self._waiting.oldest()
-        if oldest is not None:
-            self._waiting.clear(oldest)
-            self._cut(oldest, "the body was on its way for longest, and too many others are on theirs")
+        if oldest is None:
+            raise OverloadedError("as many bodies as may be at once are being decoded", "repeat it in a moment")
+        self._waiting.clear(oldest)
+        self._cut(oldest, "the body was on its way for longest, and too many others are on theirs")
 
     def _cut(self, task: asyncio.Task[Any], why: str) -> None:
         self._cuts[task] = RequestTimeoutError(why, "send it again")

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import http.client
 import json
 import resource
 import socket
@@ -213,10 +214,17 @@ def worker_bytes(running):
 def test_68_a_body_without_a_key_is_not_waited_for(service, line):
     with socket.create_connection(service.address, timeout=30) as eager:
         eager.sendall(OWES_A_BODY % line)
-        told = eager.recv(65536)
-        assert told.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 401 ", b"HTTP/1.1 405 "))
+        assert answered(eager) in {200, 401, 405}
         eager.sendall(bytes(520_000) + b"GET /livez HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
-        assert eager.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert answered(eager) == 200
+
+
+def answered(connection):
+    """Read one whole answer; return its status."""
+    told = http.client.HTTPResponse(connection)
+    told.begin()
+    told.read()
+    return told.status
 
 
 def test_68_bodies_without_a_key_and_requests_sent_ahead_cost_no_memory(service):

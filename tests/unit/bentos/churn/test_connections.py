@@ -20,14 +20,20 @@ from configs.settings import load_settings
 from tests.patience import PATIENCE_S
 
 GET = b"GET /%s HTTP/1.1\r\nhost: churn\r\n\r\n"
-HEAD_S = 0.3
+HEAD_S = 60
+SHORT_S = 0.3
+"""Only where the cut is waited for."""
 BIG = 16 * 1024 * 1024
 """More than any kernel takes for a client that reads nothing."""
 
 asked = []
 """Paths of the requests that reached the application, in order."""
 may_answer = threading.Event()
-"""Set when /held may be answered."""
+"""Set when /held and /admitted may be answered."""
+is_busy = threading.Event()
+"""Set when /busy has begun."""
+may_go_on = threading.Event()
+"""Set when /busy may end."""
 
 
 async def slow(scope, receive):
@@ -36,7 +42,8 @@ async def slow(scope, receive):
 
 
 async def busy(scope, receive):
-    time.sleep(0.5)  # noqa: ASYNC251 - the fault itself: nothing is accepted or read meanwhile
+    is_busy.set()
+    may_go_on.wait(PATIENCE_S)  # the fault itself: nothing is accepted or read meanwhile
     return b"/busy"
 
 
@@ -48,6 +55,12 @@ async def held(scope, receive):
 async def known(scope, receive):
     scope["state"][KNOWN] = True
     return b"/known"
+
+
+async def admitted(scope, receive):
+    scope["state"][KNOWN] = True
+    await asyncio.to_thread(may_answer.wait)
+    return b"/admitted"
 
 
 async def big(scope, receive):
@@ -67,7 +80,16 @@ async def headers_of(scope, receive):
     return b" ".join(name for name, _ in scope["headers"])
 
 
-OWN = {"/slow": slow, "/busy": busy, "/held": held, "/known": known, "/big": big, "/echo": echo, "/headers": headers_of}
+OWN = {
+    "/slow": slow,
+    "/busy": busy,
+    "/held": held,
+    "/known": known,
+    "/admitted": admitted,
+    "/big": big,
+    "/echo": echo,
+    "/headers": headers_of,
+}
 
 
 async def application(scope, receive, send):
@@ -119,7 +141,9 @@ class Running:
         self.before = Connection.limits
         clocks = {name: Deadlines(Connection.late) for name in ("strangers", "known")}
         clocks["writing"] = Deadlines(Connection.late_answer)
-        Connection.limits = replace(self.before, **{"head_s": HEAD_S, "idle_s": 5, **clocks, **limits})
+        Connection.limits = replace(
+            self.before, **{"head_s": HEAD_S, "idle_s": 60, "unadmitted": {}, **clocks, **limits}
+        )
         self.address = listening.getsockname()
         self.server = Server(uvicorn.Config(application, log_config=None))
         self.loop = None
@@ -157,6 +181,15 @@ class Running:
     def connection(self, client):
         """The server's side of a client's socket."""
         return next(each for each in self.server.server_state.connections if each.client == client.getsockname())
+
+    def head_s(self, seconds):
+        """Change how long a head that begins from now on may take."""
+        Connection.limits = replace(Connection.limits, head_s=seconds)
+
+    def accepted(self, client):
+        """The server's side of a client's socket, as soon as there is one."""
+        until(lambda: any(each.client == client.getsockname() for each in list(self.server.server_state.connections)))
+        return self.on_loop(lambda: self.connection(client))
 
     def connect(self):
         made = socket.create_connection(self.address, timeout=PATIENCE_S)
@@ -238,9 +271,15 @@ def test_it_is_what_bentoml_will_build(running, settings):
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET / HT", b"POST /echo HTTP/1.1\r\nhost: churn\r\ncontent-le", b"\r\n"])
-def test_a_head_that_does_not_end_is_cut_and_others_are_served(running, begun):
-    with running.connect() as slow:
+def test_a_head_that_does_not_end_is_cut_and_others_are_served(run, begun):
+    # The short time begins with the connection where no head begins, else with the head.
+    with run(head_s=HEAD_S if begun.strip() else SHORT_S) as running, running.connect() as slow:
+        connection = running.accepted(slow)
+        running.head_s(SHORT_S)
         slow.sendall(begun)
+        if begun.strip():
+            until(lambda: connection._in_head)
+        running.head_s(HEAD_S)
         assert running.serves()
         status, headers, body = answer(slow)
         if begun.strip():
@@ -251,8 +290,8 @@ def test_a_head_that_does_not_end_is_cut_and_others_are_served(running, begun):
         assert is_cut(slow)
 
 
-def test_dripping_buys_no_time(running, run):
-    with running.connect() as slow:
+def test_dripping_buys_no_time(run):
+    with run(head_s=SHORT_S) as running, running.connect() as slow:
         assert drips(slow, b"X-Padding: 1\r\n") or is_cut(slow)
     # After an answer uvicorn's own clock of idle connections stops at the first byte, even of nothing.
     with run(idle_s=-1) as other, other.connect() as slow:
@@ -261,8 +300,10 @@ def test_dripping_buys_no_time(running, run):
         assert drips(slow, b"\r\n")
 
 
-def test_the_rest_of_a_body_that_is_answered_already_must_come_in_time(running):
-    with running.connect() as slow:
+def test_the_rest_of_a_body_that_is_answered_already_must_come_in_time(running, run):
+    with run() as short, short.connect() as slow:
+        short.accepted(slow)
+        short.head_s(SHORT_S)
         slow.sendall(b"POST /unread HTTP/1.1\r\nhost: churn\r\ncontent-length: 100000\r\n\r\n")
         assert answer(slow)[0] == 200
         assert drips(slow, b"x")
@@ -273,12 +314,14 @@ def test_the_rest_of_a_body_that_is_answered_already_must_come_in_time(running):
         assert answer(quick)[2] == b"/next"
 
 
-def test_a_connection_at_rest_is_left_alone(running):
-    with running.connect() as resting:
+def test_a_connection_at_rest_has_longer_than_a_head(run):
+    with run(idle_s=100 * HEAD_S) as running, running.connect() as resting:
         for path in (b"one", b"two"):
             resting.sendall(GET % path)
             assert answer(resting)[2] == b"/" + path
-            time.sleep(2 * HEAD_S)
+            connection = running.accepted(resting)
+            left_s = running.on_loop(lambda each=connection: Connection.limits.strangers._due[each]) - time.monotonic()
+            assert left_s > HEAD_S
 
 
 def test_a_second_request_may_be_begun_while_the_first_is_worked_on(running):
@@ -401,6 +444,10 @@ def test_a_large_body_is_no_large_head(running):
         b"GET / HTTP/9.9",
         b"PRI * HTTP/2.0",
         b"CONNECT churn:443 HTTP/1.1",
+        b"CONNECT / HTTP/1.1",
+        b"CONNECT * HTTP/1.1",
+        b"CONNECT http://churn/ HTTP/1.1",
+        b"CONNECT / HTTP/1.1\r\nconnection: upgrade\r\nupgrade: h2c",
         b"\x16\x03\x01\x02\x00",
         b"GET /\xff",
         b"POST / HTTP/1.1\r\ntransfer-encoding: gzip, chunked",
@@ -446,9 +493,11 @@ def test_an_offer_of_another_protocol_is_passed_over_and_the_request_is_answered
 
 
 def test_who_does_not_take_the_answer_is_cut(run):
-    with run(answer_s=HEAD_S) as running, running.connect() as slow:
+    asked.clear()
+    with run(answer_s=SHORT_S) as running, running.connect() as slow:
         slow.sendall(GET % b"big")
-        time.sleep(3 * HEAD_S)
+        until(lambda: asked)
+        until(lambda: not running.server.server_state.connections)
         assert running.serves()
         received = 0
         with contextlib.suppress(ConnectionResetError):
@@ -502,6 +551,51 @@ def test_connections_that_were_admitted_by_a_key_make_room_last(run):
         assert running.serves()
         known.sendall(GET % b"again")
         assert answer(known)[2] == b"/again"
+
+
+PRESSING = {
+    "pipelines and does not read": ((GET % b"big") * 10, lambda each: each._held and each.flow.write_paused),
+    "sends ahead of an answer": (GET % b"held" + GET % b"next", lambda each: each._held),
+    "does not take the answer": (GET % b"big", lambda each: each.flow.write_paused),
+    "waits for its answer": (GET % b"held", lambda each: each.answering),
+}
+
+
+@pytest.mark.parametrize("pressing", PRESSING)
+def test_strangers_that_owe_nothing_make_room_before_who_was_admitted(run, pressing):
+    sent, begun = PRESSING[pressing]
+    may_answer.clear()
+    asked.clear()
+    with run(connections=5) as running, contextlib.ExitStack() as stack:
+        stack.callback(may_answer.set)
+        unadmitted = Connection.limits.unadmitted
+        resting = stack.enter_context(running.connect())
+        resting.sendall(GET % b"known")
+        assert answer(resting)[2] == b"/known"
+        first = stack.enter_context(running.connect())
+        first.sendall(GET % b"admitted" + GET % b"known")
+        until(lambda: "/admitted" in asked)
+        strangers = []
+        for _ in range(3):
+            stranger = stack.enter_context(running.connect())
+            stranger.sendall(sent)
+            connection = running.accepted(stranger)
+            until(lambda each=connection: running.on_loop(lambda: begun(each)))
+            strangers.append(connection)
+        for gone in range(1, 3):
+            newcomer = stack.enter_context(running.connect())
+            newcomer.sendall(GET % b"held")
+            newer = running.accepted(newcomer)
+            until(lambda each=newer: running.on_loop(lambda: each.answering))
+            left = running.on_loop(lambda: set(running.server.server_state.connections))
+            assert [each in left for each in strangers] == [number >= gone for number in range(3)]
+        assert running.serves()
+        may_answer.set()
+        answers = Answers(first)
+        assert [answers.next()[2] for _ in range(2)] == [b"/admitted", b"/known"]
+        resting.sendall(GET % b"again")
+        assert answer(resting)[2] == b"/again"
+    assert not unadmitted
 
 
 def test_what_is_sent_ahead_of_an_answer_is_bounded_and_nothing_of_it_is_lost(run):
@@ -666,6 +760,8 @@ def test_of_a_body_that_is_not_wanted_nothing_is_kept(running):
 
 
 def test_the_end_loses_no_request(run):
+    is_busy.clear()
+    may_go_on.clear()
     with run() as running, contextlib.ExitStack() as stack:
         resting, late, halfway, silent, worked_on = (stack.enter_context(running.connect()) for _ in range(5))
         for each in (resting, late):
@@ -675,13 +771,14 @@ def test_the_end_loses_no_request(run):
         worked_on.sendall(GET % b"slow")
         with running.connect() as busy:
             busy.sendall(GET % b"busy")
-            time.sleep(0.2)
+            assert is_busy.wait(PATIENCE_S)
             # Nothing is accepted or read at this moment: these wait in the kernel.
             unread = [stack.enter_context(running.connect()) for _ in range(5)]
             for each in unread:
                 each.sendall(GET % b"unread")
             late.sendall(GET % b"late")
             running.server.should_exit = True
+            may_go_on.set()
             assert answer(busy)[2] == b"/busy"
         for each, path in ((worked_on, b"/slow"), (late, b"/late"), *((each, b"/unread") for each in unread)):
             assert answer(each)[::2] == (200, path)

@@ -464,6 +464,52 @@ def test_a_body_that_is_decoded_and_an_answer_that_is_compressed_hold_no_other_r
     assert set(asyncio.run(run())) == {"other", "decoded", "compressed"}
 
 
+def test_bodies_that_wait_for_a_decoder_keep_their_place(serving, meters, monkeypatch):
+    may_decode = threading.Event()
+    decode = uploads.decoded
+
+    def held(*arguments):
+        assert may_decode.wait(60)
+        return decode(*arguments)
+
+    monkeypatch.setattr(uploads, "decoded", held)
+
+    async def run():
+        most = 2 * (front.CODERS + 1)  # more than are decoded at once
+        small = serving.model_copy(update={"concurrency_max": most // 2, "request_timeout_s": 60})
+        door = FrontDoor(elsewhere, echo, meters, small, ["/predict"])
+
+        async def ask(coding, body, arrived=None):
+            statuses = []
+
+            async def receive():
+                if arrived:
+                    arrived.set()
+                return {"type": "http.request", "body": body}
+
+            async def send(message):
+                if message["type"] == "http.response.start":
+                    statuses.append(message["status"])
+
+            headers = [(b"content-encoding", coding)]
+            await door({"type": "http", "method": "POST", "path": "/predict", "headers": headers}, receive, send)
+            return statuses[0]
+
+        waiting = []
+        for _ in range(most):
+            arrived = asyncio.Event()
+            waiting.append(asyncio.create_task(ask(b"gzip", gzip.compress(b"{}"), arrived)))
+            await arrived.wait()
+            if len(waiting) < most:
+                assert await ask(b"identity", b"{}") == 200  # needs no decoder
+        assert await ask(b"gzip", gzip.compress(b"{}")) == await ask(b"identity", b"{}") == 429
+        may_decode.set()
+        assert set(await asyncio.gather(*waiting)) == {200}
+        assert await ask(b"gzip", gzip.compress(b"{}")) == 200
+
+    asyncio.run(run())
+
+
 def test_a_limit_says_how_long_to_wait(ask, settings, meters):
     slow = settings.access.model_copy(update={"requests_per_s": 0.1, "burst": 1})
     access = Access(settings.model_copy(update={"access": slow}), meters)
