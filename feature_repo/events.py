@@ -63,7 +63,7 @@ _ID_CHARS_MAX: Final = 64
 _BLOCK_BYTES: Final = 256 * 1024
 _PAYLOAD_COLUMNS: Final = tuple(dict.fromkeys(name for names in PAYLOAD.values() for name in names))
 _NUMBERS: Final = ("revision", *(name for name in _PAYLOAD_COLUMNS if SCHEMA.field(name).type == pa.int64()))
-_MARK: Final = codecs.BOM_UTF8
+_MARKS: Final = re.compile(rb"\A(?:" + codecs.BOM_UTF8 + rb")+")
 _LINE: Final = pa.schema(
     [
         ("schema_version", pa.int64()),
@@ -139,7 +139,7 @@ def parse_lines(content: bytes, first_line: int = 1) -> pa.Table:
     ----------
     content
         Lines of JSON objects, UTF-8, ended by ``\n`` or ``\r\n``. Blank lines hold no event and are passed over; so is
-        a byte-order mark at the beginning of a line: files may have been joined.
+        a byte-order mark at the beginning of a line, however often it stands there: files may have been joined.
     first_line
         The number of the first line, where ``content`` is a piece of a file.
 
@@ -154,7 +154,7 @@ def parse_lines(content: bytes, first_line: int = 1) -> pa.Table:
     while start < len(content):
         end = content.find(b"\n", min(start + _BLOCK_BYTES, len(content) - 1)) + 1 or len(content)
         block = content[start:end]
-        lines = [each.removesuffix(b"\r").removeprefix(_MARK) for each in block.removesuffix(b"\n").split(b"\n")]
+        lines = [_MARKS.sub(b"", each.removesuffix(b"\r")) for each in block.removesuffix(b"\n").split(b"\n")]
         tables.append(_parse_clean(block, lines, line) or _parse_each(lines, line))
         start, line = end, line + len(lines)
     return pa.concat_tables(tables)

@@ -186,7 +186,9 @@ def ingest(csv: Path, as_of: date, *, replace: bool) -> None:
 
 
 @cli.command("ingest-events")
-@click.option("--file", "path", required=True, type=EVENTS, help="Parquet, a folder of it, or JSON lines (.jsonl).")
+@click.option(
+    "--file", "path", required=True, type=EVENTS, help="Parquet, a folder of it, or JSON lines (.jsonl, .ndjson)."
+)
 def ingest_events(path: Path) -> None:
     """Judge and publish a file or folder of events. Exit code 3: too many were bad, nothing was published."""
     from flows.land_events import ingest_events as land

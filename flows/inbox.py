@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from configs.errors import ChurnError
 from feature_repo.raw.atomic import storage, sync_folder
-from feature_repo.raw.event_files import parts_of
+from feature_repo.raw.event_files import SUFFIXES, parts_of
 from feature_repo.raw.parquet_events import BadEvents
 
 FOLDER: Final = "inbox"
@@ -20,7 +20,7 @@ LANDED: Final = "landed"
 _EXTRACT: Final = re.compile(r"telco_(\d{4}-\d{2}-\d{2})(?:\.v(\d+))?\.csv")
 SUCCESS: Final = "_SUCCESS"
 """The empty file that Spark writes into a folder when it is whole."""
-_EVENTS: Final = re.compile(r"events_[\w.-]+\.(?:parquet|jsonl)")
+_EVENTS: Final = re.compile(rf"events_[\w.-]+(?i:{'|'.join(map(re.escape, SUFFIXES))})")
 
 
 class InboxNameError(ChurnError):
@@ -58,7 +58,7 @@ def waiting(home: Path) -> tuple[list[Waiting], list[Left]]:
     """Return the files to land, in order, and everything else that lies in the inbox; that stays where it is.
 
     ``telco_2026-11-01.csv`` is the extract of that day, ``telco_2026-11-01.v2.csv`` a correction of it,
-    ``events_….parquet`` or ``.jsonl`` a file of events; the former may be a folder, which is whole once
+    ``events_….parquet``, ``.jsonl`` or ``.ndjson`` a file of events; the former may be a folder, which is whole once
     :data:`SUCCESS` lies in it. Copy a large file under a name that begins with a dot, and rename it when it is whole.
     """
     files, left = [], []
@@ -159,7 +159,7 @@ def named(path: Path, as_of: date | None) -> Waiting:
     found = read_name(path)
     if as_of is not None:
         return Waiting(as_of, found.revision if found else 0, path, "extract")
-    if found is None and path.suffix in {".parquet", ".jsonl"}:
+    if found is None and path.suffix.lower() in SUFFIXES:
         return Waiting(date.max, 0, path, "events")
     if found is None:
         raise InboxNameError(

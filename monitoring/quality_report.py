@@ -114,7 +114,7 @@ class GateFailed(ChurnError):  # noqa: N818 - read as a sentence: refused, gate 
         if len(failed) > _NAMED:
             told.append(f"{len(failed) - _NAMED} more rules")
         if any(check.rule == QUARANTINE_RULE for check in failed):
-            told += [f"{check.column}: rule {check.rule}, {_count(check, share=True)}" for check in worst]
+            told += [f"{check.column}: rule {check.rule}, {_count(check)}" for check in worst]
             if len(aside) > _NAMED:
                 told.append(f"{len(aside) - _NAMED} more rules set rows aside")
         hint = "mend the extract, or the rule in configs/expectations/ if the world has changed"
@@ -179,10 +179,15 @@ def _sample_html(sample: Sequence[tuple[str, str]]) -> str:
     return "<br>".join(f"{escape(who)} <code>{escape(value)}</code>" for who, value in sample)
 
 
-def _count(check: CheckResult, *, share: bool = False) -> str:
+def _count(check: CheckResult) -> str:
     rows = f"{check.failed_rows} row{'s'[: check.failed_rows > 1]}" if check.failed_rows else ""
-    if share:
+    # The detail of the rule on quarantined rows is their share.
+    if rows and check.rule != QUARANTINE_RULE:
         rows += f" ({check.failed_share:.2%})"
-    sample = "; ".join(f"{who} {value}".strip() for who, value in check.sample[:_NAMED])
-    cause = f"likely cause: {check.cause}" if check.cause else ""
+    customers: dict[str, list[str]] = {}
+    for who, value in check.sample[:_NAMED]:
+        customers.setdefault(value, []).append(who)
+    sample = "; ".join(f"{', '.join(dict.fromkeys(each))} {value}".strip() for value, each in customers.items())
+    # Of a malformed id the sample shows the fault.
+    cause = f"likely cause: {check.cause}" if check.cause and check.cause not in customers else ""
     return ", ".join(part for part in (rows, check.detail, f"e.g. {sample}" if sample else "", cause) if part)

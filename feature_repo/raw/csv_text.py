@@ -144,7 +144,7 @@ def numbered_rows(data: bytes, encoding: str, name: str, cell_length_max_chars: 
     first = next(lines, "").lstrip(MARK)
     skipped = 0
     if named := _NAMED_SEPARATOR.fullmatch(first):
-        delimiter, first, skipped = named[1], next(lines, ""), 1
+        delimiter, first, skipped = named[1], next(lines, "").lstrip(MARK), 1
     else:
         # The header decides, not the data: its names hold neither sign.
         delimiter = max(_SEPARATORS, key=first.count)

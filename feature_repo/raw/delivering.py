@@ -261,7 +261,8 @@ def _check_share(
         every = ", ".join(f"{reason} {count}" for reason, count in counts.items())
         worst = sorted((each for each in counts if each not in HARMLESS), key=lambda each: -counts[each])[:_NAMED]
         told = "; ".join(
-            f"{reason} {counts[reason] / rows:.1%}, first in row {', '.join(map(str, places[reason]))}: "
+            f"{reason} {counts[reason] / rows:.1%}, first in row{'s'[: len(places[reason]) > 1]} "
+            f"{', '.join(map(str, places[reason]))}: "
             f"{faults.get(reason) or SENTENCES[reason]}"
             for reason in worst
         )

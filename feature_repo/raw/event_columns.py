@@ -6,6 +6,7 @@ with one that cannot be held is refused by itself, as a JSON line would be.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from decimal import Decimal
 from typing import Any, Final
@@ -25,6 +26,8 @@ _YEAR_1_S: Final = -62_135_596_800
 _YEAR_10000_S: Final = 253_402_300_800
 _UNITS: Final = dict(zip(("s", "ms", "us", "ns"), EPOCH_UNITS, strict=True))
 _SHOWN: Final = 5
+# What pandas adds where a frame's index is no plain count and has no name.
+_INDEX: Final = re.compile(r"__index_level_[0-9]+__")
 
 Read = tuple[Any, Any, str]
 """A column as the event's, where its values could not be told (boolean, or None: nowhere), and what these are."""
@@ -48,9 +51,11 @@ def refused_columns(found: pa.Schema, utc: Collection[str] = ()) -> str:
     faults = []
     if missing := [name for name in SCHEMA.names if name not in places]:
         faults.append(f"lacks {', '.join(missing)}")
-    if extra := [places[name][0] for name in places if name not in SCHEMA.names]:
+    if extra := [places[name][0] for name in places if name not in {*SCHEMA.names, *_index_columns(found)}]:
         more = f" and {len(extra) - _SHOWN} more" if len(extra) > _SHOWN else ""
-        faults.append(f"has unknown columns: {', '.join(map(str, sorted(extra)[:_SHOWN]))}{more} of {len(found.names)}")
+        shown = ", ".join(map(_ordinal, sorted(extra)[:_SHOWN]))
+        columns = "an unknown column" if len(extra) == 1 else "unknown columns"
+        faults.append(f"has {columns}: the {shown}{more} of its {len(found.names)}")
     if twice := [name for name in SCHEMA.names if len(places.get(name, ())) > 1]:
         faults.append(f"names twice: {', '.join(twice)}")
     if not faults:
@@ -80,13 +85,28 @@ def read_columns(rows: pa.Table) -> pa.Table:
     columns, faults = [], []
     for field in SCHEMA:
         column = rows[field.name].combine_chunks() if rows[field.name].num_chunks != 1 else rows[field.name].chunk(0)
-        read, wrong, what = _READERS[field.type](column)
+        stored = column.storage if isinstance(column.type, pa.BaseExtensionType) else column
+        read, wrong, what = _READERS[field.type](stored)
         columns.append(read.cast(field.type))
         if wrong is not None:
             faults.append(pc.if_else(pc.fill_null(wrong, False), f"{field.name}: {what}", None))  # noqa: FBT003
     fault = pc.coalesce(*faults, pa.nulls(len(rows), pa.string())) if faults else pa.nulls(len(rows), pa.string())
     refusal = pc.if_else(pc.is_valid(fault), Reason.WRONG_TYPE.value, None)
     return pa.table([*columns, refusal.cast(pa.string()), fault], names=[*SCHEMA.names, "refusal", "fault"])
+
+
+def _index_columns(found: pa.Schema) -> list[str]:
+    """Return the columns that pandas wrote for an index without a name; none where its description is damaged."""
+    try:
+        told = (found.pandas_metadata or {}).get("index_columns", [])
+        return [name for name in told if isinstance(name, str) and _INDEX.fullmatch(name)]
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return []
+
+
+def _ordinal(place: int) -> str:
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(place % 10, "th") if place // 10 % 10 != 1 else "th"
+    return f"{place}{ending}"
 
 
 def _meaning(wanted: pa.DataType) -> str:
@@ -98,16 +118,21 @@ def _meaning(wanted: pa.DataType) -> str:
 def _other_meaning(found: pa.DataType, wanted: pa.DataType, utc: bool) -> str:  # noqa: FBT001 - private
     """Return what a type is that can't be read as the wanted one; empty for one that can."""
     types = pa.types
+    if isinstance(found, pa.UuidType):
+        return "a UUID"
+    if isinstance(found, pa.BaseExtensionType):
+        found = found.storage_type
     if types.is_dictionary(found):
         found = found.value_type
     if types.is_null(found) or found == wanted:
         return ""
     number = types.is_integer(found) or types.is_decimal(found) or types.is_floating(found)
-    text = found in _TEXTS
+    text = found in _TEXTS or types.is_fixed_size_binary(found)
     told = {
         pa.string(): text,
         pa.int64(): number,
-        INSTANT: types.is_integer(found) or text,
+        INSTANT: types.is_integer(found) or types.is_float64(found) or text,
+        pa.bool_(): types.is_int8(found) or types.is_uint8(found),
     }.get(wanted, False)
     if types.is_timestamp(found):
         told = wanted == INSTANT and (found.tz is not None or utc)
@@ -116,7 +141,7 @@ def _other_meaning(found: pa.DataType, wanted: pa.DataType, utc: bool) -> str:  
         return ""
     if types.is_date(found):
         return "a date without a time"
-    # The names of a nested type's fields are the file's own.
+    # The names of a nested type's fields are the file's own, and so may an extension's be, as a dictionary's values.
     return "a nested type" if types.is_nested(found) or isinstance(found, pa.BaseExtensionType) else str(found)
 
 
@@ -184,13 +209,15 @@ def _instant(column: Any) -> Read:
         low, high = max(_YEAR_1_S * unit, -_INT64_MAX), min(_YEAR_10000_S * unit, _INT64_MAX)
         wrong = pc.or_(pc.less(count, low), pc.greater_equal(count, high))
         return _of_count(pc.if_else(wrong, None, count), unit), wrong, "no instant of the years 1 to 9999"
-    if pa.types.is_integer(column.type):
-        count = _whole(column)[0]
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        count = _whole_count(column)
         read = pa.nulls(len(count), INSTANT)
         for unit in EPOCH_UNITS:
             of_unit = pc.and_(pc.greater_equal(count, EPOCH_FROM_S * unit), pc.less(count, EPOCH_UNTIL_S * unit))
             read = pc.coalesce(read, _of_count(pc.if_else(of_unit, count, None), unit))
         wrong = pc.and_(pc.is_valid(column), pc.is_null(read))
+        if pa.types.is_floating(column.type):
+            wrong = pc.and_not(wrong, pc.is_nan(column))
         return read, wrong, f"a number that is no time since 1970 between 2000 and 2100: write {WANTED}"
     if pa.types.is_null(column.type):
         return pa.nulls(len(column), INSTANT), None, ""
@@ -203,6 +230,14 @@ def _instant(column: Any) -> Read:
         wrong = pc.or_(wrong, pc.fill_null(no_text, False))  # noqa: FBT003
     fault = next((each for each in told if isinstance(each, str)), "no UTF-8")
     return pa.array([None if isinstance(each, str) else each for each in told], INSTANT), wrong, fault
+
+
+def _whole_count(column: Any) -> Any:
+    """Return whole numbers as int64, null where one is none; doubles beyond 2**53 too, as JSON's are."""
+    if not pa.types.is_floating(column.type):
+        return _whole(column)[0]
+    good = pc.and_(pc.equal(pc.floor(column), column), pc.less(pc.abs(column), float(EPOCH_UNTIL_S * EPOCH_UNITS[-1])))
+    return pc.if_else(good, column, None).cast(pa.int64(), safe=False)
 
 
 def _told(text: str) -> Any:
@@ -221,7 +256,11 @@ def _of_count(count: Any, unit: int) -> Any:
 
 
 def _truth(column: Any) -> Read:
-    return _spread(column).cast(pa.bool_()), None, ""
+    column = _spread(column)
+    if not pa.types.is_integer(column.type):
+        return column.cast(pa.bool_()), None, ""
+    wrong = pc.invert(pc.is_in(column, pa.array([0, 1, None], column.type)))
+    return pc.if_else(wrong, None, column).cast(pa.bool_()), wrong, "a number that is neither 0 nor 1"
 
 
 def _spread(column: Any) -> Any:

@@ -111,7 +111,7 @@ def _no_json(line: bytes) -> str:
         return "JSON over several lines: write one object a line"
     if text[:1] == "{" and text[-1:] != "}":
         return "an object that does not end in its line"
-    return "single quotes where JSON has double ones" if text[:2] == "{'" else ""
+    return "single quotes where JSON has double ones" if text[:2] == "{'" else "text that is no JSON"
 
 
 def _letters(name: str) -> str:

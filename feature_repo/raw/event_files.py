@@ -19,10 +19,13 @@ Kind = Literal["parquet", "jsonl"]
 
 _MAGIC: Final = b"PAR1"
 _PACKED: Final = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "ZIP", b"\x28\xb5\x2f\xfd": "Zstandard", b"BZh": "bzip2"}
-_SUFFIXES: Final = (".jsonl", ".ndjson")
+_PART: Final = ".parquet"
+_LINES: Final = (".jsonl", ".ndjson")
+SUFFIXES: Final = (_PART, *_LINES)
+"""How the names of files of events end, in any letter case."""
+
 _PIECE_BYTES: Final = 16 << 20
 _HEAD_BYTES: Final = 1 << 16
-_PART: Final = ".parquet"
 # Written into a folder before it is whole, by Spark and by Databricks.
 _UNFINISHED: Final = ("_temporary", ".spark-staging", "_started_")
 
@@ -46,11 +49,11 @@ def kind_of(path: Path) -> Kind:
         return "parquet"
     if packed := next((name for magic, name in _PACKED.items() if head.startswith(magic)), None):
         raise BadEvents(f"{path.name} is packed ({packed})", "unpack it first")
-    if path.suffix.lower() in _SUFFIXES:
+    if path.suffix.lower() in _LINES:
         return "jsonl"
     raise BadEvents(
         f"{path.name} is neither Parquet nor named as JSON lines",
-        f"give a Parquet file, or JSON lines in a file that ends in {' or '.join(_SUFFIXES)}",
+        f"give a Parquet file, or JSON lines in a file that ends in {' or '.join(_LINES)}",
     )
 
 
@@ -72,8 +75,10 @@ def parts_of(folder: Path) -> list[Path]:
     others = [path for path in seen if path.suffix != _PART or path.is_symlink() or not path.is_file()]
     if others:
         sub = sum(path.is_dir() for path in others)
+        counts = {"sub-folder": sub, "file": len(others) - sub}
+        held = " and ".join(f"{count} {what}{'s'[: count > 1]}" for what, count in counts.items() if count)
         raise BadEvents(
-            f"{folder.name} holds {sub} sub-folders and {len(others) - sub} files that are no Parquet part",
+            f"{folder.name} holds {held} beside Parquet parts",
             f"give a folder of files that end in {_PART} alone, without partitions",
         )
     if not seen:
@@ -173,7 +178,7 @@ def _read_parts(path: Path, shown_as: str, memory_max_mb: int) -> Iterator[pa.Ta
     parts = parts_of(path) if path.is_dir() else [path]
     for number, part in enumerate(parts, 1):
         name = shown_as if len(parts) == 1 else f"{shown_as}, part {number} of {len(parts)},"
-        for rows in read_parquet(part, name, memory_max_mb):
+        for rows in read_parquet(part, name, memory_max_mb, first - 1):
             events = rows.append_column("row", pa.array(range(first, first + len(rows)), pa.int64()))
             # There is no line to keep: what was wrong with the row's value stands in its place.
             yield events.append_column("content", rows["fault"].cast(pa.binary()))

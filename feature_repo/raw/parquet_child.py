@@ -1,8 +1,9 @@
-"""Read a Parquet file of events within bounds, in a process of its own: ``python -m … PATH MEMORY_MB``.
+"""Read a Parquet file of events within bounds, in a process of its own: ``python -m … PATH MEMORY_MB ROWS``.
 
-What a Parquet file takes to read is not seen from outside: a few kilobytes may decode to gigabytes, and damage may end
-the reader. Here either ends this process alone. It writes the rows, read as events, to standard output as an Arrow
-stream; a refusal is one JSON line on standard error, and exit code 3.
+What a Parquet file takes to read is not seen from outside: a few kilobytes may decode to gigabytes, or say millions of
+rows, and damage may end the reader. Here either ends this process alone. ROWS is how many were read before from the
+same folder. It writes the rows, read as events, to standard output as an Arrow stream; a refusal is one JSON line on
+standard error, and exit code 3.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ COLUMNS_MAX: Final = 1000
 READ: Final = pa.schema([*SCHEMA, ("refusal", pa.string()), ("fault", pa.string())])
 """The columns of what is written."""
 
+# Measured on logins and days of usage: 115 to 119.
+_ROW_BYTES: Final = 120
 _ROWS: Final = 1 << 16
 _BUFFER_BYTES: Final = 1 << 20
 _FOOTER_MAX_BYTES: Final = 32 << 20
@@ -36,8 +39,8 @@ class _Refused(ChurnError):  # noqa: N818 - read as a sentence
     exit_code = EXIT_GATE
 
 
-def main(path: str, memory_max_mb: int) -> int:
-    """Read the file at ``path``; returns the exit code."""
+def main(path: str, memory_max_mb: int, rows_before: int) -> int:
+    """Read the file at ``path``, after so many rows of the same folder; returns the exit code."""
     # Threads would each keep memory of their own, and the parent waits for one batch at a time.
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
@@ -47,7 +50,7 @@ def main(path: str, memory_max_mb: int) -> int:
     _limit(memory_max_mb)
     try:
         with pa.ipc.new_stream(sys.stdout.buffer, READ) as stream:
-            for rows in _rows(path):
+            for rows in _rows(path, memory_max_mb, rows_before):
                 stream.write_table(rows.cast(READ))
     except ChurnError as refused:
         return _tell(refused.message, refused.hint)
@@ -70,10 +73,11 @@ def _limit(memory_max_mb: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _rows(path: str) -> Iterator[pa.Table]:
+def _rows(path: str, memory_max_mb: int, rows_before: int) -> Iterator[pa.Table]:
     _check_footer(Path(path))
     with pq.ParquetFile(path) as file:
         found = file.schema
+        _check_rows(file.metadata, memory_max_mb, rows_before)
     wide = len(found.names)
     if wide > COLUMNS_MAX:
         raise _Refused(f"has {wide} columns, more than {COLUMNS_MAX}", "docs/events.md lists the columns")
@@ -103,10 +107,24 @@ def _check_footer(path: Path) -> None:
         )
 
 
+def _check_rows(described: pq.FileMetaData, memory_max_mb: int, rows_before: int) -> None:
+    """Refuse more rows than fit into ``memory_max_mb`` once decoded, whatever the file's size."""
+    # The file's own sum may say less than its row groups, and these are what is read.
+    grouped = sum(described.row_group(place).num_rows for place in range(described.num_row_groups))
+    rows = rows_before + max(described.num_rows, grouped)
+    if rows * _ROW_BYTES > memory_max_mb * 10**6:
+        parts = " with the parts before it" if rows_before else ""
+        raise _Refused(
+            f"holds {rows} rows{parts}, which would take about {rows * _ROW_BYTES / 1e6:.0f} MB of memory, more than "
+            f"the {memory_max_mb} MB allowed",
+            "deliver them in several files, or raise CHURN_DATA__MEMORY_MAX_MB",
+        )
+
+
 def _tell(message: str, hint: str) -> int:
     sys.stderr.write(json.dumps({"message": message, "hint": hint}) + "\n")
     return EXIT_GATE
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], int(sys.argv[2])))
+    sys.exit(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))

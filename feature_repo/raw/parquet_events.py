@@ -29,15 +29,16 @@ class BadEvents(ChurnError):  # noqa: N818 - read as a sentence: refused, bad ev
     http_status = 422
 
 
-def read_parquet(path: Path, shown_as: str, memory_max_mb: int) -> Iterator[pa.Table]:
+def read_parquet(path: Path, shown_as: str, memory_max_mb: int, rows_before: int = 0) -> Iterator[pa.Table]:
     """Yield the rows of a Parquet file: the columns of SCHEMA, ``refusal`` and ``fault`` (strings, null where fine).
 
     Raises
     ------
     BadEvents
-        If it is damaged, has other columns than an event, or would take more than ``memory_max_mb`` (10^6 bytes).
+        If it is damaged, has other columns than an event, or would take more than ``memory_max_mb`` (10^6 bytes), or
+        if its rows would, together with ``rows_before`` of the same folder.
     """
-    with tempfile.TemporaryFile() as said, _child(path, memory_max_mb, said) as child:
+    with tempfile.TemporaryFile() as said, _child(path, memory_max_mb, rows_before, said) as child:
         try:
             # A child that was refused, or ended, leaves no stream, or one without an end.
             with suppress(pa.ArrowInvalid, OSError), pa.ipc.open_stream(child.stdout) as stream:
@@ -52,9 +53,9 @@ def read_parquet(path: Path, shown_as: str, memory_max_mb: int) -> Iterator[pa.T
             raise _refusal(code, said.read(_TOLD_BYTES), shown_as, memory_max_mb)
 
 
-def _child(path: Path, memory_max_mb: int, said: IO[bytes]) -> subprocess.Popen[bytes]:
+def _child(path: Path, memory_max_mb: int, rows_before: int, said: IO[bytes]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 - our own command
-        [sys.executable, "-m", CHILD, str(path.absolute()), str(memory_max_mb)],
+        [sys.executable, "-m", CHILD, str(path.absolute()), str(memory_max_mb), str(rows_before)],
         cwd=PROJECT_ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Final
 
 import numpy as np
@@ -22,6 +22,8 @@ _DECIMALS: Final = 6
 _ID_CHARS_MAX: Final = 64
 # Relative: the noise of some hundred additions of doubles, and far less than a seventh decimal that means something.
 _NOISE: Final = Decimal("1e-12")
+# A spelling below has up to 139 decimals (40 and an exponent of -99), and nine digits before them.
+_EXACT: Final = Context(prec=150)
 _WHOLE: Final = re.compile(r"([0-9]{1,9})\.0+", re.ASCII)
 _FRACTION: Final = re.compile(r"[0-9]{1,9}\.[0-9]{7,40}|[0-9](?:\.[0-9]{1,40})?[eE][+-]?[0-9]{1,2}")
 _GROUPED: Final = re.compile(r"[0-9]{1,3}(?:([ '\u2019\u00a0\u2009\u202f])[0-9]{3})(?:\1[0-9]{3})?(?:\.[0-9]{1,40})?")
@@ -161,7 +163,7 @@ def _rounded(text: str) -> str | None:
         # A float32 that was widened: 29.850000381469727 is the float32 nearest to 29.85, digit by digit.
         narrow = np.float32(text)
         near = Decimal(np.format_float_positional(narrow, unique=True, trim="-"))
-        if Decimal(float(narrow)).quantize(value) != value:
+        if Decimal(float(narrow)).quantize(value, context=_EXACT) != value:
             return None
     plain = format(near.normalize(), "f")
     return plain if re.fullmatch(DECIMAL, plain) else None

@@ -51,9 +51,9 @@ DECIMAL_OR_BLANK: Final = r"^(?:\s*|[0-9]{1,9}(?:\.[0-9]{1,6})?)\Z"
 """TotalCharges is one blank before the first bill."""
 
 _LISTED: Final = 5
-# What pandas, R and spreadsheets call a column of row numbers, or a column without a name.
+# What pandas, R and spreadsheets call a column of row numbers (floats after a merge), or a column without a name.
 _UNNAMED: Final = re.compile(r"|index|Unnamed: ?[0-9]+(?:\.[0-9]+)?")
-_ROW_NUMBER: Final = re.compile(r"[0-9]{1,12}")
+_ROW_NUMBER: Final = re.compile(r"[0-9]{1,12}(?:\.0)?")
 # Words repeat; ids and totals hardly do. One object for each word takes a third of the memory.
 _REPEATED: Final = frozenset(COLUMNS) - {CSV_KEY, "TotalCharges"}
 
@@ -224,10 +224,12 @@ def _table(
         )
     for place in unnamed:
         cells = [row[place].strip() for row in rows]
-        counts = place == unnamed.index(place) and all(map(_ROW_NUMBER.fullmatch, cells))
-        if any(cells) and not counts:
+        numbers, leads = all(map(_ROW_NUMBER.fullmatch, cells)), place == unnamed.index(place)
+        if any(cells) and not (numbers and leads):
+            called = "is called like an index" if header[place].strip() else "has no name"
+            fault = "stands behind others" if numbers else "holds more than row numbers"
             raise BadCsv(
-                f"{name}, line 1: column {place + 1} has no name, and holds more than row numbers",
+                f"{name}, line 1: column {place + 1} {called}, and {fault}",
                 "name the columns as the Telco schema does",
             )
     return header, rows

@@ -105,7 +105,8 @@ def test_fault_04_duplicate_ids(refused, settings, rows):
     extract.loc[9, "customerID"] = extract.loc[5, "customerID"]
     error, html = refused(extract, GateFailed)
     hidden = pseudonym(rows["customerID"][5], settings.privacy.pseudonym_key.get_secret_value())
-    assert f"customerID: rule customer_id_unique, 2 rows, e.g. {hidden}" in error.message
+    assert f"customerID: rule customer_id_unique, 2 rows (0.40%), e.g. {hidden}" in error.message
+    assert error.message.count(hidden) == 1
     assert hidden in html
 
 
@@ -195,7 +196,9 @@ def test_how_an_id_is_malformed_is_told_without_the_id(refused, rows, spoil, fau
     extract = rows.copy()
     extract.loc[3, "customerID"] = spoil.format(rows["customerID"][3])
     error, _ = refused(extract, GateFailed)
-    assert re.search(rf"customerID: rule customer_id_pattern, 1 row, .*e\.g\. c_[0-9a-f]{{16}} {fault}", error.message)
+    assert re.search(
+        rf"customerID: rule customer_id_pattern, 1 row \(0\.20%\), .*e\.g\. c_[0-9a-f]{{16}} {fault}", error.message
+    )
 
 
 def test_an_id_of_a_shifted_row_is_not_shown_whatever_its_spelling(refused, rows):
@@ -247,7 +250,7 @@ def test_fault_06_label_outside_yes_no(refused, rows):
     extract = rows.copy()
     extract.loc[7, "Churn"] = "Perhaps"
     error, _ = refused(extract, GateFailed)
-    assert "Churn: rule label_domain, 1 row, expected Yes or No, e.g. c_" in error.message
+    assert "Churn: rule label_domain, 1 row (0.20%), expected Yes or No, e.g. c_" in error.message
     assert error.message.endswith("Perhaps")
 
 

@@ -183,6 +183,13 @@ def test_a_byte_order_mark_before_any_line_is_no_part_of_it():
     assert len({str(each) for each in read.drop_columns(["row"]).to_pylist()[:3]}) == 1
 
 
+def test_byte_order_marks_may_stand_several_times_before_a_line():
+    mark = b"\xef\xbb\xbf"
+    read = parse_lines(mark * 2 + GOOD + mark * 3 + GOOD + GOOD[:-2] + mark + b"\n")
+    assert read["refusal"].to_pylist() == [None, None, Reason.MALFORMED_JSON]
+    assert read["content"].to_pylist()[2].endswith(mark)
+
+
 @pytest.mark.parametrize("beside", [b"", b"{\n"], ids=["read together", "read one by one"])
 def test_letters_are_composed_so_that_an_id_has_one_spelling(beside):
     rows = [event(customer_id=f"M{letter}-1", event_id="e") for letter in ("\u00fc", "u\u0308")]

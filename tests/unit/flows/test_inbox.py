@@ -29,6 +29,9 @@ def put(home, *names):
         ("telco_2026-11-01.v10.csv", (D, 9, "extract")),
         ("events_2026-11.parquet", (date.max, 0, "events")),
         ("events_a.b-c.jsonl", (date.max, 0, "events")),
+        ("events_a.ndjson", (date.max, 0, "events")),
+        ("events_a.JSONL", (date.max, 0, "events")),
+        ("events_a.jsonl.gz", None),
         ("telco_2026-02-30.csv", None),
         ("telco_2026-11-01.csv.part", None),
         ("Telco_2026-11-01.csv", None),
@@ -113,7 +116,7 @@ def test_everything_that_lies_in_the_inbox_and_is_not_landed_is_named_with_its_r
         "events_pipe.jsonl": "no regular file",
         "2026": "a folder: events_….parquet alone may be one",
         "telco_2026-11-03.csv": "a folder: events_….parquet alone may be one",
-        "events_days.parquet": "holds 1 sub-folders and 0 files that are no Parquet part",
+        "events_days.parquet": "holds 1 sub-folder beside Parquet parts",
     }
 
 

@@ -95,8 +95,19 @@ def test_the_error_names_column_rule_count_and_sample_of_the_first_failures():
         "reports/x.html",
     )
     assert failed.message == (
-        "the gate refused the file: gender: rule one, 2 rows, expected Female or Male, e.g. c_0123 <b>x</b>; "
-        "the file: rule two, found 7, expected 9 to 10; gender: rule three, 1 row; 1 more rules"
+        "the gate refused the file: gender: rule one, 2 rows (2.00%), expected Female or Male, e.g. c_0123 <b>x</b>; "
+        "the file: rule two, found 7, expected 9 to 10; gender: rule three, 1 row (2.00%); 1 more rules"
     )
     assert failed.hint.endswith("report: reports/x.html")
     assert (failed.error, failed.exit_code) == ("gate_failed", EXIT_GATE)
+
+
+def test_the_error_tells_the_same_sample_and_the_same_cause_once():
+    samples = tuple((f"c_{number}", "blanks around it") for number in range(4))
+    ids = check("customer_id_pattern", failed_rows=4, sample=samples, detail="", cause="blanks around it")
+    mixed = check("domain", sample=(("c_1", "yes"), ("c_2", "YES"), ("c_3", "yes")), cause="other letter case")
+    assert GateFailed(result(ids, mixed)).message == (
+        "the gate refused the file: gender: rule customer_id_pattern, 4 rows (2.00%), "
+        "e.g. c_0, c_1, c_2 blanks around it; gender: rule domain, 2 rows (2.00%), expected Female or Male, "
+        "e.g. c_1, c_3 yes; c_2 YES, likely cause: other letter case"
+    )

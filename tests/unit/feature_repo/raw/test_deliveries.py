@@ -194,9 +194,9 @@ def test_a_refusal_names_the_three_worst_reasons_with_share_rows_and_fault(setti
     with pytest.raises(DeliveryRefused) as refused:
         ingest_events(settings, write_lines(tmp_path / "a.jsonl", *rows), now=NOW)
     assert refused.value.message.endswith(
-        "; wrong_type 20.0%, first in row 1, 2, 3, 4: occurred_at: no time zone: write 2024-05-01T10:00:00Z; "
-        "missing_payload 15.0%, first in row 5, 6, 7: amount_cents; "
-        "bad_customer_id 10.0%, first in row 8, 9: customer_id: blanks around it"
+        "; wrong_type 20.0%, first in rows 1, 2, 3, 4: occurred_at: no time zone: write 2024-05-01T10:00:00Z; "
+        "missing_payload 15.0%, first in rows 5, 6, 7: amount_cents; "
+        "bad_customer_id 10.0%, first in rows 8, 9: customer_id: blanks around it"
     )
     assert "bad_event_id 1" in refused.value.message
     (report,) = (settings.home / "reports" / "events").glob("*.json")

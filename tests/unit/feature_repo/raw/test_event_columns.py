@@ -1,5 +1,6 @@
 """Which Parquet types say what an event's columns say, and which of their values do not."""
 
+import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -73,6 +74,10 @@ INSTANTS = {
         f"counts of {unit}": pa.array([TEN_S * unit, TEN_S * unit, None], pa.int64())
         for unit in (1, 10**3, 10**6, 10**9)
     },
+    **{
+        f"doubles of {unit}": pa.array([float(TEN_S * unit), float(TEN_S * unit), float("nan")])
+        for unit in (1, 10**3, 10**6, 10**9)
+    },
     "unsigned counts": pa.array([TEN_S * 1000, TEN_S * 1000, None], pa.uint64()),
 }
 
@@ -81,6 +86,23 @@ INSTANTS = {
 def test_instants_of_any_type_that_says_the_zone_are_read(kind):
     assert refused_columns(one("occurred_at", INSTANTS[kind]).schema) == ""
     assert read("occurred_at", INSTANTS[kind]) == ([TEN, TEN, None], [None] * 3)
+
+
+@pytest.mark.parametrize("kind", [pa.int8(), pa.uint8()], ids=str)
+def test_a_byte_of_0_or_1_is_true_or_false(kind):
+    column = pa.array([0, 1, None], kind)
+    assert refused_columns(one("retracted", column).schema) == ""
+    assert read("retracted", column) == ([False, True, None], [None] * 3)
+
+
+def test_extension_types_are_read_as_what_they_store():
+    for name, column, expected in (
+        ("event_id", pa.array(["a", "b", None], pa.json_()), ["a", "b", None]),
+        ("event_id", pa.array([b"ab", b"bc", None], pa.binary(2)), ["ab", "bc", None]),
+        ("retracted", pa.array([0, 1, None], pa.int8()).cast(pa.bool8()), [False, True, None]),
+    ):
+        assert refused_columns(one(name, column).schema) == ""
+        assert read(name, column) == (expected, [None] * 3)
 
 
 def test_nanoseconds_are_cut_to_the_microsecond_whatever_they_are():
@@ -122,6 +144,12 @@ def test_a_column_without_values_has_any_type():
         ),
         (
             "occurred_at",
+            pa.array([float(TEN_S), TEN_S + 0.5, float("inf")]),
+            "occurred_at: a number that is no time since 1970 between 2000 and 2100: write 2024-05-01T10:00:00Z",
+        ),
+        ("retracted", pa.array([1, 2, -1], pa.int8()), "retracted: a number that is neither 0 nor 1"),
+        (
+            "occurred_at",
             pa.array(["2024-05-01T10:00:00Z", "2024-05-01T10:00:00", "2024-05-01 10:00"]),
             "occurred_at: no time zone: write 2024-05-01T10:00:00Z",
         ),
@@ -150,11 +178,13 @@ def test_long_text_is_cut_where_it_is_too_long_for_each_rule(kind):
         ("data_mb", pa.array([True] * 3), "data_mb is bool, not a whole number"),
         ("retracted", pa.array([0, 1, 0]), "retracted is int64, not true or false"),
         ("customer_id", pa.array([1, 2, 3]), "customer_id is int64, not text"),
-        ("customer_id", pa.array([b"1234"] * 3, pa.binary(4)), "customer_id is fixed_size_binary[4], not text"),
+        ("customer_id", pa.array([b"1" * 16] * 3, pa.uuid()), "customer_id is a UUID, not text"),
+        ("data_mb", pa.array(["1"] * 3, pa.json_()), "data_mb is string, not a whole number"),
+        ("retracted", pa.array([b"1"] * 3, pa.binary(1)), "retracted is fixed_size_binary[1], not true or false"),
         ("customer_id", pa.array([TEN] * 3), "customer_id is an instant with a time zone, not text"),
         ("occurred_at", pa.array([TEN.replace(tzinfo=None)] * 3), "occurred_at is an instant without a time zone"),
         ("occurred_at", pa.array([date(2024, 5, 1)] * 3), "occurred_at is a date without a time, not an instant"),
-        ("occurred_at", pa.array([1714557600.0] * 3), "occurred_at is double, not an instant in UTC"),
+        ("occurred_at", pa.array([1714557600.0] * 3, pa.float32()), "occurred_at is float, not an instant in UTC"),
         ("occurred_at", pa.array([{"7590-VHVEG": 1}] * 3), "occurred_at is a nested type, not an instant in UTC"),
         ("type", pa.array([["login"]] * 3), "type is a nested type, not text"),
     ],
@@ -177,4 +207,25 @@ def test_unknown_columns_are_told_by_their_places_never_by_their_names():
     for name in ("7590-VHVEG", "x", "y", "z", "7590-VHVEG", "v", "w", "u"):
         wide = wide.append_column(name, pa.array([1]))
     told = refused_columns(wide.schema)
-    assert told == "has unknown columns: 16, 17, 18, 19, 21 and 2 more of 23"
+    assert told == "has unknown columns: the 16th, 17th, 18th, 19th, 21st and 2 more of its 23"
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "fault"),
+    [
+        ("__index_level_0__", {"index_columns": ["__index_level_0__"]}, ""),
+        ("__index_level_0__", {"index_columns": []}, "has an unknown column: the 16th of its 16"),
+        ("__index_level_0__", None, "has an unknown column: the 16th of its 16"),
+        ("7590-VHVEG", {"index_columns": ["7590-VHVEG"]}, "has an unknown column: the 16th of its 16"),
+        ("x", {"index_columns": [{"kind": "range"}, 7]}, "has an unknown column: the 16th of its 16"),
+        ("x", {"index_columns": 7}, "has an unknown column: the 16th of its 16"),
+        ("x", [], "has an unknown column: the 16th of its 16"),
+        ("x", "{", "has an unknown column: the 16th of its 16"),
+        ("x", "[" * 100_000, "has an unknown column: the 16th of its 16"),
+    ],
+)
+def test_the_index_that_pandas_added_is_no_unknown_column(name, told, fault):
+    rows = table(event()).append_column(name, pa.array([7]))
+    content = told if isinstance(told, str) else json.dumps(told)
+    schema = rows.schema if told is None else rows.schema.with_metadata({"pandas": content})
+    assert refused_columns(schema) == fault

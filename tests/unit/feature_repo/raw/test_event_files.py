@@ -44,7 +44,7 @@ def test_parquet_is_known_by_its_bytes_and_lines_by_their_name(tmp_path):
     ("change", "fault"),
     [
         (lambda rows: rows.drop_columns(["ticket_id", "days_late"]), "lacks ticket_id, days_late"),
-        (lambda rows: rows.append_column("colour", pa.array(["red"])), "has unknown columns: 16 of 16"),
+        (lambda rows: rows.append_column("colour", pa.array(["red"])), "has an unknown column: the 16th of its 16"),
         (lambda rows: rows.append_column("data_mb", rows["data_mb"]), "names twice: data_mb"),
         (
             lambda rows: rows.set_column(7, "data_mb", pa.array(["1"])),
@@ -174,6 +174,18 @@ def test_what_would_take_more_memory_than_allowed_is_refused(tmp_path):
     assert len(list(read_events(path, "parquet", path.name, memory_max_mb=1024))) == 1
 
 
+def test_the_number_of_rows_is_bounded_whatever_the_file_s_size(tmp_path):
+    path = many_rows(tmp_path / "a.parquet")
+    assert path.stat().st_size < 20_000
+    assert len(rows_of(path)) == 200_000
+    with pytest.raises(BadEvents) as refused:
+        next(read_events(path, "parquet", path.name, memory_max_mb=23))
+    assert refused.value.message == (
+        "a.parquet holds 200000 rows, which would take about 24 MB of memory, more than the 23 MB allowed"
+    )
+    assert "CHURN_DATA__MEMORY_MAX_MB" in refused.value.hint
+
+
 def test_twenty_thousand_columns_are_refused_by_their_number(tmp_path):
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({f"7590-{number}": [1] for number in range(20_000)}), path)
@@ -266,10 +278,14 @@ def test_a_folder_of_parts_is_read_in_the_order_of_their_names(folder):
         (lambda folder: (folder / "_temporary").mkdir(), "is not whole: it holds _temporary"),
         (lambda folder: (folder / ".spark-staging-7").mkdir(), "is not whole: it holds .spark-staging"),
         (lambda folder: (folder / "_started_7").touch(), "is not whole: it holds _started_"),
-        (lambda folder: (folder / "day=1").mkdir(), "holds 1 sub-folders and 0 files that are no Parquet part"),
-        (lambda folder: (folder / "a.csv").touch(), "holds 0 sub-folders and 1 files"),
-        (lambda folder: os.mkfifo(folder / "a.parquet"), "holds 0 sub-folders and 1 files"),
-        (lambda folder: (folder / "a.parquet").symlink_to("/etc/passwd"), "holds 0 sub-folders and 1 files"),
+        (lambda folder: (folder / "day=1").mkdir(), "holds 1 sub-folder beside Parquet parts"),
+        (lambda folder: (folder / "a.csv").touch(), "holds 1 file beside Parquet parts"),
+        (
+            lambda folder: [(folder / name).mkdir() for name in ("a", "b")] + [(folder / "a.csv").touch()],
+            "holds 2 sub-folders and 1 file beside Parquet parts",
+        ),
+        (lambda folder: os.mkfifo(folder / "a.parquet"), "holds 1 file beside Parquet parts"),
+        (lambda folder: (folder / "a.parquet").symlink_to("/etc/passwd"), "holds 1 file beside Parquet parts"),
         (lambda folder: [part.unlink() for part in folder.glob("part-*")], "holds no Parquet part"),
     ],
 )
@@ -289,3 +305,34 @@ def test_a_damaged_part_is_named_by_its_place(folder):
     (folder / "part-00002-c000.snappy.parquet").write_bytes(b"PAR1 is cut")
     with pytest.raises(BadEvents, match=r"events_a\.parquet, part 3 of 3, cannot be read as Parquet"):
         rows_of(folder)
+
+
+def test_the_rows_of_a_folder_s_parts_are_bounded_together(tmp_path):
+    folder = tmp_path / "events_b.parquet"
+    folder.mkdir()
+    for number in range(4):
+        many_rows(folder / f"part-{number}.parquet")
+    read = []
+    with pytest.raises(BadEvents, match="part 4 of 4, holds 800000 rows with the parts before it, which") as refused:
+        read.extend(map(len, read_events(folder, "parquet", folder.name, memory_max_mb=90)))
+    assert sum(read) == 600_000
+    assert "about 96 MB of memory, more than the 90 MB allowed" in refused.value.message
+
+
+def test_what_pandas_writes_of_a_filtered_frame_is_read(tmp_path):
+    path, rows = tmp_path / "a.parquet", table(*(event(event_id=f"e{number}") for number in range(4)))
+    frame = rows.to_pandas().astype({"ticket_id": object})
+    frame[frame["event_id"] != "e1"].to_parquet(path)
+    assert "__index_level_0__" in pq.read_schema(path).names
+    assert rows_of(path)["event_id"].to_pylist() == ["e0", "e2", "e3"]
+
+
+def test_json_and_uuid_columns_of_a_file_are_told_apart(tmp_path):
+    path, rows = tmp_path / "a.parquet", table(event())
+    for column, fault in ((pa.array(["u1"], pa.json_()), ""), (pa.array([b"u" * 16], pa.uuid()), "event_id is a UUID")):
+        pq.write_table(rows.set_column(0, "event_id", column), path)
+        if fault:
+            with pytest.raises(BadEvents, match=fault):
+                rows_of(path)
+        else:
+            assert rows_of(path)["event_id"].to_pylist() == ["u1"]

@@ -1,9 +1,16 @@
 """Which spellings of a number are read, and what is said of a cell that is not."""
 
+from decimal import Context, Decimal
+
+import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
+from feature_repo.raw import spellings
 from feature_repo.raw.spellings import Respelling, id_fault, likely_cause, respelled
+from feature_repo.raw.telco_csv import DECIMAL
 
 
 @pytest.mark.parametrize(
@@ -18,6 +25,8 @@ from feature_repo.raw.spellings import Respelling, id_fault, likely_cause, respe
         ("TotalCharges", "1903.4999999999998", "1903.5", "float noise"),
         ("MonthlyCharges", "29.850000381469727", "29.85", "float noise"),
         ("MonthlyCharges", "29.8500000", "29.85", "float noise"),
+        ("MonthlyCharges", "1.10000002384185791015625", "1.1", "float noise"),
+        ("MonthlyCharges", "1.1000000238418579101562500000000000000000", "1.1", "float noise"),
         ("TotalCharges", "1.9363e+03", "1936.3", "exponent"),
         ("TotalCharges", "1E3", "1000", "exponent"),
         ("TotalCharges", "1,936.30", "1936.3", "thousands separators"),
@@ -54,6 +63,7 @@ def test_a_spelling_with_one_meaning_is_written_plainly(eight_rows, column, writ
         ("MonthlyCharges", "33.333333333333336"),
         ("MonthlyCharges", "-29.8500000000001"),
         ("MonthlyCharges", "٢٩.٨٥٠٠٠٠٠٠"),
+        ("TotalCharges", "1.1234567890123456789012345678901"),
         ("TotalCharges", "1.936,30"),
         ("TotalCharges", "19,36.30"),
         ("TotalCharges", "1 93"),
@@ -126,3 +136,27 @@ def test_the_likely_cause_of_a_refused_cell(column, written, cause):
 )
 def test_how_an_id_is_malformed(written, fault):
     assert likely_cause("customerID", written) == id_fault(written) == fault
+
+
+_LANGUAGE = st.one_of(
+    *(
+        st.from_regex(pattern, fullmatch=True)
+        for pattern in (spellings._FRACTION, spellings._GROUPED, spellings._COMMA_GROUPED, spellings._WHOLE)
+    )
+)
+
+
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(written=_LANGUAGE)
+@example("9.9999999999999999999999999999999999999999e-99")
+@example("0." + "0" * 39 + "1")
+def test_every_number_that_a_pattern_admits_is_read_right_or_left(eight_rows, written):
+    raw = eight_rows.assign(TotalCharges=["500.5", written, *eight_rows["TotalCharges"][2:]])
+    cell = respelled(raw)[0]["TotalCharges"][1]
+    if cell == written:
+        return
+    pd.testing.assert_series_equal(pd.Series([cell]).str.fullmatch(DECIMAL), pd.Series([True]))
+    exact = Context(prec=200)
+    plain, value = Decimal(cell), Decimal("".join(sign for sign in written if sign in "0123456789.eE+-"))
+    near = exact.abs(exact.subtract(value, plain)) <= Decimal("1e-12") * max(value, Decimal(1))
+    assert near or np.float32(cell) == np.float32(str(value))

@@ -46,6 +46,10 @@ VARIANTS = {
         frame.set_axis([9, 2, 30, 4, 5, 7, 8, 1]).to_csv().encode()
     ),
     "pandas' index, written and read again": lambda plain, frame: frame.rename_axis("Unnamed: 0").to_csv().encode(),
+    "pandas' index of floats, after a merge": lambda plain, frame: (
+        frame.set_axis([float(row) for row in range(8)]).to_csv().encode()
+    ),
+    "marks behind Excel's first line": lambda plain, frame: b"\xef\xbb\xbfsep=,\n" + b"\xef\xbb\xbf" * 2 + plain,
     "pandas' reset index": lambda plain, frame: frame.reset_index().to_csv(index=False).encode(),
     "a separator at each line's end": lambda plain, frame: plain.replace(b"\n", b",\n"),
 }
@@ -153,6 +157,14 @@ BAD = {
             + b"\n"
         ),
         "column 1 has no name, and holds more than row numbers",
+    ),
+    "a column of words called index": (
+        lambda p: b"index," + HEADER + b"\n" + b"\n".join(b"a," + line for line in p.split(b"\n")[1:-1]) + b"\n",
+        "column 1 is called like an index, and holds more than row numbers",
+    ),
+    "row numbers behind a named column": (
+        lambda p: HEADER + b",Unnamed: 21\n" + b"\n".join(line + b",1" for line in p.split(b"\n")[1:-1]) + b"\n",
+        "column 22 is called like an index, and stands behind others",
     ),
     "UTF-16 without BOM": (lambda p: p.decode().encode("utf-16-le"), "line 1: holds a NUL byte"),
     "Excel": (lambda p: b"PK\x03\x04" + p, "this is an Excel workbook"),
