@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import logging
+import os
 from collections import defaultdict
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +18,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from feature_repo.raw.atomic import storage
+from feature_repo.raw.regular import identity
 
 log = logging.getLogger(__name__)
 
@@ -80,12 +83,16 @@ class Journal:
             path.with_name(path.name + _OLD_LOCK).unlink(missing_ok=True)
             with lock:
                 cut_torn_tail(path)
+                seen = identity(path)
             try:
                 self._study = _opened(path, lock, study)
             except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as unreadable:
-                aside = path.with_name(f"{path.name}.unreadable")
-                path.replace(aside)
-                log.warning("%s is not Optuna's (%s) and set aside as %s", path.name, unreadable, aside.name)
+                with lock:
+                    # Another training may have set it aside meanwhile: what lies there now is that one's.
+                    if identity(path) == seen:
+                        aside = _free(path.with_name(f"{path.name}.unreadable"))
+                        path.replace(aside)
+                        log.warning("%s is not Optuna's (%s) and set aside as %s", path.name, unreadable, aside.name)
                 self._study = _opened(path, lock, study)
         self._known: dict[str, list[FrozenTrial]] = defaultdict(list)
         for trial in reversed(self._study.get_trials(deepcopy=False, states=DONE)):
@@ -120,6 +127,12 @@ def cut_torn_tail(path: Path) -> int:
             log.warning("%s: cut off %d bytes behind its last whole line", path.name, size - whole)
             file.truncate(whole)
     return size - whole
+
+
+def _free(path: Path) -> Path:
+    """Return ``path``, or with the first number behind it under which nothing lies."""
+    names = itertools.chain([path], (path.with_name(f"{path.name}.{number}") for number in itertools.count(2)))
+    return next(each for each in names if not os.path.lexists(each))
 
 
 def _opened(path: Path, lock: KernelLock, study: str) -> optuna.Study:

@@ -17,6 +17,7 @@ from optuna.trial import create_trial
 
 from configs.settings import PROJECT_ROOT
 from feature_repo.raw.atomic import StorageFailed
+from training import journal as journals
 from training.journal import Journal, cut_torn_tail
 
 SPACE = {"x": FloatDistribution(0, 10)}
@@ -71,6 +72,34 @@ def test_a_journal_that_is_none_is_set_aside_and_told(path, caplog):
     assert kept(Journal(path, "s")) == [1]
     assert path.with_name("journal.log.unreadable").read_text() == "{}\n"
     assert "set aside as journal.log.unreadable" in caplog.text
+
+
+def test_each_journal_that_is_none_is_kept(path):
+    path.parent.mkdir()
+    for number in (1, 2, 3):
+        path.write_text(f'{{"n": {number}}}\n')
+        Journal(path, "s")
+    kept_aside = sorted(each.read_text() for each in path.parent.glob("*.unreadable*"))
+    assert kept_aside == [f'{{"n": {number}}}\n' for number in (1, 2, 3)]
+
+
+def test_another_training_s_new_journal_is_not_set_aside(path, monkeypatch):
+    """Two trainings find the same unreadable journal; the second one acts after the first one went on."""
+    path.parent.mkdir()
+    path.write_text("{}\n")
+    opened = journals._opened
+
+    def overtaken(*given):
+        try:
+            return opened(*given)
+        except KeyError:
+            monkeypatch.undo()
+            Journal(path, "s").add(finished(1))
+            raise
+
+    monkeypatch.setattr(journals, "_opened", overtaken)
+    assert kept(Journal(path, "s")) == [1]
+    assert [each.read_text() for each in path.parent.glob("*.unreadable*")] == ["{}\n"]
 
 
 def test_whole_files_stay_as_they_are(path):
