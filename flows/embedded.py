@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from configs.settings import Settings
+from feature_repo.raw.telco_csv import check_size
 from feature_repo.stores.opening import sqlite_url
 from flows.address import refuse_taken
 from flows.orphans import leave_none
@@ -42,6 +43,9 @@ def run_demo(
     if stay:
         # Before minutes of work.
         refuse_taken(settings.serving.host, settings.serving.port)
+    if csv is not None:
+        # Not in the flow: Prefect would log a traceback.
+        check_size(csv, file_size_max_mb=settings.data.file_size_max_mb)
     prefect_environment(os.environ, settings.home)
     leave_none(os.environ)
     from flows.demo import DemoInputs, demo

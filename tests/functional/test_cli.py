@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from configs.errors import EXIT_GATE
 from feature_repo.raw.simulator import simulate_snapshot, write_csv
 
 CHURN = str(Path(sys.executable).with_name("churn"))
@@ -84,6 +85,16 @@ def test_a_refusal_is_one_clear_line_and_its_exit_code(tmp_path, arguments, vari
     assert done.returncode == code, done.stderr
     assert told in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_fifo_is_no_extract(tmp_path):
+    os.mkfifo(tmp_path / "fifo.csv")
+    for command in (("demo",), ("ingest", "--as-of", "2026-01-01")):
+        done = churn(tmp_path / "empty", *command, "--csv", str(tmp_path / "fifo.csv"))
+        assert done.returncode == EXIT_GATE, done.stderr
+        told = done.stderr.splitlines()
+        assert told[0] == "error: fifo.csv cannot be read: it is a FIFO, no file"
+        assert told[1:] == [f"hint: check the file and its rights: {tmp_path / 'fifo.csv'}"]
 
 
 def test_version_and_help():
