@@ -215,9 +215,12 @@ def test_whoever_overrules_the_verdict_says_why_and_can_go_back(lived):
     assert aliases == {"champion": "1", "previous": made.version}
 
 
-def test_what_was_rolled_back_does_not_come_back_by_itself(lived):
-    settings, _ = lived
-    done = compare_and_deploy(settings, registered_challenger(settings), who="ann", why="", now=LATER)
+def test_what_was_rolled_back_does_not_come_back_by_itself(fresh):
+    settings, _ = fresh
+    made = challenge(settings, training_set(settings), "e" * 64)
+    compare_and_deploy(settings, made, who="ann", why="a rehearsal", now=LATER, force=True)
+    roll_back(settings, who="bob", why="it was one", now=LATER)
+    done = compare_and_deploy(settings, made, who="ann", why="", now=LATER)
     assert not done.serves
     assert "not withdrawn before (rollback by bob: it was one)" in done.compared.verdict.why
 
