@@ -53,6 +53,9 @@ class _Line(click.ParamType[str]):
 DAY: Final = _Day()
 LINE: Final = _Line()
 """What goes into a ledger: one line."""
+_CANARY: Final = (
+    "Let it answer for this share of the customers. At 1 the champion's times are missing, and no CPU time ends it."
+)
 
 
 def _settings() -> Settings:
@@ -76,7 +79,7 @@ def _say(line: str) -> None:
 def _named_champion(home: Path, version: str) -> str | None:
     """Return the champion's digest if it is the one that is named; else None, and says so.
 
-    Raises NoChampionError if there is none.
+    Raises NoChampionError if there is none, UnknownNameError if no bundle has that name.
     """
     from bentos.bundle.rollout import served
     from flows.compare import serving
@@ -263,7 +266,8 @@ def promote(version: str | None, leaving: str | None, why: str, *, force: bool) 
 def rollback(leaving: str | None, why: str) -> None:
     """Let the champion before this one serve again, at once and without training; does nothing right after another.
 
-    VERSION is the MLflow or model version of the champion that is to go, or the first 8 digits of its bundle or more.
+    VERSION is the MLflow or model version of the champion that is to go, or the first 8 digits of its bundle or more;
+    one that no bundle has is an error (exit code 2). What was rolled back comes back by churn promote --force alone.
     """
     from flows.deploy import roll_back
     from flows.outcomes import nothing_to_leave
@@ -299,7 +303,7 @@ def history(*, as_json: bool) -> None:
 
 @cli.command()
 @click.option("--shadow", is_flag=True, help="Let the challenger score live requests unseen.")
-@click.option("--canary", metavar="SHARE", type=click.FloatRange(0, 1, min_open=True), help="Let it answer for some.")
+@click.option("--canary", metavar="SHARE", type=click.FloatRange(0, 1, min_open=True), help=_CANARY)
 @click.option("--stop", is_flag=True, help="End the trial.")
 @click.option("--version", help="MLflow version; without it the newest challenger. With --stop: the one to end.")
 @click.option("--why", type=LINE, default="", help="Your reason; it goes into the ledger.")

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bentos.bundle import rollout as serving_now
 from bentos.bundle.ledger import Entry, entries
-from bentos.bundle.manifest import BundleError, read_manifest
+from bentos.bundle.manifest import BundleError, is_digest, read_manifest
 from bentos.bundle.pointer import Rollout, bundles_folder
 from bentos.comparison import LiveComparison, LiveFigures, read_live
-from configs.errors import ChurnError
+from configs.errors import EXIT_USAGE, ChurnError
 from configs.settings import Settings
 from flows.compare import Compared, compare, serving, withdrawal
 from training.registry import (
@@ -23,6 +23,7 @@ from training.registry import (
     DIGEST,
     PREVIOUS,
     Alias,
+    NoSuchVersionError,
     RegistryUnavailableError,
     set_alias,
     versions_with,
@@ -36,6 +37,12 @@ log = logging.getLogger(__name__)
 DIGITS_MIN: Final = 8
 """Of a digest, to name a bundle."""
 TRIALS: Final = frozenset({"shadow", "canary"})
+
+
+class UnknownNameError(NoSuchVersionError):
+    """No bundle and no entry of the ledger has the name that an operator gives."""
+
+    exit_code = EXIT_USAGE
 
 
 class WhyMissingError(ChurnError):
@@ -165,20 +172,47 @@ def roll_back(
     return entry
 
 
-def is_named(home: Path, digest: str, version: str) -> bool:
-    """Return whether an operator's ``version`` means the bundle ``digest``.
+def is_named(home: Path, digest: str | None, version: str) -> bool:
+    """Return whether an operator's ``version`` means the bundle ``digest`` (None: there is none to mean).
 
     It may be the digest or the 8 hex digits and more that it begins with, the model's version, or MLflow's number as
-    the ledger has it: a rollback must not wait for MLflow. Raises LedgerBrokenError.
+    the ledger has it: a rollback must not wait for MLflow.
+
+    Raises
+    ------
+    UnknownNameError
+        If it means no other bundle either: none in the home, and none in the ledger.
+    LedgerBrokenError
+        If the ledger was changed.
     """
+    book = entries(home)
+    if digest is not None and _means(home, book, digest, version):
+        return True
+    if not any(_means(home, book, other, version) for other in _known(home, book)):
+        found = serving(home)
+        serves = "no model serves" if found is None else f"{found.champion[:12]} (model {found.model_version}) serves"
+        raise UnknownNameError(
+            f"no bundle and no entry of the ledger has the version {version!r}", f"{serves}; see: churn history"
+        )
+    return False
+
+
+def _known(home: Path, book: list[Entry]) -> set[str]:
+    """Return the digests of all bundles in the home and in the ledger."""
+    states = [state for entry in book for state in (entry.before, entry.after) if state]
+    named = {state[place] for state in states for place in ("champion", "previous", "challenger") if state[place]}
+    return named | {folder.name for folder in bundles_folder(home).glob("*") if is_digest(folder.name)}
+
+
+def _means(home: Path, book: list[Entry], digest: str, version: str) -> bool:
     if len(version) >= DIGITS_MIN and digest.startswith(version):
         return True
     about = [
         entry
-        for entry in entries(home)
+        for entry in book
         if digest == (entry.after["challenger"] if entry.action in TRIALS else entry.after["champion"])
     ]
-    if any(str(entry.details.get("version", "")) == version for entry in about):
+    if any(str(entry.details["version"]) == version for entry in about if "version" in entry.details):
         return True
     try:
         return read_manifest(bundles_folder(home) / digest)[0].model_version == version
@@ -224,12 +258,13 @@ def begin_trial(
 def end_trial(settings: Settings, version: str | None, *, who: str, why: str, now: datetime) -> Entry | None:
     """End the trial, or the one of the challenger ``version`` alone; None where it is not running.
 
-    Raises as :func:`bentos.bundle.rollout.stop_trial`.
+    Raises UnknownNameError as :func:`is_named`, and as :func:`bentos.bundle.rollout.stop_trial`.
     """
-    served = serving(settings.home)
-    if version is None or served is None:
+    if version is None:
         return serving_now.stop_trial(settings.home, who=who, why=why, now=now)
-    if served.challenger is None or not is_named(settings.home, served.challenger, version):
+    served = serving(settings.home)
+    challenger = served.challenger if served else None
+    if not is_named(settings.home, challenger, version) or served is None:
         return None
     return serving_now.stop_trial(settings.home, who=who, why=why, now=now, trial=served.sequence)
 

@@ -50,15 +50,21 @@ def ledger_line(entry: Entry) -> str:
 
 
 def nothing_to_leave(home: Path) -> str:
-    """Return why a rollback had nothing to do: the champion serves by one, or is another than the one to leave."""
+    """Return why a rollback had nothing to do: the champion serves by one, or is another than the one to leave.
+
+    And how to leave it: the one before a champion that serves by a rollback was withdrawn.
+    """
     served = rollout(home)
     newest = [each for each in entries(home) if each.action in {"promote", "rollback"}][-1:]
     if served is None or not newest:
         return "nothing to do"
     told = f"nothing to do: bundle {served.champion[:_SHORT]} (model {served.model_version}) serves"
-    return (
-        f"{told} since {ledger_line(newest[0]).strip()}; to leave it: churn rollback --from {served.champion[:_SHORT]}"
+    leave = (
+        'churn promote --version N --force --why "…"'
+        if newest[0].action == "rollback"
+        else f"churn rollback --from {served.champion[:_SHORT]}"
     )
+    return f"{told} since {ledger_line(newest[0]).strip()}; to leave it: {leave}"
 
 
 def rollout_lines(home: Path) -> Iterator[str]:

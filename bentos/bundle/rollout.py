@@ -15,6 +15,7 @@ from bentos.bundle.ledger import Action, Entry
 from bentos.bundle.manifest import BundleError, Manifest, is_digest, read_verified
 from bentos.bundle.pointer import Rollout, bundles_folder, read_pointer, write_pointer
 from configs.errors import ChurnError
+from configs.printable import printable
 from feature_repo.raw.atomic import StorageFailed, storage, sweep_folder
 from feature_repo.raw.regular import open_lock
 
@@ -27,6 +28,7 @@ __all__ = [
     "Rollout",
     "TrialEndedError",
     "TrialInvalidError",
+    "WithdrawnError",
     "champion",
     "promote",
     "rollback",
@@ -58,6 +60,13 @@ class NothingToRollBackError(ChurnError):
     """No champion served before this one."""
 
     error = "nothing_to_roll_back"
+    http_status = 409
+
+
+class WithdrawnError(ChurnError):
+    """The champion before this one was itself rolled back."""
+
+    error = "model_withdrawn"
     http_status = 409
 
 
@@ -178,6 +187,8 @@ def rollback(home: Path, *, who: str, why: str, now: datetime, leaving: str | No
     ------
     NoChampionError, NothingToRollBackError
         If there is nothing to leave, or nothing to go back to.
+    WithdrawnError
+        If the previous champion was rolled back and not promoted since: the champion stays.
     BundleError
         If the previous bundle is missing, damaged or of another contract: the champion stays.
     LedgerBrokenError, StorageFailed
@@ -189,6 +200,15 @@ def rollback(home: Path, *, who: str, why: str, now: datetime, leaving: str | No
             return None
         if current.previous is None:
             raise NothingToRollBackError("no champion served before this one", "promote another: churn promote")
+        if (left := _withdrawal(book.entries, current.previous)) is not None:
+            raise WithdrawnError(
+                printable(
+                    f"the champion before this one, bundle {current.previous[:12]}, was rolled back by {left.who}: "
+                    f"{left.why}"
+                ),
+                "a rollback brings no withdrawn model back; name the model that shall serve (an older one is in churn "
+                'history): churn promote --version N --force --why "…"',
+            )
         manifest = _verified(home, current.previous)
         after = Rollout(current.previous, manifest.model_version, current.champion)
         return book.write("rollback", after, who=who, why=why, now=now)
@@ -349,6 +369,17 @@ def _by_rollback(book: _Book) -> bool:
     made = [entry for entry in book.entries if entry.action in {"promote", "rollback"}]
     current = book.served
     return bool(made) and made[-1].action == "rollback" and made[-1].after["champion"] == _some(current).champion
+
+
+def _withdrawal(entries: list[Entry], digest: str) -> Entry | None:
+    """Return the rollback that left the bundle ``digest``, None if there was none or it was made champion since."""
+    found = None
+    for entry in entries:
+        if entry.action == "rollback" and entry.before is not None and entry.before["champion"] == digest:
+            found = entry
+        elif entry.action in {"promote", "rollback"} and entry.after["champion"] == digest:
+            found = None
+    return found
 
 
 def _running(book: _Book, trial: int, now: datetime) -> None:

@@ -116,7 +116,15 @@ def test_going_back_is_told_first_and_written_down(settings, churn):
         again = churn("rollback", "--why", "too many calls", *words)
         assert (again.returncode, again.stderr) == (0, "")
         assert again.stdout.startswith(f"nothing to do: {'the champion is' if words else 'bundle'} {champion[:12]}")
-    assert "serves since 6 " in churn("rollback", "--why", "x").stdout
+    assert "serves since 6 " in (told := churn("rollback", "--why", "x").stdout)
+    assert told.endswith('to leave it: churn promote --version N --force --why "…"\n')
+    for words in (("rollback", "--why", "x", "--from"), ("promote", "--from"), ("rollout", "--stop", "--version")):
+        unknown = churn(*words, "999")
+        assert (unknown.returncode, unknown.stdout) == (2, "")
+        assert f"{champion[:12]} (model " in unknown.stderr
+    back = churn("rollback", "--from", "1", "--why", "x")
+    assert (back.returncode, back.stdout) == (1, "")
+    assert "was rolled back by" in back.stderr
     done = churn("promote", "--version", "2", "--from", "2", "--force", "--why", "again")
     assert (done.returncode, done.stdout.startswith("nothing to do: the champion is")) == (0, True)
     assert rollout(settings.home).champion == champion

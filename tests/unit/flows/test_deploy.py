@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from bentos.bundle.rollout import TrialEndedError, promote, rollout, start_trial, stop_trial
 from bentos.comparison import LiveComparison, live_folder, live_name
+from configs.errors import EXIT_USAGE
 from configs.settings import load_settings
 from flows import deploy as deploying
 from flows.compare import Compared
-from flows.deploy import deploy, sync_aliases
+from flows.deploy import UnknownNameError, deploy, end_trial, is_named, sync_aliases
 from flows.pipeline import deploy as flow
 from flows.train import Trained
 from tests.small_model import saved
@@ -92,6 +94,39 @@ def test_what_asks_mlflow_is_tried_again_where_that_can_help():
     for step in (flow.look_up, flow.compare, flow.promote):
         assert (step.retries, step.result_serializer) == (3, "json")
         assert step.retry_condition_fn is not None
+
+
+def test_a_version_that_nothing_knows_is_an_error_and_one_that_does_not_serve_is_none(settings, trained):
+    home = settings.home
+    champion = rollout(home).champion
+    promote(home, trained.digest, now=AS_OF, details={"version": "2"}, **KNOWN)
+    for named in ("2", "b", trained.digest, trained.digest[:8]):
+        assert is_named(home, trained.digest, named)
+        assert not is_named(home, champion, named)
+        assert not is_named(home, None, named)
+    waiting = saved(home, model_version="c")[0].digest
+    assert not is_named(home, trained.digest, waiting[:8]), "it never served, and lies in the home"
+    # What was removed from the home is known by the ledger.
+    shutil.rmtree(home / "bundles" / champion)
+    assert not is_named(home, trained.digest, champion[:8])
+    assert not is_named(home, trained.digest, "a")
+    for wrong in ("999", "", "None", "0" * 64, trained.digest[:7]):
+        for digest in (trained.digest, None):
+            with pytest.raises(UnknownNameError) as refused:
+                is_named(home, digest, wrong)
+            assert refused.value.exit_code == EXIT_USAGE
+            assert f"{trained.digest[:12]} (model b) serves" in refused.value.hint
+
+
+def test_the_trial_of_a_version_that_nothing_knows_is_an_error(settings, trained):
+    with pytest.raises(UnknownNameError):
+        end_trial(settings, "999", now=AS_OF, **KNOWN)
+    start_trial(settings.home, trained.digest, mode="shadow", share=0, now=AS_OF, details={"version": "2"}, **KNOWN)
+    with pytest.raises(UnknownNameError):
+        end_trial(settings, "999", now=AS_OF, **KNOWN)
+    assert end_trial(settings, "a", now=AS_OF, **KNOWN) is None
+    assert end_trial(settings, "2", now=AS_OF, **KNOWN).action == "stop"
+    assert end_trial(settings, "2", now=AS_OF, **KNOWN) is None
 
 
 def test_without_a_champion_mlflow_is_not_asked(tmp_path):

@@ -18,6 +18,7 @@ from bentos.bundle.rollout import (
     OtherTrialError,
     TrialEndedError,
     TrialInvalidError,
+    WithdrawnError,
     champion,
     promote,
     rollback,
@@ -68,7 +69,7 @@ def test_the_life_of_a_home(home, digest):
         (promote, (a,), {}, ("a", None, None, "none", 0)),
         (promote, (b,), {"expected": a}, ("b", a, None, "none", 0)),
         (rollback, (), {}, ("a", b, None, "none", 0)),
-        (rollback, (), {"leaving": a}, ("b", a, None, "none", 0)),
+        (promote, (b,), {}, ("b", a, None, "none", 0)),
         (start_trial, (digest("c"),), {"mode": "shadow", "share": 0.7}, ("b", a, digest("c"), "shadow", 0)),
         (start_trial, (digest("c"),), {"mode": "canary", "share": 0.7}, ("b", a, digest("c"), "canary", 0.7)),
         (stop_trial, (), {"action": "abort"}, ("b", a, None, "none", 0)),
@@ -88,7 +89,7 @@ def test_the_life_of_a_home(home, digest):
         "promote",
         "promote",
         "rollback",
-        "rollback",
+        "promote",
         "shadow",
         "canary",
         "abort",
@@ -131,6 +132,26 @@ def test_a_rollback_leaves_the_champion_that_is_meant_and_once(home, digest):
     # A champion that was set by hand serves by no rollback.
     write_pointer(home, Rollout(b, "b", a))
     assert rollback(home, **KNOWN).after["champion"] == a
+
+
+def test_a_rollback_brings_no_withdrawn_model_back(home, digest):
+    a, b, c = (digest(each) for each in "abc")
+    for each in (a, b, c):
+        promote(home, each, **KNOWN)
+    rollback(home, leaving=c, who="Bob", why="calls", now=NOW)
+    before = rollout(home)
+    with pytest.raises(WithdrawnError, match=f"{c[:12]}, was rolled back by Bob: calls") as refused:
+        rollback(home, leaving=b, **KNOWN)
+    assert "churn promote --version N --force --why" in refused.value.hint
+    assert rollout(home) == before
+    # A pointer that was set by hand leads there no more than a rollback's.
+    write_pointer(home, Rollout(a, "a", c))
+    with pytest.raises(WithdrawnError):
+        rollback(home, **KNOWN)
+    # Whoever promotes it takes that back, and it is a champion to go back to again.
+    promote(home, c, **KNOWN)
+    promote(home, b, **KNOWN)
+    assert rollback(home, leaving=b, **KNOWN).after["champion"] == c
 
 
 def test_another_challenger_s_trial_is_replaced_only_where_that_is_meant(home, digest):
