@@ -172,3 +172,9 @@ def test_a_file_given_by_hand(tmp_path):
     assert named(tmp_path / "anything.jsonl", None).kind == "events"
     with pytest.raises(InboxNameError, match=r"extract\.csv"):
         named(path, None)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl", ".ndjson", ".NDJSON"])
+def test_events_given_by_hand_are_known_by_every_suffix_that_the_inbox_takes(tmp_path, suffix):
+    path = tmp_path / f"may{suffix}"
+    assert named(path, None) == Waiting(date.max, 0, path, "events")
