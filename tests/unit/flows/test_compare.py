@@ -92,8 +92,11 @@ def test_what_was_rolled_back_or_failed_as_a_canary_is_withdrawn_until_somebody_
     assert withdrawal(home, second) == "rollback by bob: too many calls"
     assert withdrawal(home, first) == ""
     assert rollback(home, why="it was the weather", **told) is None
-    rollback(home, why="it was the weather", leaving=first, **told)
-    assert (withdrawal(home, first), withdrawal(home, second)) == ("rollback by bob: it was the weather", "")
+    promote(home, second, why="it was the weather", **told)
+    assert withdrawal(home, second) == ""
+    promote(home, first, why="cheaper", **told)
+    rollback(home, why="too few calls", leaving=first, **told)
+    assert (withdrawal(home, first), withdrawal(home, second)) == ("rollback by bob: too few calls", "")
 
 
 def test_a_withdrawn_model_is_known_again_in_a_bundle_of_another_day(two):
