@@ -105,7 +105,7 @@ def server(settings: Settings) -> str:
 
 def tracking_uri(settings: Settings) -> str:
     """Return MLflow's tracking URI: SQLite below the home unless a server is set."""
-    return server(settings) or sqlite_url(_database(settings))
+    return server(settings) or _database_uri(_database(settings))
 
 
 def register(
@@ -152,7 +152,7 @@ def register(
                 logged = mlflow.pyfunc.log_model(
                     name="bundle",
                     python_model=str(MODEL_SCRIPT),
-                    artifacts={"bundle": str(copy / "bundle")},
+                    artifacts={"bundle": (copy / "bundle").as_uri()},
                     signature=signature(bundle.manifest.service),
                     pip_requirements=REQUIREMENTS,
                 )
@@ -373,6 +373,15 @@ def _database(settings: Settings) -> Path:
     return settings.home / "mlflow" / "mlflow.db"
 
 
+def _database_uri(database: Path) -> str:
+    """Return MLflow's URI of a SQLite file.
+
+    With a question mark in its path the driver is named: after a bare ``sqlite:///`` MLflow takes the URI of the file
+    for a relative path, and makes its folders in the current directory.
+    """
+    return sqlite_url(database).replace("sqlite:///file:", "sqlite+pysqlite:///file:", 1)
+
+
 def _make_database(settings: Settings) -> None:
     """Make the embedded database, whole or not at all.
 
@@ -388,7 +397,7 @@ def _make_database(settings: Settings) -> None:
         sweep_folder(final.parent)
         with folder_aside(final.parent) as folder:
             made = folder / final.name
-            SqlAlchemyStore(sqlite_url(made), _artifacts(settings)).engine.dispose()
+            SqlAlchemyStore(_database_uri(made), _artifacts(settings)).engine.dispose()
             with storage():
                 made.rename(final)
                 sync_folder(final.parent)

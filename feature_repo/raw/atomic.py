@@ -23,8 +23,8 @@ from feature_repo.raw.regular import open_lock, open_regular
 TEMPORARY: Final = ".tmp-"
 """How every unfinished file and folder is called: readers pass it over, the next writer removes it."""
 _CHUNK_BYTES: Final = 1 << 20
-_FOREIGN: Final = {".": frozenset({"prefect", "bentoml"}), "mlflow": frozenset({"artifacts"})}
-"""Folder of a home -> what other software keeps in it."""
+_FOREIGN: Final = {".": frozenset({"prefect", "bentoml", "inbox"}), "mlflow": frozenset({"artifacts"})}
+"""Folder of a home -> folders in it that other software or users fill: a dot name in the inbox is a user's copy."""
 
 
 class StorageFailed(ChurnError):  # noqa: N818 - read as a sentence: refused, storage failed
@@ -144,7 +144,8 @@ def _held(make: Callable[[], tuple[int, str]]) -> Iterator[Path]:
 def sweep(home: Path) -> None:
     """Remove what dead processes left unfinished below a home; what a living one holds stays.
 
-    It may hold customers' rows. Folders of other software are left alone, and so is what can't be removed.
+    It may hold customers' rows. Folders of other software and the inbox are left alone, and so is what can't be
+    removed.
     """
     for place, folders, files in os.walk(home):
         left = [name for name in (*folders, *files) if name.startswith(TEMPORARY)]

@@ -94,8 +94,9 @@ class ColumnarComputeEngine(LocalComputeEngine):
       are counted in the log; ``kept`` holds the former, a view, of the last call.
 
     Views of one source are read once, and go to Redis together. Views and stores that this engine does not know
-    (another online store, a Redis cluster, transformations, vector indexes, …) are left to Feast's local engine, whose
-    rules then hold; the stores of this project write by the rule above all the same.
+    (another online store, a Redis cluster, transformations, vector indexes, …) are left to Feast's local engine. Which
+    rows are read and where the watermark moves is then by Feast's rules; of those rows, a store of this project still
+    writes none over a later one.
     """
 
     def __init__(self, **kwargs: Any) -> None:

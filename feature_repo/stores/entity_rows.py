@@ -126,9 +126,11 @@ def _key(given: pa.ChunkedArray, name: str, stored: pa.DataType) -> pa.ChunkedAr
     """
     if not (pa.types.is_floating(given.type) and pa.types.is_integer(stored)):
         return given
-    numbers = pc.if_else(pc.is_nan(given), pa.scalar(None, given.type), given)
+    # Arrow computes nothing with half floats.
+    numbers = given.cast(pa.float64())
+    numbers = pc.if_else(pc.is_nan(numbers), pa.scalar(None, pa.float64()), numbers)
     exact = 2 ** _EXACT_BITS[given.type.bit_width]
-    within = pc.all(pc.less_equal(pc.abs(numbers), pa.scalar(exact, given.type)), min_count=0).as_py()
+    within = pc.all(pc.less_equal(pc.abs(numbers), pa.scalar(exact, pa.float64())), min_count=0).as_py()
     try:
         if within:
             return numbers.cast(pa.int64())

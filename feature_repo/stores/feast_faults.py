@@ -17,7 +17,7 @@ from feast.protos.feast.core.OnDemandFeatureView_pb2 import OnDemandFeatureView
 from sqlalchemy import delete
 
 _SERVE_REGISTRY: Final = FeatureStore.serve_registry
-_SORTED_DICT: Final = BaseRegistry._message_to_sorted_dict  # noqa: SLF001 - here and below: Feast has no public door
+_SORTED_DICT: Final = BaseRegistry._message_to_sorted_dict  # noqa: SLF001 - here and below: Feast has no public name
 _SAVE_VERSION: Final = SqlRegistry._save_version_snapshot  # noqa: SLF001
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -11,6 +12,7 @@ from feast import FeatureView, RepoConfig
 from feast.infra.online_stores.helpers import _mmh3, compute_versioned_name
 from feast.infra.online_stores.redis import RedisClient, RedisOnlineStore, RedisOnlineStoreConfig, RedisType
 from feast.protos.feast.types.Value_pb2 import Value
+from redis.exceptions import WatchError
 
 from feature_repo.stores.decoding import instant_of
 from feature_repo.stores.planned import PlannedReads
@@ -80,28 +82,45 @@ class PlannedRedisOnlineStore(PlannedReads, RedisOnlineStore):
     ) -> None:
         """Write rows, none of them over a later one; those left out are counted in the log.
 
-        Raises redis.exceptions.RedisError.
+        Keys are watched (WATCH) from before their stored timestamps are read until the rows are written (MULTI, EXEC):
+        where another writer changes one in that time, the part is read again. A transaction of a cluster is one of a
+        single slot, so there the two steps stay apart. Raises redis.exceptions.RedisError.
         """
-        client, hashes = self._get_client(config.online_store), _hashes(config, table, data)
-        with client.pipeline(transaction=False) as pipe:
-            for key in hashes.keys:
-                pipe.hmget(key, hashes.stamp)
-            stored = pipe.execute()
-            kept = hashes.put(pipe, stored, config.online_store.key_ttl_seconds)
-            pipe.execute()
+        client, kept = self._get_client(config.online_store), 0
+        watches = config.online_store.redis_type != RedisType.redis_cluster
+        left = _hashes(config, table, data)
+        while left:
+            with client.pipeline(transaction=watches) as pipe, client.pipeline(transaction=False) as asked:
+                if watches:
+                    pipe.watch(*left[0].keys)
+                    pipe.multi()
+                left[0].ask(asked)
+                late = left[0].put(pipe, asked.execute(), config.online_store.key_ttl_seconds)
+                # Another writer came between: its rows are read, and these judged, again.
+                with suppress(WatchError):
+                    pipe.execute()
+                    kept += late
+                    left.pop(0)
         _told(table, kept, data, progress)
 
     async def online_write_batch_async(
         self, config: RepoConfig, table: FeatureView, data: FeastRows, progress: Callable[[int], Any] | None
     ) -> None:
         """Do what :meth:`online_write_batch` does, for the feature server."""
-        client, hashes = await self._get_client_async(config.online_store), _hashes(config, table, data)
-        async with client.pipeline(transaction=False) as pipe:
-            for key in hashes.keys:
-                pipe.hmget(key, hashes.stamp)
-            stored = await pipe.execute()
-            kept = hashes.put(pipe, stored, config.online_store.key_ttl_seconds)
-            await pipe.execute()
+        client, kept = await self._get_client_async(config.online_store), 0
+        watches = config.online_store.redis_type != RedisType.redis_cluster
+        left = _hashes(config, table, data)
+        while left:
+            async with client.pipeline(transaction=watches) as pipe, client.pipeline(transaction=False) as asked:
+                if watches:
+                    await pipe.watch(*left[0].keys)
+                    pipe.multi()
+                left[0].ask(asked)
+                late = left[0].put(pipe, await asked.execute(), config.online_store.key_ttl_seconds)
+                with suppress(WatchError):
+                    await pipe.execute()
+                    kept += late
+                    left.pop(0)
         _told(table, kept, data, progress)
 
     def _get_features_for_entity(
@@ -116,9 +135,9 @@ class PlannedRedisOnlineStore(PlannedReads, RedisOnlineStore):
         return found
 
 
-def _hashes(config: RepoConfig, table: FeatureView, data: FeastRows) -> PushedHashes:
+def _hashes(config: RepoConfig, table: FeatureView, data: FeastRows) -> list[PushedHashes]:
     view = compute_versioned_name(table, config.registry.enable_online_feature_view_versioning)
-    return PushedHashes(pushed_rows(data, config.entity_key_serialization_version), view, config.project)
+    return PushedHashes.of(pushed_rows(data, config.entity_key_serialization_version), view, config.project)
 
 
 def _told(table: FeatureView, kept: int, data: FeastRows, progress: Callable[[int], Any] | None) -> None:

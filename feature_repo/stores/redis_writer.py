@@ -27,6 +27,8 @@ from feature_repo.stores.varints import Ints
 
 Flags = npt.NDArray[np.bool_]
 _NEVER: Final = int(np.iinfo(np.int64).min)
+_WATCHED_AT_ONCE: Final = 200
+"""Keys of a transaction: Redis compares each with those watched before, and one that changed costs all of them."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ class RedisWriter:
 
     A row is written where its event timestamp is that of the stored row or later: the same instant again is a
     correction. Where ``corrects`` is false it must be later. A stored timestamp after this machine's clock can't be
-    right and holds nothing up. ``kept`` counts the keys, a view, whose row was left as it was. ``overwrite_newer`` asks
-    nothing and writes everything.
+    right and does not stop a write. ``kept`` counts the keys, a view, whose row was left as it was.
+    ``overwrite_newer`` asks nothing and writes everything.
     Reading the timestamps and writing are two steps: a row that another writer puts there between them, within two
     batches, can be overwritten by an older one until the next materialisation.
     """
@@ -168,17 +170,33 @@ class RedisWriter:
 
 
 class PushedHashes:
-    """What rows of one view become in Redis where Feast's own API writes them: by the same rule, a hash a row."""
+    """What rows of one view become in Redis where Feast's own API writes them: by the same rule, a hash a row.
 
-    def __init__(self, rows: Sequence[PushedRow], view: str, project: str) -> None:
-        self.stamp = stamp_field(view)
+    ``rows`` holds all rows of each of the Redis ``keys``, in the order in which they are written.
+    """
+
+    def __init__(self, rows: Mapping[bytes, Sequence[PushedRow]], view: str) -> None:
+        self.keys = list(rows)
+        self._rows = rows
         self._view = view
+        self._stamp = stamp_field(view)
+
+    @classmethod
+    def of(cls, rows: Iterable[PushedRow], view: str, project: str) -> list[PushedHashes]:
+        """Return the rows in parts that one transaction writes."""
         suffix = project.encode()
+        keyed: dict[bytes, list[PushedRow]] = {}
         # The last one wins: a batch may hold several rows of a key, in any order.
-        self._rows = [
-            (row.key + suffix, row) for row in sorted(rows, key=lambda row: (row.event_us, row.created_us or 0))
-        ]
-        self.keys = list(dict.fromkeys(key for key, _ in self._rows))
+        for row in sorted(rows, key=lambda row: (row.event_us, row.created_us or 0)):
+            keyed.setdefault(row.key + suffix, []).append(row)
+        several = list(keyed.items())
+        starts = range(0, len(several), _WATCHED_AT_ONCE)
+        return [cls(dict(several[start : start + _WATCHED_AT_ONCE]), view) for start in starts]
+
+    def ask(self, pipe: Any) -> None:
+        """Queue the question for the stored event timestamp of each key."""
+        for key in self.keys:
+            pipe.hmget(key, self._stamp)
 
     def put(self, pipe: Any, stored: Sequence[Sequence[bytes | None]], expire_s: int | None) -> int:
         """Queue the rows that are not older than what is stored of their key; return how many are.
@@ -186,17 +204,18 @@ class PushedHashes:
         ``stored`` holds the event timestamp of each of ``keys``, in a list of its own as HMGET answers.
         """
         clock_us, kept = micros(datetime.now(UTC) + CLOCKS_DIFFER), 0
-        instants = {key: _instant_us(stamp) for key, (stamp,) in zip(self.keys, stored, strict=True)}
-        for key, row in self._rows:
-            if row.event_us < instants[key] <= clock_us:
-                kept += 1
-                continue
-            stamp = Timestamp()
-            stamp.FromMicroseconds(row.event_us)
-            fields = {_mmh3(f"{self._view}:{name}"): value.SerializeToString() for name, value in row.values.items()}
-            pipe.hset(key, mapping={self.stamp: stamp.SerializeToString(), **fields})
-            if expire_s:
-                pipe.expire(key, expire_s)
+        for (key, rows), (spelt,) in zip(self._rows.items(), stored, strict=True):
+            instant = _instant_us(spelt)
+            for row in rows:
+                if row.event_us < instant <= clock_us:
+                    kept += 1
+                    continue
+                stamp = Timestamp()
+                stamp.FromMicroseconds(row.event_us)
+                fields = {_mmh3(f"{self._view}:{name}"): each.SerializeToString() for name, each in row.values.items()}
+                pipe.hset(key, mapping={self._stamp: stamp.SerializeToString(), **fields})
+                if expire_s:
+                    pipe.expire(key, expire_s)
         return kept
 
 

@@ -38,7 +38,7 @@ def apply(settings: Settings) -> list[str]:
         # Feast creates online tables when the registry learns of them; an online store that was lost needs them
         # again although the registry knows them all.
         views = store.list_feature_views()
-        store._get_provider().update_infra(PROJECT, [], views, [], [], partial=True)  # noqa: SLF001 - no public door
+        store._get_provider().update_infra(PROJECT, [], views, [], [], partial=True)  # noqa: SLF001 - no public name
         store.refresh_registry()
     return _names()
 

@@ -1,10 +1,12 @@
-"""One rule for what gets online, whichever of Feast's doors it comes by: never older over newer; corrections land."""
+"""One rule for what gets online, whichever of Feast's APIs it comes by: never older over newer; corrections land."""
 
 import asyncio
 import contextlib
 import io
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Barrier
 
 import pandas as pd
 import pytest
@@ -71,19 +73,59 @@ def materialize_locally(world, *rows):
     world.store = store
 
 
-@pytest.mark.parametrize("door", [write, write_async, push, materialize_locally])
-def test_an_older_row_never_replaces_a_newer_one(world, door, caplog):
-    if door is write_async and "sqlite" in world.online["type"]:
-        door = write  # Feast's SQLite store has no asynchronous writer
+@pytest.mark.parametrize("api", [write, write_async, push, materialize_locally])
+def test_an_older_row_never_replaces_a_newer_one(world, api, caplog):
+    if api is write_async and "sqlite" in world.online["type"]:
+        api = write  # Feast's SQLite store has no asynchronous writer
     write(world, ("a", 100, NOON))
     caplog.clear()
-    door(world, ("a", 50, NOON - HOUR), ("b", 7, NOON - HOUR))
+    api(world, ("a", 50, NOON - HOUR), ("b", 7, NOON - HOUR))
     assert world.numbers("a", "b") == [100, 7]
     assert "numbers: 1 of 2 rows not written" in caplog.text
-    door(world, ("a", 101, NOON))
+    api(world, ("a", 101, NOON))
     assert world.numbers("a") == [101]
-    door(world, ("a", 102, NOON + HOUR))
+    api(world, ("a", 102, NOON + HOUR))
     assert world.numbers("a") == [102]
+
+
+class TestTwoPushesAtOnce:
+    """Of each round's two the newer rows stay, whichever push reads or writes first."""
+
+    NAMES = tuple(f"{number}" for number in range(450))
+    ROUNDS = range(0, 80, 2)
+
+    @pytest.fixture
+    def world(self, request, tmp_path):
+        return World(tmp_path, online("redis", tmp_path, request))
+
+    def rows(self, number):
+        return frame(*((name, number, NOON + number * HOUR) for name in self.NAMES))
+
+    def wrong(self, world, number):
+        return sum(found != number for found in world.numbers(*self.NAMES))
+
+    def test_by_threads(self, world):
+        with ThreadPoolExecutor(2) as pool:
+            for number in self.ROUNDS:
+                started = Barrier(2)
+
+                def push(rows, started=started):
+                    started.wait()
+                    world.store.write_to_online_store("numbers", rows)
+
+                for done in [pool.submit(push, self.rows(each)) for each in (number, number + 1)]:
+                    done.result()
+                assert self.wrong(world, number + 1) == 0
+
+    def test_on_one_event_loop(self, world):
+        async def push():
+            for number in self.ROUNDS:
+                both = [self.rows(number + 1), self.rows(number)]
+                await asyncio.gather(*(world.store.write_to_online_store_async("numbers", rows) for rows in both))
+                assert self.wrong(world, number + 1) == 0
+            await world.store._get_provider().online_store.close()
+
+        asyncio.run(push())
 
 
 def test_the_newest_of_a_batch_wins_wherever_it_stands(world):

@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,7 +19,8 @@ from feature_repo.contract import CUSTOMER
 from feature_repo.stores.offline_files import folder_of
 from feature_repo.stores.opening import sqlite_url
 from feature_repo.stores.parts import Parts
-from training.registry import known_digests
+from tests.small_model import saved
+from training.registry import known_digests, register, restore_bundle
 
 NAME = f"we[i]r*d? %20#&';\"=ü {{y}} $x ~ {CUSTOMER}=5"
 
@@ -41,11 +44,20 @@ def test_a_home_of_any_name_goes_from_extract_to_score(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
 
 
-def test_mlflows_database_and_files_lie_in_the_home(tmp_path):
+def test_mlflows_database_and_files_lie_in_the_home(tmp_path, monkeypatch):
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
     settings = load_settings(home=tmp_path / NAME / "home")
-    assert known_digests(settings) == set()
+    bundle, folder = saved(settings.home)
+    training_rows, kept = pd.DataFrame({"x": [1.0]}), {"manifest": folder / "manifest.json"}
+    made = register(settings, bundle, training_rows, params={}, metrics={}, tags={}, artifacts=kept)
+    assert known_digests(settings) == {bundle.digest}
+    shutil.rmtree(folder)
+    assert restore_bundle(settings, made)
+    assert folder.is_dir()
     assert (settings.home / "mlflow" / "mlflow.db").is_file()
-    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+    assert list((tmp_path / "cwd").iterdir()) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["cwd", NAME])
 
 
 @pytest.mark.parametrize(

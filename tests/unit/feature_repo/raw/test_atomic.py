@@ -148,6 +148,15 @@ def test_what_a_living_process_holds_stays_and_what_a_dead_one_left_goes(tmp_pat
     assert unfinished(tmp_path) == ["prefect"]
 
 
+def test_a_copy_that_a_user_makes_in_the_inbox_stays(tmp_path):
+    copies = [tmp_path / "inbox" / ".tmp-telco_2026-11-01.csv", tmp_path / "inbox" / "landed" / ".tmp-a" / "part"]
+    for copy in copies:
+        copy.parent.mkdir(parents=True)
+        copy.write_bytes(b"7590-VHVEG")
+    sweep(tmp_path)
+    assert all(copy.read_bytes() == b"7590-VHVEG" for copy in copies)
+
+
 def test_makers_and_sweepers_side_by_side_lose_nothing(tmp_path):
     def write(number):
         write_folder(tmp_path / str(number), {"a": b"%d" % number})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -26,6 +27,18 @@ def test_probes_are_numbered_and_typed_as_the_source():
     probes, kinds = rows.probes([("customer_id", pa.large_string())], rows.observed_us())
     assert probes.column_names == ["i", "k0", "o"]
     assert (probes["k0"].to_pylist(), probes["i"].to_pylist(), kinds) == (["a", None], [0, 1], ("VARCHAR",))
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_floats_meet_integers_where_each_is_a_whole_number(kind):
+    rows = EntityRows.of(pa.table({"when": [at(0)] * 3, "id": np.array([7, np.nan, 2048], kind)}), LIMITS)
+    probes, kinds = rows.probes([("id", pa.int32())], rows.observed_us())
+    assert (probes["k0"].to_pylist(), kinds) == ([7, None, 2048], ("BIGINT",))
+    # No whole number, and one so large that its float may have lost digits.
+    for unfit in (0.5, 2.0 ** (np.finfo(kind).nmant + 1) * 2):
+        rows = EntityRows.of(pa.table({"when": [at(0)], "id": np.array([unfit], kind)}), LIMITS)
+        with pytest.raises(EntityRowsError, match="whole number"):
+            rows.probes([("id", pa.int32())], rows.observed_us())
 
 
 def test_a_view_without_keys_has_one_for_all():
