@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import time
@@ -12,6 +13,8 @@ import psycopg
 import pytest
 import redis
 from pydantic import SecretStr
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from bentos.receipts.postgres_sink import PostgresSink
 from bentos.receipts.signing import Row
@@ -43,8 +46,9 @@ def server(folder, *options, port=None):
         try:
             for _ in range(600):
                 with contextlib.suppress(redis.ConnectionError):
-                    with contextlib.suppress(redis.ResponseError, redis.AuthenticationError):
-                        redis.Redis(port=port).ping()
+                    # One that is loading answers too: the client takes that for a failed connection, and repeats it.
+                    with contextlib.suppress(redis.ResponseError, redis.AuthenticationError, redis.BusyLoadingError):
+                        redis.Redis(port=port, retry=Retry(NoBackoff(), 0)).ping()
                     break
                 time.sleep(0.05)
             yield port, process
@@ -140,9 +144,10 @@ def test_19_a_redis_that_hangs_is_named(world, tmp_path):
 def test_24_a_redis_that_loads_is_named(world, tmp_path):
     with server(tmp_path) as (port, _):
         client = redis.Redis(port=port)
-        client.mset({f"key-{number}": "x" * 100 for number in range(5000)})
+        # Values that don't compress, each as large as the interval: while it loads it answers once a key.
+        client.mset({f"key-{number}": os.urandom(2048) for number in range(10_000)})
         client.save()
-    slow = ("--key-load-delay", "1000000", "--loading-process-events-interval-bytes", "1024")
+    slow = ("--key-load-delay", "50000", "--loading-process-events-interval-bytes", "1024")
     with server(tmp_path, "--save", "", *slow) as (port, _):
         told(world, f"redis://127.0.0.1:{port}/0", "it is still loading its data", reads=False)
 

@@ -33,7 +33,7 @@ with Running(load_settings()) as running:
 WAITS = """
 import time
 from flows import cli
-cli.cli.callback = lambda: (print("in", flush=True), time.sleep(3600))
+cli.cli.callback = lambda **_: (print("in", flush=True), time.sleep(3600))
 cli.main(["apply"])
 """
 STARTS = """
