@@ -58,7 +58,7 @@ RAW = [
     f'{{"customer_id": "{WORD}\\ud800"}}'.encode(),
     f'{{"{WORD}": NaN}}'.encode(),
     b'{"\xff": "' + WORD.encode() + b'"}',
-    gzip.compress(WORD.encode()) + WORD.encode(),
+    gzip.compress(WORD.encode(), mtime=0) + WORD.encode(),
 ]
 
 
