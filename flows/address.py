@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import socket
 from typing import Final
 
@@ -13,15 +12,12 @@ _RIGHT: Final = "choose a port from 1024 on, or give the process the right to th
 
 
 class PortTakenError(ChurnError):
-    """Another process listens at this address."""
+    """Another process listens at this address, or another service of the home has the port."""
 
     error = "port_taken"
 
-    def __init__(self, host: str, port: int) -> None:
-        super().__init__(
-            f"port {port} of {host} is taken: another process listens there",
-            "stop that one, or choose another port with --port",
-        )
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "stop that one, or choose another port with --port")
 
 
 class AddressError(ChurnError):
@@ -31,30 +27,37 @@ class AddressError(ChurnError):
     exit_code = EXIT_USAGE
 
 
+def resolved(host: str) -> str:
+    """Return the IP address of ``host``: itself, or the first of IPv4 that a name has. Raises AddressError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return str(socket.getaddrinfo(host, None, family, socket.SOCK_STREAM)[0][4][0])
+    except (OSError, ValueError):  # UnicodeError: no name that a resolver could be asked for
+        raise AddressError(
+            "the host to listen at is no IP address, and no name of one",
+            "127.0.0.1 is this machine alone, 0.0.0.0 every network",
+        ) from None
+
+
 def refuse_taken(host: str, port: int) -> None:
-    """Return if a server can listen at ``host`` (an IP address) and ``port``; nobody is listened to meanwhile.
+    """Return if a server can listen at ``host`` (an IP address or a name) and ``port``; no connection is accepted.
 
     Raises
     ------
     PortTakenError
         If another one does.
     AddressError
-        If the host is no IP address or not this machine's, or this process may not use the port.
+        If the host has no IP address or not this machine's, or this process may not use the port.
     """
-    try:
-        family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET  # noqa: PLR2004
-    except ValueError:
-        raise AddressError(
-            "the host to listen at is no IP address", "127.0.0.1 is this machine alone, 0.0.0.0 every network"
-        ) from None
-    with socket.socket(family) as probe:
+    address = resolved(host)
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
         # As servers do: connections of one that has ended must not hold up the next.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            probe.bind((address, port))
         except OSError as refused:
             if refused.errno == errno.EADDRINUSE:
-                raise PortTakenError(host, port) from None
+                raise PortTakenError(f"port {port} of {host} is taken: another process listens there") from None
             if refused.errno in {errno.EACCES, errno.EPERM}:
                 raise AddressError(f"this process may not listen at port {port}", _RIGHT) from None
             if refused.errno == errno.EADDRNOTAVAIL:

@@ -560,7 +560,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _terminated(number: int, _frame: FrameType | None) -> None:
     """End as an interrupted command does: what it started is stopped, what it left unfinished is removed."""
-    signal.signal(number, signal.SIG_IGN)  # the end is not to be ended
+    signal.signal(number, signal.SIG_IGN)  # a second signal must not interrupt the clean-up
     click.echo("interrupted", err=True)
     sys.exit(128 + number)
 

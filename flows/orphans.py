@@ -26,10 +26,12 @@ def leave_none(environ: MutableMapping[str, str]) -> subprocess.Popen[bytes]:
     This one may become another program.
     """
     mark = uuid4().hex
-    # Out of our session: what ends us from a terminal must not end it first.
+    # Out of our session: what ends us from a terminal must not end it first. Without a mark: the watcher of the
+    # command that started this one would end it before it has ended anything.
     watch = subprocess.Popen(  # noqa: S603 - ourselves
         [sys.executable, "-P", "-m", "flows.orphans", str(os.getpid()), mark],
         stdin=subprocess.DEVNULL,
+        env={name: value for name, value in os.environ.items() if name != VARIABLE},
         start_new_session=True,
     )
     environ[VARIABLE] = mark

@@ -27,7 +27,7 @@ from configs.settings import PREFIX, PROJECT_ROOT, Settings, load_settings
 from configs.telemetry import switch_off
 from feature_repo.raw.atomic import remove, storage
 from feature_repo.raw.regular import open_lock
-from flows.address import PortTakenError, refuse_taken
+from flows.address import PortTakenError, refuse_taken, resolved
 
 SERVICE: Final = "bentos.churn.service:ChurnService"
 STOP_S: Final = 15
@@ -80,6 +80,7 @@ def serve(settings: Settings) -> NoReturn:
     PortTakenError, AddressError, StorageFailed
         If it could not listen, or not write below the home. Nothing has changed then.
     """
+    settings = _resolved(settings)
     lock = _prepared(settings)
     # Held until the last process of the service has ended.
     os.set_inheritable(lock.fileno(), True)  # noqa: FBT003 - the name says it
@@ -99,6 +100,7 @@ class Running:
     """
 
     def __init__(self, settings: Settings, target: str = SERVICE) -> None:
+        settings = _resolved(settings)
         self.base_url = f"http://{settings.serving.host}:{settings.serving.port}"
         self.log = settings.home / "logs" / f"serve-{settings.serving.port}.log"
         self._lock = _lock_path(settings)
@@ -205,6 +207,12 @@ def kill_group(leader: int) -> None:
         os.killpg(leader, signal.SIGKILL)
 
 
+def _resolved(settings: Settings) -> Settings:
+    """Return the settings with the IP address of the host: BentoML takes no name. Raises AddressError."""
+    host = resolved(settings.serving.host)
+    return settings.model_copy(update={"serving": settings.serving.model_copy(update={"host": host})})
+
+
 def _prepared(settings: Settings) -> BufferedRandom:
     """Refuse by name what the service itself would refuse in the middle of its start; make its folders.
 
@@ -221,7 +229,8 @@ def _prepared(settings: Settings) -> BufferedRandom:
         lock = open_lock(_lock_path(settings))
         if not _locks(lock):
             lock.close()
-            raise PortTakenError(host, port)
+            # The folder of BentoML's files is one a port, whatever the host.
+            raise PortTakenError(f"port {port} is taken: another service of this home has it, at this or another host")
         # What a killed one left.
         remove(_folder(settings) / "tmp")
         (_folder(settings) / "tmp").mkdir()

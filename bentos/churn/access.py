@@ -63,7 +63,8 @@ def is_loopback(host: str) -> bool:
 
 def keys_needed(settings: Settings) -> bool:
     """Return whether a service with these settings answers only callers with a key. Raises KeyFileError."""
-    return _always(settings) or bool(read(path_of(settings)).keys) or had_keys(settings)
+    read(path_of(settings))
+    return _always(settings) or had_keys(settings)
 
 
 def may_start(settings: Settings, now: datetime) -> str:
@@ -79,7 +80,7 @@ def may_start(settings: Settings, now: datetime) -> str:
     keys = read(path_of(settings)).keys
     host = settings.serving.host
     had = had_keys(settings)
-    if not (keys or had or _always(settings)):
+    if not (had or _always(settings)):
         return f"no API keys: whoever reaches {host} may ask"
     valid = sum(entry.state(now) == "valid" for entry in keys)
     if not valid:
@@ -92,8 +93,8 @@ def may_start(settings: Settings, now: datetime) -> str:
             if keys
             else "there were API keys before"
         )
-        # What closes a service must not open it by being lost.
-        again = "" if keys or not had else "; to answer without keys again, set audit/ beside the key file aside"
+        # A lost or emptied key file must not make the service answer callers without a key.
+        again = "" if keys or not had else "; to answer without keys again, set the key file and audit/ beside it aside"
         raise KeysNeededError(
             f"the service answers only callers with an API key, because {why}, and no key is valid",
             f"restore the key file, or run: churn keys create --name NAME --right predict{again}"
@@ -134,8 +135,9 @@ class Access:
 
     What is kept of keys is the file's hashes: hashing the one that arrives takes a microsecond, so that no key has to
     be remembered to be fast. The file is looked at once a second, when requests come. One that turns bad or vanishes
-    changes nothing: the last good keys stand. Where there never were good ones, nobody passes. A service that had keys
-    is never open again, also where the list is empty by now, or was so before this worker started (the audit tells).
+    changes nothing: the last good keys stand. Where there never were good ones, every request is refused. A service
+    that had keys answers no request without one, also where the list is empty by now, or was so before this worker
+    started: the file is there, or its audit.
 
     Parameters
     ----------
@@ -248,8 +250,7 @@ class Access:
             if (known := before.get(holder.entry.id.encode())) is not None:
                 holder.bucket = known.bucket
         self._holders = {holder.entry.id.encode(): holder for holder in made}
-        self._had_keys = self._had_keys or bool(made) or had_keys(self._settings)
-        self._needed = self._always or self._had_keys
+        self._had_keys = self._needed = True
 
     def _holder(self, presented: bytes) -> _Holder | None:
         """Return whose key it is. The work is the same whether the id is known or not."""

@@ -38,7 +38,7 @@ class Share:
         """Return whether the customer is one of them.
 
         The same in each worker and at each request; a greater share keeps the customers of a smaller one; another
-        bundle has other customers, so that nobody is the guinea pig each time.
+        bundle has other customers, so that not every canary answers for the same ones.
         """
         hashed = hashlib.sha256(f"{self.digest}:{customer_id}".encode()).digest()
         # 53 bits, as many as a float holds: dividing more could round up to 1, and a share of 1 would miss someone.

@@ -16,6 +16,7 @@ from bentos.comparison import LiveComparison, live_folder, live_name
 from bentos.paired_times import ArmName, Pairing
 from configs.errors import ChurnError
 from feature_repo.raw.atomic import storage, write_file
+from feature_repo.raw.regular import identity
 
 if TYPE_CHECKING:
     from bentos.bundle.pointer import Rollout
@@ -38,6 +39,7 @@ class Counting:
         digest = str(trial.challenger)
         # A name of its own for each worker and each of its lives: nobody overwrites another's counts.
         self._path = live_folder(home, digest) / live_name(trial.sequence, uuid4().hex[:12])
+        self._home, self._known = home, identity(home)
         self._mode = trial.mode
         self._meters = meters
         self._counts = LiveComparison()
@@ -73,9 +75,12 @@ class Counting:
             return self._counts.merge(LiveComparison())
 
     def save(self) -> None:
-        """Write the counts if they changed. A disk that refuses is logged once: answering goes on."""
+        """Write the counts if they changed. A disk that refuses is logged once: answering goes on.
+
+        Nothing is written to a home that was removed or replaced: the trial is not one of it.
+        """
         counts = self.snapshot()
-        if counts == self._written:
+        if counts == self._written or self._known not in {None, identity(self._home)}:
             return
         try:
             with storage():

@@ -141,14 +141,15 @@ class Keeper:
             except NotReadyError:
                 return  # logged where it arose
             return
+        # First: to write the counts or the ledger would make a removed home again.
+        if self._files_of_home() != self._files:
+            self._reopen(serving, now)
+            return
+        self._gone = None
         if serving.trial is not None:
             serving.trial.save()
             self._judge(serving, now)
-        if self._files_of_home() == self._files:
-            self._gone = None
-            self._follow(serving, now)
-        else:
-            self._reopen(serving, now)
+        self._follow(serving, now)
 
     def close(self) -> None:
         """End the trial's work in this worker, its counts written."""

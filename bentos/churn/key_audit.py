@@ -126,14 +126,20 @@ def audit_path(settings: Settings) -> Path:
 
 
 def had_keys(settings: Settings) -> bool:
-    """Return whether a key was ever made for this key file: the first one begins the audit. Raises KeyFileError."""
-    try:
-        audit_path(settings).stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as refused:
-        raise KeyFileError(f"has an audit that can't be read: {refused.strerror}") from None
-    return True
+    """Return whether a key was ever made for this key file. Raises KeyFileError.
+
+    The first one begins the audit and makes the file. `churn keys` never writes an empty list; the audit does not lie
+    beside a file that is mounted.
+    """
+    for path in (path_of(settings), audit_path(settings)):
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as refused:
+            raise KeyFileError(f"or its audit can't be read: {refused.strerror}") from None
+        return True
+    return False
 
 
 def append(path: Path, happened: Sequence[Happened], now: datetime) -> None:

@@ -60,7 +60,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
 
     async def on_tick(self, counter: int) -> bool:
-        """Once a second, let newcomers in again: a worker that ends alone must not close the door for its siblings."""
+        """Once a second, detach the filter from the listening sockets: a worker that ends attaches it for all."""
         if counter % _TICKS_PER_S == 0 and not self.should_exit:
             for each in self._listening:
                 let_in(each)

@@ -51,6 +51,7 @@ class SqliteSink:
 
     def __init__(self, home: Path) -> None:
         self._path = receipts_path(home)
+        self._homeless = not home.exists()
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
 
@@ -91,7 +92,8 @@ class SqliteSink:
         if self._connection is not None and identity(self._path) != self._file:
             self.close()
         if self._connection is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # A home that was removed since is not made again.
+            self._path.parent.mkdir(parents=self._homeless, exist_ok=True, mode=0o700)
             # Personal data: the file, and the two that SQLite keeps beside it, are for their owner alone.
             # Only where there is none: closing any descriptor of a file drops the locks that SQLite holds on it.
             with suppress(FileExistsError):

@@ -1,5 +1,6 @@
 """Rows of the fault catalogue about processes: a start in vain, a parent that dies, a terminal that hangs up."""
 
+import fcntl
 import os
 import signal
 import socket
@@ -14,8 +15,10 @@ import pytest
 
 from configs.errors import ChurnError
 from configs.settings import PROJECT_ROOT, load_settings
+from feature_repo.raw.regular import open_lock
 from feature_repo.stores.registration import apply
-from flows.address import refuse_taken
+from flows.address import PortTakenError, refuse_taken
+from flows.orphans import VARIABLE, leave_none
 from flows.serve import Running, free_port
 from tests.serving_world import serving
 
@@ -210,6 +213,30 @@ def test_61_feasts_servers_say_in_one_line_that_a_port_is_taken(tmp_path, words)
     assert refused.returncode == 1
     assert refused.stderr.startswith(f"error: port {port} of ")
     assert len(refused.stderr.splitlines()) == 2
+
+
+def test_61_a_second_host_on_the_port_of_a_home_is_told_what_has_it(tmp_path, port):
+    settings = serving(load_settings(home=tmp_path), port=port)
+    second = settings.model_copy(update={"serving": settings.serving.model_copy(update={"host": "localhost"})})
+    lock = tmp_path / "bentoml" / f"{port}.lock"
+    lock.parent.mkdir()
+    with open_lock(lock) as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(PortTakenError, match=f"port {port} is taken: another service of this home"):
+            Running(second)
+    with Running(second) as running:
+        running.wait("/livez", 300)
+
+
+def test_64_the_watcher_of_a_command_in_a_command_has_no_mark(monkeypatch):
+    monkeypatch.setenv(VARIABLE, "of the command around this one")
+    given = dict(os.environ)
+    with leave_none(given) as watch:
+        marked = psutil.Process(watch.pid).environ()
+        watch.kill()
+    assert marked["PATH"]
+    assert VARIABLE not in marked
+    assert given[VARIABLE] != os.environ[VARIABLE]
 
 
 def test_61_a_hang_up_ends_a_command_as_an_interrupt_does(tmp_path):

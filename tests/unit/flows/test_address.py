@@ -6,7 +6,7 @@ from multiprocessing import get_context
 
 import pytest
 
-from flows.address import AddressError, PortTakenError, refuse_taken
+from flows.address import AddressError, PortTakenError, refuse_taken, resolved
 from flows.serve import free_port
 
 NO_ADDRESS_OF_OURS = "192.0.2.1"
@@ -26,6 +26,17 @@ def test_a_port_that_is_free_or_taken(host):
     refuse_taken(host, port)
 
 
+def test_a_name_is_the_address_that_it_has():
+    assert resolved("localhost").startswith("127.")
+    with socket.socket() as other:
+        other.bind((resolved("localhost"), 0))
+        port = other.getsockname()[1]
+        other.listen()
+        with pytest.raises(PortTakenError, match=f"port {port} of localhost"):
+            refuse_taken("localhost", port)
+    refuse_taken("localhost", port)
+
+
 def test_a_port_that_every_address_has_is_taken_for_each():
     with socket.socket() as other:
         other.bind(("0.0.0.0", 0))  # noqa: S104 - for a moment
@@ -36,7 +47,7 @@ def test_a_port_that_every_address_has_is_taken_for_each():
 
 @pytest.mark.parametrize(
     ("host", "says"),
-    [(NO_ADDRESS_OF_OURS, "is no address of this machine"), ("localhost", "no IP address"), ("", "no IP address")],
+    [(NO_ADDRESS_OF_OURS, "is no address of this machine"), ("a..b", "no IP address"), ("", "no IP address")],
 )
 def test_an_address_that_is_none_of_ours(host, says):
     with pytest.raises(AddressError, match=says) as refused:

@@ -280,12 +280,30 @@ def test_an_emptied_list_ends_its_keys_and_opens_nothing(settings):
     assert keys_needed(settings)
 
 
+def test_an_empty_list_without_an_audit_beside_it_opens_nothing(settings):
+    # As a mounted file: the folder that it lies in has no audit.
+    settings.home.mkdir()
+    path_of(settings).write_bytes(EMPTY)
+    assert keys_needed(settings)
+    with pytest.raises(KeysNeededError) as refused:
+        may_start(settings, TODAY)
+    assert "set the key file" in refused.value.hint
+    access = Access(settings, Meters())
+    path_of(settings).unlink()
+    for second in range(2):
+        access.admit({}, None, HERE, float(second))  # there is none yet
+    path_of(settings).write_bytes(EMPTY)
+    for each in (access, Access(settings, Meters())):
+        with pytest.raises(KeyMissingError):
+            each.admit({}, None, HERE, 10.0)
+
+
 def test_a_home_answers_without_keys_again_where_the_audit_was_set_aside(settings):
     create(settings, "crm", ["predict"], now=TODAY)
     path_of(settings).unlink()
     with pytest.raises(KeysNeededError, match="there were API keys before") as refused:
         may_start(settings, TODAY)
-    assert "set audit/ beside the key file aside" in refused.value.hint
+    assert "set the key file and audit/ beside it aside" in refused.value.hint
     audit_path(settings).parent.rename(settings.home / "set-aside")
     assert may_start(settings, TODAY).startswith("no API keys")
     Access(settings, Meters()).admit({}, None, HERE, 0.0)

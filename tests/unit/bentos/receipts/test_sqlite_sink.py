@@ -112,3 +112,13 @@ def test_bytes_that_are_no_text_are_handed_on(sink, tmp_path):
     found = sink.find(row.prediction_id)
     assert found is not None
     assert found.content != row.content
+
+
+def test_a_home_that_was_removed_is_not_made_again(tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    sink = SqliteSink(home)
+    home.rmdir()
+    with pytest.raises(ReceiptStoreError, match="No such file"):
+        sink.write(rows(1))
+    assert not home.exists()
