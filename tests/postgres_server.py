@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +72,15 @@ class PostgresServer:
         parent = psutil.Process(self._process.pid)
         family = [parent, *parent.children(recursive=True)]
         for each in family:
-            each.suspend()
+            # Helpers of its own come and go.
+            with suppress(psutil.NoSuchProcess):
+                each.suspend()
         try:
             yield
         finally:
             for each in family:
-                each.resume()
+                with suppress(psutil.NoSuchProcess):
+                    each.resume()
 
     def remove(self) -> None:
         """Stop it and leave nothing behind."""

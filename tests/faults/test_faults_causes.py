@@ -118,7 +118,8 @@ STATES = {
     "TLS to a plain server": ((), "rediss://127.0.0.1:{port}/0", "it did not answer in time", False),
     "no such database": ((), "redis://127.0.0.1:{port}/99", "no database of this number", False),
     "a node of a cluster": (
-        ("--cluster-enabled", "yes"),
+        # Of its own choice, the cluster's port is the client's plus 10,000, which may be none.
+        ("--cluster-enabled", "yes", "--cluster-port", "{free}"),
         "redis://127.0.0.1:{port}/0",
         "it is a node of a cluster",
         False,
