@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from weakref import finalize
 
 import pandas as pd
 from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, RequestSource, ValueType
@@ -82,10 +81,6 @@ def opened(folder, *, online=None, **registry) -> FeatureStore:
         }
     ).to_parquet(folder / "rows.parquet")
     store = FeatureStore(config=RepoConfig(repo_path=folder, **config))
-    # Feast never disposes of a registry's engine: with the registry it drops open connections.
-    engine = getattr(store.registry, "write_engine", None)
-    if engine is not None:
-        finalize(store.registry, engine.dispose)
     store.apply(OBJECTS)
     return store
 

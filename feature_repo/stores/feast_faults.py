@@ -9,8 +9,10 @@ from __future__ import annotations
 import inspect
 from functools import wraps
 from typing import Any, Final
+from weakref import finalize
 
 from feast import FeatureStore
+from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteTable
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.infra.registry.sql import SqlRegistry, feature_view_version_history
 from feast.protos.feast.core.OnDemandFeatureView_pb2 import OnDemandFeatureView
@@ -18,6 +20,9 @@ from sqlalchemy import delete
 
 _SERVE_REGISTRY: Final = FeatureStore.serve_registry
 _SORTED_DICT: Final = BaseRegistry._message_to_sorted_dict  # noqa: SLF001 - here and below: Feast has no public name
+_CONNECT: Final = SqliteOnlineStore._get_conn  # noqa: SLF001
+_MAKE_TABLE: Final = SqliteTable.__init__
+_MAKE_REGISTRY: Final = SqlRegistry.__init__
 _SAVE_VERSION: Final = SqlRegistry._save_version_snapshot  # noqa: SLF001
 
 
@@ -25,6 +30,9 @@ def go_round() -> None:
     """Put the guards in the place of Feast's functions; to do so again changes nothing."""
     FeatureStore.serve_registry = _serve_registry
     BaseRegistry._message_to_sorted_dict = staticmethod(_sorted_dict)  # noqa: SLF001
+    SqliteOnlineStore._get_conn = _connect  # noqa: SLF001
+    SqliteTable.__init__ = _make_table
+    SqlRegistry.__init__ = _make_registry
     SqlRegistry._save_version_snapshot = _save_version  # noqa: SLF001
 
 
@@ -53,6 +61,31 @@ def _sorted_dict(message: Any) -> dict[str, Any]:
         for kind in ("userDefinedFunction", "substraitPlan"):
             transformation.setdefault(kind, {})
     return found
+
+
+@wraps(_CONNECT)
+def _connect(store: SqliteOnlineStore, *args: Any, **kwargs: Any) -> Any:
+    """Return the connection of a SQLite online store; it is closed with the store, by Feast in teardown alone."""
+    before = store._conn  # noqa: SLF001
+    connection = _CONNECT(store, *args, **kwargs)
+    if connection is not before:
+        finalize(store, connection.close)
+    return connection
+
+
+@wraps(_MAKE_TABLE)
+def _make_table(table: SqliteTable, *args: Any, **kwargs: Any) -> None:
+    """Make an infrastructure object of SQLite; the connection that each of them opens is closed with it."""
+    _MAKE_TABLE(table, *args, **kwargs)
+    finalize(table, table.conn.close)
+
+
+@wraps(_MAKE_REGISTRY)
+def _make_registry(registry: SqlRegistry, *args: Any, **kwargs: Any) -> None:
+    """Open a registry; its connections are closed when it is dropped. Feast leaves them to the garbage collector."""
+    _MAKE_REGISTRY(registry, *args, **kwargs)
+    for engine in {id(each): each for each in (registry.write_engine, registry.read_engine)}.values():
+        finalize(registry, engine.dispose)
 
 
 def _save_version(

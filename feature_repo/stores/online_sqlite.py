@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, Literal
-from weakref import finalize
 
 import numpy as np
 from feast import FeatureView, RepoConfig
@@ -82,8 +81,6 @@ class PlannedSqliteOnlineStore(PlannedReads, SqliteOnlineStore):
         connection: sqlite3.Connection = super()._get_conn(config)
         if opened:
             self._utc, self._file = False, identity(path)
-            # Feast closes it in teardown alone.
-            finalize(self, connection.close)
             # A file that is locked or may not be written is read as it is.
             with suppress(sqlite3.OperationalError):
                 bring_to_utc(connection)

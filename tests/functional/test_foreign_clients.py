@@ -78,10 +78,10 @@ def test_node(one, many):
 
 
 def test_go(one, many, tmp_path):
-    program = tmp_path / "ask"
-    run(program("go"), "build", "-o", program, FOREIGN / "ask.go", cwd=tmp_path)
+    ask = tmp_path / "ask"
+    run(program("go"), "build", "-o", ask, FOREIGN / "ask.go", cwd=tmp_path)
     for url, body, expected in (one, many):
-        are_right(run(program, url, body), 3, expected)
+        are_right(run(ask, url, body), 3, expected)
 
 
 @pytest.mark.parametrize(
