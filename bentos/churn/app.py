@@ -272,7 +272,7 @@ class _Routes:
         return await self._work(work, self._bodies)
 
     async def _probed(self) -> str:
-        """Return what :meth:`_probe` does, once for all who ask meanwhile: whoever asks needs no key."""
+        """Return what :meth:`_probe` does, once for all requests that wait for it: they need no key."""
         if self._probing is None or self._probing.done():
             self._probing = asyncio.create_task(self._work(self._probe))
             self._probing.add_done_callback(lambda probed: probed.cancelled() or probed.exception())

@@ -61,7 +61,7 @@ class FrontDoor:
     other hosts and answer errors in other shapes; behind this door they don't exist. ``app`` still gets the
     lifespan. On the way the key is judged, work beyond what a worker can do is turned away, the body is read whole
     within a size and a time (only where a route takes one), headers are set, a large answer is compressed, the answer
-    is counted, and an exception that nobody caught ends here, logged by place alone.
+    is counted, and an uncaught exception ends here, logged by place alone.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ class FrontDoor:
             self._access.admit(headers, right, server[0] if server else None, now)
             if self._access.needed:
                 scope.setdefault("state", {})[KNOWN] = True
-            # Whoever got in without a key may be a page of another site, in a browser of this machine, whose name
+            # A request without a key may come from a page of another site, in a browser of this machine, whose name
             # was made to lead here. It can't send another Host than that name.
             elif server and not _is_here(headers.get(b"host", b"")):
                 raise HostRefusedError

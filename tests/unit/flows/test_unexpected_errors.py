@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from flows.cli import _exit_code, cli
-from flows.unexpected import unexpected
+from flows.unexpected_errors import unexpected
 
 
 def raised(error):
@@ -20,7 +20,7 @@ def raised(error):
 @pytest.mark.parametrize(
     ("error", "says"),
     [
-        (ValueError("customer 7590-VHVEG"), "unexpected ValueError at test_unexpected.py:"),
+        (ValueError("customer 7590-VHVEG"), "unexpected ValueError at test_unexpected_errors.py:"),
         (MemoryError(), "out of memory"),
         (OSError(errno.ENOSPC, "No space left on device", "/x/journal.log"), "No space left on device: /x/journal.log"),
         (PermissionError(errno.EACCES, "Permission denied"), "the system refused it: Permission denied"),
