@@ -49,15 +49,22 @@ def world(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def prefect(tmp_path_factory):
-    """A server with everything deployed; each test brings its home and its worker."""
+def planning(tmp_path_factory):
+    """A server with everything deployed, and the deployments that it planned runs of before the schedules were paused."""
     # No drift here: what it would start would meet the next test's home.
     deaf = {f"CHURN_MONITORING__{name}": "1000" for name in ("PSI_MAX", "SCORE_PSI_MAX", "LABEL_PSI_MAX")}
     deaf |= {"CHURN_MONITORING__LOG_LOSS_RISE_MAX": "1000", "CHURN_MONITORING__CALIBRATION_GAP_MAX": "1"}
     with prefect_server(tmp_path_factory.mktemp("server"), {"CHURN_TRAINING__TRIALS": "1", **deaf}) as server:
         server.deploy()
-        server.scheduled(6)
-        yield server
+        planned = server.scheduled(6)
+        server.pause_schedules()
+        yield server, planned
+
+
+@pytest.fixture(scope="module")
+def prefect(planning):
+    """The server; each test brings its home and its worker, and says what runs: no schedule does."""
+    return planning[0]
 
 
 @pytest.fixture
@@ -102,9 +109,9 @@ def versions(home):
     return mlflow.MlflowClient().search_model_versions("name='churn'")
 
 
-def test_the_server_plans_what_has_a_schedule(prefect):
-    assert prefect.scheduled(6) == {"nightly", "daily", "hourly", "weekly", "monthly", "every-five-minutes"}
-    prefect.pause_schedules()
+def test_the_server_plans_what_has_a_schedule(planning):
+    prefect, planned = planning
+    assert planned == {"nightly", "daily", "hourly", "weekly", "monthly", "every-five-minutes"}
     assert "schedule_recent_deployments" not in (prefect.folder / "server.log").read_text("utf-8")
 
 
@@ -131,12 +138,12 @@ def test_everything_is_deployed_with_types_descriptions_and_defaults(prefect):
 
 def test_deploying_again_changes_nothing(prefect):
     again = prefect.command("--no-prompt", "deploy", "--all", "--prefect-file", FILE)
+    prefect.pause_schedules()
     assert again.returncode == 0, again.stdout + again.stderr
     with prefect.client() as client:
         assert len(client.read_deployments()) == len(deployed())
         automations = client.read_automations()
     assert len([each for each in automations if "churn.drift.detected" in str(each)]) == 1
-    prefect.pause_schedules()
 
 
 def landed_some(home):
