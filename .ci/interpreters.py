@@ -1,6 +1,7 @@
-"""Run the quick tier on every other supported Python that uv or pyenv has here: `.ci/run` does, after the tests.
+"""Run the unit, property and architecture tests on every other supported Python that uv or pyenv has here.
 
-The newest patch of each minor version counts. Each gets an environment of its own, `.venv-3.X`.
+`.ci/run` does so after the tests. The newest patch of each minor version counts. Each gets an environment of its own,
+`.venv-3.X`.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def _is_patch(path: Path) -> bool:
 
 
 def main() -> int:
-    """Say which Pythons are here, run the tier on each; 1 if it failed on one."""
+    """Say which Pythons are here, run the tests on each; 1 if they failed on one."""
     project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     running = f"3.{sys.version_info.minor}"
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
@@ -49,15 +50,15 @@ def main() -> int:
     for minor, python in others.items():
         print(f"Python {minor}: {python or 'not on this machine'}", flush=True)
     failed = [minor for minor, python in others.items() if python and not passes(minor, python)]
-    print(f"quick tier failed on {', '.join(failed)}" if failed else "quick tier passed on each", flush=True)
+    print(f"unit tests failed on {', '.join(failed)}" if failed else "unit tests passed on each", flush=True)
     return bool(failed)
 
 
 def passes(minor: str, python: Path) -> bool:
-    """Tell whether the quick tier passes on an interpreter."""
+    """Tell whether the tests pass on an interpreter."""
     own = {"UV_PROJECT_ENVIRONMENT": f".venv-{minor}", "UV_PYTHON": str(python), "UV_COMPILE_BYTECODE": "1"}
     inherited = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    done = subprocess.run(["uv", "run", "poe", "quick"], cwd=PROJECT_ROOT, env=inherited | own, check=False)
+    done = subprocess.run(["uv", "run", "poe", "units"], cwd=PROJECT_ROOT, env=inherited | own, check=False)
     return done.returncode == 0
 
 

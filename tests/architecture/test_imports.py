@@ -48,6 +48,7 @@ def test_help_loads_nothing_heavy():
     assert not loaded("import flows.cli") & heavy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["bentos.churn.service", "feature_repo.definitions"])
 def test_the_service_loads_no_pipeline_library(module):
     heavy = {"optuna", "mlflow", "prefect", "evidently", "great_expectations", "sklearn", "shap", "matplotlib"}

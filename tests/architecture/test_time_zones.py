@@ -39,6 +39,7 @@ def faults(tree):
             yield from ((node.lineno, found) for found in LOCAL_SQL.findall(text))
 
 
+@pytest.mark.slow
 def test_the_time_zone_of_the_process_is_never_asked_for():
     found = []
     for path in sorted(path for package in PACKAGES for path in (PROJECT_ROOT / package).rglob("*.py")):

@@ -50,7 +50,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def planning(tmp_path_factory):
-    """A server with everything deployed, and the deployments that it planned runs of before the schedules were paused."""
+    """A server with everything deployed, and the deployments that it planned runs of; the schedules are paused."""
     # No drift here: what it would start would meet the next test's home.
     deaf = {f"CHURN_MONITORING__{name}": "1000" for name in ("PSI_MAX", "SCORE_PSI_MAX", "LABEL_PSI_MAX")}
     deaf |= {"CHURN_MONITORING__LOG_LOSS_RISE_MAX": "1000", "CHURN_MONITORING__CALIBRATION_GAP_MAX": "1"}

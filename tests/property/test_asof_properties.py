@@ -77,6 +77,7 @@ def expected(rows, wanted):
     return {name: [row and row.values["v"] for row in column] for name, column in found.items()}
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(parts=files, wanted=asked, merged=st.booleans(), bucketed=st.booleans())
 def test_every_way_of_joining_gives_what_was_known(world, monkeypatch, parts, wanted, merged, bucketed):
@@ -90,6 +91,7 @@ def test_every_way_of_joining_gives_what_was_known(world, monkeypatch, parts, wa
     assert answer(store, wanted) == expected(rows, wanted)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(parts=files, later=files, wanted=asked)
 def test_the_future_changes_nothing(world, parts, later, wanted):
@@ -103,6 +105,7 @@ def test_the_future_changes_nothing(world, parts, later, wanted):
     assert answer(store, before) == first
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     rows=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9), st.integers(0, 9)), max_size=30),

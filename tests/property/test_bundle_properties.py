@@ -45,6 +45,7 @@ def bundle(tmp_path_factory):
     return Bundle.load(saved(tmp_path_factory.mktemp("home"), calibration=(0.9, -0.1))[1])
 
 
+@pytest.mark.slow
 @CASES
 @given(frames(st.integers(1, 6)))
 def test_every_score_is_a_probability_and_every_explanation_adds_up(bundle, frame):
@@ -55,6 +56,7 @@ def test_every_score_is_a_probability_and_every_explanation_adds_up(bundle, fram
     assert explained.base + explained.contributions.sum(axis=1) == pytest.approx(explained.margin, abs=1e-6)
 
 
+@pytest.mark.slow
 @CASES
 @given(frames(st.integers(2, 6)), st.randoms(use_true_random=False))
 def test_a_customers_score_depends_on_nobody_else(bundle, frame, random):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from feast.protos.feast.types.Value_pb2 import (
     BoolList,
     BytesList,
@@ -44,6 +45,7 @@ values = st.just(Value()) | st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(values)
 def test_every_value_is_what_feast_makes_of_it(value):

@@ -33,6 +33,7 @@ def campaigns(draw: st.DrawFn) -> Economics:
     return Economics(incentive + (gain + contact) * (alpha + beta) / alpha, incentive, contact, alpha, beta)
 
 
+@pytest.mark.slow
 @settings(deadline=None)  # the first case imports scikit-learn
 @given(cases())
 def test_figures_equal_scikit_learns(case: Case) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -67,6 +68,7 @@ def undecided(feed, at):
     return anew[0] <= at < anew[-1]
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(steps)
 def test_the_newest_date_known_decides_at_every_instant(steps):
@@ -81,6 +83,7 @@ def test_the_newest_date_known_decides_at_every_instant(steps):
         assert found == {who: decided(feed, who, at) for who in WHO}, at
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(steps)
 def test_the_future_changes_nothing(steps):
@@ -101,6 +104,7 @@ def test_the_future_changes_nothing(steps):
         pd.testing.assert_frame_equal(offline_rows(manifest, feed.every, feed.read), part)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(steps)
 def test_who_is_labelled_was_a_customer_with_values_then(steps):

@@ -11,6 +11,7 @@ WORLDS = pytest.mark.parametrize("worlds", [100, pytest.param(600, marks=pytest.
 FAST = {"bootstrap_replicates": 300, "ece_max": 1.0}
 
 
+@pytest.mark.slow
 @WORLDS
 @pytest.mark.parametrize(
     ("rows", "rate", "noise"),
@@ -58,6 +59,7 @@ def test_customers_that_recur_make_nobody_surer(worlds):
     assert promoted <= 0.05 * worlds, f"{promoted} of {worlds}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("noise", "most"), [(0.5, 0.7), (0.8, 0.95)])
 def test_a_model_that_knows_more_mostly_takes_over(noise, most):
     won = 0
@@ -67,6 +69,7 @@ def test_a_model_that_knows_more_mostly_takes_over(noise, most):
     assert won >= most * 60, f"{won} of 60"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.5, 0.8])
 def test_a_model_that_knows_less_never_does(noise):
     for seed in range(60):

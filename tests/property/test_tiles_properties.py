@@ -4,6 +4,7 @@ import random
 from datetime import UTC, datetime, timedelta
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given, settings
 
 from feature_repo.contract import BEHAVIOR, FEATURES, OBSERVED_AT_US
@@ -53,6 +54,7 @@ def histories(draw):
     return deliveries
 
 
+@pytest.mark.slow
 @given(histories(), st.integers(-10, 120 * 24), st.integers(0, 2**32))
 @settings(max_examples=60, deadline=None)
 def test_windows_over_tiles_equal_brute_force(history, hours_later, shuffle):
@@ -75,6 +77,7 @@ VALUES = st.one_of(st.none(), st.booleans(), st.integers(-(2**65), 2**65), st.fl
 FIELDS = st.sampled_from([*SCHEMA.names, "schema_version", "colour"])
 
 
+@pytest.mark.slow
 @given(st.lists(st.one_of(st.none(), st.tuples(FIELDS, VALUES), st.binary(max_size=20)), min_size=1, max_size=6))
 @settings(max_examples=60, deadline=None)
 def test_a_line_reads_the_same_alone_and_among_others(changes):

@@ -162,6 +162,7 @@ def brute_force(levers: Levers, values: tuple[object, ...], score) -> tuple[str,
     return (name, after) if share * (alone(values) - after) > 0 else None
 
 
+@pytest.mark.slow
 @CASES
 @given(
     services.flatmap(lambda service: st.tuples(st.just(service), st.lists(customers(service), min_size=1, max_size=5))),

@@ -49,6 +49,7 @@ def test_several_at_once_are_as_one_by_one(path, tmp_path):
     assert other.read_bytes() == path.read_bytes()
 
 
+@pytest.mark.slow
 def test_any_change_of_any_byte_shows(path):
     whole, entries = path.read_bytes(), read(path)
     for place in range(len(whole)):

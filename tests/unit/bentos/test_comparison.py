@@ -85,6 +85,7 @@ def test_any_time_falls_into_a_bin(seconds):
     assert counts.figures().latency_ratio == 1
 
 
+@pytest.mark.slow
 @given(pairs, pairs, pairs)
 def test_counts_add_up_in_any_order_and_grouping(one, two, three):
     together = counted(one + two + three)

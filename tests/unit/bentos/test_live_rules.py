@@ -59,12 +59,14 @@ def test_the_recording_is_of_a_loaded_machine():
     assert times[-1] > 10 * times[len(times) // 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.1, 0.5])
 def test_equal_models_at_the_very_limit_are_ended_at_the_nominal_rate(share):
     ended = [ended_after(seed, limit=1.0, share=share, answers=ANSWERS * share) for seed in range(CANARIES)]
     assert sum(each is not None for each in ended) <= FALSE_ENDS_MAX
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.3, None])
 def test_equal_models_are_not_ended_by_the_default_limit(share):
     ended = [ended_after(seed, share=share, answers=ANSWERS / 2) for seed in range(CANARIES)]
@@ -78,6 +80,7 @@ def test_a_slow_challenger_is_ended_within_so_many_answers(slower, within):
     assert sum(each is not None for each in ended) >= 95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [0.0, 0.01, 0.05])
 @pytest.mark.parametrize("share", [0.1, 0.9])
 def test_equal_failures_end_no_more_canaries_than_the_nominal_rate(rate, share):
@@ -97,6 +100,7 @@ def test_equal_failures_end_no_more_canaries_than_the_nominal_rate(rate, share):
     assert ended <= binom.ppf(0.999, CANARIES // 5, FALSE_END)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "within"), [(1.0, 5), (0.5, 30), (0.1, 200), (0.05, 600)])
 def test_a_failing_challenger_is_ended_within_so_many_answers(rate, within):
     ended = 0

@@ -23,6 +23,7 @@ def test_what_moves_the_terminal_is_shown_as_text(text, shown):
     assert printable(text) == shown
 
 
+@pytest.mark.slow
 def test_whatever_is_written_is_one_line():
     everything = "".join(map(chr, range(sys.maxunicode + 1)))
     shown = printable(everything)

@@ -17,6 +17,7 @@ assert not [each for each in (Entity, FeatureView, View) if "TypeCheckMemo" in e
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "first",
     ["import feature_repo.definitions\nfrom configs.type_checks import leave_out\nleave_out()", "import typeguard"],

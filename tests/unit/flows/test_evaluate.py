@@ -11,6 +11,8 @@ from configs.settings import TrainingSettings, load_settings
 from feature_repo.raw.simulator import simulate_snapshot, write_csv
 from flows.evaluate import Evaluated, evaluate_csv
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 CUSTOMERS = 400
 

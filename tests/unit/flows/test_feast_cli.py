@@ -62,6 +62,7 @@ def test_a_port_that_there_is_not(words):
     assert "65535" in refused.value.hint
 
 
+@pytest.mark.slow
 def test_feast_runs_in_a_home_with_an_emoji(tmp_path):
     home = tmp_path / "\N{GRINNING FACE}"
     env = {**os.environ, "CHURN_HOME": str(home)}

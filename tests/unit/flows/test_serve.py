@@ -48,6 +48,7 @@ def test_nobody_listens(port):
     assert ask(f"http://127.0.0.1:{port}/livez", timeout_s=1) == (0, {})
 
 
+@pytest.mark.slow
 def test_a_process_that_ends_is_reported_with_its_last_lines(settings, port, tmp_path):
     # A folder that holds no bento: bentoml itself says so and ends.
     with (

@@ -18,6 +18,8 @@ from tests.small_model import publish_month, simulated, training_set
 from training.heldout import read_heldout
 from training.registry import FINGERPRINT, Registered
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 D0, D1 = date(2026, 1, 31), date(2026, 3, 2)
 

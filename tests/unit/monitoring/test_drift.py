@@ -107,6 +107,7 @@ def test_the_rows_themselves_have_not_moved():
     assert made.log_loss == pytest.approx(losses(churned, score).mean())
 
 
+@pytest.mark.slow
 def test_others_of_the_same_world_have_not_moved_either():
     made, *_ = reference()
     for seed in range(20, 30):
@@ -165,6 +166,7 @@ def test_features_and_scores_are_counted_of_the_population_that_is_watched_and_l
     assert {row.status for row in table(nobody, features, score).values()} == {"insufficient data"}
 
 
+@pytest.mark.slow
 def test_equal_populations_show_drift_at_the_nominal_rate_at_most():
     """Whole tables of the bounds for chance alone: the settings are 0."""
     rate, worlds = 0.05, 300

@@ -149,6 +149,7 @@ def test_a_rule_that_cannot_be_run_stops_the_snapshot_even_if_it_would_quarantin
 # --- verdicts ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_good_rows_pass(gate):
     result = gate()
     assert result.passed
@@ -192,6 +193,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_refused_and_by_which_rule(gate, case):
     spoil, parameters, rules = REFUSED[case]
@@ -210,6 +212,7 @@ CONTRADICTIONS = [
 ]
 
 
+@pytest.mark.slow
 def test_columns_that_contradict_each_other_are_refused(gate, rows):
     """One customer each whose service is (column, word), with one cell overwritten."""
     broken = {}
@@ -253,6 +256,7 @@ def test_a_few_odd_feature_cells_set_their_rows_aside(gate, rows):
     assert len(normalise(rows.drop(index=[row.row for row in result.quarantined]))) == 992
 
 
+@pytest.mark.slow
 def test_blank_totals_are_counted(gate):
     def spoil(raw):
         raw.loc[[1, 2], ["tenure", "TotalCharges"]] = ["0", " "]
@@ -261,6 +265,7 @@ def test_blank_totals_are_counted(gate):
     assert gate(spoil).blank_totals == before + 2
 
 
+@pytest.mark.slow
 def test_an_unexpected_column_is_told_of_but_does_not_stop(gate):
     result = gate(lambda raw: raw.assign(Region="north"))
     assert result.passed
@@ -318,6 +323,7 @@ def test_the_rule_columns_of_three_customers(rows):
     assert computed["rule_total_gap_share"].tolist() == pytest.approx([float("nan"), 0.25, float("nan")], nan_ok=True)
 
 
+@pytest.mark.slow
 def test_a_churn_rate_unlike_the_last_snapshots_names_the_settings_and_readable_bounds(gate):
     refused = quality.GateFailed(gate(lambda raw: None, churn_rate_min=0.0012345678, churn_rate_max=0.0234567891))
     assert "rule churn_rate, found 0." in refused.message

@@ -24,6 +24,7 @@ def test_a_calibrated_margin_stays_as_it_is(world):
     assert calibration(margin, churned, seed=7) == IDENTITY == (1.0, 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("slope", "intercept"), [(2.0, 1.0), (0.5, 0.0), (1.0, -1.0), (1.0, 0.5)])
 def test_a_distorted_margin_is_repaired(world, slope, intercept):
     margin, churned = world
@@ -56,6 +57,7 @@ def test_the_seed_decides_the_halves_and_nothing_else(world):
     assert calibration(2 * margin, churned, seed=1) == pytest.approx(calibration(2 * margin, churned, seed=2), abs=1e-9)
 
 
+@pytest.mark.slow
 def test_over_time_the_calibration_is_judged_on_newer_moments(world):
     margin, churned = world
     moments = np.arange(N) % 4

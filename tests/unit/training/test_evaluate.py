@@ -15,6 +15,8 @@ from training.pipeline import ChurnBlend, baseline_pipeline
 from training.search import search
 from training.split import folds
 
+pytestmark = pytest.mark.slow
+
 PLAN = TrainingSettings(seed=7, trials=1, tuning_timeout_s=60, folds=2, test_share=0.2)
 
 

@@ -20,6 +20,8 @@ from training.metrics import measure
 from training.pipeline import baseline_pipeline
 from training.split import IdenticalRowsError, OneClassTrainingSetError, folds, holdout, identical_rows
 
+pytestmark = pytest.mark.slow
+
 PLAN = TrainingSettings(seed=7, trials=1, tuning_timeout_s=60, folds=2, test_share=0.25)
 MADE = Provenance(("2026-01-31.v1",), "declared", "abc123", datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC))
 

@@ -154,6 +154,7 @@ def program(text, path):
     )
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_named_error_and_the_next_one_goes_on(path):
     Journal(path, "s").add(finished(0))
     told = program(FULL, path).communicate()[1]

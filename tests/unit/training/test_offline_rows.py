@@ -88,6 +88,7 @@ TABLE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("publications", "rows"), TABLE.values(), ids=TABLE)
 def test_the_rows_that_the_last_version_adds(publications, rows):
     came = [(month(n), base, when if when is YEARS else at(when)) for n, base, when in publications]

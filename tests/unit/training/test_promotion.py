@@ -235,6 +235,7 @@ def test_where_few_leave_more_rows_are_asked_for():
     assert "enough rows" not in failed(enough)
 
 
+@pytest.mark.slow
 def test_where_few_leave_a_loss_that_is_small_in_nats_is_not_small():
     verdict = rare(60_000, 0.005, times(1.5), times(1.0), ece_max=1.0)
     assert 0.001 < -verdict.figures["log_loss_gain"] < 0.005

@@ -20,6 +20,8 @@ from training.pipeline import ChurnBlend, Params, tree_pipeline
 from training.search import EARLY_STOPPING_ROUNDS, FOLDS, ROUNDS_MAX, search
 from training.split import OneClassTrainingSetError, folds
 
+pytestmark = pytest.mark.slow
+
 CUSTOMERS = 150
 JOURNAL_ADDED = 4
 """Optuna's code, in a journal, for a trial that is added."""

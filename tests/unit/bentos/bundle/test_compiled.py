@@ -32,6 +32,7 @@ def peers(booster, rows):
     return booster.predict(data, output_margin=True), booster.predict(data, pred_contribs=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 3, 5])
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 5, 6])
 def test_every_row_is_xgboosts(depth, seed):
@@ -47,6 +48,7 @@ def test_every_row_is_xgboosts(depth, seed):
     assert tables.base + added.sum(axis=1) == pytest.approx(margin, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [1, 3, 6])
 @pytest.mark.parametrize("among", [2, FROM_ROWS - 1, FROM_ROWS, CHUNK + 3, columnwise.CHUNK + 3])
 def test_a_row_is_the_same_to_the_bit_alone_and_among_others(depth, among):

@@ -97,6 +97,7 @@ def test_the_tree_part_equals_the_wrapper(frame, matrices, parts):
     assert trees.margin(matrices[1]) == pytest.approx(wrapped, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_tree_contributions_are_exact_tree_shap(frame, matrices, parts):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PendingDeprecationWarning)  # of shap's plots, at import

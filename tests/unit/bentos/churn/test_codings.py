@@ -100,6 +100,7 @@ def test_a_gzip_file_of_many_members_is_told_so():
         decoded(gzip.compress(b"x") * 16 + b"7590-VHVEG", "gzip", 10_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, raw_deflate])
 def test_what_grows_beyond_the_limit_is_not_unpacked(pack):
     coding = "gzip" if pack is gzip.compress else "deflate"

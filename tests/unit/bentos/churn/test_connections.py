@@ -270,6 +270,7 @@ def test_it_is_what_bentoml_will_build(running, settings):
     assert running.before.connections > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begun", [b"", b"GET / HT", b"POST /echo HTTP/1.1\r\nhost: churn\r\ncontent-le", b"\r\n"])
 def test_a_head_that_does_not_end_is_cut_and_others_are_served(run, begun):
     # The short time begins with the connection where no head begins, else with the head.
@@ -290,6 +291,7 @@ def test_a_head_that_does_not_end_is_cut_and_others_are_served(run, begun):
         assert is_cut(slow)
 
 
+@pytest.mark.slow
 def test_dripping_buys_no_time(run):
     with run(head_s=SHORT_S) as running, running.connect() as slow:
         assert drips(slow, b"X-Padding: 1\r\n") or is_cut(slow)
@@ -300,6 +302,7 @@ def test_dripping_buys_no_time(run):
         assert drips(slow, b"\r\n")
 
 
+@pytest.mark.slow
 def test_the_rest_of_a_body_that_is_answered_already_must_come_in_time(running, run):
     with run() as short, short.connect() as slow:
         short.accepted(slow)
@@ -324,6 +327,7 @@ def test_a_connection_at_rest_has_longer_than_a_head(run):
             assert left_s > HEAD_S
 
 
+@pytest.mark.slow
 def test_a_second_request_may_be_begun_while_the_first_is_worked_on(running):
     with running.connect() as both:
         both.sendall(GET % b"slow" + b"GET /next HT")
@@ -492,6 +496,7 @@ def test_an_offer_of_another_protocol_is_passed_over_and_the_request_is_answered
             assert received.count(b"HTTP/1.1 200") == 2
 
 
+@pytest.mark.slow
 def test_who_does_not_take_the_answer_is_cut(run):
     asked.clear()
     with run(answer_s=SHORT_S) as running, running.connect() as slow:
@@ -522,6 +527,7 @@ OWING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("owing", OWING)
 def test_beyond_the_most_connections_the_one_that_owes_for_longest_makes_room(run, owing):
     begun, answers = OWING[owing]
@@ -561,6 +567,7 @@ PRESSING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pressing", PRESSING)
 def test_strangers_that_owe_nothing_make_room_before_who_was_admitted(run, pressing):
     sent, begun = PRESSING[pressing]
@@ -722,6 +729,7 @@ def test_a_request_that_arrived_in_time_is_answered_however_late_it_is_read(runn
         late.join()
 
 
+@pytest.mark.slow
 def test_an_idle_connection_ends_after_its_time_which_the_client_is_told(run):
     with run(idle_s=-2) as running, running.connect() as resting:
         resting.sendall(GET % b"first")
@@ -759,6 +767,7 @@ def test_of_a_body_that_is_not_wanted_nothing_is_kept(running):
         assert running.on_loop(lambda: len(connection.cycle.body) + len(connection._held)) == 0
 
 
+@pytest.mark.slow
 def test_the_end_loses_no_request(run):
     is_busy.clear()
     may_go_on.clear()
@@ -790,6 +799,7 @@ def test_the_end_loses_no_request(run):
             running.connect()
 
 
+@pytest.mark.slow
 def test_who_ends_alone_does_not_close_the_door_for_others(run):
     listening = socket.create_server(("127.0.0.1", 0))
     # To the kernel it is another worker's: one socket, whoever turns newcomers away does so for both.

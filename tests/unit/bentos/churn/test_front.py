@@ -93,6 +93,7 @@ def test_a_client_that_waits_for_100_continue_is_told_at_once(ask):
     assert (status, named["connection"]) == (413, "close")
 
 
+@pytest.mark.slow
 def test_a_body_that_does_not_come_is_waited_for_within_the_limit(ask):
     status, _, body = ask(echo, [b"{"], hangs=True)
     assert status == 408

@@ -67,6 +67,7 @@ def test_nothing_happened_yet(settings):
     assert not audit_path(settings).parent.exists()
 
 
+@pytest.mark.slow
 def test_any_change_of_any_byte_shows_and_so_does_a_tail_that_is_gone(path):
     whole = path.read_bytes()
     for place in range(len(whole)):
@@ -182,6 +183,7 @@ def go(processes):
         process.stdin.flush()
 
 
+@pytest.mark.slow
 def test_processes_that_add_at_once_lose_and_fork_nothing(settings):
     path = audit_path(settings)
     processes = [started(path, who, 40) for who in ("one", "two", "three")]
@@ -201,6 +203,7 @@ def test_processes_that_add_at_once_lose_and_fork_nothing(settings):
     assert len({event.who for event in found[:120]}) == 3
 
 
+@pytest.mark.slow
 def test_processes_that_are_killed_leave_it_whole(settings):
     path = audit_path(settings)
     for death in range(6):

@@ -76,6 +76,7 @@ def test_a_flood_of_an_hour_is_a_line_a_minute_of_each_reason(settings, failures
     assert len(failures._due_at) == 2
 
 
+@pytest.mark.slow
 def test_the_end_writes_what_is_left(settings, failures, meters):
     failures.start()
     failures.count("revoked", KEY)
@@ -149,6 +150,7 @@ def test_what_can_not_be_written_before_the_end_is_counted_as_lost(settings, fai
     assert "4 refused requests could not be written" in caplog.text
 
 
+@pytest.mark.slow
 def test_counting_never_waits_for_who_holds_the_file(settings, failures):
     from bentos.churn.key_audit import _locked
 

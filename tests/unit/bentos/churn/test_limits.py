@@ -54,6 +54,7 @@ def test_a_budget_gives_all_or_nothing():
     assert budget.take(6)
 
 
+@pytest.mark.slow
 def test_what_is_late_is_called_once_and_what_was_done_never():
     late = []
 

@@ -49,6 +49,7 @@ def test_a_reason_keeps_the_type_of_its_value(value, written):
     assert f'"value":{written},' in reason.model_dump_json()
 
 
+@pytest.mark.slow
 def test_an_id_s_letters_are_those_that_the_gate_lets_in():
     takes = TypeAdapter(CustomerId).validator.isinstance_python
     gate = re.compile(CUSTOMER_PATTERN)

@@ -31,6 +31,7 @@ def impatient(monkeypatch):
     monkeypatch.setattr("bentos.receipts.sqlite_sink.STATEMENT_TIMEOUT_S", 0.05)
 
 
+@pytest.mark.slow
 def test_what_was_offered_is_written_before_the_end(settings):
     receipts = [a_receipt() for _ in range(603)]
     told = Counter()
@@ -58,6 +59,7 @@ def test_one_that_cannot_be_made_costs_the_others_nothing_and_is_counted(setting
     assert (writer.written, writer.dropped) == (1, 1)
 
 
+@pytest.mark.slow
 def test_a_held_lock_holds_up_no_offer_and_what_has_no_room_is_counted(settings, impatient, caplog):
     told = Counter()
     with locked(settings):

@@ -70,6 +70,7 @@ def _take(home, told):
         told.send("mine")
 
 
+@pytest.mark.slow
 def test_the_lock_lets_one_in_at_a_time(tmp_path):
     spawn = multiprocessing.get_context("spawn")
     here, there = spawn.Pipe()
@@ -157,6 +158,7 @@ def test_a_copy_that_a_user_makes_in_the_inbox_stays(tmp_path):
     assert all(copy.read_bytes() == b"7590-VHVEG" for copy in copies)
 
 
+@pytest.mark.slow
 def test_makers_and_sweepers_side_by_side_lose_nothing(tmp_path):
     def write(number):
         write_folder(tmp_path / str(number), {"a": b"%d" % number})

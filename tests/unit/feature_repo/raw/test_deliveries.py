@@ -48,6 +48,7 @@ def quarantined(settings, delivery):
     return [(row["delivery"], row["row"], row["reason"]) for row in pq.read_table(path).to_pylist()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [write_lines, write_parquet])
 def test_a_delivery_is_a_folder_with_all_that_came(settings, deliver, write):
     rows = [event("usage_day", occurred="2024-05-02"), event(kind="birthday"), event(customer_id="B-2")]
@@ -207,6 +208,7 @@ def test_a_refusal_names_the_three_worst_reasons_with_share_rows_and_fault(setti
     assert "A-1" not in refused.value.message + report.read_text()
 
 
+@pytest.mark.slow
 def test_a_parquet_value_that_cannot_be_told_is_quarantined_with_column_and_fault(settings, tmp_path):
     rows = pa.Table.from_pylist([event("usage_day"), event("usage_day")], schema=SCHEMA)
     rows = rows.set_column(7, "data_mb", pa.array([1, 2**63], pa.uint64()))
@@ -217,6 +219,7 @@ def test_a_parquet_value_that_cannot_be_told_is_quarantined_with_column_and_faul
     assert [each["data_mb"] for each in admitted(settings, delivery)] == [1]
 
 
+@pytest.mark.slow
 def test_a_folder_of_parquet_is_one_delivery_kept_as_it_came(settings, tmp_path):
     folder = tmp_path / "events_a.parquet"
     folder.mkdir()
@@ -241,6 +244,7 @@ def test_a_folder_of_parquet_is_one_delivery_kept_as_it_came(settings, tmp_path)
         ingest_events(settings, folder, now=NOW)
 
 
+@pytest.mark.slow
 def test_no_event_at_all_is_refused(settings, tmp_path):
     with pytest.raises(BadEvents, match="holds no event"):
         ingest_events(settings, write_lines(tmp_path / "a.jsonl", b"\n"), now=NOW)
@@ -284,6 +288,7 @@ def _killed_before(touch, settings, path):
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
 def test_kill_9_before_every_touch_of_a_file_leaves_all_or_nothing(settings, tmp_path):
     path = write_lines(tmp_path / "a.jsonl", event(), b"{\n")

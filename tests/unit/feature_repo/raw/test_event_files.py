@@ -40,6 +40,7 @@ def test_parquet_is_known_by_its_bytes_and_lines_by_their_name(tmp_path):
         assert refused.value.exit_code == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
@@ -63,6 +64,7 @@ def test_parquet_with_other_columns_is_refused_by_name(tmp_path, change, fault):
         rows_of(path)
 
 
+@pytest.mark.slow
 def test_narrower_types_of_the_same_sort_will_do(tmp_path):
     path, rows = tmp_path / "a.parquet", [event("usage_day"), event("usage_day")]
     found = table(*rows)
@@ -76,6 +78,7 @@ def test_narrower_types_of_the_same_sort_will_do(tmp_path):
     assert read["row"].to_pylist() == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_parquet_file_that_is_cut_short_is_refused(tmp_path):
     whole = write_parquet(tmp_path / "a.parquet", event()).read_bytes()
     (tmp_path / "a.parquet").write_bytes(whole[:-20])
@@ -105,6 +108,7 @@ def test_the_longest_line_allowed_is_no_oversized_one(tmp_path):
 # --- text as other systems write it -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_lines_are_read_in_every_encoding_that_a_mark_announces(tmp_path, encoding, end):
@@ -148,6 +152,7 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
 # --- what Parquet may take ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_word_of_a_megabyte_in_each_of_many_rows_is_never_spread_out(tmp_path):
     """Its file has some kilobytes, its words together 60 GB."""
     rows, path = table(event()), tmp_path / "a.parquet"
@@ -161,6 +166,7 @@ def test_a_word_of_a_megabyte_in_each_of_many_rows_is_never_spread_out(tmp_path)
     assert set(read["event_id"].to_pylist()) == {"x" * 65}
 
 
+@pytest.mark.slow
 def test_what_would_take_more_memory_than_allowed_is_refused(tmp_path):
     """Pages that unpack to 150 MB, from a file of some hundred kilobytes."""
     path, rows = tmp_path / "a.parquet", table(event())
@@ -174,6 +180,7 @@ def test_what_would_take_more_memory_than_allowed_is_refused(tmp_path):
     assert len(list(read_events(path, "parquet", path.name, memory_max_mb=1024))) == 1
 
 
+@pytest.mark.slow
 def test_the_number_of_rows_is_bounded_whatever_the_file_s_size(tmp_path):
     path = many_rows(tmp_path / "a.parquet")
     assert path.stat().st_size < 20_000
@@ -186,6 +193,7 @@ def test_the_number_of_rows_is_bounded_whatever_the_file_s_size(tmp_path):
     assert "CHURN_DATA__MEMORY_MAX_MB" in refused.value.hint
 
 
+@pytest.mark.slow
 def test_twenty_thousand_columns_are_refused_by_their_number(tmp_path):
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({f"7590-{number}": [1] for number in range(20_000)}), path)
@@ -193,6 +201,7 @@ def test_twenty_thousand_columns_are_refused_by_their_number(tmp_path):
         rows_of(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["footer", "pages", "length of the footer"])
 def test_damage_is_refused_whatever_the_reader_does_about_it(tmp_path, place):
     path = write_parquet(tmp_path / "a.parquet", *(event(event_id="e" * 30 + str(each)) for each in range(2000)))
@@ -205,6 +214,7 @@ def test_damage_is_refused_whatever_the_reader_does_about_it(tmp_path, place):
         assert "eeee" not in refused.value.message
 
 
+@pytest.mark.slow
 def test_a_reader_that_stops_early_leaves_no_process_behind(tmp_path):
     path = many_rows(tmp_path / "a.parquet")
     before = psutil.Process().children()
@@ -227,6 +237,7 @@ time.sleep(3600)
 """
 
 
+@pytest.mark.slow
 def test_the_reader_ends_with_its_parent(tmp_path):
     path = many_rows(tmp_path / "a.parquet")
     command = [sys.executable, "-c", READS_ONE_PIECE, str(path)]
@@ -238,6 +249,7 @@ def test_the_reader_ends_with_its_parent(tmp_path):
     reader.wait(timeout=300)
 
 
+@pytest.mark.slow
 def test_sparks_int96_instants_are_utc(tmp_path):
     path, rows = tmp_path / "a.parquet", table(event(), event())
     naive = rows["occurred_at"].cast(pa.timestamp("us")), rows["arrived_at"].cast(pa.timestamp("us"))
@@ -266,6 +278,7 @@ def folder(tmp_path):
     return made
 
 
+@pytest.mark.slow
 def test_a_folder_of_parts_is_read_in_the_order_of_their_names(folder):
     read = rows_of(folder)
     assert read["event_id"].to_pylist() == ["a", "b", "c"]
@@ -301,12 +314,14 @@ def test_a_folder_that_was_committed_is_whole(folder):
     assert len(parts_of(folder)) == 3
 
 
+@pytest.mark.slow
 def test_a_damaged_part_is_named_by_its_place(folder):
     (folder / "part-00002-c000.snappy.parquet").write_bytes(b"PAR1 is cut")
     with pytest.raises(BadEvents, match=r"events_a\.parquet, part 3 of 3, cannot be read as Parquet"):
         rows_of(folder)
 
 
+@pytest.mark.slow
 def test_the_rows_of_a_folder_s_parts_are_bounded_together(tmp_path):
     folder = tmp_path / "events_b.parquet"
     folder.mkdir()
@@ -319,6 +334,7 @@ def test_the_rows_of_a_folder_s_parts_are_bounded_together(tmp_path):
     assert "about 96 MB of memory, more than the 90 MB allowed" in refused.value.message
 
 
+@pytest.mark.slow
 def test_what_pandas_writes_of_a_filtered_frame_is_read(tmp_path):
     path, rows = tmp_path / "a.parquet", table(*(event(event_id=f"e{number}") for number in range(4)))
     frame = rows.to_pandas().astype({"ticket_id": object})
@@ -327,6 +343,7 @@ def test_what_pandas_writes_of_a_filtered_frame_is_read(tmp_path):
     assert rows_of(path)["event_id"].to_pylist() == ["e0", "e2", "e3"]
 
 
+@pytest.mark.slow
 def test_json_and_uuid_columns_of_a_file_are_told_apart(tmp_path):
     path, rows = tmp_path / "a.parquet", table(event())
     for column, fault in ((pa.array(["u1"], pa.json_()), ""), (pa.array([b"u" * 16], pa.uuid()), "event_id is a UUID")):

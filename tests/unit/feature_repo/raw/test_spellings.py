@@ -146,6 +146,7 @@ _LANGUAGE = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(written=_LANGUAGE)
 @example("9.9999999999999999999999999999999999999999e-99")

@@ -211,6 +211,7 @@ def test_what_would_take_too_much_memory_is_refused_before_it_is_read(read, plai
             read(content, file_size_max_mb=500, memory_max_mb=1000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quote", [b"", b'"'])
 def test_a_header_of_two_million_columns_is_refused_by_their_number_alone(read, quote):
     wide = HEADER + b"".join(b"," + quote + b"%d" % number + quote for number in range(2_000_000)) + b"\n"
@@ -218,6 +219,7 @@ def test_a_header_of_two_million_columns_is_refused_by_their_number_alone(read, 
         read(wide, file_size_max_mb=100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "variant", ["plain", "UTF-8 with BOM", "CRLF", "every cell quoted", "columns in another order"]
 )
@@ -237,6 +239,7 @@ def test_cut_at_any_byte_it_is_refused_or_a_whole_shorter_file(read, eight_rows,
     assert shorter >= {1, 2, 3}
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(0, 10_000), spoilt=st.binary(max_size=2))
 def test_any_spoilt_byte_is_read_or_refused_never_a_crash(read, plain, place, spoilt):

@@ -30,6 +30,7 @@ def says(home, number, customer, event, created):
     append(home, SOURCE, f"{number:03}", typed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "known", "gone"),
     [

@@ -117,6 +117,7 @@ LISTS = {
 }
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_any_column_is_feasts(data):

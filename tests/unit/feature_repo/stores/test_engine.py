@@ -38,6 +38,7 @@ def test_the_knobs_come_from_the_configuration(world):
         ColumnarComputeEngineConfig(batch_rows=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("attribute", "value"),
     [("online", False), ("offline", True), ("enable_validation", True), ("batch_source", None), ("source_views", [1])],

@@ -6,6 +6,8 @@ import pytest
 
 from tests.plan_world import NOW, opened, write
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def store(redis_server, tmp_path_factory):

@@ -46,6 +46,7 @@ def test_nothing_there_is_named(tmp_path):
         Parts.of(tmp_path, FileSource(path="offline/t", timestamp_field="event_timestamp"))
 
 
+@pytest.mark.slow
 def test_what_spilled_is_gone_afterwards(tmp_path):
     with session(Limits(tmp_path, 128, 1)) as connection:
         connection.execute("CREATE TEMP TABLE t AS SELECT random() AS x, range AS y FROM range(8000000)")

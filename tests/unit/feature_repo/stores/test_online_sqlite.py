@@ -45,6 +45,7 @@ def test_threads_share_a_store(store):
     assert found == [[number, number + 1] for number in range(28)]
 
 
+@pytest.mark.slow
 def test_a_store_that_is_dropped_closes_its_connection(tmp_path):
     store = opened(tmp_path)
     write(store, "calls", {"customer_id": "a", "calls": 1})
@@ -56,6 +57,7 @@ def test_a_store_that_is_dropped_closes_its_connection(tmp_path):
         connection.execute("SELECT 1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zone", ["UTC", "America/St_Johns"])
 def test_an_event_timestamp_does_not_depend_on_the_machines_clock(tmp_path, monkeypatch, zone):
     monkeypatch.setenv("TZ", zone)

@@ -13,6 +13,8 @@ from feature_repo.stores import planned
 from feature_repo.stores.planned_response import PlannedResponse
 from tests.plan_world import NOW, opened, write
 
+pytestmark = pytest.mark.slow
+
 ROWS = [{"customer_id": "a"}, {"customer_id": "b"}, {"customer_id": "a"}]
 
 

@@ -43,6 +43,7 @@ def test_many_keys_are_read_in_pieces(client, monkeypatch):
     assert RedisReader(client).read(keys(*numbers), FIELDS) == expected(*numbers)
 
 
+@pytest.mark.slow
 def test_more_than_the_sockets_hold_does_not_stand_still(client):
     wide = Fields([b"a"] * 700, b"-end")
     rows = RedisReader(client).read(keys(*[5] * 5000), wide)

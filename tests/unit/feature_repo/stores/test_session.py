@@ -57,6 +57,7 @@ def test_a_killed_sessions_folder_goes_and_a_living_ones_stays(tmp_path):
     assert not spills(tmp_path)
 
 
+@pytest.mark.slow
 def test_sessions_side_by_side_never_sweep_each_other(tmp_path):
     def use(_number):
         with session(Limits(tmp_path, 128, 1)) as connection:

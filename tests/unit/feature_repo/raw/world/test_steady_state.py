@@ -13,6 +13,8 @@ from feature_repo.raw.world.refusal import SimulationRefused
 from feature_repo.raw.world.simulate import simulate
 from feature_repo.raw.world.steady_state import MONTHLY_CHURN_MAX, MONTHLY_CHURN_MIN, steady_state
 
+pytestmark = pytest.mark.slow
+
 START = date(2025, 1, 31)
 
 
