@@ -129,7 +129,7 @@ def append(path: Path, after: End, contents: Sequence[Mapping[str, Any]]) -> lis
         entry, at = sealed(at, content)
         made.append(entry)
     with storage():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             os.ftruncate(handle, after.size_bytes)

@@ -19,6 +19,7 @@ from bentos.bundle.rollout import promote
 from bentos.reasons import PATH as REASON_CODES
 from configs.settings import Settings, load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, LABEL, SOURCE, STORED, contract_hash, features_of
+from feature_repo.raw.atomic import write_file
 from feature_repo.raw.telco_csv import normalise, read_raw
 from feature_repo.stores.materialising import materialize
 from feature_repo.stores.offline_files import append
@@ -108,9 +109,12 @@ def another(bundle: Bundle, home: Path, version: str, shift: float, **changes: o
 
 
 def point_at(home: Path, path: str) -> None:
-    """Write the pointer as no command would: to whatever is named."""
+    """Replace the pointer as no command would: by one to whatever is named.
+
+    Whole: a service that looks ten times a second must not find the file emptied and not yet written.
+    """
     content = {"digest": path, "path": path, "model_version": "x"}
-    (bundles_folder(home) / POINTER).write_text(json.dumps(content), encoding="utf-8")
+    write_file(bundles_folder(home) / POINTER, json.dumps(content).encode())
 
 
 def fill_stores(settings: Settings, snapshot: pd.DataFrame) -> None:

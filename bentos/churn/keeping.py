@@ -152,9 +152,12 @@ class Keeper:
         self._follow(serving, now)
 
     def close(self) -> None:
-        """End the trial's work in this worker, its counts written."""
-        if self._serving is not None and self._serving.trial is not None:
+        """End the trial's work in this worker, its counts written, and the store's thread."""
+        if self._serving is None:
+            return
+        if self._serving.trial is not None:
             self._serving.trial.close()
+        self._serving.champion.features.close()
 
     def _first(self) -> Serving:
         from bentos.bundle.pointer import Rollout
@@ -184,7 +187,12 @@ class Keeper:
         from bentos.bundle.pointer import bundles_folder
 
         model = load(self._settings, bundles_folder(self._settings.home) / digest, beside)
-        warm_up(model, now, store_needed=store_needed or beside is not None)
+        try:
+            warm_up(model, now, store_needed=store_needed or beside is not None)
+        except BaseException:
+            if beside is None:
+                model.features.close()
+            raise
         return model
 
     def _files_of_home(self) -> Files:
@@ -221,6 +229,8 @@ class Keeper:
         manifest = loaded.bundle.manifest
         made = Serving(Rollout(loaded.bundle.digest, manifest.model_version), loaded)
         self._swap(serving, made)
+        # Every model of before read from one store, that of the home of before.
+        serving.champion.features.close()
         self._files, self._seen, self._gone = before, None, None
         self._follow(made, now)
 

@@ -154,7 +154,7 @@ def append(path: Path, happened: Sequence[Happened], now: datetime) -> None:
     KeyAuditBrokenError
         If the newest line was changed, or is not what the head says: nothing is added.
     StorageFailed
-        If the disk refuses: the audit is as it was.
+        If the disk refuses, or the folder of the key file is gone, which is not made again: the audit is as it was.
     """
     if now.tzinfo is None:
         raise ValueError(f"{now} has no time zone: instants are UTC")
@@ -242,7 +242,7 @@ def _locked(path: Path) -> Iterator[int]:
     """Hold the lock, open for reading and writing; waits. The kernel frees it when a holder dies."""
     head = path.with_suffix(".head")
     while True:
-        head.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        head.parent.mkdir(mode=0o700, exist_ok=True)
         with open_lock(head) as lock:
             handle = lock.fileno()
             fcntl.flock(handle, fcntl.LOCK_EX)

@@ -58,7 +58,8 @@ def load(settings: Settings, folder: Path, beside: Model | None = None) -> Model
     ------
     ChurnError
         BundleError, ReasonDictionaryError, LeversError, EconomicsError, NothingRegisteredError,
-        RegistryUnavailableError or ContractMismatchError: nothing that an answer needs is half loaded.
+        RegistryUnavailableError or ContractMismatchError: nothing that an answer needs is half loaded, and a store that
+        was opened for it is closed.
     """
     from bentos.bundle import Bundle
 
@@ -67,6 +68,17 @@ def load(settings: Settings, folder: Path, beside: Model | None = None) -> Model
     # The bundle's own dictionary explains it, the same words at each replay; one without has that of the configs.
     reasons = parse(bundle.reason_codes, service) if bundle.reason_codes else load_reasons(service)
     features = _features(settings, service, beside)
+    try:
+        return _agreed(bundle, features, reasons)
+    except BaseException:
+        if beside is None:
+            features.close()
+        raise
+
+
+def _agreed(bundle: Bundle, features: OnlineFeatures, reasons: ReasonDictionary) -> Model:
+    """Return the model of parts that agree. Raises ContractMismatchError, LeversError or EconomicsError."""
+    service = bundle.manifest.service
     expected = {bundle.manifest.contract_hash, contract_hash(service)}
     if expected != {features.contract_hash}:
         raise ContractMismatchError(
@@ -96,12 +108,20 @@ def _levers(service: str, reasons: ReasonDictionary) -> Levers:
 
 
 def _features(settings: Settings, service: str, beside: Model | None) -> OnlineFeatures:
-    from feature_repo.stores.opening import open_store
+    from feature_repo.stores.opening import close_store, open_store
     from feature_repo.stores.reading import OnlineFeatures
     from feature_repo.stores.refusals import refusals
 
     with refusals(settings):
-        return OnlineFeatures(open_store(settings), service) if beside is None else beside.features.another(service)
+        if beside is not None:
+            return beside.features.another(service)
+        store = open_store(settings)
+        try:
+            return OnlineFeatures(store, service)
+        except BaseException:
+            # Tried again every second: each try would leave a thread that asks the registry for ever.
+            close_store(store)
+            raise
 
 
 def warm_up(model: Model, now: datetime, *, store_needed: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,28 @@ def open_store(settings: Settings, *, overwrite_newer: bool = False) -> FeatureS
     return FeatureStore(
         config=RepoConfig(repo_path=REPO_PATH, **configuration(settings, overwrite_newer=overwrite_newer))
     )
+
+
+def close_store(store: FeatureStore) -> None:
+    """End the thread that refreshes the store's registry, and close the registry's connections.
+
+    Reads in progress, and reads after it, get what the registry held. A refresh that is at work is the last one.
+    Again it does nothing.
+    """
+    from feast.infra.registry.caching_registry import CachingRegistry
+
+    registry: Any = store.registry
+    if isinstance(registry, CachingRegistry):
+        # Feast's own end cancels the timer of now alone: a refresh that is at work would set the next one.
+        registry._start_thread_async_refresh = _refreshed_no_more  # noqa: SLF001 - Feast has no other way to end it
+        registry._exit_handler()  # noqa: SLF001
+        atexit.unregister(registry._exit_handler)  # noqa: SLF001
+        for engine in {registry.write_engine, registry.read_engine}:
+            engine.dispose()
+
+
+def _refreshed_no_more(_ttl_s: float) -> None:
+    """Stand in the place of a closed registry's refresh."""
 
 
 def _online_store(settings: Settings) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 from feature_repo.contract import features_of
 from feature_repo.stores.columns import Columns, ThroughFeast, request_data
 from feature_repo.stores.freshness import Age, Freshness, load_freshness
+from feature_repo.stores.opening import close_store
 from feature_repo.stores.refusals import store_failure
 from feature_repo.stores.served import OnlineBlock, OnlineRow, Serving, Status
 
@@ -46,9 +47,13 @@ class OnlineFeatures:
         self._through_feast = ThroughFeast(store, self._service)
 
     def another(self, service: str) -> OnlineFeatures:
-        """Open ``service`` on the same store: each store has connections and a thread of its own that never end."""
+        """Open ``service`` on the same store: each store has connections and a thread of its own."""
         self._store.refresh_registry()
         return OnlineFeatures(self._store, service, self._freshness)
+
+    def close(self) -> None:
+        """End the store's own thread, for every service that was opened on it; reads go on as they were."""
+        close_store(self._store)
 
     @property
     def contract_hash(self) -> str:

@@ -33,9 +33,10 @@ from bentos.churn.loading import load, warm_up
 from bentos.churn.meters import Meters
 from bentos.churn.supposing import suppose
 from feature_repo.contract import CORE_SERVICE, PROJECT
-from feature_repo.stores.opening import open_store
+from feature_repo.stores.opening import close_store, open_store
 from feature_repo.stores.refusals import NothingRegisteredError, RegistryUnavailableError
 from flows.serve import free_port
+from tests.patience import until
 from tests.serving_world import EXPIRED, another, as_kind, build, serving
 
 
@@ -105,6 +106,52 @@ def test_a_service_registered_with_another_contract_is_refused_by_name(copy):
     assert refused.value.hint == "run: churn apply"
     (answer,) = ask_all(copy, [("GET", "/readyz", None)])
     assert (answer.status_code, answer.json()["error"]) == (503, "contract_mismatch")
+
+
+def refreshing():
+    """The threads that refresh the registry of a store; each is a new one after its turn."""
+    named = "_start_thread_async_refresh"
+    waiting = (each for each in threading.enumerate() if isinstance(each, threading.Timer))
+    return {each for each in waiting if getattr(each.function, "__name__", "") == named}
+
+
+def of_stores():
+    """The registries that are refreshed."""
+    return {id(each.function.__self__) for each in refreshing()}
+
+
+def test_a_home_that_is_replaced_ends_the_thread_of_its_store_and_so_does_the_end(copy):
+    before = of_stores()
+    keeper = Keeper(copy, Meters())
+    keeper.current()
+    (first,) = of_stores() - before
+    shutil.copytree(copy.home, copy.home.parent / "restored")
+    copy.home.rename(copy.home.parent / "gone")
+    begun = keeper.current()
+    (copy.home.parent / "restored").rename(copy.home)
+    keeper.poll(datetime.now(UTC))
+    assert keeper.current() is not begun
+    until(lambda: first not in of_stores())
+    assert len(of_stores() - before) == 1
+    # A request that began with what served before is answered to its end.
+    assert begun.answer(["nobody"], datetime.now(UTC), reasons_max=3)[0].error == "customer_unknown"
+    keeper.close()
+    until(lambda: of_stores() == before)
+
+
+def test_a_model_that_can_not_be_loaded_leaves_no_thread_of_a_store(copy):
+    before = of_stores()
+    store = open_store(copy)
+    registered = store.get_feature_service(CORE_SERVICE)
+    registered.tags = {"contract_hash": "0" * 64}
+    store.registry.apply_feature_service(registered, PROJECT)
+    with pytest.raises(ContractMismatchError):
+        load(copy, champion(copy.home))
+    store.registry.delete_feature_service(CORE_SERVICE, PROJECT)
+    with pytest.raises(NothingRegisteredError):
+        load(copy, champion(copy.home))
+    close_store(store)
+    until(lambda: of_stores() == before)
 
 
 def test_a_registry_that_was_never_applied_is_refused_by_name(copy):

@@ -199,6 +199,7 @@ def test_a_key_that_is_in_force_again_is_found_and_can_be_ended(settings):
 
 def test_an_entry_is_told_in_one_line(settings):
     first, last = (at.isoformat() for at in (NOW, NOW + timedelta(seconds=9)))
+    settings.home.mkdir()
     append(
         audit_path(settings),
         [

@@ -32,6 +32,11 @@ for number in range(times):
 """
 
 
+@pytest.fixture(autouse=True)
+def _home(settings):
+    settings.home.mkdir()
+
+
 @pytest.fixture
 def path(settings):
     """Three entries."""

@@ -38,6 +38,11 @@ def counted(meters, outcome):
     return meters.key_audit.labels(outcome)._value.get()
 
 
+@pytest.fixture(autouse=True)
+def _home(settings):
+    settings.home.mkdir()
+
+
 def test_the_first_is_written_at_once_and_the_rest_once_a_minute(settings, failures, meters):
     failures.write(0.0)
     assert not audit_path(settings).parent.exists()
@@ -102,7 +107,6 @@ def test_it_may_end_before_it_began_and_begin_again(settings, failures):
 
 def test_a_disk_that_refuses_loses_nothing_and_is_told_once(settings, failures, meters, caplog):
     folder = audit_path(settings).parent
-    folder.parent.mkdir(parents=True)
     folder.write_text("a file where the folder should be")
     failures.count("unknown", None)
     failures.write(0.0)
@@ -119,6 +123,19 @@ def test_a_disk_that_refuses_loses_nothing_and_is_told_once(settings, failures, 
     assert told(settings) == [("unknown", None, 20), ("expired", OTHER.id, 19)]
     assert "written into the audit again" in caplog.text
     assert counted(meters, "written") == 2
+
+
+def test_a_home_that_was_removed_is_not_made_again(settings, failures, meters, caplog):
+    failures.count("unknown", None)
+    failures.write(0.0)
+    gone = settings.home.rename(settings.home.with_name("gone"))
+    failures.count("missing", None)
+    failures.write(1.0)
+    assert not settings.home.exists()
+    assert (counted(meters, "failed"), caplog.text.count("refused keys are not in the audit")) == (1, 1)
+    gone.rename(settings.home)
+    failures.write(10.0)
+    assert told(settings) == [("unknown", None, 1), ("missing", None, 1)]
 
 
 def test_a_broken_audit_is_told_once_and_never_mended(settings, failures, meters, caplog):

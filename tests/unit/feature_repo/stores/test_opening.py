@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from configs.settings import PROJECT_ROOT, load_settings
-from feature_repo.stores.opening import configuration, redis_connection
+from feature_repo.stores.opening import close_store, configuration, open_store, redis_connection
 
 
 def test_the_yaml_for_feasts_own_command_equals_the_embedded_settings():
@@ -33,3 +33,17 @@ def test_the_yaml_for_feasts_own_command_equals_the_embedded_settings():
 )
 def test_a_redis_url_in_feasts_words(url, connection):
     assert redis_connection(url, 500) == connection
+
+
+def test_a_closed_store_refreshes_no_more_whenever_it_is_closed(settings):
+    store = open_store(settings)
+    registry = store.registry
+    at_work, waiting = registry._start_thread_async_refresh, registry.registry_refresh_thread
+    close_store(store)
+    waiting.join()
+    # A refresh that was at work when the store was closed sets a timer; nothing follows it.
+    at_work(0.01)
+    last = registry.registry_refresh_thread
+    last.join()
+    assert registry.registry_refresh_thread is last
+    close_store(store)
