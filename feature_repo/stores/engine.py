@@ -23,8 +23,8 @@ from feast.infra.registry.base_registry import BaseRegistry
 from feast.repo_config import FeastConfigBaseModel
 from pydantic import PositiveFloat, PositiveInt
 
+from feature_repo.instants import in_future
 from feature_repo.stores.latest_rows import LatestRows
-from feature_repo.stores.online_instants import CLOCKS_DIFFER
 from feature_repo.stores.online_redis import PlannedRedisOnlineStore
 from feature_repo.stores.online_rows import OnlineRows
 from feature_repo.stores.online_sqlite import PlannedSqliteOnlineStore
@@ -274,7 +274,7 @@ def _move_watermark(registry: BaseRegistry, task: MaterializationTask) -> None:
 
 
 def _in_future(instant: datetime | None) -> bool:
-    return instant is not None and instant > datetime.now(UTC) + CLOCKS_DIFFER
+    return instant is not None and in_future(instant, datetime.now(UTC))
 
 
 def _read_of(task: MaterializationTask) -> _Read:

@@ -18,8 +18,6 @@ from feature_repo.stores.varints import Ints
 
 DOUBT_S: Final = 26 * 3600
 """By so much can an instant be wrong that was written in one time zone and read in another: +14:00 and -12:00."""
-CLOCKS_DIFFER: Final = timedelta(minutes=5)
-"""An instant so much after this machine's clock may come from another machine's; a later one is wrong."""
 _VERSION: Final = 1
 _DOUBTED: Final = "instants_in_doubt"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

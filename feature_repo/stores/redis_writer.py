@@ -17,9 +17,9 @@ from feast.infra.online_stores.helpers import _mmh3
 from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]  # none are published
 from redis.exceptions import NoPermissionError
 
+from feature_repo.instants import CLOCKS_DIFFER
 from feature_repo.stores import resp
 from feature_repo.stores.encoding import encode_timestamps
-from feature_repo.stores.online_instants import CLOCKS_DIFFER
 from feature_repo.stores.online_rows import OnlineRows
 from feature_repo.stores.parts import micros
 from feature_repo.stores.pushed_rows import PushedRow

@@ -16,10 +16,18 @@ from pydantic import AwareDatetime
 from configs.errors import ChurnError
 from configs.settings import Settings, load_settings
 from configs.telemetry import switch_off
+from feature_repo.instants import CLOCKS_DIFFER, in_future
 from flows.presence import announce
 
 Now = AwareDatetime | None
 """The instant that a run works as of, with its time zone; None: the present moment."""
+
+
+class InstantInFuture(ChurnError):  # noqa: N818 - read as a sentence: refused, instant in future
+    """A run is to work as of an instant after this machine's clock: nothing is known of it yet."""
+
+    error = "instant_in_future"
+    http_status = 422
 
 
 def may_help(_task: Any, _run: Any, state: Any) -> bool:
@@ -65,8 +73,21 @@ def begin() -> Settings:
 
 
 def instant(now: datetime | None) -> datetime:
-    """Return ``now`` in UTC, the present moment where it is not given."""
-    return datetime.now(UTC) if now is None else now.astimezone(UTC)
+    """Return ``now`` in UTC, the present moment where it is not given.
+
+    Raises InstantInFuture if it lies after this machine's clock by more than clocks of two machines differ.
+    """
+    clock = datetime.now(UTC)
+    if now is None:
+        return clock
+    at = now.astimezone(UTC)
+    if in_future(at, clock):
+        raise InstantInFuture(
+            f"now is {at:%Y-%m-%d %H:%M:%S} UTC, more than {CLOCKS_DIFFER.seconds // 60} minutes after this machine's "
+            f"clock, {clock:%Y-%m-%d %H:%M:%S} UTC",
+            "leave now empty for the present moment, or give an instant of the past; check the clock of this machine",
+        )
+    return at
 
 
 def plain(found: Any) -> dict[str, Any]:

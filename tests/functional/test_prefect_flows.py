@@ -27,7 +27,6 @@ from feature_repo.raw.world.simulate import simulate
 from feature_repo.stores.materialising import materialize
 from feature_repo.stores.registration import apply
 from flows.build_features import build_features
-from flows.inbox import oldest
 from flows.land import ingest
 from flows.pipeline import sweep
 from flows.serve import Running as Service
@@ -278,11 +277,15 @@ def test_two_retrainings_never_race(prefect, landed, world):
 
 
 def test_stale_values_fail_the_hourly_look(prefect, landed, world):
+    with prefect.worker(CHURN_HOME=str(landed), CHURN_MONITORING__FRESHNESS_MAX_H="1"):
+        old = prefect.run("freshness/hourly")
     with prefect.worker(CHURN_HOME=str(landed)):
-        old = prefect.run("freshness/hourly", now=(datetime.now(UTC) + timedelta(days=60)).isoformat())
         young = prefect.run("freshness/hourly", now=at(world))
+        unborn = prefect.run("freshness/hourly", now=(datetime.now(UTC) + timedelta(days=60)).isoformat())
     assert old.state.name == "Failed"
-    assert "older than" in old.state.message
+    assert "older than 1 h" in old.state.message
+    assert unborn.state.name == "Failed"
+    assert "after this machine's clock" in unborn.state.message
     assert young.state.is_completed(), young.state.message
 
 
@@ -294,13 +297,15 @@ def test_what_lies_in_the_inbox_and_is_not_landed_is_told(prefect, landed):
     (inbox / "readme.txt").touch()
     with prefect.worker(CHURN_HOME=str(landed)):
         run = prefect.run("land/by-hand")
-        late = prefect.run("freshness/hourly", now=(oldest(landed) + timedelta(hours=37)).isoformat())
+    # What lies there for any time at all lies there for too long.
+    with prefect.worker(CHURN_HOME=str(landed), CHURN_MONITORING__INBOX_MAX_H="1e-9"):
+        late = prefect.run("freshness/hourly")
     assert (run.state.name, run.state.is_completed()) == ("Left in the inbox", True)
     assert run.state.message == (
         "events_a.parquet (is not whole: it holds _temporary); readme.txt (its name does not say what it is)"
     )
     assert late.state.name == "Failed"
-    assert "inbox (37 h); not landed: events_a.parquet (is not whole" in late.state.message
+    assert "inbox (0 h); not landed: events_a.parquet (is not whole" in late.state.message
 
 
 def left_behind(home, run):

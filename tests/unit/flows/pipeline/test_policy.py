@@ -1,0 +1,58 @@
+"""What "now" may be, for every flow that takes one."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from prefect import Flow
+
+from configs.settings import PROJECT_ROOT
+from feature_repo.instants import CLOCKS_DIFFER
+from flows.pipeline.policy import InstantInFuture, instant
+
+MODULES = sorted(path.stem for path in (PROJECT_ROOT / "flows" / "pipeline").glob("[a-z]*.py"))
+FLOWS = {
+    found.name: found
+    for module in MODULES
+    for found in vars(importlib.import_module(f"flows.pipeline.{module}")).values()
+    if isinstance(found, Flow)
+}
+AS_OF = {name: found for name, found in FLOWS.items() if "now" in inspect.signature(found.fn).parameters}
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHURN_HOME", str(tmp_path))
+    mask = os.umask(0o077)
+    yield tmp_path
+    os.umask(mask)
+
+
+def test_most_flows_take_an_instant():
+    assert set(FLOWS) - set(AS_OF) == {"build_features", "sweep"}
+
+
+@pytest.mark.parametrize("flow", AS_OF.values(), ids=AS_OF)
+def test_no_flow_works_as_of_the_future(home, flow):
+    with pytest.raises(InstantInFuture, match="5 minutes after this machine's clock"):
+        flow.fn(now=datetime.now(UTC) + HOUR)
+    assert list(home.iterdir()) == []
+
+
+def test_the_past_the_present_and_what_clocks_differ_by_are_fine():
+    before = datetime.now(UTC)
+    assert before <= instant(None) <= datetime.now(UTC)
+    ahead = before + CLOCKS_DIFFER
+    assert instant(ahead) == ahead
+    old = datetime(2025, 1, 31, 11, tzinfo=timezone(5 * HOUR))
+    assert instant(old).isoformat() == "2025-01-31T06:00:00+00:00"
+
+
+def test_the_time_zone_does_not_hide_the_future():
+    with pytest.raises(InstantInFuture):
+        instant((datetime.now(UTC) + HOUR).astimezone(timezone(-10 * HOUR)))
