@@ -28,6 +28,9 @@ _PIECE_BYTES: Final = 16 << 20
 _HEAD_BYTES: Final = 1 << 16
 # Written into a folder before it is whole, by Spark and by Databricks.
 _UNFINISHED: Final = ("_temporary", ".spark-staging", "_started_")
+# The logs of Delta Lake, Hudi and Spark's streams, which say which of the files beside them count.
+_TABLES: Final = ("_delta_log", ".hoodie", "_spark_metadata")
+_ENCRYPTED: Final = b"PARE"
 
 
 def kind_of(path: Path) -> Kind:
@@ -47,6 +50,8 @@ def kind_of(path: Path) -> Kind:
         raise BadEvents(f"{path.name} is empty", "give a file with events in it")
     if head == _MAGIC:
         return "parquet"
+    if head == _ENCRYPTED:
+        raise BadEvents(f"{path.name} is encrypted Parquet", "write it without encryption")
     if packed := next((name for magic, name in _PACKED.items() if head.startswith(magic)), None):
         raise BadEvents(f"{path.name} is packed ({packed})", "unpack it first")
     if path.suffix.lower() in _LINES:
@@ -71,6 +76,11 @@ def parts_of(folder: Path) -> list[Path]:
         begun = next((mark for mark in _UNFINISHED if name.startswith(mark)), None)
         if begun and name.removeprefix("_started_") not in committed:
             raise BadEvents(f"{folder.name} is not whole: it holds {begun}", "wait until its writer has ended")
+    if table := next((log for log in _TABLES if log in names), None):
+        raise BadEvents(
+            f"{folder.name} is a table whose log ({table}) says which of its files count",
+            "export its rows as Parquet into a folder of their own",
+        )
     seen = [path for name, path in names.items() if not name.startswith((".", "_"))]
     others = [path for path in seen if path.suffix != _PART or path.is_symlink() or not path.is_file()]
     if others:

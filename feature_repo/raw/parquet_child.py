@@ -13,7 +13,7 @@ import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,6 +31,11 @@ _ROW_BYTES: Final = 120
 _ROWS: Final = 1 << 16
 _BUFFER_BYTES: Final = 1 << 20
 _FOOTER_MAX_BYTES: Final = 32 << 20
+# A page of such words is read with its dictionary apart; of any other encoding (DuckDB, Spark and Arrow write DELTA_…
+# in version 2 of the format) Arrow 25 gives the rows alone.
+_IN_DICTIONARIES: Final = frozenset({"PLAIN", "RLE", "BIT_PACKED", "PLAIN_DICTIONARY", "RLE_DICTIONARY"})
+# How Arrow begins, or what it says, where a file is whole and holds what it can't read.
+_NOT_READ: Final = ("not yet implemented", "not implemented", "unsupported", "not supported", "decrypt")
 _STATM: Final = Path("/proc/self/statm")
 _SPARK: Final = b"org.apache.spark.version"
 
@@ -57,6 +62,11 @@ def main(path: str, memory_max_mb: int, rows_before: int) -> int:
     except MemoryError:  # pyarrow's own derives from it
         return _tell("", "")
     except (pa.ArrowException, OSError) as broken:
+        if any(word in str(broken).casefold() for word in _NOT_READ):
+            return _tell(
+                "is encrypted, or packed or encoded in a way that is not read here",
+                "write it without encryption, as Parquet 1.0 or 2.6 with Snappy, gzip, Zstandard or no compression",
+            )
         return _tell(
             f"cannot be read as Parquet ({type(broken).__name__})", "deliver it again: it may be cut short or damaged"
         )
@@ -75,24 +85,40 @@ def _limit(memory_max_mb: int) -> None:
 
 def _rows(path: str, memory_max_mb: int, rows_before: int) -> Iterator[pa.Table]:
     _check_footer(Path(path))
-    with pq.ParquetFile(path) as file:
-        found = file.schema
+    options: dict[str, Any] = {
+        "buffer_size": _BUFFER_BYTES,
+        "pre_buffer": False,
+        "coerce_int96_timestamp_unit": "us",
+    }
+    with pq.ParquetFile(path, **options) as file:
         _check_rows(file.metadata, memory_max_mb, rows_before)
+        columns = _checked_columns(file)
+        # Arrow ends the process where an encrypted column is described; where one is read, it raises.
+        next(file.iter_batches(1, columns=SCHEMA.names, use_threads=False), None)
+        apart = _in_dictionaries(file.metadata)
+    # Words stay apart from their rows until they are cut: the file may repeat a long one a million times.
+    words = [
+        each.path
+        for place, each in enumerate(columns)
+        if each.physical_type == "BYTE_ARRAY" and each.path in SCHEMA.names and place in apart
+    ]
+    with pq.ParquetFile(path, read_dictionary=words, **options) as file:
+        for batch in file.iter_batches(_ROWS, columns=SCHEMA.names, use_threads=False):
+            yield read_columns(pa.Table.from_batches([batch]))
+
+
+def _checked_columns(file: pq.ParquetFile) -> list[pq.ColumnSchema]:
+    """Return the columns of a file, which are an event's; refuses others."""
+    found = file.schema
     wide = len(found.names)
     if wide > COLUMNS_MAX:
         raise _Refused(f"has {wide} columns, more than {COLUMNS_MAX}", "docs/events.md lists the columns")
     columns = [found.column(place) for place in range(wide)]
-    # Words stay apart from their rows until they are cut: the file may repeat a long one a million times.
-    words = [each.path for each in columns if each.physical_type == "BYTE_ARRAY" and each.path in SCHEMA.names]
-    with pq.ParquetFile(
-        path, read_dictionary=words, buffer_size=_BUFFER_BYTES, pre_buffer=False, coerce_int96_timestamp_unit="us"
-    ) as file:
-        spark = _SPARK in (file.metadata.metadata or {})
-        utc = {each.path for each in columns if spark and each.physical_type == "INT96"}
-        if fault := refused_columns(file.schema_arrow, utc):
-            raise _Refused(fault, "docs/events.md lists the columns and their types")
-        for batch in file.iter_batches(_ROWS, columns=SCHEMA.names, use_threads=False):
-            yield read_columns(pa.Table.from_batches([batch]))
+    spark = _SPARK in (file.metadata.metadata or {})
+    utc = {each.path for each in columns if spark and each.physical_type == "INT96"}
+    if fault := refused_columns(file.schema_arrow, utc):
+        raise _Refused(fault, "docs/events.md lists the columns and their types")
+    return columns
 
 
 def _check_footer(path: Path) -> None:
@@ -119,6 +145,15 @@ def _check_rows(described: pq.FileMetaData, memory_max_mb: int, rows_before: int
             f"the {memory_max_mb} MB allowed",
             "deliver them in several files, or raise CHURN_DATA__MEMORY_MAX_MB",
         )
+
+
+def _in_dictionaries(described: pq.FileMetaData) -> frozenset[int]:
+    """Return the places of the columns that can be read as dictionaries, in each of the file's row groups."""
+    wide, apart = min(described.num_columns, COLUMNS_MAX), set(range(described.num_columns))
+    for number in range(described.num_row_groups):
+        group = described.row_group(number)
+        apart -= {place for place in range(wide) if not _IN_DICTIONARIES.issuperset(group.column(place).encodings)}
+    return frozenset(apart)
 
 
 def _tell(message: str, hint: str) -> int:

@@ -1,13 +1,16 @@
 """Which files are files of events, and what is said of the others."""
 
+import base64
 import os
 import subprocess
 import sys
 
+import duckdb
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow.parquet import encryption
 
 from configs.settings import PROJECT_ROOT
 from feature_repo.events import LINE_BYTES_MAX, SCHEMA, Reason
@@ -147,6 +150,56 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
         kind_of(tmp_path / "a.jsonl")
     with pytest.raises(BadEvents, match="No such file"):
         kind_of(tmp_path / "b.jsonl")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"])
+def test_words_that_are_encoded_by_their_differences_are_read(tmp_path, encoding):
+    """As DuckDB, Spark and Arrow write them in version 2 of the format; dictionaries in the other columns stay."""
+    path, rows = tmp_path / "a.parquet", [event(event_id=f"e-{number}") for number in range(50)]
+    pq.write_table(
+        table(*rows),
+        path,
+        use_dictionary=["type", "ticket_id"],
+        column_encoding={"event_id": encoding, "customer_id": encoding},
+        row_group_size=20,
+    )
+    assert rows_of(path).select(SCHEMA.names).to_pylist() == rows
+
+
+@pytest.mark.slow
+def test_parquet_of_version_2_as_duckdb_writes_it_is_read(tmp_path):
+    path, rows = tmp_path / "a.parquet", [event(event_id=f"e-{number}") for number in range(50)]
+    with duckdb.connect() as connection:
+        connection.register("events", table(*rows))
+        connection.execute(f"COPY events TO '{path}' (FORMAT parquet, PARQUET_VERSION V2)")
+    assert "DELTA_LENGTH_BYTE_ARRAY" in pq.read_metadata(path).row_group(0).column(0).encodings
+    assert rows_of(path).select(SCHEMA.names).to_pylist() == rows
+
+
+class Keys(encryption.KmsClient):
+    """Keys that lie in the file beside what they open."""
+
+    def __init__(self, _):
+        super().__init__()
+
+    def wrap_key(self, key, _):
+        return base64.b64encode(key)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("plaintext_footer", [True, False])
+def test_encrypted_parquet_is_called_so(tmp_path, plaintext_footer):
+    path = tmp_path / "a.parquet"
+    properties = encryption.CryptoFactory(Keys).file_encryption_properties(
+        encryption.KmsConnectionConfig(),
+        encryption.EncryptionConfiguration("a", column_keys={"b": ["customer_id"]}, plaintext_footer=plaintext_footer),
+    )
+    with pq.ParquetWriter(path, SCHEMA, encryption_properties=properties) as writer:
+        writer.write_table(table(event()))
+    with pytest.raises(BadEvents, match=r"a\.parquet is encrypted") as refused:
+        rows_of(path)
+    assert "without encryption" in refused.value.hint
 
 
 # --- what Parquet may take ----------------------------------------------------------------------------------------
@@ -291,6 +344,12 @@ def test_a_folder_of_parts_is_read_in_the_order_of_their_names(folder):
         (lambda folder: (folder / "_temporary").mkdir(), "is not whole: it holds _temporary"),
         (lambda folder: (folder / ".spark-staging-7").mkdir(), "is not whole: it holds .spark-staging"),
         (lambda folder: (folder / "_started_7").touch(), "is not whole: it holds _started_"),
+        (
+            lambda folder: (folder / "_delta_log").mkdir(),
+            r"is a table whose log \(_delta_log\) says which of its files",
+        ),
+        (lambda folder: (folder / ".hoodie").mkdir(), r"is a table whose log \(\.hoodie\)"),
+        (lambda folder: (folder / "_spark_metadata").mkdir(), r"is a table whose log \(_spark_metadata\)"),
         (lambda folder: (folder / "day=1").mkdir(), "holds 1 sub-folder beside Parquet parts"),
         (lambda folder: (folder / "a.csv").touch(), "holds 1 file beside Parquet parts"),
         (
