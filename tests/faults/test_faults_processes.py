@@ -35,9 +35,9 @@ with Running(load_settings()) as running:
 """
 WAITS = """
 import time
-from flows import cli
-cli.cli.callback = lambda **_: (print("in", flush=True), time.sleep(3600))
-cli.main(["apply"])
+from flows.cli import commands
+commands.cli.callback = lambda **_: (print("in", flush=True), time.sleep(3600))
+commands.main(["apply"])
 """
 STARTS = """
 import os, subprocess, sys, time

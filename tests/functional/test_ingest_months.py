@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from configs.settings import load_settings
 from feature_repo.raw.publication import SnapshotExists, SnapshotTooEarly, published, read_snapshot, versions
 from feature_repo.raw.simulator import simulate_snapshot, write_csv
-from flows.cli import cli
+from flows.cli.commands import cli
 from flows.land import ingest
 from monitoring.quality import GateFailed
 from training.movements import Movements

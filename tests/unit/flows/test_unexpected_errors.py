@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from flows.cli import _exit_code, cli
+from flows.cli.commands import _exit_code, cli
 from flows.unexpected_errors import unexpected
 
 
