@@ -1,5 +1,5 @@
-"""The command line `churn …`; its entry point is :func:`main`."""
+"""The command line `churn …`: a thin door to the functions of :mod:`flows`; its entry point is :func:`main`."""
 
-from flows.cli.commands import main
+from flows.cli.entry_point import main
 
 __all__ = ["main"]

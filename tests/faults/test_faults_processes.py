@@ -35,9 +35,9 @@ with Running(load_settings()) as running:
 """
 WAITS = """
 import time
-from flows.cli import commands
+from flows.cli import commands, main
 commands.cli.callback = lambda **_: (print("in", flush=True), time.sleep(3600))
-commands.main(["apply"])
+main(["apply"])
 """
 STARTS = """
 import os, subprocess, sys, time

@@ -6,7 +6,8 @@ import errno
 
 import pytest
 
-from flows.cli.commands import _exit_code, cli
+from flows.cli.commands import cli
+from flows.cli.entry_point import _exit_code
 from flows.unexpected_errors import unexpected
 
 

@@ -1,0 +1,175 @@
+"""Commands on data and features: simulate, ingest, register, write online, prove; Feast's own command line."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Final
+
+import click
+
+from feature_repo.raw.world.drift import SCENARIOS
+from flows.cli.invocation import now, run_settings
+from flows.cli.parameters import CSV, DAY, EVENTS, FOLDER
+
+
+@click.command()
+@click.option("--customers", default=7000, show_default=True, type=click.IntRange(100), help="Rows of an extract.")
+@click.option("--months", default=12, show_default=True, type=click.IntRange(1, 120), help="Number of extracts.")
+@click.option("--seed", default=7, show_default=True, type=click.IntRange(0), help="The same seed, the same bytes.")
+@click.option("--out", required=True, type=FOLDER, help="An empty or new folder.")
+@click.option("--start", default="2025-01-31", show_default=True, type=DAY, help="Date of the first extract.")
+@click.option("--drift", default="none", show_default=True, type=click.Choice(list(SCENARIOS)), help="What changes.")
+@click.option("--drift-month", type=click.IntRange(1), help="First extract that shows it (default: the middle).")
+@click.option("--monthly-churn", type=float, help="Share of Churn = Yes rows, for example 0.015 (default: 0.265).")
+@click.option("--jsonl/--no-jsonl", default=True, show_default=True, help="Events as JSON lines too.")
+def simulate(  # noqa: PLR0913 - an option each
+    out: Path,
+    customers: int,
+    months: int,
+    seed: int,
+    start: date,
+    drift: str,
+    drift_month: int | None,
+    monthly_churn: float | None,
+    *,
+    jsonl: bool,
+) -> None:
+    """Write a simulated Telco world: monthly extracts, events, and the truth about every customer's risk."""
+    from flows.simulate import simulate_world
+
+    done = simulate_world(
+        out,
+        customers=customers,
+        months=months,
+        seed=seed,
+        start=start,
+        drift=drift,
+        drift_month=drift_month,
+        jsonl=jsonl,
+        monthly_churn=monthly_churn,
+    )
+    click.echo("\n".join(done.lines))
+
+
+@click.command()
+@click.option("--csv", required=True, type=CSV, help="The extract, 21 Telco columns.")
+@click.option("--as-of", required=True, type=DAY, help="The date that the extract describes.")
+@click.option("--replace", is_flag=True, help="Publish other content for a date that is live; the old one is kept.")
+def ingest(csv: Path, as_of: date, *, replace: bool) -> None:
+    """Land, validate and publish one snapshot. Exit code 3: the gate refused it, nothing was published."""
+    from flows.land import ingest as land
+
+    landing = land(run_settings(), csv, as_of, ingested_at=now(), replace=replace)
+    manifest = landing.manifest
+    what = "published" if landing.fresh else "was published before, nothing to do:"
+    click.echo(
+        f"{what} {manifest.snapshot_date} version {manifest.version}: {manifest.rows} rows, "
+        f"{manifest.quarantined_rows} quarantined, churn rate {manifest.churn_rate:.1%}, time {manifest.time}"
+    )
+    if landing.movements is not None:
+        click.echo(f"movements: {landing.movements}")
+    click.echo(f"gate report: {landing.report_html}")
+
+
+@click.command("ingest-events")
+@click.option(
+    "--file", "path", required=True, type=EVENTS, help="Parquet, a folder of it, or JSON lines (.jsonl, .ndjson)."
+)
+def ingest_events(path: Path) -> None:
+    """Judge and publish a file or folder of events. Exit code 3: too many were bad, nothing was published."""
+    from flows.land_events import ingest_events as land
+    from flows.land_events import told
+
+    for line in told(land(run_settings(), path, now=now())):
+        click.echo(line)
+
+
+@click.command("build-features")
+def build_features() -> None:
+    """Append published snapshots, and deliveries of events, to the offline tables that Feast reads."""
+    from flows.build_activity import build_activity
+    from flows.build_features import build_features as build
+
+    settings = run_settings()
+    parts = build(settings)
+    click.echo(f"offline table: {len(parts)} part{'s' if len(parts) > 1 else ''}, newest {parts[-1]}")
+    if activity := build_activity(settings):
+        click.echo(f"activity table: {len(activity)} part{'s' if len(activity) > 1 else ''}, newest {activity[-1]}")
+
+
+@click.command()
+def apply() -> None:
+    """Register the feature definitions (as `feast apply` does) in the registry of the settings."""
+    from feature_repo.stores.registration import apply as register
+
+    for name in register(run_settings()):
+        click.echo(name)
+
+
+@click.command()
+@click.option("--overwrite-newer", is_flag=True, help="Write over online rows with a later event timestamp too.")
+def materialize(*, overwrite_newer: bool) -> None:
+    """Copy the newest offline values into the online store."""
+    from feature_repo.stores.materialising import materialize as copy
+
+    settings = run_settings()
+    done = copy(settings, now(), overwrite_newer=overwrite_newer)
+    click.echo(
+        f"{done.customers} customers in {done.views} views written to {settings.feast.online_store}, "
+        f"newest values of {done.newest:%Y-%m-%d}"
+    )
+    if done.kept:
+        counts = ", ".join(f"{view} {count}" for view, count in sorted(done.kept.items()))
+        click.echo(f"rows not written, a later event timestamp is online (--overwrite-newer replaces it): {counts}")
+
+
+@click.command()
+@click.option("--parity", is_flag=True, help="Compare the online store with the point-in-time join, value by value.")
+@click.option(
+    "--customers", type=click.IntRange(1), help="Compare at most so many, evenly spread; without it everybody."
+)
+def doctor(customers: int | None, *, parity: bool) -> None:
+    """Prove what the platform promises on the data of this home. Exit code 1: a promise does not hold."""
+    from flows.doctor import check_parity, report
+
+    if not parity:
+        raise click.UsageError("say what to check: churn doctor --parity")
+    settings = run_settings()
+    for line in report(settings, check_parity(settings, now(), customers_max=customers)):
+        click.echo(line)
+
+
+@click.command()
+@click.option("--out", type=FOLDER, help="Folder for features.yaml and features.json (default: <home>/catalogue).")
+def catalog(out: Path | None) -> None:
+    """Write the feature catalogue (owner, definition, type, source, tags, consumers) as registered."""
+    from feature_repo.stores.catalog import write_catalogue
+
+    settings = run_settings()
+    for path in write_catalogue(settings, out or settings.home / "catalogue"):
+        click.echo(str(path))
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []}
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def feast(arguments: tuple[str, ...]) -> None:
+    """Run Feast's own command line on the stores of the settings: churn feast plan."""
+    from flows.feast_cli import run
+
+    run(run_settings(), arguments)
+
+
+COMMANDS: Final[tuple[click.Command, ...]] = (
+    simulate,
+    ingest,
+    ingest_events,
+    build_features,
+    apply,
+    materialize,
+    doctor,
+    catalog,
+    feast,
+)

@@ -1,0 +1,62 @@
+"""The process `churn …`: signals, the file mode of what it writes, exit codes, and errors in one line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import click
+
+from configs.errors import EXIT_USAGE, ChurnError
+from configs.printable import printable
+from configs.telemetry import switch_off
+from flows.cli.commands import cli
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; a refusal is one line and its exit code, never a traceback."""
+    switch_off(os.environ)
+    # What is written is personal data: for the user that runs this, and nobody else.
+    os.umask(0o077)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one
+            signal.signal(number, _terminated)
+    sys.exit(_exit_code(lambda: cli.main(arguments, prog_name="churn", standalone_mode=False)))
+
+
+def _terminated(number: int, _frame: FrameType | None) -> None:
+    """End as an interrupted command does: what it started is stopped, what it left unfinished is removed."""
+    signal.signal(number, signal.SIG_IGN)  # a second signal must not interrupt the clean-up
+    click.echo("interrupted", err=True)
+    sys.exit(128 + number)
+
+
+def _exit_code(run: Callable[[], Any]) -> int:
+    try:
+        run()
+    except ChurnError as refused:
+        return _refused(refused)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return 130
+    except click.ClickException as misused:
+        misused.show()
+        return EXIT_USAGE
+    except Exception as broken:  # noqa: BLE001 - whatever a library raises, a command ends in one line
+        from flows.unexpected_errors import unexpected
+
+        return _refused(unexpected(broken))
+    return 0
+
+
+def _refused(refused: ChurnError) -> int:
+    click.echo(f"error: {printable(refused.message)}", err=True)
+    if refused.hint:
+        click.echo(f"hint: {printable(refused.hint)}", err=True)
+    return refused.exit_code

@@ -1,0 +1,39 @@
+"""What each command works with: the settings, the present instant, and lines that are safe to print."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from configs.printable import printable
+
+if TYPE_CHECKING:
+    from configs.settings import Settings
+
+
+def run_settings() -> Settings:
+    """Return the settings of this run, and remove what killed processes left half-written below the home.
+
+    Raises
+    ------
+    SettingsError, StorageFailed
+        If a setting is invalid, or the home can't be written.
+    """
+    from configs.settings import load_settings
+    from feature_repo.raw.atomic import sweep
+
+    settings = load_settings()
+    sweep(settings.home)
+    return settings
+
+
+def now() -> datetime:
+    """Return the present instant in UTC, which commands hand down."""
+    return datetime.now(UTC)
+
+
+def say(line: str) -> None:
+    """Print one line, of which a part may be somebody's text."""
+    click.echo(printable(line))

@@ -1,0 +1,230 @@
+"""Commands on models: train, compare, promote, take back, try, watch, and score everyone."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from configs.errors import EXIT_FAILURE
+from flows.cli.invocation import now, run_settings, say
+from flows.cli.parameters import CSV, LINE
+
+if TYPE_CHECKING:
+    from bentos.bundle.ledger import Entry
+
+_CANARY: Final = (
+    "Let it answer for this share of the customers. At 1 the champion's times are missing, and no CPU time ends it."
+)
+
+
+def _named_champion(home: Path, version: str) -> str | None:
+    """Return the champion's digest if it is the one that is named; else None, and says so.
+
+    Raises NoChampionError if there is none, UnknownNameError if no bundle has that name.
+    """
+    from bentos.bundle.rollout import served
+    from flows.compare import serving
+    from flows.deploy import is_named
+
+    found = serving(home) or served(home)
+    if is_named(home, found.champion, version):
+        return found.champion
+    say(f"nothing to do: the champion is {found.champion[:12]} (model {found.model_version}), not {version}")
+    return None
+
+
+@click.command()
+def train() -> None:
+    """Train a challenger on everything published; promote it if it is better than the champion on the same rows."""
+    from flows.outcomes import outcome_lines
+    from flows.train import train as fit
+    from flows.who import operator
+
+    settings = run_settings()
+    done = fit(settings, now(), who=operator())
+    for line in outcome_lines(settings.home, done):
+        say(line)
+
+
+@click.command()
+@click.option("--version", help="MLflow version; without it the newest challenger.")
+@click.option("--from", "leaving", metavar="VERSION", help="The champion to replace; does nothing if another serves.")
+@click.option("--why", type=LINE, default="", help="Your reason; it goes into the ledger.")
+@click.option("--force", is_flag=True, help="Overrule the verdict; needs --why.")
+def promote(version: str | None, leaving: str | None, why: str, *, force: bool) -> None:
+    """Compare a challenger with the champion and let it serve if every rule holds. Exit code 1: refused."""
+    from flows.deploy import compare_and_deploy
+    from flows.outcomes import outcome_lines
+    from flows.train import registered_challenger
+    from flows.who import operator
+
+    settings = run_settings()
+    left = None if leaving is None else _named_champion(settings.home, leaving)
+    if leaving is not None and left is None:
+        return
+    trained = registered_challenger(settings, version)
+    done = compare_and_deploy(settings, trained, who=operator(), why=why, now=now(), force=force, leaving=left)
+    for line in outcome_lines(settings.home, done):
+        say(line)
+    if not done.serves:
+        sys.exit(EXIT_FAILURE)
+
+
+@click.command()
+@click.option("--from", "leaving", metavar="VERSION", help="The champion to leave; does nothing if another serves.")
+@click.option("--why", type=LINE, required=True, help="Your reason; it goes into the ledger.")
+def rollback(leaving: str | None, why: str) -> None:
+    """Let the champion before this one serve again, at once and without training; does nothing right after another.
+
+    VERSION is the MLflow or model version of the champion that is to go, or the first 8 digits of its bundle or more;
+    one that no bundle has is an error (exit code 2). What was rolled back comes back by churn promote --force alone.
+    """
+    from flows.deploy import roll_back
+    from flows.outcomes import nothing_to_leave
+    from flows.who import operator
+
+    settings = run_settings()
+    left = None if leaving is None else _named_champion(settings.home, leaving)
+    if leaving is not None and left is None:
+        return
+
+    def tell(entry: Entry | None) -> None:
+        if entry is None:
+            say(nothing_to_leave(settings.home))
+        else:
+            say(f"model {entry.after['model_version']} ({entry.after['champion'][:12]}) serves again")
+
+    roll_back(settings, who=operator(), why=why, now=now(), leaving=left, told=tell)
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Every entry whole, one a line.")
+def history(*, as_json: bool) -> None:
+    """Say who let which model serve, when and why; the ledger is verified on the way."""
+    import json
+    from dataclasses import asdict
+
+    from bentos.bundle.ledger import entries
+    from flows.outcomes import ledger_line
+
+    for entry in entries(run_settings().home):
+        say(json.dumps(asdict(entry), sort_keys=True) if as_json else ledger_line(entry))
+
+
+@click.command()
+@click.option("--shadow", is_flag=True, help="Let the challenger score live requests unseen.")
+@click.option("--canary", metavar="SHARE", type=click.FloatRange(0, 1, min_open=True), help=_CANARY)
+@click.option("--stop", is_flag=True, help="End the trial.")
+@click.option("--version", help="MLflow version; without it the newest challenger. With --stop: the one to end.")
+@click.option("--why", type=LINE, default="", help="Your reason; it goes into the ledger.")
+def rollout(canary: float | None, version: str | None, why: str, *, shadow: bool, stop: bool) -> None:
+    """Begin or end the trial of a challenger on live requests; without an option, say what serves."""
+    from flows.deploy import begin_trial, end_trial
+    from flows.outcomes import rollout_lines
+    from flows.who import operator
+
+    settings = run_settings()
+    if shadow + stop + (canary is not None) > 1:
+        raise click.UsageError("give one of --shadow, --canary and --stop")
+    if stop and end_trial(settings, version, who=operator(), why=why, now=now()) is None:
+        say("no trial is running" if version is None else f"no trial of {version} is running: nothing to do")
+    elif shadow or canary is not None:
+        from flows.train import registered_challenger
+
+        trained = registered_challenger(settings, version)
+        begin_trial(settings, trained, share=canary, who=operator(), why=why, now=now())
+    for line in rollout_lines(settings.home):
+        say(line)
+
+
+@click.command()
+@click.option("--csv", required=True, type=CSV, help="A labelled extract.")
+@click.option("--repeats", default=3, show_default=True, type=click.IntRange(1, 100), help="Of the cross-validation.")
+def evaluate(csv: Path, repeats: int) -> None:
+    """Repeated nested cross-validation beside a logistic regression on the same folds, with an HTML report."""
+    from flows.evaluate import evaluate_csv
+    from flows.tables import comparison
+
+    settings = run_settings()
+    total = repeats * settings.training.folds
+    with click.progressbar(length=total, label="folds", file=sys.stderr) as bar:
+        evaluated = evaluate_csv(settings, csv, now(), repeats=repeats, progress=lambda _fold: bar.update(1))
+    comparison(evaluated.validation)
+    if evaluated.leak_suspected:
+        click.echo("warning: ROC-AUC is above 0.86: on the public Telco file that is a leak; look for one", err=True)
+    click.echo(f"report: {evaluated.html}\nfigures: {evaluated.figures}")
+
+
+@click.command()
+@click.option(
+    "--run", "run_id", help="Flow run that waits, by id; needed where several do. Does nothing if it is over."
+)
+@click.option("--yes/--no", "yes", required=True, help="Let the challenger serve, or not.")
+@click.option("--who", type=LINE, required=True, help="Your name; it goes into the ledger.")
+@click.option("--why", type=LINE, default="", help="Your reason; it goes into the ledger.")
+def approve(run_id: str | None, who: str, why: str, *, yes: bool) -> None:
+    """Answer the deployment that waits for a person (promotion.approval_required); needs PREFECT_API_URL."""
+    from flows.approving import approve as answer
+
+    told = answer(run_settings().home, run_id, yes=yes, who=who, why=why)
+    if told.over:
+        say(f"{told.name} is over: nothing to do")
+    else:
+        say(f"{told.name}: {'may serve' if yes else 'refused'}, says {who}")
+
+
+@click.command()
+def monitor() -> None:
+    """Compare today's customers with those that the champion was measured on; check labels, quality and freshness."""
+    from flows.monitor import monitor as measure
+    from flows.tables import drift
+
+    settings = run_settings()
+    found = measure(settings, now())
+    drift(found)
+    did, quality = found.performance, found.quality
+    if did.rows:
+        click.echo(
+            f"newest labels: {did.churn_rate:.1%} of {did.rows} customers observed {did.observed_at} left, mean score "
+            f"{did.mean_score:.1%}; log loss {did.log_loss:.4f}, {did.rise:+.4f} since training: {did.status}"
+        )
+    if quality is not None:
+        verdict = "passed" if quality.passed else f"REFUSED ({', '.join(quality.failed)})"
+        click.echo(f"gate: the file of {quality.snapshot} {verdict}{f'; {quality.finding}' if quality.finding else ''}")
+    for age in found.freshness:
+        click.echo(f"{age.name}: {age.status}" + ("" if age.age_h is None else f", {age.age_h:.0f} h old"))
+    click.echo(f"drift: {', '.join(found.drifted) or 'none'}\nreport: {settings.home / found.report}")
+
+
+@click.command("score-base")
+def score_base() -> None:
+    """Score every active customer with the champion, to Parquet; goes on where a killed run stopped."""
+    from flows.score_base import score_base as score
+
+    settings = run_settings()
+    done = score(settings, now())
+    what = "scored" if done.fresh else "was scored before, nothing to do:"
+    click.echo(
+        f"{what} {done.scored} of {done.customers} customers "
+        f"as of {done.observed_at} with model {done.model_version}: {done.churn} churn, "
+        f"worth {done.expected_profit_usd:.0f} USD if all of them are contacted"
+    )
+    for reason, customers in done.refused.items():
+        click.echo(f"not scored: {customers} customers, {reason}")
+    click.echo(f"no customers: {done.withdrawn} withdrawn, {done.expired} expired\nscores: {settings.home / done.path}")
+
+
+COMMANDS: Final[tuple[click.Command, ...]] = (
+    train,
+    promote,
+    rollback,
+    history,
+    rollout,
+    evaluate,
+    approve,
+    monitor,
+    score_base,
+)

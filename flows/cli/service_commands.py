@@ -1,0 +1,118 @@
+"""Commands on the HTTP service: the demo that ends in it, serving, its API keys, and what it answered."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+import click
+
+from bentos.churn.rights import RIGHTS, Right
+from configs.errors import EXIT_FAILURE
+from flows.cli.invocation import now, run_settings, say
+from flows.cli.parameters import CSV, LINE
+
+
+@click.command()
+@click.option("--csv", type=CSV, help="A Telco Customer Churn CSV; without it the demo simulates a world.")
+@click.option("--customers", default=2000, show_default=True, type=click.IntRange(500), help="Simulated, a month.")
+@click.option("--months", default=12, show_default=True, type=click.IntRange(3, 60), help="Simulated months.")
+@click.option("--seed", default=7, show_default=True, type=click.IntRange(0), help="Seed of the simulation.")
+@click.option("--serve", is_flag=True, help="Leave the service running at the end.")
+def demo(csv: Path | None, customers: int, months: int, seed: int, *, serve: bool) -> None:
+    """Run the whole job on embedded defaults, and ask the service for three customers."""
+    from flows.embedded import run_demo
+
+    run_demo(run_settings(), csv=csv, customers=customers, months=months, seed=seed, stay=serve, now=now())
+
+
+@click.command()
+@click.option("--host", help="Address to bind (default: serving.host).")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port (default: serving.port).")
+def serve(host: str | None, port: int | None) -> None:
+    """Serve the champion over HTTP until interrupted."""
+    from flows.serve import serve as run
+
+    settings = run_settings()
+    changed = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
+    run(settings.model_copy(update={"serving": settings.serving.model_copy(update=changed)}))
+
+
+@click.group()
+def keys() -> None:
+    """Make, list, revoke and audit API keys. Once there is one, the service answers only callers with a key."""
+
+
+@keys.command("create")
+@click.option("--name", type=LINE, required=True, help="Whose key it is: an application.")
+@click.option("--right", "rights", required=True, multiple=True, type=click.Choice(RIGHTS), help="May be repeated.")
+@click.option("--days", type=click.IntRange(1, 3650), help="Days until it expires (default: never).")
+def create_key(name: str, rights: tuple[Right, ...], days: int | None) -> None:
+    """Make a key and print it: this once, for only its hash is kept."""
+    from flows.keys import create
+    from flows.who import operator
+
+    entry, key = create(run_settings(), name, rights, now=now(), days=days, who=operator())
+    click.echo(key)
+    until = "never expires" if entry.expires_at is None else f"expires {entry.expires_at:%F %H:%M} UTC"
+    click.echo(f"key {entry.id} of {entry.name} may {', '.join(entry.rights)}; {until}; not shown again", err=True)
+
+
+@keys.command("list")
+def list_keys() -> None:
+    """Say which keys there are, and which of them are valid."""
+    from flows.keys import lines
+
+    for line in lines(run_settings(), now()):
+        click.echo(line)
+
+
+@keys.command("revoke")
+@click.argument("key_id")
+def revoke_key(key_id: str) -> None:
+    """End a key; a running service refuses it within seconds."""
+    from flows.keys import revoke
+    from flows.who import operator
+
+    entry = revoke(run_settings(), key_id, now=now(), who=operator())
+    click.echo(f"key {entry.id} of {entry.name} is revoked since {entry.revoked_at:%F %H:%M} UTC")
+
+
+@keys.command("audit")
+@click.option("--last", type=click.IntRange(1), help="Show only so many, the newest; all are verified.")
+@click.option("--json", "as_json", is_flag=True, help="Every entry whole, one a line.")
+def audit_keys(last: int | None, *, as_json: bool) -> None:
+    """Say who made and revoked keys, and which were refused; verified on the way. Exit code 1: it was changed."""
+    import json
+    from dataclasses import asdict
+
+    from flows.keys import audit, told
+
+    found = audit(run_settings(), last)
+    for event in found.entries:
+        say(json.dumps(asdict(event), sort_keys=True) if as_json else told(event))
+    if found.unknown:
+        click.echo(f"older than the audit, or not made by churn keys: {', '.join(found.unknown)}", err=True)
+    for key_id in found.unrecorded:
+        click.echo(f"key {key_id} is revoked and has no entry of it; run: churn keys revoke {key_id}", err=True)
+
+
+@click.command()
+@click.argument("prediction_id")
+@click.option("--json", "as_json", is_flag=True, help="As GET /predictions/{id} answers it.")
+def replay(prediction_id: str, *, as_json: bool) -> None:
+    """Show what was answered and from which values, and score them again. Exit code 1: it does not agree."""
+    from bentos.churn.receipt_bodies import answer_body
+    from flows.replay_prediction import replay_prediction, told
+
+    receipt, replayed = replay_prediction(run_settings(), prediction_id)
+    if as_json:
+        click.echo(answer_body(receipt, replayed).model_dump_json(indent=2))
+    else:
+        click.echo("\n".join(told(receipt, replayed)))
+    if not replayed.agrees:
+        sys.exit(EXIT_FAILURE)
+
+
+COMMANDS: Final[tuple[click.Command, ...]] = (demo, serve, keys, replay)
