@@ -14,6 +14,7 @@ from configs.errors import ChurnError
 from feature_repo.raw.atomic import storage, sync_folder
 from feature_repo.raw.event_files import SUFFIXES, parts_of
 from feature_repo.raw.parquet_events import BadEvents
+from feature_repo.raw.unchanged import Content, content
 
 FOLDER: Final = "inbox"
 LANDED: Final = "landed"
@@ -66,11 +67,15 @@ def waiting(home: Path) -> tuple[list[Waiting], list[Left]]:
         why = _why_not(path)
         found = None if why else read_name(path)
         if found is None:
-            name = "".join(sign if sign.isprintable() else "?" for sign in path.name)
-            left.append(Left(name, why or "its name does not say what it is"))
+            left.append(left_behind(path, why or "its name does not say what it is"))
         else:
             files.append(found)
     return sorted(files), left
+
+
+def left_behind(path: Path, why: str) -> Left:
+    """Return what to say of a thing that is not landed."""
+    return Left("".join(sign if sign.isprintable() else "?" for sign in path.name), why)
 
 
 def oldest(home: Path) -> datetime | None:
@@ -129,8 +134,11 @@ def read_name(path: Path) -> Waiting | None:
     return Waiting(date.max, 0, path, "events") if _EVENTS.fullmatch(path.name) else None
 
 
-def settle(home: Path, path: Path) -> Path:
+def settle(home: Path, path: Path, landed: Content) -> Path | None:
     """Move a file that was landed to ``inbox/landed`` and return where it is now.
+
+    ``landed`` is its content as of before it was read; where that has changed since, the file is left in the inbox for
+    the next run, and None returned.
 
     Where a file of the same name lies there already it gets a number: nothing is overwritten. A file that was refused
     stays in the inbox and is refused each time, until somebody mends it or takes it away: a gate that says no once and
@@ -139,6 +147,8 @@ def settle(home: Path, path: Path) -> Path:
     target = home / FOLDER / LANDED / path.name
     number = 1
     with storage():
+        if content(path) != landed:
+            return None
         target.parent.mkdir(parents=True, exist_ok=True)
         while target.exists():
             number += 1

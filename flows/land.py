@@ -100,6 +100,8 @@ def ingest(settings: Settings, csv: Path, as_of: date, *, ingested_at: datetime,
         If a rule of the suites is broken.
     SnapshotExists, SnapshotTooEarly, SnapshotInFuture
         If the date may not be published.
+    StillWritten
+        If the extract changes while it is copied.
     StorageFailed
         If the disk refuses a write.
     """

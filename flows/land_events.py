@@ -42,6 +42,8 @@ def ingest_events(settings: Settings, path: Path, *, now: datetime) -> EventLand
         If the file is no file of events.
     DeliveryRefused
         If too many of its events are bad. ``reports/events/<sha12>.json`` says which rows, nothing is published.
+    StillWritten
+        If it changes while it is copied.
     StorageFailed
         If the disk refuses a write.
     """

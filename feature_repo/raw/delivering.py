@@ -42,6 +42,7 @@ from feature_repo.raw.event_files import parts_of
 from feature_repo.raw.parquet_events import BadEvents
 from feature_repo.raw.publication import Manifest, RawFile, published, read_snapshot
 from feature_repo.raw.settlement import settle
+from feature_repo.raw.unchanged import unchanged
 from feature_repo.stores.session import Limits, session
 
 HARMLESS: Final = frozenset({Reason.DUPLICATE, Reason.UNKNOWN_CUSTOMER})
@@ -87,8 +88,8 @@ def land_file(home: Path, path: Path, suffix: str) -> RawFile:
     """Keep a file of events as it came, below ``raw/events/`` under its sha256, with a JSON note beside it.
 
     Of a folder its parts are kept, in a folder; its sha256 is that of its parts' names and sha256s. The same content
-    again changes nothing. Raises StorageFailed if it can't be written (nothing is left then), BadEvents for a folder
-    that is not whole.
+    again changes nothing. Raises StorageFailed if it can't be written, StillWritten if it changes meanwhile (nothing is
+    left then), BadEvents for a folder that is not whole.
     """
     folder = home / "raw" / "events"
     with exclusive(home), storage():
@@ -98,7 +99,8 @@ def land_file(home: Path, path: Path, suffix: str) -> RawFile:
             landed, sha256, size = _land_folder(folder, path, suffix)
         else:
             with aside(folder) as temporary:
-                sha256, size = copy_file(path, temporary)
+                with unchanged(path):
+                    sha256, size = copy_file(path, temporary)
                 landed = folder / f"{sha256[:_SHORT]}.{suffix}"
                 # A landed copy that the disk has damaged since is healed by the same file.
                 if not landed.is_file() or file_sha256(landed) != sha256:
@@ -114,7 +116,8 @@ def land_file(home: Path, path: Path, suffix: str) -> RawFile:
 def _land_folder(root: Path, path: Path, suffix: str) -> tuple[Path, str, int]:
     """Copy a folder's parts; returns the copy's path, its sha256 and its bytes."""
     with folder_aside(root) as temporary:
-        copied = {part.name: copy_file(part, temporary / part.name) for part in parts_of(path)}
+        with unchanged(path):
+            copied = {part.name: copy_file(part, temporary / part.name) for part in parts_of(path)}
         sha256 = _parts_sha256({name: digest for name, (digest, _) in copied.items()})
         landed = root / f"{sha256[:_SHORT]}.{suffix}"
         kept = {part.name: file_sha256(part) for part in sorted(landed.glob("*"))} if landed.is_dir() else {}

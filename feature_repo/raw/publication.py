@@ -36,6 +36,7 @@ from feature_repo.raw.atomic import (
     write_folder,
 )
 from feature_repo.raw.regular import read_regular
+from feature_repo.raw.unchanged import unchanged
 
 SCHEMA_VERSION: Final = 1
 """Of the snapshot's columns and types; raise it with the contract's stored features."""
@@ -129,14 +130,16 @@ class Publication:
 def land_raw(home: Path, path: Path, as_of: date) -> RawFile:
     """Keep a file as it came, below ``raw/<date>/`` under its sha256, with a JSON note beside it.
 
-    The same content again changes nothing. Raises StorageFailed if it can't be written; nothing is left then.
+    The same content again changes nothing. Raises StorageFailed if it can't be written, StillWritten if it changes
+    meanwhile; nothing is left then.
     """
     folder = home / "raw" / as_of.isoformat()
     with exclusive(home), storage():
         _sweep(home)
         folder.mkdir(parents=True, exist_ok=True)
         with aside(folder) as temporary:
-            sha256, size = copy_file(path, temporary)
+            with unchanged(path):
+                sha256, size = copy_file(path, temporary)
             landed = folder / f"{sha256[:_SHORT]}.csv"
             # A landed copy that the disk has damaged since is healed by the same file.
             if not landed.is_file() or file_sha256(landed) != sha256:

@@ -12,14 +12,18 @@ from typing import Any, Final
 from weakref import finalize
 
 from feast import FeatureStore
+from feast.errors import PushSourceNotFoundException
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteTable
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.infra.registry.sql import SqlRegistry, feature_view_version_history
 from feast.protos.feast.core.OnDemandFeatureView_pb2 import OnDemandFeatureView
 from sqlalchemy import delete
 
+from feature_repo.stores.feast_refusals import refuse
+
 _SERVE_REGISTRY: Final = FeatureStore.serve_registry
-_SORTED_DICT: Final = BaseRegistry._message_to_sorted_dict  # noqa: SLF001 - here and below: Feast has no public name
+_PUSHED_VIEWS: Final = FeatureStore._fvs_for_push_source_or_raise  # noqa: SLF001 - here and below: Feast has no public name
+_SORTED_DICT: Final = BaseRegistry._message_to_sorted_dict  # noqa: SLF001
 _CONNECT: Final = SqliteOnlineStore._get_conn  # noqa: SLF001
 _MAKE_TABLE: Final = SqliteTable.__init__
 _MAKE_REGISTRY: Final = SqlRegistry.__init__
@@ -29,11 +33,13 @@ _SAVE_VERSION: Final = SqlRegistry._save_version_snapshot  # noqa: SLF001
 def go_round() -> None:
     """Put the guards in the place of Feast's functions; to do so again changes nothing."""
     FeatureStore.serve_registry = _serve_registry
+    FeatureStore._fvs_for_push_source_or_raise = _pushed_views  # noqa: SLF001
     BaseRegistry._message_to_sorted_dict = staticmethod(_sorted_dict)  # noqa: SLF001
     SqliteOnlineStore._get_conn = _connect  # noqa: SLF001
     SqliteTable.__init__ = _make_table
     SqlRegistry.__init__ = _make_registry
     SqlRegistry._save_version_snapshot = _save_version  # noqa: SLF001
+    refuse()
 
 
 @wraps(_SERVE_REGISTRY)
@@ -51,6 +57,21 @@ def _serve_registry(store: FeatureStore, *args: Any, **kwargs: Any) -> None:
 
         rest_registry_server.FastAPI = application
     _SERVE_REGISTRY(store, *args, **kwargs)
+
+
+def _pushed_views(store: FeatureStore, push_source_name: str, allow_cache: bool) -> Any:  # noqa: FBT001 - Feast's
+    """Return the views that a push source feeds; one that the cached registry lacks is looked for in the registry.
+
+    The cache of a server that started while `feast apply` ran holds a part of it, and a refresh that failed, after an
+    apply too, is told of at the log's debug level alone.
+    """
+    try:
+        return _PUSHED_VIEWS(store, push_source_name, allow_cache)
+    except PushSourceNotFoundException:
+        if not allow_cache:
+            raise
+        store.refresh_registry()
+        return _PUSHED_VIEWS(store, push_source_name, allow_cache)
 
 
 def _sorted_dict(message: Any) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from prefect.states import Completed, State
 
 from configs.errors import ChurnError
 from configs.settings import load_settings
-from flows.inbox import Left, Waiting, named, settle, waiting
+from feature_repo.raw.unchanged import content
+from flows.inbox import Left, Waiting, left_behind, named, settle, waiting
 from flows.land import ingest
 from flows.land_events import ingest_events, told
 from flows.pipeline.artifacts import escaped, facts, gate_parts, publish, refusal_parts, table
@@ -59,6 +60,7 @@ def land(
         )
     landed = []
     for each in files:
+        before = content(each.path)
         step = extract if each.kind == "extract" else events
         try:
             landed.append(step.with_options(task_run_name=f"{each.kind} {each.path.name}")(each, at))
@@ -66,8 +68,8 @@ def land(
             _show(each, refused)
             raise
         # A run that was killed before this finds the file again, and that it was landed.
-        if file is None:
-            settle(settings.home, each.path)
+        if file is None and settle(settings.home, each.path, before) is None:
+            left.append(left_behind(each.path, "written again after it was read: the next run lands it"))
     if not landed:
         lies = f"{len(left)} things lie in the inbox, and none can be landed: see the artifact inbox."
         publish("landing", "Nothing to land", [lies if left else "The inbox is empty."])

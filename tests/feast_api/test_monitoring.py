@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner
+from feast.cli import monitor
 from feast.feature_logging import FeatureServiceLoggingSource
 from feast.monitoring.monitoring_service import MonitoringService
 
+from feature_repo.stores.feast_faults import go_round
 from feature_repo.stores.offline_files import append
 from tests.feast_api_world import ago
 
@@ -116,3 +120,29 @@ def test_a_run_that_is_stopped_leaves_the_results_as_they_were(shop, monkeypatch
         MonitoringService(shop.store).auto_compute(project="shop")
     assert {file.name: file.read_bytes() for file in (shop.home / "feast_monitoring").glob("*.parquet")} == kept
     assert not list((shop.home / "feast_monitoring").glob(".tmp-*"))
+
+
+@pytest.fixture
+def command(shop, monkeypatch):
+    """`feast monitor run`, in this process."""
+    for name in ("_run_batch_monitoring", "_run_log_monitoring"):
+        monkeypatch.setattr(monitor, name, getattr(monitor, name))  # as it was, afterwards
+    go_round()
+    monkeypatch.setattr(monitor, "create_feature_store", lambda _context: shop.store)
+    return lambda *options: CliRunner().invoke(monitor.monitor_cmd, ["run", *options], prog_name="feast monitor")
+
+
+@pytest.mark.parametrize("options", [[], ["--set-baseline"], ["--start-date", "2020-01-01"]], ids=" ".join)
+def test_the_command_fails_where_a_view_failed_after_it_counted_the_others(shop, command, options):
+    (part,) = (shop.home / "offline" / "visits").glob("*.parquet")
+    part.write_bytes(b"PAR1 damaged PAR1")
+    done = command("--source-type", "all", *options)
+    assert done.exit_code == 1, done.output
+    assert "Error: no figures of visits: the log above says why" in done.output
+    assert "Feature views computed: 1" in done.output
+    assert not [each for each in logging.getLogger("feast.monitoring.monitoring_service").handlers if each.level]
+
+
+def test_the_command_succeeds_where_every_view_has_figures(command):
+    done = command("--source-type", "all")
+    assert (done.exit_code, "Feature views computed: 2" in done.output) == (0, True), done.output

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import pandas as pd
 import pytest
-from feast.data_source import PushMode
+from feast.data_source import PushMode, PushSource
 from feast.errors import FeatureViewNotFoundException, PushSourceNotFoundException
+from sqlalchemy.exc import OperationalError
 
 from feature_repo.stores.offline_files import OfflineRowsError
 from tests.feast_api_world import NOW, TTL, ago
@@ -103,3 +106,29 @@ def test_a_push_to_what_is_not_registered_is_named(shop):
         shop.store.push("nowhere", row())
     with pytest.raises(FeatureViewNotFoundException, match="nowhere"):
         shop.store.write_to_offline_store("nowhere", row())
+
+
+def test_a_push_source_that_was_registered_after_the_registry_was_cached_is_found(shop):
+    """A server reads the registry while `feast apply` runs, or can't read it again right afterwards."""
+    server = shop.reopen()
+    with pytest.raises(PushSourceNotFoundException):
+        server.push("later_push", row())
+    view = shop.store.get_feature_view("visits")
+    view.stream_source = PushSource(name="later_push", batch_source=view.batch_source)
+    shop.store.apply([view])
+    server.push("later_push", row())
+    assert online(shop) == 5
+
+
+def test_a_refresh_that_failed_after_an_apply_does_not_hide_the_push_source(shop, monkeypatch):
+    view = shop.store.get_feature_view("visits")
+    view.stream_source = PushSource(name="later_push", batch_source=view.batch_source)
+
+    def locked():
+        raise OperationalError("SELECT", {}, sqlite3.OperationalError("database is locked"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shop.store.registry, "proto", locked)
+        shop.store.apply([view])
+    shop.store.push("later_push", row())
+    assert online(shop) == 5

@@ -12,9 +12,12 @@ from feast.dqm.profilers.profiler import Profile, Profiler, ValidationError, Val
 from feast.errors import SavedDatasetLocationAlreadyExists, SavedDatasetNotFound
 from feast.feature_logging import FeatureServiceLoggingSource
 from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
+from feast.infra.registry.sql import validation_references
 from feast.protos.feast.core.ValidationProfile_pb2 import GEValidationProfile, GEValidationProfiler
+from feast.protos.feast.core.ValidationProfile_pb2 import ValidationReference as ValidationReferenceProto
 from feast.saved_dataset import ValidationReference
 
+from feature_repo.stores.feast_refusals import FeastRefused
 from feature_repo.stores.parts import OfflineTableEmptyError, SourceColumnError
 from tests.feast_api_world import NOW, ago
 
@@ -151,3 +154,19 @@ def test_a_reference_with_a_profile_needs_no_data_set_any_more(shop):
     reference._dataset = shop.store.get_saved_dataset("first")
     reference._profile = Seen(2)  # as Feast does when it reads one from its registry
     assert shop.store.validate_logged_features(service, ago(48), NOW, reference, cache_profile=False) is None
+
+
+def test_a_reference_that_can_not_be_kept_or_read_is_refused_with_one_reason(shop):
+    why = "Great Expectations below 1"
+    reference = saved(shop, 1).as_reference("like the first", profiler=Seen())
+    with pytest.raises(FeastRefused, match=why):
+        shop.store.apply(reference)
+    # As an older Feast wrote it.
+    kept = ValidationReferenceProto(name="old", reference_dataset_name="first", ge_profiler=GEValidationProfiler())
+    registry = shop.store.registry
+    with registry.write_engine.begin() as connection:
+        row = {"validation_reference_name": "old", "project_id": shop.store.project, "last_updated_timestamp": 0}
+        row["validation_reference_proto"] = kept.SerializeToString()
+        connection.execute(validation_references.insert().values(row))
+    with pytest.raises(FeastRefused, match=why):
+        shop.store.get_validation_reference("old")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from feature_repo.raw.unchanged import content
 from flows.inbox import InboxNameError, Left, Waiting, named, oldest, read_name, settle, waiting
 
 D = date(2026, 11, 1)
@@ -88,9 +89,9 @@ def test_a_folder_of_parquet_is_landed_once_it_is_whole(tmp_path):
     (path / "_temporary").mkdir()
     assert waiting(tmp_path) == ([], [Left("events_a.parquet", "is not whole: it holds _temporary")])
     (path / "_temporary").rmdir()
-    assert settle(tmp_path, path) == tmp_path / "inbox" / "landed" / "events_a.parquet"
+    assert settle(tmp_path, path, content(path)) == tmp_path / "inbox" / "landed" / "events_a.parquet"
     spark(path, "_SUCCESS")
-    assert settle(tmp_path, path) == tmp_path / "inbox" / "landed" / "events_a.2.parquet"
+    assert settle(tmp_path, path, content(path)) == tmp_path / "inbox" / "landed" / "events_a.2.parquet"
     assert waiting(tmp_path) == ([], [])
 
 
@@ -151,11 +152,11 @@ def test_since_when_the_oldest_thing_lies_there(tmp_path):
 
 
 def test_settled_files_are_kept_and_never_overwritten(tmp_path):
-    for content in ("first", "second", "third"):
+    for text in ("first", "second", "third"):
         put(tmp_path, "telco_2026-11-01.csv")
         path = tmp_path / "inbox" / "telco_2026-11-01.csv"
-        path.write_text(content)
-        settle(tmp_path, path)
+        path.write_text(text)
+        settle(tmp_path, path, content(path))
     kept = sorted((tmp_path / "inbox" / "landed").iterdir())
     assert {path.name: path.read_text() for path in kept} == {
         "telco_2026-11-01.csv": "first",
@@ -178,3 +179,15 @@ def test_a_file_given_by_hand(tmp_path):
 def test_events_given_by_hand_are_known_by_every_suffix_that_the_inbox_takes(tmp_path, suffix):
     path = tmp_path / f"may{suffix}"
     assert named(path, None) == Waiting(date.max, 0, path, "events")
+
+
+def test_what_was_written_again_after_it_was_read_stays_for_the_next_run(tmp_path):
+    put(tmp_path, "events_a.jsonl")
+    spark(tmp_path / "inbox" / "events_b.parquet", "_SUCCESS")
+    found, left = waiting(tmp_path)
+    read = [content(each.path) for each in found]
+    with found[0].path.open("a") as file:
+        file.write("more")
+    (found[1].path / "part-9.parquet").touch()
+    assert [settle(tmp_path, each.path, before) for each, before in zip(found, read, strict=True)] == [None, None]
+    assert waiting(tmp_path) == (found, left)

@@ -1,0 +1,58 @@
+"""Files that come from outside, read while nothing writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from configs.errors import ChurnError
+
+Content = tuple[tuple[str, int, int, int, int], ...]
+"""Name, device, inode, bytes and time of the last write (ns) of a file, or of each thing in a folder."""
+
+_HINT: Final = (
+    "wait until its writer has ended, then run again; "
+    "copy a large file under a name that begins with a dot, and rename it when it is whole"
+)
+
+
+class StillWritten(ChurnError):  # noqa: N818 - read as a sentence: refused, still written
+    """The file or folder changed while it was read: what was read may be a part of it. Nothing was published."""
+
+    error = "still_written"
+    http_status = 409
+    transient = True
+
+
+@contextmanager
+def unchanged(path: Path) -> Iterator[None]:
+    """Let what is at ``path`` be read; a write in between is an error. A writer that rests so long is not noticed.
+
+    Raises
+    ------
+    StillWritten
+        If it is another file, or of another size or time of writing, at the end; in a folder, also if files came or
+        went.
+    """
+    before = content(path)
+    yield
+    after = content(path)
+    if after != before:
+        sizes = [sum(size for _, _, _, size, _ in each) for each in (before, after)]
+        what = "changed" if sizes[0] == sizes[1] else f"went from {sizes[0]} to {sizes[1]} bytes"
+        raise StillWritten(f"{path.name} is still being written: it {what} while it was read", _HINT)
+
+
+def content(path: Path) -> Content:
+    """Return what is another as soon as a file, or a thing in the folder at ``path``, is written or replaced.
+
+    Of what is not there it is empty.
+    """
+    try:
+        things = sorted(path.iterdir()) if path.is_dir() else [path]
+        found = [(each.name, each.stat()) for each in things]
+    except FileNotFoundError:
+        return ()
+    return tuple((name, at.st_dev, at.st_ino, at.st_size, at.st_mtime_ns) for name, at in found)
