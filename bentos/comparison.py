@@ -25,8 +25,8 @@ EDGES_MS: Final = tuple(0.1 * 2 ** (step / STEPS_PER_OCTAVE) for step in range(8
 """Upper edges of the latency bins: from 0.1 ms to 105 s, each 19 % above the one before."""
 SCORE_BINS: Final = 20
 """Of equal width on [0, 1]."""
-_DIFFERENCE_UNIT: Final = 1e-9
-"""Differences add up in whole billionths: integers add in any order to the same sum."""
+_UNIT: Final = 1e-9
+"""Differences and shares add up in whole billionths: integers add in any order to the same sum."""
 FALSE_END: Final = 0.005
 """Chance that one of the two rules ever ends a canary which keeps it, however often it is looked at: 1 % for both."""
 
@@ -60,10 +60,16 @@ class LiveFigures:
 
 @dataclass
 class Arm:
-    """One model's counts, of customers; ``latency`` (82,) of requests for one customer, ``score`` (20,)."""
+    """One model's counts, of customers; ``latency`` (82,) of requests for one customer, ``score`` (20,).
+
+    ``requests`` of a canary in which the model was asked for a customer; ``lost`` (billionths) sums over them which
+    share of these customers it failed for.
+    """
 
     answered: int = 0
     failed: int = 0
+    requests: int = 0
+    lost: int = 0
     latency: list[int] = field(default_factory=lambda: [0] * (len(EDGES_MS) + 1))
     score: list[int] = field(default_factory=lambda: [0] * SCORE_BINS)
 
@@ -71,6 +77,13 @@ class Arm:
         """Count one answer."""
         self.answered += 1
         self.score[min(int(probability * SCORE_BINS), SCORE_BINS - 1)] += 1
+
+    def request(self, customers: int, failed: int) -> None:
+        """Count one request in which the model was asked for so many customers, and those that it failed for."""
+        self.failed += failed
+        if customers:
+            self.requests += 1
+            self.lost += round(failed / customers / _UNIT)
 
     def took(self, seconds: float) -> None:
         """Count the CPU time of one request for one customer."""
@@ -97,10 +110,16 @@ class Arm:
         asked = self.answered + self.failed
         return self.failed / asked if asked else math.nan
 
+    def lost_rate(self) -> float:
+        """Return the mean over the requests of the share of failures in each; 0 without requests."""
+        return self.lost * _UNIT / self.requests if self.requests else 0.0
+
     def add(self, other: Arm) -> None:
         """Add another's counts."""
         self.answered += other.answered
         self.failed += other.failed
+        self.requests += other.requests
+        self.lost += other.lost
         self.latency = [one + two for one, two in zip(self.latency, other.latency, strict=True)]
         self.score = [one + two for one, two in zip(self.score, other.score, strict=True)]
 
@@ -123,7 +142,7 @@ class LiveComparison:
         self.challenger.answer(challenger)
         self.compared += 1
         self.agreeing += agree
-        self.difference += round(abs(champion - challenger) / _DIFFERENCE_UNIT)
+        self.difference += round(abs(champion - challenger) / _UNIT)
 
     def took(self, challenger_s: float, champion_s: float) -> None:
         """Count the CPU times of two requests for one customer that are compared, one of each model."""
@@ -147,7 +166,7 @@ class LiveComparison:
         return LiveFigures(
             compared=self.compared,
             agreement=self.agreeing / self.compared if self.compared else math.nan,
-            mean_difference=self.difference * _DIFFERENCE_UNIT / self.compared if self.compared else math.nan,
+            mean_difference=self.difference * _UNIT / self.compared if self.compared else math.nan,
             score_psi=psi(theirs.score, ours.score) if any(theirs.score) and any(ours.score) else math.nan,
             latency_ratio=ours.p50_ms() / theirs.p50_ms(),
             error_rate=ours.error_rate(),
@@ -168,7 +187,7 @@ class LiveComparison:
         if len(made.ratios) != len(RATIO_EDGES) + 1:
             raise ValueError("the counts have other bins than this version's")
         for arm in arms.values():
-            counts += [arm.answered, arm.failed, *arm.latency, *arm.score]
+            counts += [arm.answered, arm.failed, arm.requests, arm.lost, *arm.latency, *arm.score]
             if (len(arm.latency), len(arm.score)) != (len(EDGES_MS) + 1, SCORE_BINS):
                 raise ValueError("the counts have other bins than this version's")
         if not all(type(count) is int and count >= 0 for count in counts):
@@ -182,14 +201,17 @@ def breach(counts: LiveComparison, rules: RolloutSettings) -> str | None:
     Times: of pairs of requests, close in time and one of each model, more than half take the challenger more than
     ``latency_ratio_max`` times the champion's CPU time. CPU time of the answering thread, because both models share
     an interpreter: by the clock a slow one makes the other as slow. Failures: its rate exceeds the champion's by more
-    than ``error_rate_margin``. Each rule ends a canary that keeps it with a chance of at most FALSE_END in all its
-    life, whoever looks and however often; see docs/decisions/0032-live-rules.md.
+    than ``error_rate_margin``. The rate is the mean over requests of the share that failed in each: customers of one
+    request fail together, and are one observation. Each rule ends a canary that keeps it with a chance of at most
+    FALSE_END in all its life, whoever looks and however often; see docs/decisions/0032-live-rules.md.
     """
     ours, theirs = counts.challenger, counts.champion
     if _proven(_evidence_of_failures(counts, rules)):
         return (
-            f"the challenger failed for {ours.failed} of {ours.answered + ours.failed} customers, the champion for "
-            f"{theirs.failed} of {theirs.answered + theirs.failed}; {rules.error_rate_margin:.1%} more are allowed"
+            f"the challenger failed for {ours.failed} of {ours.answered + ours.failed} customers "
+            f"({ours.lost_rate():.1%} of a request, on average of {ours.requests}), the champion for {theirs.failed} "
+            f"of {theirs.answered + theirs.failed} ({theirs.lost_rate():.1%}, of {theirs.requests}); "
+            f"{rules.error_rate_margin:.1%} more are allowed"
         )
     pairs, slower = sum(counts.ratios), sum(counts.ratios[first_above(rules.latency_ratio_max) :])
     if _proven(above(slower, pairs, 0.5)):
@@ -218,15 +240,9 @@ def open_question(counts: LiveComparison, rules: RolloutSettings) -> str | None:
 
 def _evidence_of_failures(counts: LiveComparison, rules: RolloutSettings) -> float:
     ours, theirs = counts.challenger, counts.champion
-    if not ours.failed:
+    if not ours.lost:
         return 0.0
-    return above_other(
-        ours.failed,
-        ours.answered + ours.failed,
-        theirs.failed,
-        theirs.answered + theirs.failed,
-        rules.error_rate_margin,
-    )
+    return above_other(ours.lost * _UNIT, ours.requests, theirs.lost * _UNIT, theirs.requests, rules.error_rate_margin)
 
 
 def _proven(log_evidence: float) -> bool:

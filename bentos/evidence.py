@@ -4,6 +4,9 @@ A ratio of likelihoods, averaged over fixed alternatives, is at most 1 on averag
 was counted before. By Ville's inequality the chance that it ever reaches 1 / a is at most a (Robbins 1970, "Statistical
 Methods Related to the Law of the Iterated Logarithm"), so that a limit on it holds at each look and for every number
 of looks.
+
+What is counted may be a share in [0, 1] of each thing that was asked, in the place of yes or no. A ratio is convex in
+it, so that its mean is at most what yes and no of the same mean would give, and all of this holds.
 """
 
 from __future__ import annotations
@@ -22,15 +25,16 @@ _GRID: Final = np.geomspace(1e-6, 1.0, 2000)
 _LEAST: Final = 1e-12
 
 
-def above(found: int, asked: int, rate: float) -> float:
+def above(found: float, asked: int, rate: float) -> float:
     """Return the log evidence that more than ``rate`` of what was asked is so; ``found`` of ``asked`` were.
 
-    Each answer may depend on those before, as long as its chance given them is at most ``rate`` in (0, 1).
+    Each answer may depend on those before, as long as its chance (its mean, of a share) given them is at most ``rate``
+    in (0, 1). ``found``: the sum of the answers.
     """
     return float(_above(found, asked, np.array([rate]))[0])
 
 
-def above_other(found: int, asked: int, other_found: int, other_asked: int, margin: float) -> float:
+def above_other(found: float, asked: int, other_found: float, other_asked: int, margin: float) -> float:
     """Return the log evidence that a rate exceeds another one by more than ``margin``, both only known by counts.
 
     The least, over the other's possible rates q, of the evidence against "at most q + margin" here and "q" there.
@@ -39,19 +43,21 @@ def above_other(found: int, asked: int, other_found: int, other_asked: int, marg
     return float((_above(found, asked, q + margin) + _unlike(other_found, other_asked, q)).min())
 
 
-def _above(found: int, asked: int, rates: NDArray[np.float64]) -> NDArray[np.float64]:
+def _above(found: float, asked: int, rates: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the log evidence against "at most rate" for each of the rates, (k,)."""
     rate = np.clip(rates, _LEAST, 1 - _LEAST)[:, None]
     odds = rate / (1 - rate) * _ODDS
     return _log_mean(_log_ratio(found, asked, odds / (1 + odds), rate))
 
 
-def _unlike(found: int, asked: int, rates: NDArray[np.float64]) -> NDArray[np.float64]:
+def _unlike(found: float, asked: int, rates: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the log evidence against each of the rates, (k,)."""
     return _log_mean(_log_ratio(found, asked, _RATES[None, :], np.clip(rates, _LEAST, 1 - _LEAST)[:, None]))
 
 
-def _log_ratio(found: int, asked: int, instead: NDArray[np.float64], rate: NDArray[np.float64]) -> NDArray[np.float64]:
+def _log_ratio(
+    found: float, asked: int, instead: NDArray[np.float64], rate: NDArray[np.float64]
+) -> NDArray[np.float64]:
     return np.asarray(
         found * (np.log(instead) - np.log(rate)) + (asked - found) * (np.log1p(-instead) - np.log1p(-rate))
     )

@@ -141,7 +141,7 @@ class RolloutSettings(_Section):
     """How a challenger meets live requests before it is promoted."""
 
     shadow_requests_min: Annotated[int, Field(ge=0)]
-    canary_share: Share
+    canary_share: Annotated[float, Field(ge=0, lt=1)]
     canary_requests_min: Positive
     trial_timeout_h: Annotated[float, Field(gt=0)]
     agreement_min: Share

@@ -230,9 +230,9 @@ def start_trial(  # noqa: PLR0913 - each is a word of the ledger
     """Let the bundle ``digest`` meet live requests beside the champion; replaces another trial.
 
     ``mode``: *shadow* scores what the champion answers, unseen; *canary* answers for the ``share`` of customers in
-    (0, 1] (a shadow's share is not looked at). From ``ends_at`` on any service stops it; None: it goes on until
-    somebody does. The same trial again changes nothing, its end neither, and returns its entry; one whose end has
-    passed begins anew.
+    (0, 1): with everyone there would be no champion to compare with (a shadow's share is not looked at). From
+    ``ends_at`` on any service stops it; None: it goes on until somebody does. The same trial again changes nothing,
+    its end neither, and returns its entry; one whose end has passed begins anew.
 
     Raises
     ------
@@ -244,8 +244,11 @@ def start_trial(  # noqa: PLR0913 - each is a word of the ledger
         As in :func:`promote`.
     """
     share = float(share) if mode == "canary" else 0.0
-    if mode == "canary" and not 0 < share <= 1:
-        raise TrialInvalidError(f"a canary's share is above 0 and at most 1, not {share}", "give 0.1 for a tenth")
+    if mode == "canary" and not 0 < share < 1:
+        raise TrialInvalidError(
+            f"a canary's share is above 0 and below 1, not {share}: it is compared with the champion's answers",
+            "give 0.1 for a tenth; to let it answer for everyone: churn promote",
+        )
     _verified(home, digest)
     with _book(home) as book:
         current = _some(book.served)

@@ -161,7 +161,7 @@ class Canary:
             arm = counts.challenger if model == "challenger" else counts.champion
             for probability in scores.values():
                 arm.answer(probability)
-            arm.failed += len(failed)
+            arm.request(len(scores) + len(failed), len(failed))
         self.counting.meter(model, "answered", len(scores))
         self.counting.meter(model, "failed", len(failed))
 

@@ -15,9 +15,7 @@ from flows.cli.parameters import CSV, LINE
 if TYPE_CHECKING:
     from bentos.bundle.ledger import Entry
 
-_CANARY: Final = (
-    "Let it answer for this share of the customers. At 1 the champion's times are missing, and no CPU time ends it."
-)
+_CANARY: Final = "Let it answer for this share of the customers, above 0 and below 1."
 
 
 def _named_champion(home: Path, version: str) -> str | None:

@@ -91,6 +91,8 @@ def test_the_operators_day(settings, churn):
     assert hours_to_the_end(settings) == pytest.approx(settings.rollout.trial_timeout_h, abs=0.02)
     assert churn("rollout", "--shadow", "--stop").returncode == 2
     assert churn("rollout", "--canary", "0").returncode == 2
+    everyone = churn("rollout", "--canary", "1")
+    assert (everyone.returncode, "churn promote" in everyone.stderr) == (1, True)
     assert "no trial of 1 is running" in churn("rollout", "--stop", "--version", "1").stdout
     assert "challenger" not in churn("rollout", "--stop", "--version", "2").stdout
     assert "no trial is running" in churn("rollout", "--stop").stdout

@@ -30,6 +30,8 @@ from tests.patience import until
 from tests.serving_world import EXPIRED, another, as_kind, build
 
 MANY = 120
+NEARLY_ALL = 1 - 1e-12
+"""Of the customers: a canary of all of them is refused."""
 
 
 def known():
@@ -139,7 +141,7 @@ def test_a_bad_champion_is_refused_once_and_taken_when_it_was_mended(keeper, set
 
 
 def test_a_bad_challenger_leaves_the_champion_alone(keeper, settings, world, other):
-    start_trial(settings.home, other.digest, mode="canary", share=1, **known())
+    start_trial(settings.home, other.digest, mode="canary", share=NEARLY_ALL, **known())
     (settings.home / "bundles" / other.digest / "linear.json").unlink()
     serving = follow(keeper)
     assert (serving.trial, serving.rollout.mode, serving.refused.digest) == (None, "none", other.digest)
@@ -148,7 +150,7 @@ def test_a_bad_challenger_leaves_the_champion_alone(keeper, settings, world, oth
 
 @pytest.mark.parametrize("spoil", [lambda path: path.unlink(), lambda path: path.write_bytes(b"{")])
 def test_without_a_readable_pointer_the_champion_answers_and_a_trial_rests(keeper, settings, other, spoil):
-    start_trial(settings.home, other.digest, mode="canary", share=1, **known())
+    start_trial(settings.home, other.digest, mode="canary", share=NEARLY_ALL, **known())
     assert follow(keeper).trial is not None
     pointer = settings.home / "bundles" / "champion.json"
     content = pointer.read_bytes()
@@ -361,7 +363,7 @@ def test_a_shadow_waits_for_a_quiet_moment(settings, world, other, shadows, pati
 
 def test_a_canary_that_fails_is_ended_for_all_workers_by_whoever_sees_it_first(settings, world, other):
     promote(settings.home, world.bundle.digest, **known())
-    trial = start_trial(settings.home, other.digest, mode="canary", share=1, **known())
+    trial = start_trial(settings.home, other.digest, mode="canary", share=NEARLY_ALL, **known())
     workers = [Keeper(settings, Meters()) for _ in range(2)]
     for worker in workers:
         worker.current()
@@ -369,7 +371,8 @@ def test_a_canary_that_fails_is_ended_for_all_workers_by_whoever_sees_it_first(s
         worker._serving = replace(serving, trial=canary_of(serving, Broken))
     # Each sees a few failures, which may be chance; together they are too many.
     for worker in workers:
-        worker.current().answer(world.ids[:4], datetime.now(UTC), reasons_max=3)
+        for each in world.ids[:4]:
+            worker.current().answer([each], datetime.now(UTC), reasons_max=3)
     assert follow(workers[0]).trial is not None
     assert follow(workers[1]).trial is None
     assert follow(workers[0]).trial is None
@@ -377,7 +380,7 @@ def test_a_canary_that_fails_is_ended_for_all_workers_by_whoever_sees_it_first(s
     assert (ended.sequence, ended.action, ended.who) == (trial.sequence + 1, "abort", "service")
     assert ended.details["error_rate"] == 1
     # Begun again, it is judged by what it does then.
-    start_trial(settings.home, other.digest, mode="canary", share=1, **known())
+    start_trial(settings.home, other.digest, mode="canary", share=NEARLY_ALL, **known())
     assert follow(workers[0]).trial is not None
     assert follow(workers[0]).trial is not None
     for worker in workers:
@@ -387,7 +390,9 @@ def test_a_canary_that_fails_is_ended_for_all_workers_by_whoever_sees_it_first(s
 @pytest.mark.parametrize("mode", ["shadow", "canary"])
 def test_a_trial_that_nobody_watches_is_ended_in_time_and_once(settings, world, other, mode):
     now = datetime.now(UTC)
-    trial = start_trial(settings.home, other.digest, mode=mode, share=1, ends_at=now + timedelta(hours=1), **known())
+    trial = start_trial(
+        settings.home, other.digest, mode=mode, share=NEARLY_ALL, ends_at=now + timedelta(hours=1), **known()
+    )
     workers = [Keeper(settings, Meters()) for _ in range(2)]
     for worker in workers:
         worker.current()
@@ -402,7 +407,7 @@ def test_a_trial_that_nobody_watches_is_ended_in_time_and_once(settings, world, 
     assert ended.why.startswith("its time was over at ")
     assert rollout(settings.home).mode == "none"
     # A trial that begins afterwards is not meant.
-    start_trial(settings.home, other.digest, mode=mode, share=1, ends_at=late + timedelta(hours=1), **known())
+    start_trial(settings.home, other.digest, mode=mode, share=NEARLY_ALL, ends_at=late + timedelta(hours=1), **known())
     for worker in workers:
         worker.poll(late)
         assert worker.current().trial is not None
@@ -431,10 +436,11 @@ def canary_of(serving, kind):
 
 
 def test_a_canary_that_can_not_be_ended_for_all_is_left_by_this_worker(keeper, settings, world, other, caplog):
-    start_trial(settings.home, other.digest, mode="canary", share=1, **known())
+    start_trial(settings.home, other.digest, mode="canary", share=NEARLY_ALL, **known())
     serving = follow(keeper)
     keeper._serving = replace(serving, trial=canary_of(serving, Broken))
-    keeper.current().answer(world.ids[:5], datetime.now(UTC), reasons_max=3)
+    for each in world.ids[:5]:
+        keeper.current().answer([each], datetime.now(UTC), reasons_max=3)
     whole = ledger_path(settings.home).read_bytes()
     ledger_path(settings.home).write_bytes(whole[1:])
     for _ in range(2):
@@ -447,7 +453,7 @@ def test_a_canary_that_can_not_be_ended_for_all_is_left_by_this_worker(keeper, s
 
 @pytest.mark.parametrize("spoil", ["another worker's counts", "no room for ours"])
 def test_where_the_counts_of_all_are_not_to_be_had_a_worker_judges_by_its_own(keeper, settings, world, other, spoil):
-    start_trial(settings.home, other.digest, mode="canary", share=1, **known())
+    start_trial(settings.home, other.digest, mode="canary", share=NEARLY_ALL, **known())
     serving = follow(keeper)
     keeper._serving = replace(serving, trial=canary_of(serving, Broken))
     folder = settings.home / "rollout" / other.digest
@@ -457,7 +463,8 @@ def test_where_the_counts_of_all_are_not_to_be_had_a_worker_judges_by_its_own(ke
     else:
         folder.mkdir(parents=True)
         (folder / f"{serving.rollout.sequence:08d}-x.json").write_text("{")
-    keeper.current().answer(world.ids[:5], datetime.now(UTC), reasons_max=3)
+    for each in world.ids[:5]:
+        keeper.current().answer([each], datetime.now(UTC), reasons_max=3)
     assert follow(keeper).trial is None
     assert entries(settings.home)[-1].action == "abort"
 

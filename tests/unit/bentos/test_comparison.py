@@ -34,7 +34,8 @@ def counted(asked, *, failed=0, dropped=0, times=()):
     counts = LiveComparison(dropped=dropped)
     for champion, challenger, agree in asked:
         counts.pair(champion, challenger, agree=agree)
-    counts.challenger.failed += failed
+    if failed:
+        counts.challenger.request(len(asked) + failed, failed)
     for ours, theirs in times:
         counts.challenger.took(ours)
         counts.champion.took(theirs)
@@ -157,8 +158,10 @@ def test_all_workers_count_together_and_an_older_trial_can_be_left_out(tmp_path)
 )
 def test_failures_end_it_beyond_chance_or_margin(challenger, champion, ends):
     counts = LiveComparison()
-    counts.challenger.answered, counts.challenger.failed = challenger
-    counts.champion.answered, counts.champion.failed = champion
+    for arm, (answered, failed) in ((counts.challenger, challenger), (counts.champion, champion)):
+        arm.answered = answered
+        for number in range(answered + failed):
+            arm.request(1, number < failed)
     why = breach(counts, RULES)
     assert (why is not None) == ends
     if why:

@@ -6,6 +6,7 @@ import math
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 from scipy.stats import binom
 
@@ -90,10 +91,10 @@ def test_equal_failures_end_no_more_canaries_than_the_nominal_rate(rate, share):
         for _ in range(400):
             arm = counts.challenger if chance.random() < share else counts.champion
             failed = chance.random() < rate
-            arm.failed += failed
             arm.answered += not failed
+            arm.request(1, failed)
             if arm is counts.challenger and failed:
-                counts.champion.answered += 1
+                counts.champion.request(1, 0)
                 if breach(counts, RULES):
                     ended += 1
                     break
@@ -101,16 +102,49 @@ def test_equal_failures_end_no_more_canaries_than_the_nominal_rate(rate, share):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("together", [True, False], ids=["as a whole", "one by one"])
+@pytest.mark.parametrize("share", [0.1, 0.9])
+def test_equal_models_asked_for_batches_are_ended_at_the_nominal_rate(share, together):
+    """A/A: requests for one customer and for up to a hundred; each model fails for its part as the other does."""
+    ended = 0
+    for seed in range(CANARIES // 10):
+        chance, counts = np.random.default_rng(seed), LiveComparison()
+        for number, customers in enumerate(chance.choice([1, 1, 1, 20, 100], 300).tolist(), 1):
+            ours = int(chance.binomial(customers, share))
+            for arm, asked in ((counts.challenger, ours), (counts.champion, customers - ours)):
+                arm.request(
+                    asked, asked * int(chance.random() < 0.03) if together else int(chance.binomial(asked, 0.03))
+                )
+            if number % 20 == 0 and breach(counts, RULES):
+                ended += 1
+                break
+    assert ended <= binom.ppf(0.999, CANARIES // 10, FALSE_END)
+
+
+def test_a_batch_that_fails_as_a_whole_is_one_failure():
+    counts = LiveComparison()
+    for number in range(200):
+        counts.champion.request(100, 0)
+        if number < 20:
+            counts.challenger.request(100, 0)
+    counts.challenger.request(100, 100)
+    assert breach(counts, RULES) is None
+    assert counts.challenger.failed == 100
+    for _ in range(9):
+        counts.challenger.request(100, 100)
+    assert "failed for 1000 of 1000 customers (33.3% of a request, on average of 30)" in breach(counts, RULES)
+
+
 @pytest.mark.parametrize(("rate", "within"), [(1.0, 5), (0.5, 30), (0.1, 200), (0.05, 600)])
 def test_a_failing_challenger_is_ended_within_so_many_answers(rate, within):
     ended = 0
     for seed in range(100):
-        chance, failed = random.Random(seed), 0
-        for asked in range(1, within + 1):
-            failed += (fails := chance.random() < rate)
-            counts = LiveComparison()
-            counts.challenger.failed, counts.challenger.answered = failed, asked - failed
-            counts.champion.answered = 2 * asked + failed
+        chance, counts = random.Random(seed), LiveComparison()
+        for _ in range(within):
+            fails = chance.random() < rate
+            counts.challenger.request(1, fails)
+            for _ in range(2 + fails):
+                counts.champion.request(1, 0)
             if fails and breach(counts, RULES):
                 ended += 1
                 break
@@ -119,7 +153,10 @@ def test_a_failing_challenger_is_ended_within_so_many_answers(rate, within):
 
 def test_a_figure_beyond_its_limit_that_chance_explains_is_an_open_question():
     counts = LiveComparison()
-    counts.challenger.answered, counts.challenger.failed, counts.champion.answered = 97, 3, 900
+    counts.challenger.answered, counts.champion.answered = 97, 900
+    for number in range(100):
+        counts.challenger.request(1, number < 3)
+        counts.champion.request(9, 0)
     assert breach(counts, RULES) is None
     assert open_question(counts, RULES) == "3.0% of the customers failed, 1.0% are allowed"
     counts.challenger.answered = 900

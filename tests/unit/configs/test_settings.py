@@ -61,6 +61,7 @@ def test_prod_changes_only_what_its_file_says(monkeypatch):
         ({"CHURN_SERVNG__PORT": "1"}, "unknown environment variable CHURN_SERVNG__PORT"),
         ({"CHURN_SERVING__PORT": "99999"}, "serving.port"),
         ({"CHURN_TRAINING__TEST_SHARE": "0.9"}, "training.test_share"),
+        ({"CHURN_ROLLOUT__CANARY_SHARE": "1"}, "rollout.canary_share"),
         ({"CHURN_FEAST__ONLINE_STORE": "cassandra"}, "feast.online_store"),
         ({"CHURN_PROFILE": "staging"}, "profile"),
         ({"CHURN_PROFILE": "prod"}, "CHURN_PRIVACY__PSEUDONYM_KEY"),

@@ -45,7 +45,10 @@ def digest(settings):
 def count(settings, digest, *, answered=0, failed=0, compared=0, slower=1.0, trial=2):
     """What a worker has counted of the trial that entry ``trial`` begins."""
     counts = LiveComparison(compared=compared, agreeing=compared)
-    counts.challenger.answered, counts.challenger.failed, counts.champion.answered = answered, failed, 900
+    counts.challenger.answered, counts.champion.answered = answered, 900
+    for arm, asked, lost in ((counts.challenger, answered + failed, failed), (counts.champion, 900, 0)):
+        for number in range(asked):
+            arm.request(1, number < lost)
     for _ in range(30):
         counts.champion.took(0.01)
         counts.challenger.took(0.01 * slower)

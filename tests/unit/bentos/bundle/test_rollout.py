@@ -73,7 +73,7 @@ def test_the_life_of_a_home(home, digest):
         (start_trial, (digest("c"),), {"mode": "shadow", "share": 0.7}, ("b", a, digest("c"), "shadow", 0)),
         (start_trial, (digest("c"),), {"mode": "canary", "share": 0.7}, ("b", a, digest("c"), "canary", 0.7)),
         (stop_trial, (), {"action": "abort"}, ("b", a, None, "none", 0)),
-        (start_trial, (digest("c"),), {"mode": "canary", "share": 1}, ("b", a, digest("c"), "canary", 1)),
+        (start_trial, (digest("c"),), {"mode": "canary", "share": 0.9}, ("b", a, digest("c"), "canary", 0.9)),
         (promote, (digest("c"),), {}, ("c", b, None, "none", 0)),
         (start_trial, (a,), {"mode": "shadow", "share": 0}, ("c", b, a, "shadow", 0)),
         (rollback, (), {}, ("b", digest("c"), None, "none", 0)),
@@ -242,7 +242,7 @@ def test_a_service_ends_the_trial_that_it_means_and_no_other(home, digest):
         (lambda home, digest: start_trial(home, "0" * 64, mode="shadow", share=0, **KNOWN), BundleError),
         *(
             (lambda home, digest, s=share: start_trial(home, digest("b"), mode="canary", share=s, **KNOWN), error)
-            for share, error in ((0, TrialInvalidError), (1.01, TrialInvalidError), (float("nan"), TrialInvalidError))
+            for share, error in ((0, TrialInvalidError), (1, TrialInvalidError), (float("nan"), TrialInvalidError))
         ),
     ],
 )
