@@ -1,8 +1,11 @@
-"""Text as other programs write it: UTF-8 with or without a byte-order mark, UTF-16 and UTF-32 with one."""
+"""Text as other programs write it: its encoding by its byte-order mark, and its letters composed. Pure."""
 
 from __future__ import annotations
 
 import codecs
+import itertools
+import re
+import unicodedata
 from typing import Final
 
 MARK: Final = "\ufeff"
@@ -14,6 +17,8 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+# Fewer than that are put into order at once, whatever they are.
+_LONG: Final = re.compile(r"[^\x00-\x7f]{256,}")
 
 
 def encoding_of(head: bytes) -> str:
@@ -24,3 +29,21 @@ def encoding_of(head: bytes) -> str:
 def decoded(content: bytes) -> str:
     """Return a text without its byte-order marks. Raises UnicodeDecodeError for what is no text."""
     return content.decode(encoding_of(content[:4])).lstrip(MARK)
+
+
+def composed(text: str) -> str:
+    """Return ``text`` with its letters composed (NFC), in a time that is linear in its length.
+
+    ``unicodedata.normalize`` orders the combining marks behind a letter by insertion: a million of them, which fit into
+    one line, would take it an hour.
+    """
+    if text.isascii() or unicodedata.is_normalized("NFC", text):
+        return text
+    return unicodedata.normalize("NFC", _LONG.sub(lambda found: _decomposed(found[0]), text))
+
+
+def _decomposed(text: str) -> str:
+    """Return the NFD of ``text``: each character's, and the marks between letters in the order of their classes."""
+    characters = itertools.chain.from_iterable(unicodedata.normalize("NFD", each) for each in text)
+    runs = itertools.groupby(characters, key=lambda each: unicodedata.combining(each) > 0)
+    return "".join("".join(sorted(run, key=unicodedata.combining) if marks else run) for marks, run in runs)

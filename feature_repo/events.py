@@ -10,7 +10,6 @@ from __future__ import annotations
 import codecs
 import json
 import re
-import unicodedata
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -20,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
+from configs.text import composed as composed_text
 from feature_repo.contract import CUSTOMER, CUSTOMER_PATTERN
 from feature_repo.instants import INSTANT, instant, instants
 
@@ -284,7 +284,7 @@ def composed(column: Any) -> Any:
     if pc.all(pc.string_is_ascii(column)).as_py() is not False:
         return column
     # Not Arrow's utf8_normalize: of its four forms each decomposes (pyarrow 25).
-    words = (each if each is None else unicodedata.normalize("NFC", each) for each in column.to_pylist())
+    words = (each if each is None else composed_text(each) for each in column.to_pylist())
     return pa.array(words, column.type)
 
 
@@ -358,7 +358,7 @@ def typed(kind: type, value: Any) -> Any:
         raise ValueError(f"{_JSON_KINDS.get(type(value), 'something else')} where {_JSON_KINDS[kind]} belongs")
     if isinstance(value, str):
         value.encode()
-        return value if value.isascii() else unicodedata.normalize("NFC", value)
+        return composed_text(value)
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise ValueError("a number beyond int64")
     return value

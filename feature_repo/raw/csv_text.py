@@ -8,14 +8,13 @@ from __future__ import annotations
 import csv
 import io
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from configs.errors import EXIT_GATE, ChurnError
-from configs.text import MARK, encoding_of
+from configs.text import MARK, composed, encoding_of
 from feature_repo.raw.regular import open_regular
 
 COLUMNS_MAX: Final = 1000
@@ -175,7 +174,7 @@ def _lines(file: io.TextIOWrapper, name: str, cell_length_max_chars: int) -> Ite
     for number, line in enumerate(iter(partial(file.readline, longest + 1), ""), 1):
         if len(line) > longest:
             raise _cell_too_long(name, number, cell_length_max_chars, f", or there are more than {COLUMNS_MAX} columns")
-        yield line if line.isascii() else unicodedata.normalize("NFC", line)
+        yield composed(line)
 
 
 def _chained(first: str, rest: Iterable[str]) -> Iterator[str]:

@@ -25,6 +25,8 @@ SUFFIXES: Final = (_PART, *_LINES)
 """How the names of files of events end, in any letter case."""
 
 _PIECE_BYTES: Final = 16 << 20
+_PIECE_LINES: Final = 1 << 17
+"""A line of a byte or two takes fifty times as much while it is read."""
 _HEAD_BYTES: Final = 1 << 16
 # Written into a folder before it is whole, by Spark and by Databricks.
 _UNFINISHED: Final = ("_temporary", ".spark-staging", "_started_")
@@ -135,7 +137,7 @@ def _read_lines(path: Path, shown_as: str) -> Iterator[pa.Table]:
                     rest = file.readline(limit)
                 lines.append(line if line.endswith(b"\n") else line + b"\n")
                 size += len(line)
-                if size >= _PIECE_BYTES:
+                if size >= _PIECE_BYTES or len(lines) >= _PIECE_LINES:
                     yield parse_lines(b"".join(lines), first)
                     first, lines, size = first + len(lines), [], 0
         except UnicodeError:

@@ -1,13 +1,17 @@
 """Text as editors and other programs write it is read the same, wherever a file of ours may have been edited."""
 
+import unicodedata
+
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from bentos import economics, levers, reasons
 from bentos.churn import key_file
 from bentos.churn.bodies import parsed
 from configs import settings
 from configs.errors import SettingsError
-from configs.text import decoded, encoding_of
+from configs.text import composed, decoded, encoding_of
 from feature_repo.contract import CORE_SERVICE
 from feature_repo.stores import freshness
 from monitoring.quality import SUITES, load_suite
@@ -31,6 +35,22 @@ def test_what_announces_no_encoding_is_utf_8():
     for broken in (b"\xff", b"\xff\xfea", b"\xc3"):
         with pytest.raises(UnicodeDecodeError):
             decoded(broken)
+
+
+MARKS = "\u0300\u0320\u0344\u0f73\u0345"
+"""Combining marks of several classes; two of them decompose into others."""
+
+
+@given(st.text(st.sampled_from(f"ae\u00e9\uac00\u1100\u1161\u212b{MARKS}"), max_size=20), st.integers(1, 400))
+@example(MARKS, 100)
+@example(f"e{MARKS}\u00e9", 300)
+def test_letters_are_composed_as_unicode_says(text, times):
+    assert composed(text * times) == unicodedata.normalize("NFC", text * times)
+
+
+def test_a_million_marks_behind_a_letter_are_put_into_order_at_once():
+    # By insertion they would take longer than a test may.
+    assert composed("e" + "\u0301\u0323" * 500_000) == "\u1eb9" + "\u0323" * 499_999 + "\u0301" * 500_000
 
 
 READERS = {

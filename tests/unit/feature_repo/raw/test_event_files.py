@@ -108,6 +108,14 @@ def test_the_longest_line_allowed_is_no_oversized_one(tmp_path):
         assert rows_of(path)["refusal"].to_pylist() == [None]
 
 
+def test_short_lines_are_read_in_as_many_pieces_as_long_ones(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"\n" * 300_000 + b"{}\n" * 200_000)
+    pieces = list(read_events(path, "jsonl", path.name, 100))
+    assert max(map(len, pieces)) < 150_000
+    assert [len(pieces) > 3, sum(map(len, pieces)), pieces[-1]["row"][-1].as_py()] == [True, 200_000, 500_000]
+
+
 # --- text as other systems write it -------------------------------------------------------------------------------
 
 
