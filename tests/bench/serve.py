@@ -1,9 +1,9 @@
 """How fast predictions with reasons are, side by side: `uv run poe bench-serve [--write]`, `uv run poe bench-shap`.
 
-Over HTTP, in process, and explanations alone; ours, the usual way, the usual way tuned, and the floor, in one run, the
-contenders taking turns. Ratios are those of a round's own figures: median, lowest, highest. Each figure is printed and
-kept as it comes; a peer that fails is a row that says so, ours failing is an error at the end. `--write` puts the
-tables into docs/performance.md, `--quick` tries everything on little.
+Over HTTP, in process, explanations alone, and large bodies that are checked; ours, the usual way, the usual way tuned,
+and the floor, in one run, the contenders taking turns. Ratios are those of a round's own figures: median, lowest,
+highest. Each figure is printed and kept as it comes; a peer that fails is a row that says so, ours failing is an error
+at the end. `--write` puts the tables into docs/performance.md, `--quick` tries everything on little.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any
 
 from flows.serve import environment
 from tests.bench.record import Entry, Record, options, report
-from tests.bench.serving import explaining, in_process, machine, over_http, tables, ways, world
+from tests.bench.serving import checking, explaining, in_process, machine, over_http, tables, ways, world
 
-PARTS = ("http", "inside", "shap")
+PARTS = ("http", "inside", "shap", "bodies")
 FEW = frozenset({over_http.OURS, over_http.LIVEZ, over_http.USUAL, over_http.FLOOR})
 QUICK = {"servers": FEW, "customers": 400, "trees": 20, "rounds": 1, "seconds": 0.5, "rows": 2000, "limit_s": 1.0}
 
@@ -81,6 +81,23 @@ def explanations(given: argparse.Namespace, record: Record) -> list[str]:
     ]
 
 
+def bodies(given: argparse.Namespace, record: Record) -> list[str]:
+    """Return the section about large bodies."""
+    busy = os.getloadavg()[0]
+    return [
+        "## Large bodies",
+        "",
+        (
+            f"`uv run poe bench-serve --parts bodies`: {checking.BATCHES} bad batches of"
+            f" {checking.BODY_BYTES >> 10} KiB at once in one process; {given.rounds} interleaved rounds, each with its"
+            " longest time without a turn of the event loop, in which no other request is answered: median, lowest,"
+            f" highest. Before it began the machine's load was {busy:.1f}."
+        ),
+        "",
+        *tables.checked(_run("checking", {"rounds": given.rounds}, record, None), given.rounds),
+    ]
+
+
 def _run(module: str, asked: dict[str, Any], record: Record, environ: dict[str, str] | None) -> list[Entry]:
     """Return what a measuring module records, run in a process of its own."""
     return record.follow([sys.executable, "-m", f"tests.bench.serving.{module}", json.dumps(asked)], environ)
@@ -131,7 +148,9 @@ def main() -> None:
     codes = []
     if "shap" in given.parts:
         codes.append(report("bench-shap", given, partial(explanations, given)))
-    if set(given.parts) - {"shap"}:
+    if "bodies" in given.parts:
+        codes.append(report("bench-bodies", given, partial(bodies, given)))
+    if set(given.parts) - {"shap", "bodies"}:
         folder = Path(tempfile.mkdtemp(prefix="bench-serve-"))
         try:
             codes.append(report("bench-serve", given, partial(serving, given, folder)))

@@ -266,6 +266,14 @@ def test_explanations_are_measured_and_written(tmp_path):
     assert "<!-- bench-materialize -->" in written
 
 
+def test_bodies_are_checked_and_written(tmp_path):
+    written = run(tmp_path, "serve", "--parts", "bodies")
+    for way in ("ours, in 2 threads", "on the loop"):
+        assert len(re.findall(rf"\| {way} \| [\d.,]+ \(", written)) == 2
+    assert written.count("<!-- bench-bodies -->") == 1
+    assert "<!-- bench-serve -->" in written
+
+
 @pytest.mark.nightly
 def test_serving_is_measured_and_written(tmp_path):
     written = run(tmp_path, "serve")

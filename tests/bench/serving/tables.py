@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.bench.serving import explaining, in_process, over_http
+from tests.bench.record import Entry
+from tests.bench.serving import checking, explaining, in_process, over_http
 from tests.bench.serving.over_http import Found, Shape
 
 
@@ -197,6 +198,18 @@ def explained_goals(found: Sequence[dict[str, Any]]) -> list[Goal]:
                 )
             )
     return goals
+
+
+def checked(entries: Sequence[Entry], rounds: int) -> list[str]:
+    """Return the table of large bodies that are checked."""
+    lines = ["| batches of | checked | longest pause, ms | all checked after, ms |", "|---|---|---|---|"]
+    for kind in checking.KINDS:
+        for way in checking.WAYS:
+            mine = [each.figures for each in entries if (each.what, each.contender) == (kind, way) and each.figures]
+            spreads = [Spread.of([figures[name] for figures in mine]) or "-" for name in ("pause_ms", "all_ms")]
+            name = named(way, [*mine, *[None] * (rounds - len(mine))])
+            lines.append(f"| {kind} | {name} | {spreads[0]} | {spreads[1]} |")
+    return [*lines, ""]
 
 
 def goals(reached: Sequence[Goal]) -> list[str]:
