@@ -95,7 +95,10 @@ class Answer(_Strict):
     missing: Annotated[list[str], Field(description="features that are null where most customers have a value")]
     score_quality: Annotated[
         ScoreQuality,
-        Field(description="full: all views fresh and known; partial: something is missing; stale: something is old"),
+        Field(
+            description="full: all views fresh and known; partial: something is missing, or dated in the future; "
+            "stale: something is old"
+        ),
     ]
 
 
@@ -197,7 +200,10 @@ class ViewBody(_Strict):
 
     view: str
     event_timestamp: Annotated[datetime | None, Field(description="UTC; null: nothing was known")]
-    status: Literal["fresh", "stale", "expired", "unknown"]
+    status: Annotated[
+        Literal["fresh", "stale", "expired", "unknown"],
+        Field(description="unknown: nothing was known, or it is dated after the answer"),
+    ]
 
 
 class ReceiptReason(_Strict):

@@ -16,6 +16,7 @@ from configs.errors import EXIT_USAGE, ChurnError
 from configs.settings import CONFIG_DIR
 from configs.text import decoded
 from feature_repo.contract import ACTIVITY_VIEWS, BY_NAME, SERVICES_OF, SNAPSHOT_VIEWS, TTL_DAYS, VIEWS
+from feature_repo.instants import CLOCKS_DIFFER, in_future
 from feature_repo.raw.regular import read_regular
 
 FRESHNESS_FILE: Final = CONFIG_DIR / "freshness.toml"
@@ -25,6 +26,7 @@ _HINT: Final = "see the head of configs/freshness.toml"
 _SERVED: Final = tuple(view.name for view in VIEWS if view.online)
 _SNAPSHOT: Final = frozenset(view.name for view in SNAPSHOT_VIEWS)
 _EVENTS: Final = frozenset(view.name for view in ACTIVITY_VIEWS)
+_TICK: Final = timedelta.resolution
 _ALWAYS: Final = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
 ViewStatus = Literal["fresh", "stale", "expired", "unknown"]
@@ -42,7 +44,8 @@ class FreshnessError(ChurnError):
 class ViewState(NamedTuple):
     """What one read found in one feature view of one customer.
 
-    ``event_timestamp`` is UTC, to the second, None for a view that holds nothing of the customer.
+    ``event_timestamp`` is UTC, to the second, None for a view that holds nothing of the customer. *unknown* says that
+    the age is: of such a view, and of one whose event timestamp lies in the future.
     """
 
     view: str
@@ -93,7 +96,8 @@ class Freshness:
     def age(self, views: Sequence[str], instants: Sequence[datetime | None], now: datetime) -> Age:
         """Judge what was found: the event timestamps (UTC, None for unknown) of views, at the instant ``now``.
 
-        Values may be as old as a limit says; one tick more, and they are beyond it.
+        Values may be as old as a limit says; one tick more, and they are beyond it. What lies further after ``now``
+        than clocks differ (:func:`feature_repo.instants.in_future`) has no age: *unknown*, never *fresh*.
 
         Raises
         ------
@@ -108,8 +112,11 @@ class Freshness:
             if at is not None:
                 if of_snapshot and (as_of is None or at < as_of):
                     as_of = at
-                if now <= at + stale_after:
+                if in_future(at, now):
+                    until = min(until, at - CLOCKS_DIFFER - _TICK)
+                elif now <= at + stale_after:
                     status, until = "fresh", min(until, at + stale_after)
+                    since = max(since, at - CLOCKS_DIFFER - _TICK)
                 elif now <= at + refuse_after:
                     status, since, until = "stale", max(since, at + stale_after), min(until, at + refuse_after)
                     stale.append(view)

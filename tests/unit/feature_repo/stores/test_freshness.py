@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from feature_repo.contract import TTL_DAYS
+from feature_repo.instants import CLOCKS_DIFFER
 from feature_repo.stores.freshness import (
     FRESHNESS_FILE,
     LIMIT_H,
@@ -83,7 +84,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("hours", "tick", "status"),
-    [(0, 0, "fresh"), (10, 0, "fresh"), (10, 1, "stale"), (20, 0, "stale"), (20, 1, "expired"), (-5, 0, "fresh")],
+    [(0, 0, "fresh"), (10, 0, "fresh"), (10, 1, "stale"), (20, 0, "stale"), (20, 1, "expired")],
 )
 def test_a_limit_is_the_last_instant_that_it_allows(hours, tick, status):
     policy = parse(changed("customer_billing", stale_after_h=10, refuse_after_h=20))
@@ -92,6 +93,29 @@ def test_a_limit_is_the_last_instant_that_it_allows(hours, tick, status):
     assert age.views == (ViewState("customer_billing", at, status),)
     assert age.stale == (("customer_billing",) if status == "stale" else ())
     assert age.refused == (status == "expired")
+
+
+@pytest.mark.parametrize(
+    ("ahead", "status"),
+    [
+        (timedelta(0), "fresh"),
+        (CLOCKS_DIFFER, "fresh"),
+        (CLOCKS_DIFFER + TICK, "unknown"),
+        (timedelta(days=1), "unknown"),
+        (timedelta(days=400), "unknown"),
+    ],
+)
+def test_what_is_dated_after_now_is_fresh_only_as_far_as_clocks_differ(ahead, status):
+    policy, at = load_freshness(), NOW + ahead
+    age = policy.age(["customer_billing"], [at], NOW)
+    assert age.views == (ViewState("customer_billing", at, status),)
+    assert (age.as_of, age.stale, age.refused) == (at, (), False)
+    # What was judged once is judged anew as soon as the clock has come near.
+    assert age.since < NOW <= age.until
+    for edge in (age.since, age.until):
+        for now in (edge, edge + TICK) if 1 < edge.year < 9999 else ():
+            again = policy.age(["customer_billing"], [at], now)
+            assert (again.views == age.views) == (age.since < now <= age.until)
 
 
 @pytest.mark.parametrize(
