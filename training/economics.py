@@ -258,3 +258,9 @@ def targeting_at(threshold: float, churned: NDArray[np.bool_], score: FloatArray
     share, profit = profit_curve(churned, score, economics)
     cut = int(np.count_nonzero(ranking.scores >= threshold))
     return Targeting(float(threshold), float(share[cut]), float(profit[cut]))
+
+
+def usd(value: float) -> str:
+    """Return an amount with the sign (a true minus) ahead of the currency: -2.5 -> "-$2.50"."""
+    sign = "\N{MINUS SIGN}" if value < 0 and f"{-value:.2f}" != "0.00" else ""
+    return f"{sign}${abs(value):,.2f}"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bentos.economics import Economics, profit_threshold
 from configs.errors import ChurnError
 from training import charts
-from training.economics import FloatArray, Targeting, check, profit_curve, targeting_at
+from training.economics import FloatArray, Targeting, check, profit_curve, targeting_at, usd
 from training.metrics import (
     LIFT_SHARE,
     BoolArray,
@@ -290,8 +290,8 @@ def _summary(report: EvaluationReport, chosen: Targeting) -> dict[str, str]:
         "contacted": _percent(chosen.share),
         "contacted_left": _percent(float(np.mean(report.churned[contacted]))) if contacted.any() else "none",
         "reached": _percent(float(np.sum(report.churned & contacted) / np.sum(report.churned))),
-        "profit": charts.usd(chosen.profit_usd),
-        "everybody": charts.usd(float(profit[-1])),
+        "profit": usd(chosen.profit_usd),
+        "everybody": usd(float(profit[-1])),
         "break_even": f"{profit_threshold(report.economics):.3f}",
         "gap_points": f"{gap * 100:.1f}",
         "ahead": f"{roc.ahead} of {roc.repeats}",

@@ -44,6 +44,7 @@ def test_help_loads_nothing_heavy():
         "bentoml",
         "pydantic",
         "rich",
+        "vl_convert",
     }
     assert not loaded("import flows.cli") & heavy
 
@@ -51,5 +52,5 @@ def test_help_loads_nothing_heavy():
 @pytest.mark.slow
 @pytest.mark.parametrize("module", ["bentos.churn.service", "feature_repo.definitions"])
 def test_the_service_loads_no_pipeline_library(module):
-    heavy = {"optuna", "mlflow", "prefect", "evidently", "great_expectations", "sklearn", "shap", "matplotlib"}
+    heavy = {"optuna", "mlflow", "prefect", "great_expectations", "sklearn", "shap", "matplotlib", "vl_convert"}
     assert not loaded(f"import {module}") & heavy
