@@ -13,6 +13,7 @@ import pytest
 
 from training.chart_theme import COLOURS, CURVE_POINTS_MAX, LINES, Plane, axis, draw, share_axis, thinned
 
+pytestmark = pytest.mark.slow  # the first drawing of a process takes a second
 ENDS = np.asarray([0.0, 1.0])
 PLANE = Plane(share_axis("x", "customers contacted"), share_axis("y", "churners caught"))
 DRAW_ONE = (

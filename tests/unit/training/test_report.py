@@ -99,6 +99,7 @@ def page(report: EvaluationReport) -> Page:
     return Page(render(report))
 
 
+@pytest.mark.slow
 def test_the_first_screen_says_it_in_plain_words(report: EvaluationReport, page: Page) -> None:
     top = np.argsort(-report.score)[:200]
     left, average = report.churned[top].mean(), report.churned.mean()
@@ -114,6 +115,7 @@ def test_the_first_screen_says_it_in_plain_words(report: EvaluationReport, page:
     assert "A score can be read as a probability" in words
 
 
+@pytest.mark.slow
 def test_the_headline_table_sets_the_model_beside_the_baseline(page: Page) -> None:
     words = page.words()
     for name in ("ROC-AUC", "PR-AUC", "Lift at 10 %", "EMPC, USD", "Brier", "Log loss", "ECE"):
@@ -121,6 +123,7 @@ def test_the_headline_table_sets_the_model_beside_the_baseline(page: Page) -> No
     assert "Logistic regression Paired difference Repeats ahead" in words
 
 
+@pytest.mark.slow
 def test_nothing_is_fetched_and_nothing_runs(report: EvaluationReport, page: Page) -> None:
     source = render(report)
     assert "http:" not in source
@@ -134,6 +137,7 @@ def test_nothing_is_fetched_and_nothing_runs(report: EvaluationReport, page: Pag
     assert len(source) < 250_000
 
 
+@pytest.mark.slow
 def test_pictures_have_words_and_tables_have_headers(page: Page) -> None:
     pictures = [svg for svg in page.all("svg") if svg.get("role") == "img"]
     assert [(svg["aria-label"] or "").split(".")[0] for svg in pictures] == [
@@ -154,6 +158,7 @@ def test_pictures_have_words_and_tables_have_headers(page: Page) -> None:
     assert page.all("html")[0]["lang"] == "en"
 
 
+@pytest.mark.slow
 def test_every_svg_is_well_formed_and_finite(report: EvaluationReport) -> None:
     source = render(report)
     drawings = re.findall(r"<svg.*?</svg>", source, flags=re.DOTALL)
@@ -163,6 +168,7 @@ def test_every_svg_is_well_formed_and_finite(report: EvaluationReport) -> None:
         assert not re.search(r"\b(nan|inf|None|NaN|Infinity|undefined|null)\b", drawing)
 
 
+@pytest.mark.slow
 def test_light_and_dark_are_both_styled(report: EvaluationReport) -> None:
     source = render(report)
     assert "prefers-color-scheme: dark" in source
@@ -176,6 +182,7 @@ def test_light_and_dark_are_both_styled(report: EvaluationReport) -> None:
         assert re.fullmatch(r"none|var\(--\w+\)", colour), "colours belong to the style sheet"
 
 
+@pytest.mark.slow
 def test_provenance_lists_every_fact_and_owns_up_to_gaps(page: Page) -> None:
     words = page.words()
     assert f"SHA-256 of the data {'ab' * 32}" in words
@@ -185,12 +192,14 @@ def test_provenance_lists_every_fact_and_owns_up_to_gaps(page: Page) -> None:
     assert "Folds 5" in words
 
 
+@pytest.mark.slow
 def test_slices_are_listed_under_their_column(page: Page) -> None:
     words = page.words()
     assert re.search(r"contract_type Month-to-month [\d,]+ ", words)
     assert words.index("contract_type Month-to-month") < words.index("tenure_months 0 to")
 
 
+@pytest.mark.slow
 def test_shap_names_the_direction(page: Page) -> None:
     words = page.words()
     assert re.search(r"tenure_months \d\.\d{3} lower values raise it", words)
@@ -198,6 +207,7 @@ def test_shap_names_the_direction(page: Page) -> None:
     assert "nothing 0.000 one value only" in words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("roc_auc", "simulated", "warned"),
     [(0.861, False, True), (0.859, False, False), (0.95, True, False)],
@@ -212,17 +222,20 @@ def test_a_ranking_too_good_to_be_true_is_called_a_leak(
     assert ("Treat as a leak." in render(changed)) is warned
 
 
+@pytest.mark.slow
 def test_simulated_customers_are_called_so(report: EvaluationReport, page: Page) -> None:
     assert "These customers are made up" in render(replace(report, simulated=True))
     assert "not on simulated customers" in page.words()
 
 
+@pytest.mark.slow
 def test_uncalibrated_scores_are_not_sold_as_probabilities(report: EvaluationReport) -> None:
     repeats = [replace(each, ece=0.08) for each in report.model_repeats]
     words = Page(render(replace(report, model_repeats=repeats))).words()
     assert "Do not read a score as a probability: on average it is 8.0 percentage points off" in words
 
 
+@pytest.mark.slow
 def test_text_from_outside_is_escaped(report: EvaluationReport) -> None:
     hostile = "<script>alert(1)</script>"
     shap = ShapSummary([hostile], np.ones((4, 1)), np.asarray([[hostile]] * 2 + [["b"]] * 2, dtype=object))
@@ -239,6 +252,7 @@ def test_text_from_outside_is_escaped(report: EvaluationReport) -> None:
     Page(source)
 
 
+@pytest.mark.slow
 def test_a_report_without_extras_and_with_one_repeat(report: EvaluationReport) -> None:
     bare = replace(
         report,
@@ -256,6 +270,7 @@ def test_a_report_without_extras_and_with_one_repeat(report: EvaluationReport) -
     assert "±" not in words.split("Paired difference")[1].split("The repeats split")[0]
 
 
+@pytest.mark.slow
 def test_few_customers_and_ties_still_draw(report: EvaluationReport) -> None:
     churned, score = np.asarray([True, False]), np.asarray([0.5, 0.5])
     Page(render(replace(report, churned=churned, score=score, baseline_score=score, slices=())))
@@ -288,6 +303,7 @@ def test_shap_that_does_not_fit_is_refused(names, contributions) -> None:
         ShapSummary(names, contributions, np.zeros(contributions.shape))
 
 
+@pytest.mark.slow
 def test_write_report_replaces_the_file_whole(tmp_path: Path, report: EvaluationReport) -> None:
     path = tmp_path / "reports" / "evaluation.html"
     assert write_report(path, replace(report, title="first")) == path
@@ -303,6 +319,7 @@ def test_amounts_are_written_as_people_write_them(value: float, text: str) -> No
     assert usd(value) == text
 
 
+@pytest.mark.slow
 def test_a_long_name_leaves_the_picture_its_room_and_stands_whole_beside_it(report: EvaluationReport) -> None:
     name = "usage_of_the_last_ninety_days_against_the_ninety_days_before"
     shap = ShapSummary([name], np.ones((4, 1)), np.asarray([["a"]] * 2 + [["b" * 60]] * 2, dtype=object))
@@ -312,6 +329,7 @@ def test_a_long_name_leaves_the_picture_its_room_and_stands_whole_beside_it(repo
     assert re.search(rf"{name} 1\.000 ", Page(render(replace(report, shap=shap))).words())
 
 
+@pytest.mark.slow
 def test_missing_values_are_neither_high_nor_low() -> None:
     contributions = np.asarray([[-1.0], [0.0], [1.0], [0.2]])
     drawn = charts.shap_chart(["spend_usd"], contributions, np.asarray([[1.0], [2.0], [3.0], [None]], dtype=object))
@@ -320,6 +338,7 @@ def test_missing_values_are_neither_high_nor_low() -> None:
     assert drawn.rows[0].direction == "higher values raise it"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("values", "contributions", "says"),
     [
@@ -343,6 +362,7 @@ def test_gaps_are_written_in_points(gap: float, text: str) -> None:
     assert _points(gap) == text
 
 
+@pytest.mark.slow
 def test_a_report_on_several_dates_says_that_time_ran_forward(report):
     page = render(replace(report, dates=3))
     assert "observations of customers on 3 dates" in page
