@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,18 +19,16 @@ from bentos.bundle import Bundle, champion
 from configs.settings import Settings
 from feature_repo.contract import LABEL, OBSERVED_AT, features_of
 from feature_repo.raw.atomic import storage, write_file
-from feature_repo.raw.deliveries import deliveries
-from feature_repo.raw.publication import Manifest, history, read_snapshot
+from feature_repo.raw.publication import history, read_snapshot
 from feature_repo.stores.as_known import features_as_known
 from feature_repo.stores.customer_base import customers_gone, customers_known
-from feature_repo.stores.online_copy import copied_until
 from feature_repo.stores.opening import open_store
-from feature_repo.stores.refusals import StoreUnavailableError, refusals
-from flows.inbox import oldest
+from feature_repo.stores.refusals import refusals
+from flows.data_age import data_ages, known_deliveries, known_extracts
 from flows.land import MOVEMENTS, REPORT, vanished_finding
 from flows.read_base import read_chunk
 from monitoring.drift import FORMAT, Baseline, Counted, DriftRow, Floats, baseline, compare
-from monitoring.freshness import Age, ages
+from monitoring.freshness import Age
 from monitoring.performance import Performance, performance
 from monitoring.quality_report import from_json
 from training.heldout import read_heldout
@@ -42,8 +40,6 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 REPORTS: Final = "reports/monitor"
-INBOX: Final = "inbox"
-"""What :func:`freshness` calls the age of the oldest thing that was not landed."""
 _DATE_CHARS: Final = len("2026-01-31")
 
 log = logging.getLogger(__name__)
@@ -101,7 +97,7 @@ def monitor(settings: Settings, now: datetime) -> MonitorReport:
 
     Everything is as it was known at ``now`` (tz-aware UTC): customers, labels, snapshots. Values are taken at the
     newest arrival before it, as those of the held-out rows were: windows that go on ending later while nothing
-    arrives empty themselves, which is age (see :func:`freshness`) and no drift.
+    arrives empty themselves, which is age (see :mod:`flows.data_age`) and no drift.
 
     Raises
     ------
@@ -144,7 +140,7 @@ def monitor(settings: Settings, now: datetime) -> MonitorReport:
         rows=rows,
         performance=did,
         quality=quality(settings, now),
-        freshness=freshness(settings, now),
+        freshness=data_ages(settings, now),
         report=f"{REPORTS}/{now:%Y%m%dT%H%M%S%f}.json",
     )
     with storage():
@@ -152,35 +148,9 @@ def monitor(settings: Settings, now: datetime) -> MonitorReport:
     return report
 
 
-def freshness(settings: Settings, now: datetime) -> list[Age]:
-    """Return how old at ``now`` the newest snapshot's values, the newest events and the online store's copy are.
-
-    Events are left out where none were delivered; the age of the copy is unknown where the online store does not
-    answer, which the log says. The last is how long the oldest thing lies in the inbox, left out where that is empty.
-    Raises RegistryUnavailableError if the registry does not answer.
-    """
-    values = [manifest.event_at for manifest in _known(settings.home, now)]
-    newest: dict[str, datetime | None] = {"snapshot": max(values, default=None)}
-    if known := _delivered(settings.home, now):
-        newest["events"] = max(known)
-    with refusals(settings):
-        store = open_store(settings)
-        try:
-            newest["online store"] = copied_until(settings, store, now)
-        except StoreUnavailableError as away:
-            log.warning("the age of the online copy is unknown: %s", away.message)
-            newest["online store"] = None
-    found = ages(newest, now, settings.monitoring.freshness_max_h)
-    since = oldest(settings.home)
-    # What came after `now` was not there; a time after the clock is wrong, and no reason to leave it out.
-    if since is None or now < since <= datetime.now(UTC):
-        return found
-    return [*found, *ages({INBOX: since}, now, settings.monitoring.inbox_max_h)]
-
-
 def quality(settings: Settings, now: datetime) -> Quality | None:
     """Return the gate's newest verdict as of ``now``, None where it never judged."""
-    known = _known(settings.home, now)
+    known = known_extracts(settings.home, now)
     live = max(known, key=lambda manifest: (manifest.snapshot_date, manifest.version), default=None)
     refused = [
         path
@@ -214,20 +184,10 @@ def _quality(snapshot: str, report: Path, finding: str | None) -> Quality:
     )
 
 
-def _known(home: Path, now: datetime) -> list[Manifest]:
-    """Return the versions whose extract was known at ``now``, in the order of publication."""
-    return [manifest for manifest in history(home) if extract_known_at(manifest) <= now]
-
-
-def _delivered(home: Path, now: datetime) -> list[datetime]:
-    """Return when the deliveries of events up to ``now`` came."""
-    return [each.known_at for each in deliveries(home) if each.known_at is not None and each.known_at <= now]
-
-
 def _newest_arrival(home: Path, now: datetime) -> datetime:
     """Return when the newest extract or delivery of events up to ``now`` came; ``now`` itself if there is none."""
-    extracts = [extract_known_at(manifest) for manifest in _known(home, now)]
-    return max([*extracts, *_delivered(home, now)], default=now)
+    extracts = [extract_known_at(manifest) for manifest in known_extracts(home, now)]
+    return max([*extracts, *known_deliveries(home, now)], default=now)
 
 
 def _baseline(settings: Settings, store: FeatureStore, bundle: Bundle) -> Baseline:
@@ -283,7 +243,9 @@ def _newest_labels(settings: Settings, reference: Baseline, now: datetime) -> pd
 
     Empty where none is newer than the rows that the champion was measured on.
     """
-    labels = label_history(_known(settings.home, now), lambda each: read_snapshot(settings.home, each), settings.data)
+    labels = label_history(
+        known_extracts(settings.home, now), lambda each: read_snapshot(settings.home, each), settings.data
+    )
     if labels.empty or labels[OBSERVED_AT].max() <= pd.Timestamp(reference.observed):
         return labels.head(0)
     newest: pd.DataFrame = labels[labels[OBSERVED_AT] == labels[OBSERVED_AT].max()]

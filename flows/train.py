@@ -1,4 +1,7 @@
-"""Train a challenger on everything published, and let it serve if it is better than the champion."""
+"""Train a challenger on everything published, and let it serve if it is better than the champion.
+
+What fits a model (scikit-learn, XGBoost, Optuna) loads when one is fitted: most callers look for a registered one.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import subprocess
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from bentos.bundle import Bundle, BundleError, LedgerBrokenError
 from bentos.bundle.ledger import entries
@@ -24,8 +27,6 @@ from feature_repo.raw.publication import published
 from feature_repo.stores.offline_files import table_pattern
 from flows.deploy import Outcome, compare_and_deploy
 from training.dataset import TrainingSet, load_training_set
-from training.fingerprint import fingerprint as fingerprint_of
-from training.fit import Fitted, Provenance, fit
 from training.heldout import forget_heldout, heldout_path, save_heldout
 from training.labels import load_labels
 from training.registry import (
@@ -42,7 +43,9 @@ from training.registry import (
     version_of,
     versions_with,
 )
-from training.split import holdout, seen_rows
+
+if TYPE_CHECKING:
+    from training.fit import Fitted, Provenance
 
 SEEN: Final = "rows_seen"
 """Tag: how many held-out rows the model was fitted on."""
@@ -167,6 +170,8 @@ def registered_challenger(settings: Settings, version: str | None = None) -> Tra
 
 def fingerprint(settings: Settings) -> str:
     """Return what a model trained now would be made of; see :func:`training.fingerprint.fingerprint`."""
+    from training.fingerprint import fingerprint as fingerprint_of
+
     return fingerprint_of(settings, feature_service(settings))
 
 
@@ -186,6 +191,8 @@ def feature_service(settings: Settings) -> str:
 
 def provenance(settings: Settings, now: datetime) -> Provenance:
     """Return where a model trained now comes from."""
+    from training.fit import Provenance
+
     manifests = published(settings.home)
     snapshots = tuple(f"{m.snapshot_date.isoformat()}.v{m.version}" for m in manifests)
     # The newest label decides: one declared snapshot is the bootstrap, any later one is observed.
@@ -195,6 +202,8 @@ def provenance(settings: Settings, now: datetime) -> Provenance:
 
 def fit_challenger(settings: Settings, rows: TrainingSet, now: datetime) -> tuple[Fitted, Bundle]:
     """Tune, fit and measure; save the bundle and the rows it was measured on; nothing is registered yet."""
+    from training.fit import fit
+
     journal = settings.home / "optuna" / "journal.log"
     fitted = fit(rows, settings.training, load_economics(), provenance(settings, now), journal=journal)
     bundle = fitted.bundle.save(settings.home)
@@ -204,6 +213,8 @@ def fit_challenger(settings: Settings, rows: TrainingSet, now: datetime) -> tupl
 
 def register_challenger(settings: Settings, fitted: Fitted, bundle: Bundle, rows: TrainingSet, mark: str) -> Challenger:
     """Log the run in MLflow and register the bundle as challenger; ``mark`` is the fingerprint it was fitted under."""
+    from training.split import seen_rows
+
     metrics = {f"test_{name}": value for name, value in fitted.metrics.as_dict().items()}
     metrics |= {f"baseline_{name}": value for name, value in fitted.baseline.as_dict().items()}
     registered = register(
@@ -231,6 +242,8 @@ def _whole(settings: Settings, registered: Registered) -> bool:
         if not restore_bundle(settings, registered):
             return False
     if not heldout_path(settings.home, registered.bundle_digest).is_file():
+        from training.split import holdout
+
         # Of the same fingerprint, hence the same rows.
         rows = training_set(settings)
         _, test = holdout(rows, settings.training.test_share, settings.training.seed)

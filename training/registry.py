@@ -10,10 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import pandas as pd
-
-from bentos.bundle import Bundle, BundleError
-from bentos.bundle.manifest import MANIFEST, read_verified
+from bentos.bundle.manifest import MANIFEST, BundleError, read_verified
 from bentos.bundle.pointer import bundles_folder
 from configs.errors import ChurnError
 from configs.settings import Settings
@@ -30,8 +27,11 @@ from feature_repo.raw.atomic import (
 from feature_repo.stores.opening import sqlite_url
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow import MlflowClient
     from mlflow.models import ModelSignature
+
+    from bentos.bundle import Bundle
 
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"

@@ -1,9 +1,17 @@
-"""The model as it travels: preprocessing, parts, calibration, threshold and their proof, without pickle."""
+"""The model as it travels: preprocessing, parts, calibration, threshold and their proof, without pickle.
 
-from bentos.bundle.bundle import Bundle, Explanation, FeaturesInvalidError
+What computes (:class:`Bundle` and its like: NumPy, pandas) loads when it is first asked for: the ledger and the
+pointer are read without it.
+"""
+
+from typing import TYPE_CHECKING, Any
+
 from bentos.bundle.ledger import Entry, LedgerBrokenError
 from bentos.bundle.manifest import BundleError, Manifest
 from bentos.bundle.rollout import ChampionChangedError, NoChampionError, NothingToRollBackError, Rollout, champion
+
+if TYPE_CHECKING:
+    from bentos.bundle.bundle import Bundle, Explanation, FeaturesInvalidError
 
 __all__ = [
     "Bundle",
@@ -19,3 +27,15 @@ __all__ = [
     "Rollout",
     "champion",
 ]
+
+_COMPUTES = frozenset({"Bundle", "Explanation", "FeaturesInvalidError"})
+
+
+def __getattr__(name: str) -> Any:
+    """Return what computes, and keep it: later look-ups find it in the module. Raises AttributeError."""
+    if name not in _COMPUTES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from bentos.bundle import bundle
+
+    found = globals()[name] = getattr(bundle, name)
+    return found

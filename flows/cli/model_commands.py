@@ -54,15 +54,15 @@ def train() -> None:
 @click.option("--force", is_flag=True, help="Overrule the verdict; needs --why.")
 def promote(version: str | None, leaving: str | None, why: str, *, force: bool) -> None:
     """Compare a challenger with the champion and let it serve if every rule holds. Exit code 1: refused."""
+    settings = run_settings()
+    left = None if leaving is None else _named_champion(settings.home, leaving)
+    if leaving is not None and left is None:
+        return
     from flows.deploy import compare_and_deploy
     from flows.outcomes import outcome_lines
     from flows.train import registered_challenger
     from flows.who import operator
 
-    settings = run_settings()
-    left = None if leaving is None else _named_champion(settings.home, leaving)
-    if leaving is not None and left is None:
-        return
     trained = registered_challenger(settings, version)
     done = compare_and_deploy(settings, trained, who=operator(), why=why, now=now(), force=force, leaving=left)
     for line in outcome_lines(settings.home, done):
@@ -120,17 +120,21 @@ def history(*, as_json: bool) -> None:
 @click.option("--why", type=LINE, default="", help="Your reason; it goes into the ledger.")
 def rollout(canary: float | None, version: str | None, why: str, *, shadow: bool, stop: bool) -> None:
     """Begin or end the trial of a challenger on live requests; without an option, say what serves."""
-    from flows.deploy import begin_trial, end_trial
     from flows.outcomes import rollout_lines
-    from flows.who import operator
 
     settings = run_settings()
     if shadow + stop + (canary is not None) > 1:
         raise click.UsageError("give one of --shadow, --canary and --stop")
-    if stop and end_trial(settings, version, who=operator(), why=why, now=now()) is None:
-        say("no trial is running" if version is None else f"no trial of {version} is running: nothing to do")
+    if stop:
+        from flows.deploy import end_trial
+        from flows.who import operator
+
+        if end_trial(settings, version, who=operator(), why=why, now=now()) is None:
+            say("no trial is running" if version is None else f"no trial of {version} is running: nothing to do")
     elif shadow or canary is not None:
+        from flows.deploy import begin_trial
         from flows.train import registered_challenger
+        from flows.who import operator
 
         trained = registered_challenger(settings, version)
         begin_trial(settings, trained, share=canary, who=operator(), why=why, now=now())

@@ -6,15 +6,17 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from prefect.artifacts import create_markdown_artifact
 
 from configs.errors import ChurnError
 from configs.printable import printable
 from configs.settings import Settings
-from monitoring.quality import CheckResult, GateResult
 from training.registry import server, tracking_uri
+
+if TYPE_CHECKING:
+    from monitoring.quality import CheckResult, GateResult
 
 _SPECIAL: Final = re.compile(r"([\\`*_\[\]<>|])")
 ROWS_MAX: Final = 60

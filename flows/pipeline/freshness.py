@@ -10,7 +10,7 @@ from prefect.events import emit_event
 
 from configs.errors import ChurnError
 from configs.settings import load_settings
-from flows import monitor as monitoring
+from flows.data_age import INBOX, data_ages
 from flows.inbox import waiting
 from flows.pipeline.artifacts import publish, table
 from flows.pipeline.policy import TASK, UNKEPT, Now, begin, instant, plain
@@ -40,7 +40,7 @@ def freshness(now: Now = None) -> list[dict[str, Any]]:
     if stale:
         told = ", ".join(f"{each['name']} ({each['age_h']:.0f} h)" for each in stale)
         emit_event(STALE, resource={"prefect.resource.id": "churn.data"}, payload={"detail": told})
-        left = "; ".join(map(str, waiting(settings.home)[1])) if stale[-1]["name"] == monitoring.INBOX else ""
+        left = "; ".join(map(str, waiting(settings.home)[1])) if stale[-1]["name"] == INBOX else ""
         limits = settings.monitoring
         raise StaleError(
             f"older than {limits.freshness_max_h:g} h (the inbox: {limits.inbox_max_h:g} h): {told}"
@@ -53,6 +53,6 @@ def freshness(now: Now = None) -> list[dict[str, Any]]:
 @task(name="look", **TASK)
 def look(now: datetime) -> list[dict[str, Any]]:
     """Ask for the ages and show them."""
-    found = [plain(age) for age in monitoring.freshness(load_settings(), now)]
+    found = [plain(age) for age in data_ages(load_settings(), now)]
     publish("freshness", "Age of the values", [table(list(found[0]), [list(age.values()) for age in found])])
     return found

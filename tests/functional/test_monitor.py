@@ -23,8 +23,9 @@ from feature_repo.stores.opening import open_store
 from feature_repo.stores.reading import OnlineFeatures
 from feature_repo.stores.registration import apply
 from flows import monitor as watching
+from flows.data_age import data_ages
 from flows.inbox import oldest
-from flows.monitor import freshness, monitor
+from flows.monitor import monitor
 from monitoring.quality_report import CheckResult, GateResult, to_json
 from tests import base_world
 from tests.months import next_month
@@ -165,12 +166,12 @@ def test_the_gates_newest_verdict_and_a_finding(copied, extracts):
 
 def test_ages_of_values_and_of_their_copy_online(copied, tmp_path):
     now = base_world.scored(2) + HOUR
-    assert {age.name: age.status for age in freshness(copied, now)} == {"snapshot": "fresh", "online store": "fresh"}
-    found = {age.name: age for age in freshness(copied, now + timedelta(days=36))}
+    assert {age.name: age.status for age in data_ages(copied, now)} == {"snapshot": "fresh", "online store": "fresh"}
+    found = {age.name: age for age in data_ages(copied, now + timedelta(days=36))}
     assert {name: age.status for name, age in found.items()} == {"snapshot": "stale", "online store": "stale"}
     assert found["online store"].age_h == pytest.approx(36 * 24)
     assert found["snapshot"].newest == f"{base_world.day(2)}T00:00:00+00:00"
-    empty = freshness(load_settings(home=tmp_path / "empty"), now)
+    empty = data_ages(load_settings(home=tmp_path / "empty"), now)
     assert {age.name: age.status for age in empty} == {"snapshot": "unknown", "online store": "unknown"}
 
 
@@ -178,15 +179,15 @@ def test_what_is_not_landed_grows_old_although_the_values_are_fresh(copied):
     inbox = copied.home / "inbox"
     (inbox / "landed").mkdir(parents=True)
     now = datetime.now(UTC) + timedelta(days=1)
-    values = freshness(copied, now)
+    values = data_ages(copied, now)
     assert "inbox" not in {age.name for age in values}
     (inbox / "events_a.parquet").mkdir()
     for hours, status in ((35, "fresh"), (37, "stale")):
-        *others, lying = freshness(copied, oldest(copied.home) + timedelta(hours=hours))
+        *others, lying = data_ages(copied, oldest(copied.home) + timedelta(hours=hours))
         assert (lying.name, lying.status, lying.age_h) == ("inbox", status, hours)
         assert [age.name for age in others] == [age.name for age in values]
     # As of a time before it came it is not there.
-    assert "inbox" not in {age.name for age in freshness(copied, base_world.scored(2) + HOUR)}
+    assert "inbox" not in {age.name for age in data_ages(copied, base_world.scored(2) + HOUR)}
 
 
 def test_the_age_of_the_copy_is_not_what_a_run_asked_for(copied):
@@ -195,14 +196,14 @@ def test_the_age_of_the_copy_is_not_what_a_run_asked_for(copied):
     store = open_store(copied)
     for view in store.list_feature_views():
         store.registry.apply_materialization(view, PROJECT, now, datetime(2400, 1, 1, tzinfo=UTC))
-    found = {age.name: age for age in freshness(copied, now + timedelta(days=36))}
+    found = {age.name: age for age in data_ages(copied, now + timedelta(days=36))}
     assert found["online store"].status == "stale"
     assert found["online store"].age_h >= 36 * 24
     (copied.home / "feast" / "online.db").unlink()
     apply(copied)
-    assert {age.name: age.status for age in freshness(copied, now)} == {"snapshot": "fresh", "online store": "unknown"}
+    assert {age.name: age.status for age in data_ages(copied, now)} == {"snapshot": "fresh", "online store": "unknown"}
     materialize(copied, now)
-    assert {age.name: age.status for age in freshness(copied, now)} == {"snapshot": "fresh", "online store": "fresh"}
+    assert {age.name: age.status for age in data_ages(copied, now)} == {"snapshot": "fresh", "online store": "fresh"}
     assert open_store(copied).get_feature_view("customer_billing").most_recent_end_time == now
 
 
