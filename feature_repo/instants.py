@@ -17,8 +17,6 @@ EPOCH_UNITS: Final = (1, 1000, 1_000_000, 1_000_000_000)
 EPOCH_FROM_S: Final = 946_684_800
 EPOCH_UNTIL_S: Final = 4_102_444_800
 """2000-01-01 and 2100-01-01. Between them each count since 1970 is one instant: no two units overlap."""
-CLOCKS_DIFFER: Final = timedelta(minutes=5)
-"""An instant so much after this machine's clock may come from another machine's; a later one is wrong."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CANONICAL: Final = r"^[12][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z\z"
@@ -55,11 +53,6 @@ def instant(value: object) -> datetime:
         if EPOCH_FROM_S * unit <= value < EPOCH_UNTIL_S * unit:
             return _EPOCH + timedelta(microseconds=value * 1_000_000 // unit)
     raise ValueError(f"a number that is no time since 1970 between 2000 and 2100: write {WANTED}")
-
-
-def in_future(instant: datetime, clock: datetime) -> bool:
-    """Return whether an instant lies further after this machine's ``clock`` (both tz-aware) than clocks differ."""
-    return instant > clock + CLOCKS_DIFFER
 
 
 def instants(column: Any) -> Any:

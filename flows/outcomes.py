@@ -10,7 +10,6 @@ from bentos.bundle.ledger import Entry, entries
 from bentos.bundle.manifest import read_verified
 from bentos.bundle.pointer import bundles_folder
 from bentos.bundle.rollout import rollout
-from bentos.comparison import read_live
 from configs.printable import printable
 
 if TYPE_CHECKING:
@@ -77,6 +76,8 @@ def rollout_lines(home: Path) -> Iterator[str]:
     yield f"champion {served.champion[:_SHORT]} (model {served.model_version}){before}"
     if served.challenger is None:
         return
+    from bentos.comparison import read_live
+
     live = read_live(home, served.challenger, since=served.sequence)
     share = f" for {served.share:.0%} of the customers" if served.mode == "canary" else ""
     yield f"{served.mode}{share}: challenger {served.challenger[:_SHORT]}"

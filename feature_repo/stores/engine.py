@@ -23,7 +23,7 @@ from feast.infra.registry.base_registry import BaseRegistry
 from feast.repo_config import FeastConfigBaseModel
 from pydantic import PositiveFloat, PositiveInt
 
-from feature_repo.instants import in_future
+from feature_repo.clocks import in_future
 from feature_repo.stores.latest_rows import LatestRows
 from feature_repo.stores.online_redis import PlannedRedisOnlineStore
 from feature_repo.stores.online_rows import OnlineRows

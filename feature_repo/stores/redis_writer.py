@@ -17,7 +17,7 @@ from feast.infra.online_stores.helpers import _mmh3
 from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]  # none are published
 from redis.exceptions import NoPermissionError
 
-from feature_repo.instants import CLOCKS_DIFFER
+from feature_repo.clocks import CLOCKS_DIFFER
 from feature_repo.stores import resp
 from feature_repo.stores.encoding import encode_timestamps
 from feature_repo.stores.online_rows import OnlineRows

@@ -15,7 +15,7 @@ from feast.infra.online_stores.helpers import extract_text_and_num
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.value_type import ValueType
 
-from feature_repo.instants import CLOCKS_DIFFER
+from feature_repo.clocks import CLOCKS_DIFFER
 from feature_repo.stores.encoding import microseconds
 from feature_repo.stores.online_instants import (
     DOUBT_S,

@@ -16,7 +16,7 @@ from pydantic import AwareDatetime
 from configs.errors import ChurnError
 from configs.settings import Settings, load_settings
 from configs.telemetry import switch_off
-from feature_repo.instants import CLOCKS_DIFFER, in_future
+from feature_repo.clocks import CLOCKS_DIFFER, in_future
 from flows.presence import announce
 
 Now = AwareDatetime | None

@@ -31,24 +31,6 @@ def test_the_contract_is_standard_library_only():
     assert not loaded("import feature_repo.contract") & {"feast", "pandas", "numpy", "pydantic"}
 
 
-def test_help_loads_nothing_heavy():
-    heavy = {
-        "feast",
-        "pandas",
-        "numpy",
-        "xgboost",
-        "sklearn",
-        "mlflow",
-        "prefect",
-        "optuna",
-        "bentoml",
-        "pydantic",
-        "rich",
-        "vl_convert",
-    }
-    assert not loaded("import flows.cli") & heavy
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("module", ["bentos.churn.service", "feature_repo.definitions"])
 def test_the_service_loads_no_pipeline_library(module):

@@ -11,7 +11,7 @@ import pytest
 from prefect import Flow
 
 from configs.settings import PROJECT_ROOT
-from feature_repo.instants import CLOCKS_DIFFER
+from feature_repo.clocks import CLOCKS_DIFFER
 from flows.pipeline.policy import InstantInFuture, instant
 
 MODULES = sorted(path.stem for path in (PROJECT_ROOT / "flows" / "pipeline").glob("[a-z]*.py"))
