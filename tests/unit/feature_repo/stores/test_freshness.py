@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from feature_repo.contract import TTL_DAYS
 from feature_repo.clocks import CLOCKS_DIFFER
+from feature_repo.contract import TTL_DAYS
 from feature_repo.stores.freshness import (
     FRESHNESS_FILE,
     LIMIT_H,
