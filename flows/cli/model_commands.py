@@ -164,15 +164,21 @@ def evaluate(csv: Path, repeats: int) -> None:
 @click.option(
     "--run", "run_id", help="Flow run that waits, by id; needed where several do. Does nothing if it is over."
 )
+@click.option("--version", help="The challenger that you mean; does nothing if another waits.")
 @click.option("--yes/--no", "yes", required=True, help="Let the challenger serve, or not.")
 @click.option("--who", type=LINE, required=True, help="Your name; it goes into the ledger.")
 @click.option("--why", type=LINE, default="", help="Your reason; it goes into the ledger.")
-def approve(run_id: str | None, who: str, why: str, *, yes: bool) -> None:
+def approve(run_id: str | None, version: str | None, who: str, why: str, *, yes: bool) -> None:
     """Answer the deployment that waits for a person (promotion.approval_required); needs PREFECT_API_URL."""
     from flows.approving import approve as answer
+    from flows.approving import waiting
 
-    told = answer(run_settings().home, run_id, yes=yes, who=who, why=why)
-    if told.over:
+    settings = run_settings()
+    told = answer(settings, run_id, version, yes=yes, who=who, why=why)
+    if told is None:
+        others = "; ".join(each.told() for each in waiting(settings.home)) or "none"
+        say(f"nothing to do: no deployment of {version} waits for approval; waiting: {others}")
+    elif told.over:
         say(f"{told.name} is over: nothing to do")
     else:
         say(f"{told.name}: {'may serve' if yes else 'refused'}, says {who}")

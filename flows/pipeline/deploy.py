@@ -10,6 +10,7 @@ from prefect import flow, get_run_logger, task
 from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
+from prefect.runtime import flow_run
 from pydantic import Field
 
 from bentos.bundle.rollout import Rollout, TrialEndedError, rollout
@@ -17,6 +18,7 @@ from bentos.comparison import LiveFigures
 from configs.settings import Settings, load_settings
 from flows import compare as comparing
 from flows import deploy as deploying
+from flows.approving import name_challenger
 from flows.pipeline.artifacts import escaped, facts, publish
 from flows.pipeline.evaluate import Version, show, version_name
 from flows.pipeline.policy import FLOW, TASK, Now, begin, instant, plain
@@ -114,6 +116,7 @@ def ask(settings: Settings, trained: Trained, verdict: Verdict) -> Approval | No
         description=f"Shall version {trained.version} ({trained.digest[:12]}) serve?\n\n{rules}", approve=False
     )
     timeout_s = int(settings.promotion.approval_timeout_h * 3600)
+    name_challenger(str(flow_run.id), trained.version, trained.digest)
     try:
         answer: Approval = pause_flow_run(wait_for_input=form, timeout=timeout_s, poll_interval=_ANSWER_POLL_S)
     except FlowPauseTimeout:

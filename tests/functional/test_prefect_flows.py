@@ -216,7 +216,17 @@ def test_a_person_is_asked_before_a_promotion(prefect, landed, world, answer, ou
         prefect.until(lambda: any(each.state.is_paused() for each in prefect.runs("deploy")), run)
         paused = [each for each in prefect.runs("deploy") if each.state.is_paused()]
         assert rollout(landed) is None
-        told = approve(prefect, landed, answer, "--who", "Ann Lee", "--why", "as discussed")
+        who = ("--who", "Ann Lee", "--why", "as discussed")
+        # Who means another challenger answers nothing: one that serves or was tried, and one that does not exist.
+        served = small_bundle().save(landed)
+        other = approve(prefect, landed, answer, *who, "--version", served.digest[:8])
+        assert (other.returncode, other.stderr) == (0, "")
+        assert "nothing to do: no deployment of" in other.stdout
+        assert "version 1 (" in other.stdout
+        mistyped = approve(prefect, landed, answer, *who, "--version", "77")
+        assert (mistyped.returncode, "no bundle and no entry" in mistyped.stderr) == (2, True)
+        assert prefect.state(paused[0]).state.is_paused()
+        told = approve(prefect, landed, answer, *who, *(("--version", "1") if outcome == "promoted" else ()))
         assert told.returncode == 0, told.stderr
         done = prefect.wait(run)
     assert done.state.is_completed(), done.state.message
@@ -229,6 +239,7 @@ def test_a_person_is_asked_before_a_promotion(prefect, landed, world, answer, ou
     else:
         assert rollout(landed) is None
     assert approve(prefect, landed, "--yes", "--who", "Ann Lee").returncode == 1  # nothing waits any more
+    assert approve(prefect, landed, "--yes", "--who", "Ann Lee", "--version", "1").returncode == 0  # as was wanted
 
 
 def test_a_challenger_meets_live_requests_before_it_serves(prefect, landed, world):
