@@ -191,6 +191,7 @@ class ColumnarComputeEngine(LocalComputeEngine):
                 timeout_s=knobs.sqlite_timeout_s,
                 overwrite_newer=knobs.overwrite_newer,
                 local=not isinstance(store, PlannedSqliteOnlineStore),
+                whole_seconds=config.text_search_enabled,
                 settles=corrects,
             )
             with closing(writer):

@@ -1,4 +1,7 @@
-"""Instants in the SQLite online store's tables: whole seconds since 1970, UTC; and how an older file comes to that.
+"""Instants in the SQLite online store's tables: seconds since 1970, UTC; and how an older file comes to that.
+
+Event timestamps are whole seconds, which is all that Feast's own class can read. Created timestamps, which it reads in
+its text search alone, keep their microseconds.
 
 Feast's own SQLite store takes the UTC clock's time for local time, so what it stores depends on the time zone of the
 process that wrote it, and so did the files of this project until ``PRAGMA user_version`` 1.
@@ -26,6 +29,12 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 def utc_seconds(instants_us: Ints) -> list[int]:
     """Return instants (UTC microseconds since 1970) as whole seconds; fractions are cut off, as Feast does."""
     found: list[int] = (np.sign(instants_us) * (np.abs(instants_us) // 1_000_000)).tolist()
+    return found
+
+
+def utc_exactly(instants_us: Ints) -> list[float]:
+    """Return instants (UTC microseconds since 1970) as seconds; to the microsecond until the year 2242."""
+    found: list[float] = (instants_us / 1_000_000).tolist()
     return found
 
 

@@ -22,7 +22,7 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
 from feature_repo.raw.regular import identity
-from feature_repo.stores.online_instants import bring_to_utc, is_utc, utc_of_local, utc_seconds
+from feature_repo.stores.online_instants import bring_to_utc, is_utc, utc_exactly, utc_of_local, utc_seconds
 from feature_repo.stores.planned import PlannedReads
 from feature_repo.stores.pushed_rows import FeastRows, PushedRow, pushed_rows, tell_kept
 from feature_repo.stores.read_plan import ReadPlan
@@ -128,11 +128,13 @@ class PlannedSqliteOnlineStore(PlannedReads, SqliteOnlineStore):
             super().online_write_batch(config, table, data, progress)
             return
         connection, name, kept = self._get_conn(config), _table(config, table), 0
+        # Feast's text search reads created timestamps, and no fraction of a second.
+        created_at = utc_seconds if config.online_store.text_search_enabled else utc_exactly
         bring_to_utc(connection)
         rows = [row for row in pushed_rows(data, config.entity_key_serialization_version) if row.values]
         with connection:
             for features, some in groupby(rows, lambda row: tuple(sorted(row.values))):
-                arguments = [_arguments(row, features) for row in some]
+                arguments = [_arguments(row, features, created_at) for row in some]
                 before = connection.total_changes
                 connection.executemany(upsert(name, features), arguments)
                 kept += len(arguments) - (connection.total_changes - before) // len(features)
@@ -177,9 +179,9 @@ def _statement(table: str, keys: int) -> str:
     )
 
 
-def _arguments(row: PushedRow, features: Sequence[str]) -> list[Any]:
-    instants = [row.event_us] if row.created_us is None else [row.event_us, row.created_us]
-    event, created = [*utc_seconds(np.array(instants)), None][:2]
+def _arguments(row: PushedRow, features: Sequence[str], created_at: Callable[[Any], list[Any]]) -> list[Any]:
+    (event,) = utc_seconds(np.array([row.event_us]))
+    created = None if row.created_us is None else created_at(np.array([row.created_us]))[0]
     values = [row.values[feature] for feature in features]
     spelt = [(value.SerializeToString(), extract_text_and_num(value, compute_num=False)[0]) for value in values]
     return [row.key, event, created, *(each for pair in spelt for each in pair)]

@@ -23,6 +23,7 @@ from feature_repo.stores.online_instants import (
     in_doubt,
     local_seconds,
     settle,
+    utc_exactly,
     utc_seconds,
 )
 from feature_repo.stores.online_rows import Column, OnlineRows
@@ -45,11 +46,12 @@ class SqliteWriter:
 
     A row is written where its event timestamp is later than that of the stored row, or the same and it was created no
     earlier: a correction; or where what is stored lies after this machine's clock, which can't be right. The table
-    keeps whole seconds, as Feast writes them, so that is how finely it can tell. ``kept`` counts the keys, a view,
-    whose row was left as it was. ``overwrite_newer`` writes everything. Readers see a batch whole or not at all; they
-    wait only while it is committed, and the writer waits for them.
+    keeps whole seconds of event timestamps, as Feast writes them; of rows within a second the one that was created last
+    stays. ``kept`` counts the keys, a view, whose row was left as it was. ``overwrite_newer`` writes everything.
+    Readers see a batch whole or not at all; they wait only while it is committed, and the writer waits for them.
 
-    ``local`` writes instants as Feast's own class reads them in this process, for that class alone; see
+    ``whole_seconds`` cuts created timestamps off too, for Feast's text search, which reads them. ``local`` writes
+    instants as Feast's own class reads them in this process, for that class alone; see
     :mod:`feature_repo.stores.online_instants`. ``settles`` says that all rows of the views' window follow, so that
     rows in doubt are written again and their doubt ends.
     """
@@ -66,6 +68,7 @@ class SqliteWriter:
         timeout_s: float,
         overwrite_newer: bool,
         local: bool = False,
+        whole_seconds: bool = False,
         settles: bool = False,
     ) -> None:
         self._connection = sqlite3.connect(path, timeout=timeout_s, isolation_level=None, check_same_thread=False)
@@ -73,6 +76,7 @@ class SqliteWriter:
         self._connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         self._shape = shape
         self._seconds: Callable[[Any], list[int]] = local_seconds if local else utc_seconds
+        self._created: Callable[[Any], list[Any]] = self._seconds if local or whole_seconds else utc_exactly
         self.kept: Counter[str] = Counter()
         tables = {view: f"{project}_{view}" for view in shape.views}
         self._doubted: set[str] = set()
@@ -99,7 +103,7 @@ class SqliteWriter:
         if self._shape.created:
             created = rows.column(self._shape.created)
             known = created.is_valid().to_numpy(zero_copy_only=False)
-            seconds = iter(self._seconds(microseconds(created.drop_null())))
+            seconds = iter(self._created(microseconds(created.drop_null())))
             stamps.append([next(seconds) if is_known else None for is_known in known])
         else:
             stamps.append([None] * len(keys))

@@ -17,6 +17,7 @@ from feature_repo.stores.online_instants import in_doubt, is_utc
 from tests.materialisation_world import ENGINE, NOON, World
 
 HOUR = timedelta(hours=1)
+MILLISECOND = timedelta(milliseconds=1)
 DATABASE = 8
 REDIS = "feature_repo.stores.online_redis.PlannedRedisOnlineStore"
 SQLITE = "feature_repo.stores.online_sqlite.PlannedSqliteOnlineStore"
@@ -85,6 +86,21 @@ def test_an_older_row_never_replaces_a_newer_one(world, api, caplog):
     api(world, ("a", 101, NOON))
     assert world.numbers("a") == [101]
     api(world, ("a", 102, NOON + HOUR))
+    assert world.numbers("a") == [102]
+
+
+@pytest.mark.parametrize("api", [write, push, materialize_locally])
+def test_an_older_row_of_the_same_second_never_replaces_a_newer_one(world, api):
+    write(world, ("a", 100, NOON + 600 * MILLISECOND))
+    api(world, ("a", 50, NOON + 200 * MILLISECOND))
+    assert world.numbers("a") == [100]
+    api(world, ("a", 101, NOON + 601 * MILLISECOND))
+    assert world.numbers("a") == [101]
+    world.add({"id": "a", "number": 51, "event": NOON, "created": NOON + 300 * MILLISECOND})
+    world.materialize(NOON + HOUR, ["numbers"])
+    assert world.numbers("a") == [101]
+    world.add({"id": "a", "number": 102, "event": NOON + 700 * MILLISECOND, "created": NOON + 700 * MILLISECOND})
+    world.materialize(NOON + HOUR, ["numbers"])
     assert world.numbers("a") == [102]
 
 

@@ -74,6 +74,32 @@ def test_a_null_has_no_text_and_no_created_timestamp_is_none(path):
         assert connection.execute("SELECT value, value_text, created_ts FROM world_v").fetchall() == [(b"", None, None)]
 
 
+@pytest.mark.parametrize(
+    ("options", "after", "kept"),
+    [
+        ({}, timedelta(microseconds=250_001), 0.250001),
+        ({}, timedelta(), 0),
+        ({"whole_seconds": True}, timedelta(microseconds=250_001), 0),
+    ],
+    ids=["a fraction", "a whole second", "for Feast's text search"],
+)
+def test_created_timestamps_keep_microseconds_and_event_timestamps_do_not(path, options, after, kept):
+    with writer(path, **options) as ours:
+        ours.write(ours.prepare(batch(1, NOON + after, NOON + after)))
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT event_ts, created_ts, typeof(created_ts) FROM world_v").fetchall()
+    second = int(NOON.timestamp())
+    assert rows == [(second, second + kept, "real" if kept else "integer")]
+
+
+def test_of_a_row_stored_in_whole_seconds_a_later_creation_in_the_second_counts(path):
+    with writer(path, whole_seconds=True) as before, writer(path) as ours:
+        before.write(before.prepare(batch(1)))
+        ours.write(ours.prepare(batch(2, NOON, NOON + HOUR / 36_000)))
+        ours.write(ours.prepare(batch(3, NOON, NOON + HOUR / 72_000)))
+    assert stored(path) == [("2",)]
+
+
 def test_a_locked_file_is_an_error_and_nothing_is_stored(path):
     with writer(path) as ours, contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
