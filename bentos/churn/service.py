@@ -29,9 +29,11 @@ import bentoml  # noqa: E402
 from bentos.churn.access import Access, check_start  # noqa: E402
 from bentos.churn.app import create_app, templates  # noqa: E402
 from bentos.churn.front import FrontDoor  # noqa: E402
+from bentos.churn.metrics_folder import hold, set_apart  # noqa: E402
 from bentos.churn.server import install  # noqa: E402
 from configs.settings import load_settings  # noqa: E402
 
+set_apart(os.environ)
 _settings = load_settings()
 _app, _meters = create_app(_settings)
 
@@ -55,6 +57,7 @@ class ChurnService:
     def may_start() -> None:
         """Refuse to start where nobody could ask; once, before any worker."""
         check_start(_settings)
+        hold()
         lead(os.environ)
         hang_up()
 

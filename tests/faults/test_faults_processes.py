@@ -19,7 +19,8 @@ from feature_repo.raw.regular import open_lock
 from feature_repo.stores.registration import apply
 from flows.address import PortTakenError, refuse_taken
 from flows.orphans import VARIABLE, leave_none
-from flows.serve import Running, free_port
+from flows.serve import Running, command, free_port
+from flows.serve import environment as serving_environment
 from tests.serving_world import serving
 
 CHURN = str(Path(sys.executable).with_name("churn"))
@@ -259,3 +260,25 @@ def test_61_a_running_service_is_not_started_beside_itself(tmp_path, port):
         assert httpx.get(f"{running.base_url}/livez", timeout=30).status_code == 200
     with Running(settings) as again:
         again.wait("/livez", 300)
+
+
+def test_61_a_start_by_hand_on_a_taken_port_takes_no_metrics_away(tmp_path, port):
+    """`bentoml serve` as a person types it: the same folder of BentoML, and nobody who asks for the port first."""
+    settings = serving(load_settings(home=tmp_path), port=port)
+    left = tmp_path / "bentoml" / str(port) / "prometheus_multiproc_dir" / "99999999"
+    left.mkdir(parents=True)  # of a process that was killed
+    with Running(settings) as running:
+        running.wait("/livez", 300)
+        assert not left.exists()
+        in_vain = subprocess.run(
+            command(settings),
+            env=serving_environment(settings),
+            cwd=PROJECT_ROOT,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert "Address already in use" in in_vain.stdout + in_vain.stderr
+        metrics = httpx.get(f"{running.base_url}/metrics", timeout=30)
+        assert (metrics.status_code, "churn_requests_total" in metrics.text) == (200, True)
