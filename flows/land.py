@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ from configs.errors import ChurnError
 from configs.settings import DataSettings, Settings
 from feature_repo.contract import CUSTOMER, LABEL
 from feature_repo.raw.atomic import exclusive, storage, write_file
+from feature_repo.raw.clock import AHEAD_MAX, check_clock
 from feature_repo.raw.csv_text import BadCsv
 from feature_repo.raw.publication import (
     Manifest,
@@ -102,6 +103,8 @@ def ingest(settings: Settings, csv: Path, as_of: date, *, ingested_at: datetime,
         If the date may not be published.
     StillWritten
         If the extract changes while it is copied.
+    ClockWasAhead
+        If what is published already is known long after ``ingested_at``.
     StorageFailed
         If the disk refuses a write.
     """
@@ -113,6 +116,12 @@ def ingest(settings: Settings, csv: Path, as_of: date, *, ingested_at: datetime,
     # Asked before the work is done, and again by publish under the lock.
     if (live := admit(home, as_of, raw.sha256, replace=replace)) is not None:
         return _landing(home, Publication(live, fresh=False), limits)
+    # An extract of today is declared to be known some hours later.
+    check_clock(
+        (manifest.created_at for manifest in history(home)),
+        ingested_at,
+        ahead_max=AHEAD_MAX + timedelta(hours=limits.delivery_lag_hours),
+    )
     pseudonym_key = settings.privacy.pseudonym_key.get_secret_value()
     title = f"Data-quality gate: {raw.source_name}, snapshot of {as_of}"
     try:

@@ -44,6 +44,8 @@ def ingest_events(settings: Settings, path: Path, *, now: datetime) -> EventLand
         If too many of its events are bad. ``reports/events/<sha12>.json`` says which rows, nothing is published.
     StillWritten
         If it changes while it is copied.
+    ClockWasAhead
+        If a delivery before is known long after ``now``.
     StorageFailed
         If the disk refuses a write.
     """

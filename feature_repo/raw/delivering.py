@@ -36,6 +36,7 @@ from feature_repo.raw.atomic import (
     sync_folder,
     write_file,
 )
+from feature_repo.raw.clock import check_clock
 from feature_repo.raw.deliveries import EVENTS, QUARANTINE, WAITING, Delivery, deliveries, log_folder
 from feature_repo.raw.event_faults import event_fault
 from feature_repo.raw.event_files import parts_of
@@ -167,6 +168,8 @@ def deliver(
         If too many events are bad.
     BadEvents
         If the file holds no event.
+    ClockWasAhead
+        If a delivery before is known long after ``ingested_at``.
     StorageFailed
         If the disk refuses a write. In each case nothing is published and nothing is left behind.
     """
@@ -175,6 +178,7 @@ def deliver(
         every = deliveries(home)
         if same := next((each for each in every if each.source_sha256 == raw.sha256), None):
             return same, False
+        check_clock((each.known_at for each in every if each.known_at), ingested_at)
         _sweep(home)
         root = log_folder(home)
         root.mkdir(parents=True, exist_ok=True)

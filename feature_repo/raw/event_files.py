@@ -18,7 +18,13 @@ from feature_repo.raw.regular import open_regular
 Kind = Literal["parquet", "jsonl"]
 
 _MAGIC: Final = b"PAR1"
-_PACKED: Final = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "ZIP", b"\x28\xb5\x2f\xfd": "Zstandard", b"BZh": "bzip2"}
+_PACKED: Final = {
+    b"\x1f\x8b": "gzip",
+    b"PK\x03\x04": "ZIP",
+    b"\x28\xb5\x2f\xfd": "Zstandard",
+    b"BZh": "bzip2",
+    b"\xfd7zX": "xz",
+}
 _PART: Final = ".parquet"
 _LINES: Final = (".jsonl", ".ndjson")
 SUFFIXES: Final = (_PART, *_LINES)

@@ -39,7 +39,11 @@ _NUMBER_FAULTS: Final = (
     (re.compile(r"[0-9]+,(?:[0-9]{1,2}|[0-9]{4,})"), "decimal comma?"),
     (re.compile(r"[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]*"), "decimal comma, with points between the thousands?"),
     (_COMMA_GROUPED, "thousands separators or a decimal comma? No other value of the column tells which"),
-    (re.compile(r"-\s?[0-9.,]+"), "negative number"),
+    (re.compile(r"[-\u2212]\s?[0-9.,]+|\([0-9.,]+\)"), "negative number"),
+    (re.compile(r"\+\s?[0-9.,]+"), "a plus sign"),
+    (re.compile(r"['\u2019\"][0-9.,]+['\u2019\"]?|=\"[0-9.,]+\""), "quotes of a spreadsheet around the number?"),
+    (re.compile(r"[0-9.,]+\s?%"), "per cent?"),
+    (re.compile(r"[0-9]{1,3}(?:_[0-9]{3})+(?:\.[0-9]*)?"), "underscores between the thousands?"),
     (
         re.compile(r"[^0-9A-Za-z\s.,-]\s?[0-9.,]+|[0-9.,]+\s?[^0-9A-Za-z\s.,-]|(?i:usd|eur)\s?[0-9.,]+"),
         "currency sign?",

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from configs.settings import load_settings
+from feature_repo.raw.clock import ClockWasAhead
 from feature_repo.raw.publication import SnapshotExists, SnapshotTooEarly, published, read_snapshot, versions
 from feature_repo.raw.simulator import simulate_snapshot, write_csv
 from flows.cli.commands import cli
@@ -58,6 +59,14 @@ def test_from_the_second_date_on_time_is_observed(settings, extract):
     assert april.event_at <= april.created_at
     corrected = ingest(settings, extract(3), APRIL, ingested_at=NOW, replace=True).manifest
     assert corrected.created_at >= NOW, "nobody knew the correction before it came"
+
+
+def test_after_an_extract_of_a_clock_that_was_ahead_none_is_published_to_be_hidden(settings, extract):
+    ingest(settings, extract(1), MARCH, ingested_at=NOW)
+    ingest(settings, extract(2), APRIL.replace(year=2031), ingested_at=NOW.replace(year=2031))
+    with pytest.raises(ClockWasAhead, match="known from 2031-04-01"):
+        ingest(settings, extract(3), APRIL, ingested_at=NOW)
+    assert [manifest.snapshot_date for manifest in published(settings.home)] == [MARCH, APRIL.replace(year=2031)]
 
 
 def test_a_month_late_is_taken_and_one_before_the_first_is_not(settings, extract):

@@ -14,6 +14,7 @@ import pytest
 
 from feature_repo.events import SCHEMA, Reason
 from feature_repo.raw.atomic import StorageFailed
+from feature_repo.raw.clock import ClockWasAhead
 from feature_repo.raw.deliveries import QUARANTINE, Delivery, DeliveryDamaged, check_whole, deliveries
 from feature_repo.raw.delivering import DeliveryRefused
 from feature_repo.raw.event_files import BadEvents
@@ -46,6 +47,16 @@ def admitted(settings, delivery):
 def quarantined(settings, delivery):
     path = (settings.home / delivery.path).with_name(QUARANTINE)
     return [(row["delivery"], row["row"], row["reason"]) for row in pq.read_table(path).to_pylist()]
+
+
+@pytest.mark.slow
+def test_after_a_delivery_of_a_clock_that_was_ahead_nothing_is_published_to_be_hidden(settings, deliver, tmp_path):
+    ahead = event(occurred="2031-01-01")
+    known = ingest_events(settings, write_lines(tmp_path / "a.jsonl", ahead), now=NOW.replace(year=2031)).delivery
+    assert known.known_at.year == 2031
+    with pytest.raises(ClockWasAhead, match="known from 2031-01-01 01:00 UTC on"):
+        deliver(event())
+    assert deliveries(settings.home) == [known]
 
 
 @pytest.mark.slow

@@ -139,6 +139,7 @@ def test_lines_are_read_in_every_encoding_that_a_mark_announces(tmp_path, encodi
         (b"\xff\xfe\x00\xd8\x00\xd8", "begins as UTF-16"),
         (line(event()).replace(b"\n", b"\r") * 3, "ends its lines with CR alone"),
         (b"\x1f\x8b\x08" + line(event()), r"a\.jsonl is packed \(gzip\)"),
+        (b"\xfd7zXZ\x00" + line(event()), r"a\.jsonl is packed \(xz\)"),
         (b"PK\x03\x04" + line(event()), r"a\.jsonl is packed \(ZIP\)"),
     ],
 )

@@ -104,6 +104,10 @@ BAD = {
     "BOM alone": (lambda p: b"\xef\xbb\xbf", "the file is empty"),
     "header only": (lambda p: HEADER + b"\n", "holds a header and no rows"),
     "no header": (lambda p: p.split(b"\n", 1)[1], "line 1: no Telco header"),
+    "names in upper case": (
+        lambda p: p.split(b"\n", 1)[0].upper() + b"\n" + p.split(b"\n", 1)[1],
+        "unknown column 1 ('customerID' in another spelling?)",
+    ),
     "other separator": (lambda p: p.replace(b",", b"\t"), "line 1: no Telco header"),
     "missing column": (lambda p: p.replace(b"tenure", b"seniority", 1), "missing column 'tenure'"),
     "extra column": (
@@ -169,6 +173,9 @@ BAD = {
     "UTF-16 without BOM": (lambda p: p.decode().encode("utf-16-le"), "line 1: holds a NUL byte"),
     "Excel": (lambda p: b"PK\x03\x04" + p, "this is an Excel workbook"),
     "gzip": (lambda p: b"\x1f\x8b\x08" + p, "this is a gzip archive"),
+    "xz": (lambda p: b"\xfd7zXZ\x00" + p, "this is an xz archive"),
+    "Zstandard": (lambda p: b"\x28\xb5\x2f\xfd" + p, "this is a Zstandard archive"),
+    "bzip2": (lambda p: b"BZh9" + p, "this is a bzip2 archive"),
     "damaged UTF-8": (
         lambda p: _line(p, 3, lambda line: "É".encode() + b"\xff" + line),
         "line 3: neither UTF-8 nor Latin-1",

@@ -1,0 +1,36 @@
+"""Was a clock ahead when something was published? Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Final
+
+from configs.errors import ChurnError
+
+AHEAD_MAX: Final = timedelta(days=1)
+"""How far after now something may be known: clocks differ, and an extract of today is known some hours later."""
+
+
+class ClockWasAhead(ChurnError):  # noqa: N818 - read as a sentence: refused, clock was ahead
+    """Something is published as known long after now; what follows it would be known later still, and hidden."""
+
+    error = "clock_was_ahead"
+
+
+def check_clock(known: Iterable[datetime], now: datetime, *, ahead_max: timedelta = AHEAD_MAX) -> None:
+    """Refuse to publish after what is known more than ``ahead_max`` after ``now``; all instants are UTC.
+
+    Raises
+    ------
+    ClockWasAhead
+        Naming the instant. It is then either the clock of now that is behind, or that of then was ahead.
+    """
+    latest = max(known, default=None)
+    if latest is not None and latest - now > ahead_max:
+        raise ClockWasAhead(
+            f"what was published last is known from {latest:%Y-%m-%d %H:%M} UTC on, and now is {now:%Y-%m-%d %H:%M} "
+            "UTC: all that is published after it would be hidden until then",
+            "mend this machine's clock if it is behind; if it was ahead then, restore the home as it was before, or "
+            "ingest the files below raw/ into a new one",
+        )
