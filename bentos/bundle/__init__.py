@@ -12,6 +12,17 @@ from bentos.bundle.rollout import ChampionChangedError, NoChampionError, Nothing
 
 if TYPE_CHECKING:
     from bentos.bundle.bundle import Bundle, Explanation, FeaturesInvalidError
+else:
+
+    def __getattr__(name: str) -> Any:
+        """Return what computes, and keep it: later look-ups find it in the module. Raises AttributeError."""
+        if name not in _COMPUTES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from bentos.bundle import bundle
+
+        found = globals()[name] = getattr(bundle, name)
+        return found
+
 
 __all__ = [
     "Bundle",
@@ -29,13 +40,3 @@ __all__ = [
 ]
 
 _COMPUTES = frozenset({"Bundle", "Explanation", "FeaturesInvalidError"})
-
-
-def __getattr__(name: str) -> Any:
-    """Return what computes, and keep it: later look-ups find it in the module. Raises AttributeError."""
-    if name not in _COMPUTES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from bentos.bundle import bundle
-
-    found = globals()[name] = getattr(bundle, name)
-    return found

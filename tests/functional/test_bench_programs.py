@@ -275,6 +275,15 @@ def test_bodies_are_checked_and_written(tmp_path):
 
 
 @pytest.mark.nightly
+def test_starts_are_measured_and_written(tmp_path):
+    written = run(tmp_path, "start")
+    for what in ("`churn history`", "completion of `churn pro`", "flow `sweep`", "Feast as it comes"):
+        assert re.search(rf"\| {what} \| [\d.]+ \|", written)
+    assert written.count("<!-- bench-start -->") == 1
+    assert "<!-- bench-pit -->" in written
+
+
+@pytest.mark.nightly
 def test_serving_is_measured_and_written(tmp_path):
     written = run(tmp_path, "serve")
     for server in ("ours, one worker", "the usual way", "floor: bare uvicorn"):
