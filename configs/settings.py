@@ -86,11 +86,20 @@ class FeastSettings(_Section):
 
         parts = urlsplit(url.get_secret_value())
         try:
-            well_formed = parts.scheme in {"redis", "rediss"} and bool(parts.hostname) and parts.port != 0
+            number = parts.path.strip("/")
+            well_formed = (
+                parts.scheme in {"redis", "rediss"}
+                and bool(parts.hostname)
+                and parts.port != 0
+                and (not number or (number.isascii() and number.isdigit()))
+            )
         except ValueError:  # its text repeats what stands where the port should, often half a password
             well_formed = False
         if not well_formed:
             raise ValueError("must look like redis://[:password@]host:port/db, its password percent-encoded")
+        # Feast takes none of them: they would be left out in silence, and another database be written.
+        if parts.query or parts.fragment:
+            raise ValueError("has options behind ? or #, which Feast cannot carry: the database is a number behind /")
         for name, value in {"password": parts.password, "username": parts.username}.items():
             if value and ("," in unquote(value) or _is_json(unquote(value))):
                 raise ValueError(

@@ -74,6 +74,22 @@ _REDIS: Final = (
         ("MISCONF",),
         Cause("it takes no writes, because it can't save to its disk", "free its disk; its log names the cause"),
     ),
+    (
+        ("NOREPLICAS",),
+        Cause("it takes no writes, because too few replicas follow it", "mend its replicas, or min-replicas-to-write"),
+    ),
+    (
+        ("WRONGTYPE",),
+        Cause(
+            "a key of ours is of another type: another application writes this database",
+            f"give the online store a database of its own, by the number at the end of {_REDIS_URL}",
+        ),
+    ),
+    (("BUSY",), Cause("it is busy with somebody's script", "end the script (SCRIPT KILL), then run this again")),
+    (
+        ("ERR unknown command", "unknown command"),
+        Cause("it lacks a command (disabled, renamed, or no Redis)", "its documentation names what it takes"),
+    ),
     (("MASTERDOWN",), Cause("it is a replica without its primary", f"name the primary in {_REDIS_URL}")),
     (
         ("MOVED", "ASK", "CLUSTERDOWN", "CROSSSLOT"),
@@ -129,6 +145,8 @@ def redis_cause(broken: BaseException) -> Cause:
     for words, cause in _REDIS:
         if any(text.startswith(word) or (" " in word and word in text) for word in words):
             return cause
+    if isinstance(broken, exceptions.InvalidResponse):
+        return Cause("what answers at its address speaks no Redis", f"mend host and port in {_REDIS_URL}")
     if isinstance(broken, exceptions.AuthenticationError):
         return Cause("it refused the user name or password", f"mend them in {_REDIS_URL}")
     if isinstance(broken, (exceptions.ConnectionError, exceptions.TimeoutError)):

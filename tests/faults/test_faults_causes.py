@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socketserver
 import subprocess
+import threading
 import time
 from datetime import UTC, datetime
 
@@ -55,6 +57,14 @@ def server(folder, *options, port=None):
         finally:
             process.send_signal(signal.SIGCONT)
             process.kill()
+
+
+class Http(socketserver.BaseRequestHandler):
+    """Answers whatever is sent to it as a web server does."""
+
+    def handle(self):
+        self.request.recv(1 << 16)
+        self.request.sendall(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
 
 
 def on(world, url):
@@ -124,6 +134,18 @@ STATES = {
         "it is a node of a cluster",
         False,
     ),
+    "too few replicas": (
+        ("--min-replicas-to-write", "2"),
+        "redis://127.0.0.1:{port}/0",
+        "too few replicas follow it",
+        True,
+    ),
+    "a command that it lacks": (
+        ("--rename-command", "HMGET", ""),
+        "redis://127.0.0.1:{port}/0",
+        "it lacks a command",
+        False,
+    ),
     "an unknown host": ((), "redis://no-such-host.invalid:{port}/0", "its host name is unknown", False),
 }
 
@@ -134,6 +156,13 @@ def test_24_each_state_of_redis_is_named_with_its_cure(world, tmp_path, state):
     free = free_port()
     with server(tmp_path, *(each.format(free=free) for each in options)) as (port, _):
         told(world, url.format(port=port, free=free), what, reads=reads)
+
+
+def test_24_what_answers_and_is_no_redis_is_named(world):
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Http) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        told(world, f"redis://127.0.0.1:{web.server_address[1]}/0", "speaks no Redis", reads=False)
+        web.shutdown()
 
 
 def test_19_a_redis_that_hangs_is_named(world, tmp_path):

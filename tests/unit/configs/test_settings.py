@@ -69,6 +69,9 @@ def test_prod_changes_only_what_its_file_says(monkeypatch):
         ({**PROD, "CHURN_RECEIPTS__SIGNING_KEY": "local-development-key"}, "CHURN_RECEIPTS__SIGNING_KEY"),
         ({"CHURN_FEAST__REDIS_URL": "localhost:6379"}, "must look like redis://"),
         # Fault 25: Feast's connection string can carry neither.
+        ({"CHURN_FEAST__REDIS_URL": "redis://cache:6379/first"}, "must look like redis://"),
+        ({"CHURN_FEAST__REDIS_URL": "redis://cache:6379?db=3"}, "has options behind ?"),
+        ({"CHURN_FEAST__REDIS_URL": "rediss://cache:6379/0?ssl_ca_certs=ca.pem"}, "has options behind ?"),
         ({"CHURN_FEAST__REDIS_URL": "redis://:one%2Ctwo@cache/0"}, "holds a comma"),
         ({"CHURN_FEAST__REDIS_URL": "redis://:123456@cache/0"}, "reads as JSON"),
         ({"CHURN_FEAST__REDIS_URL": "redis://:1e5@cache/0"}, "reads as JSON"),
