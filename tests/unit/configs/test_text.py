@@ -41,6 +41,7 @@ MARKS = "\u0300\u0320\u0344\u0f73\u0345"
 """Combining marks of several classes; two of them decompose into others."""
 
 
+@pytest.mark.slow
 @given(st.text(st.sampled_from(f"ae\u00e9\uac00\u1100\u1161\u212b{MARKS}"), max_size=20), st.integers(1, 400))
 @example(MARKS, 100)
 @example(f"e{MARKS}\u00e9", 300)
@@ -48,6 +49,7 @@ def test_letters_are_composed_as_unicode_says(text, times):
     assert composed(text * times) == unicodedata.normalize("NFC", text * times)
 
 
+@pytest.mark.slow
 def test_a_million_marks_behind_a_letter_are_put_into_order_at_once():
     # By insertion they would take longer than a test may.
     assert composed("e" + "\u0301\u0323" * 500_000) == "\u1eb9" + "\u0323" * 499_999 + "\u0301" * 500_000

@@ -108,6 +108,7 @@ def test_the_longest_line_allowed_is_no_oversized_one(tmp_path):
         assert rows_of(path)["refusal"].to_pylist() == [None]
 
 
+@pytest.mark.slow
 def test_short_lines_are_read_in_as_many_pieces_as_long_ones(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"\n" * 300_000 + b"{}\n" * 200_000)
