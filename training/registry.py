@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -363,14 +363,22 @@ def _client(settings: Settings) -> MlflowClient:
         MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(SERVER_RETRIES)
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    if not server(settings) and not _database(settings).exists():
-        _make_database(settings)
+    if not server(settings):
+        if not _database(settings).exists():
+            _make_database(settings)
+        _try_to_open(_database(settings))
     mlflow.set_tracking_uri(tracking_uri(settings))
     return mlflow.MlflowClient()
 
 
 def _database(settings: Settings) -> Path:
     return settings.home / "mlflow" / "mlflow.db"
+
+
+def _try_to_open(database: Path) -> None:
+    """Open the embedded database once: one that can't be opened MLflow tries again for almost an hour, in silence."""
+    with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True)) as connection:
+        connection.execute("PRAGMA schema_version")
 
 
 def _database_uri(database: Path) -> str:
@@ -432,7 +440,8 @@ def _answering(settings: Settings) -> Iterator[None]:
     try:
         with _quiet():
             yield
-    except (MlflowException, SQLAlchemyError, OSError) as refused:  # the errors of requests are OSErrors
+    # The errors of requests are OSErrors.
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as refused:
         raise _named(settings, refused) from refused
 
 
@@ -455,9 +464,10 @@ def _named(settings: Settings, refused: Exception) -> RegistryUnavailableError:
         if refused.error_code in _REFUSALS:
             return RegistryRefusedError(f"{where} refused: {refused.error_code}", _REFUSALS[refused.error_code] or hint)
         return RegistryUnavailableError(f"{where} failed: {refused.error_code}", hint)
-    if isinstance(refused, DBAPIError):
+    if isinstance(refused, DBAPIError | sqlite3.Error):
         # Of SQLite's words none is a value or a secret; of another database's nothing is known.
-        cause = str(refused.orig) if isinstance(refused.orig, sqlite3.Error) else "its database failed"
+        said = refused.orig if isinstance(refused, DBAPIError) else refused
+        cause = str(said) if isinstance(said, sqlite3.Error) else "its database failed"
         kind = RegistryUnavailableError if any(each in cause for each in _PASSING) else RegistryRefusedError
         return kind(f"{where} can't be used: {cause}", "free disk space, mend its rights, or restore it from a backup")
     if isinstance(refused, OSError) and not away:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ READ: Final = pa.schema([*SCHEMA, ("refusal", pa.string()), ("fault", pa.string(
 # Measured on logins and days of usage: 115 to 119.
 _ROW_BYTES: Final = 120
 _ROWS: Final = 1 << 16
+_GATHERED_BYTES: Final = 16 << 20
 _BUFFER_BYTES: Final = 1 << 20
 _FOOTER_MAX_BYTES: Final = 32 << 20
 # A page of such words is read with its dictionary apart; of any other encoding (DuckDB, Spark and Arrow write DELTA_…
@@ -103,8 +104,22 @@ def _rows(path: str, memory_max_mb: int, rows_before: int) -> Iterator[pa.Table]
         if each.physical_type == "BYTE_ARRAY" and each.path in SCHEMA.names and place in apart
     ]
     with pq.ParquetFile(path, read_dictionary=words, **options) as file:
-        for batch in file.iter_batches(_ROWS, columns=SCHEMA.names, use_threads=False):
-            yield read_columns(pa.Table.from_batches([batch]))
+        for batches in _gathered(file.iter_batches(_ROWS, columns=SCHEMA.names, use_threads=False)):
+            yield read_columns(pa.Table.from_batches(batches))
+
+
+def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
+    """Put small batches together: a file of a row in each row group would take a thousand times as long as its rows."""
+    gathered: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in batches:
+        gathered.append(batch)
+        rows, size = rows + batch.num_rows, size + batch.nbytes
+        if rows >= _ROWS or size >= _GATHERED_BYTES:
+            yield gathered
+            gathered, rows, size = [], 0, 0
+    if gathered:
+        yield gathered
 
 
 def _checked_columns(file: pq.ParquetFile) -> list[pq.ColumnSchema]:

@@ -235,6 +235,15 @@ def test_a_damaged_database_is_named(settings):
     assert not refused.value.transient, "asking again is in vain"
 
 
+@pytest.mark.parametrize("put", [Path.mkdir, os.mkfifo], ids=["a folder", "a FIFO"])
+def test_a_database_that_can_not_be_opened_is_named_at_once(settings, put):
+    """MLflow itself tries again for almost an hour."""
+    (settings.home / "mlflow").mkdir(parents=True)
+    put(settings.home / "mlflow" / "mlflow.db")
+    with pytest.raises(RegistryUnavailableError, match="below the home can't be used: (unable to open|disk I/O error)"):
+        version_of(settings, "champion")
+
+
 def test_a_database_that_another_holds_is_asked_again(settings):
     version_of(settings, "champion")
     database = settings.home / "mlflow" / "mlflow.db"

@@ -257,6 +257,15 @@ def test_the_number_of_rows_is_bounded_whatever_the_file_s_size(tmp_path):
 
 
 @pytest.mark.slow
+def test_row_groups_of_a_row_each_are_read_together(tmp_path):
+    path = tmp_path / "a.parquet"
+    with pq.ParquetWriter(path, SCHEMA) as writer:
+        for number in range(300):
+            writer.write_table(pa.Table.from_pylist([event(event_id=f"e{number}")], SCHEMA))
+    (piece,) = read_events(path, "parquet", "a", MEMORY_MB)
+    assert piece["event_id"].to_pylist() == [f"e{number}" for number in range(300)]
+
+
 def test_twenty_thousand_columns_are_refused_by_their_number(tmp_path):
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({f"7590-{number}": [1] for number in range(20_000)}), path)
