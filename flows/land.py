@@ -27,6 +27,7 @@ from feature_repo.raw.publication import (
     published,
     read_snapshot,
 )
+from feature_repo.raw.regular import read_regular
 from feature_repo.raw.spellings import respelled
 from feature_repo.raw.telco_csv import check_size, normalise, read_raw
 from monitoring.churn_rate import Labelled, churn_rate_bounds
@@ -254,7 +255,7 @@ def _landing(home: Path, done: Publication, limits: DataSettings) -> Landing:
     return Landing(
         manifest=done.manifest,
         fresh=done.fresh,
-        gate=from_json(report.read_text(encoding="utf-8")),
+        gate=from_json(read_regular(report).decode()),
         report_html=folder / f"{REPORT}.html",
         report_json=report,
         movements=moved,

@@ -20,6 +20,7 @@ from configs.settings import Settings
 from feature_repo.contract import LABEL, OBSERVED_AT, features_of
 from feature_repo.raw.atomic import storage, write_file
 from feature_repo.raw.publication import history, read_snapshot
+from feature_repo.raw.regular import read_regular
 from feature_repo.stores.as_known import features_as_known
 from feature_repo.stores.customer_base import customers_gone, customers_known
 from feature_repo.stores.opening import open_store
@@ -170,7 +171,7 @@ def quality(settings: Settings, now: datetime) -> Quality | None:
 
 def _quality(snapshot: str, report: Path, finding: str | None) -> Quality:
     try:
-        gate = from_json(report.read_text("utf-8"))
+        gate = from_json(read_regular(report).decode())
     except (OSError, ValueError, KeyError, TypeError):
         # What the gate said is lost. That is told as a failure, and stops no measurement of drift.
         return Quality(snapshot, passed=False, rows=0, quarantined=0, failed=["unreadable report"], finding=finding)

@@ -18,7 +18,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from feature_repo.raw.atomic import storage
-from feature_repo.raw.regular import identity
+from feature_repo.raw.regular import identity, open_lock, open_regular
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +35,11 @@ class KernelLock(JournalFileOpenLock):
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
         self._path = path
-        self._file: IO[str] | None = None
+        self._file: IO[bytes] | None = None
 
     def acquire(self) -> bool:
         """Wait for the lock."""
-        self._file = self._path.open("a")
+        self._file = open_lock(self._path)
         fcntl.flock(self._file, fcntl.LOCK_EX)
         return True
 
@@ -82,6 +82,8 @@ class Journal:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.with_name(path.name + _OLD_LOCK).unlink(missing_ok=True)
             with lock:
+                if path.exists():
+                    open_regular(path).close()  # Optuna would wait at a FIFO
                 cut_torn_tail(path)
                 seen = identity(path)
             try:

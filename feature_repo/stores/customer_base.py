@@ -16,7 +16,7 @@ from configs.settings import Settings
 from feature_repo.contract import CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, SOURCE, STORED, TTL_DAYS, features_of
 from feature_repo.stores.asof import literal
 from feature_repo.stores.materialising import NothingToMaterializeError
-from feature_repo.stores.offline_files import table_pattern
+from feature_repo.stores.offline_files import table_files
 from feature_repo.stores.session import Limits, session
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def present(features: pd.DataFrame, service: str) -> NDArray[np.bool_]:
 @contextmanager
 def _newest(settings: Settings, now: datetime) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a session with the view ``newest``: customer, whether its newest row is young, and a withdrawal."""
-    files = sorted(str(path) for path in settings.home.glob(table_pattern(SOURCE)))
+    files = table_files(settings.home, SOURCE)
     if not files:
         raise NothingToMaterializeError("the offline table has no rows", "run: churn ingest, then churn build-features")
     # In a withdrawal every stored feature is null: one that may never be null otherwise tells.

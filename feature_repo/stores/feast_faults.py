@@ -11,16 +11,22 @@ from functools import wraps
 from typing import Any, Final
 from weakref import finalize
 
+import numpy as np
+import pandas as pd
 from feast import FeatureStore
 from feast.errors import PushSourceNotFoundException
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteTable
+from feast.infra.passthrough_provider import PassthroughProvider
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.infra.registry.sql import SqlRegistry, feature_view_version_history
 from feast.protos.feast.core.OnDemandFeatureView_pb2 import OnDemandFeatureView
+from feast.types import Int32, Int64
 from sqlalchemy import delete
 
 from feature_repo.stores.feast_refusals import refuse
+from feature_repo.stores.pushed_rows import OnlineRowsError
 
+_ROWS_TO_WRITE: Final = PassthroughProvider._prep_rows_to_write_for_ingestion  # noqa: SLF001
 _SERVE_REGISTRY: Final = FeatureStore.serve_registry
 _PUSHED_VIEWS: Final = FeatureStore._fvs_for_push_source_or_raise  # noqa: SLF001 - here and below: Feast has no public name
 _SORTED_DICT: Final = BaseRegistry._message_to_sorted_dict  # noqa: SLF001
@@ -38,6 +44,7 @@ def go_round() -> None:
     SqliteOnlineStore._get_conn = _connect  # noqa: SLF001
     SqliteTable.__init__ = _make_table
     SqlRegistry.__init__ = _make_registry
+    PassthroughProvider._prep_rows_to_write_for_ingestion = staticmethod(_rows_to_write)  # noqa: SLF001
     SqlRegistry._save_version_snapshot = _save_version  # noqa: SLF001
     refuse()
 
@@ -57,6 +64,24 @@ def _serve_registry(store: FeatureStore, *args: Any, **kwargs: Any) -> None:
 
         rest_registry_server.FastAPI = application
     _SERVE_REGISTRY(store, *args, **kwargs)
+
+
+def _rows_to_write(feature_view: Any, df: pd.DataFrame, field_mapping: dict[str, str] | None = None) -> Any:
+    """Return what a push writes; a key that is null, and a fraction where a whole number belongs, are refused.
+
+    Feast cuts fractions off: a row of the key 2.5 would take the place of that of the key 2.
+    """
+    keys = getattr(feature_view, "entity_columns", ())
+    if empty := [key.name for key in keys if key.name in df and df[key.name].isna().any()]:
+        raise OnlineRowsError(f"nulls in {', '.join(empty)}", "give each row its key; nothing was written")
+    for field in (*keys, *feature_view.features):
+        if field.dtype in (Int32, Int64) and field.name in df and any(map(_is_fraction, df[field.name])):
+            raise OnlineRowsError(f"{field.name} does not fit {field.dtype}", "give whole numbers; nothing was written")
+    return _ROWS_TO_WRITE(feature_view, df, field_mapping)
+
+
+def _is_fraction(value: Any) -> bool:
+    return isinstance(value, float | np.floating) and value == value and not value.is_integer()  # noqa: PLR0124 - NaN is a null
 
 
 def _pushed_views(store: FeatureStore, push_source_name: str, allow_cache: bool) -> Any:  # noqa: FBT001 - Feast's

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from configs.errors import ChurnError
 from configs.settings import Settings
 from feature_repo.contract import CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, SOURCE, TTL_DAYS
-from feature_repo.stores.offline_files import table_pattern
+from feature_repo.stores.offline_files import table_files
 from feature_repo.stores.opening import open_store
 from feature_repo.stores.parts import has_files
 from feature_repo.stores.refusals import NothingRegisteredError, refusals
@@ -68,7 +68,7 @@ def _young(settings: Settings, start: datetime, now: datetime) -> tuple[int, dat
     """Return how many customers have offline values in [start, now], and the newest of their event timestamps."""
     import duckdb
 
-    files = sorted(str(path) for path in settings.home.glob(table_pattern(SOURCE)))
+    files = table_files(settings.home, SOURCE)
     if not files:
         raise NothingToMaterializeError("the offline table has no rows", "run: churn ingest, then churn build-features")
     with duckdb.connect() as connection:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from configs.errors import ChurnError
 from feature_repo.raw.atomic import storage, write_file
+from feature_repo.raw.regular import open_regular
 
 _ROWS_A_GROUP = 122_880
 """Small enough that reading one takes little memory, large enough that its statistics are few."""
@@ -34,6 +35,14 @@ class OfflineRowsError(ChurnError):
 def table_pattern(table: str) -> str:
     """Return the pattern, relative to the home, that matches the table's files and no temporary one."""
     return f"offline/{table}/*.parquet"
+
+
+def table_files(home: Path, table: str) -> list[str]:
+    """Return the paths of a table's files for DuckDB, which waits at a FIFO. Raises OSError for what is no file."""
+    found = sorted(home.glob(table_pattern(table)))
+    for path in found:
+        open_regular(path).close()
+    return list(map(str, found))
 
 
 def part_path(home: Path, table: str, part: str) -> Path:

@@ -11,10 +11,17 @@ from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
+from configs.errors import ChurnError
 from feature_repo.stores.parts import micros
 
 FeastRows = Sequence[tuple[EntityKey, dict[str, Value], datetime, datetime | None]]
 _log = logging.getLogger(__name__)
+
+
+class OnlineRowsError(ChurnError):
+    """Rows given for the online store don't fit it; nothing was written."""
+
+    error = "online_rows_unfit"
 
 
 class PushedRow(NamedTuple):
@@ -27,13 +34,20 @@ class PushedRow(NamedTuple):
 
 
 def pushed_rows(rows: FeastRows, key_version: int) -> list[PushedRow]:
-    """Return the rows in their order; an instant without a zone is UTC, as Feast has it."""
+    """Return the rows in their order; an instant without a zone is UTC, as Feast has it.
+
+    A null created timestamp is None. Raises OnlineRowsError for a null event timestamp: such a row could not be told
+    from a later one, and none would ever replace it.
+    """
+    # Feast makes pandas' NaT of a null, which no instant equals, itself included.
+    if any(event != event for _, _, event, _ in rows):  # noqa: PLR0124
+        raise OnlineRowsError("nulls in the event timestamp", "give each row its instant; nothing was written")
     return [
         PushedRow(
             serialize_entity_key(key, entity_key_serialization_version=key_version),
             values,
             micros(event),
-            None if created is None else micros(created),
+            None if created is None or created != created else micros(created),  # noqa: PLR0124
         )
         for key, values, event, created in rows
     ]

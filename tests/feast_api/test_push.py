@@ -11,6 +11,7 @@ from feast.errors import FeatureViewNotFoundException, PushSourceNotFoundExcepti
 from sqlalchemy.exc import OperationalError
 
 from feature_repo.stores.offline_files import OfflineRowsError
+from feature_repo.stores.pushed_rows import OnlineRowsError
 from tests.feast_api_world import NOW, TTL, ago
 
 ONLINE, OFFLINE, BOTH = PushMode.ONLINE, PushMode.OFFLINE, PushMode.ONLINE_AND_OFFLINE
@@ -99,6 +100,31 @@ def test_rows_that_do_not_fit_the_table_are_refused_whole(shop, changes):
     with pytest.raises(OfflineRowsError):
         shop.store.push("visit_push", row(**changes), to=OFFLINE)
     assert sorted(shop.home.rglob("*.parquet")) == before
+
+
+@pytest.mark.parametrize("to", [ONLINE, BOTH], ids=["online", "both"])
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"event": pd.NaT}, "nulls in the event timestamp"),
+        ({"account": None}, "nulls in account_id"),
+        ({"account": 2.5}, "account_id does not fit Int64"),
+        ({"visits": 5.5}, "visits does not fit Int64"),
+    ],
+    ids=str,
+)
+def test_rows_that_do_not_fit_are_written_to_neither_store(shop, to, changes, fault):
+    """Feast writes the row of key 2.5 over that of key 2, and one without an instant over any other, for good."""
+    shop.store.push("visit_push", row(account=2), to=ONLINE)
+    rows = pd.concat([row(visits=9), row(**{"account": 2, "visits": 9} | changes)], ignore_index=True)
+    with pytest.raises(OnlineRowsError, match=fault):
+        shop.store.push("visit_push", rows, to=to)
+    assert (online(shop), online(shop, 2)) == (None, 5)
+
+
+def test_whole_numbers_may_be_written_as_floats(shop):
+    shop.store.push("visit_push", row(account=2.0, visits=5.0), to=BOTH)
+    assert (online(shop, 2), past(shop, NOW, 2)) == (5, 5)
 
 
 def test_a_push_to_what_is_not_registered_is_named(shop):

@@ -159,9 +159,11 @@ def test_the_gates_newest_verdict_and_a_finding(copied, extracts):
     counts = {"before": "x", "customers_before": 100, "joined": 0, "returned": 0, "left": 0, "vanished": 50}
     (live / "movements.json").write_text(json.dumps({**counts, "customers": 50}))
     assert "50 of 100 customers (50.0%) vanished" in monitor(copied, now).quality.finding
-    (live / "gate.json").write_text("{}")
-    found = monitor(copied, now).quality
-    assert (found.passed, found.failed) == (False, ["unreadable report"])
+    for put in (lambda path: path.write_text("{}"), os.mkfifo):
+        (live / "gate.json").unlink()
+        put(live / "gate.json")
+        found = monitor(copied, now).quality
+        assert (found.passed, found.failed) == (False, ["unreadable report"])
 
 
 def test_ages_of_values_and_of_their_copy_online(copied, tmp_path):

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import optuna
 import pytest
@@ -34,6 +35,15 @@ def kept(journal):
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "deep" / "journal.log"
+
+
+@pytest.mark.parametrize("name", ["journal.log", "journal.log.flock"])
+@pytest.mark.parametrize("put", [Path.mkdir, os.mkfifo], ids=["a folder", "a FIFO"])
+def test_what_is_no_file_is_named_and_not_waited_for(path, name, put):
+    path.parent.mkdir()
+    put(path.with_name(name))
+    with pytest.raises(StorageFailed):
+        Journal(path, "s")
 
 
 @pytest.mark.parametrize(
