@@ -24,6 +24,7 @@ from feature_repo.raw.atomic import (
     write_file,
     write_folder,
 )
+from feature_repo.stores.causes import chain, sqlite_cause
 from feature_repo.stores.opening import sqlite_url
 
 if TYPE_CHECKING:
@@ -53,8 +54,7 @@ _REFUSALS: Final = {
     "RESOURCE_ALREADY_EXISTS": "",
 }
 """Codes of MLflow that the same call gets again, and what to do."""
-_PASSING: Final = ("locked", "disk is full", "disk I/O error", "failed")
-"""In the words of a database: what may be over at the next try."""
+_DAMAGED: Final = "restore mlflow/ from a backup; where nothing was ever registered, move mlflow/mlflow.db away"
 SERVER_RETRIES: Final = 2
 """How often a server that does not answer is asked again, about 5 s in all (MLflow's own 7 take minutes)."""
 
@@ -463,13 +463,15 @@ def _named(settings: Settings, refused: Exception) -> RegistryUnavailableError:
             )
         if refused.error_code in _REFUSALS:
             return RegistryRefusedError(f"{where} refused: {refused.error_code}", _REFUSALS[refused.error_code] or hint)
-        return RegistryUnavailableError(f"{where} failed: {refused.error_code}", hint)
-    if isinstance(refused, DBAPIError | sqlite3.Error):
-        # Of SQLite's words none is a value or a secret; of another database's nothing is known.
-        said = refused.orig if isinstance(refused, DBAPIError) else refused
-        cause = str(said) if isinstance(said, sqlite3.Error) else "its database failed"
-        kind = RegistryUnavailableError if any(each in cause for each in _PASSING) else RegistryRefusedError
-        return kind(f"{where} can't be used: {cause}", "free disk space, mend its rights, or restore it from a backup")
+    # MLflow wraps most of what its database raises, and tells only a code of its own.
+    broken = next((each for each in chain(refused) if isinstance(each, sqlite3.Error)), None)
+    if broken is not None:
+        cause = sqlite_cause(broken, damaged=_DAMAGED, otherwise=hint)
+        kind = RegistryUnavailableError if cause.passing else RegistryRefusedError
+        return kind(f"{where} can't be used: {cause.what}", cause.cure)
+    if isinstance(refused, (MlflowException, DBAPIError)):
+        what = refused.error_code if isinstance(refused, MlflowException) else "its database"
+        return RegistryUnavailableError(f"{where} failed: {what}", hint)
     if isinstance(refused, OSError) and not away:
         return RegistryUnavailableError(f"{where} can't be used: {refused.strerror or type(refused).__name__}", hint)
     return RegistryUnavailableError(f"{where} does not answer ({type(refused).__name__})", hint)

@@ -9,27 +9,32 @@ import socket
 import sqlite3
 import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 
 @dataclass(frozen=True)
 class Cause:
-    """What happened, to be read after the name of the database, and its cure."""
+    """What happened, to be read after the name of the database, and its cure.
+
+    ``passing``: of SQLite, whether it may be over at the next try.
+    """
 
     what: str
     cure: str
+    passing: bool = False
 
 
 _PRIMARY: Final = 0xFF
 """SQLite's extended codes hold the primary one in their last byte."""
+_HELD: Final = Cause("another process holds it", "wait until that one has ended, then run this again", passing=True)
 _SQLITE: Final = {
-    sqlite3.SQLITE_FULL: Cause("the disk is full", "free disk space, then run this again"),
+    sqlite3.SQLITE_FULL: Cause("the disk is full", "free disk space, then run this again", passing=True),
     sqlite3.SQLITE_READONLY: Cause("it may not be written", "mend the rights of the file and its folder"),
     sqlite3.SQLITE_PERM: Cause("it may not be used", "mend the rights of the file and its folder"),
-    sqlite3.SQLITE_BUSY: Cause("another process holds it", "wait until that one has ended, then run this again"),
-    sqlite3.SQLITE_LOCKED: Cause("another process holds it", "wait until that one has ended, then run this again"),
-    sqlite3.SQLITE_IOERR: Cause("the disk failed", "check the disk and its mount, then run this again"),
+    sqlite3.SQLITE_BUSY: _HELD,
+    sqlite3.SQLITE_LOCKED: _HELD,
+    sqlite3.SQLITE_IOERR: Cause("the disk failed", "check the disk and its mount, then run this again", passing=True),
     sqlite3.SQLITE_CANTOPEN: Cause("it can't be opened", "mend the rights of its folder; it must be a file"),
 }
 
@@ -48,7 +53,7 @@ def sqlite_cause(broken: BaseException, *, damaged: str, otherwise: str) -> Caus
         cause = Cause("its tables are not there", otherwise)
     else:
         cause = _SQLITE.get(primary or 0, Cause("it failed", otherwise))
-    return Cause(f"{cause.what} ({name})", cause.cure)
+    return replace(cause, what=f"{cause.what} ({name})")
 
 
 _REDIS_URL: Final = "CHURN_FEAST__REDIS_URL"
@@ -155,7 +160,7 @@ def redis_cause(broken: BaseException) -> Cause:
 
 
 def _unreachable(broken: BaseException) -> Cause:
-    causes = list(_chain(broken))
+    causes = list(chain(broken))
     if any(isinstance(each, ssl.SSLError) for each in causes) or "SSL" in str(broken):
         return Cause(
             "the encrypted connection (TLS) failed",
@@ -225,7 +230,8 @@ def postgres_cause(broken: BaseException, url: str) -> Cause:
     )
 
 
-def _chain(broken: BaseException) -> Iterator[BaseException]:
+def chain(broken: BaseException) -> Iterator[BaseException]:
+    """Yield an error, the one that it was raised from or during, and so on."""
     each: BaseException | None = broken
     while each is not None:
         yield each

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import Engine, event
 
 from bentos.bundle import Bundle, FeaturesInvalidError, champion
 from configs.settings import load_settings
@@ -230,8 +231,11 @@ def test_an_address_that_is_none_is_named(settings, uri, monkeypatch):
 def test_a_damaged_database_is_named(settings):
     (settings.home / "mlflow").mkdir(parents=True)
     (settings.home / "mlflow" / "mlflow.db").write_bytes(b"no database" * 1000)
-    with pytest.raises(RegistryRefusedError, match="below the home can't be used: file is not a database") as refused:
+    with pytest.raises(
+        RegistryRefusedError, match=r"below the home can't be used: it is damaged \(SQLITE_NOTADB\)"
+    ) as refused:
         version_of(settings, "champion")
+    assert "restore mlflow/ from a backup" in refused.value.hint
     assert not refused.value.transient, "asking again is in vain"
 
 
@@ -249,9 +253,40 @@ def test_a_database_that_another_holds_is_asked_again(settings):
     database = settings.home / "mlflow" / "mlflow.db"
     with contextlib.closing(sqlite3.connect(database)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(RegistryUnavailableError, match="database is locked") as refused:
+        with pytest.raises(RegistryUnavailableError, match=r"another process holds it \(SQLITE_BUSY\)") as refused:
             set_alias(with_server(settings, f"sqlite:///{database}?timeout=0.1"), "champion", "1")
     assert refused.value.transient
+
+
+def test_a_database_that_may_not_be_written_is_refused_with_its_cure(settings):
+    version_of(settings, "champion")
+    database = settings.home / "mlflow" / "mlflow.db"
+    read_only = with_server(settings, f"sqlite+pysqlite:///file:{database}?mode=ro&uri=true")
+    with pytest.raises(RegistryRefusedError, match=r"it may not be written \(SQLITE_READONLY\)") as refused:
+        close_runs(read_only, "0" * 64, set())  # makes the experiment
+    assert (refused.value.transient, "mend the rights" in refused.value.hint) == (False, True)
+
+
+def test_a_database_on_a_full_disk_is_asked_again(settings):
+    version_of(settings, "champion")
+    database = settings.home / "mlflow" / "mlflow.db"
+
+    def leave_no_room(connection, _):
+        connection.execute("PRAGMA max_page_count = 1")  # SQLite takes the pages that there are
+
+    def fill():
+        full = with_server(settings, f"sqlite:///{database}?timeout=0.2")
+        for number in range(200):
+            section = full.mlflow.model_copy(update={"experiment": f"{number:0250d}"})
+            close_runs(full.model_copy(update={"mlflow": section}), "0" * 64, set())
+
+    event.listen(Engine, "connect", leave_no_room)
+    try:
+        with pytest.raises(RegistryUnavailableError, match=r"the disk is full \(SQLITE_FULL\)") as refused:
+            fill()
+    finally:
+        event.remove(Engine, "connect", leave_no_room)
+    assert (refused.value.transient, "free disk space" in refused.value.hint) == (True, True)
 
 
 def test_a_deleted_experiment_is_named_with_its_cure_and_the_cure_works(settings):
