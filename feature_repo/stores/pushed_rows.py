@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
@@ -14,6 +15,8 @@ from feast.protos.feast.types.Value_pb2 import Value
 from configs.errors import ChurnError
 from feature_repo.stores.parts import micros
 
+_NO_ENTITY: Final = EntityKey(join_keys=[DUMMY_ENTITY_ID], entity_values=[Value(string_val=DUMMY_ENTITY_VAL)])
+"""Under which the one row of a view without entities is materialised and read; a push hands it on without a key."""
 FeastRows = Sequence[tuple[EntityKey, dict[str, Value], datetime, datetime | None]]
 _log = logging.getLogger(__name__)
 
@@ -44,7 +47,7 @@ def pushed_rows(rows: FeastRows, key_version: int) -> list[PushedRow]:
         raise OnlineRowsError("nulls in the event timestamp", "give each row its instant; nothing was written")
     return [
         PushedRow(
-            serialize_entity_key(key, entity_key_serialization_version=key_version),
+            serialize_entity_key(key if key.join_keys else _NO_ENTITY, entity_key_serialization_version=key_version),
             values,
             micros(event),
             None if created is None or created != created else micros(created),  # noqa: PLR0124

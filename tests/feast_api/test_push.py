@@ -6,8 +6,10 @@ import sqlite3
 
 import pandas as pd
 import pytest
+from feast import FeatureView, Field
 from feast.data_source import PushMode, PushSource
 from feast.errors import FeatureViewNotFoundException, PushSourceNotFoundException
+from feast.types import Int64
 from sqlalchemy.exc import OperationalError
 
 from feature_repo.stores.offline_files import OfflineRowsError
@@ -120,6 +122,16 @@ def test_rows_that_do_not_fit_are_written_to_neither_store(shop, to, changes, fa
     with pytest.raises(OnlineRowsError, match=fault):
         shop.store.push("visit_push", rows, to=to)
     assert (online(shop), online(shop, 2)) == (None, 5)
+
+
+def test_a_row_of_a_view_without_entities_is_read_where_it_was_written(shop):
+    visits = shop.store.get_feature_view("visits")
+    fields = [Field(name="visits", dtype=Int64)]
+    shop.store.apply([FeatureView(name="all", entities=[], schema=fields, source=visits.batch_source, ttl=TTL)])
+    for at, count in ((EVENT, 5), (ago(3), 6)):
+        shop.store.write_to_online_store("all", row(event=at, visits=count).drop(columns="account_id"))
+    shop.store.materialize(start_date=NOW - TTL, end_date=NOW, feature_views=["all"])
+    assert shop.store.get_online_features(["all:visits"], [{}]).to_dict()["visits"] == [5]
 
 
 def test_whole_numbers_may_be_written_as_floats(shop):
