@@ -26,6 +26,7 @@ from feature_repo.raw.atomic import (
 )
 from feature_repo.stores.causes import chain, sqlite_cause
 from feature_repo.stores.opening import sqlite_url
+from training.mlflow_way import way_cause
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -471,7 +472,8 @@ def _named(settings: Settings, refused: Exception) -> RegistryUnavailableError:
         return kind(f"{where} can't be used: {cause.what}", cause.cure)
     if isinstance(refused, (MlflowException, DBAPIError)):
         what = refused.error_code if isinstance(refused, MlflowException) else "its database"
-        return RegistryUnavailableError(f"{where} failed: {what}", hint)
+        what, hint = (away and way_cause(refused)) or (f"failed: {what}", hint)
+        return RegistryUnavailableError(f"{where} {what}", hint)
     if isinstance(refused, OSError) and not away:
         return RegistryUnavailableError(f"{where} can't be used: {refused.strerror or type(refused).__name__}", hint)
     return RegistryUnavailableError(f"{where} does not answer ({type(refused).__name__})", hint)

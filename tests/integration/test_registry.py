@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import socketserver
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import mlflow
@@ -199,12 +201,37 @@ def test_nothing_is_written_outside_the_home(settings, tmp_path, monkeypatch):
 
 def test_a_dead_server_is_named_in_time(settings, port):
     dead = with_server(settings, f"http://127.0.0.1:{port}")
-    with pytest.raises(RegistryUnavailableError, match=r"the MLflow server (failed|does not answer)") as refused:
+    with pytest.raises(RegistryUnavailableError, match="can't be reached: nothing listens") as refused:
         version_of(dead, "champion")
     assert refused.value.transient
     assert (refused.value.error, refused.value.http_status) == ("model_registry_unavailable", 503)
     assert "CHURN_MLFLOW__TRACKING_URI" in refused.value.hint
     assert str(port) not in refused.value.message
+
+
+class Page(socketserver.BaseRequestHandler):
+    """Answers whatever is asked with a page, as a proxy does that wants somebody to log in."""
+
+    def handle(self):
+        self.request.recv(1 << 16)
+        self.request.sendall(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 6\r\n\r\n<html>")
+
+
+def test_what_lies_on_the_way_to_a_server_is_named(settings, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Page) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{web.server_address[1]}"
+        for uri, what in {
+            f"http://{address}": "no MLflow, perhaps a page to log in",
+            f"https://{address}": r"the encrypted connection \(TLS\) failed",
+            "http://no-such-host.invalid": "its host name is unknown",
+        }.items():
+            with pytest.raises(RegistryUnavailableError, match=what) as refused:
+                version_of(with_server(settings, uri), "champion")
+            assert "CHURN_MLFLOW__TRACKING_URI" in refused.value.hint
+            assert "127.0.0.1" not in refused.value.message
+        web.shutdown()
 
 
 def test_every_question_to_a_dead_server_gives_the_same_error(settings, port, monkeypatch):
