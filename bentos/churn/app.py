@@ -155,6 +155,9 @@ class _Routes:
         app.get("/health", **openapi.answers(Health))(self.health)
         app.get("/livez", **openapi.answers(Alive))(self.livez)
         app.get("/readyz", **openapi.answers(Ready, 503))(self.readyz)
+        # Load balancers and monitors ask so, and take any other answer for a service that is down.
+        for path, answer in (("/health", self.health), ("/livez", self.livez), ("/readyz", self.readyz)):
+            app.head(path, include_in_schema=False)(answer)
         app.get("/metadata", **openapi.answers(Metadata, 503))(self.metadata)
         app.get("/metrics", **openapi.text("Prometheus' text format"))(self.metrics)
         app.get("/ui", **openapi.text("The page for people", "text/html"))(self.ui)

@@ -124,6 +124,13 @@ def test_a_right_key_is_answered(service, way):
     assert answer.json()["customer_id"] == customer
 
 
+def test_probes_may_ask_for_the_head_alone(service):
+    for path in ("/health", "/livez", "/readyz"):
+        asked_whole = service.client.get(path)
+        answer = service.client.head(path)
+        assert (answer.status_code, answer.content) == (asked_whole.status_code, b"")
+
+
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "TRACE", "PUT", "PATCH", "DELETE"])
 def test_no_method_is_a_way_around(service, method):
     for path in ("/predict", "/metadata", "/nothing"):
