@@ -81,9 +81,11 @@ class PlannedSqliteOnlineStore(PlannedReads, SqliteOnlineStore):
         connection: sqlite3.Connection = super()._get_conn(config)
         if opened:
             self._utc, self._file = False, identity(path)
-            # A file that is locked or may not be written is read as it is.
+            # A file that is locked or may not be written is read as it is. An empty one may be a copy that is being
+            # written: nothing is written to it.
             with suppress(sqlite3.OperationalError):
-                bring_to_utc(connection)
+                if connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+                    bring_to_utc(connection)
         return connection
 
     def read_rows(self, config: RepoConfig, plan: ReadPlan, keys: Sequence[bytes]) -> list[list[Any]]:
@@ -161,7 +163,14 @@ class PlannedSqliteOnlineStore(PlannedReads, SqliteOnlineStore):
             some = keys[start : start + _KEYS_AT_ONCE]
             # Two threads that run one statement of a connection at a time can get each other's bound keys.
             with self._lock:
-                rows += connection.execute(_statement(table, len(some)), some).fetchall()
+                try:
+                    rows += connection.execute(_statement(table, len(some)), some).fetchall()
+                except sqlite3.Error:
+                    # Of a file that is rewritten in its place SQLite may keep what it saw in between, for good.
+                    if self._conn is connection:
+                        connection.close()
+                        self._conn = None
+                    raise
         return rows if self._utc else [(*row[:3], row[3] and utc_of_local(row[3])) for row in rows]
 
 

@@ -58,6 +58,23 @@ def test_a_store_that_is_dropped_closes_its_connection(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_file_that_is_restored_in_its_place_is_read_again(tmp_path):
+    """``cp`` empties the file first: whoever reads then sees no tables, and SQLite would go on to see none."""
+    store = opened(tmp_path)
+    write(store, "calls", {"customer_id": "c1", "calls": 1})
+    assert calls(store, ["c1"]) == [1]
+    file = tmp_path / "online.db"
+    whole = file.read_bytes()
+    file.write_bytes(b"")
+    for _ in range(2):
+        with pytest.raises(sqlite3.OperationalError, match="no such table"):
+            calls(store, ["c1"])
+    assert file.read_bytes() == b"", "nothing is written to a copy that is on its way"
+    file.write_bytes(whole)
+    assert calls(store, ["c1"]) == [1]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("zone", ["UTC", "America/St_Johns"])
 def test_an_event_timestamp_does_not_depend_on_the_machines_clock(tmp_path, monkeypatch, zone):
     monkeypatch.setenv("TZ", zone)
