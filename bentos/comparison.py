@@ -18,7 +18,7 @@ from bentos.paired_times import RATIO_EDGES, first_above, ratio_bin
 from bentos.psi import psi
 from configs.errors import ChurnError
 from configs.settings import RolloutSettings
-from feature_repo.raw.regular import read_regular
+from feature_repo.files.regular_files import read_regular
 
 STEPS_PER_OCTAVE: Final = 4
 EDGES_MS: Final = tuple(0.1 * 2 ** (step / STEPS_PER_OCTAVE) for step in range(81))

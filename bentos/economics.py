@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from configs.errors import EXIT_USAGE, ChurnError
 from configs.settings import CONFIG_DIR
 from configs.text import decoded
-from feature_repo.raw.regular import read_regular
+from feature_repo.files.regular_files import read_regular
 
 ECONOMICS_FILE: Final = CONFIG_DIR / "economics.toml"
 

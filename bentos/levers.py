@@ -22,7 +22,7 @@ from configs.errors import ChurnError
 from configs.settings import CONFIG_DIR
 from configs.text import decoded
 from feature_repo.contract import ADD_ONS, BY_NAME, SERVICES_OF, Feature, features_of
-from feature_repo.raw.regular import read_regular
+from feature_repo.files.regular_files import read_regular
 
 PATH: Final = CONFIG_DIR / "levers.toml"
 NOTE: Final = "Advice from a model of risk: whether the offer keeps the customer only a controlled test tells."

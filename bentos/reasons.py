@@ -18,7 +18,7 @@ from configs.errors import ChurnError
 from configs.settings import CONFIG_DIR
 from configs.text import decoded
 from feature_repo.contract import BY_NAME, SERVICES_OF, Feature, features_of
-from feature_repo.raw.regular import read_regular
+from feature_repo.files.regular_files import read_regular
 
 PATH: Final = CONFIG_DIR / "reason_codes.toml"
 NONE_YET: Final = "none yet"

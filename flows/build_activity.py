@@ -19,12 +19,11 @@ from feature_repo.contract import (
     WINDOW_DAYS,
 )
 from feature_repo.events import SCHEMA
+from feature_repo.files.duckdb_session import event_limits, session
+from feature_repo.files.parquet_tables import append_tables, has
 from feature_repo.instants import INSTANT
 from feature_repo.raw.deliveries import Delivery, check_whole, deliveries
-from feature_repo.stores.appending import append_tables, has
-from feature_repo.stores.session import session
 from feature_repo.transforms import tiles
-from flows.land_events import event_limits
 
 ROWS: Final = pa.schema(
     [

@@ -8,8 +8,8 @@ from typing import Final
 from configs.errors import ChurnError
 from configs.settings import Settings
 from feature_repo.contract import SOURCE
+from feature_repo.files.parquet_tables import append, table_pattern
 from feature_repo.raw.publication import history, read_snapshot
-from feature_repo.stores.offline_files import append, table_pattern
 from training.offline_rows import offline_rows
 
 KEPT: Final = 4

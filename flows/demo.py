@@ -24,7 +24,7 @@ from bentos.churn.access import keys_needed
 from configs.errors import ChurnError
 from configs.settings import Settings
 from feature_repo.contract import CUSTOMER, LABEL, OBSERVED_AT
-from feature_repo.raw.atomic import file_sha256
+from feature_repo.files.atomic_writes import file_sha256
 from feature_repo.raw.publication import published, read_snapshot
 from feature_repo.raw.world.manifest import World
 from feature_repo.stores.as_known import features_as_known

@@ -22,10 +22,10 @@ from feature_repo.contract import (
     SOURCE,
     features_of,
 )
+from feature_repo.files.parquet_tables import table_pattern
 from feature_repo.stores.as_known import features_as_known
 from feature_repo.stores.freshness import at_the_contract
 from feature_repo.stores.materialising import NothingToMaterializeError
-from feature_repo.stores.offline_files import table_pattern
 from feature_repo.stores.opening import open_store
 from feature_repo.stores.reading import OnlineFeatures
 from feature_repo.stores.refusals import refusals

@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 import yaml
 
 from configs.settings import Settings
-from feature_repo.raw.atomic import storage
+from feature_repo.files.atomic_writes import storage
 from feature_repo.stores.opening import REPO_PATH, configuration, folder
 from flows.address import AddressError, refuse_taken
 from flows.orphans import leave_none

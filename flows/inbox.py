@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Final, Literal
 
 from configs.errors import ChurnError
-from feature_repo.raw.atomic import storage, sync_folder
+from feature_repo.files.atomic_writes import storage, sync_folder
+from feature_repo.files.stable_reads import Content, content
 from feature_repo.raw.event_files import SUFFIXES, parts_of
 from feature_repo.raw.parquet_events import BadEvents
-from feature_repo.raw.unchanged import Content, content
 
 FOLDER: Final = "inbox"
 LANDED: Final = "landed"

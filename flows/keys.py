@@ -17,7 +17,7 @@ from bentos.churn.rights import RIGHTS, Right
 from configs.errors import EXIT_USAGE, ChurnError
 from configs.printable import printable
 from configs.settings import Settings
-from feature_repo.raw.atomic import lease
+from feature_repo.files.locks import lease
 from flows.who import operator
 
 _WORK: Final = "key-change"

@@ -13,7 +13,9 @@ import pandas as pd
 from configs.errors import ChurnError
 from configs.settings import DataSettings, Settings
 from feature_repo.contract import CUSTOMER, LABEL
-from feature_repo.raw.atomic import exclusive, storage, write_file
+from feature_repo.files.atomic_writes import storage, write_file
+from feature_repo.files.locks import exclusive
+from feature_repo.files.regular_files import read_regular
 from feature_repo.raw.clock import AHEAD_MAX, check_clock
 from feature_repo.raw.csv_text import BadCsv
 from feature_repo.raw.publication import (
@@ -27,7 +29,6 @@ from feature_repo.raw.publication import (
     published,
     read_snapshot,
 )
-from feature_repo.raw.regular import read_regular
 from feature_repo.raw.spellings import respelled
 from feature_repo.raw.telco_csv import check_size, normalise, read_raw
 from monitoring.churn_rate import Labelled, churn_rate_bounds

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from configs.settings import Settings
 from feature_repo.events import SENTENCES, judge
-from feature_repo.raw.atomic import exclusive, storage, write_file
+from feature_repo.files.atomic_writes import storage, write_file
+from feature_repo.files.duckdb_session import event_limits
+from feature_repo.files.locks import exclusive
 from feature_repo.raw.deliveries import Delivery
 from feature_repo.raw.delivering import DeliveryRefused, deliver, land_file
 from feature_repo.raw.event_files import kind_of, read_events
-from feature_repo.stores.session import Limits
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,6 @@ def told(landing: EventLanding) -> list[str]:
         f"{sum(delivery.quarantined.values())} quarantined, {delivery.waiting} waiting for their customer{known}"
     )
     return [counts, *(f"  {name} {count}: {SENTENCES[name]}" for name, count in delivery.quarantined.items())]
-
-
-def event_limits(settings: Settings) -> Limits:
-    """Return what DuckDB may use for events: as much as a query of the offline store."""
-    return Limits(settings.home, settings.feast.offline_memory_max_mb, settings.feast.offline_threads)
 
 
 def _report(home: Path, sha256: str, source_name: str, refused: DeliveryRefused) -> None:

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from bentos.bundle import Bundle, champion
 from configs.settings import Settings
 from feature_repo.contract import LABEL, OBSERVED_AT, features_of
-from feature_repo.raw.atomic import storage, write_file
+from feature_repo.files.atomic_writes import storage, write_file
+from feature_repo.files.regular_files import read_regular
 from feature_repo.raw.publication import history, read_snapshot
-from feature_repo.raw.regular import read_regular
 from feature_repo.stores.as_known import features_as_known
 from feature_repo.stores.customer_base import customers_gone, customers_known
 from feature_repo.stores.opening import open_store

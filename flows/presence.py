@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, Final
 
-from feature_repo.raw.atomic import TEMPORARY, storage
-from feature_repo.raw.regular import open_regular
+from feature_repo.files.atomic_writes import TEMPORARY, storage
+from feature_repo.files.regular_files import open_regular
 
 FOLDER: Final = "runs"
 _HELD: Final[list[IO[str]]] = []

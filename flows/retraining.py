@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from configs.settings import RetrainingSettings
-from feature_repo.raw.atomic import storage, write_file
-from feature_repo.raw.regular import read_regular
+from feature_repo.files.atomic_writes import storage, write_file
+from feature_repo.files.regular_files import read_regular
 
 FILE: Final = "retrainings.json"
 _DAY: Final = timedelta(hours=24)

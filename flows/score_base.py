@@ -32,10 +32,11 @@ from bentos.reasons import load as load_reasons
 from configs.errors import ChurnError
 from configs.settings import Settings
 from feature_repo.contract import ACTIVITY_SOURCE, BEHAVIOR_SERVICE, CUSTOMER, OBSERVED_AT, SOURCE
-from feature_repo.raw.atomic import TEMPORARY, file_sha256, lease, remove, storage, write_file
-from feature_repo.raw.regular import read_regular
+from feature_repo.files.atomic_writes import TEMPORARY, file_sha256, remove, storage, write_file
+from feature_repo.files.locks import lease
+from feature_repo.files.parquet_tables import table_pattern
+from feature_repo.files.regular_files import read_regular
 from feature_repo.stores.customer_base import customers_gone, customers_known
-from feature_repo.stores.offline_files import table_pattern
 from feature_repo.stores.opening import open_store
 from feature_repo.stores.refusals import refusals
 from flows.read_base import read_chunk

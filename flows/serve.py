@@ -25,8 +25,8 @@ from bentos.churn.parent import VARIABLE, lead
 from configs.errors import ChurnError
 from configs.settings import PREFIX, PROJECT_ROOT, Settings, load_settings
 from configs.telemetry import switch_off
-from feature_repo.raw.atomic import remove, storage
-from feature_repo.raw.regular import open_lock
+from feature_repo.files.atomic_writes import remove, storage
+from feature_repo.files.regular_files import open_lock
 from flows.address import PortTakenError, refuse_taken, resolved
 
 SERVICE: Final = "bentos.churn.service:ChurnService"

@@ -25,7 +25,7 @@ from configs.privacy import pseudonym
 from configs.settings import CONFIG_DIR
 from configs.text import decoded
 from feature_repo.contract import ADD_ONS, CSV_KEY
-from feature_repo.raw.regular import read_regular
+from feature_repo.files.regular_files import read_regular
 from feature_repo.raw.spellings import Respelling, id_fault, likely_cause
 from feature_repo.raw.telco_csv import COLUMNS, normalise
 from monitoring.quality_report import (

@@ -12,10 +12,10 @@ from bentos.bundle.rollout import promote
 from bentos.reasons import PATH as REASON_CODES
 from configs.settings import Settings, load_settings
 from feature_repo.contract import CUSTOMER, LABEL, OBSERVED_AT, SOURCE
+from feature_repo.files.parquet_tables import append
 from feature_repo.raw.publication import Manifest, history, land_raw, publish
 from feature_repo.raw.simulator import simulate_snapshot, write_csv
 from feature_repo.raw.telco_csv import normalise
-from feature_repo.stores.offline_files import append
 from feature_repo.stores.registration import apply
 from flows.build_features import build_features
 from monitoring.quality_report import GateResult, to_json

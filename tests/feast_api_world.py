@@ -23,7 +23,7 @@ from feast.on_demand_feature_view import on_demand_feature_view
 from feast.repo_config import RepoConfig
 from feast.types import Array, Float64, Int64, String
 
-from feature_repo.stores.offline_files import append
+from feature_repo.files.parquet_tables import append
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 STAMPS = {"timestamp_field": "event_timestamp", "created_timestamp_column": "created_timestamp"}

@@ -11,7 +11,7 @@ import pyarrow as pa
 from feast import FeatureStore
 from feast.repo_config import RepoConfig
 
-from feature_repo.stores.offline_files import append
+from feature_repo.files.parquet_tables import append
 
 READ_ONLY = Path("/sys" if sys.platform == "linux" else "/System")
 """A folder of the operating system in which nobody, root included, can make a file."""

@@ -19,10 +19,10 @@ from bentos.bundle.rollout import promote
 from bentos.reasons import PATH as REASON_CODES
 from configs.settings import Settings, load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, LABEL, SOURCE, STORED, contract_hash, features_of
-from feature_repo.raw.atomic import write_file
+from feature_repo.files.atomic_writes import write_file
+from feature_repo.files.parquet_tables import append
 from feature_repo.raw.telco_csv import normalise, read_raw
 from feature_repo.stores.materialising import materialize
-from feature_repo.stores.offline_files import append
 from feature_repo.stores.registration import apply
 from feature_repo.stores.typed import as_frame
 from feature_repo.transforms import derive

@@ -10,7 +10,7 @@ import pandas as pd
 
 from configs.errors import ChurnError
 from feature_repo.contract import CUSTOMER, LABEL, OBSERVED_AT
-from feature_repo.raw.atomic import TEMPORARY, storage, write_file
+from feature_repo.files.atomic_writes import TEMPORARY, storage, write_file
 
 COLUMNS = [CUSTOMER, OBSERVED_AT, LABEL]
 

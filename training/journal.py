@@ -17,8 +17,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
-from feature_repo.raw.atomic import storage
-from feature_repo.raw.regular import identity, open_lock, open_regular
+from feature_repo.files.atomic_writes import storage
+from feature_repo.files.regular_files import identity, open_lock, open_regular
 
 log = logging.getLogger(__name__)
 

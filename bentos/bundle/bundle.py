@@ -29,7 +29,7 @@ from bentos.bundle.parts import LinearPart, TreePart
 from bentos.bundle.pointer import bundles_folder
 from configs.errors import ChurnError
 from feature_repo.contract import Feature, features_of
-from feature_repo.raw.atomic import storage, write_folder
+from feature_repo.files.atomic_writes import storage, write_folder
 from feature_repo.stores.vectors import encode
 
 

@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from bentos import chain
 from bentos.bundle.manifest import BundleError
 from bentos.bundle.pointer import Rollout, read_pointer
 from configs.errors import ChurnError
 from configs.printable import printable
+from feature_repo.files import hash_chain
 
 Action = Literal["promote", "rollback", "shadow", "canary", "stop", "abort"]
 _MEND: Final = (
@@ -125,24 +125,24 @@ def append(
         "after": made.state(),
         "details": _finite(dict(details or {})),
     }
-    (entry,) = chain.append(ledger_path(home), _end(after), [content])
+    (entry,) = hash_chain.append(ledger_path(home), _end(after), [content])
     return Entry(**entry)
 
 
 def withdraw(home: Path, entry: Entry) -> None:
     """Take the last entry back, because what it says could not be done; only under the roll-out's lock."""
-    chain.withdraw(ledger_path(home), asdict(entry))
+    hash_chain.withdraw(ledger_path(home), asdict(entry))
 
 
-def _end(found: list[Entry]) -> chain.End:
-    size_bytes = sum(len(chain.line(asdict(each))) for each in found)
-    return chain.End(len(found), found[-1].hash, size_bytes) if found else chain.End()
+def _end(found: list[Entry]) -> hash_chain.End:
+    size_bytes = sum(len(hash_chain.line(asdict(each))) for each in found)
+    return hash_chain.End(len(found), found[-1].hash, size_bytes) if found else hash_chain.End()
 
 
 def _read(path: Path) -> list[Entry]:
     try:
-        return list(chain.walk(path, _entry))
-    except chain.ChainBrokenError as broken:
+        return list(hash_chain.walk(path, _entry))
+    except hash_chain.ChainBrokenError as broken:
         raise LedgerBrokenError(str(broken), _MEND) from None
     except OSError as refused:
         raise LedgerBrokenError(

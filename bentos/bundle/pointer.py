@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final, Literal, Self
 
 from bentos.bundle.manifest import BundleError, is_digest
-from bentos.chain import GENESIS
-from feature_repo.raw.atomic import storage, write_file
-from feature_repo.raw.regular import read_regular
+from feature_repo.files.atomic_writes import storage, write_file
+from feature_repo.files.hash_chain import GENESIS
+from feature_repo.files.regular_files import read_regular
 
 POINTER: Final = "champion.json"
 """What stands for the hash of the entry before the first one."""

@@ -16,8 +16,8 @@ from bentos.bundle.manifest import BundleError, Manifest, is_digest, read_verifi
 from bentos.bundle.pointer import Rollout, bundles_folder, read_pointer, write_pointer
 from configs.errors import ChurnError
 from configs.printable import printable
-from feature_repo.raw.atomic import StorageFailed, storage, sweep_folder
-from feature_repo.raw.regular import open_lock
+from feature_repo.files.atomic_writes import StorageFailed, storage, sweep_folder
+from feature_repo.files.regular_files import open_lock
 
 __all__ = [
     "ANY",

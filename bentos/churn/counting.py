@@ -15,8 +15,8 @@ from bentos.churn.meters import Meters
 from bentos.comparison import LiveComparison, live_folder, live_name
 from bentos.paired_times import ArmName, Pairing
 from configs.errors import ChurnError
-from feature_repo.raw.atomic import storage, write_file
-from feature_repo.raw.regular import identity
+from feature_repo.files.atomic_writes import storage, write_file
+from feature_repo.files.regular_files import identity
 
 if TYPE_CHECKING:
     from bentos.bundle.pointer import Rollout

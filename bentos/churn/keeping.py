@@ -24,7 +24,7 @@ from bentos.churn.shadow import Shadow
 from bentos.comparison import LiveComparison, LiveCountsError, breach, read_live
 from configs.errors import ChurnError
 from configs.settings import Settings
-from feature_repo.raw.regular import identity
+from feature_repo.files.regular_files import identity
 
 if TYPE_CHECKING:
     from bentos.bundle.pointer import Rollout

@@ -17,12 +17,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from bentos import chain
 from bentos.churn.key_file import KeyEntry, KeyFileError, path_of
 from configs.errors import ChurnError
 from configs.settings import Settings
-from feature_repo.raw.atomic import storage
-from feature_repo.raw.regular import open_lock, open_regular
+from feature_repo.files import hash_chain
+from feature_repo.files.atomic_writes import storage
+from feature_repo.files.regular_files import open_lock, open_regular
 
 Action = Literal["created", "revoked", "refused"]
 Failure = Literal["missing", "unknown", "expired", "revoked", "forbidden"]
@@ -161,7 +161,7 @@ def append(path: Path, happened: Sequence[Happened], now: datetime) -> None:
     at = now.astimezone(UTC).isoformat()
     with storage(), _locked(path) as lock:
         found = _end(path, _head(os.pread(lock, 100, 0)))
-        made = chain.append(path, found, [{"at": at, **asdict(each)} for each in happened])
+        made = hash_chain.append(path, found, [{"at": at, **asdict(each)} for each in happened])
         # Its room was taken before the entry. If the disk refuses it all the same it lags, which the next one sees.
         with suppress(OSError):
             _write_head(lock, made[-1]["sequence"], made[-1]["hash"])
@@ -184,15 +184,15 @@ def events(path: Path) -> Iterator[KeyEvent]:
     yield from _verified(path, head)
 
 
-def _verified(path: Path, head: chain.End) -> Iterator[KeyEvent]:
+def _verified(path: Path, head: hash_chain.End) -> Iterator[KeyEvent]:
     last = 0
     try:
-        for event in chain.walk(path, _event):
+        for event in hash_chain.walk(path, _event):
             last = event.sequence
             if last == head.sequence and event.hash != head.hash:
                 raise KeyAuditBrokenError(f"entry {last} of {path.name} is not the one that was written")
             yield event
-    except chain.ChainBrokenError as broken:
+    except hash_chain.ChainBrokenError as broken:
         raise KeyAuditBrokenError(str(broken)) from None
     except OSError as refused:
         raise _unreadable(refused) from None
@@ -220,11 +220,11 @@ def _event(content: dict[str, Any]) -> KeyEvent:
     return event
 
 
-def _end(path: Path, head: chain.End) -> chain.End:
+def _end(path: Path, head: hash_chain.End) -> hash_chain.End:
     """Return where the audit ends. Raises KeyAuditBrokenError if that is not where the head says."""
     try:
-        found = chain.end(path)
-    except chain.ChainBrokenError as broken:
+        found = hash_chain.end(path)
+    except hash_chain.ChainBrokenError as broken:
         raise KeyAuditBrokenError(str(broken)) from None
     if found.sequence < head.sequence:
         raise KeyAuditBrokenError(f"{path.name} ends after entry {found.sequence}, and {head.sequence} were written")
@@ -253,7 +253,7 @@ def _locked(path: Path) -> Iterator[int]:
                 ours = False
             if ours:
                 if not os.fstat(handle).st_size:
-                    _write_head(handle, 0, chain.GENESIS)
+                    _write_head(handle, 0, hash_chain.GENESIS)
                 yield handle
                 return
 
@@ -273,10 +273,10 @@ def _read_head(path: Path) -> bytes:
         return b""
 
 
-def _head(content: bytes) -> chain.End:
+def _head(content: bytes) -> hash_chain.End:
     if not content:
-        return chain.End()
+        return hash_chain.End()
     told = _HEAD.fullmatch(content)
     if told is None:
         raise KeyAuditBrokenError("keys.head was changed")
-    return chain.End(int(told[1]), told[2].decode())
+    return hash_chain.End(int(told[1]), told[2].decode())

@@ -18,8 +18,8 @@ from bentos.churn.rights import Right
 from configs.errors import EXIT_USAGE, ChurnError
 from configs.settings import Settings
 from configs.text import decoded
-from feature_repo.raw.atomic import storage, write_file
-from feature_repo.raw.regular import read_regular
+from feature_repo.files.atomic_writes import storage, write_file
+from feature_repo.files.regular_files import read_regular
 
 FILE: Final = "keys.json"
 PREFIX: Final = "churn_"

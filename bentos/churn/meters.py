@@ -17,7 +17,7 @@ from prometheus_client.values import ValueClass
 from bentos.churn.answered import Answered
 from bentos.churn.answering import Stage
 from configs.errors import ChurnError
-from feature_repo.raw.regular import identity
+from feature_repo.files.regular_files import identity
 
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 _SHARES = tuple(edge / 20 for edge in range(1, 20))

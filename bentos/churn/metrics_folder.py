@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from feature_repo.raw.atomic import remove
+from feature_repo.files.atomic_writes import remove
 
 _VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 """Set by BentoML for its workers."""

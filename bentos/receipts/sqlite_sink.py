@@ -18,7 +18,7 @@ from bentos.receipts.sinks import (
     ReceiptStoreError,
     RowsRefusedError,
 )
-from feature_repo.raw.regular import identity
+from feature_repo.files.regular_files import identity
 from feature_repo.stores.causes import sqlite_cause
 
 _SCHEMA: Final = f"""

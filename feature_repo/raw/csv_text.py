@@ -15,7 +15,7 @@ from typing import Final
 
 from configs.errors import EXIT_GATE, ChurnError
 from configs.text import MARK, composed, encoding_of
-from feature_repo.raw.regular import open_regular
+from feature_repo.files.regular_files import open_regular
 
 COLUMNS_MAX: Final = 1000
 """More columns than that are no extract, and are refused before their names are looked at."""

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from configs.errors import ChurnError
-from feature_repo.raw.atomic import TEMPORARY, file_sha256
-from feature_repo.raw.regular import read_regular
+from feature_repo.files.atomic_writes import TEMPORARY, file_sha256
+from feature_repo.files.regular_files import read_regular
 
 EVENTS: Final = "events.parquet"
 QUARANTINE: Final = "quarantine.parquet"

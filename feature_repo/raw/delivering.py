@@ -23,12 +23,11 @@ import pyarrow.parquet as pq
 from configs.errors import EXIT_GATE, ChurnError
 from feature_repo.contract import CUSTOMER
 from feature_repo.events import SCHEMA, SENTENCES, Reason
-from feature_repo.raw.atomic import (
+from feature_repo.files.atomic_writes import (
     TEMPORARY,
     StorageFailed,
     aside,
     copy_file,
-    exclusive,
     file_sha256,
     folder_aside,
     remove,
@@ -36,6 +35,9 @@ from feature_repo.raw.atomic import (
     sync_folder,
     write_file,
 )
+from feature_repo.files.duckdb_session import Limits, session
+from feature_repo.files.locks import exclusive
+from feature_repo.files.stable_reads import unchanged
 from feature_repo.raw.clock import check_clock
 from feature_repo.raw.deliveries import EVENTS, QUARANTINE, WAITING, Delivery, deliveries, log_folder
 from feature_repo.raw.event_faults import event_fault
@@ -43,8 +45,6 @@ from feature_repo.raw.event_files import parts_of
 from feature_repo.raw.parquet_events import BadEvents
 from feature_repo.raw.publication import Manifest, RawFile, published, read_snapshot
 from feature_repo.raw.settlement import settle
-from feature_repo.raw.unchanged import unchanged
-from feature_repo.stores.session import Limits, session
 
 HARMLESS: Final = frozenset({Reason.DUPLICATE, Reason.UNKNOWN_CUSTOMER})
 """Reasons that say nothing against a file: it came twice in part, or before its customers' snapshot."""

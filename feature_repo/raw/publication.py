@@ -22,12 +22,10 @@ import pandas as pd
 
 from configs.errors import ChurnError
 from feature_repo.contract import LABEL
-from feature_repo.raw.atomic import (
+from feature_repo.files.atomic_writes import (
     TEMPORARY,
-    Held,
     aside,
     copy_file,
-    exclusive,
     file_sha256,
     remove,
     storage,
@@ -35,8 +33,9 @@ from feature_repo.raw.atomic import (
     write_file,
     write_folder,
 )
-from feature_repo.raw.regular import read_regular
-from feature_repo.raw.unchanged import unchanged
+from feature_repo.files.locks import Held, exclusive
+from feature_repo.files.regular_files import read_regular
+from feature_repo.files.stable_reads import unchanged
 
 SCHEMA_VERSION: Final = 1
 """Of the snapshot's columns and types; raise it with the contract's stored features."""

@@ -21,18 +21,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from feature_repo.files.duckdb_session import literal, quoted
+
 Ints = npt.NDArray[np.int64]
 HUGEINT_BITS = 126
-
-
-def quoted(name: str) -> str:
-    """Return an identifier as DuckDB wants it, whatever is in the name."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """Return a string literal."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from configs.settings import Settings
 from feature_repo.contract import BY_NAME, CUSTOMER
-from feature_repo.raw.atomic import storage, write_file
+from feature_repo.files.atomic_writes import storage, write_file
 from feature_repo.stores.opening import open_store
 from feature_repo.stores.refusals import NothingRegisteredError, refusals
 

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from configs.settings import Settings
 from feature_repo.contract import CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, SOURCE, STORED, TTL_DAYS, features_of
-from feature_repo.stores.asof import literal
+from feature_repo.files.duckdb_session import Limits, literal, session
+from feature_repo.files.parquet_tables import table_files
 from feature_repo.stores.materialising import NothingToMaterializeError
-from feature_repo.stores.offline_files import table_files
-from feature_repo.stores.session import Limits, session
 
 if TYPE_CHECKING:
     import duckdb

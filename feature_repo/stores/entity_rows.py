@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from configs.errors import ChurnError
+from feature_repo.files.duckdb_session import Limits, session
 from feature_repo.stores.asof import Ints
-from feature_repo.stores.session import Limits, session
 
 EVENT_TIMESTAMP = "event_timestamp"
 """How Feast calls the instant of an entity row; another name will do if it is the only timestamp."""

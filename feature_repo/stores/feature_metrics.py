@@ -20,11 +20,11 @@ from feast.monitoring.metrics_calculator import MetricsCalculator
 from feast.monitoring.monitoring_utils import MONITORING_DIR, monitoring_parquet_meta
 from feast.repo_config import RepoConfig
 
-from feature_repo.raw.atomic import folder_aside, storage
-from feature_repo.raw.regular import open_lock
+from feature_repo.files.atomic_writes import folder_aside, storage
+from feature_repo.files.duckdb_session import Limits
+from feature_repo.files.regular_files import open_lock
 from feature_repo.stores.asof import Ints
 from feature_repo.stores.parts import OfflineTableEmptyError, Parts, SourceColumnError, micros
-from feature_repo.stores.session import Limits
 
 _ENDLESS: Final = int(np.iinfo(np.int64).max)
 

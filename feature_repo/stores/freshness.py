@@ -17,7 +17,7 @@ from configs.settings import CONFIG_DIR
 from configs.text import decoded
 from feature_repo.clocks import CLOCKS_DIFFER, in_future
 from feature_repo.contract import ACTIVITY_VIEWS, BY_NAME, SERVICES_OF, SNAPSHOT_VIEWS, TTL_DAYS, VIEWS
-from feature_repo.raw.regular import read_regular
+from feature_repo.files.regular_files import read_regular
 
 FRESHNESS_FILE: Final = CONFIG_DIR / "freshness.toml"
 LIMIT_H: Final = TTL_DAYS * 24

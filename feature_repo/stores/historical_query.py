@@ -18,12 +18,12 @@ from feast.infra.offline_stores.offline_store import RetrievalMetadata
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.on_demand_feature_view import OnDemandFeatureView
 
+from feature_repo.files.duckdb_session import Limits, session
 from feature_repo.stores.asof import Ints
 from feature_repo.stores.entity_rows import EVENT_TIMESTAMP, EntityRows, EntityRowsError, sql_type
 from feature_repo.stores.joining import Times, scan, search
 from feature_repo.stores.parts import Parts, SourceColumnError
 from feature_repo.stores.retrieval import AsofRetrievalJob, one_table
-from feature_repo.stores.session import Limits, session
 
 _log = logging.getLogger(__name__)
 

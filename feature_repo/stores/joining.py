@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from feature_repo.files.duckdb_session import Limits, session
 from feature_repo.stores.asof import Ints, Known, Scan, latest_known, latest_sql, pairs_sql
 from feature_repo.stores.coding import KeyCodes
 from feature_repo.stores.parts import Part, Parts, SourceColumnError
-from feature_repo.stores.session import Limits, session
 
 PROBES_A_KEY_MERGED = 4
 """From this many probes a key on the sorted search is used. An estimate: at 1 probe a key the two ways took 0.9 CPU

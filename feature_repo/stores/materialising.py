@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from configs.errors import ChurnError
 from configs.settings import Settings
 from feature_repo.contract import CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, SOURCE, TTL_DAYS
-from feature_repo.stores.offline_files import table_files
+from feature_repo.files.parquet_tables import table_files
 from feature_repo.stores.opening import open_store
 from feature_repo.stores.parts import has_files
 from feature_repo.stores.refusals import NothingRegisteredError, refusals

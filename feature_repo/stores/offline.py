@@ -29,16 +29,16 @@ from feast.infra.registry.base_registry import BaseRegistry
 from feast.repo_config import RepoConfig
 
 from configs.errors import ChurnError
+from feature_repo.files.duckdb_session import Limits, session
+from feature_repo.files.parquet_tables import OfflineRowsError, append_part, content_name, fitted, folder_of
 from feature_repo.stores.asof import Ints
 from feature_repo.stores.entity_rows import sql_type
 from feature_repo.stores.feast_faults import go_round
 from feature_repo.stores.feature_metrics import FeatureMetricsStore
 from feature_repo.stores.historical_query import HistoricalQuery
 from feature_repo.stores.joining import Times, latest, scan
-from feature_repo.stores.offline_files import OfflineRowsError, append_part, content_name, fitted, folder_of
 from feature_repo.stores.parts import Parts, SourceColumnError, has_files, micros, readable
 from feature_repo.stores.retrieval import AsofRetrievalJob
-from feature_repo.stores.session import Limits, session
 
 _log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from feast.protos.feast.core.Registry_pb2 import Registry
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
-from feature_repo.raw.regular import identity
+from feature_repo.files.regular_files import identity
 from feature_repo.stores.online_instants import bring_to_utc, is_utc, utc_exactly, utc_of_local, utc_seconds
 from feature_repo.stores.planned import PlannedReads
 from feature_repo.stores.pushed_rows import FeastRows, PushedRow, pushed_rows, tell_kept

@@ -18,10 +18,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from configs.errors import ChurnError
-from feature_repo.raw.atomic import TEMPORARY
-from feature_repo.raw.regular import open_regular
+from feature_repo.files.atomic_writes import TEMPORARY
+from feature_repo.files.parquet_tables import before_wildcard
+from feature_repo.files.regular_files import open_regular
 from feature_repo.stores.asof import Ints
-from feature_repo.stores.offline_files import before_wildcard
 
 if TYPE_CHECKING:
     from feast.data_source import DataSource

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from configs.errors import ChurnError
 from configs.settings import Settings
-from feature_repo.raw.atomic import StorageFailed
+from feature_repo.files.atomic_writes import StorageFailed
 from feature_repo.stores.causes import Cause, postgres_cause, redis_cause, sqlite_cause
 
 if TYPE_CHECKING:

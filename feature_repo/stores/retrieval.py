@@ -15,8 +15,8 @@ from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMeta
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.saved_dataset import SavedDatasetStorage
 
-from feature_repo.raw.atomic import aside, remove, storage, sync_folder
-from feature_repo.stores.offline_files import TableAppendOnlyError, before_wildcard, folder_of
+from feature_repo.files.atomic_writes import aside, remove, storage, sync_folder
+from feature_repo.files.parquet_tables import TableAppendOnlyError, before_wildcard, folder_of
 from feature_repo.stores.on_demand import NarrowView
 from feature_repo.stores.parts import readable
 

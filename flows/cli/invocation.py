@@ -22,7 +22,7 @@ def run_settings() -> Settings:
         If a setting is invalid, or the home can't be written.
     """
     from configs.settings import load_settings
-    from feature_repo.raw.atomic import sweep
+    from feature_repo.files.atomic_writes import sweep
 
     settings = load_settings()
     sweep(settings.home)

@@ -12,7 +12,7 @@ from prefect.states import Completed, State
 
 from configs.errors import ChurnError
 from configs.settings import load_settings
-from feature_repo.raw.unchanged import content
+from feature_repo.files.stable_reads import content
 from flows.inbox import Left, Waiting, left_behind, named, settle, waiting
 from flows.land import ingest
 from flows.land_events import ingest_events, told

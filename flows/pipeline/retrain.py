@@ -7,7 +7,7 @@ from typing import Any, Literal
 from prefect import flow, get_run_logger
 from prefect.states import Completed, State
 
-from feature_repo.raw.atomic import LeaseHeldError, lease
+from feature_repo.files.locks import LeaseHeldError, lease
 from flows.pipeline.artifacts import escaped, publish
 from flows.pipeline.deploy import deploy
 from flows.pipeline.evaluate import evaluate, report_on

@@ -15,7 +15,7 @@ import pytest
 
 from configs.errors import ChurnError
 from configs.settings import PROJECT_ROOT, load_settings
-from feature_repo.raw.regular import open_lock
+from feature_repo.files.regular_files import open_lock
 from feature_repo.stores.registration import apply
 from flows.address import PortTakenError, refuse_taken
 from flows.orphans import VARIABLE, leave_none

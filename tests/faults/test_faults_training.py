@@ -14,7 +14,7 @@ import pytest
 from bentos.bundle import Bundle
 from bentos.bundle.rollout import rollout
 from configs.settings import PROJECT_ROOT
-from feature_repo.raw.atomic import LeaseHeldError
+from feature_repo.files.locks import LeaseHeldError
 from flows.deploy import compare_and_deploy
 from flows.train import fingerprint, train_challenger
 from tests.patience import until

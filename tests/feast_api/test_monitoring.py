@@ -14,8 +14,8 @@ from feast.cli import monitor
 from feast.feature_logging import FeatureServiceLoggingSource
 from feast.monitoring.monitoring_service import MonitoringService
 
+from feature_repo.files.parquet_tables import append
 from feature_repo.stores.feast_faults import go_round
-from feature_repo.stores.offline_files import append
 from tests.feast_api_world import ago
 
 

@@ -10,7 +10,7 @@ from feast import FeatureView, Field, FileSource
 from feast.errors import FeatureViewNotFoundException
 from feast.types import Float64
 
-from feature_repo.stores.offline_files import append
+from feature_repo.files.parquet_tables import append
 from tests.feast_api_world import NOW, STAMPS, TTL, ago
 
 REFS = ["visits:visits", "visits:spend", "visits:days", "visits:note"]

@@ -12,7 +12,7 @@ from feast.errors import FeatureViewNotFoundException, PushSourceNotFoundExcepti
 from feast.types import Int64
 from sqlalchemy.exc import OperationalError
 
-from feature_repo.stores.offline_files import OfflineRowsError
+from feature_repo.files.parquet_tables import OfflineRowsError
 from feature_repo.stores.pushed_rows import OnlineRowsError
 from tests.feast_api_world import NOW, TTL, ago
 

@@ -17,12 +17,12 @@ from bentos.bundle.rollout import promote
 from bentos.economics import load_economics
 from configs.settings import Settings, load_settings
 from feature_repo.contract import BEHAVIOR_SERVICE, CORE_SERVICE, CUSTOMER, LABEL, OBSERVED_AT, SERVICES_OF, SOURCE
+from feature_repo.files.parquet_tables import append
 from feature_repo.raw.deliveries import deliveries
 from feature_repo.raw.publication import published, read_snapshot
 from feature_repo.raw.world.manifest import World, scored_at
 from feature_repo.raw.world.simulate import simulate
 from feature_repo.stores.materialising import materialize
-from feature_repo.stores.offline_files import append
 from feature_repo.stores.registration import apply
 from flows.build_activity import build_activity
 from flows.build_features import build_features

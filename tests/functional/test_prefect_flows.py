@@ -20,7 +20,7 @@ from bentos.bundle.rollout import promote, rollout
 from bentos.reasons import PATH as REASON_CODES
 from configs.settings import PROJECT_ROOT, load_settings
 from feature_repo.contract import CUSTOMER, LABEL
-from feature_repo.raw.atomic import lease
+from feature_repo.files.locks import lease
 from feature_repo.raw.publication import published, read_snapshot
 from feature_repo.raw.world.manifest import scored_at
 from feature_repo.raw.world.simulate import simulate

@@ -20,7 +20,8 @@ from bentos.economics import load_economics
 from bentos.reasons import load
 from configs.settings import load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, OBSERVED_AT, TTL_DAYS, features_of
-from feature_repo.raw.atomic import LeaseHeldError, file_sha256, lease
+from feature_repo.files.atomic_writes import file_sha256
+from feature_repo.files.locks import LeaseHeldError, lease
 from feature_repo.raw.telco_csv import normalise
 from feature_repo.stores.as_known import features_as_known
 from feature_repo.stores.materialising import NothingToMaterializeError

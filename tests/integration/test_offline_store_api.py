@@ -20,10 +20,10 @@ from feast.infra.offline_stores.file_source import FileLoggingDestination, Saved
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Array, Float64, Int64, String
 
+from feature_repo.files.parquet_tables import OfflineRowsError, TableAppendOnlyError
 from feature_repo.stores import joining
 from feature_repo.stores.entity_rows import EntityRowsError
 from feature_repo.stores.offline import AsofOfflineStore
-from feature_repo.stores.offline_files import OfflineRowsError, TableAppendOnlyError
 from tests.feast_world import at, entities, open_world, part
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is an experimental feature:RuntimeWarning")

@@ -38,8 +38,8 @@ from feature_repo.contract import (
     features_of,
 )
 from feature_repo.events import SCHEMA
+from feature_repo.files.parquet_tables import append
 from feature_repo.stores.as_known import features_as_known
-from feature_repo.stores.offline_files import append
 from feature_repo.stores.opening import open_store
 from feature_repo.stores.reading import OnlineFeatures
 from feature_repo.stores.registration import apply

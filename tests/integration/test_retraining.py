@@ -21,7 +21,7 @@ from bentos.bundle.ledger import entries
 from bentos.bundle.rollout import rollout
 from bentos.comparison import LiveFigures
 from feature_repo.contract import CUSTOMER, LABEL
-from feature_repo.raw.atomic import StorageFailed
+from feature_repo.files.atomic_writes import StorageFailed
 from flows.compare import compare
 from flows.deploy import WhyMissingError, begin_trial, compare_and_deploy, deploy, roll_back, sync_aliases
 from flows.pipeline.policy import may_help

@@ -9,10 +9,10 @@ from pydantic import SecretStr
 
 from configs.settings import load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, SOURCE
+from feature_repo.files.parquet_tables import append
 from feature_repo.raw.simulator import simulate_snapshot
 from feature_repo.raw.telco_csv import normalise
 from feature_repo.stores.materialising import NothingToMaterializeError, materialize
-from feature_repo.stores.offline_files import append
 from feature_repo.stores.opening import open_store
 from feature_repo.stores.reading import OnlineFeatures
 from feature_repo.stores.refusals import NothingRegisteredError, RegistryUnavailableError, StoreUnavailableError

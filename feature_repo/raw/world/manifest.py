@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, Final, Self
 
-from feature_repo.raw.atomic import write_file
+from feature_repo.files.atomic_writes import write_file
 from feature_repo.raw.world.refusal import SimulationRefused
 
 FILE: Final = "world.json"

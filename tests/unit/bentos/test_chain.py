@@ -6,9 +6,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from bentos import chain
-from bentos.chain import GENESIS, ChainBrokenError, End, append, end, line, sealed, walk, withdraw
-from feature_repo.raw.atomic import StorageFailed
+from feature_repo.files import hash_chain
+from feature_repo.files.atomic_writes import StorageFailed
+from feature_repo.files.hash_chain import GENESIS, ChainBrokenError, End, append, end, line, sealed, walk, withdraw
 
 SAID = [{"say": "one", "n": 1.5}, {"say": "zwei ü\n", "n": None}, {"say": "", "n": {"deep": [1, 2]}}]
 
@@ -166,4 +166,4 @@ def test_an_entry_that_is_none_to_its_keeper_shows(path):
 
     with pytest.raises(ChainBrokenError, match=r"line 2 of said.jsonl was changed"):
         list(walk(path, refuse))
-    assert chain.seal(read(path)[0]) == read(path)[0]["hash"]
+    assert hash_chain.seal(read(path)[0]) == read(path)[0]["hash"]

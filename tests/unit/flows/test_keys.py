@@ -9,7 +9,8 @@ import pytest
 from bentos.churn.key_audit import Grant, Happened, KeyAuditBrokenError, Refusals, append, audit_path, events
 from bentos.churn.key_file import SIZE_MAX_BYTES, KeyFile, KeyFileError, issue, path_of, read, write
 from configs.settings import load_settings
-from feature_repo.raw.atomic import LeaseHeldError, StorageFailed, lease
+from feature_repo.files.atomic_writes import StorageFailed
+from feature_repo.files.locks import LeaseHeldError, lease
 from flows.cli import main
 from flows.keys import KeyNameError, KeyUnknownError, RevocationUnrecordedError, audit, create, lines, revoke, told
 from flows.who import operator

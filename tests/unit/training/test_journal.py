@@ -17,7 +17,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import create_trial
 
 from configs.settings import PROJECT_ROOT
-from feature_repo.raw.atomic import StorageFailed
+from feature_repo.files.atomic_writes import StorageFailed
 from training import journal as journals
 from training.journal import Journal, cut_torn_tail
 

@@ -12,7 +12,7 @@ import pytest
 from bentos.bundle import Bundle, BundleError, FeaturesInvalidError
 from bentos.bundle.design import matrix
 from bentos.bundle.manifest import FILES, MANIFEST
-from feature_repo.raw.atomic import StorageFailed
+from feature_repo.files.atomic_writes import StorageFailed
 from tests.small_model import REASONS, features_of_snapshot, fitted_model, manifest, saved, simulated, small_bundle
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from bentos.bundle.ledger import LedgerBrokenError, append, entries, ledger_path, withdraw
 from bentos.bundle.pointer import Rollout, write_pointer
-from bentos.chain import GENESIS
-from feature_repo.raw.atomic import StorageFailed
+from feature_repo.files.atomic_writes import StorageFailed
+from feature_repo.files.hash_chain import GENESIS
 
 NOW = datetime(2026, 3, 1, 6, tzinfo=UTC)
 A, B, C = (Rollout(letter * 64, f"v-{letter}") for letter in "abc")

@@ -10,7 +10,7 @@ import pytest
 
 from bentos.bundle import BundleError, NoChampionError, champion
 from bentos.bundle.pointer import Rollout, read_pointer, write_pointer
-from feature_repo.raw.atomic import StorageFailed
+from feature_repo.files.atomic_writes import StorageFailed
 
 DIGEST, OTHER = "a" * 64, "b" * 64
 WHOLE = {"digest": DIGEST, "path": DIGEST, "model_version": "v1"}

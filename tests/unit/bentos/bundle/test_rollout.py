@@ -27,7 +27,7 @@ from bentos.bundle.rollout import (
     start_trial,
     stop_trial,
 )
-from feature_repo.raw.atomic import StorageFailed
+from feature_repo.files.atomic_writes import StorageFailed
 from tests.small_model import saved
 
 NOW = datetime(2026, 3, 1, 6, tzinfo=UTC)

@@ -12,7 +12,7 @@ import pytest
 from bentos.churn import key_audit
 from bentos.churn.key_audit import Happened, KeyAuditBrokenError, Refusals, append, audit_path, events
 from configs.settings import PROJECT_ROOT
-from feature_repo.raw.atomic import StorageFailed
+from feature_repo.files.atomic_writes import StorageFailed
 from tests.patience import PATIENCE_S
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)

@@ -7,19 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from feature_repo.raw.atomic import (
-    LeaseHeldError,
+from feature_repo.files.atomic_writes import (
     StorageFailed,
     aside,
     copy_file,
-    exclusive,
     file_sha256,
-    lease,
     storage,
     sweep,
     write_file,
     write_folder,
 )
+from feature_repo.files.locks import LeaseHeldError, exclusive, lease
 from tests.patience import PATIENCE_S
 
 
@@ -118,7 +116,7 @@ def test_a_holder_that_is_killed_frees_its_lease(tmp_path):
 HOLDS = """
 import sys
 from pathlib import Path
-from feature_repo.raw.atomic import aside, folder_aside
+from feature_repo.files.atomic_writes import aside, folder_aside
 home = Path(sys.argv[1])
 with aside(home / "offline") as file, folder_aside(home / "bundles", "saved-") as folder:
     file.write_bytes(b"7590-VHVEG")

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.events import SCHEMA, Reason
-from feature_repo.raw.atomic import StorageFailed
+from feature_repo.files.atomic_writes import StorageFailed
 from feature_repo.raw.clock import ClockWasAhead
 from feature_repo.raw.deliveries import QUARANTINE, Delivery, DeliveryDamaged, check_whole, deliveries
 from feature_repo.raw.delivering import DeliveryRefused

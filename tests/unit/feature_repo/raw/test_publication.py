@@ -6,7 +6,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from feature_repo.contract import STORED
-from feature_repo.raw.atomic import exclusive
+from feature_repo.files.locks import exclusive
 from feature_repo.raw.publication import (
     SCHEMA_VERSION,
     Manifest,

@@ -8,10 +8,11 @@ import pytest
 
 from bentos.bundle.manifest import BundleError
 from bentos.bundle.pointer import POINTER, bundles_folder, read_pointer
-from bentos.chain import walk
-from feature_repo.raw.atomic import StorageFailed, exclusive, file_sha256, lease
+from feature_repo.files.atomic_writes import StorageFailed, file_sha256
+from feature_repo.files.hash_chain import walk
+from feature_repo.files.locks import exclusive, lease
+from feature_repo.files.regular_files import open_lock, open_regular, read_regular
 from feature_repo.raw.deliveries import DeliveryDamaged, deliveries, log_folder
-from feature_repo.raw.regular import open_lock, open_regular, read_regular
 
 
 @pytest.fixture

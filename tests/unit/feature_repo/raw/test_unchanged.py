@@ -7,11 +7,11 @@ from datetime import date
 
 import pytest
 
+from feature_repo.files.atomic_writes import copy_file
+from feature_repo.files.stable_reads import StillWritten, content, unchanged
 from feature_repo.raw import delivering, publication
-from feature_repo.raw.atomic import copy_file
 from feature_repo.raw.delivering import land_file
 from feature_repo.raw.publication import land_raw
-from feature_repo.raw.unchanged import StillWritten, content, unchanged
 
 KEPT = {
     "extract": (publication, lambda home, path: land_raw(home, path, date(2026, 11, 1))),

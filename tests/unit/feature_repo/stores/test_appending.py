@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from feature_repo.stores.appending import append_tables, has
+from feature_repo.files.parquet_tables import append_tables, has
 
 SCHEMA = pa.schema([("n", pa.int64())])
 PIECES = [pa.table({"n": [1, 2]}), pa.table({"n": [3]})]

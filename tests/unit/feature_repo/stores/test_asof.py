@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from feature_repo.stores.asof import Known, Scan, latest_known, latest_sql, literal, pairs_sql, quoted
+from feature_repo.files.duckdb_session import literal, quoted
+from feature_repo.stores.asof import Known, Scan, latest_known, latest_sql, pairs_sql
 
 SCAN = Scan(("f.parquet",), 10, (("k", "VARCHAR"),), "e", "tz", "c", "tz", 5, 100, 100, (0, 200), (0, 200))
 

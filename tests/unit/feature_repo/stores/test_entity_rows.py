@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from feature_repo.files.duckdb_session import Limits
 from feature_repo.stores.entity_rows import EntityRows, EntityRowsError, sql_type
-from feature_repo.stores.session import Limits
 from tests.feast_world import at, entities
 
 LIMITS = Limits(Path(), 128, 1)

@@ -9,10 +9,10 @@ import pytest
 from feast import Entity, FeatureView, Field, FileSource, ValueType
 from feast.types import Int64, String
 
+from feature_repo.files.duckdb_session import Limits
 from feature_repo.stores.entity_rows import EntityRowsError
 from feature_repo.stores.historical_query import HistoricalQuery
 from feature_repo.stores.parts import SourceColumnError
-from feature_repo.stores.session import Limits
 from tests.feast_world import at, entities, part
 
 CUSTOMER = Entity(name="customer", join_keys=["customer_id"], value_type=ValueType.STRING)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from feast import FileSource
 
+from feature_repo.files.duckdb_session import Limits, session
 from feature_repo.stores.joining import Times, buckets, scan
 from feature_repo.stores.parts import OfflineTableEmptyError, Parts, SourceColumnError
-from feature_repo.stores.session import Limits, session
 from tests.feast_world import at, part
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from feature_repo.stores.offline_files import append, table_files, table_pattern
+from feature_repo.files.parquet_tables import append, table_files, table_pattern
 
 
 def test_a_part_is_written_once(tmp_path):

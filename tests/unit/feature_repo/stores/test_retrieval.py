@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 
-from feature_repo.stores.offline_files import TableAppendOnlyError
+from feature_repo.files.parquet_tables import TableAppendOnlyError
 from feature_repo.stores.retrieval import AsofRetrievalJob, one_table
 
 TABLE = pa.table({"n": range(10)})

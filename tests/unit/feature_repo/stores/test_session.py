@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from feature_repo.raw.atomic import StorageFailed
-from feature_repo.stores.session import Limits, session
+from feature_repo.files.atomic_writes import StorageFailed
+from feature_repo.files.duckdb_session import Limits, session
 from tests.feast_world import READ_ONLY
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from feature_repo.stores.session import Limits, session
+from feature_repo.files.duckdb_session import Limits, session
 with session(Limits(Path(sys.argv[1]), 128, 1)):
     print("open", flush=True)
     time.sleep(600)

@@ -1,4 +1,4 @@
-"""A DuckDB session within limits, whose overflow lies below the home and is gone afterwards."""
+"""A DuckDB session within limits, its overflow below the home gone afterwards; and quoting for its SQL."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from feature_repo.raw.atomic import folder_aside, storage, sweep_folder
-from feature_repo.stores.asof import literal
+from configs.settings import Settings
+from feature_repo.files.atomic_writes import folder_aside, storage, sweep_folder
 
 if TYPE_CHECKING:
     from feast.repo_config import RepoConfig
@@ -87,3 +87,18 @@ def _held_folder(home: Path, held: ExitStack) -> Path | None:
         if refused.errno not in _READ_ONLY:
             raise
         return None
+
+
+def quoted(name: str) -> str:
+    """Return an identifier as DuckDB wants it, whatever is in the name."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Return a string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def event_limits(settings: Settings) -> Limits:
+    """Return what DuckDB may use for events: as much as a query of the offline store."""
+    return Limits(settings.home, settings.feast.offline_memory_max_mb, settings.feast.offline_threads)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from feature_repo.raw.atomic import storage, sync_folder
-from feature_repo.raw.regular import open_regular
+from feature_repo.files.atomic_writes import storage, sync_folder
+from feature_repo.files.regular_files import open_regular
 
 GENESIS: Final = "0" * 64
 """What stands for the hash of the entry before the first one."""

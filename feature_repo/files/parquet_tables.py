@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -12,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from configs.errors import ChurnError
-from feature_repo.raw.atomic import storage, write_file
-from feature_repo.raw.regular import open_regular
+from feature_repo.files.atomic_writes import aside, storage, sync_folder, write_file
+from feature_repo.files.regular_files import open_regular
 
 _ROWS_A_GROUP = 122_880
 """Small enough that reading one takes little memory, large enough that its statistics are few."""
@@ -136,3 +138,29 @@ def fitted(rows: pa.Table, schema: pa.Schema, required: tuple[str, ...]) -> pa.T
     if empty:
         raise OfflineRowsError(f"nulls in {', '.join(empty)}", "keys and timestamps must be given; nothing was written")
     return pa.table(arrays, schema=schema)
+
+
+def has(home: Path, table: str, part: str) -> bool:
+    """Say whether a table has a part."""
+    return part_path(home, table, part).exists()
+
+
+def append_tables(home: Path, table: str, part: str, schema: pa.Schema, pieces: Iterable[pa.Table]) -> Path:
+    """Write pieces of the same columns as one part, without holding them all in memory.
+
+    As with :func:`feature_repo.files.parquet_tables.append` the same name means the same content: where the part
+    exists, no piece is asked for.
+    """
+    target = part_path(home, table, part)
+    if not target.exists():
+        with storage():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with aside(target.parent) as temporary:
+                with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+                    for piece in pieces:
+                        writer.write_table(piece)
+                with temporary.open("rb") as written:
+                    os.fsync(written.fileno())
+                temporary.replace(target)
+            sync_folder(target.parent)
+    return target

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and the lock of those who write them.
+"""Files that appear whole or not at all.
 
 Everything is written under a temporary name beside its place, synced, and renamed. What is created is readable by
 its owner alone (mkstemp's default): it holds personal data.
@@ -13,12 +13,11 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from configs.errors import ChurnError
-from feature_repo.raw.regular import open_lock, open_regular
+from feature_repo.files.regular_files import open_regular
 
 TEMPORARY: Final = ".tmp-"
 """How every unfinished file and folder is called: readers pass it over, the next writer removes it."""
@@ -33,59 +32,6 @@ class StorageFailed(ChurnError):  # noqa: N818 - read as a sentence: refused, st
     error = "storage_failed"
     http_status = 507
     transient = True
-
-
-@dataclass(frozen=True)
-class Held:
-    """The proof of holding a home's publishing lock, for work that must happen under one hold."""
-
-    home: Path
-
-
-@contextmanager
-def exclusive(home: Path) -> Iterator[Held]:
-    """Hold the home's publishing lock; waits for another holder. The kernel frees it when a holder dies."""
-    with storage():
-        home.mkdir(parents=True, exist_ok=True)
-        lock = open_lock(home / ".publish.lock")
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield Held(home)
-
-
-class LeaseHeldError(ChurnError):
-    """Another process is at the same work."""
-
-    error = "lease_held"
-    http_status = 409
-
-
-@contextmanager
-def lease(home: Path, work: str, holder: str) -> Iterator[None]:
-    """Hold the home's lease on ``work`` (a word), or be told at once who does. A holder that dies frees it.
-
-    ``holder`` says who this is, for whoever is refused; it holds no secret and no customer.
-
-    Raises
-    ------
-    LeaseHeldError
-        If another process, or another thread of this one, holds it.
-    """
-    path = home / f".{work}.lease"
-    with storage():
-        home.mkdir(parents=True, exist_ok=True)
-        file = open_lock(path)
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            told = file.read().decode(errors="replace").strip() or "another process"
-            raise LeaseHeldError(f"{work} is being done already by {told}", "wait until it has ended") from None
-        file.truncate(0)
-        file.write(holder.encode())
-        file.flush()
-        yield
 
 
 @contextmanager

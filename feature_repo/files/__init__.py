@@ -1,0 +1,1 @@
+"""Files that every part of a home is made of: written whole, locked, chained, queried."""

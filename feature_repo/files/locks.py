@@ -1,0 +1,66 @@
+"""The locks of a home: its publishing lock, and leases on a piece of work."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from configs.errors import ChurnError
+from feature_repo.files.atomic_writes import storage
+from feature_repo.files.regular_files import open_lock
+
+
+@dataclass(frozen=True)
+class Held:
+    """The proof of holding a home's publishing lock, for work that must happen under one hold."""
+
+    home: Path
+
+
+@contextmanager
+def exclusive(home: Path) -> Iterator[Held]:
+    """Hold the home's publishing lock; waits for another holder. The kernel frees it when a holder dies."""
+    with storage():
+        home.mkdir(parents=True, exist_ok=True)
+        lock = open_lock(home / ".publish.lock")
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield Held(home)
+
+
+class LeaseHeldError(ChurnError):
+    """Another process is at the same work."""
+
+    error = "lease_held"
+    http_status = 409
+
+
+@contextmanager
+def lease(home: Path, work: str, holder: str) -> Iterator[None]:
+    """Hold the home's lease on ``work`` (a word), or be told at once who does. A holder that dies frees it.
+
+    ``holder`` says who this is, for whoever is refused; it holds no secret and no customer.
+
+    Raises
+    ------
+    LeaseHeldError
+        If another process, or another thread of this one, holds it.
+    """
+    path = home / f".{work}.lease"
+    with storage():
+        home.mkdir(parents=True, exist_ok=True)
+        file = open_lock(path)
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            told = file.read().decode(errors="replace").strip() or "another process"
+            raise LeaseHeldError(f"{work} is being done already by {told}", "wait until it has ended") from None
+        file.truncate(0)
+        file.write(holder.encode())
+        file.flush()
+        yield
