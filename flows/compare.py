@@ -26,9 +26,9 @@ from bentos.economics import load_economics
 from configs.printable import printable
 from configs.settings import Settings
 from feature_repo.contract import AUDIT_SERVICE, CUSTOMER, LABEL
-from feature_repo.stores.as_known import features_as_known
-from feature_repo.stores.opening import open_store
-from feature_repo.stores.refusals import refusals
+from feature_repo.stores.errors import refusals
+from feature_repo.stores.feature_store import open_store
+from feature_repo.stores.historical_features import features_as_known
 from training.heldout import read_heldout
 from training.promotion import BY_HAND, Evidence, Verdict, decide
 from training.registry import DIGEST, keep_text, restore_bundle, tag_version, versions_with

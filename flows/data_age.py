@@ -13,9 +13,9 @@ from typing import Final
 from configs.settings import Settings
 from feature_repo.raw.deliveries import deliveries
 from feature_repo.raw.publication import Manifest, history
-from feature_repo.stores.online_copy import copied_until
-from feature_repo.stores.opening import open_store
-from feature_repo.stores.refusals import StoreUnavailableError, refusals
+from feature_repo.stores.errors import StoreUnavailableError, refusals
+from feature_repo.stores.feature_store import open_store
+from feature_repo.stores.online_watermark import copied_until
 from flows.inbox import oldest
 from monitoring.freshness import Age, ages
 from training.offline_rows import extract_known_at

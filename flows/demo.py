@@ -27,9 +27,9 @@ from feature_repo.contract import CUSTOMER, LABEL, OBSERVED_AT
 from feature_repo.files.atomic_writes import file_sha256
 from feature_repo.raw.publication import published, read_snapshot
 from feature_repo.raw.world.manifest import World
-from feature_repo.stores.as_known import features_as_known
-from feature_repo.stores.materialising import materialize
-from feature_repo.stores.opening import open_store
+from feature_repo.stores.feature_store import open_store
+from feature_repo.stores.historical_features import features_as_known
+from feature_repo.stores.materialize import materialize
 from feature_repo.stores.registration import apply
 from flows.build_activity import build_activity
 from flows.build_features import build_features

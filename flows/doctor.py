@@ -23,13 +23,12 @@ from feature_repo.contract import (
     features_of,
 )
 from feature_repo.files.parquet_tables import table_pattern
-from feature_repo.stores.as_known import features_as_known
+from feature_repo.stores.casting import as_python
+from feature_repo.stores.errors import NothingToMaterializeError, refusals
+from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.freshness import at_the_contract
-from feature_repo.stores.materialising import NothingToMaterializeError
-from feature_repo.stores.opening import open_store
-from feature_repo.stores.reading import OnlineFeatures
-from feature_repo.stores.refusals import refusals
-from feature_repo.stores.typed import as_python
+from feature_repo.stores.historical_features import features_as_known
+from feature_repo.stores.online_features import OnlineFeatures
 from monitoring.parity import Parity
 
 CHUNK_CUSTOMERS: Final = 5_000

@@ -12,7 +12,7 @@ import yaml
 
 from configs.settings import Settings
 from feature_repo.files.atomic_writes import storage
-from feature_repo.stores.opening import REPO_PATH, configuration, folder
+from feature_repo.stores.feature_store import REPO_PATH, configuration, folder
 from flows.address import AddressError, refuse_taken
 from flows.orphans import leave_none
 

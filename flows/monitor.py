@@ -21,10 +21,10 @@ from feature_repo.contract import LABEL, OBSERVED_AT, features_of
 from feature_repo.files.atomic_writes import storage, write_file
 from feature_repo.files.regular_files import read_regular
 from feature_repo.raw.publication import history, read_snapshot
-from feature_repo.stores.as_known import features_as_known
-from feature_repo.stores.customer_base import customers_gone, customers_known
-from feature_repo.stores.opening import open_store
-from feature_repo.stores.refusals import refusals
+from feature_repo.stores.customers import customers_gone, customers_known
+from feature_repo.stores.errors import refusals
+from feature_repo.stores.feature_store import open_store
+from feature_repo.stores.historical_features import features_as_known
 from flows.data_age import data_ages, known_deliveries, known_extracts
 from flows.land import MOVEMENTS, REPORT, vanished_finding
 from flows.read_base import read_chunk

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from bentos.bundle import Bundle
 from feature_repo.contract import CUSTOMER, OBSERVED_AT
-from feature_repo.stores.as_known import features_as_known
-from feature_repo.stores.customer_base import present
+from feature_repo.stores.customers import present
+from feature_repo.stores.historical_features import features_as_known
 
 if TYPE_CHECKING:
     from feast import FeatureStore

@@ -36,9 +36,9 @@ from feature_repo.files.atomic_writes import TEMPORARY, file_sha256, remove, sto
 from feature_repo.files.locks import lease
 from feature_repo.files.parquet_tables import table_pattern
 from feature_repo.files.regular_files import read_regular
-from feature_repo.stores.customer_base import customers_gone, customers_known
-from feature_repo.stores.opening import open_store
-from feature_repo.stores.refusals import refusals
+from feature_repo.stores.customers import customers_gone, customers_known
+from feature_repo.stores.errors import refusals
+from feature_repo.stores.feature_store import open_store
 from flows.read_base import read_chunk
 
 if TYPE_CHECKING:

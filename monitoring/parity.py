@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from feature_repo.contract import SNAPSHOT_DERIVED, SNAPSHOT_VIEWS, Feature
-from feature_repo.stores.reading import OnlineRow
+from feature_repo.stores.online_features import OnlineRow
 
 SAMPLE_MAX: Final = 5
 _SNAPSHOT: Final = {view.name for view in (*SNAPSHOT_VIEWS, *SNAPSHOT_DERIVED)}

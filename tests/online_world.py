@@ -28,7 +28,7 @@ from feature_repo.contract import (
 from feature_repo.files.parquet_tables import append
 from feature_repo.raw.simulator import simulate_snapshot
 from feature_repo.raw.telco_csv import normalise
-from feature_repo.stores.opening import REPO_PATH, configuration
+from feature_repo.stores.feature_store import REPO_PATH, configuration
 from feature_repo.stores.registration import apply
 from training.snapshot import feature_rows
 

@@ -94,7 +94,7 @@ def replayable(home: Path) -> Bundle:
 def receipts_of(bundle: Bundle, customers: int, *, at_once: int = 64) -> list[Receipt]:
     """What the service would keep of answers to so many simulated customers, scored in blocks."""
     from bentos.reasons import parse
-    from feature_repo.stores.typed import as_python
+    from feature_repo.stores.casting import as_python
     from tests.small_model import features_of_snapshot, simulated
 
     dictionary = parse(bundle.reason_codes, bundle.manifest.service)

@@ -22,9 +22,9 @@ from feature_repo.contract import CORE_SERVICE, CUSTOMER, LABEL, SOURCE, STORED,
 from feature_repo.files.atomic_writes import write_file
 from feature_repo.files.parquet_tables import append
 from feature_repo.raw.telco_csv import normalise, read_raw
-from feature_repo.stores.materialising import materialize
+from feature_repo.stores.casting import as_frame
+from feature_repo.stores.materialize import materialize
 from feature_repo.stores.registration import apply
-from feature_repo.stores.typed import as_frame
 from feature_repo.transforms import derive
 from flows.serve import Running, free_port
 from tests.patience import PATIENCE_S

@@ -24,7 +24,7 @@ from feature_repo.contract import (
 from feature_repo.raw.publication import land_raw, live_version, publish, published
 from feature_repo.raw.simulator import simulate_snapshot, write_csv
 from feature_repo.raw.telco_csv import normalise
-from feature_repo.stores.typed import as_frame
+from feature_repo.stores.casting import as_frame
 from feature_repo.transforms import derive
 from training.dataset import TrainingSet
 from training.pipeline import ChurnBlend, Params

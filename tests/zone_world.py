@@ -18,11 +18,11 @@ from pathlib import Path
 from configs.settings import Settings, load_settings
 from feature_repo.contract import BEHAVIOR_SERVICE, CORE_SERVICE, CUSTOMER, OBSERVED_AT, features_of
 from feature_repo.raw.simulator import simulate_snapshot, write_csv
-from feature_repo.stores.as_known import features_as_known
+from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.freshness import at_the_contract
-from feature_repo.stores.materialising import materialize
-from feature_repo.stores.opening import open_store
-from feature_repo.stores.reading import OnlineFeatures
+from feature_repo.stores.historical_features import features_as_known
+from feature_repo.stores.materialize import materialize
+from feature_repo.stores.online_features import OnlineFeatures
 from feature_repo.stores.registration import apply
 from flows.build_activity import build_activity
 from flows.build_features import build_features

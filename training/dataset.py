@@ -17,9 +17,9 @@ from feature_repo.contract import (
     contract_hash,
     features_of,
 )
-from feature_repo.stores.as_known import features_as_known
-from feature_repo.stores.opening import open_store
-from feature_repo.stores.refusals import refusals
+from feature_repo.stores.errors import refusals
+from feature_repo.stores.feature_store import open_store
+from feature_repo.stores.historical_features import features_as_known
 
 if TYPE_CHECKING:
     from feast import FeatureStore

@@ -14,7 +14,7 @@ from mlflow.pyfunc import PythonModel
 
 from bentos.bundle import Bundle
 from feature_repo.contract import features_of
-from feature_repo.stores.typed import as_frame
+from feature_repo.stores.casting import as_frame
 
 
 class ChurnModel(PythonModel):

@@ -6,7 +6,7 @@ import socket
 import ssl
 from typing import Final
 
-from feature_repo.stores.causes import chain
+from feature_repo.stores.database_errors import chain
 
 _URI: Final = "CHURN_MLFLOW__TRACKING_URI"
 

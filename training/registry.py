@@ -17,8 +17,8 @@ from configs.settings import Settings
 from feature_repo.contract import DType, features_of
 from feature_repo.files.atomic_writes import folder_aside, storage, sweep_folder, sync_folder, write_file, write_folder
 from feature_repo.files.locks import exclusive
-from feature_repo.stores.causes import chain, sqlite_cause
-from feature_repo.stores.opening import sqlite_url
+from feature_repo.stores.database_errors import chain, sqlite_cause
+from feature_repo.stores.feature_store import sqlite_url
 from training.mlflow_way import way_cause
 
 if TYPE_CHECKING:

@@ -80,7 +80,7 @@ class Bundle:
         """Return the calibrated probability of churn, (n,) float64 in (0, 1).
 
         ``features``: one column a feature of ``manifest.service`` in contract order, dtypes as
-        ``feature_repo.stores.typed.as_frame`` gives them. Raises BundleError for other columns, and
+        ``feature_repo.stores.casting.as_frame`` gives them. Raises BundleError for other columns, and
         FeaturesInvalidError for a null that has no trained meaning or a number that is not finite.
         """
         return _probability(self.margin(features))

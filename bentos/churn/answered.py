@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bentos.reasons import Reason
     from bentos.receipts import Receipt
     from bentos.what_if import Recommendation
-    from feature_repo.stores.reading import OnlineRow
+    from feature_repo.stores.online_features import OnlineRow
 
 Label = Literal["churn", "stay"]
 _VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bentos.bundle.design import Floats
     from bentos.reasons import Reason
     from bentos.what_if import Recommendation
-    from feature_repo.stores.reading import OnlineRow
+    from feature_repo.stores.online_features import OnlineRow
 
 log = logging.getLogger(__name__)
 

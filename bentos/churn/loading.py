@@ -21,7 +21,7 @@ from feature_repo.contract import Feature, contract_hash, features_of
 
 if TYPE_CHECKING:
     from bentos.bundle import Bundle
-    from feature_repo.stores.reading import OnlineFeatures
+    from feature_repo.stores.online_features import OnlineFeatures
 
 log = logging.getLogger(__name__)
 
@@ -108,9 +108,9 @@ def _levers(service: str, reasons: ReasonDictionary) -> Levers:
 
 
 def _features(settings: Settings, service: str, beside: Model | None) -> OnlineFeatures:
-    from feature_repo.stores.opening import close_store, open_store
-    from feature_repo.stores.reading import OnlineFeatures
-    from feature_repo.stores.refusals import refusals
+    from feature_repo.stores.errors import refusals
+    from feature_repo.stores.feature_store import close_store, open_store
+    from feature_repo.stores.online_features import OnlineFeatures
 
     with refusals(settings):
         if beside is not None:
@@ -130,7 +130,7 @@ def warm_up(model: Model, now: datetime, *, store_needed: bool = False) -> None:
     A store that does not answer is no reason to refuse: readiness asks it again each time. With ``store_needed`` it
     is, as StoreUnavailableError: where a model answers already, it goes on until the other one can.
     """
-    from feature_repo.stores.refusals import StoreUnavailableError
+    from feature_repo.stores.errors import StoreUnavailableError
     from feature_repo.stores.vectors import encode
 
     features = features_of(model.bundle.manifest.service)

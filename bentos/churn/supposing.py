@@ -19,7 +19,7 @@ from feature_repo.stores.vectors import encode
 
 if TYPE_CHECKING:
     from bentos.levers import Value
-    from feature_repo.stores.reading import OnlineRow
+    from feature_repo.stores.online_features import OnlineRow
 
 
 @dataclass(frozen=True)

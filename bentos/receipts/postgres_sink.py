@@ -16,7 +16,7 @@ from bentos.receipts.sinks import (
     RowsRefusedError,
 )
 from configs.errors import SettingsError
-from feature_repo.stores.causes import postgres_cause
+from feature_repo.stores.database_errors import postgres_cause
 
 if TYPE_CHECKING:
     from psycopg import Connection

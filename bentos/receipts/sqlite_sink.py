@@ -19,7 +19,7 @@ from bentos.receipts.sinks import (
     RowsRefusedError,
 )
 from feature_repo.files.regular_files import identity
-from feature_repo.stores.causes import sqlite_cause
+from feature_repo.stores.database_errors import sqlite_cause
 
 _SCHEMA: Final = f"""
 BEGIN IMMEDIATE;

@@ -1,1 +1,1 @@
-"""How the feature store is opened, and where its offline files lie."""
+"""Feast's plug-ins of this project, and what others call of the feature store; rooms behind them are theirs alone."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from configs.settings import Settings
 from feature_repo.contract import BY_NAME, CUSTOMER
 from feature_repo.files.atomic_writes import storage, write_file
-from feature_repo.stores.opening import open_store
-from feature_repo.stores.refusals import NothingRegisteredError, refusals
+from feature_repo.stores.errors import NothingRegisteredError, refusals
+from feature_repo.stores.feature_store import open_store
 
 if TYPE_CHECKING:
     from feast import FeatureStore

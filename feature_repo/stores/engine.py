@@ -24,14 +24,14 @@ from feast.repo_config import FeastConfigBaseModel
 from pydantic import PositiveFloat, PositiveInt
 
 from feature_repo.clocks import in_future
-from feature_repo.stores.latest_rows import LatestRows
 from feature_repo.stores.online_redis import PlannedRedisOnlineStore
-from feature_repo.stores.online_rows import OnlineRows
 from feature_repo.stores.online_sqlite import PlannedSqliteOnlineStore
-from feature_repo.stores.parts import OfflineTableEmptyError
-from feature_repo.stores.pushed_rows import tell_kept
-from feature_repo.stores.redis_writer import RedisWriter, connection_of, refuse_unwritable
-from feature_repo.stores.sqlite_writer import SqliteWriter
+from feature_repo.stores.online_write.latest_rows import LatestRows
+from feature_repo.stores.online_write.push_rows import tell_kept
+from feature_repo.stores.online_write.redis_writer import RedisWriter, connection_of, refuse_unwritable
+from feature_repo.stores.online_write.row_schema import OnlineRows
+from feature_repo.stores.online_write.sqlite_writer import SqliteWriter
+from feature_repo.stores.point_in_time.parquet_source import OfflineTableEmptyError
 
 _log = logging.getLogger(__name__)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

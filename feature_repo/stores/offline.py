@@ -31,14 +31,14 @@ from feast.repo_config import RepoConfig
 from configs.errors import ChurnError
 from feature_repo.files.duckdb_session import Limits, session
 from feature_repo.files.parquet_tables import OfflineRowsError, append_part, content_name, fitted, folder_of
-from feature_repo.stores.asof import Ints
-from feature_repo.stores.entity_rows import sql_type
-from feature_repo.stores.feast_faults import go_round
-from feature_repo.stores.feature_metrics import FeatureMetricsStore
-from feature_repo.stores.historical_query import HistoricalQuery
-from feature_repo.stores.joining import Times, latest, scan
-from feature_repo.stores.parts import Parts, SourceColumnError, has_files, micros, readable
-from feature_repo.stores.retrieval import AsofRetrievalJob
+from feature_repo.stores.feast_patches.faults import go_round
+from feature_repo.stores.point_in_time.asof_join import Times, latest, scan
+from feature_repo.stores.point_in_time.entity_df import sql_type
+from feature_repo.stores.point_in_time.feature_metrics import FeatureMetricsStore
+from feature_repo.stores.point_in_time.historical_query import HistoricalQuery
+from feature_repo.stores.point_in_time.latest_known import Ints
+from feature_repo.stores.point_in_time.parquet_source import Parts, SourceColumnError, has_files, micros, readable
+from feature_repo.stores.point_in_time.retrieval_job import AsofRetrievalJob
 
 _log = logging.getLogger(__name__)
 

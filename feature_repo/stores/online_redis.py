@@ -14,12 +14,12 @@ from feast.infra.online_stores.redis import RedisClient, RedisOnlineStore, Redis
 from feast.protos.feast.types.Value_pb2 import Value
 from redis.exceptions import WatchError
 
-from feature_repo.stores.decoding import instant_of
-from feature_repo.stores.planned import PlannedReads
-from feature_repo.stores.pushed_rows import FeastRows, pushed_rows, tell_kept
-from feature_repo.stores.read_plan import ReadPlan
-from feature_repo.stores.redis_reader import Fields, RedisReader, Row
-from feature_repo.stores.redis_writer import PushedHashes, stamp_field
+from feature_repo.stores.online_read.planned_store import PlannedReads
+from feature_repo.stores.online_read.read_plan import ReadPlan
+from feature_repo.stores.online_read.redis_connection import Fields, RedisReader, Row
+from feature_repo.stores.online_write.push_rows import FeastRows, pushed_rows, tell_kept
+from feature_repo.stores.online_write.redis_writer import PushedHashes, stamp_field
+from feature_repo.stores.wire.value_decoder import instant_of
 
 
 class PlannedRedisOnlineStoreConfig(RedisOnlineStoreConfig):
@@ -33,8 +33,8 @@ class PlannedRedisOnlineStoreConfig(RedisOnlineStoreConfig):
 class PlannedRedisOnlineStore(PlannedReads, RedisOnlineStore):
     """Feast's Redis store, its data and its API; all views of all entities are read in one round trip.
 
-    Rows are written by the rule of :class:`~feature_repo.stores.redis_writer.RedisWriter`, whichever API they come
-    by: none over a later one, and the same instant again is a correction. So ``skip_dedup`` has no effect.
+    Rows are written by the rule of :class:`~feature_repo.stores.online_write.redis_writer.RedisWriter`, whichever API
+    they come by: none over a later one, and the same instant again is a correction. So ``skip_dedup`` has no effect.
     Deletions and asynchronous reads are Feast's. Reads from a cluster, Sentinel and the client *glide* are left to it.
     """
 

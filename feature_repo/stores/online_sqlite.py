@@ -22,12 +22,12 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
 from feature_repo.files.regular_files import identity
-from feature_repo.stores.online_instants import bring_to_utc, is_utc, utc_exactly, utc_of_local, utc_seconds
-from feature_repo.stores.planned import PlannedReads
-from feature_repo.stores.pushed_rows import FeastRows, PushedRow, pushed_rows, tell_kept
-from feature_repo.stores.read_plan import ReadPlan
-from feature_repo.stores.refusals import StoreUnavailableError
-from feature_repo.stores.sqlite_writer import upsert
+from feature_repo.stores.errors import StoreUnavailableError
+from feature_repo.stores.online_read.planned_store import PlannedReads
+from feature_repo.stores.online_read.read_plan import ReadPlan
+from feature_repo.stores.online_write.instants import bring_to_utc, is_utc, utc_exactly, utc_of_local, utc_seconds
+from feature_repo.stores.online_write.push_rows import FeastRows, PushedRow, pushed_rows, tell_kept
+from feature_repo.stores.online_write.sqlite_writer import upsert
 
 _KEYS_AT_ONCE: Final = 500
 """Bound values of a statement: SQLite has a limit, and each number of them is a statement of its own."""
@@ -45,8 +45,8 @@ class PlannedSqliteOnlineStore(PlannedReads, SqliteOnlineStore):
     """Feast's SQLite store, its tables and its API; a view is one statement for all entities.
 
     Instants in the tables are UTC, where Feast's class takes the process's time zone; in UTC both are the same. Rows
-    are written by the rule of :class:`~feature_repo.stores.sqlite_writer.SqliteWriter`, whichever API they come by.
-    Vector search and the OpenAI-compatible store are Feast's, its writer and its local instants included.
+    are written by the rule of :class:`~feature_repo.stores.online_write.sqlite_writer.SqliteWriter`, whichever API they
+    come by. Vector search and the OpenAI-compatible store are Feast's, its writer and its local instants included.
     """
 
     _utc = False

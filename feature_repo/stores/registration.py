@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from configs.settings import Settings
 from feature_repo.contract import PROJECT
-from feature_repo.stores.opening import open_store
-from feature_repo.stores.refusals import refusals
+from feature_repo.stores.errors import refusals
+from feature_repo.stores.feature_store import open_store
 
 if TYPE_CHECKING:
     from feast.repo_contents import RepoContents

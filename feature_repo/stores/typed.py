@@ -1,44 +1,5 @@
-"""Cast what a store returned to the contract's types, the same for offline and online values. Pure."""
+"""The address of :mod:`feature_repo.stores.casting` that model scripts stored in MLflow import from."""
 
-from __future__ import annotations
+from feature_repo.stores.casting import as_frame, as_python
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final
-
-import pandas as pd
-
-from feature_repo.contract import DType, Feature
-
-_PYTHON: Final[dict[DType, Callable[[Any], Any]]] = {"bool": bool, "int64": int, "float64": float, "string": str}
-
-
-def as_python(feature: Feature, values: Sequence[Any]) -> list[Any]:
-    """Return the values as bool, int, float or str, None for every spelling of null.
-
-    A store may hand an integer column with a null back as floats (pandas has no integer null), numpy scalars or
-    pandas NA; the same value must look the same from both stores. Raises ValueError where a float holds no integer.
-    """
-    cast = _PYTHON[feature.dtype]
-    known: list[Any] = []
-    for value in values:
-        if pd.isna(value):
-            known.append(None)
-        elif feature.dtype == "int64" and value != int(value):
-            raise ValueError(f"{feature.name}: {value!r} is no integer")
-        else:
-            known.append(cast(value))
-    return known
-
-
-def as_frame(features: Sequence[Feature], columns: dict[str, Sequence[Any]]) -> pd.DataFrame:
-    """Return a frame with one column a feature, in the given order.
-
-    dtypes: bool and string features are object (None where null), int64 and float64 are float64 (NaN where null):
-    one numeric type, so that a null in one row never changes the dtype of the others.
-    """
-    frame = {}
-    for feature in features:
-        values = as_python(feature, columns[feature.name])
-        numeric = feature.dtype in {"int64", "float64"}
-        frame[feature.name] = pd.Series(values, dtype="float64" if numeric else "object")
-    return pd.DataFrame(frame)
+__all__ = ["as_frame", "as_python"]

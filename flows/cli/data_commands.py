@@ -111,7 +111,7 @@ def apply() -> None:
 @click.option("--overwrite-newer", is_flag=True, help="Write over online rows with a later event timestamp too.")
 def materialize(*, overwrite_newer: bool) -> None:
     """Copy the newest offline values into the online store."""
-    from feature_repo.stores.materialising import materialize as copy
+    from feature_repo.stores.materialize import materialize as copy
 
     settings = run_settings()
     done = copy(settings, now(), overwrite_newer=overwrite_newer)

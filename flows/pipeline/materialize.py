@@ -9,7 +9,7 @@ from prefect import flow, task
 from pydantic import NonNegativeInt
 
 from configs.settings import load_settings
-from feature_repo.stores import materialising
+from feature_repo.stores import materialize as materialising
 from flows.doctor import check_parity, report
 from flows.pipeline.artifacts import escaped, publish
 from flows.pipeline.policy import FLOW, TASK, Now, begin, instant, plain

@@ -10,7 +10,7 @@ import pytest
 from configs.settings import PROJECT_ROOT
 
 PACKAGES = ("configs", "feature_repo", "bentos", "training", "monitoring", "flows")
-LOCAL = {"feature_repo/stores/online_instants.py"}
+LOCAL = {"feature_repo/stores/online_write/instants.py"}
 """Where Feast's local seconds are made and undone."""
 LOCAL_CALLS = {"localtime", "mktime", "ctime", "asctime", "tzlocal", "utcfromtimestamp", "utcnow"}
 LOCAL_SQL = re.compile(

@@ -138,9 +138,9 @@ def recorded(folder: Path, rows: int) -> Path:
     """Write down the bytes that our engine would send for the whole table."""
     from feast.value_type import ValueType
 
-    from feature_repo.stores import resp
-    from feature_repo.stores.online_rows import Column, OnlineRows
-    from feature_repo.stores.redis_writer import RedisWriter
+    from feature_repo.stores.online_write.redis_writer import RedisWriter
+    from feature_repo.stores.online_write.row_schema import Column, OnlineRows
+    from feature_repo.stores.wire import redis_protocol
 
     kinds = {
         "float64": ValueType.DOUBLE,
@@ -165,7 +165,7 @@ def recorded(folder: Path, rows: int) -> Path:
     target = folder / "commands.resp"
     with target.open("wb") as file:
         for batch in pq.ParquetFile(folder / "offline" / "table" / "part.parquet").iter_batches(10_000):
-            file.write(resp.stream(writer.prepare(batch).everything))
+            file.write(redis_protocol.stream(writer.prepare(batch).everything))
     print(f"{rows:,} rows are {target.stat().st_size / 1e6:,.0f} MB of commands", file=sys.stderr)
     return target
 

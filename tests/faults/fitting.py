@@ -22,7 +22,7 @@ HEAVY = (
     "feast.infra.passthrough_provider",
     "feast.repo_operations",
     "feature_repo.stores.offline",
-    "feature_repo.stores.on_demand",
+    "feature_repo.stores.point_in_time.retrieval_job",
     "git",
     "ibis.expr.api",
     "mako.template",

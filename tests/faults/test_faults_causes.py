@@ -22,10 +22,10 @@ from bentos.receipts.postgres_sink import PostgresSink
 from bentos.receipts.signing import Row
 from bentos.receipts.sinks import ReceiptStoreError
 from feature_repo.contract import CORE_SERVICE
-from feature_repo.stores.materialising import materialize
-from feature_repo.stores.opening import open_store
-from feature_repo.stores.reading import OnlineFeatures
-from feature_repo.stores.refusals import StoreUnavailableError
+from feature_repo.stores.errors import StoreUnavailableError
+from feature_repo.stores.feature_store import open_store
+from feature_repo.stores.materialize import materialize
+from feature_repo.stores.online_features import OnlineFeatures
 from flows.serve import free_port
 from tests.online_world import NOW, build
 from tests.postgres_server import PASSWORD, USER, postgres_server

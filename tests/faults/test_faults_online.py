@@ -10,11 +10,11 @@ from pydantic import SecretStr
 from redis import Redis
 
 from feature_repo.contract import BEHAVIOR_SERVICE, CORE_SERVICE
+from feature_repo.stores.errors import StoreUnavailableError
+from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.freshness import FRESHNESS_FILE, parse
-from feature_repo.stores.materialising import materialize
-from feature_repo.stores.opening import open_store
-from feature_repo.stores.reading import OnlineFeatures
-from feature_repo.stores.refusals import StoreUnavailableError
+from feature_repo.stores.materialize import materialize
+from feature_repo.stores.online_features import OnlineFeatures
 from feature_repo.stores.registration import apply
 from tests.online_world import FRESH, NOW, SPECIAL, STALE, build
 from tests.redis_process import RedisProcess

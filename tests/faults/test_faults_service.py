@@ -17,7 +17,7 @@ from bentos.churn.answered import REASONS_FAILED
 from bentos.churn.answering import answer
 from bentos.churn.loading import load
 from bentos.churn.meters import Meters
-from feature_repo.stores.materialising import materialize
+from feature_repo.stores.materialize import materialize
 from flows.serve import Running, free_port
 from tests.patience import PATIENCE_S, until
 from tests.redis_process import RedisProcess

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from feast import FileSource
 
-from feature_repo.stores.entity_rows import EntityRowsError
 from feature_repo.stores.offline import AsofOfflineStore
+from feature_repo.stores.point_in_time.entity_df import EntityRowsError
 from tests.feast_api_world import STAMPS, ago
 from tests.feast_world import READ_ONLY
 

@@ -15,7 +15,7 @@ from feast.feature_logging import FeatureServiceLoggingSource
 from feast.monitoring.monitoring_service import MonitoringService
 
 from feature_repo.files.parquet_tables import append
-from feature_repo.stores.feast_faults import go_round
+from feature_repo.stores.feast_patches.faults import go_round
 from tests.feast_api_world import ago
 
 

@@ -15,7 +15,7 @@ from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Array, Float64, Int64, String
 
 from feature_repo.files.parquet_tables import append
-from feature_repo.stores.parts import SourceColumnError
+from feature_repo.stores.point_in_time.parquet_source import SourceColumnError
 from tests.feast_api_world import NOW, STAMPS, TTL, ago, objects
 
 

@@ -17,8 +17,8 @@ from feast.protos.feast.core.ValidationProfile_pb2 import GEValidationProfile, G
 from feast.protos.feast.core.ValidationProfile_pb2 import ValidationReference as ValidationReferenceProto
 from feast.saved_dataset import ValidationReference
 
-from feature_repo.stores.feast_refusals import FeastRefused
-from feature_repo.stores.parts import OfflineTableEmptyError, SourceColumnError
+from feature_repo.stores.feast_patches.refusals import FeastRefused
+from feature_repo.stores.point_in_time.parquet_source import OfflineTableEmptyError, SourceColumnError
 from tests.feast_api_world import NOW, ago
 
 

@@ -22,7 +22,7 @@ from feature_repo.raw.deliveries import deliveries
 from feature_repo.raw.publication import published, read_snapshot
 from feature_repo.raw.world.manifest import World, scored_at
 from feature_repo.raw.world.simulate import simulate
-from feature_repo.stores.materialising import materialize
+from feature_repo.stores.materialize import materialize
 from feature_repo.stores.registration import apply
 from flows.build_activity import build_activity
 from flows.build_features import build_features

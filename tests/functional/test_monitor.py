@@ -17,10 +17,10 @@ from bentos.bundle import NoChampionError
 from configs.settings import load_settings
 from feature_repo.contract import CORE_SERVICE, CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, PROJECT
 from feature_repo.raw.simulator import simulate_snapshot
-from feature_repo.stores.customer_base import customers_known
-from feature_repo.stores.materialising import materialize
-from feature_repo.stores.opening import open_store
-from feature_repo.stores.reading import OnlineFeatures
+from feature_repo.stores.customers import customers_known
+from feature_repo.stores.feature_store import open_store
+from feature_repo.stores.materialize import materialize
+from feature_repo.stores.online_features import OnlineFeatures
 from feature_repo.stores.registration import apply
 from flows import monitor as watching
 from flows.data_age import data_ages

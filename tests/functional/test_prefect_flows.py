@@ -24,7 +24,7 @@ from feature_repo.files.locks import lease
 from feature_repo.raw.publication import published, read_snapshot
 from feature_repo.raw.world.manifest import scored_at
 from feature_repo.raw.world.simulate import simulate
-from feature_repo.stores.materialising import materialize
+from feature_repo.stores.materialize import materialize
 from feature_repo.stores.registration import apply
 from flows.build_features import build_features
 from flows.land import ingest

@@ -22,8 +22,8 @@ from configs.settings import Settings, load_settings
 from feature_repo.contract import CUSTOMER, OBSERVED_AT
 from feature_repo.raw.world.manifest import World, scored_at
 from feature_repo.raw.world.simulate import simulate
-from feature_repo.stores.as_known import features_as_known
-from feature_repo.stores.opening import open_store
+from feature_repo.stores.feature_store import open_store
+from feature_repo.stores.historical_features import features_as_known
 from flows.serve import Running, ask, free_port
 from tests.prefect_world import PATIENCE_S, Prefect, prefect_server
 from tests.serving_world import serving

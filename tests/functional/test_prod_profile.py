@@ -14,8 +14,8 @@ from configs.settings import Settings, load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, LABEL
 from feature_repo.raw.publication import published, read_snapshot
 from feature_repo.raw.simulator import simulate_snapshot, write_csv
-from feature_repo.stores.opening import open_store
-from feature_repo.stores.reading import OnlineFeatures
+from feature_repo.stores.feature_store import open_store
+from feature_repo.stores.online_features import OnlineFeatures
 from flows.serve import free_port
 from tests.patience import reached, until
 from tests.postgres_server import PASSWORD, postgres_server

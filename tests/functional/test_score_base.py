@@ -23,10 +23,10 @@ from feature_repo.contract import CORE_SERVICE, CUSTOMER, OBSERVED_AT, TTL_DAYS,
 from feature_repo.files.atomic_writes import file_sha256
 from feature_repo.files.locks import LeaseHeldError, lease
 from feature_repo.raw.telco_csv import normalise
-from feature_repo.stores.as_known import features_as_known
-from feature_repo.stores.materialising import NothingToMaterializeError
-from feature_repo.stores.opening import open_store
-from feature_repo.stores.typed import as_python
+from feature_repo.stores.casting import as_python
+from feature_repo.stores.errors import NothingToMaterializeError
+from feature_repo.stores.feature_store import open_store
+from feature_repo.stores.historical_features import features_as_known
 from flows import score_base as scoring
 from flows.score_base import LATEST, SCHEMA, BaseMovedError, score_base
 from tests import base_world

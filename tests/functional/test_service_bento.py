@@ -47,7 +47,7 @@ def test_a_bento_holds_the_code_and_the_configs_but_no_data_and_no_tests(bento):
         "configs/levers.toml",
         "configs/reason_codes.toml",
         "feature_repo/contract.py",
-        "feature_repo/stores/reading.py",
+        "feature_repo/stores/online_features.py",
     } <= files
     for name in files:
         assert not name.startswith(("data/", "tests/", "training/", "monitoring/", ".venv/", ".git/"))

@@ -11,7 +11,7 @@ from bentos.churn.schema import PredictionAnswer, WhatIfAnswer
 from bentos.receipts.sinks import TABLE
 from bentos.receipts.sqlite_sink import receipts_path
 from feature_repo.contract import CORE_SERVICE, features_of
-from feature_repo.stores.typed import as_frame
+from feature_repo.stores.casting import as_frame
 from feature_repo.transforms import derive
 from tests.patience import PATIENCE_S, until
 from tests.serving_world import CANARY, EXPIRED, INCOMPLETE

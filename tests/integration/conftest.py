@@ -10,7 +10,7 @@ import pytest
 
 from configs.settings import Settings, load_settings
 from feature_repo.raw.publication import published, read_snapshot
-from feature_repo.stores.materialising import materialize
+from feature_repo.stores.materialize import materialize
 from feature_repo.stores.registration import apply
 from flows.build_features import build_features
 from flows.deploy import compare_and_deploy

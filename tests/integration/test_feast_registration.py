@@ -13,7 +13,7 @@ from configs.settings import load_settings
 from feature_repo import contract
 from feature_repo.contract import BY_NAME, CUSTOMER, SERVICES_OF, TTL_DAYS, contract_hash
 from feature_repo.stores.catalog import write_catalogue
-from feature_repo.stores.opening import open_store
+from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.registration import apply
 from feature_repo.views.build import FEAST_TYPE, on_demand_description
 

@@ -13,8 +13,8 @@ import pytest
 
 from configs.settings import load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, EVENT_TIMESTAMP, LABEL, OBSERVED_AT, STORED
-from feature_repo.stores.materialising import materialize
-from feature_repo.stores.opening import open_store
+from feature_repo.stores.feature_store import open_store
+from feature_repo.stores.materialize import materialize
 from feature_repo.stores.registration import apply
 from flows.build_features import build_features
 from flows.train import provenance, training_set

@@ -8,7 +8,7 @@ import pytest
 from configs.settings import load_settings
 from feature_repo.contract import CUSTOMER, EVENT_TIMESTAMP, SOURCE
 from feature_repo.files.parquet_tables import OfflineRowsError, append
-from feature_repo.stores.opening import open_store
+from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.registration import apply
 
 

@@ -21,9 +21,9 @@ from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Array, Float64, Int64, String
 
 from feature_repo.files.parquet_tables import OfflineRowsError, TableAppendOnlyError
-from feature_repo.stores import joining
-from feature_repo.stores.entity_rows import EntityRowsError
 from feature_repo.stores.offline import AsofOfflineStore
+from feature_repo.stores.point_in_time import asof_join
+from feature_repo.stores.point_in_time.entity_df import EntityRowsError
 from tests.feast_world import at, entities, open_world, part
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is an experimental feature:RuntimeWarning")
@@ -394,15 +394,15 @@ def test_little_memory_means_buckets_not_another_answer(tmp_path, monkeypatch, p
     plain = store.get_historical_features(asked, ["v:n"]).to_arrow()["n"].to_pylist()
     used = []
 
-    def counted(*arguments, real=joining.buckets):
+    def counted(*arguments, real=asof_join.buckets):
         used.append(real(*arguments))
         return used[-1]
 
-    monkeypatch.setattr(joining, "PROBES_A_KEY_MERGED", probes_a_key_merged)
-    monkeypatch.setattr(joining, "ROWS_MERGED", 0)
-    monkeypatch.setattr(joining, "_BYTES_A_PROBE", 1 << 15)
-    monkeypatch.setattr(joining, "_BYTES_A_ROW", 1 << 15)
-    monkeypatch.setattr(joining, "buckets", counted)
+    monkeypatch.setattr(asof_join, "PROBES_A_KEY_MERGED", probes_a_key_merged)
+    monkeypatch.setattr(asof_join, "ROWS_MERGED", 0)
+    monkeypatch.setattr(asof_join, "_BYTES_A_PROBE", 1 << 15)
+    monkeypatch.setattr(asof_join, "_BYTES_A_ROW", 1 << 15)
+    monkeypatch.setattr(asof_join, "buckets", counted)
     assert store.get_historical_features(asked, ["v:n"]).to_arrow()["n"].to_pylist() == plain
     assert len(used[0]) > 5
     assert not list(tmp_path.glob(".tmp-*"))

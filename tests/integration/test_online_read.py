@@ -23,9 +23,9 @@ from feature_repo.contract import (
     TTL_DAYS,
     features_of,
 )
-from feature_repo.stores.columns import ThroughFeast
-from feature_repo.stores.planned_response import PlannedResponse
-from feature_repo.stores.reading import OnlineFeatures, request_data
+from feature_repo.stores.online_features import OnlineFeatures, request_data
+from feature_repo.stores.online_read.response import PlannedResponse
+from feature_repo.stores.online_read.service_columns import ThroughFeast
 from feature_repo.stores.vectors import encode
 from tests.online_world import FRESH, NOW, OLD, SILENT, STALE, bring_online, build, opened
 

@@ -13,7 +13,7 @@ import pytest
 from feast import PushSource
 from redis import Redis
 
-from feature_repo.stores.online_instants import in_doubt, is_utc
+from feature_repo.stores.online_write.instants import in_doubt, is_utc
 from tests.materialisation_world import ENGINE, NOON, World
 
 HOUR = timedelta(hours=1)

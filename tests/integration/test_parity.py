@@ -9,12 +9,12 @@ from pydantic import SecretStr
 
 from configs.settings import load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, LABEL, TTL_DAYS, features_of
-from feature_repo.stores.materialising import materialize
-from feature_repo.stores.opening import open_store
-from feature_repo.stores.reading import OnlineFeatures
-from feature_repo.stores.refusals import StoreUnavailableError
+from feature_repo.stores.casting import as_python
+from feature_repo.stores.errors import StoreUnavailableError
+from feature_repo.stores.feature_store import open_store
+from feature_repo.stores.materialize import materialize
+from feature_repo.stores.online_features import OnlineFeatures
 from feature_repo.stores.registration import apply
-from feature_repo.stores.typed import as_python
 
 
 @pytest.fixture(scope="module", params=["sqlite", "redis"])

@@ -39,11 +39,11 @@ from feature_repo.contract import (
 )
 from feature_repo.events import SCHEMA
 from feature_repo.files.parquet_tables import append
-from feature_repo.stores.as_known import features_as_known
-from feature_repo.stores.opening import open_store
-from feature_repo.stores.reading import OnlineFeatures
+from feature_repo.stores.casting import as_python
+from feature_repo.stores.feature_store import open_store
+from feature_repo.stores.historical_features import features_as_known
+from feature_repo.stores.online_features import OnlineFeatures
 from feature_repo.stores.registration import apply
-from feature_repo.stores.typed import as_python
 from feature_repo.transforms import tiles
 from monitoring.parity import as_served
 from tests.behavior_oracle import behavior_as_known

@@ -17,8 +17,8 @@ from sqlalchemy import create_engine, text
 from configs.settings import PROJECT_ROOT, load_settings
 from feature_repo.contract import CUSTOMER
 from feature_repo.files.parquet_tables import folder_of
-from feature_repo.stores.opening import sqlite_url
-from feature_repo.stores.parts import Parts
+from feature_repo.stores.feature_store import sqlite_url
+from feature_repo.stores.point_in_time.parquet_source import Parts
 from tests.small_model import saved
 from training.registry import known_digests, register, restore_bundle
 

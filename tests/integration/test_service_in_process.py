@@ -33,8 +33,8 @@ from bentos.churn.loading import load, warm_up
 from bentos.churn.meters import Meters
 from bentos.churn.supposing import suppose
 from feature_repo.contract import CORE_SERVICE, PROJECT
-from feature_repo.stores.opening import close_store, open_store
-from feature_repo.stores.refusals import NothingRegisteredError, RegistryUnavailableError
+from feature_repo.stores.errors import NothingRegisteredError, RegistryUnavailableError
+from feature_repo.stores.feature_store import close_store, open_store
 from flows.serve import free_port
 from tests.patience import until
 from tests.serving_world import EXPIRED, another, as_kind, build, serving

@@ -25,7 +25,7 @@ from bentos.churn.meters import Meters
 from bentos.churn.shadow import PATIENCE_S, Shadow
 from bentos.churn.watching import Watcher
 from bentos.comparison import read_live
-from feature_repo.stores.refusals import StoreUnavailableError
+from feature_repo.stores.errors import StoreUnavailableError
 from tests.patience import until
 from tests.serving_world import EXPIRED, another, as_kind, build
 

@@ -12,10 +12,15 @@ from feature_repo.contract import CORE_SERVICE, CUSTOMER, SOURCE
 from feature_repo.files.parquet_tables import append
 from feature_repo.raw.simulator import simulate_snapshot
 from feature_repo.raw.telco_csv import normalise
-from feature_repo.stores.materialising import NothingToMaterializeError, materialize
-from feature_repo.stores.opening import open_store
-from feature_repo.stores.reading import OnlineFeatures
-from feature_repo.stores.refusals import NothingRegisteredError, RegistryUnavailableError, StoreUnavailableError
+from feature_repo.stores.errors import (
+    NothingRegisteredError,
+    NothingToMaterializeError,
+    RegistryUnavailableError,
+    StoreUnavailableError,
+)
+from feature_repo.stores.feature_store import open_store
+from feature_repo.stores.materialize import materialize
+from feature_repo.stores.online_features import OnlineFeatures
 from feature_repo.stores.registration import apply
 from training.snapshot import feature_rows
 

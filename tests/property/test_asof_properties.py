@@ -16,8 +16,8 @@ from feast.types import Int64, String
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from feature_repo.stores import joining
-from feature_repo.stores.asof import Known, latest_known
+from feature_repo.stores.point_in_time import asof_join
+from feature_repo.stores.point_in_time.latest_known import Known, latest_known
 from tests.feast_world import at, entities, open_world, part
 from tests.point_in_time_oracle import Row, as_known
 
@@ -81,11 +81,11 @@ def expected(rows, wanted):
 @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(parts=files, wanted=asked, merged=st.booleans(), bucketed=st.booleans())
 def test_every_way_of_joining_gives_what_was_known(world, monkeypatch, parts, wanted, merged, bucketed):
-    monkeypatch.setattr(joining, "PROBES_A_KEY_MERGED", 0 if merged else 10**9)
-    monkeypatch.setattr(joining, "ROWS_MERGED", 0)
-    monkeypatch.setattr(joining, "_BYTES_A_PROBE", 1 << 30 if bucketed else 1)
-    monkeypatch.setattr(joining, "_BYTES_A_ROW", 1 << 29 if bucketed else 1)
-    monkeypatch.setattr(joining, "_ROWS_CODED", 3)
+    monkeypatch.setattr(asof_join, "PROBES_A_KEY_MERGED", 0 if merged else 10**9)
+    monkeypatch.setattr(asof_join, "ROWS_MERGED", 0)
+    monkeypatch.setattr(asof_join, "_BYTES_A_PROBE", 1 << 30 if bucketed else 1)
+    monkeypatch.setattr(asof_join, "_BYTES_A_ROW", 1 << 29 if bucketed else 1)
+    monkeypatch.setattr(asof_join, "_ROWS_CODED", 3)
     home, store = world
     rows = written(home, parts)
     assert answer(store, wanted) == expected(rows, wanted)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bentos.bundle import Bundle
 from bentos.bundle.design import Column, Factor, attribution, matrix
 from feature_repo.contract import CORE_SERVICE, Feature, features_of
-from feature_repo.stores.typed import as_frame
+from feature_repo.stores.casting import as_frame
 from tests.small_model import saved
 from training.designs import LINEAR, TREES
 

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_repo.stores.decoding import decode
+from feature_repo.stores.wire.value_decoder import decode
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 int32s, int64s = st.integers(-(2**31), 2**31 - 1), st.integers(-(2**63), 2**63 - 1)

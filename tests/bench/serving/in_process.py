@@ -29,7 +29,7 @@ from bentos.churn.answering import answer
 from bentos.churn.loading import Model, load
 from configs.settings import Settings, load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, PROJECT
-from feature_repo.stores.opening import open_store
+from feature_repo.stores.feature_store import open_store
 from tests.bench.record import Entry, Record, reason, told
 from tests.bench.serving.ways import TunedWay, UsualWay
 from tests.bench.serving.world import ids_of

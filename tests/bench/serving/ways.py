@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from configs.settings import Settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, DERIVED, LABEL, features_of
-from feature_repo.stores.opening import configuration, redis_connection
+from feature_repo.stores.feature_store import configuration, redis_connection
 from feature_repo.transforms import derive
 from tests.bench.serving.world import TRAINING, champion_of
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bentos.reasons import PATH, ReasonDictionaryError, load, parse
 from feature_repo.contract import AUDIT_SERVICE, CORE_SERVICE, FEATURES, SERVICES_OF, features_of
-from feature_repo.stores.typed import as_python
+from feature_repo.stores.casting import as_python
 from tests.customers import NEWCOMER
 from tests.small_model import features_of_snapshot, simulated
 

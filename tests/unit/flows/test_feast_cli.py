@@ -10,7 +10,7 @@ import yaml
 from pydantic import SecretStr
 
 from configs.settings import PROJECT_ROOT
-from feature_repo.stores.opening import configuration
+from feature_repo.stores.feature_store import configuration
 from flows.address import AddressError
 from flows.feast_cli import CONFIGURATION, addresses, environment
 

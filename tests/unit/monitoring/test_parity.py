@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from feature_repo.contract import BY_NAME
-from feature_repo.stores.reading import OnlineRow
+from feature_repo.stores.online_features import OnlineRow
 from monitoring.parity import Parity, as_served
 
 FEATURES = tuple(BY_NAME[name] for name in ("tenure_months", "protection_count", "tickets_30d"))

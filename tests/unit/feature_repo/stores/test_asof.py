@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.files.duckdb_session import literal, quoted
-from feature_repo.stores.asof import Known, Scan, latest_known, latest_sql, pairs_sql
+from feature_repo.stores.point_in_time.asof_sql import Scan, latest_sql, pairs_sql
+from feature_repo.stores.point_in_time.latest_known import Known, latest_known
 
 SCAN = Scan(("f.parquet",), 10, (("k", "VARCHAR"),), "e", "tz", "c", "tz", 5, 100, 100, (0, 200), (0, 200))
 

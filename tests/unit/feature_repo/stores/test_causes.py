@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from feature_repo.stores.causes import sqlite_cause
-from feature_repo.stores.refusals import RegistryUnavailableError, StoreUnavailableError, refusals
+from feature_repo.stores.database_errors import sqlite_cause
+from feature_repo.stores.errors import RegistryUnavailableError, StoreUnavailableError, refusals
 
 DAMAGED, OTHERWISE = "move it away", "run: churn apply"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from feature_repo.stores.coding import KeyCodes
+from feature_repo.stores.point_in_time.key_codes import KeyCodes
 
 
 def chunks(*values):

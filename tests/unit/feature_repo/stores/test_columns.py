@@ -8,7 +8,7 @@ import pytest
 
 from feature_repo.contract import BEHAVIOR_SERVICE, CONTRACT, CORE_SERVICE, FEATURES, OBSERVED_AT_US
 from feature_repo.services import churn_behavior_v1, churn_core_v1
-from feature_repo.stores.columns import ThroughFeast, request_data
+from feature_repo.stores.online_read.service_columns import ThroughFeast, request_data
 
 
 def test_an_instant_keeps_its_last_microsecond():

@@ -13,8 +13,8 @@ from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from feature_repo.contract import BY_NAME
-from feature_repo.stores.decoding import contract_decoder, decode, decoder_of, instant_of
-from feature_repo.stores.memo import Memo
+from feature_repo.stores.wire.memo import Memo
+from feature_repo.stores.wire.value_decoder import contract_decoder, decode, decoder_of, instant_of
 
 VALUES = [
     Value(),

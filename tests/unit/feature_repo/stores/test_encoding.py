@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_repo.stores.encoding import by_length, encode_timestamps, encode_values, microseconds
+from feature_repo.stores.wire.value_encoder import by_length, encode_timestamps, encode_values, microseconds
 
 MOMENT = datetime(2026, 6, 1, 12, 30, 1, 999_999, tzinfo=UTC)
 BEFORE_1970 = datetime(1969, 12, 31, 23, 59, 59, 500_000, tzinfo=UTC)

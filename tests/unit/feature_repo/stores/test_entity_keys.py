@@ -6,7 +6,7 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.type_map import python_values_to_proto_values
 from feast.value_type import ValueType
 
-from feature_repo.stores.entity_keys import encode_entity_keys
+from feature_repo.stores.wire.entity_keys import encode_entity_keys
 
 KEYS = {
     "a string": {"id": (pa.array(["a", "", "ä 😀", "x" * 300]), ValueType.STRING)},

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from feature_repo.files.duckdb_session import Limits
-from feature_repo.stores.entity_rows import EntityRows, EntityRowsError, sql_type
+from feature_repo.stores.point_in_time.entity_df import EntityRows, EntityRowsError, sql_type
 from tests.feast_world import at, entities
 
 LIMITS = Limits(Path(), 128, 1)

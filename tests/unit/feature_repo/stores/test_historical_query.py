@@ -10,9 +10,9 @@ from feast import Entity, FeatureView, Field, FileSource, ValueType
 from feast.types import Int64, String
 
 from feature_repo.files.duckdb_session import Limits
-from feature_repo.stores.entity_rows import EntityRowsError
-from feature_repo.stores.historical_query import HistoricalQuery
-from feature_repo.stores.parts import SourceColumnError
+from feature_repo.stores.point_in_time.entity_df import EntityRowsError
+from feature_repo.stores.point_in_time.historical_query import HistoricalQuery
+from feature_repo.stores.point_in_time.parquet_source import SourceColumnError
 from tests.feast_world import at, entities, part
 
 CUSTOMER = Entity(name="customer", join_keys=["customer_id"], value_type=ValueType.STRING)

@@ -8,8 +8,8 @@ import pytest
 from feast import FileSource
 
 from feature_repo.files.duckdb_session import Limits, session
-from feature_repo.stores.joining import Times, buckets, scan
-from feature_repo.stores.parts import OfflineTableEmptyError, Parts, SourceColumnError
+from feature_repo.stores.point_in_time.asof_join import Times, buckets, scan
+from feature_repo.stores.point_in_time.parquet_source import OfflineTableEmptyError, Parts, SourceColumnError
 from tests.feast_world import at, part
 
 

@@ -9,8 +9,7 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.value_type import ValueType
 
-from feature_repo.stores.entity_keys import encode_entity_keys
-from feature_repo.stores.key_spelling import speller
+from feature_repo.stores.wire.entity_keys import encode_entity_keys, speller
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from feature_repo.stores.materialising import NothingToMaterializeError, _young
+from feature_repo.stores.errors import NothingToMaterializeError
+from feature_repo.stores.materialize import _young
 from tests.materialisation_world import NOON
 
 DAY = timedelta(days=1)

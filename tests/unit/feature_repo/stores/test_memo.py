@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from feature_repo.stores.memo import Memo
+from feature_repo.stores.wire.memo import Memo
 
 
 def counting():

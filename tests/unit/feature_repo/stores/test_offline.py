@@ -10,7 +10,7 @@ from feast import FileSource
 from feast.repo_config import RepoConfig
 
 from feature_repo.stores.offline import AsofOfflineStore, _naive_as_utc, _utc
-from feature_repo.stores.parts import SourceColumnError, micros
+from feature_repo.stores.point_in_time.parquet_source import SourceColumnError, micros
 from tests.feast_world import at, part
 
 

@@ -11,8 +11,7 @@ from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMeta
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Float64, Int64, String
 
-from feature_repo.stores.on_demand import NarrowView, declared_columns
-from feature_repo.stores.retrieval import AsofRetrievalJob, one_table
+from feature_repo.stores.point_in_time.retrieval_job import AsofRetrievalJob, NarrowView, declared_columns, one_table
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is an experimental feature:RuntimeWarning")
 

@@ -8,8 +8,8 @@ import pytest
 from feast.infra.online_stores.redis import RedisClient, RedisOnlineStore, RedisType
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 
+from feature_repo.stores.online_read.response import PlannedResponse
 from feature_repo.stores.online_redis import PlannedRedisOnlineStore, PlannedRedisOnlineStoreConfig
-from feature_repo.stores.planned_response import PlannedResponse
 from tests.plan_world import NOW, opened, write
 
 TYPE = "feature_repo.stores.online_redis.PlannedRedisOnlineStore"

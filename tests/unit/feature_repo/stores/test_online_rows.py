@@ -5,7 +5,7 @@ from feast import Entity, FeatureView, Field, FileSource
 from feast.types import Int64, String
 from feast.value_type import ValueType
 
-from feature_repo.stores.online_rows import Column, OnlineRows
+from feature_repo.stores.online_write.row_schema import Column, OnlineRows
 from tests.materialisation_world import NOON
 
 

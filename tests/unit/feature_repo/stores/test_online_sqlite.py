@@ -11,8 +11,8 @@ from datetime import timedelta
 import pytest
 
 from feature_repo.stores import online_sqlite
-from feature_repo.stores.feast_faults import go_round
-from feature_repo.stores.planned_response import PlannedResponse
+from feature_repo.stores.feast_patches.faults import go_round
+from feature_repo.stores.online_read.response import PlannedResponse
 from tests.plan_world import NOW, opened, write
 
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from configs.settings import PROJECT_ROOT, load_settings
-from feature_repo.stores.opening import close_store, configuration, open_store, redis_connection
+from feature_repo.stores.feature_store import close_store, configuration, open_store, redis_connection
 
 
 def test_the_yaml_for_feasts_own_command_equals_the_embedded_settings():

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from feast import FileSource, PushSource
 
-from feature_repo.stores import parts as module
-from feature_repo.stores.parts import Parts, SourceColumnError
+from feature_repo.stores.point_in_time import parquet_source as module
+from feature_repo.stores.point_in_time.parquet_source import Parts, SourceColumnError
 from tests.feast_world import START, at, part
 
 HOUR_US = 3_600_000_000

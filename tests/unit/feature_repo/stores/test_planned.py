@@ -9,8 +9,8 @@ import feast.metrics
 import pytest
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 
-from feature_repo.stores import planned
-from feature_repo.stores.planned_response import PlannedResponse
+from feature_repo.stores.online_read import planned_store
+from feature_repo.stores.online_read.response import PlannedResponse
 from tests.plan_world import NOW, opened, write
 
 pytestmark = pytest.mark.slow
@@ -43,8 +43,8 @@ class Counting:
 @pytest.fixture
 def plans(monkeypatch):
     counting = Counting()
-    counting.original = planned.plan_of
-    monkeypatch.setattr(planned, "plan_of", counting)
+    counting.original = planned_store.plan_of
+    monkeypatch.setattr(planned_store, "plan_of", counting)
     return counting
 
 
@@ -139,7 +139,7 @@ def test_a_plan_is_made_once_for_each_state_of_the_registry(store, plans):
 
 
 def test_plans_do_not_grow_without_end(store, monkeypatch):
-    monkeypatch.setattr(planned, "_PLANS_MAX", 2)
+    monkeypatch.setattr(planned_store, "_PLANS_MAX", 2)
     online = store._get_provider().online_store
     for refs in (["bills:amount"], ["bills:items"], ["calls:calls"], ["sites:visits"]):
         online.plan_for(store.config, store.registry, store.project, refs)

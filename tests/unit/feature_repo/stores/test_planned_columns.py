@@ -15,8 +15,8 @@ from feature_repo.contract import (
     OBSERVED_AT_US,
     features_of,
 )
-from feature_repo.stores.opening import open_store
-from feature_repo.stores.planned_columns import ByPlan
+from feature_repo.stores.feature_store import open_store
+from feature_repo.stores.online_read.plan_reader import ByPlan
 from feature_repo.stores.registration import apply
 from tests.plan_world import opened, write
 

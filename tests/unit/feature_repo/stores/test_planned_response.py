@@ -10,10 +10,10 @@ from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.protos.feast.types.Value_pb2 import Int64List, Value
 from feast.value_type import ValueType
 
-from feature_repo.stores.decoding import decode, decoder_of
-from feature_repo.stores.memo import Memo
-from feature_repo.stores.planned_response import Found, PlannedResponse
-from feature_repo.stores.read_plan import Column, Computed, ReadPlan, ViewRead
+from feature_repo.stores.online_read.read_plan import Column, Computed, ReadPlan, ViewRead
+from feature_repo.stores.online_read.response import Found, PlannedResponse
+from feature_repo.stores.wire.memo import Memo
+from feature_repo.stores.wire.value_decoder import decode, decoder_of
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 VIEW = ViewRead("v", timedelta(days=1), ("number", "days"), 0)

@@ -8,9 +8,9 @@ import pytest
 from feast.errors import FeatureViewNotFoundException
 from feast.value_type import ValueType
 
-from feature_repo.stores.decoding import decode
-from feature_repo.stores.memo import Memo
-from feature_repo.stores.planning import plan_of
+from feature_repo.stores.online_read.read_plan import plan_of
+from feature_repo.stores.wire.memo import Memo
+from feature_repo.stores.wire.value_decoder import decode
 from tests.plan_world import opened
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from feast.value_type import ValueType
 
-from feature_repo.stores.read_plan import ReadPlan, ViewRead, as_answered
+from feature_repo.stores.online_read.read_plan import ReadPlan, ViewRead, as_answered
 
 VIEW = ViewRead("billing", None, ("a", "b"), 3)
 

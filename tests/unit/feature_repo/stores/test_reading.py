@@ -9,10 +9,10 @@ import pytest
 
 from configs.settings import load_settings
 from feature_repo.contract import BEHAVIOR_SERVICE, CORE_SERVICE, contract_hash, features_of
+from feature_repo.stores.errors import StoreUnavailableError
+from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.freshness import at_the_contract
-from feature_repo.stores.opening import open_store
-from feature_repo.stores.reading import OnlineFeatures
-from feature_repo.stores.refusals import StoreUnavailableError
+from feature_repo.stores.online_features import OnlineFeatures
 from feature_repo.stores.registration import apply
 
 NOW = datetime.now(UTC)

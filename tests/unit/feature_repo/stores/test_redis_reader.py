@@ -9,8 +9,8 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from feature_repo.stores import redis_reader
-from feature_repo.stores.redis_reader import Fields, RedisReader
+from feature_repo.stores.online_read import redis_connection
+from feature_repo.stores.online_read.redis_connection import Fields, RedisReader
 
 FIELDS = Fields([b"a", b"\x00\r\n", b"_ts:v"], b"-end")
 
@@ -38,7 +38,7 @@ def test_replies_come_in_the_order_of_the_keys(client):
 
 
 def test_many_keys_are_read_in_pieces(client, monkeypatch):
-    monkeypatch.setattr(redis_reader, "KEYS_AT_ONCE", 3)
+    monkeypatch.setattr(redis_connection, "KEYS_AT_ONCE", 3)
     numbers = [number % 12 for number in range(100)]
     assert RedisReader(client).read(keys(*numbers), FIELDS) == expected(*numbers)
 

@@ -9,8 +9,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from feature_repo.stores.online_rows import Column, OnlineRows
-from feature_repo.stores.redis_writer import RedisWriter, _instant_us, connection_of, stamp_field
+from feature_repo.stores.online_write.redis_writer import RedisWriter, _instant_us, connection_of, stamp_field
+from feature_repo.stores.online_write.row_schema import Column, OnlineRows
 from tests.materialisation_world import NOON
 
 HOUR = timedelta(hours=1)

@@ -8,7 +8,7 @@ import pytest
 from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 
 from feature_repo.files.parquet_tables import TableAppendOnlyError
-from feature_repo.stores.retrieval import AsofRetrievalJob, one_table
+from feature_repo.stores.point_in_time.retrieval_job import AsofRetrievalJob, one_table
 
 TABLE = pa.table({"n": range(10)})
 

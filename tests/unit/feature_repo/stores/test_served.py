@@ -10,7 +10,7 @@ import pytest
 
 from feature_repo.contract import BEHAVIOR_SERVICE, CORE_SERVICE, features_of
 from feature_repo.stores.freshness import Age, ViewState, load_freshness
-from feature_repo.stores.served import OnlineRow, Serving
+from feature_repo.stores.online_read.rows import OnlineRow, Serving
 from feature_repo.stores.vectors import encode
 
 AT = datetime(2026, 6, 1, tzinfo=UTC)

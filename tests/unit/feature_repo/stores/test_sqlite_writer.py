@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 from feast.value_type import ValueType
 
-from feature_repo.stores.online_rows import Column, OnlineRows
-from feature_repo.stores.sqlite_writer import SqliteWriter
+from feature_repo.stores.online_write.row_schema import Column, OnlineRows
+from feature_repo.stores.online_write.sqlite_writer import SqliteWriter
 from tests.materialisation_world import NOON
 
 HOUR = timedelta(hours=1)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from feature_repo.contract import BY_NAME
-from feature_repo.stores.typed import as_frame, as_python
+from feature_repo.stores.casting import as_frame, as_python
 
 TENURE, CHARGE = BY_NAME["tenure_months"], BY_NAME["total_charges_usd"]
 PARTNER, CONTRACT = BY_NAME["partner"], BY_NAME["contract_type"]

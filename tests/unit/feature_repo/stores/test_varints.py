@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from google.protobuf.internal.encoder import _VarintBytes
 
-from feature_repo.stores.varints import varint, varints
+from feature_repo.stores.wire.varint import varint, varints
 
 NUMBERS = [0, 1, 127, 128, 300, 16383, 16384, 2**31 - 1, 2**32, 2**56, 2**63 - 1]
 

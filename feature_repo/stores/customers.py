@@ -1,0 +1,99 @@
+"""Who the offline table knows at an instant, a chunk of customers at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from configs.settings import Settings
+from feature_repo.contract import CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, SOURCE, STORED, TTL_DAYS, features_of
+from feature_repo.files.duckdb_session import Limits, literal, session
+from feature_repo.files.parquet_tables import table_files
+from feature_repo.stores.errors import NothingToMaterializeError
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+@dataclass(frozen=True)
+class Gone:
+    """Customers whom the point-in-time join has nothing to say of: too old to be used, or withdrawn so long ago."""
+
+    expired: int
+    withdrawn: int
+
+
+def customers_known(settings: Settings, now: datetime, rows: int) -> Iterator[list[str]]:
+    """Yield the ids of whoever was said something of within the time to live, sorted, at most ``rows`` at a time.
+
+    Only what was true and known at ``now`` (UTC) counts. Whether they are customers still, the join says: see
+    :func:`present`.
+
+    Raises
+    ------
+    NothingToMaterializeError
+        If the offline table has no file.
+    """
+    with _newest(settings, now) as connection:
+        # The ids alone are sorted: DuckDB spills what does not fit.
+        answer = connection.execute(f"SELECT {CUSTOMER} FROM newest WHERE young ORDER BY 1")  # noqa: S608 - a name of ours
+        while chunk := answer.fetchmany(rows):
+            yield [row[0] for row in chunk]
+
+
+def newest_customers(settings: Settings, now: datetime, most: int) -> dict[str, datetime]:
+    """Return at most so many customers with the newest event timestamps known at ``now``, and those (UTC, seconds).
+
+    Raises what :func:`customers_known` raises.
+    """
+    with _newest(settings, now) as connection:
+        rows = connection.execute(
+            f"SELECT {CUSTOMER}, epoch(event)::BIGINT FROM newest WHERE young ORDER BY event DESC, 1 LIMIT {most}"  # noqa: S608 - names of ours
+        ).fetchall()
+    return {customer: datetime.fromtimestamp(seconds, UTC) for customer, seconds in rows}
+
+
+def customers_gone(settings: Settings, now: datetime) -> Gone:
+    """Count those whom :func:`customers_known` leaves out; raises what it raises."""
+    with _newest(settings, now) as connection:
+        expired, withdrawn = connection.execute(
+            "SELECT count(*) FILTER (NOT withdrawn), count(*) FILTER (withdrawn) FROM newest WHERE NOT young"
+        ).fetchall()[0]
+    return Gone(expired, withdrawn)
+
+
+def present(features: pd.DataFrame, service: str) -> NDArray[np.bool_]:
+    """Return which rows of a join are customers, (n,): a withdrawn one has no stored value at all."""
+    stored = [feature.name for feature in features_of(service) if not feature.derived]
+    return np.asarray(features[stored].notna().any(axis=1), dtype=np.bool_)
+
+
+@contextmanager
+def _newest(settings: Settings, now: datetime) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a session with the view ``newest``: customer, whether its newest row is young, and a withdrawal."""
+    files = table_files(settings.home, SOURCE)
+    if not files:
+        raise NothingToMaterializeError("the offline table has no rows", "run: churn ingest, then churn build-features")
+    # In a withdrawal every stored feature is null: one that may never be null otherwise tells.
+    required = next(feature.name for feature in STORED if not feature.nullable)
+    instant, oldest = (literal(each.isoformat()) for each in (now, now - timedelta(days=TTL_DAYS)))
+    feast = settings.feast
+    with session(Limits(settings.home, feast.offline_memory_max_mb, feast.offline_threads)) as connection:
+        connection.execute(
+            f"""
+            CREATE TEMP VIEW newest AS
+            SELECT {CUSTOMER}, max({EVENT_TIMESTAMP}) AS event, event >= {oldest}::TIMESTAMPTZ AS young,
+                arg_max({required} IS NULL, ({EVENT_TIMESTAMP}, {CREATED_TIMESTAMP})) AS withdrawn
+            FROM read_parquet([{", ".join(map(literal, files))}], union_by_name = true, hive_partitioning = false)
+            WHERE {EVENT_TIMESTAMP} <= {instant}::TIMESTAMPTZ AND {CREATED_TIMESTAMP} <= {instant}::TIMESTAMPTZ
+            GROUP BY {CUSTOMER}
+            """  # noqa: S608 - names of the contract; values are quoted
+        )
+        yield connection

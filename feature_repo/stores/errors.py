@@ -1,0 +1,139 @@
+"""What the stores raise, in words that name the cure. One place: every command that touches Feast goes through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from configs.errors import ChurnError
+from configs.settings import Settings
+from feature_repo.files.atomic_writes import StorageFailed
+from feature_repo.stores.database_errors import Cause, postgres_cause, redis_cause, sqlite_cause
+
+if TYPE_CHECKING:
+    from sqlalchemy.exc import SQLAlchemyError
+
+
+class NothingRegisteredError(ChurnError):
+    """The registry does not hold what was asked for."""
+
+    error = "nothing_registered"
+    http_status = 503
+
+
+class RegistryUnavailableError(ChurnError):
+    """The feature registry can't be read or written."""
+
+    error = "registry_unavailable"
+    http_status = 503
+    transient = True
+
+
+class StoreUnavailableError(ChurnError):
+    """The online store did not answer, or its tables are gone."""
+
+    error = "store_unavailable"
+    http_status = 503
+    transient = True
+
+
+class OfflineTableDamagedError(ChurnError):
+    """A Parquet file of the offline table is not what it was written as."""
+
+    error = "offline_table_damaged"
+
+
+class OfflineMemoryError(ChurnError):
+    """A query of the offline tables does not fit its limits."""
+
+    error = "offline_memory"
+
+
+@contextmanager
+def refusals(settings: Settings) -> Iterator[None]:
+    """Turn what Feast, SQLAlchemy, sqlite3 and redis raise into one named error with a hint.
+
+    The libraries' texts may hold a password or a host: they stay in the chained exception alone.
+    """
+    import sqlite3
+
+    import duckdb
+    import pyarrow as pa
+    from feast.errors import FeastObjectNotFoundException
+    from redis.exceptions import RedisError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except FeastObjectNotFoundException as missing:
+        raise NothingRegisteredError("the feature definitions are not registered", "run: churn apply") from missing
+    except SQLAlchemyError as broken:
+        raise registry_failure(settings, broken) from broken
+    except duckdb.OutOfMemoryException as short:
+        raise OfflineMemoryError(
+            "a query of the offline tables needs more than feast.offline_memory_max_mb, or its overflow found no disk",
+            "raise CHURN_FEAST__OFFLINE_MEMORY_MAX_MB or free disk space, then run again",
+        ) from short
+    except (duckdb.Error, pa.ArrowInvalid) as broken:
+        raise OfflineTableDamagedError(
+            "a file of the offline tables below the home can't be read",
+            "restore offline/ from a backup; or move the damaged file away and run: churn build-features",
+        ) from broken
+    except OSError as broken:
+        raise StorageFailed(
+            f"cannot read or write below the home: {broken.strerror or type(broken).__name__}",
+            "free disk space or mend the rights of CHURN_HOME, then run again",
+        ) from broken
+    except (sqlite3.Error, RedisError) as broken:
+        raise store_failure(broken) from broken
+
+
+def registry_failure(settings: Settings, broken: SQLAlchemyError) -> RegistryUnavailableError:
+    """Return the named error of what SQLAlchemy raised about the registry."""
+    driver = getattr(broken, "orig", None) or broken
+    if url := settings.feast.registry_url.get_secret_value():
+        name, where = "CHURN_FEAST__REGISTRY_URL", "the server of CHURN_FEAST__REGISTRY_URL"
+        cause = (
+            postgres_cause(driver, name)
+            if url.startswith("postgres")
+            else Cause(f"it failed ({type(driver).__name__})", "check that it runs and lets us in")
+        )
+    else:
+        where = "feast/registry.db below the home"
+        cause = sqlite_cause(
+            driver,
+            damaged="restore it from a backup; or move it away and run: churn apply",
+            otherwise="run: churn apply",
+        )
+    return RegistryUnavailableError(f"the feature registry ({where}) can't be used: {cause.what}", cause.cure)
+
+
+def store_failure(broken: Exception) -> StoreUnavailableError:
+    """Return the named error of what a client of the online store raised."""
+    import sqlite3
+
+    from redis.exceptions import RedisError
+
+    if isinstance(broken, StoreUnavailableError):
+        return broken
+    if isinstance(broken, sqlite3.Error):
+        cause = sqlite_cause(
+            broken,
+            damaged="move it away, then run: churn apply, then churn materialize",
+            otherwise="run: churn apply, then churn materialize",
+        )
+        where = "the SQLite online store (feast/online.db below the home) can't be used"
+        return StoreUnavailableError(f"{where}: {cause.what}", cause.cure)
+    if isinstance(broken, RedisError):
+        cause = redis_cause(broken)
+        return StoreUnavailableError(f"the online store (Redis) can't be used: {cause.what}", cause.cure)
+    return StoreUnavailableError(
+        f"the online feature store failed ({type(broken).__name__})", "check that it runs; the request can be repeated"
+    )
+
+
+class NothingToMaterializeError(ChurnError):
+    """No offline value is young enough to be served."""
+
+    error = "nothing_to_materialize"

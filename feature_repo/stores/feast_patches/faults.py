@@ -1,0 +1,146 @@
+"""Faults of Feast 0.67 that its users meet here, gone round where that takes a line or two.
+
+The offline store calls :func:`go_round` when it is imported: `feast …`, `churn feast …` and the API all have it.
+A guard acts only where Feast would fail. ``docs/pitfalls.md`` names these faults and those that no guard can mend.
+"""
+
+from __future__ import annotations
+
+import inspect
+from functools import wraps
+from typing import Any, Final
+from weakref import finalize
+
+import numpy as np
+import pandas as pd
+from feast import FeatureStore
+from feast.errors import PushSourceNotFoundException
+from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteTable
+from feast.infra.passthrough_provider import PassthroughProvider
+from feast.infra.registry.base_registry import BaseRegistry
+from feast.infra.registry.sql import SqlRegistry, feature_view_version_history
+from feast.protos.feast.core.OnDemandFeatureView_pb2 import OnDemandFeatureView
+from feast.types import Int32, Int64
+from sqlalchemy import delete
+
+from feature_repo.stores.feast_patches.refusals import refuse
+from feature_repo.stores.online_write.push_rows import OnlineRowsError
+
+_ROWS_TO_WRITE: Final = PassthroughProvider._prep_rows_to_write_for_ingestion  # noqa: SLF001
+_SERVE_REGISTRY: Final = FeatureStore.serve_registry
+_PUSHED_VIEWS: Final = FeatureStore._fvs_for_push_source_or_raise  # noqa: SLF001 - here and below: Feast has no public name
+_SORTED_DICT: Final = BaseRegistry._message_to_sorted_dict  # noqa: SLF001
+_CONNECT: Final = SqliteOnlineStore._get_conn  # noqa: SLF001
+_MAKE_TABLE: Final = SqliteTable.__init__
+_MAKE_REGISTRY: Final = SqlRegistry.__init__
+_SAVE_VERSION: Final = SqlRegistry._save_version_snapshot  # noqa: SLF001
+
+
+def go_round() -> None:
+    """Put the guards in the place of Feast's functions; to do so again changes nothing."""
+    FeatureStore.serve_registry = _serve_registry
+    FeatureStore._fvs_for_push_source_or_raise = _pushed_views  # noqa: SLF001
+    BaseRegistry._message_to_sorted_dict = staticmethod(_sorted_dict)  # noqa: SLF001
+    SqliteOnlineStore._get_conn = _connect  # noqa: SLF001
+    SqliteTable.__init__ = _make_table
+    SqlRegistry.__init__ = _make_registry
+    PassthroughProvider._prep_rows_to_write_for_ingestion = staticmethod(_rows_to_write)  # noqa: SLF001
+    SqlRegistry._save_version_snapshot = _save_version  # noqa: SLF001
+    refuse()
+
+
+@wraps(_SERVE_REGISTRY)
+def _serve_registry(store: FeatureStore, *args: Any, **kwargs: Any) -> None:
+    """Serve the registry; its REST application is made without the arguments that FastAPI no longer takes."""
+    bound = inspect.signature(_SERVE_REGISTRY).bind(store, *args, **kwargs)
+    if bound.arguments.get("rest_api"):
+        from fastapi import FastAPI
+        from feast.api.registry.rest import rest_registry_server
+
+        taken = inspect.signature(FastAPI).parameters
+
+        def application(**settings: Any) -> FastAPI:
+            return FastAPI(**{name: value for name, value in settings.items() if name in taken})
+
+        rest_registry_server.FastAPI = application
+    _SERVE_REGISTRY(store, *args, **kwargs)
+
+
+def _rows_to_write(feature_view: Any, df: pd.DataFrame, field_mapping: dict[str, str] | None = None) -> Any:
+    """Return what a push writes; a key that is null, and a fraction where a whole number belongs, are refused.
+
+    Feast cuts fractions off: a row of the key 2.5 would take the place of that of the key 2.
+    """
+    keys = getattr(feature_view, "entity_columns", ())
+    if empty := [key.name for key in keys if key.name in df and df[key.name].isna().any()]:
+        raise OnlineRowsError(f"nulls in {', '.join(empty)}", "give each row its key; nothing was written")
+    for field in (*keys, *feature_view.features):
+        if field.dtype in (Int32, Int64) and field.name in df and any(map(_is_fraction, df[field.name])):
+            raise OnlineRowsError(f"{field.name} does not fit {field.dtype}", "give whole numbers; nothing was written")
+    return _ROWS_TO_WRITE(feature_view, df, field_mapping)
+
+
+def _is_fraction(value: Any) -> bool:
+    return isinstance(value, float | np.floating) and value == value and not value.is_integer()  # noqa: PLR0124 - NaN is a null
+
+
+def _pushed_views(store: FeatureStore, push_source_name: str, allow_cache: bool) -> Any:  # noqa: FBT001 - Feast's
+    """Return the views that a push source feeds; one that the cached registry lacks is looked for in the registry.
+
+    The cache of a server that started while `feast apply` ran holds a part of it, and a refresh that failed, after an
+    apply too, is told of at the log's debug level alone.
+    """
+    try:
+        return _PUSHED_VIEWS(store, push_source_name, allow_cache)
+    except PushSourceNotFoundException:
+        if not allow_cache:
+            raise
+        store.refresh_registry()
+        return _PUSHED_VIEWS(store, push_source_name, allow_cache)
+
+
+def _sorted_dict(message: Any) -> dict[str, Any]:
+    """Return a registered object for `feast registry-dump`, which asks Python views for parts of other kinds."""
+    found: dict[str, Any] = _SORTED_DICT(message)
+    if isinstance(message, OnDemandFeatureView):
+        transformation = found["spec"].setdefault("featureTransformation", {})
+        for kind in ("userDefinedFunction", "substraitPlan"):
+            transformation.setdefault(kind, {})
+    return found
+
+
+@wraps(_CONNECT)
+def _connect(store: SqliteOnlineStore, *args: Any, **kwargs: Any) -> Any:
+    """Return the connection of a SQLite online store; it is closed with the store, by Feast in teardown alone."""
+    before = store._conn  # noqa: SLF001
+    connection = _CONNECT(store, *args, **kwargs)
+    if connection is not before:
+        finalize(store, connection.close)
+    return connection
+
+
+@wraps(_MAKE_TABLE)
+def _make_table(table: SqliteTable, *args: Any, **kwargs: Any) -> None:
+    """Make an infrastructure object of SQLite; the connection that each of them opens is closed with it."""
+    _MAKE_TABLE(table, *args, **kwargs)
+    finalize(table, table.conn.close)
+
+
+@wraps(_MAKE_REGISTRY)
+def _make_registry(registry: SqlRegistry, *args: Any, **kwargs: Any) -> None:
+    """Open a registry; its connections are closed when it is dropped. Feast leaves them to the garbage collector."""
+    _MAKE_REGISTRY(registry, *args, **kwargs)
+    for engine in {id(each): each for each in (registry.write_engine, registry.read_engine)}.values():
+        finalize(registry, engine.dispose)
+
+
+def _save_version(
+    registry: SqlRegistry, name: str, project: str, version_number: int, *args: Any, **kwargs: Any
+) -> Any:
+    """Save a version of a view; a first one takes the place of what `feast teardown` left of a view of that name."""
+    if version_number == 0:
+        history = feature_view_version_history.c
+        left = (history.feature_view_name == name, history.project_id == project, history.version_number == 0)
+        with registry.write_engine.begin() as connection:
+            connection.execute(delete(feature_view_version_history).where(*left))
+    return _SAVE_VERSION(registry, name, project, version_number, *args, **kwargs)

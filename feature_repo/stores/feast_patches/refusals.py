@@ -1,0 +1,86 @@
+"""What Feast 0.67 only logs, or ends with a traceback of another library: one line and an exit code of its commands.
+
+:func:`feature_repo.stores.feast_patches.faults.go_round` puts these guards in the place of Feast's functions.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import Any, Final
+
+import click
+from feast.saved_dataset import ValidationReference
+
+_MONITOR: Final = "feast.cli.monitor"
+_FROM_PROTO: Final = ValidationReference.from_proto
+_TO_PROTO: Final = ValidationReference.to_proto
+
+
+class FeastRefused(click.ClickException):
+    """What Feast can't do here; its commands show the message and end with exit code 1."""
+
+
+def refuse() -> None:
+    """Put the guards in place; to do so again changes nothing."""
+    ValidationReference.from_proto = staticmethod(_told(_FROM_PROTO))
+    ValidationReference.to_proto = _told(_TO_PROTO)
+    # Only Feast's command line has loaded it, before it opens a store.
+    monitor = sys.modules.get(_MONITOR)
+    for name in ("_run_batch_monitoring", "_run_log_monitoring"):
+        if monitor is not None and not hasattr(getattr(monitor, name), "__wrapped__"):
+            setattr(monitor, name, _counted(getattr(monitor, name)))
+
+
+def _told(spell: Callable[..., Any]) -> Callable[..., Any]:
+    """Say what is missing where Feast reads or writes a validation reference by Great Expectations' old modules."""
+
+    @wraps(spell)
+    def told(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return spell(*args, **kwargs)
+        except ModuleNotFoundError as missing:
+            if not (missing.name or "").startswith("great_expectations"):
+                raise
+            raise FeastRefused(
+                "a validation reference can't be kept in the registry or read from it: Feast needs Great Expectations "
+                "below 1 for that. Use FeatureStore.validate_logged_features(..., cache_profile=False) with a Profiler "
+                "of your own"
+            ) from missing
+
+    return told
+
+
+def _counted(run: Callable[..., Any]) -> Callable[..., Any]:
+    """Let `feast monitor run` end with exit code 1 where a view or service failed, once everything was tried."""
+
+    @wraps(run)
+    def counted(*args: Any, **kwargs: Any) -> None:
+        failed = _Failed()
+        log = logging.getLogger("feast.monitoring.monitoring_service")
+        log.addHandler(failed)
+        try:
+            run(*args, **kwargs)
+        finally:
+            log.removeHandler(failed)
+        if failed.names:
+            click.get_current_context().call_on_close(partial(_refuse, failed.names))
+
+    return counted
+
+
+def _refuse(names: list[str]) -> None:
+    raise FeastRefused(f"no figures of {', '.join(names)}: the log above says why")
+
+
+class _Failed(logging.Handler):
+    """The names of what could not be computed, which Feast logs as errors."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.names: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.names += map(str, record.args or ())

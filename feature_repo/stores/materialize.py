@@ -1,0 +1,79 @@
+"""Copy the newest offline values into the online store."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from configs.settings import Settings
+from feature_repo.contract import CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, SOURCE, TTL_DAYS
+from feature_repo.files.parquet_tables import table_files
+from feature_repo.stores.errors import NothingRegisteredError, NothingToMaterializeError, refusals
+from feature_repo.stores.feature_store import open_store
+from feature_repo.stores.point_in_time.parquet_source import has_files
+
+
+@dataclass(frozen=True)
+class Materialized:
+    """What is online now: views and customers written, and the newest event timestamp (UTC) among the values.
+
+    ``kept`` counts the rows, a view, that were not written because a later event timestamp is online.
+    """
+
+    views: int
+    customers: int
+    newest: datetime
+    kept: dict[str, int] = field(default_factory=dict)
+
+
+def materialize(settings: Settings, now: datetime, *, overwrite_newer: bool = False) -> Materialized:
+    """Write each customer's newest unexpired values online.
+
+    The engine (:class:`feature_repo.stores.engine.ColumnarComputeEngine`) states the rule: the whole TTL window as it
+    was known at ``now``, and never something older over something newer, unless ``overwrite_newer``. Views whose table
+    has no file are left out.
+
+    Raises
+    ------
+    NothingRegisteredError, NothingToMaterializeError
+        If there are no views yet, or no rows of the last TTL days.
+    RegistryUnavailableError, StoreUnavailableError
+        If a store can't be used; what was written before stays, and the next run writes everything again.
+    """
+    start = now - timedelta(days=TTL_DAYS)
+    with refusals(settings):
+        store = open_store(settings, overwrite_newer=overwrite_newer)
+        online = [view for view in store.list_feature_views() if view.online]
+        if not online:
+            raise NothingRegisteredError("no feature view is registered", "run: churn apply")
+        customers, newest = _young(settings, start, now)
+        # A table that nobody feeds (there may be no events, only extracts) is no fault.
+        views = [view.name for view in online if has_files(settings.home, view.batch_source)]
+        with contextlib.redirect_stdout(io.StringIO()):  # Feast prints its progress, colours and all
+            store.materialize(start_date=start, end_date=now, feature_views=views)
+    kept = getattr(store._get_provider().batch_engine, "kept", {})  # noqa: SLF001 - Feast has no other way to ask
+    return Materialized(len(views), customers, newest, {view: count for view, count in kept.items() if count})
+
+
+def _young(settings: Settings, start: datetime, now: datetime) -> tuple[int, datetime]:
+    """Return how many customers have offline values in [start, now], and the newest of their event timestamps."""
+    import duckdb
+
+    files = table_files(settings.home, SOURCE)
+    if not files:
+        raise NothingToMaterializeError("the offline table has no rows", "run: churn ingest, then churn build-features")
+    with duckdb.connect() as connection:
+        customers, newest_us = connection.execute(
+            f"SELECT count(DISTINCT {CUSTOMER}), epoch_us(max({EVENT_TIMESTAMP})) "  # noqa: S608 - names of ours
+            "FROM read_parquet($files, hive_partitioning = false) "
+            f"WHERE {EVENT_TIMESTAMP} BETWEEN $start AND $now AND {CREATED_TIMESTAMP} <= $now",
+            {"files": files, "start": start, "now": now},
+        ).fetchall()[0]
+    if not customers:
+        raise NothingToMaterializeError(
+            f"no offline value is from the last {TTL_DAYS} days: older ones have expired and are not served",
+            "ingest a newer extract; a first one is dated 30 days before its --as-of",
+        )
+    return int(customers), datetime.fromtimestamp(newest_us / 1e6, UTC)

@@ -1,0 +1,100 @@
+"""Online features of customers: values, ages, numbers, and whether each row may be used."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from feature_repo.contract import features_of
+from feature_repo.stores.errors import store_failure
+from feature_repo.stores.feature_store import close_store
+from feature_repo.stores.freshness import Age, Freshness, load_freshness
+from feature_repo.stores.online_read.rows import OnlineBlock, OnlineRow, Serving, Status
+from feature_repo.stores.online_read.service_columns import Columns, ThroughFeast, request_data
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+__all__ = ["OnlineBlock", "OnlineFeatures", "OnlineRow", "Status", "request_data"]
+
+log = logging.getLogger(__name__)
+
+_AGES_MAX: Final = 10_000
+
+
+class OnlineFeatures:
+    """A feature service, opened once and read many times, by many threads if need be.
+
+    ``freshness`` is the policy of configs/freshness.toml unless another is given. Raises FreshnessError for a policy
+    that does not fit.
+    """
+
+    def __init__(self, store: FeatureStore, service: str, freshness: Freshness | None = None) -> None:
+        from feature_repo.stores.online_read.plan_reader import ByPlan
+
+        self.features = features_of(service)
+        self._store = store
+        self._freshness = load_freshness() if freshness is None else freshness
+        self._ages: dict[tuple[str, ...], dict[tuple[Hashable, ...], Age]] = {}
+        self._serving = Serving(self.features, self._freshness)
+        # Looking a service up costs milliseconds a call: the object is kept.
+        self._service = store.get_feature_service(service)
+        self._by_plan = ByPlan(store, self._service, self.features)
+        self._through_feast = ThroughFeast(store, self._service)
+
+    def another(self, service: str) -> OnlineFeatures:
+        """Open ``service`` on the same store: each store has connections and a thread of its own."""
+        self._store.refresh_registry()
+        return OnlineFeatures(self._store, service, self._freshness)
+
+    def close(self) -> None:
+        """End the store's own thread, for every service that was opened on it; reads go on as they were."""
+        close_store(self._store)
+
+    @property
+    def contract_hash(self) -> str:
+        """The hash that the service was registered with."""
+        return str(self._service.tags.get("contract_hash", ""))
+
+    def read(self, customer_ids: Sequence[str], now: datetime) -> list[OnlineRow]:
+        """Return one row an id, in the order given; ``now`` (UTC) decides what is old.
+
+        Raises
+        ------
+        StoreUnavailableError
+            If the store can't be reached or fails.
+        """
+        return self._rows(customer_ids, self._columns(customer_ids, now), now) if customer_ids else []
+
+    def read_block(self, customer_ids: Sequence[str], now: datetime) -> OnlineBlock:
+        """Return the rows of :meth:`read` and their numbers, for the scorer; raises as it does."""
+        if not customer_ids:
+            return OnlineBlock([], np.empty((0, len(self.features))))
+        columns = self._columns(customer_ids, now)
+        return OnlineBlock(self._rows(customer_ids, columns, now), self._serving.vectors(columns.values))
+
+    def _columns(self, customer_ids: Sequence[str], now: datetime) -> Columns:
+        try:
+            return self._by_plan.read(customer_ids, now) or self._through_feast.read(customer_ids, now)
+        except Exception as broken:
+            # The client's text may hold an address or a key: neither the caller nor the log gets it.
+            failure = store_failure(broken)
+            log.error("online store failed: %s: %s", type(broken).__name__, failure.message)  # noqa: TRY400 - see above
+            raise failure from broken
+
+    def _rows(self, customer_ids: Sequence[str], columns: Columns, now: datetime) -> list[OnlineRow]:
+        known = self._ages.setdefault(columns.views, {})
+        if len(known) > _AGES_MAX:
+            known.clear()
+        ages = []
+        for stamps in columns.stamps:
+            # Customers of one delivery are of one age, and mostly that of the last read.
+            age = known.get(stamps)
+            if age is None or not age.since < now <= age.until:
+                age = known[stamps] = self._freshness.age(columns.views, list(map(columns.instant, stamps)), now)
+            ages.append(age)
+        return self._serving.rows(customer_ids, columns.values, ages)

@@ -1,0 +1,79 @@
+"""Read hashes from Redis: many HMGET in one go, over connections that are kept ready."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from feature_repo.stores.wire.redis_protocol import bulk
+
+KEYS_AT_ONCE: Final = 2000
+"""So many commands are sent before their replies are read: neither side has to hold more than some MB for the other."""
+
+Row = Sequence[bytes | None]
+
+
+class Fields:
+    """The fields of a hash that a read asks for, spelt once; ``key_suffix`` ends each key."""
+
+    def __init__(self, names: Iterable[bytes], key_suffix: bytes = b"") -> None:
+        spelt = [bulk(name) for name in names]
+        self._head = b"*%d\r\n$5\r\nHMGET\r\n$" % (2 + len(spelt))
+        self._tail = key_suffix + b"\r\n" + b"".join(spelt)
+        self._suffix_bytes = len(key_suffix)
+
+    def hmget(self, keys: Sequence[bytes]) -> bytes:
+        """Return one HMGET a key."""
+        head, tail, more = self._head, self._tail, self._suffix_bytes
+        return b"".join([b"%b%d\r\n%b%b" % (head, len(key) + more, key, tail) for key in keys])
+
+
+class RedisReader:
+    """Hash fields of many keys, in one round trip for each :data:`KEYS_AT_ONCE` of them.
+
+    Connections come from a redis-py client's pool, with its address, TLS, password and time-outs, and are not given
+    back: to take one from the pool costs as much as a read. A thread has one for itself while it reads. One that
+    broke is closed. Where it had been idle the read is repeated on another, once: after a restart of the server all
+    idle connections are dead. A time-out is not repeated.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._pool = client.connection_pool
+        self._idle: deque[Any] = deque()
+        self._process = os.getpid()
+
+    def read(self, keys: Sequence[bytes], fields: Fields) -> list[Row]:
+        """Return the fields' values a key, None where one is not there.
+
+        Raises redis.exceptions.RedisError; a server that hangs costs the connection's time-out.
+        """
+        if self._process != os.getpid():
+            # After a fork two processes would read each other's replies.
+            self._idle, self._process = deque(), os.getpid()
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            return self._read(self._pool.get_connection(), keys, fields)
+        try:
+            return self._read(connection, keys, fields)
+        except RedisConnectionError:
+            return self._read(self._pool.get_connection(), keys, fields)
+
+    def _read(self, connection: Any, keys: Sequence[bytes], fields: Fields) -> list[Row]:
+        rows: list[Row] = []
+        try:
+            for start in range(0, len(keys), KEYS_AT_ONCE):
+                some = keys[start : start + KEYS_AT_ONCE]
+                connection.send_packed_command([fields.hmget(some)], check_health=False)
+                rows += [connection.read_response(disable_decoding=True) for _ in some]
+        except BaseException:
+            # Replies may still be on their way.
+            connection.disconnect()
+            self._pool.release(connection)
+            raise
+        self._idle.append(connection)
+        return rows

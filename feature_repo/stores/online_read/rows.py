@@ -1,0 +1,111 @@
+"""What a read hands to the scorer: rows with their status, and the same values as numbers. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain
+from typing import Any, Literal
+
+import numpy as np
+
+from feature_repo.contract import Feature
+from feature_repo.stores.freshness import Age, Freshness, ViewState
+from feature_repo.stores.vectors import Vectors, coder
+from feature_repo.stores.wire.memo import Memo
+
+Status = Literal["present", "unknown", "expired", "withdrawn", "missing"]
+Quality = Literal["full", "partial", "stale"]
+
+
+@dataclass(frozen=True)
+class OnlineRow:
+    """The features of one customer.
+
+    ``values`` follows the service's contract order, None where null. ``status``: *present* (may be scored),
+    *unknown* (no such customer), *expired* (older than the policy lets it be), *withdrawn* (left, vanished from the
+    extract or removed by a correction: every stored value is null), *missing* (a value is null that the contract does
+    not allow to be; ``missing`` names them). ``as_of`` is the oldest event timestamp among the
+    snapshot's views, None for an unknown customer.
+
+    ``stale`` names the views that are older than they should be. ``absent`` names the features that are null where
+    the contract allows it but most customers have a value; it is empty unless the row is present. ``views`` are the
+    feature views that were read, with their event timestamps.
+    """
+
+    customer_id: str
+    values: tuple[Any, ...]
+    status: Status
+    as_of: datetime | None
+    missing: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    views: tuple[ViewState, ...] = ()
+
+    @property
+    def quality(self) -> Quality:
+        """*stale* if a view is; else *partial* if a value is missing or a view unknown or expired; else *full*."""
+        if self.stale:
+            return "stale"
+        gaps = self.absent or self.missing or any(view.status in {"unknown", "expired"} for view in self.views)
+        return "partial" if gaps else "full"
+
+
+@dataclass(frozen=True)
+class OnlineBlock:
+    """n customers: their rows, and ``vectors`` (n, f) float64 in contract order, the numbers that models read.
+
+    What a number stands for: see ``vectors``. Rows that may not be scored have their vectors too.
+    """
+
+    rows: list[OnlineRow]
+    vectors: Vectors
+
+
+class Serving:
+    """A feature service's own knowledge of its rows: which values may be null, which numbers stand for them."""
+
+    def __init__(self, features: tuple[Feature, ...], freshness: Freshness) -> None:
+        self.features = features
+        self._names = tuple(feature.name for feature in features)
+        self._stored = tuple(place for place, feature in enumerate(features) if not feature.derived)
+        self._required = tuple((p, f.name) for p, f in enumerate(features) if not f.nullable)
+        self._notable = tuple(
+            (p, f.name) for p, f in enumerate(features) if f.nullable and f.name not in freshness.ordinary_nulls
+        )
+        # Of a number the array makes the code by itself: NaN of None, 1 of True.
+        self._codes = tuple(Memo(coder(feature)).__getitem__ if feature.categories else None for feature in features)
+
+    def rows(
+        self, customer_ids: Sequence[str], columns: Mapping[str, Sequence[Any]], ages: Sequence[Age]
+    ) -> list[OnlineRow]:
+        """Return a row for each of n customers; ``columns`` holds n values by feature, None where null."""
+        values = zip(*[columns[name] for name in self._names], strict=True)
+        return list(map(self._row, customer_ids, values, ages))
+
+    def vectors(self, columns: Mapping[str, Sequence[Any]]) -> Vectors:
+        """Return the same values as numbers, (n, f)."""
+        coded = [
+            columns[name] if code is None else map(code, columns[name])
+            for name, code in zip(self._names, self._codes, strict=True)
+        ]
+        by_feature = np.array(list(chain.from_iterable(coded)), np.float64).reshape(len(coded), -1)
+        return np.ascontiguousarray(by_feature.T)
+
+    def _row(self, customer_id: str, values: tuple[Any, ...], age: Age) -> OnlineRow:
+        status: Status = "present"
+        missing: tuple[str, ...] = ()
+        absent: tuple[str, ...] = ()
+        if age.as_of is None:
+            status = "unknown"
+        elif age.refused:
+            status = "expired"
+        elif None in values:
+            if all(values[place] is None for place in self._stored):
+                status = "withdrawn"
+            else:
+                missing = tuple(name for place, name in self._required if values[place] is None)
+                absent = tuple(name for place, name in self._notable if values[place] is None)
+                status = "missing" if missing else "present"
+        return OnlineRow(customer_id, values, status, age.as_of, missing, age.stale, absent, age.views)

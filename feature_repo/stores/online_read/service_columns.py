@@ -1,0 +1,88 @@
+"""The columns of a feature service as one online read found them, and the way through Feast's own answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from feature_repo.contract import (
+    ACTIVITY_VIEWS,
+    BEHAVIOR,
+    BY_NAME,
+    CUSTOMER,
+    OBSERVED_AT_US,
+    REQUEST_DATA,
+    TILES,
+    VIEWS,
+)
+from feature_repo.stores.casting import as_python
+
+if TYPE_CHECKING:
+    from feast import FeatureService, FeatureStore
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """n customers.
+
+    ``values``: feature -> n values of the contract's types, None where null; more than the service's features may be
+    there. ``stamps``: a tuple a customer, of one event timestamp for each of ``views``, in the store's own form;
+    ``instant`` makes it a datetime (UTC, whole seconds), or None where the view holds nothing.
+    """
+
+    values: Mapping[str, Sequence[Any]]
+    views: tuple[str, ...]
+    stamps: Sequence[tuple[Hashable, ...]]
+    instant: Callable[[Any], datetime | None]
+
+
+class ThroughFeast:
+    """Any online store, through Feast's SDK."""
+
+    def __init__(self, store: FeatureStore, service: FeatureService) -> None:
+        self._store = store
+        self._request_data = REQUEST_DATA.get(service.name, ())
+        refs = [f"{view.name}:{feature.name}" for view in service.feature_view_projections for feature in view.features]
+        self._names = [ref.split(":")[1] for ref in refs]
+        # Windows carry no timestamp: those of the views that they are summed from are asked for beside them.
+        beside = {view.name: next(f.name for f in TILES if f.view == view.name) for view in ACTIVITY_VIEWS}
+        windows = any(BY_NAME[name].view == BEHAVIOR.name for name in self._names)
+        self._refs = refs + [f"{view}:{name}" for view, name in beside.items() if windows]
+        stored = {BY_NAME[name].view: name for name in self._names if not BY_NAME[name].derived}
+        stored |= beside if windows else {}
+        self._stamped = {view.name: stored[view.name] for view in VIEWS if view.name in stored}
+
+    def read(self, customer_ids: Sequence[str], now: datetime) -> Columns:
+        """Return the columns; raises what the store raises."""
+        answer = self._store.get_online_features(
+            features=self._refs,
+            entity_rows=[{CUSTOMER: each, **request_data(self._request_data, now)} for each in customer_ids],
+        ).to_dict(include_event_timestamps=True)
+        return Columns(
+            values={name: as_python(BY_NAME[name], answer[name]) for name in self._names},
+            views=tuple(self._stamped),
+            stamps=list(zip(*(map(_instant, answer[f"{name}__ts"]) for name in self._stamped.values()), strict=True)),
+            instant=lambda stamp: stamp,
+        )
+
+
+def _instant(seconds: int) -> datetime | None:
+    # Feast marks what it does not know in several ways, one of them a null with event time 0.
+    return datetime.fromtimestamp(seconds, UTC) if seconds else None
+
+
+def request_data(names: Sequence[str], observed_at: datetime) -> dict[str, int]:
+    """Return what a service needs beside the customer, as :data:`feature_repo.contract.REQUEST_DATA` names it.
+
+    Raises ValueError for an instant without a time zone, KeyError for a name that nobody gives.
+    """
+    if observed_at.tzinfo is None:
+        raise ValueError(f"{observed_at} has no time zone: instants are UTC")
+    # Integer arithmetic: a float of today's microseconds has no room for the last digits.
+    given = {OBSERVED_AT_US: (observed_at - _EPOCH) // _MICROSECOND}
+    return {name: given[name] for name in names}

@@ -1,0 +1,50 @@
+"""Up to when the online store holds what the offline tables held."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from configs.settings import Settings
+from feature_repo.contract import CORE_SERVICE
+from feature_repo.stores.customers import newest_customers
+from feature_repo.stores.errors import NothingToMaterializeError
+from feature_repo.stores.freshness import at_the_contract
+from feature_repo.stores.online_features import OnlineFeatures
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+_SAMPLE: Final = 100
+
+
+def copied_until(settings: Settings, store: FeatureStore, now: datetime) -> datetime | None:
+    """Return the instant up to which all views were copied, as it was known at ``now`` (UTC); None where unknown.
+
+    A watermark says what was asked for and not what is there. So one after ``now`` does not count; and where the
+    customers of the newest extract are older online than they were offline at the watermark, it is their newest event
+    timestamp online instead. A view whose table nobody feeds was never materialised, and is no fault of the others.
+
+    Raises
+    ------
+    StoreUnavailableError, RegistryUnavailableError, NothingRegisteredError
+        If a store can't be read.
+    """
+    ends: list[list[datetime]] = [
+        [end for _, end in view.materialization_intervals] for view in store.list_feature_views() if view.online
+    ]
+    known = [max((end for end in each if end <= now), default=None) for each in ends if each]
+    if not known:
+        return None
+    watermark = None if None in known else min(end for end in known if end is not None)
+    try:
+        expected = newest_customers(settings, watermark or now, _SAMPLE)
+    except NothingToMaterializeError:
+        return watermark
+    if not expected:
+        return watermark
+    rows = OnlineFeatures(store, CORE_SERVICE, at_the_contract()).read(list(expected), now)
+    found = [row.as_of for row in rows if row.as_of is not None]
+    if watermark and found and max(found) >= max(expected.values()):
+        return watermark
+    return max((at for at in found if at <= now), default=None)

@@ -1,0 +1,1 @@
+"""What the materialisation writes into the online stores."""

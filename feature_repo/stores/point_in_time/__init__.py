@@ -1,0 +1,1 @@
+"""The point-in-time join and the retrieval jobs of the offline store."""

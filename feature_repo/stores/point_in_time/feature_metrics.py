@@ -1,0 +1,170 @@
+"""Feast's monitoring (`feast monitor run`) on a home: the values counted and the results kept both lie below it."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from feast.data_source import DataSource
+from feast.infra.offline_stores.duckdb import DuckDBOfflineStore
+from feast.monitoring.metrics_calculator import MetricsCalculator
+from feast.monitoring.monitoring_utils import MONITORING_DIR, monitoring_parquet_meta
+from feast.repo_config import RepoConfig
+
+from feature_repo.files.atomic_writes import folder_aside, storage
+from feature_repo.files.duckdb_session import Limits
+from feature_repo.files.regular_files import open_lock
+from feature_repo.stores.point_in_time.latest_known import Ints
+from feature_repo.stores.point_in_time.parquet_source import OfflineTableEmptyError, Parts, SourceColumnError, micros
+
+_ENDLESS: Final = int(np.iinfo(np.int64).max)
+
+
+class FeatureMetricsStore(DuckDBOfflineStore):
+    """The part of an offline store that Feast's monitoring asks: figures of a source, and where they are kept.
+
+    Feast's DuckDB store looks for both below feature_repo. Results are Feast's own Parquet files, in
+    ``<home>/feast_monitoring``; each write of them appears whole, and two runs at once lose nothing.
+    """
+
+    @staticmethod
+    def compute_monitoring_metrics(
+        config: RepoConfig,
+        data_source: DataSource,
+        feature_columns: list[tuple[str, str]],
+        timestamp_field: str,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
+        histogram_bins: int = 20,
+        top_n: int = 10,
+    ) -> list[dict[str, Any]]:
+        """Return Feast's figures of each (feature, "numeric" or "categorical") over event times [start, end].
+
+        One column is in memory at a time. NaN and infinities count as nulls. A list is counted as a row, its elements
+        as the values. A source without a file has no figures, and is no fault.
+
+        Raises
+        ------
+        SourceColumnError
+            If the source lacks a column, or this store can't read it.
+        """
+        from_us = micros(start_date) if start_date else None
+        until_us = micros(end_date) if end_date else _ENDLESS
+        stored = {new: old for old, new in data_source.field_mapping.items()}
+        event = stored.get(timestamp_field, timestamp_field)
+        parts = _listed(config, data_source)
+        if parts is None:
+            return []
+        parts = parts.within(event, from_us, until_us)
+        places = parts.between(event, from_us, until_us)
+        calculator = MetricsCalculator(histogram_bins, top_n)
+        found = []
+        for name, kind in feature_columns:
+            column = _column(parts, places, stored.get(name, name))
+            figures = calculator.compute_all(pa.table({name: _values(column)}), [(name, kind)])
+            rows = {"row_count": len(column), "null_count": column.null_count}
+            if pa.types.is_list(column.type):
+                figures = [each | rows | {"null_rate": column.null_count / max(len(column), 1)} for each in figures]
+            found += figures
+        return found
+
+    @staticmethod
+    def get_monitoring_max_timestamp(
+        config: RepoConfig, data_source: DataSource, timestamp_field: str
+    ) -> datetime | None:
+        """Return the newest event timestamp, UTC; None where the source has no file or no instant."""
+        stored = {new: old for old, new in data_source.field_mapping.items()}
+        event = stored.get(timestamp_field, timestamp_field)
+        parts = _listed(config, data_source)
+        if parts is None:
+            return None
+        column = _column(parts, parts.between(event, None, _ENDLESS), event)
+        newest = pc.max(column.cast(pa.timestamp("us", getattr(column.type, "tz", None)), safe=False)).as_py()
+        return newest.replace(tzinfo=newest.tzinfo or UTC) if newest else None
+
+    @staticmethod
+    def ensure_monitoring_tables(config: RepoConfig) -> None:
+        """Make the files of the results, empty, where they are not there yet."""
+        with _results(config, ["feature", "feature_view", "feature_service", "job"]) as aside:
+            DuckDBOfflineStore.ensure_monitoring_tables(aside)
+
+    @staticmethod
+    def save_monitoring_metrics(config: RepoConfig, metric_type: str, metrics: list[dict[str, Any]]) -> None:
+        """Keep results; one of the same feature, date and granularity takes the place of the one before."""
+        with _results(config, [metric_type]) as aside, warnings.catch_warnings():
+            # Feast puts an empty frame and a full one together, at each first result.
+            warnings.filterwarnings("ignore", "The behavior of DataFrame concatenation", FutureWarning)
+            DuckDBOfflineStore.save_monitoring_metrics(aside, metric_type, metrics)
+
+    @staticmethod
+    def query_monitoring_metrics(config: RepoConfig, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+        """Return results as Feast's store reads them."""
+        below = _below(config, Limits.of(config).home)
+        found: list[dict[str, Any]] = DuckDBOfflineStore.query_monitoring_metrics(below, *args, **kwargs)
+        return found
+
+    @staticmethod
+    def clear_monitoring_baseline(config: RepoConfig, *args: Any, **kwargs: Any) -> None:
+        """Take the mark of a baseline from results."""
+        with _results(config, ["feature"]) as aside:
+            DuckDBOfflineStore.clear_monitoring_baseline(aside, *args, **kwargs)
+
+
+def _listed(config: RepoConfig, source: DataSource) -> Parts | None:
+    try:
+        return Parts.of(Limits.of(config).home, source)
+    except OfflineTableEmptyError:
+        return None
+
+
+def _column(parts: Parts, places: Ints, name: str) -> pa.ChunkedArray:
+    if parts.schema.get_field_index(name) < 0:
+        raise SourceColumnError(f"source {parts.name} has no column {name}", "see the view's schema")
+    schema = pa.schema([parts.schema.field(name)])
+    return pa.Table.from_batches(list(parts.batches(places, [name])), schema).column(0)
+
+
+def _values(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return what is counted: the elements of lists, and nothing that is no finite number."""
+    while pa.types.is_list(column.type):
+        column = pc.list_flatten(column)
+    if pa.types.is_floating(column.type):
+        return pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type))
+    return column
+
+
+def _below(config: RepoConfig, folder: Path) -> RepoConfig:
+    """Return the same configuration in another repository folder: below it Feast keeps its results."""
+    return config.model_copy(update={"repo_path": folder})
+
+
+@contextmanager
+def _results(config: RepoConfig, metric_types: Sequence[str]) -> Iterator[RepoConfig]:
+    """Give a configuration that writes to a copy of these results, which takes their place at the end.
+
+    Feast rewrites the files where they lie: a run that is killed would leave a torn one, and every later run fails.
+    """
+    results = Limits.of(config).home / MONITORING_DIR
+    names = [monitoring_parquet_meta(metric_type)[0] for metric_type in metric_types]
+    with storage():
+        results.mkdir(parents=True, exist_ok=True)
+        with open_lock(results / ".lock") as lock, folder_aside(results) as aside:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            copies = aside / MONITORING_DIR
+            copies.mkdir()
+            for name in names:
+                if (results / name).is_file():
+                    shutil.copyfile(results / name, copies / name)
+            yield _below(config, aside)
+            for name in names:
+                if (copies / name).is_file():
+                    (copies / name).replace(results / name)

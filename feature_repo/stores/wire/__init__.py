@@ -1,0 +1,1 @@
+"""Bytes as Feast and Redis spell them: values, entity keys, commands."""
