@@ -2,7 +2,7 @@
 
 An event is never dropped: it is admitted, or it is quarantined under exactly one :class:`Reason`, the first that fits
 in the order of the class. The rules that compare events with each other are in
-:mod:`feature_repo.raw.settlement`.
+:mod:`feature_repo.raw.events.admission`.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from feature_repo.events import SCHEMA
 from feature_repo.files.duckdb_session import event_limits, session
 from feature_repo.files.parquet_tables import append_tables, has
 from feature_repo.instants import INSTANT
-from feature_repo.raw.deliveries import Delivery, check_whole, deliveries
+from feature_repo.raw.events.deliveries import Delivery, check_whole, deliveries
 from feature_repo.transforms import tiles
 
 ROWS: Final = pa.schema(

@@ -9,8 +9,8 @@ from configs.errors import ChurnError
 from configs.settings import Settings
 from feature_repo.contract import SOURCE
 from feature_repo.files.parquet_tables import append, table_pattern
-from feature_repo.raw.publication import history, read_snapshot
-from training.offline_rows import offline_rows
+from feature_repo.raw.snapshots.offline_rows import offline_rows
+from feature_repo.raw.snapshots.publication import history, read_snapshot
 
 KEPT: Final = 4
 """Snapshots in memory at once: a version, its neighbours, and the one it replaces."""

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Final
 
 from configs.settings import Settings
-from feature_repo.raw.deliveries import deliveries
-from feature_repo.raw.publication import Manifest, history
+from feature_repo.raw.events.deliveries import deliveries
+from feature_repo.raw.snapshots.offline_rows import extract_known_at
+from feature_repo.raw.snapshots.publication import Manifest, history
 from feature_repo.stores.errors import StoreUnavailableError, refusals
 from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.online_watermark import copied_until
 from flows.inbox import oldest
 from monitoring.freshness import Age, ages
-from training.offline_rows import extract_known_at
 
 INBOX: Final = "inbox"
 """What :func:`data_ages` calls the age of the oldest thing that was not landed."""

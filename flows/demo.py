@@ -25,8 +25,8 @@ from configs.errors import ChurnError
 from configs.settings import Settings
 from feature_repo.contract import CUSTOMER, LABEL, OBSERVED_AT
 from feature_repo.files.atomic_writes import file_sha256
-from feature_repo.raw.publication import published, read_snapshot
-from feature_repo.raw.world.manifest import World
+from feature_repo.raw.simulator.manifest import World
+from feature_repo.raw.snapshots.publication import published, read_snapshot
 from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.historical_features import features_as_known
 from feature_repo.stores.materialize import materialize

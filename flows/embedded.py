@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from configs.settings import Settings
-from feature_repo.raw.telco_csv import check_size
+from feature_repo.raw.snapshots.telco_csv import check_size
 from feature_repo.stores.feature_store import sqlite_url
 from flows.address import refuse_taken
 from flows.orphans import leave_none

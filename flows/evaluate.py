@@ -17,7 +17,7 @@ from bentos.economics import load_economics, profit_threshold
 from configs.settings import Settings
 from feature_repo.contract import AUDIT_SERVICE, CORE_SERVICE, OBSERVED_AT
 from feature_repo.files.atomic_writes import folder_aside
-from feature_repo.raw.publication import published
+from feature_repo.raw.snapshots.publication import published
 from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.registration import apply
 from flows.build_features import build_features

@@ -13,8 +13,8 @@ from typing import Final, Literal
 from configs.errors import ChurnError
 from feature_repo.files.atomic_writes import storage, sync_folder
 from feature_repo.files.stable_reads import Content, content
-from feature_repo.raw.event_files import SUFFIXES, parts_of
-from feature_repo.raw.parquet_events import BadEvents
+from feature_repo.raw.events.event_files import SUFFIXES, parts_of
+from feature_repo.raw.events.parquet_events import BadEvents
 
 FOLDER: Final = "inbox"
 LANDED: Final = "landed"

@@ -17,8 +17,10 @@ from feature_repo.files.atomic_writes import storage, write_file
 from feature_repo.files.locks import exclusive
 from feature_repo.files.regular_files import read_regular
 from feature_repo.raw.clock import AHEAD_MAX, check_clock
-from feature_repo.raw.csv_text import BadCsv
-from feature_repo.raw.publication import (
+from feature_repo.raw.snapshots.changes import Movements, movements
+from feature_repo.raw.snapshots.csv_text import BadCsv
+from feature_repo.raw.snapshots.normalization import respelled
+from feature_repo.raw.snapshots.publication import (
     Manifest,
     Publication,
     RawFile,
@@ -29,8 +31,8 @@ from feature_repo.raw.publication import (
     published,
     read_snapshot,
 )
-from feature_repo.raw.spellings import respelled
-from feature_repo.raw.telco_csv import check_size, normalise, read_raw
+from feature_repo.raw.snapshots.telco_csv import check_size, normalise, read_raw
+from feature_repo.raw.snapshots.timing import arrival
 from monitoring.churn_rate import Labelled, churn_rate_bounds
 from monitoring.quality import (
     RAW_SUITE,
@@ -43,8 +45,6 @@ from monitoring.quality import (
     to_json,
     validate,
 )
-from training.movements import Movements, movements
-from training.snapshot import arrival
 
 REPORT: Final = "gate"
 MOVEMENTS: Final = "movements.json"

@@ -12,9 +12,9 @@ from feature_repo.events import SENTENCES, judge
 from feature_repo.files.atomic_writes import storage, write_file
 from feature_repo.files.duckdb_session import event_limits
 from feature_repo.files.locks import exclusive
-from feature_repo.raw.deliveries import Delivery
-from feature_repo.raw.delivering import DeliveryRefused, deliver, land_file
-from feature_repo.raw.event_files import kind_of, read_events
+from feature_repo.raw.events.deliveries import Delivery
+from feature_repo.raw.events.event_files import kind_of, read_events
+from feature_repo.raw.events.publication import DeliveryRefused, deliver, land_file
 
 
 @dataclass(frozen=True)

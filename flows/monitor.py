@@ -20,7 +20,9 @@ from configs.settings import Settings
 from feature_repo.contract import LABEL, OBSERVED_AT, features_of
 from feature_repo.files.atomic_writes import storage, write_file
 from feature_repo.files.regular_files import read_regular
-from feature_repo.raw.publication import history, read_snapshot
+from feature_repo.raw.snapshots.changes import Movements
+from feature_repo.raw.snapshots.offline_rows import extract_known_at
+from feature_repo.raw.snapshots.publication import history, read_snapshot
 from feature_repo.stores.customers import customers_gone, customers_known
 from feature_repo.stores.errors import refusals
 from feature_repo.stores.feature_store import open_store
@@ -34,8 +36,6 @@ from monitoring.performance import Performance, performance
 from monitoring.quality_report import from_json
 from training.heldout import read_heldout
 from training.labels import label_history
-from training.movements import Movements
-from training.offline_rows import extract_known_at
 
 if TYPE_CHECKING:
     from feast import FeatureStore

@@ -13,8 +13,8 @@ import pandas as pd
 
 from configs.settings import Settings
 from feature_repo.contract import CUSTOMER, OBSERVED_AT
-from feature_repo.raw.publication import published
-from feature_repo.raw.world.manifest import FILE, MONTH_DAYS, World, scored_at
+from feature_repo.raw.simulator.manifest import FILE, MONTH_DAYS, World, scored_at
+from feature_repo.raw.snapshots.publication import published
 from flows.land import Landing, ingest
 from flows.land_events import ingest_events
 
@@ -43,7 +43,7 @@ def simulated_world(folder: Path, *, customers: int, months: int, seed: int, new
     A new world's last extract is of ``newest``; one that is there keeps its dates, so that a second run finds what
     it published.
     """
-    from feature_repo.raw.world.simulate import simulate
+    from feature_repo.raw.simulator.simulate import simulate
 
     out = folder / f"world-{customers}x{months}-seed{seed}"
     if (out / FILE).is_file():

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from feature_repo.raw.world.drift import SCENARIOS
-from feature_repo.raw.world.manifest import World
+from feature_repo.raw.simulator.drift import SCENARIOS
+from feature_repo.raw.simulator.manifest import World
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def simulate_world(  # noqa: PLR0913 - an option each
     monthly_churn: float | None = None,
 ) -> Simulated:
     """Simulate into ``out`` and say in a few lines what was written; see :func:`simulate` for parameters and errors."""
-    from feature_repo.raw.world.simulate import simulate
+    from feature_repo.raw.simulator.simulate import simulate
 
     world = simulate(out, customers, months, seed, start, drift, drift_month, jsonl=jsonl, monthly_churn=monthly_churn)
     lines = [

@@ -25,7 +25,7 @@ from feature_repo.contract import ACTIVITY_SOURCE, BEHAVIOR_SERVICE, CORE_SERVIC
 from feature_repo.files.atomic_writes import StorageFailed
 from feature_repo.files.locks import lease
 from feature_repo.files.parquet_tables import table_pattern
-from feature_repo.raw.publication import published
+from feature_repo.raw.snapshots.publication import published
 from flows.deploy import Outcome, compare_and_deploy
 from training.dataset import TrainingSet, load_training_set
 from training.heldout import forget_heldout, heldout_path, save_heldout

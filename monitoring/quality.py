@@ -26,8 +26,8 @@ from configs.settings import CONFIG_DIR
 from configs.text import decoded
 from feature_repo.contract import ADD_ONS, CSV_KEY
 from feature_repo.files.regular_files import read_regular
-from feature_repo.raw.spellings import Respelling, id_fault, likely_cause
-from feature_repo.raw.telco_csv import COLUMNS, normalise
+from feature_repo.raw.snapshots.normalization import Respelling, id_fault, likely_cause
+from feature_repo.raw.snapshots.telco_csv import COLUMNS, normalise
 from monitoring.quality_report import (
     QUARANTINE_RULE,
     CheckResult,
@@ -136,7 +136,7 @@ def rule_columns(snapshot: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     snapshot
-        ``(customers, …)`` as :func:`feature_repo.raw.telco_csv.normalise` gives it.
+        ``(customers, …)`` as :func:`feature_repo.raw.snapshots.telco_csv.normalise` gives it.
 
     Returns
     -------
@@ -173,7 +173,7 @@ def validate(
     Parameters
     ----------
     raw
-        ``(customers, 21 or more)`` strings as :func:`feature_repo.raw.telco_csv.read_raw` gives them.
+        ``(customers, 21 or more)`` strings as :func:`feature_repo.raw.snapshots.telco_csv.read_raw` gives them.
     parameters
         ``rows_min``, ``rows_max`` (rows of the file, quarantined ones among them; None: no bound),
         ``churn_rate_min``, ``churn_rate_max`` and ``quarantine_share_max`` (0..1); any other name that a suite refers
@@ -181,8 +181,8 @@ def validate(
     pseudonym_key
         Hides customer ids in the samples.
     respellings
-        What was read although it is spelled in another way, of :func:`feature_repo.raw.spellings.respelled`: told of
-        as checks of severity ``info``.
+        What was read although it is spelled in another way, of
+        :func:`feature_repo.raw.snapshots.normalization.respelled`: told of as checks of severity ``info``.
 
     Returns
     -------

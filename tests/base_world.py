@@ -13,17 +13,17 @@ from bentos.reasons import PATH as REASON_CODES
 from configs.settings import Settings, load_settings
 from feature_repo.contract import CUSTOMER, LABEL, OBSERVED_AT, SOURCE
 from feature_repo.files.parquet_tables import append
-from feature_repo.raw.publication import Manifest, history, land_raw, publish
-from feature_repo.raw.simulator import simulate_snapshot, write_csv
-from feature_repo.raw.telco_csv import normalise
+from feature_repo.raw.snapshots.changes import movements
+from feature_repo.raw.snapshots.publication import Manifest, history, land_raw, publish
+from feature_repo.raw.snapshots.telco_csv import normalise
+from feature_repo.raw.snapshots.timing import arrival, feature_rows
 from feature_repo.stores.registration import apply
 from flows.build_features import build_features
 from monitoring.quality_report import GateResult, to_json
 from tests.small_model import fitted_model, manifest
+from tests.support.single_extract import simulate_snapshot, write_csv
 from training.heldout import save_heldout
 from training.labels import load_labels
-from training.movements import movements
-from training.snapshot import arrival, feature_rows
 
 FIRST = date(2026, 1, 31)
 CUSTOMERS = 700

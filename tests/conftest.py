@@ -90,7 +90,7 @@ def telco_csv(request, tmp_path_factory):
     """The public file; on a clone without it, simulated rows (in CI the public one must be there)."""
     if os.environ.get("CI") or _telco_csv().is_file():
         return request.getfixturevalue("public_csv")
-    from feature_repo.raw.simulator import simulate_snapshot, write_csv
+    from tests.support.single_extract import simulate_snapshot, write_csv
 
     simulated = tmp_path_factory.mktemp("telco") / "simulated.csv"
     write_csv(simulate_snapshot(7043, seed=7), simulated)

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feature_repo.events import PAYLOAD, SCHEMA
-from feature_repo.raw.publication import RawFile, publish
-from feature_repo.raw.simulator import simulate_snapshot
-from feature_repo.raw.telco_csv import normalise
+from feature_repo.raw.snapshots.publication import RawFile, publish
+from feature_repo.raw.snapshots.telco_csv import normalise
+from tests.support.single_extract import simulate_snapshot
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 _NUMBERS = itertools.count(1)

@@ -16,11 +16,11 @@ import pandas as pd
 
 from configs.settings import DataSettings, load_settings
 from feature_repo.contract import CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, LABEL
-from feature_repo.raw.publication import Manifest, history, land_raw, publish
-from feature_repo.raw.simulator import simulate_snapshot, write_csv
-from feature_repo.raw.telco_csv import normalise
-from training.offline_rows import offline_rows
-from training.snapshot import arrival
+from feature_repo.raw.snapshots.offline_rows import offline_rows
+from feature_repo.raw.snapshots.publication import Manifest, history, land_raw, publish
+from feature_repo.raw.snapshots.telco_csv import normalise
+from feature_repo.raw.snapshots.timing import arrival
+from tests.support.single_extract import simulate_snapshot, write_csv
 
 LIMITS: DataSettings = load_settings().data
 FIRST = date(2026, 1, 31)

@@ -26,11 +26,11 @@ from feature_repo.contract import (
     TILES,
 )
 from feature_repo.files.parquet_tables import append
-from feature_repo.raw.simulator import simulate_snapshot
-from feature_repo.raw.telco_csv import normalise
+from feature_repo.raw.snapshots.telco_csv import normalise
+from feature_repo.raw.snapshots.timing import feature_rows
 from feature_repo.stores.feature_store import REPO_PATH, configuration
 from feature_repo.stores.registration import apply
-from training.snapshot import feature_rows
+from tests.support.single_extract import simulate_snapshot
 
 CUSTOMERS = 60
 NOW = datetime.now(UTC)

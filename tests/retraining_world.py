@@ -10,14 +10,14 @@ from pathlib import Path
 import pandas as pd
 
 from configs.settings import Settings, load_settings
-from feature_repo.raw.publication import history, land_raw, publish
-from feature_repo.raw.simulator import simulate_snapshot, write_csv
-from feature_repo.raw.telco_csv import normalise
+from feature_repo.raw.snapshots.publication import history, land_raw, publish
+from feature_repo.raw.snapshots.telco_csv import normalise
+from feature_repo.raw.snapshots.timing import arrival
 from feature_repo.stores.registration import apply
 from flows.build_features import build_features
 from tests.months import instant, month, next_month
+from tests.support.single_extract import simulate_snapshot, write_csv
 from training.registry import version_of
-from training.snapshot import arrival
 
 CUSTOMERS, MONTHS = 900, 3
 SMALL = {"trials": 1, "folds": 2, "tuning_timeout_s": 60}

@@ -21,7 +21,8 @@ from configs.settings import Settings, load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, LABEL, SOURCE, STORED, contract_hash, features_of
 from feature_repo.files.atomic_writes import write_file
 from feature_repo.files.parquet_tables import append
-from feature_repo.raw.telco_csv import normalise, read_raw
+from feature_repo.raw.snapshots.telco_csv import normalise, read_raw
+from feature_repo.raw.snapshots.timing import feature_rows
 from feature_repo.stores.casting import as_frame
 from feature_repo.stores.materialize import materialize
 from feature_repo.stores.registration import apply
@@ -29,7 +30,6 @@ from feature_repo.transforms import derive
 from flows.serve import Running, free_port
 from tests.patience import PATIENCE_S
 from training.pipeline import ChurnBlend, Params
-from training.snapshot import feature_rows
 
 CUSTOMERS = 300
 CANARY = "CANARY-7Q4Z"

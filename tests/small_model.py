@@ -21,14 +21,14 @@ from feature_repo.contract import (
     contract_hash,
     features_of,
 )
-from feature_repo.raw.publication import land_raw, live_version, publish, published
-from feature_repo.raw.simulator import simulate_snapshot, write_csv
-from feature_repo.raw.telco_csv import normalise
+from feature_repo.raw.snapshots.publication import land_raw, live_version, publish, published
+from feature_repo.raw.snapshots.telco_csv import normalise
+from feature_repo.raw.snapshots.timing import observation
 from feature_repo.stores.casting import as_frame
 from feature_repo.transforms import derive
+from tests.support.single_extract import simulate_snapshot, write_csv
 from training.dataset import TrainingSet
 from training.pipeline import ChurnBlend, Params
-from training.snapshot import observation
 
 ROWS = 400
 OBSERVED = datetime(2026, 1, 1, 6, tzinfo=UTC)

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from configs.settings import Settings, load_settings
 from feature_repo.contract import BEHAVIOR_SERVICE, CORE_SERVICE, CUSTOMER, OBSERVED_AT, features_of
-from feature_repo.raw.simulator import simulate_snapshot, write_csv
 from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.freshness import at_the_contract
 from feature_repo.stores.historical_features import features_as_known
@@ -32,6 +31,7 @@ from flows.land_events import ingest_events
 from flows.train import training_set
 from tests.event_rows import event, write_lines
 from tests.small_model import small_bundle
+from tests.support.single_extract import simulate_snapshot, write_csv
 
 DAY = date(2026, 11, 1)
 FIRST = datetime(2026, 11, 1, 5, 30, tzinfo=UTC)

@@ -14,8 +14,8 @@ from configs.settings import PROJECT_ROOT, Settings
 from feature_repo.contract import ACTIVITY_SOURCE, SOURCE, contract_hash
 from feature_repo.files.atomic_writes import file_sha256
 from feature_repo.files.parquet_tables import table_pattern
-from feature_repo.raw.deliveries import deliveries
-from feature_repo.raw.publication import history
+from feature_repo.raw.events.deliveries import deliveries
+from feature_repo.raw.snapshots.publication import history
 from training.fit import REASON_CODES_FILE
 
 LIBRARIES: Final = ("numpy", "pandas", "scikit-learn", "optuna", "xgboost-cpu", "xgboost")

@@ -11,9 +11,9 @@ import pandas as pd
 
 from configs.settings import DataSettings
 from feature_repo.contract import CUSTOMER, LABEL, OBSERVED_AT, TTL_DAYS
-from feature_repo.raw.publication import Manifest, history, read_snapshot
-from training.offline_rows import Reader, extract_known_at
-from training.snapshot import label_rows, scored_at, staying
+from feature_repo.raw.snapshots.offline_rows import Reader, extract_known_at
+from feature_repo.raw.snapshots.publication import Manifest, history, read_snapshot
+from feature_repo.raw.snapshots.timing import label_rows, scored_at, staying
 
 log = logging.getLogger(__name__)
 

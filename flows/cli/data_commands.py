@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from feature_repo.raw.world.drift import SCENARIOS
+from feature_repo.raw.simulator.drift import SCENARIOS
 from flows.cli.invocation import now, run_settings
 from flows.cli.parameters import CSV, DAY, EVENTS, FOLDER
 

@@ -22,7 +22,7 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from bentos.bundle.design import Design
 from feature_repo.contract import CORE_SERVICE, features_of
-from feature_repo.raw.telco_csv import normalise, read_raw
+from feature_repo.raw.snapshots.telco_csv import normalise, read_raw
 from feature_repo.stores.casting import as_frame
 from feature_repo.transforms import derive
 from tests.bench.record import Record, options, report

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from feature_repo.raw.world import hazard
-from feature_repo.raw.world.drift import Drift
-from feature_repo.raw.world.post import Post
-from feature_repo.raw.world.simulate import FIRST_MONTH, History, _seconds
+from feature_repo.raw.simulator import hazard
+from feature_repo.raw.simulator.drift import Drift
+from feature_repo.raw.simulator.event_writer import Post
+from feature_repo.raw.simulator.simulate import FIRST_MONTH, History, _seconds
 
 CUSTOMERS = 40_000
 MONTHS = 10

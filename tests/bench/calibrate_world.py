@@ -1,6 +1,6 @@
 """Fit the simulator's constants on the real Telco file: `python tests/bench/calibrate_world.py CSV`.
 
-Writes feature_repo/raw/world/calibration.json: shares, quantiles and regression coefficients; no row of the file.
+Writes feature_repo/raw/simulator/calibration.json: shares, quantiles and regression coefficients; no row of the file.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from feature_repo.raw.telco_csv import normalise, read_raw
-from feature_repo.raw.world import profile as core
-from feature_repo.raw.world.calibration import FILE
+from feature_repo.raw.simulator import profile as core
+from feature_repo.raw.simulator.calibration import FILE
+from feature_repo.raw.snapshots.telco_csv import normalise, read_raw
 
 STRENGTH = 0.3
 """Inverse ridge penalty: the cross-validated log loss of churn is flat from 0.1 to 1."""

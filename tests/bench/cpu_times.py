@@ -25,9 +25,9 @@ from bentos.churn.meters import Meters
 from bentos.paired_times import ArmName
 from configs.settings import load_settings
 from feature_repo.contract import CUSTOMER
-from feature_repo.raw.simulator import simulate_snapshot, write_csv
 from tests.bench.serving.world import customers
 from tests.serving_world import bundle_at, fill_stores
+from tests.support.single_extract import simulate_snapshot, write_csv
 
 ANSWERS = 4000
 CALLERS = 4

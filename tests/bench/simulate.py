@@ -22,7 +22,7 @@ CHILD = """
 import resource, sys, time
 from datetime import date
 from pathlib import Path
-from feature_repo.raw.world.simulate import simulate
+from feature_repo.raw.simulator.simulate import simulate
 elapsed, cpu = time.perf_counter(), time.process_time()
 simulate(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), 7, date(2025, 1, 31), jsonl=sys.argv[4] == "yes")
 print(time.perf_counter() - elapsed, time.process_time() - cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

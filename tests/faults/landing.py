@@ -17,9 +17,9 @@ from pathlib import Path
 
 from configs.errors import ChurnError
 from configs.settings import load_settings
-from feature_repo.raw.publication import land_raw, publish
-from feature_repo.raw.simulator import simulate_snapshot, write_csv
-from feature_repo.raw.telco_csv import normalise
+from feature_repo.raw.snapshots.publication import land_raw, publish
+from feature_repo.raw.snapshots.telco_csv import normalise
+from tests.support.single_extract import simulate_snapshot, write_csv
 
 MARCH, APRIL = date(2024, 3, 1), date(2024, 4, 1)
 NOW = datetime(2024, 4, 1, 7, tzinfo=UTC)

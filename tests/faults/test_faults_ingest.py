@@ -10,11 +10,11 @@ import pytest
 from configs.errors import EXIT_GATE
 from configs.privacy import pseudonym
 from configs.settings import load_settings
-from feature_repo.raw.publication import published, read_snapshot
-from feature_repo.raw.simulator import simulate_snapshot, write_csv
-from feature_repo.raw.telco_csv import BadCsv
+from feature_repo.raw.snapshots.publication import published, read_snapshot
+from feature_repo.raw.snapshots.telco_csv import BadCsv
 from flows.land import ingest
 from monitoring.quality import GateFailed, from_json
+from tests.support.single_extract import simulate_snapshot, write_csv
 
 MARCH, APRIL, MAY = date(2024, 3, 1), date(2024, 4, 1), date(2024, 5, 1)
 NOW = datetime(2024, 4, 1, 7, tzinfo=UTC)

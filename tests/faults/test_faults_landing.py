@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from pandas.testing import assert_frame_equal
 
-from feature_repo.raw.publication import published, read_snapshot, versions
-from feature_repo.raw.simulator import simulate_snapshot
-from feature_repo.raw.telco_csv import normalise
+from feature_repo.raw.snapshots.publication import published, read_snapshot, versions
+from feature_repo.raw.snapshots.telco_csv import normalise
+from tests.support.single_extract import simulate_snapshot
 
 PROGRAM = Path(__file__).with_name("landing.py")
 MARCH = date(2024, 3, 1)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from configs.errors import EXIT_GATE
-from feature_repo.raw.simulator import simulate_snapshot, write_csv
+from tests.support.single_extract import simulate_snapshot, write_csv
 
 CHURN = str(Path(sys.executable).with_name("churn"))
 

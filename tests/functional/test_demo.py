@@ -17,13 +17,13 @@ import pytest
 
 from bentos.churn.key_file import path_of, read
 from configs.settings import load_settings
-from feature_repo.raw.simulator import simulate_snapshot, write_csv
 from flows.demo import UnansweredError, _ask
 from flows.keys import create
 from flows.serve import ask
 from tests.access_world import with_access
 from tests.patience import PATIENCE_S, until
 from tests.serving_world import build
+from tests.support.single_extract import simulate_snapshot, write_csv
 
 LONG_S = 900
 """A demo is minutes of work on a busy machine."""

@@ -14,10 +14,10 @@ import yaml
 from configs.settings import PROJECT_ROOT, load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, SOURCE
 from feature_repo.files.parquet_tables import append
-from feature_repo.raw.simulator import simulate_snapshot
-from feature_repo.raw.telco_csv import normalise
+from feature_repo.raw.snapshots.telco_csv import normalise
+from feature_repo.raw.snapshots.timing import feature_rows
 from tests.patience import reached, until
-from training.snapshot import feature_rows
+from tests.support.single_extract import simulate_snapshot
 
 FEAST = str(Path(sys.executable).with_name("feast"))
 

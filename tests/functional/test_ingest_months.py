@@ -8,12 +8,12 @@ from click.testing import CliRunner
 
 from configs.settings import load_settings
 from feature_repo.raw.clock import ClockWasAhead
-from feature_repo.raw.publication import SnapshotExists, SnapshotTooEarly, published, read_snapshot, versions
-from feature_repo.raw.simulator import simulate_snapshot, write_csv
+from feature_repo.raw.snapshots.changes import Movements
+from feature_repo.raw.snapshots.publication import SnapshotExists, SnapshotTooEarly, published, read_snapshot, versions
 from flows.cli.commands import cli
 from flows.land import ingest
 from monitoring.quality import GateFailed
-from training.movements import Movements
+from tests.support.single_extract import simulate_snapshot, write_csv
 
 MARCH, APRIL, MAY = date(2024, 3, 1), date(2024, 4, 1), date(2024, 5, 1)
 NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)

@@ -7,7 +7,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from configs.settings import load_settings
-from feature_repo.raw.publication import published, read_snapshot
+from feature_repo.raw.snapshots.publication import published, read_snapshot
 from flows.land import ingest
 
 AS_OF = date(2024, 3, 1)

@@ -17,8 +17,8 @@ from bentos.economics import load_economics, profit_threshold
 from bentos.reasons import load as load_reasons
 from configs.settings import Settings, load_settings
 from feature_repo.contract import BEHAVIOR_SERVICE, CUSTOMER, OBSERVED_AT
-from feature_repo.raw.world.manifest import World, scored_at
-from feature_repo.raw.world.simulate import simulate
+from feature_repo.raw.simulator.manifest import World, scored_at
+from feature_repo.raw.simulator.simulate import simulate
 from feature_repo.stores.registration import apply
 from flows.build_activity import build_activity
 from flows.build_features import build_features

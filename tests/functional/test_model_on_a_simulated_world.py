@@ -18,10 +18,11 @@ from bentos.economics import load_economics
 from configs.settings import Settings, load_settings
 from feature_repo.contract import BEHAVIOR_SERVICE, CORE_SERVICE, CUSTOMER, LABEL, OBSERVED_AT, SERVICES_OF, SOURCE
 from feature_repo.files.parquet_tables import append
-from feature_repo.raw.deliveries import deliveries
-from feature_repo.raw.publication import published, read_snapshot
-from feature_repo.raw.world.manifest import World, scored_at
-from feature_repo.raw.world.simulate import simulate
+from feature_repo.raw.events.deliveries import deliveries
+from feature_repo.raw.simulator.manifest import World, scored_at
+from feature_repo.raw.simulator.simulate import simulate
+from feature_repo.raw.snapshots.publication import published, read_snapshot
+from feature_repo.raw.snapshots.timing import feature_rows
 from feature_repo.stores.materialize import materialize
 from feature_repo.stores.registration import apply
 from flows.build_activity import build_activity
@@ -35,7 +36,6 @@ from training.labels import load_labels
 from training.metrics import roc_auc
 from training.pipeline import ChurnBlend, Params
 from training.promotion import decide
-from training.snapshot import feature_rows
 
 CUSTOMERS, MONTHS, SCORED = 3000, 9, 4
 EXCESS_SHARE_MIN = 0.97

@@ -16,7 +16,6 @@ import pytest
 from bentos.bundle import NoChampionError
 from configs.settings import load_settings
 from feature_repo.contract import CORE_SERVICE, CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, PROJECT
-from feature_repo.raw.simulator import simulate_snapshot
 from feature_repo.stores.customers import customers_known
 from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.materialize import materialize
@@ -29,6 +28,7 @@ from flows.monitor import monitor
 from monitoring.quality_report import CheckResult, GateResult, to_json
 from tests import base_world
 from tests.months import next_month
+from tests.support.single_extract import simulate_snapshot
 from training.heldout import HeldOutMissingError
 
 CHURN = str(Path(sys.executable).with_name("churn"))

@@ -10,8 +10,8 @@ import pytest
 from bentos.bundle.rollout import promote
 from configs.settings import load_settings
 from feature_repo.contract import BEHAVIOR_SERVICE
-from feature_repo.raw.world.manifest import scored_at
-from feature_repo.raw.world.simulate import simulate
+from feature_repo.raw.simulator.manifest import scored_at
+from feature_repo.raw.simulator.simulate import simulate
 from feature_repo.stores.registration import apply
 from flows.build_activity import build_activity
 from flows.build_features import build_features

@@ -21,9 +21,9 @@ from bentos.reasons import PATH as REASON_CODES
 from configs.settings import PROJECT_ROOT, load_settings
 from feature_repo.contract import CUSTOMER, LABEL
 from feature_repo.files.locks import lease
-from feature_repo.raw.publication import published, read_snapshot
-from feature_repo.raw.world.manifest import scored_at
-from feature_repo.raw.world.simulate import simulate
+from feature_repo.raw.simulator.manifest import scored_at
+from feature_repo.raw.simulator.simulate import simulate
+from feature_repo.raw.snapshots.publication import published, read_snapshot
 from feature_repo.stores.materialize import materialize
 from feature_repo.stores.registration import apply
 from flows.build_features import build_features

@@ -20,8 +20,8 @@ from bentos.bundle.rollout import rollout
 from bentos.economics import load_economics
 from configs.settings import Settings, load_settings
 from feature_repo.contract import CUSTOMER, OBSERVED_AT
-from feature_repo.raw.world.manifest import World, scored_at
-from feature_repo.raw.world.simulate import simulate
+from feature_repo.raw.simulator.manifest import World, scored_at
+from feature_repo.raw.simulator.simulate import simulate
 from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.historical_features import features_as_known
 from flows.serve import Running, ask, free_port

@@ -12,13 +12,13 @@ import pytest
 
 from configs.settings import Settings, load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, LABEL
-from feature_repo.raw.publication import published, read_snapshot
-from feature_repo.raw.simulator import simulate_snapshot, write_csv
+from feature_repo.raw.snapshots.publication import published, read_snapshot
 from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.online_features import OnlineFeatures
 from flows.serve import free_port
 from tests.patience import reached, until
 from tests.postgres_server import PASSWORD, postgres_server
+from tests.support.single_extract import simulate_snapshot, write_csv
 from training.registry import version_of
 
 BIN = Path(sys.executable).parent

@@ -22,7 +22,7 @@ from configs.settings import load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, OBSERVED_AT, TTL_DAYS, features_of
 from feature_repo.files.atomic_writes import file_sha256
 from feature_repo.files.locks import LeaseHeldError, lease
-from feature_repo.raw.telco_csv import normalise
+from feature_repo.raw.snapshots.telco_csv import normalise
 from feature_repo.stores.casting import as_python
 from feature_repo.stores.errors import NothingToMaterializeError
 from feature_repo.stores.feature_store import open_store

@@ -16,12 +16,12 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from xgboost import XGBClassifier
 
 from feature_repo.events import SCHEMA, judge, parse_lines
-from feature_repo.raw.telco_csv import COLUMNS, normalise, read_raw
-from feature_repo.raw.world import truth
-from feature_repo.raw.world.drift import SCENARIOS
-from feature_repo.raw.world.happenings import LAG_DAYS_MAX
-from feature_repo.raw.world.manifest import World, scored_at
-from feature_repo.raw.world.simulate import simulate
+from feature_repo.raw.simulator import ground_truth
+from feature_repo.raw.simulator.drift import SCENARIOS
+from feature_repo.raw.simulator.event_arrays import LAG_DAYS_MAX
+from feature_repo.raw.simulator.manifest import World, scored_at
+from feature_repo.raw.simulator.simulate import simulate
+from feature_repo.raw.snapshots.telco_csv import COLUMNS, normalise, read_raw
 from monitoring.quality import validate
 
 CUSTOMERS = 3000
@@ -137,7 +137,7 @@ def test_the_truth_is_of_the_active_customers_and_the_last_outcome_is_open(world
         assert set(told(world, snapshot).index) == set(active.index[~active["churned"]])
     last = told(world, world.snapshots[-1])
     assert last["churned"].isna().all()
-    assert pq.read_schema(world.truth(START)).equals(truth.SCHEMA)
+    assert pq.read_schema(world.truth(START)).equals(ground_truth.SCHEMA)
     assert (last["observed_at"] == pd.Timestamp(scored_at(world.snapshots[-1]))).all()
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from configs.settings import Settings, load_settings
-from feature_repo.raw.publication import published, read_snapshot
+from feature_repo.raw.snapshots.publication import published, read_snapshot
 from feature_repo.stores.materialize import materialize
 from feature_repo.stores.registration import apply
 from flows.build_features import build_features

@@ -8,7 +8,7 @@ import pytest
 
 from feature_repo.contract import ACTIVITY_SOURCE, BEHAVIOR, CUSTOMER, FEATURES, OBSERVED_AT_US
 from feature_repo.events import PAYLOAD
-from feature_repo.raw.deliveries import DeliveryDamaged, deliveries
+from feature_repo.raw.events.deliveries import DeliveryDamaged, deliveries
 from feature_repo.transforms import windows
 from flows.build_activity import ROWS, build_activity
 from flows.land_events import ingest_events

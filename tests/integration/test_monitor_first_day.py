@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 
 from configs.settings import load_settings
-from feature_repo.raw.simulator import simulate_snapshot
 from flows.monitor import monitor
 from tests import base_world
+from tests.support.single_extract import simulate_snapshot
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import pytest
 from configs.settings import load_settings
 from feature_repo.contract import AUDIT_SERVICE, CORE_SERVICE, CUSTOMER, LABEL, OBSERVED_AT, SOURCE, TTL_DAYS
 from feature_repo.files.parquet_tables import append
+from feature_repo.raw.snapshots.timing import feature_rows
 from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.point_in_time.parquet_source import OfflineTableEmptyError
 from feature_repo.stores.registration import apply
 from training.dataset import TrainingSetError, historical_features, load_training_set
-from training.snapshot import feature_rows
 
 O = datetime(2026, 3, 1, tzinfo=UTC)  # noqa: E741 - the letter of the time model
 LAG = timedelta(hours=6)

@@ -9,13 +9,13 @@ import pytest
 
 from configs.settings import TrainingSettings, load_settings
 from feature_repo.contract import CUSTOMER, OBSERVED_AT
-from feature_repo.raw.simulator import simulate_snapshot, write_csv
 from feature_repo.stores.registration import apply
 from flows.build_features import build_features
 from flows.evaluate import evaluate
 from flows.land import ingest
 from flows.train import training_set
 from tests.months import next_month
+from tests.support.single_extract import simulate_snapshot, write_csv
 from training.split import folds, holdout, identical_rows
 
 FIRST = date(2026, 6, 1)

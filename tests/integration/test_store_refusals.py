@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from configs.settings import load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, SOURCE
 from feature_repo.files.parquet_tables import append
-from feature_repo.raw.simulator import simulate_snapshot
-from feature_repo.raw.telco_csv import normalise
+from feature_repo.raw.snapshots.telco_csv import normalise
+from feature_repo.raw.snapshots.timing import feature_rows
 from feature_repo.stores.errors import (
     NothingRegisteredError,
     NothingToMaterializeError,
@@ -22,7 +22,7 @@ from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.materialize import materialize
 from feature_repo.stores.online_features import OnlineFeatures
 from feature_repo.stores.registration import apply
-from training.snapshot import feature_rows
+from tests.support.single_extract import simulate_snapshot
 
 NOW = datetime.now(UTC)
 SNAPSHOT = normalise(simulate_snapshot(500, seed=2)).head(20)

@@ -21,7 +21,7 @@ from feature_repo.contract import (
     Feature,
     features_of,
 )
-from feature_repo.raw.telco_csv import normalise, read_raw
+from feature_repo.raw.snapshots.telco_csv import normalise, read_raw
 from feature_repo.transforms import derive, milestones
 from tests.customers import recommended, vectors_of
 

@@ -18,10 +18,10 @@ from bentos.churn.rights import RIGHTS
 from bentos.economics import load_economics, profit_threshold
 from configs.settings import PROJECT_ROOT, Settings, load_settings
 from feature_repo.contract import CUSTOMER, LABEL
-from feature_repo.raw.simulator import simulate_snapshot, write_csv
-from feature_repo.raw.telco_csv import normalise, read_raw
+from feature_repo.raw.snapshots.telco_csv import normalise, read_raw
 from flows.serve import free_port
 from tests.serving_world import bundle_at, features_frame, fill_stores
+from tests.support.single_extract import simulate_snapshot, write_csv
 from training.pipeline import ChurnBlend, Params
 
 CSV = PROJECT_ROOT.parent / "shared" / "data" / "telco" / "Telco-Customer-Churn.csv"

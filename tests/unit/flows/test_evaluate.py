@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from configs.settings import TrainingSettings, load_settings
-from feature_repo.raw.simulator import simulate_snapshot, write_csv
 from flows.evaluate import Evaluated, evaluate_csv
+from tests.support.single_extract import simulate_snapshot, write_csv
 
 pytestmark = pytest.mark.slow
 

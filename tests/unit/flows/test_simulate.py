@@ -1,6 +1,6 @@
 from datetime import date
 
-from feature_repo.raw.world.manifest import World
+from feature_repo.raw.simulator.manifest import World
 from flows.simulate import simulate_world
 
 

@@ -5,10 +5,10 @@ import pytest
 from configs.errors import SettingsError
 from configs.privacy import pseudonym
 from feature_repo.contract import CSV_KEY, CSV_LABEL, CUSTOMER_PATTERN, STORED
-from feature_repo.raw.simulator import simulate_snapshot
-from feature_repo.raw.telco_csv import COLUMNS, DECIMAL, DECIMAL_OR_BLANK, INTEGER, YES_NO, domain, normalise
+from feature_repo.raw.snapshots.telco_csv import COLUMNS, DECIMAL, DECIMAL_OR_BLANK, INTEGER, YES_NO, domain, normalise
 from monitoring import quality
 from monitoring.quality import load_suite, rule_columns, validate
+from tests.support.single_extract import simulate_snapshot
 
 PARAMETERS = {
     "rows_min": 100,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_repo.contract import CUSTOMER, LABEL
-from training.movements import Movements, movements
+from feature_repo.raw.snapshots.changes import Movements, movements
 
 
 def base(churned):

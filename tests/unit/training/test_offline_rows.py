@@ -9,8 +9,8 @@ from datetime import timedelta
 
 import pytest
 
+from feature_repo.raw.snapshots.offline_rows import extract_known_at
 from tests.months import LAG, Feed, instant, month, scored
-from training.offline_rows import extract_known_at
 
 TICK = timedelta(microseconds=1)
 YEARS = scored(0) + timedelta(days=1000)

@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 
 from feature_repo.contract import CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, LABEL, OBSERVED_AT, STORED
-from tests.small_model import simulated
-from training.snapshot import (
+from feature_repo.raw.snapshots.timing import (
     NULLABLE,
     feature_rows,
     label_rows,
@@ -18,6 +17,7 @@ from training.snapshot import (
     staying,
     withdrawal_rows,
 )
+from tests.small_model import simulated
 
 D = date(2026, 3, 1)
 MIDNIGHT = datetime(2026, 3, 1, tzinfo=UTC)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from feature_repo.raw.simulator import simulate_snapshot
-from feature_repo.raw.telco_csv import read_raw
+from feature_repo.raw.snapshots.telco_csv import read_raw
+from tests.support.single_extract import simulate_snapshot
 
 
 @pytest.fixture(scope="session")

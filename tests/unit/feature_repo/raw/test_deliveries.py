@@ -15,9 +15,9 @@ import pytest
 from feature_repo.events import SCHEMA, Reason
 from feature_repo.files.atomic_writes import StorageFailed
 from feature_repo.raw.clock import ClockWasAhead
-from feature_repo.raw.deliveries import QUARANTINE, Delivery, DeliveryDamaged, check_whole, deliveries
-from feature_repo.raw.delivering import DeliveryRefused
-from feature_repo.raw.event_files import BadEvents
+from feature_repo.raw.events.deliveries import QUARANTINE, Delivery, DeliveryDamaged, check_whole, deliveries
+from feature_repo.raw.events.event_files import BadEvents
+from feature_repo.raw.events.publication import DeliveryRefused
 from flows.land_events import ingest_events
 from tests.event_rows import NOW, at, event, line, publish_customers, write_lines, write_parquet
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from feature_repo.events import SCHEMA, Reason
-from feature_repo.raw.event_columns import TEXT_CHARS_MAX, read_columns, refused_columns
+from feature_repo.raw.events.parquet_columns import TEXT_CHARS_MAX, read_columns, refused_columns
 from tests.event_rows import event, table
 
 TEN = datetime(2024, 5, 1, 10, tzinfo=UTC)

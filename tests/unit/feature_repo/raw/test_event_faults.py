@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from feature_repo.events import LINE_BYTES_MAX, SCHEMA, Reason, judge, parse_lines
-from feature_repo.raw.event_faults import event_fault
+from feature_repo.raw.events.event_faults import event_fault
 from tests.event_rows import NOW, at, event, table
 
 LINES = [

@@ -14,7 +14,7 @@ from pyarrow.parquet import encryption
 
 from configs.settings import PROJECT_ROOT
 from feature_repo.events import LINE_BYTES_MAX, SCHEMA, Reason
-from feature_repo.raw.event_files import BadEvents, kind_of, parts_of, read_events
+from feature_repo.raw.events.event_files import BadEvents, kind_of, parts_of, read_events
 from tests.event_rows import event, line, table, write_parquet
 
 MEMORY_MB = 512
@@ -301,7 +301,7 @@ READS_ONE_PIECE = """
 import sys, time
 from pathlib import Path
 import psutil
-from feature_repo.raw.event_files import read_events
+from feature_repo.raw.events.event_files import read_events
 pieces = read_events(Path(sys.argv[1]), "parquet", "a", 512)
 next(pieces)
 print(psutil.Process().children()[0].pid, flush=True)
@@ -315,7 +315,7 @@ def test_the_reader_ends_with_its_parent(tmp_path):
     command = [sys.executable, "-c", READS_ONE_PIECE, str(path)]
     with subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.PIPE, text=True) as parent:
         reader = psutil.Process(int(parent.stdout.readline()))
-        assert "feature_repo.raw.parquet_child" in reader.cmdline()
+        assert "feature_repo.raw.events.parquet_child" in reader.cmdline()
         parent.kill()
     # It is asked for no more rows, and finds so at its next write.
     reader.wait(timeout=300)

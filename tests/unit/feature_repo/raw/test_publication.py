@@ -7,7 +7,7 @@ from pandas.testing import assert_frame_equal
 
 from feature_repo.contract import STORED
 from feature_repo.files.locks import exclusive
-from feature_repo.raw.publication import (
+from feature_repo.raw.snapshots.publication import (
     SCHEMA_VERSION,
     Manifest,
     SnapshotDamaged,
@@ -21,8 +21,8 @@ from feature_repo.raw.publication import (
     read_snapshot,
     versions,
 )
-from feature_repo.raw.simulator import simulate_snapshot, write_csv
-from feature_repo.raw.telco_csv import normalise
+from feature_repo.raw.snapshots.telco_csv import normalise
+from tests.support.single_extract import simulate_snapshot, write_csv
 
 MARCH = date(2024, 3, 1)
 APRIL = date(2024, 4, 1)

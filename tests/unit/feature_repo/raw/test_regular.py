@@ -12,7 +12,7 @@ from feature_repo.files.atomic_writes import StorageFailed, file_sha256
 from feature_repo.files.hash_chain import walk
 from feature_repo.files.locks import exclusive, lease
 from feature_repo.files.regular_files import open_lock, open_regular, read_regular
-from feature_repo.raw.deliveries import DeliveryDamaged, deliveries, log_folder
+from feature_repo.raw.events.deliveries import DeliveryDamaged, deliveries, log_folder
 
 
 @pytest.fixture

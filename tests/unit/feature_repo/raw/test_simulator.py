@@ -2,8 +2,8 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from feature_repo.raw.simulator import simulate_snapshot, write_csv
-from feature_repo.raw.telco_csv import COLUMNS, normalise, read_raw
+from feature_repo.raw.snapshots.telco_csv import COLUMNS, normalise, read_raw
+from tests.support.single_extract import simulate_snapshot, write_csv
 
 
 @pytest.fixture(scope="module")

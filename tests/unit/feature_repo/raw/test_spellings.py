@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from feature_repo.raw import spellings
-from feature_repo.raw.spellings import Respelling, id_fault, likely_cause, respelled
-from feature_repo.raw.telco_csv import DECIMAL
+from feature_repo.raw.snapshots import normalization
+from feature_repo.raw.snapshots.normalization import Respelling, id_fault, likely_cause, respelled
+from feature_repo.raw.snapshots.telco_csv import DECIMAL
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,12 @@ def test_how_an_id_is_malformed(written, fault):
 _LANGUAGE = st.one_of(
     *(
         st.from_regex(pattern, fullmatch=True)
-        for pattern in (spellings._FRACTION, spellings._GROUPED, spellings._COMMA_GROUPED, spellings._WHOLE)
+        for pattern in (
+            normalization._FRACTION,
+            normalization._GROUPED,
+            normalization._COMMA_GROUPED,
+            normalization._WHOLE,
+        )
     )
 )
 

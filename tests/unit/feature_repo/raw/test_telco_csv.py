@@ -9,7 +9,7 @@ from pandas.testing import assert_frame_equal
 
 from configs.errors import EXIT_GATE
 from feature_repo.contract import CSV_KEY, CSV_LABEL, CUSTOMER, LABEL, STORED
-from feature_repo.raw.telco_csv import COLUMNS, BadCsv, check_size, normalise
+from feature_repo.raw.snapshots.telco_csv import COLUMNS, BadCsv, check_size, normalise
 
 HEADER = ",".join(COLUMNS).encode()
 

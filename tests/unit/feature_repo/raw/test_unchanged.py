@@ -9,9 +9,10 @@ import pytest
 
 from feature_repo.files.atomic_writes import copy_file
 from feature_repo.files.stable_reads import StillWritten, content, unchanged
-from feature_repo.raw import delivering, publication
-from feature_repo.raw.delivering import land_file
-from feature_repo.raw.publication import land_raw
+from feature_repo.raw.events import publication as delivering
+from feature_repo.raw.events.publication import land_file
+from feature_repo.raw.snapshots import publication
+from feature_repo.raw.snapshots.publication import land_raw
 
 KEPT = {
     "extract": (publication, lambda home, path: land_raw(home, path, date(2026, 11, 1))),

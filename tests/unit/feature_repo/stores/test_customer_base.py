@@ -10,10 +10,10 @@ import pytest
 from configs.settings import load_settings
 from feature_repo.contract import CORE_SERVICE, SOURCE, STORED, TTL_DAYS
 from feature_repo.files.parquet_tables import append
+from feature_repo.raw.snapshots.timing import NULLABLE, feature_rows, withdrawal_rows
 from feature_repo.stores.customers import Gone, customers_gone, customers_known, present
 from feature_repo.stores.errors import NothingToMaterializeError
 from tests.small_model import features_of_snapshot, simulated
-from training.snapshot import NULLABLE, feature_rows, withdrawal_rows
 
 NOW = datetime(2026, 6, 1, 6, tzinfo=UTC)
 DAY = timedelta(days=1)

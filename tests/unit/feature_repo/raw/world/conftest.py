@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from feature_repo.raw.world.calibration import calibration
-from feature_repo.raw.world.moving import first_customers
-from feature_repo.raw.world.population import newcomers
+from feature_repo.raw.simulator.calibration import calibration
+from feature_repo.raw.simulator.population import newcomers
+from feature_repo.raw.simulator.transitions import first_customers
 
 
 @pytest.fixture(scope="session")

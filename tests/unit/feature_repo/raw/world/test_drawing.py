@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from feature_repo.raw.world.drawing import draw_profiles, log_likelihood
-from feature_repo.raw.world.profile import CHAIN, OFFLINE
+from feature_repo.raw.simulator.profile import CHAIN, OFFLINE
+from feature_repo.raw.simulator.sampling import draw_profiles, log_likelihood
 
 
 def test_a_profile_does_not_depend_on_how_many_are_drawn_at_a_time(constants, monkeypatch):
     tenure = np.arange(500) % 73
     whole = draw_profiles(np.random.default_rng(1), tenure, constants)
-    monkeypatch.setattr("feature_repo.raw.world.drawing._ROWS", 64)
+    monkeypatch.setattr("feature_repo.raw.simulator.sampling._ROWS", 64)
     parts = draw_profiles(np.random.default_rng(1), tenure, constants)
     for name in (*(name for name, _ in CHAIN), "gender", "noise"):
         assert (getattr(whole, name) == getattr(parts, name)).all(), name

@@ -1,6 +1,6 @@
 import pytest
 
-from feature_repo.raw.world.drift import SCENARIOS, Drift
+from feature_repo.raw.simulator.drift import SCENARIOS, Drift
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

@@ -1,6 +1,14 @@
 import numpy as np
 
-from feature_repo.raw.world.happenings import LAG_DAYS_MAX, LOGIN, PAYMENT, USAGE, Happenings, delivered, happenings
+from feature_repo.raw.simulator.event_arrays import (
+    LAG_DAYS_MAX,
+    LOGIN,
+    PAYMENT,
+    USAGE,
+    Happenings,
+    delivered,
+    happenings,
+)
 
 EVENTS = 50_000
 DAY_S = 86_400

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from feature_repo.raw.world import hazard
+from feature_repo.raw.simulator import hazard
 
 NOW_S = 1_700_000_000
 DAY_S = 86_400

@@ -1,7 +1,7 @@
 import numpy as np
 
-from feature_repo.raw.simulator import simulate_snapshot
-from feature_repo.raw.world.identity import IDS, customer_ids, opaque_ids
+from feature_repo.raw.simulator.ids import IDS, customer_ids, opaque_ids
+from tests.support.single_extract import simulate_snapshot
 
 
 def test_customer_ids_are_unique_and_written_like_the_real_ones():

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from feature_repo.raw.world.hazard import core_log_intensity
-from feature_repo.raw.world.moving import changed, first_customers, joiners, legacy, one_extract, passers
-from feature_repo.raw.world.profile import OFFLINE
+from feature_repo.raw.simulator.hazard import core_log_intensity
+from feature_repo.raw.simulator.profile import OFFLINE
+from feature_repo.raw.simulator.transitions import changed, first_customers, joiners, legacy, one_extract, passers
 
 PLACES = 20_000
 

@@ -1,7 +1,7 @@
 import numpy as np
 
-from feature_repo.raw.world.drawing import draw_profiles
-from feature_repo.raw.world.profile import CHAIN, DESIGN_WIDTH, Design, Profile, cell, design, list_price_cents
+from feature_repo.raw.simulator.profile import CHAIN, DESIGN_WIDTH, Design, Profile, cell, design, list_price_cents
+from feature_repo.raw.simulator.sampling import draw_profiles
 
 
 def test_every_model_reads_the_columns_known_before_its_attribute(constants, rng):

@@ -2,9 +2,9 @@ from datetime import date
 
 import pytest
 
-from feature_repo.raw.world.manifest import World
-from feature_repo.raw.world.refusal import SimulationRefused
-from feature_repo.raw.world.simulate import simulate
+from feature_repo.raw.simulator.errors import SimulationRefused
+from feature_repo.raw.simulator.manifest import World
+from feature_repo.raw.simulator.simulate import simulate
 
 GOOD = {"customers": 200, "months": 2, "seed": 1, "start": date(2025, 1, 31), "drift": "none", "drift_month": None}
 

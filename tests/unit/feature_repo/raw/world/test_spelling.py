@@ -4,9 +4,18 @@ import numpy as np
 import pyarrow as pa
 
 from feature_repo.events import SCHEMA, parse_lines
-from feature_repo.raw.world.happenings import CHANGE, CLOSED, LOGIN, OPENED, PAYMENT, USAGE, Happenings, happenings
-from feature_repo.raw.world.identity import customer_ids
-from feature_repo.raw.world.spelling import event_table, json_lines
+from feature_repo.raw.simulator.event_arrays import (
+    CHANGE,
+    CLOSED,
+    LOGIN,
+    OPENED,
+    PAYMENT,
+    USAGE,
+    Happenings,
+    happenings,
+)
+from feature_repo.raw.simulator.event_encoding import event_table, json_lines
+from feature_repo.raw.simulator.ids import customer_ids
 
 IDS = customer_ids(np.arange(3), 7)
 

@@ -5,13 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from feature_repo.raw.world.hazard import leaving_probability
-from feature_repo.raw.world.manifest import MONTH_DAYS
-from feature_repo.raw.world.moving import joiners, legacy, passers
-from feature_repo.raw.world.profile import OFFLINE
-from feature_repo.raw.world.refusal import SimulationRefused
-from feature_repo.raw.world.simulate import simulate
-from feature_repo.raw.world.steady_state import MONTHLY_CHURN_MAX, MONTHLY_CHURN_MIN, steady_state
+from feature_repo.raw.simulator.errors import SimulationRefused
+from feature_repo.raw.simulator.hazard import leaving_probability
+from feature_repo.raw.simulator.manifest import MONTH_DAYS
+from feature_repo.raw.simulator.profile import OFFLINE
+from feature_repo.raw.simulator.simulate import simulate
+from feature_repo.raw.simulator.steady_state import MONTHLY_CHURN_MAX, MONTHLY_CHURN_MIN, steady_state
+from feature_repo.raw.simulator.transitions import joiners, legacy, passers
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from feature_repo.contract import CUSTOMER
 from feature_repo.events import SCHEMA
-from feature_repo.raw.world.manifest import events_name
-from feature_repo.raw.world.spelling import ENCODED, json_lines
+from feature_repo.raw.simulator.event_encoding import ENCODED, json_lines
+from feature_repo.raw.simulator.manifest import events_name
 
 _FEW_VALUES: Final = ["type", CUSTOMER]
 # Ids are random: nothing shrinks them.

@@ -15,11 +15,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_repo.raw.world.calibration import Calibration
-from feature_repo.raw.world.hazard import core_log_intensity, leaving_share
-from feature_repo.raw.world.month import VANISHING_SHARE
-from feature_repo.raw.world.moving import changed, new_customers
-from feature_repo.raw.world.profile import TENURE_MAX_MONTHS, Profile
+from feature_repo.raw.simulator.calibration import Calibration
+from feature_repo.raw.simulator.hazard import core_log_intensity, leaving_share
+from feature_repo.raw.simulator.month import VANISHING_SHARE
+from feature_repo.raw.simulator.profile import TENURE_MAX_MONTHS, Profile
+from feature_repo.raw.simulator.transitions import changed, new_customers
 
 MONTHLY_CHURN_MIN: Final = 0.002
 MONTHLY_CHURN_MAX: Final = 0.2
@@ -89,7 +89,7 @@ def steady_state(constants: Calibration, monthly_churn: float) -> SteadyState:
 
 
 def _lives(constants: Calibration) -> Profile:
-    """Return the profiles of a cohort, month after month, as :func:`feature_repo.raw.world.month.turn` changes them."""
+    """Return the profiles of a cohort, month after month, as :func:`~.month.turn` changes them."""
     rng = np.random.default_rng(_SEED)
     now = new_customers(rng, _COHORT, constants)
     months = []

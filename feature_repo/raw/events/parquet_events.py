@@ -17,7 +17,7 @@ import pyarrow as pa
 from configs.errors import EXIT_GATE, ChurnError
 from configs.settings import PROJECT_ROOT
 
-CHILD: Final = "feature_repo.raw.parquet_child"
+CHILD: Final = "feature_repo.raw.events.parquet_child"
 _TOLD_BYTES: Final = 1 << 16
 
 

@@ -14,8 +14,8 @@ from datetime import datetime
 import pandas as pd
 
 from feature_repo.contract import CUSTOMER, STORED
-from feature_repo.raw.publication import Manifest
-from training.snapshot import NULLABLE, feature_rows, midnight, staying, withdrawal_rows
+from feature_repo.raw.snapshots.publication import Manifest
+from feature_repo.raw.snapshots.timing import NULLABLE, feature_rows, midnight, staying, withdrawal_rows
 
 Reader = Callable[[Manifest], pd.DataFrame]
 
@@ -36,8 +36,8 @@ def offline_rows(manifest: Manifest, history: Sequence[Manifest], read: Reader) 
     Returns
     -------
     pd.DataFrame
-        Columns as :func:`training.snapshot.feature_rows`, in pandas' nullable types. Values are stamped with the
-        version's own instants; leavers, vanished customers and those a correction removed are withdrawn at the
+        Columns as :func:`feature_repo.raw.snapshots.timing.feature_rows`, in pandas' nullable types. Values are stamped
+        with the version's own instants; leavers, vanished customers and those a correction removed are withdrawn at the
         extract's date. The declared snapshot keeps the values of its leavers (its features lie a label window before
         its labels) and withdraws them at its date, known with the same lag.
     """

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from configs.errors import EXIT_GATE, ChurnError
 from feature_repo.events import SCHEMA
-from feature_repo.raw.event_columns import read_columns, refused_columns
+from feature_repo.raw.events.parquet_columns import read_columns, refused_columns
 
 COLUMNS_MAX: Final = 1000
 READ: Final = pa.schema([*SCHEMA, ("refusal", pa.string()), ("fault", pa.string())])

@@ -12,10 +12,9 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
-from feature_repo.raw.telco_csv import COLUMNS
-from feature_repo.raw.world.identity import customer_ids
-from feature_repo.raw.world.population import Population
-from feature_repo.raw.world.profile import (
+from feature_repo.raw.simulator.ids import customer_ids
+from feature_repo.raw.simulator.population import Population
+from feature_repo.raw.simulator.profile import (
     ADD_ONS,
     CONTRACTS,
     GRID_CENTS,
@@ -26,6 +25,7 @@ from feature_repo.raw.world.profile import (
     Flags,
     Profile,
 )
+from feature_repo.raw.snapshots.telco_csv import COLUMNS
 
 WRONG_CHARGE_SHARE: Final = 0.004
 WRONG_LABEL_SHARE: Final = 0.01

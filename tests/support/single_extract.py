@@ -1,7 +1,7 @@
 """One extract without a past: customers that look like the Telco file, for whoever has no file.
 
-A single cross-section of the population of :mod:`feature_repo.raw.world`, which also lives through months, behaves and
-tells the truth about itself. No figure measured on simulated customers says anything about a real customer base.
+A single cross-section of the population of :mod:`feature_repo.raw.simulator`, which also lives through months, behaves
+and tells the truth about itself. No figure measured on simulated customers says anything about a real customer base.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from feature_repo.raw.world.calibration import calibration
-from feature_repo.raw.world.extract import Extract, extract_table
-from feature_repo.raw.world.hazard import core_log_intensity
-from feature_repo.raw.world.moving import one_extract
-from feature_repo.raw.world.population import newcomers
+from feature_repo.raw.simulator.calibration import calibration
+from feature_repo.raw.simulator.extract import Extract, extract_table
+from feature_repo.raw.simulator.hazard import core_log_intensity
+from feature_repo.raw.simulator.population import newcomers
+from feature_repo.raw.simulator.transitions import one_extract
 
 _LISTED_PRICE_PERCENT: Final = 100
 
@@ -34,8 +34,8 @@ def simulate_snapshot(customers: int, seed: int) -> pd.DataFrame:
     Returns
     -------
     pd.DataFrame
-        ``(customers, 21)`` strings, no nulls, as :func:`feature_repo.raw.telco_csv.read_raw` gives them: charges in
-        USD, tenure in months, a blank TotalCharges at tenure 0.
+        ``(customers, 21)`` strings, no nulls, as :func:`feature_repo.raw.snapshots.telco_csv.read_raw` gives them:
+        charges in USD, tenure in months, a blank TotalCharges at tenure 0.
     """
     rng, constants = np.random.default_rng(seed), calibration()
     profile = one_extract(rng, customers, constants)

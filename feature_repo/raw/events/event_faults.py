@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from feature_repo.contract import CUSTOMER
 from feature_repo.events import KINDS, PAYLOAD, SCHEMA, SCHEMA_VERSION, VALUE_MAX, Pairs, Reason, typed
-from feature_repo.raw.spellings import id_fault
+from feature_repo.raw.snapshots.normalization import id_fault
 
 _IDS: Final[Mapping[str, str]] = {
     Reason.BAD_EVENT_ID: "event_id",

@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_repo.raw.world.calibration import Calibration
-from feature_repo.raw.world.profile import CHAIN, INTERNETS, Design, Profile, Small, applicable
+from feature_repo.raw.simulator.calibration import Calibration
+from feature_repo.raw.simulator.profile import CHAIN, INTERNETS, Design, Profile, Small, applicable
 
 _TWO: Final = 2
 _ROWS: Final = 1 << 13

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from feature_repo.contract import CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, LABEL, OBSERVED_AT, STORED
-from feature_repo.raw.publication import Manifest
+from feature_repo.raw.snapshots.publication import Manifest
 
 NULLABLE: Final = {"bool": "boolean", "int64": "Int64", "float64": "Float64", "string": "string"}
 """The contract's types -> pandas' types that hold a null."""

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from feature_repo.contract import CUSTOMER
 from feature_repo.events import PAYLOAD, SCHEMA, SCHEMA_VERSION
-from feature_repo.raw.world.happenings import TYPES, Happenings
-from feature_repo.raw.world.identity import opaque_ids
+from feature_repo.raw.simulator.event_arrays import TYPES, Happenings
+from feature_repo.raw.simulator.ids import opaque_ids
 
 ENCODED: Final = pa.schema(
     [

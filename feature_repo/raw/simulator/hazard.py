@@ -18,9 +18,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_repo.raw.world.calibration import Calibration
-from feature_repo.raw.world.population import Population
-from feature_repo.raw.world.profile import AUTOMATIC, OFFLINE, Profile, design
+from feature_repo.raw.simulator.calibration import Calibration
+from feature_repo.raw.simulator.population import Population
+from feature_repo.raw.simulator.profile import AUTOMATIC, OFFLINE, Profile, design
 
 USAGE_DROP: Final = 1.6
 TICKET_30D: Final = 0.55

@@ -9,15 +9,8 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_repo.raw.world.calibration import Calibration
-from feature_repo.raw.world.profile import (
-    CHARGE_MIN_CENTS,
-    GRID_CENTS,
-    OFFLINE,
-    Flags,
-    Profile,
-    list_price_cents,
-)
+from feature_repo.raw.simulator.calibration import Calibration
+from feature_repo.raw.simulator.profile import CHARGE_MIN_CENTS, GRID_CENTS, OFFLINE, Flags, Profile, list_price_cents
 
 BUCKETS: Final = 3
 """Months of 30 days that windows of 90 days reach back; bucket 0 is the newest."""

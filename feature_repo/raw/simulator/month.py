@@ -8,13 +8,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_repo.raw.world.behaviour import MONTH_S
-from feature_repo.raw.world.calibration import Calibration
-from feature_repo.raw.world.drift import CAMPAIGN_LOG_ODDS, Drift
-from feature_repo.raw.world.hazard import leaving_probability
-from feature_repo.raw.world.moving import changed, joiners, legacy, passers
-from feature_repo.raw.world.population import Population, charge_cents, newcomers
-from feature_repo.raw.world.profile import FIBRE, OFFLINE, TENURE_MAX_MONTHS, Flags, Profile
+from feature_repo.raw.simulator.behaviour import MONTH_S
+from feature_repo.raw.simulator.calibration import Calibration
+from feature_repo.raw.simulator.drift import CAMPAIGN_LOG_ODDS, Drift
+from feature_repo.raw.simulator.hazard import leaving_probability
+from feature_repo.raw.simulator.population import Population, charge_cents, newcomers
+from feature_repo.raw.simulator.profile import FIBRE, OFFLINE, TENURE_MAX_MONTHS, Flags, Profile
+from feature_repo.raw.simulator.transitions import changed, joiners, legacy, passers
 
 VANISHING_SHARE: Final = 0.002
 """Of the customers, each month: gone from the extract without a word; those of the legacy book come on top."""
@@ -67,7 +67,7 @@ class Turn:
 
     ``old`` counts the customers at the month's begin; ``hazard`` ``(old,)`` is theirs. ``stays``: still a customer at
     the end. ``left``: told so in the extract. Who neither stays nor left has vanished. ``change_*`` as in
-    :class:`feature_repo.raw.world.behaviour.Month`.
+    :class:`feature_repo.raw.simulator.behaviour.Month`.
     """
 
     people: Population

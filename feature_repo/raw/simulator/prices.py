@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from feature_repo.raw.world.profile import (
+from feature_repo.raw.simulator.profile import (
     ADD_ON_CENTS,
     ADD_ONS,
     INTERNET_CENTS,

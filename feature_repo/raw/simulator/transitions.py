@@ -11,10 +11,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_repo.raw.world.calibration import Calibration
-from feature_repo.raw.world.drawing import draw_profiles, log_likelihood, price_noise
-from feature_repo.raw.world.hazard import between_extracts, core_log_intensity
-from feature_repo.raw.world.profile import (
+from feature_repo.raw.simulator.calibration import Calibration
+from feature_repo.raw.simulator.hazard import between_extracts, core_log_intensity
+from feature_repo.raw.simulator.profile import (
     ADD_ONS,
     CELLS,
     CONTRACTS,
@@ -25,6 +24,7 @@ from feature_repo.raw.world.profile import (
     applicable,
     cell,
 )
+from feature_repo.raw.simulator.sampling import draw_profiles, log_likelihood, price_noise
 
 CANDIDATES: Final = 6
 """A place is taken by one of so many candidates."""

@@ -10,7 +10,7 @@ from typing import Self
 import pandas as pd
 
 from feature_repo.contract import CUSTOMER
-from training.snapshot import staying
+from feature_repo.raw.snapshots.timing import staying
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from feature_repo.raw.world.drift import LABEL_DELAY_SHARE, Drift
-from feature_repo.raw.world.extract import Extract
+from feature_repo.raw.simulator.drift import LABEL_DELAY_SHARE, Drift
+from feature_repo.raw.simulator.extract import Extract
 
 
 class LateLabels:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from feature_repo.contract import CSV_KEY, CSV_LABEL, CUSTOMER, LABEL, STORED, Feature
 from feature_repo.files.regular_files import open_regular, read_regular
-from feature_repo.raw.csv_text import BadCsv, check_memory, numbered_rows, text_of
+from feature_repo.raw.snapshots.csv_text import BadCsv, check_memory, numbered_rows, text_of
 
 COLUMNS: Final = (
     CSV_KEY,

@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_repo.raw.world.drift import OUTAGE_DAYS, OUTAGE_RESOLUTION_FACTOR, OUTAGE_TICKETS
-from feature_repo.raw.world.happenings import (
+from feature_repo.raw.simulator.drift import OUTAGE_DAYS, OUTAGE_RESOLUTION_FACTOR, OUTAGE_TICKETS
+from feature_repo.raw.simulator.event_arrays import (
     CHANGE,
     CLOSED,
     LOGIN,
@@ -20,8 +20,8 @@ from feature_repo.raw.world.happenings import (
     happenings,
     withdrawn,
 )
-from feature_repo.raw.world.population import Population
-from feature_repo.raw.world.profile import AUTOMATIC, FIBRE
+from feature_repo.raw.simulator.population import Population
+from feature_repo.raw.simulator.profile import AUTOMATIC, FIBRE
 
 MONTH_DAYS: Final = 30
 _DAY_S: Final = 86_400

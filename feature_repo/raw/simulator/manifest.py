@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from feature_repo.files.atomic_writes import write_file
-from feature_repo.raw.world.refusal import SimulationRefused
+from feature_repo.raw.simulator.errors import SimulationRefused
 
 FILE: Final = "world.json"
 VERSION: Final = 1

@@ -14,15 +14,19 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_repo.raw.world.behaviour import Month, live
-from feature_repo.raw.world.calibration import calibration
-from feature_repo.raw.world.drift import SCENARIOS, WRONG_UNIT_FACTOR, Drift
-from feature_repo.raw.world.extract import Extract, write_extract
-from feature_repo.raw.world.happenings import USAGE, delivered
-from feature_repo.raw.world.hazard import leaving_probability, offer_log_odds
-from feature_repo.raw.world.identity import customer_ids
-from feature_repo.raw.world.labels import LateLabels
-from feature_repo.raw.world.manifest import (
+from feature_repo.raw.simulator.behaviour import Month, live
+from feature_repo.raw.simulator.calibration import calibration
+from feature_repo.raw.simulator.drift import SCENARIOS, WRONG_UNIT_FACTOR, Drift
+from feature_repo.raw.simulator.errors import SimulationRefused
+from feature_repo.raw.simulator.event_arrays import USAGE, delivered
+from feature_repo.raw.simulator.event_encoding import event_table
+from feature_repo.raw.simulator.event_writer import Post
+from feature_repo.raw.simulator.extract import Extract, write_extract
+from feature_repo.raw.simulator.ground_truth import write_truth
+from feature_repo.raw.simulator.hazard import leaving_probability, offer_log_odds
+from feature_repo.raw.simulator.ids import customer_ids
+from feature_repo.raw.simulator.late_labels import LateLabels
+from feature_repo.raw.simulator.manifest import (
     MONTH_DAYS,
     Correction,
     World,
@@ -31,16 +35,12 @@ from feature_repo.raw.world.manifest import (
     scored_at,
     truth_name,
 )
-from feature_repo.raw.world.month import Former, Span, Turn, close, turn
-from feature_repo.raw.world.moving import first_customers
-from feature_repo.raw.world.population import Numbers, Population, newcomers
-from feature_repo.raw.world.post import Post
-from feature_repo.raw.world.prices import price_list_usd
-from feature_repo.raw.world.profile import Flags
-from feature_repo.raw.world.refusal import SimulationRefused
-from feature_repo.raw.world.spelling import event_table
-from feature_repo.raw.world.steady_state import MONTHLY_CHURN_MAX, MONTHLY_CHURN_MIN, SteadyState, steady_state
-from feature_repo.raw.world.truth import write_truth
+from feature_repo.raw.simulator.month import Former, Span, Turn, close, turn
+from feature_repo.raw.simulator.population import Numbers, Population, newcomers
+from feature_repo.raw.simulator.prices import price_list_usd
+from feature_repo.raw.simulator.profile import Flags
+from feature_repo.raw.simulator.steady_state import MONTHLY_CHURN_MAX, MONTHLY_CHURN_MIN, SteadyState, steady_state
+from feature_repo.raw.simulator.transitions import first_customers
 
 CUSTOMERS_MIN: Final = 100
 CUSTOMERS_MAX: Final = 20_000_000

@@ -209,7 +209,7 @@ def publish(  # noqa: PLR0913 - one row of the manifest each
     as_of
         The snapshot date.
     snapshot
-        ``(customers, …)`` as :func:`feature_repo.raw.telco_csv.normalise` gives it.
+        ``(customers, …)`` as :func:`feature_repo.raw.snapshots.telco_csv.normalise` gives it.
     quarantine
         The rows left out, as raw strings with their reasons.
     raw

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from feature_repo.contract import CSV_KEY, CUSTOMER_PATTERN, STORED, Feature
-from feature_repo.raw.telco_csv import DECIMAL, INTEGER, ZERO_ONE, domain
+from feature_repo.raw.snapshots.telco_csv import DECIMAL, INTEGER, ZERO_ONE, domain
 
 _DIGITS_MAX: Final = 9
 _DECIMALS: Final = 6
@@ -69,7 +69,7 @@ def respelled(raw: pd.DataFrame) -> tuple[pd.DataFrame, list[Respelling]]:
     Parameters
     ----------
     raw
-        Rows of :func:`feature_repo.raw.telco_csv.read_raw`.
+        Rows of :func:`feature_repo.raw.snapshots.telco_csv.read_raw`.
 
     Returns
     -------

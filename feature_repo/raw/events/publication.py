@@ -39,12 +39,12 @@ from feature_repo.files.duckdb_session import Limits, session
 from feature_repo.files.locks import exclusive
 from feature_repo.files.stable_reads import unchanged
 from feature_repo.raw.clock import check_clock
-from feature_repo.raw.deliveries import EVENTS, QUARANTINE, WAITING, Delivery, deliveries, log_folder
-from feature_repo.raw.event_faults import event_fault
-from feature_repo.raw.event_files import parts_of
-from feature_repo.raw.parquet_events import BadEvents
-from feature_repo.raw.publication import Manifest, RawFile, published, read_snapshot
-from feature_repo.raw.settlement import settle
+from feature_repo.raw.events.admission import settle
+from feature_repo.raw.events.deliveries import EVENTS, QUARANTINE, WAITING, Delivery, deliveries, log_folder
+from feature_repo.raw.events.event_faults import event_fault
+from feature_repo.raw.events.event_files import parts_of
+from feature_repo.raw.events.parquet_events import BadEvents
+from feature_repo.raw.snapshots.publication import Manifest, RawFile, published, read_snapshot
 
 HARMLESS: Final = frozenset({Reason.DUPLICATE, Reason.UNKNOWN_CUSTOMER})
 """Reasons that say nothing against a file: it came twice in part, or before its customers' snapshot."""

@@ -1,0 +1,1 @@
+"""Extracts of customers: read, published, dated, compared."""
