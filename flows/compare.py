@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 import pandas as pd
 
-from bentos import reasons
 from bentos.bundle import Bundle, BundleError
-from bentos.bundle.ledger import entries
-from bentos.bundle.manifest import OtherContractError, read_manifest
-from bentos.bundle.pointer import Rollout, bundles_folder
-from bentos.bundle.rollout import rollout
-from bentos.comparison import LiveFigures
-from bentos.economics import load_economics
+from bentos.bundle.manifest import OtherContractError, bundles_folder, read_manifest
+from bentos.decisions import reason_codes
+from bentos.decisions.economics import load_economics
+from bentos.rollout.ledger import entries
+from bentos.rollout.live_comparison import LiveFigures
+from bentos.rollout.pointer import Rollout
+from bentos.rollout.rollout import rollout
 from configs.printable import printable
 from configs.settings import Settings
 from feature_repo.contract import AUDIT_SERVICE, CUSTOMER, LABEL
@@ -207,8 +207,8 @@ def explained(bundle: Bundle, features: pd.DataFrame) -> tuple[np.ndarray, float
     """
     found = bundle.explain(features)
     try:
-        reasons.parse(bundle.reason_codes, bundle.manifest.service)
-    except reasons.ReasonDictionaryError:
+        reason_codes.parse(bundle.reason_codes, bundle.manifest.service)
+    except reason_codes.ReasonDictionaryError:
         return found.score, 0.0
     return found.score, float(found.whole().mean()) if len(found.score) else math.nan
 

@@ -19,8 +19,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bentos.bundle import Bundle, champion
-from bentos.churn.access import keys_needed
+from bentos.bundle import Bundle
+from bentos.churn.auth.authenticator import keys_needed
+from bentos.churn.auth.key_admin import create, revoke
+from bentos.rollout import champion
 from configs.errors import ChurnError
 from configs.settings import Settings
 from feature_repo.contract import CUSTOMER, LABEL, OBSERVED_AT
@@ -36,7 +38,6 @@ from flows.build_features import build_features
 from flows.deploy import Outcome, compare_and_deploy
 from flows.doctor import check_parity, report
 from flows.evaluate import Evaluated, evaluate
-from flows.keys import create, revoke
 from flows.land import Landing, ingest
 from flows.replay import Replay, replay, simulated_world, true_hazard
 from flows.serve import Running, ask, free_port, start
@@ -289,11 +290,11 @@ def own_key(settings: Settings) -> Iterator[str | None]:
     if not keys_needed(settings):
         yield None
         return
-    entry, key = create(settings, KEY_NAME, ["predict"], now=datetime.now(UTC), days=1)
+    entry, key = create(settings, KEY_NAME, ["predict"], now=datetime.now(UTC), days=1, who=operator())
     try:
         yield key
     finally:
-        revoke(settings, entry.id, now=datetime.now(UTC))
+        revoke(settings, entry.id, now=datetime.now(UTC), who=operator())
 
 
 def _with_a_key(settings: Settings) -> str:

@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bentos.bundle import rollout as serving_now
-from bentos.bundle.ledger import Entry, entries
-from bentos.bundle.manifest import BundleError, is_digest, read_manifest
-from bentos.bundle.pointer import Rollout, bundles_folder
-from bentos.comparison import LiveComparison, LiveFigures, read_live
+from bentos.bundle.manifest import BundleError, bundles_folder, is_digest, read_manifest
+from bentos.rollout import rollout as serving_now
+from bentos.rollout.ledger import Entry, entries
+from bentos.rollout.live_comparison import LiveComparison, LiveFigures, read_live
+from bentos.rollout.pointer import Rollout
 from configs.errors import EXIT_USAGE, ChurnError
 from configs.settings import Settings
 from flows.compare import Compared, compare, serving, withdrawal
@@ -130,7 +130,7 @@ def deploy(
     TrialEndedError
         If ``trial`` was ended meanwhile.
     BundleError, LedgerBrokenError, StorageFailed
-        As :func:`bentos.bundle.rollout.promote` says: the old champion stays.
+        As :func:`bentos.rollout.rollout.promote` says: the old champion stays.
     """
     if not (compared.verdict.promote or force):
         return None
@@ -164,7 +164,7 @@ def roll_back(
     """Let the champion before this one serve again; needs neither a training nor MLflow.
 
     ``told`` hears of it as soon as it is so: MLflow's aliases follow after that, and loading MLflow takes longer than
-    all the rest. ``leaving``, what is returned and raised: as :func:`bentos.bundle.rollout.rollback`.
+    all the rest. ``leaving``, what is returned and raised: as :func:`bentos.rollout.rollout.rollback`.
     """
     entry = serving_now.rollback(settings.home, who=who, why=why, now=now, leaving=leaving)
     told(entry)
@@ -235,7 +235,7 @@ def begin_trial(
     OtherTrialError
         If another challenger is on trial.
     BundleError, LedgerBrokenError, NoChampionError, StorageFailed, TrialInvalidError
-        As :func:`bentos.bundle.rollout.start_trial`.
+        As :func:`bentos.rollout.rollout.start_trial`.
     """
     if not why and (withdrawn := withdrawal(settings.home, trained.digest)):
         raise WhyMissingError(f"this model was withdrawn: {withdrawn}", "add --why to try it all the same")
@@ -258,7 +258,7 @@ def begin_trial(
 def end_trial(settings: Settings, version: str | None, *, who: str, why: str, now: datetime) -> Entry | None:
     """End the trial, or the one of the challenger ``version`` alone; None where it is not running.
 
-    Raises UnknownNameError as :func:`is_named`, and as :func:`bentos.bundle.rollout.stop_trial`.
+    Raises UnknownNameError as :func:`is_named`, and as :func:`bentos.rollout.rollout.stop_trial`.
     """
     if version is None:
         return serving_now.stop_trial(settings.home, who=who, why=why, now=now)

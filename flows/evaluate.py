@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from bentos.economics import load_economics, profit_threshold
+from bentos.decisions.economics import load_economics, profit_threshold
 from configs.settings import Settings
 from feature_repo.contract import AUDIT_SERVICE, CORE_SERVICE, OBSERVED_AT
 from feature_repo.files.atomic_writes import folder_aside

@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bentos.bundle import Bundle, champion
+from bentos.batch.chunks import read_chunk
+from bentos.bundle import Bundle
+from bentos.rollout import champion
 from configs.settings import Settings
 from feature_repo.contract import LABEL, OBSERVED_AT, features_of
 from feature_repo.files.atomic_writes import storage, write_file
@@ -29,7 +31,6 @@ from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.historical_features import features_as_known
 from flows.data_age import data_ages, known_deliveries, known_extracts
 from flows.land import MOVEMENTS, REPORT, vanished_finding
-from flows.read_base import read_chunk
 from monitoring.drift import FORMAT, Baseline, Counted, DriftRow, Floats, baseline, compare
 from monitoring.freshness import Age
 from monitoring.performance import Performance, performance

@@ -14,7 +14,7 @@ from collections.abc import MutableMapping
 from typing import Final
 from uuid import uuid4
 
-from bentos.churn.parent import wait_for
+from bentos.churn.server.parent_process import wait_for
 
 VARIABLE: Final = "STARTED_BY_COMMAND"
 _PATIENCE_S: Final = 15.0

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bentos.bundle.ledger import Entry, entries
-from bentos.bundle.manifest import read_verified
-from bentos.bundle.pointer import bundles_folder
-from bentos.bundle.rollout import rollout
+from bentos.bundle.manifest import bundles_folder, read_verified
+from bentos.rollout.ledger import Entry, entries
+from bentos.rollout.rollout import rollout
 from configs.printable import printable
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ def rollout_lines(home: Path) -> Iterator[str]:
     yield f"champion {served.champion[:_SHORT]} (model {served.model_version}){before}"
     if served.challenger is None:
         return
-    from bentos.comparison import read_live
+    from bentos.rollout.live_comparison import read_live
 
     live = read_live(home, served.challenger, since=served.sequence)
     share = f" for {served.share:.0%} of the customers" if served.mode == "canary" else ""

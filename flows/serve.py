@@ -21,7 +21,7 @@ from typing import Any, Final, NoReturn, Self
 
 from pydantic import BaseModel, SecretStr
 
-from bentos.churn.parent import VARIABLE, lead
+from bentos.churn.server.parent_process import VARIABLE, lead
 from configs.errors import ChurnError
 from configs.settings import PREFIX, PROJECT_ROOT, Settings, load_settings
 from configs.telemetry import switch_off
@@ -76,7 +76,7 @@ def serve(settings: Settings) -> NoReturn:
     Raises
     ------
     KeysNeededError, KeyFileError
-        If nobody could ask it: see bentos/churn/access.py.
+        If nobody could ask it: see bentos/churn/auth/authenticator.py.
     PortTakenError, AddressError, StorageFailed
         If it could not listen, or not write below the home. Nothing has changed then.
     """
@@ -219,7 +219,7 @@ def _prepared(settings: Settings) -> BufferedRandom:
     Returns the lock of this home and port, held. BentoML empties its folder before it binds: without the lock a
     second start, in vain, would take the metrics of the first one away.
     """
-    from bentos.churn.access import may_start
+    from bentos.churn.auth.authenticator import may_start
 
     may_start(settings, datetime.now(UTC))
     host, port = settings.serving.host, settings.serving.port

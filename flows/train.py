@@ -13,12 +13,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from bentos.bundle import Bundle, BundleError, LedgerBrokenError
-from bentos.bundle.ledger import entries
-from bentos.bundle.manifest import read_verified
-from bentos.bundle.pointer import bundles_folder
-from bentos.bundle.rollout import rollout
-from bentos.economics import load_economics
+from bentos.bundle import Bundle, BundleError
+from bentos.bundle.manifest import bundles_folder, read_verified
+from bentos.decisions.economics import load_economics
+from bentos.rollout import LedgerBrokenError
+from bentos.rollout.ledger import entries
+from bentos.rollout.rollout import rollout
 from configs.errors import ChurnError
 from configs.settings import PROJECT_ROOT, Settings
 from feature_repo.contract import ACTIVITY_SOURCE, BEHAVIOR_SERVICE, CORE_SERVICE

@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal
 
-from bentos.bundle.ledger import ending, entries
-from bentos.bundle.rollout import rollout, start_trial, stop_trial
-from bentos.comparison import LiveComparison, breach, open_question, read_live
+from bentos.rollout.ledger import ending, entries
+from bentos.rollout.live_comparison import LiveComparison, breach, open_question, read_live
+from bentos.rollout.rollout import rollout, start_trial, stop_trial
 from configs.settings import Settings
 
 log = logging.getLogger(__name__)

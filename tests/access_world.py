@@ -11,9 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bentos.churn.rights import RIGHTS
+from bentos.churn.auth.key_admin import create, revoke
+from bentos.churn.auth.rights import RIGHTS
 from configs.settings import Settings
-from flows.keys import create, revoke
 from flows.serve import Running, free_port
 from tests.patience import PATIENCE_S
 from tests.serving_world import World, build, serving
@@ -68,12 +68,14 @@ class Guarded:
 
 def make_keys(settings: Settings) -> dict[str, str]:
     now = datetime.now(UTC)
-    keys = {"all": create(settings, "all", RIGHTS, now=now)[1]}
-    keys["expired"] = create(settings, "old", RIGHTS, now=now - timedelta(days=2), days=1)[1]
-    entry, keys["revoked"] = create(settings, "gone", RIGHTS, now=now)
-    revoke(settings, entry.id, now=now)
+    keys = {"all": create(settings, "all", RIGHTS, now=now, who="tests")[1]}
+    keys["expired"] = create(settings, "old", RIGHTS, now=now - timedelta(days=2), days=1, who="tests")[1]
+    entry, keys["revoked"] = create(settings, "gone", RIGHTS, now=now, who="tests")
+    revoke(settings, entry.id, now=now, who="tests")
     for right in RIGHTS:
-        keys[f"without {right}"] = create(settings, "less", [each for each in RIGHTS if each != right], now=now)[1]
+        keys[f"without {right}"] = create(
+            settings, "less", [each for each in RIGHTS if each != right], now=now, who="tests"
+        )[1]
     return keys
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from bentos.bundle import Bundle
-from bentos.bundle.rollout import promote
-from bentos.reasons import PATH as REASON_CODES
+from bentos.decisions.reason_codes import PATH as REASON_CODES
+from bentos.rollout.rollout import promote
 from configs.settings import Settings, load_settings
 from feature_repo.contract import CUSTOMER, LABEL, OBSERVED_AT, SOURCE
 from feature_repo.files.parquet_tables import append

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from bentos.churn.schema import Answer, ReasonBody
+from bentos.churn.api.schemas import Answer, ReasonBody
 
 KEY = "churn_SECRET-canary_42"
 

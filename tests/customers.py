@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bentos.what_if import Recommendation, trials
+from bentos.decisions.counterfactuals import Recommendation, trials
 from feature_repo.contract import ADD_ONS
 from feature_repo.stores.vectors import encode
 
 if TYPE_CHECKING:
-    from bentos.levers import Levers
-    from bentos.what_if import Floats
+    from bentos.decisions.counterfactuals import Floats
+    from bentos.decisions.levers import Levers
 
 NEWCOMER = {
     "partner": True,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bentos.economics import Economics, profit_threshold
+from bentos.decisions.economics import Economics, profit_threshold
 from configs.settings import load_settings
 from training.promotion import Evidence, Verdict, decide
 

@@ -85,7 +85,7 @@ def keeping(settings: Settings, **changes: object) -> Settings:
 @functools.cache
 def replayable(home: Path) -> Bundle:
     """A small bundle with the real reason dictionary, saved below the home."""
-    from bentos.reasons import PATH as REASON_CODES
+    from bentos.decisions.reason_codes import PATH as REASON_CODES
     from tests.small_model import small_bundle
 
     return replace(small_bundle(), reason_codes=REASON_CODES.read_text("utf-8")).save(home)
@@ -93,7 +93,7 @@ def replayable(home: Path) -> Bundle:
 
 def receipts_of(bundle: Bundle, customers: int, *, at_once: int = 64) -> list[Receipt]:
     """What the service would keep of answers to so many simulated customers, scored in blocks."""
-    from bentos.reasons import parse
+    from bentos.decisions.reason_codes import parse
     from feature_repo.stores.casting import as_python
     from tests.small_model import features_of_snapshot, simulated
 

@@ -14,9 +14,10 @@ import pytest
 from pydantic import SecretStr
 
 from bentos.bundle import Bundle, Manifest
-from bentos.bundle.pointer import POINTER, bundles_folder
-from bentos.bundle.rollout import promote
-from bentos.reasons import PATH as REASON_CODES
+from bentos.bundle.manifest import bundles_folder
+from bentos.decisions.reason_codes import PATH as REASON_CODES
+from bentos.rollout.pointer import POINTER
+from bentos.rollout.rollout import promote
 from configs.settings import Settings, load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, LABEL, SOURCE, STORED, contract_hash, features_of
 from feature_repo.files.atomic_writes import write_file

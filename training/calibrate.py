@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from bentos.bundle.design import Floats
+from bentos.bundle.design_matrix import Floats
 from training.metrics import log_loss
 
 IDENTITY: Final = (1.0, 0.0)

@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from bentos.economics import Economics
+from bentos.decisions.economics import Economics
 from training.chart_theme import COLOURS, NO_SHADE, SHADES, Chart, Plane, Spec, axis, chart, draw, share_axis
 from training.economics import FloatArray, Targeting, best_targeting, profit_curve, rank, usd
 from training.metrics import BoolArray, CalibrationBins, calibration_bins

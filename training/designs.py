@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from bentos.bundle.design import Column, Design, Factor
+from bentos.bundle.design_matrix import Column, Design, Factor
 from feature_repo.contract import BEHAVIOR_SERVICE, CORE_SERVICE, SERVICES_OF, features_of
 
 

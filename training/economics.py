@@ -1,6 +1,6 @@
 """What a ranking is worth in USD: expected maximum profit, the cut that earns it, and the profit curve.
 
-What one contact costs and earns is said in ``bentos.economics``, after Verbraken, Verbeke and Baesens (2013).
+What one contact costs and earns is said in ``bentos.decisions.economics``, after Verbraken, Verbeke and Baesens (2013).
 Throughout, ``churned`` is (n,) bool, ``score`` is (n,) float64 in [0, 1] (the probability of leaving), no nulls,
 and money is USD per customer of the base, contacted or not.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bentos.economics import Economics
+from bentos.decisions.economics import Economics
 from configs.errors import ChurnError
 
 FloatArray = NDArray[np.float64]

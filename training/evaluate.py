@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from bentos.bundle.design import Floats
-from bentos.economics import Economics
+from bentos.bundle.design_matrix import Floats
+from bentos.decisions.economics import Economics
 from configs.settings import TrainingSettings
 from training.designs import service_of
 from training.metrics import Metrics, measure

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from bentos.economics import ECONOMICS_FILE
+from bentos.decisions.economics import ECONOMICS_FILE
 from configs.settings import PROJECT_ROOT, Settings
 from feature_repo.contract import ACTIVITY_SOURCE, SOURCE, contract_hash
 from feature_repo.files.atomic_writes import file_sha256
@@ -19,8 +19,8 @@ from feature_repo.raw.snapshots.publication import history
 from training.fit import REASON_CODES_FILE
 
 LIBRARIES: Final = ("numpy", "pandas", "scikit-learn", "optuna", "xgboost-cpu", "xgboost")
-CODE: Final = ("training/**/*.py", "bentos/bundle/**/*.py", "bentos/economics.py", "feature_repo/**/*.py")
-"""The Python that decides what a model is (bentos/economics.py: its threshold)."""
+CODE: Final = ("training/**/*.py", "bentos/bundle/**/*.py", "bentos/decisions/economics.py", "feature_repo/**/*.py")
+"""The Python that decides what a model is (bentos/decisions/economics.py: its threshold)."""
 
 
 def fingerprint(settings: Settings, service: str) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from bentos.bundle import Bundle, Manifest
-from bentos.economics import Economics, profit_threshold
+from bentos.decisions.economics import Economics, profit_threshold
 from configs.settings import CONFIG_DIR, TrainingSettings
 from feature_repo.contract import OBSERVED_AT, SERVICES_OF
 from training.calibrate import calibration

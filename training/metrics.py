@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bentos.economics import Economics
+from bentos.decisions.economics import Economics
 from training.economics import EvaluationError, FloatArray, Ranking, best_targeting, check, empc, rank
 
 BoolArray = NDArray[np.bool_]

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bentos.economics import Economics
+from bentos.decisions.economics import Economics
 from training.economics import FloatArray
 from training.metrics import BoolArray
 

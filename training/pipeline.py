@@ -16,8 +16,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from xgboost import XGBClassifier
 
-from bentos.bundle.design import Design, Floats, matrix
-from bentos.bundle.parts import LinearPart, TreePart
+from bentos.bundle.components import LinearPart, TreePart
+from bentos.bundle.design_matrix import Design, Floats, matrix
 from feature_repo.contract import CORE_SERVICE, DERIVED, features_of
 from training.designs import DESIGNS, Designs, service_of
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bentos.base_rate import REFERENCE_RATE, log_loss_bound, probability_bound, rows_bound
-from bentos.comparison import LiveFigures
-from bentos.economics import Economics
+from bentos.decisions.economics import Economics
+from bentos.rollout.live_comparison import LiveFigures
 from configs.settings import PromotionSettings, RolloutSettings
 from training.economics import EvaluationError, FloatArray, LengthError, ScoreError
 from training.metrics import ECE_BINS, BoolArray, Metrics, measure

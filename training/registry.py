@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from bentos.bundle.manifest import MANIFEST, BundleError, read_verified
-from bentos.bundle.pointer import bundles_folder
+from bentos.bundle.manifest import MANIFEST, BundleError, bundles_folder, read_verified
 from configs.errors import ChurnError
 from configs.settings import Settings
 from feature_repo.contract import DType, features_of

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bentos.economics import Economics, profit_threshold
+from bentos.decisions.economics import Economics, profit_threshold
 from configs.errors import ChurnError
 from training import charts
 from training.economics import FloatArray, Targeting, check, profit_curve, targeting_at, usd

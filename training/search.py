@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bentos.bundle.design import Floats
+from bentos.bundle.design_matrix import Floats
 from configs.settings import TrainingSettings
 from training.designs import DESIGNS, service_of
 from training.metrics import log_loss

@@ -1,14 +1,12 @@
 """The model as it travels: preprocessing, parts, calibration, threshold and their proof, without pickle.
 
-What computes (:class:`Bundle` and its like: NumPy, pandas) loads when it is first asked for: the ledger and the
-pointer are read without it.
+What computes (:class:`Bundle` and its like: NumPy, pandas) loads when it is first asked for: the manifest is
+read without it.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from bentos.bundle.ledger import Entry, LedgerBrokenError
 from bentos.bundle.manifest import BundleError, Manifest
-from bentos.bundle.rollout import ChampionChangedError, NoChampionError, NothingToRollBackError, Rollout, champion
 
 if TYPE_CHECKING:
     from bentos.bundle.bundle import Bundle, Explanation, FeaturesInvalidError
@@ -27,16 +25,9 @@ else:
 __all__ = [
     "Bundle",
     "BundleError",
-    "ChampionChangedError",
-    "Entry",
     "Explanation",
     "FeaturesInvalidError",
-    "LedgerBrokenError",
     "Manifest",
-    "NoChampionError",
-    "NothingToRollBackError",
-    "Rollout",
-    "champion",
 ]
 
 _COMPUTES = frozenset({"Bundle", "Explanation", "FeaturesInvalidError"})

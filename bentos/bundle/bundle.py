@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bentos.bundle.design import CompiledDesign, Floats, from_json, to_json
+from bentos.bundle.components import LinearPart, TreePart
+from bentos.bundle.design_matrix import CompiledDesign, Floats, from_json, to_json
 from bentos.bundle.manifest import (
     LINEAR,
     MANIFEST,
@@ -23,10 +24,9 @@ from bentos.bundle.manifest import (
     TREES,
     BundleError,
     Manifest,
+    bundles_folder,
     read_verified,
 )
-from bentos.bundle.parts import LinearPart, TreePart
-from bentos.bundle.pointer import bundles_folder
 from configs.errors import ChurnError
 from feature_repo.contract import Feature, features_of
 from feature_repo.files.atomic_writes import storage, write_folder

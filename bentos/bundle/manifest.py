@@ -165,3 +165,8 @@ def _verified(file: Path, expected: str) -> bytes:
     if content is None or hashlib.sha256(content).hexdigest() != expected:
         raise BundleError(f"{file.name} of bundle {file.parent.name} is missing or was changed", _MEND)
     return content
+
+
+def bundles_folder(home: Path) -> Path:
+    """Return where bundles lie, each in a folder named after its digest."""
+    return home / "bundles"

@@ -1,77 +1,35 @@
-"""The FastAPI application: routes, and how each refusal is answered."""
+"""The FastAPI application: its life, and how each refusal is answered."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
 
 import anyio.to_thread
-from anyio import CapacityLimiter
-from fastapi import FastAPI, Request
-from pydantic import BaseModel
-from pydantic_core import to_json
+from fastapi import FastAPI
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
 
-from bentos.churn import bento_schema, bodies, openapi
-from bentos.churn.answered import Answered
-from bentos.churn.asking import FEW, Answering
+from bentos.churn.api import openapi
+from bentos.churn.auth.audit_writer import KeyFailures
 from bentos.churn.errors import (
-    InternalError,
     MethodNotAllowedError,
     NotReadyError,
-    RequestInvalidError,
     RouteUnknownError,
     response_to,
 )
-from bentos.churn.keeping import Keeper, Refused, Serving
-from bentos.churn.key_failures import KeyFailures
-from bentos.churn.lane import QuickLane
-from bentos.churn.loading import PROBE_ID
-from bentos.churn.meters import Meters
-from bentos.churn.receipt_bodies import answer_body
-from bentos.churn.schema import (
-    Alive,
-    Answer,
-    BatchAnswer,
-    BatchRequest,
-    ErrorBody,
-    Health,
-    Metadata,
-    PredictionAnswer,
-    PredictRequest,
-    Ready,
-    RefusedModel,
-    RolloutBody,
-    WhatIfAnswer,
-    WhatIfRequest,
-)
+from bentos.churn.metrics import Meters
+from bentos.churn.routes import Routes
+from bentos.churn.runtime.model_manager import Keeper
+from bentos.churn.runtime.model_watcher import Watcher
+from bentos.churn.runtime.prediction_service import Answering
+from bentos.churn.server.fast_path import QuickLane
 from bentos.churn.tracing import Tracing
-from bentos.churn.ui.page import page
-from bentos.churn.watching import Watcher
-from bentos.levers import changeable
-from bentos.receipts import Replayer, find
+from bentos.prediction.errors import InternalError
 from bentos.receipts.store import open_sink
 from configs.errors import ChurnError
 from configs.settings import Settings
-
-THREADS: Final = 4
-"""Requests worked on at once: enough that one which waits for the store does not hold up the others, and few
-enough that they don't fight for one interpreter."""
-LOOKUPS: Final = 2
-"""Receipts looked up and replayed at once."""
-BODIES: Final = 2
-"""Large bodies checked, or answers to many customers written, at once."""
-LARGE_BYTES: Final = 16 * 1024
-"""A larger body is checked in a thread: on the loop it would hold up every other request."""
-METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-
-Result = TypeVar("Result")
-Body = TypeVar("Body", bound=BaseModel)
 
 
 def create_app(settings: Settings) -> tuple[FastAPI, Meters]:
@@ -115,7 +73,7 @@ def create_app(settings: Settings) -> tuple[FastAPI, Meters]:
         redoc_url=None,
         redirect_slashes=False,
     )
-    routes = _Routes(settings, keeper, answering, meters)
+    routes = Routes(settings, keeper, answering, meters)
     routes.add_to(app)
     refused = _refusals(settings, meters)
     app.add_exception_handler(ChurnError, lambda _, error: refused(error))
@@ -133,166 +91,6 @@ def create_app(settings: Settings) -> tuple[FastAPI, Meters]:
 def templates(app: FastAPI) -> list[str]:
     """Return the path templates of the routes."""
     return [str(getattr(route, "path", "")) for route in app.routes]
-
-
-class _Routes:
-    """The routes' functions, with what they share."""
-
-    def __init__(self, settings: Settings, keeper: Keeper, answering: Answering, meters: Meters) -> None:
-        self._settings = settings
-        self._serving = settings.serving
-        self._keeper = keeper
-        self._answering = answering
-        self._meters = meters
-        self._replayer = Replayer(settings)
-        self._limiter: CapacityLimiter | None = None
-        self._lookups: CapacityLimiter | None = None
-        self._bodies: CapacityLimiter | None = None
-        self._probing: asyncio.Task[str] | None = None
-
-    def add_to(self, app: FastAPI) -> None:
-        limit = self._serving.batch_ids_max
-        app.get("/health", **openapi.answers(Health))(self.health)
-        app.get("/livez", **openapi.answers(Alive))(self.livez)
-        app.get("/readyz", **openapi.answers(Ready, 503))(self.readyz)
-        # Load balancers and monitors ask so, and take any other answer for a service that is down.
-        for path, answer in (("/health", self.health), ("/livez", self.livez), ("/readyz", self.readyz)):
-            app.head(path, include_in_schema=False)(answer)
-        app.get("/metadata", **openapi.answers(Metadata, 503))(self.metadata)
-        app.get("/metrics", **openapi.text("Prometheus' text format"))(self.metrics)
-        app.get("/ui", **openapi.text("The page for people", "text/html"))(self.ui)
-        app.get("/schema.json", **openapi.data("What BentoML's own client reads"))(self.schema)
-        one = (404, 410)
-        refusals = (408, 413, 415, 422, 503)
-        app.post("/predict", **openapi.takes(PredictRequest), **openapi.answers(Answer, *one, *refusals))(self.predict)
-        app.post("/predict/batch", **openapi.takes(BatchRequest, limit), **openapi.answers(BatchAnswer, *refusals))(
-            self.predict_batch
-        )
-        app.post(
-            "/predict/what-if",
-            **openapi.takes(WhatIfRequest, changes=changeable()),
-            **openapi.answers(WhatIfAnswer, *one, *refusals),
-        )(self.predict_what_if)
-        app.get("/predictions/{prediction_id}", **openapi.answers(PredictionAnswer, 404, 409, 503))(self.prediction)
-
-    async def health(self) -> Response:
-        """Say whether the service lives and whether it could answer a prediction now; always 200."""
-        try:
-            model_version = await self._probed()
-        except ChurnError as failure:
-            return _json(Health(status="not_ready", ready=False, model_version=None, error=ErrorBody(**failure.body())))
-        return _json(Health(status="ok", ready=True, model_version=model_version, error=None))
-
-    async def livez(self) -> Response:
-        """Say that the process answers."""
-        return _json(Alive())
-
-    async def readyz(self) -> Response:
-        """Say that a champion is loaded and the online store answers, or 503 with what is missing."""
-        return _json(Ready(model_version=await self._probed()))
-
-    async def metadata(self) -> Response:
-        """Say which model answers, and what it was made from."""
-        return _json(_metadata(await self._work(self._keeper.current)))
-
-    async def metrics(self) -> Response:
-        """Return the service's metrics, all workers together."""
-        serving = self._keeper.peek()
-        models = serving.models() if serving else []
-        return Response(await anyio.to_thread.run_sync(self._meters.exposition, models), media_type=METRICS_TYPE)
-
-    async def ui(self) -> Response:
-        """Return the page on which a person looks a customer up; it holds no data."""
-        body, policy = page()
-        return Response(body, media_type="text/html; charset=utf-8", headers={"Content-Security-Policy": policy})
-
-    async def schema(self) -> Response:
-        """Return what BentoML's own client makes its methods from."""
-        return _json(bento_schema.document(self._serving.batch_ids_max))
-
-    async def predict(self, request: Request) -> Response:
-        """Return one customer's probability of leaving, what contacting them is worth, and the reasons."""
-        return _bytes(await self.predicted(request.headers.get("content-type", ""), await request.body()))
-
-    async def predicted(self, content_type: str, raw: bytes) -> bytes:
-        """Return the answer to the body of a request for one customer."""
-        body = await self._read(content_type, raw, PredictRequest)
-        (result,) = await self._answering.ask([body.customer_id])
-        if isinstance(result, ChurnError):
-            raise result
-        return to_json(result.body())
-
-    async def predict_batch(self, request: Request) -> Response:
-        """Return an answer or an error for each customer, in the order of the request."""
-        body = await self._read(request.headers.get("content-type", ""), await request.body(), BatchRequest)
-        if len(body.customer_ids) > self._serving.batch_ids_max:
-            raise RequestInvalidError(
-                f"customer_ids: {len(body.customer_ids)} are given, {self._serving.batch_ids_max} are allowed",
-                "ask in several requests",
-            )
-        results = await self._answering.ask(body.customer_ids)
-
-        def written() -> bytes:
-            answered = zip(body.customer_ids, results, strict=True)
-            return to_json({"results": [self._entry(each, result) for each, result in answered]})
-
-        return _bytes(written() if len(results) <= FEW else await self._aside(written))
-
-    async def predict_what_if(self, request: Request) -> Response:
-        """Return one customer's score as it is and as it would be with changes; says what may be changed.
-
-        Advice from a model of risk, no statement about causes.
-        """
-        body = await self._read(request.headers.get("content-type", ""), await request.body(), WhatIfRequest)
-        return _json(await self._work(lambda: self._answering.suppose(body.customer_id, body.changes)))
-
-    async def prediction(self, prediction_id: str) -> Response:
-        """Return the receipt of an answer, its signature verified, and what comes out when it is scored again."""
-        if self._lookups is None:
-            # Their own: receipts whose database hangs must not hold up who asks whether we are ready.
-            self._lookups = CapacityLimiter(LOOKUPS)
-        return _json(await self._work(lambda: self._replayed(prediction_id), self._lookups))
-
-    def _replayed(self, prediction_id: str) -> PredictionAnswer:
-        receipt = find(self._settings, prediction_id)
-        return answer_body(receipt, self._replayer.replay(receipt))
-
-    def _entry(self, customer_id: str, result: Answered | ChurnError) -> dict[str, Any]:
-        if isinstance(result, Answered):
-            return result.body()
-        self._meters.refusals.labels(result.error).inc()
-        return {"customer_id": customer_id, "error": result.body()}
-
-    async def _read(self, content_type: str, raw: bytes, model: type[Body]) -> Body:
-        if len(raw) <= LARGE_BYTES:
-            return bodies.read(content_type, raw, model)
-        return await self._aside(lambda: bodies.read(content_type, raw, model))
-
-    async def _aside(self, work: Callable[[], Result]) -> Result:
-        """Run ``work`` on a large body in a thread, few at once: they share one interpreter with the loop."""
-        if self._bodies is None:
-            self._bodies = CapacityLimiter(BODIES)
-        return await self._work(work, self._bodies)
-
-    async def _probed(self) -> str:
-        """Return what :meth:`_probe` does, once for all requests that wait for it: they need no key."""
-        if self._probing is None or self._probing.done():
-            self._probing = asyncio.create_task(self._work(self._probe))
-            self._probing.add_done_callback(lambda probed: probed.cancelled() or probed.exception())
-        return await asyncio.shield(self._probing)
-
-    def _probe(self) -> str:
-        """Return the model's version if it could answer now; raises NotReadyError or StoreUnavailableError."""
-        champion = self._keeper.current().champion
-        champion.features.read_block([PROBE_ID], datetime.now(UTC))
-        return champion.bundle.manifest.model_version
-
-    async def _work(self, work: Callable[[], Result], limiter: CapacityLimiter | None = None) -> Result:
-        """Run ``work`` in a thread, for as long as a request may take."""
-        if self._limiter is None:
-            self._limiter = CapacityLimiter(THREADS)
-        async with self._answering.in_time():
-            return await anyio.to_thread.run_sync(work, limiter=limiter or self._limiter, abandon_on_cancel=True)
 
 
 def _refusals(settings: Settings, meters: Meters) -> Callable[[Exception], JSONResponse]:
@@ -313,41 +111,3 @@ def _of_router(error: Exception) -> ChurnError:
     if isinstance(error, HTTPException) and error.status_code == MethodNotAllowedError.http_status:
         return MethodNotAllowedError("this route does not take this method", "see /openapi.json for the routes")
     return RouteUnknownError("there is no such route", "see /openapi.json for the routes")
-
-
-def _metadata(serving: Serving) -> Metadata:
-    champion = serving.champion
-    manifest = champion.bundle.manifest
-    return Metadata(
-        model_version=manifest.model_version,
-        bundle_digest=champion.bundle.digest,
-        feature_service=manifest.service,
-        contract_hash=manifest.contract_hash,
-        features=list(manifest.features),
-        training_snapshots=list(manifest.snapshots),
-        time=manifest.time,
-        threshold=manifest.threshold,
-        threshold_policy=manifest.threshold_policy,
-        metrics=manifest.metrics,
-        git_commit=manifest.git_commit,
-        created_at=manifest.created_at,
-        rollout=RolloutBody(
-            champion=champion.bundle.digest,
-            challenger=serving.rollout.challenger,
-            mode=serving.rollout.mode,
-            share=serving.rollout.share,
-            refused=None if serving.refused is None else _refused(serving.refused),
-        ),
-    )
-
-
-def _refused(refused: Refused) -> RefusedModel:
-    return RefusedModel(bundle_digest=refused.digest, error=ErrorBody(**refused.failure.body()))
-
-
-def _json(body: BaseModel | dict[str, Any]) -> Response:
-    return _bytes(to_json(body))
-
-
-def _bytes(body: bytes) -> Response:
-    return Response(body, media_type="application/json")

@@ -1,19 +1,15 @@
-"""What the service refuses, and the one place where a refusal becomes an HTTP answer."""
+"""What the HTTP service refuses, and the one place where a refusal becomes an HTTP answer."""
 
 from __future__ import annotations
 
-import logging
-import traceback
 from math import ceil
 from typing import Final
 
 from starlette.responses import JSONResponse
 
+from bentos.prediction.errors import UNAVAILABLE
 from configs.errors import ChurnError
 
-log = logging.getLogger(__name__)
-
-UNAVAILABLE: Final = 503
 TOO_MANY: Final = 429
 _JSON_HINT: Final = "see /openapi.json for the body of each route"
 
@@ -172,64 +168,8 @@ class HomeLostError(ChurnError):
         )
 
 
-class ContractMismatchError(ChurnError):
-    """The registered feature service is not the one that the bundle and this code know."""
-
-    error = "contract_mismatch"
-    http_status = UNAVAILABLE
-
-
-class CustomerUnknownError(ChurnError):
-    """The online store has no such customer."""
-
-    error = "customer_unknown"
-    http_status = 404
-
-
-class CustomerWithdrawnError(ChurnError):
-    """The customer has left, or the newest extract no longer lists it."""
-
-    error = "customer_withdrawn"
-    http_status = 410
-
-
-class FeaturesExpiredError(ChurnError):
-    """The customer's values are older than their view's time to live."""
-
-    error = "features_expired"
-    http_status = UNAVAILABLE
-
-
-class FeaturesMissingError(ChurnError):
-    """A value is null that the contract does not allow to be."""
-
-    error = "features_missing"
-    http_status = 422
-
-
-class InternalError(ChurnError):
-    """A defect of ours."""
-
-    error = "internal"
-    http_status = 500
-
-    def __init__(self) -> None:
-        super().__init__("the service failed on this request", "the log names the place; report it")
-
-
 def response_to(error: ChurnError, retry_after_s: int) -> JSONResponse:
     """Return the HTTP answer to a refusal: its status, the one JSON shape, Retry-After where waiting may help."""
     wait_s = error.retry_after_s if isinstance(error, RateLimitedError | OverloadedError) else retry_after_s
     headers = {"Retry-After": str(wait_s)} if error.http_status in {UNAVAILABLE, TOO_MANY} else None
     return JSONResponse(error.body(), error.http_status, headers)
-
-
-def internal(broken: Exception) -> InternalError:
-    """Log an unexpected exception by type and place, and return what the caller is told.
-
-    Neither the exception's text nor the local values are written: both may hold a customer id.
-    """
-    place = traceback.extract_tb(broken.__traceback__)
-    frames = " < ".join(f"{frame.filename}:{frame.lineno}" for frame in reversed(place[-4:]))
-    log.error("unexpected %s at %s", type(broken).__name__, frames)
-    return InternalError()

@@ -19,18 +19,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A model that is made ready beside requests is plain Python for a while: they get the interpreter back sooner.
 sys.setswitchinterval(0.001)
 
-from bentos.churn.parent import follow, hang_up, lead  # noqa: E402
+from bentos.churn.server.parent_process import follow, hang_up, lead  # noqa: E402
 
 # Before what takes long to load: whoever starts us may be gone in the middle of it.
 follow(os.environ)
 
 import bentoml  # noqa: E402
 
-from bentos.churn.access import Access, check_start  # noqa: E402
 from bentos.churn.app import create_app, templates  # noqa: E402
-from bentos.churn.front import FrontDoor  # noqa: E402
-from bentos.churn.metrics_folder import hold, set_apart  # noqa: E402
-from bentos.churn.server import install  # noqa: E402
+from bentos.churn.auth.authenticator import Access, check_start  # noqa: E402
+from bentos.churn.server.gateway import FrontDoor  # noqa: E402
+from bentos.churn.server.graceful_server import install  # noqa: E402
+from bentos.churn.server.metrics_folder import hold, set_apart  # noqa: E402
 from configs.settings import load_settings  # noqa: E402
 
 set_apart(os.environ)
@@ -44,7 +44,7 @@ _app, _meters = create_app(_settings)
     http={"host": _settings.serving.host, "port": _settings.serving.port},
     # Requests don't pass the server's own time-out: the door has one, in our own shape.
     traffic={"timeout": 2 * _settings.serving.request_timeout_s + 1},
-    metrics={"enabled": False},  # see bentos/churn/meters.py
+    metrics={"enabled": False},  # see bentos/churn/metrics.py
     logging={"access": {"enabled": False}},  # a path is a caller's text, and may hold a customer id
     tracing={"excluded_urls": ".*"},
     monitoring={"enabled": False},

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bentos.churn.answering import Stage
-from bentos.churn.rights import template
+from bentos.churn.auth.rights import template
+from bentos.prediction.predictor import Stage
 from configs.errors import ChurnError
 
 if TYPE_CHECKING:

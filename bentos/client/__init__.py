@@ -6,8 +6,8 @@ Loads httpx and pydantic, and nothing that scores::
         answer = client.predict("7590-VHVEG")
 """
 
-from bentos.client.awaiting import AsyncChurnClient
-from bentos.client.blocking import ChurnClient
+from bentos.client.async_client import AsyncChurnClient
+from bentos.client.client import ChurnClient
 from bentos.client.errors import (
     ChurnServiceError,
     CustomerUnknownError,
@@ -18,7 +18,7 @@ from bentos.client.errors import (
     UnavailableError,
     UnexpectedAnswerError,
 )
-from bentos.client.exchange import Patience
+from bentos.client.retries import Patience
 
 __all__ = [
     "AsyncChurnClient",

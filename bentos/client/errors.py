@@ -7,7 +7,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from bentos.churn.schema import ErrorBody
+from bentos.churn.api.schemas import ErrorBody
 from configs.errors import ChurnError
 
 NO_ANSWER: Final = "service_unreachable"

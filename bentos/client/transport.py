@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import httpx
 
-from bentos.client.exchange import Clock, Failed, Reply, Send
+from bentos.client.retries import Clock, Failed, Reply, Send
 
 _HEADERS: Final = {"accept": "application/json", "user-agent": "churn-client"}
 _JSON: Final = {"content-type": "application/json"}

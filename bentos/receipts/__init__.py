@@ -1,9 +1,9 @@
 """What was answered, from which values, by which model: kept signed, found again, replayed."""
 
 from bentos.receipts.receipt import Receipt
-from bentos.receipts.replaying import ReceiptBundleError, Replayed, Replayer
+from bentos.receipts.replay import ReceiptBundleError, Replayed, Replayer
 from bentos.receipts.signing import ReceiptTamperedError
-from bentos.receipts.sinks import ReceiptStoreError
+from bentos.receipts.sink import ReceiptStoreError
 from bentos.receipts.store import ReceiptUnknownError, find
 from bentos.receipts.writer import ReceiptWriter
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from bentos.receipts.signing import Row
-from bentos.receipts.sinks import (
+from bentos.receipts.sink import (
     COLUMNS,
     CONNECT_TIMEOUT_S,
     STATEMENT_TIMEOUT_S,
@@ -42,7 +42,7 @@ _SELECT: Final = f"SELECT {COLUMNS.replace('answered_at', _SPELT)} FROM {TABLE} 
 
 
 class PostgresSink:
-    """A :class:`~bentos.receipts.sinks.Sink`. ``url`` is a SQLAlchemy URL; raises SettingsError for any other.
+    """A :class:`~bentos.receipts.sink.Sink`. ``url`` is a SQLAlchemy URL; raises SettingsError for any other.
 
     The table is made by whoever comes first and may; where it is there, the right to INSERT and SELECT is enough.
     Sessions keep no state, so that a pooler may stand between.

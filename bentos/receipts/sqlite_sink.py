@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from bentos.receipts.signing import Row
-from bentos.receipts.sinks import (
+from bentos.receipts.sink import (
     COLUMNS,
     CONNECT_TIMEOUT_S,
     STATEMENT_TIMEOUT_S,
@@ -43,7 +43,7 @@ def receipts_path(home: Path) -> Path:
 
 
 class SqliteSink:
-    """A :class:`~bentos.receipts.sinks.Sink`.
+    """A :class:`~bentos.receipts.sink.Sink`.
 
     In WAL mode with ``synchronous=NORMAL`` a process that is killed loses nothing that was committed; a power cut may
     lose the last moments, and never half a batch.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bentos.receipts.receipt import Receipt
 from bentos.receipts.signing import signing_key, verified
-from bentos.receipts.sinks import Sink
+from bentos.receipts.sink import Sink
 from configs.errors import ChurnError
 from configs.settings import Settings
 

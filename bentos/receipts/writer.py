@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 from bentos.receipts.receipt import Receipt
 from bentos.receipts.signing import Row, signed, signing_key
-from bentos.receipts.sinks import ReceiptStoreError, RowsRefusedError
+from bentos.receipts.sink import ReceiptStoreError, RowsRefusedError
 from bentos.receipts.store import open_sink
 from configs.settings import Settings
 

@@ -13,7 +13,7 @@ from flows.cli.invocation import now, run_settings, say
 from flows.cli.parameters import CSV, LINE
 
 if TYPE_CHECKING:
-    from bentos.bundle.ledger import Entry
+    from bentos.rollout.ledger import Entry
 
 _CANARY: Final = "Let it answer for this share of the customers, above 0 and below 1."
 
@@ -23,7 +23,7 @@ def _named_champion(home: Path, version: str) -> str | None:
 
     Raises NoChampionError if there is none, UnknownNameError if no bundle has that name.
     """
-    from bentos.bundle.rollout import served
+    from bentos.rollout.rollout import served
     from flows.compare import serving
     from flows.deploy import is_named
 
@@ -105,7 +105,7 @@ def history(*, as_json: bool) -> None:
     import json
     from dataclasses import asdict
 
-    from bentos.bundle.ledger import entries
+    from bentos.rollout.ledger import entries
     from flows.outcomes import ledger_line
 
     for entry in entries(run_settings().home):
@@ -210,7 +210,7 @@ def monitor() -> None:
 @click.command("score-base")
 def score_base() -> None:
     """Score every active customer with the champion, to Parquet; goes on where a killed run stopped."""
-    from flows.score_base import score_base as score
+    from bentos.batch.score_base import score_base as score
 
     settings = run_settings()
     done = score(settings, now())

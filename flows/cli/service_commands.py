@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from bentos.churn.rights import RIGHTS, Right
+from bentos.churn.auth.rights import RIGHTS, Right
 from configs.errors import EXIT_FAILURE
 from flows.cli.invocation import now, run_settings, say
 from flows.cli.parameters import CSV, LINE
@@ -50,7 +50,7 @@ def keys() -> None:
 @click.option("--days", type=click.IntRange(1, 3650), help="Days until it expires (default: never).")
 def create_key(name: str, rights: tuple[Right, ...], days: int | None) -> None:
     """Make a key and print it: this once, for only its hash is kept."""
-    from flows.keys import create
+    from bentos.churn.auth.key_admin import create
     from flows.who import operator
 
     entry, key = create(run_settings(), name, rights, now=now(), days=days, who=operator())
@@ -62,7 +62,7 @@ def create_key(name: str, rights: tuple[Right, ...], days: int | None) -> None:
 @keys.command("list")
 def list_keys() -> None:
     """Say which keys there are, and which of them are valid."""
-    from flows.keys import lines
+    from bentos.churn.auth.key_admin import lines
 
     for line in lines(run_settings(), now()):
         click.echo(line)
@@ -72,7 +72,7 @@ def list_keys() -> None:
 @click.argument("key_id")
 def revoke_key(key_id: str) -> None:
     """End a key; a running service refuses it within seconds."""
-    from flows.keys import revoke
+    from bentos.churn.auth.key_admin import revoke
     from flows.who import operator
 
     entry = revoke(run_settings(), key_id, now=now(), who=operator())
@@ -87,7 +87,7 @@ def audit_keys(last: int | None, *, as_json: bool) -> None:
     import json
     from dataclasses import asdict
 
-    from flows.keys import audit, told
+    from bentos.churn.auth.key_admin import audit, told
 
     found = audit(run_settings(), last)
     for event in found.entries:
@@ -103,7 +103,7 @@ def audit_keys(last: int | None, *, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As GET /predictions/{id} answers it.")
 def replay(prediction_id: str, *, as_json: bool) -> None:
     """Show what was answered and from which values, and score them again. Exit code 1: it does not agree."""
-    from bentos.churn.receipt_bodies import answer_body
+    from bentos.churn.api.receipt_bodies import answer_body
     from flows.replay_prediction import replay_prediction, told
 
     receipt, replayed = replay_prediction(run_settings(), prediction_id)

@@ -13,8 +13,8 @@ from prefect.input import RunInput
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from bentos.bundle.rollout import Rollout, TrialEndedError, rollout
-from bentos.comparison import LiveFigures
+from bentos.rollout.live_comparison import LiveFigures
+from bentos.rollout.rollout import Rollout, TrialEndedError, rollout
 from configs.settings import Settings, load_settings
 from flows import compare as comparing
 from flows import deploy as deploying

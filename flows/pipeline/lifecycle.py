@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from prefect import flow
 
-from bentos.bundle import NoChampionError, champion
+from bentos.rollout import NoChampionError, champion
 from configs.settings import Settings
 from flows.pipeline.monitor import monitor
 from flows.pipeline.policy import FLOW, Now, begin, instant

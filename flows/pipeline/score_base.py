@@ -7,8 +7,8 @@ from typing import Any
 
 from prefect import flow, task
 
+from bentos.batch import score_base as scoring
 from configs.settings import load_settings
-from flows import score_base as scoring
 from flows.pipeline.artifacts import facts, publish
 from flows.pipeline.policy import FLOW, TASK, Now, begin, instant, plain
 

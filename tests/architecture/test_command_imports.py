@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import click
 import pytest
 
-from bentos.bundle.rollout import promote
+from bentos.rollout.rollout import promote
 from configs.settings import PROJECT_ROOT
 from flows.cli.commands import cli
 from tests.small_model import saved

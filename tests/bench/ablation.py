@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
-from bentos.bundle.design import Design
+from bentos.bundle.design_matrix import Design
 from feature_repo.contract import CORE_SERVICE, features_of
 from feature_repo.raw.snapshots.telco_csv import normalise, read_raw
 from feature_repo.stores.casting import as_frame

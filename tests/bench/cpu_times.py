@@ -17,12 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bentos.bundle.pointer import Rollout
-from bentos.churn.canary import Canary, Share
-from bentos.churn.counting import Counting
-from bentos.churn.loading import load
-from bentos.churn.meters import Meters
-from bentos.paired_times import ArmName
+from bentos.churn.metrics import Meters
+from bentos.churn.trials.canary import Canary, Share
+from bentos.churn.trials.trial_counts import Counting
+from bentos.prediction.model import load
+from bentos.rollout.paired_times import ArmName
+from bentos.rollout.pointer import Rollout
 from configs.settings import load_settings
 from feature_repo.contract import CUSTOMER
 from tests.bench.serving.world import customers

@@ -25,8 +25,8 @@ from pathlib import Path
 import httpx
 import psutil
 
-from bentos.bundle.rollout import promote
 from bentos.receipts.sqlite_sink import receipts_path
+from bentos.rollout.rollout import promote
 from configs.settings import Settings
 from flows.serve import Running
 from tests.bench.record import Entry, Record, options, reason, report

@@ -14,7 +14,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bentos.bundle.rollout import champion, promote, rollback
+from bentos.rollout.rollout import champion, promote, rollback
 from configs.errors import ChurnError
 from tests.faults.landing import kill_before
 

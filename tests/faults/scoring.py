@@ -16,8 +16,8 @@ import duckdb
 import feast
 import xgboost
 
+from bentos.batch.score_base import FOLDER, score_base
 from configs.settings import load_settings
-from flows.score_base import FOLDER, score_base
 from tests.base_world import scored
 
 CHUNK = 100

@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from flows.keys import create
+from bentos.churn.auth.key_admin import create
 from flows.serve import Running, free_port
 from tests.access_world import BURST, HEADER_TIMEOUT_S, WAYS, guarded
 from tests.patience import PATIENCE_S
@@ -100,7 +100,7 @@ def test_38_a_head_that_drips_is_cut_too(service):
 
 
 def test_39_a_burst_of_one_key_is_held_back_and_others_are_served(service):
-    _, key = create(service.settings, "hasty", ["predict"], now=datetime.now(UTC))
+    _, key = create(service.settings, "hasty", ["predict"], now=datetime.now(UTC), who="tests")
     headers = WAYS["header"](key)
     while service.client.get("/metadata", headers=headers).status_code == 401:
         time.sleep(0.1)

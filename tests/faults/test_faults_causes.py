@@ -20,7 +20,7 @@ from redis.retry import Retry
 
 from bentos.receipts.postgres_sink import PostgresSink
 from bentos.receipts.signing import Row
-from bentos.receipts.sinks import ReceiptStoreError
+from bentos.receipts.sink import ReceiptStoreError
 from feature_repo.contract import CORE_SERVICE
 from feature_repo.stores.errors import StoreUnavailableError
 from feature_repo.stores.feature_store import open_store

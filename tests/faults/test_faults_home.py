@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from bentos.bundle.rollout import promote
+from bentos.rollout.rollout import promote
 from flows.serve import Running, free_port
 from tests.serving_world import another, build, serving
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from bentos.bundle import Bundle
-from bentos.bundle.ledger import entries, ledger_path
-from bentos.bundle.rollout import champion, promote, rollout, stop_trial
+from bentos.rollout.ledger import entries, ledger_path
+from bentos.rollout.rollout import champion, promote, rollout, stop_trial
 from configs.settings import PROJECT_ROOT
 from tests.small_model import saved
 

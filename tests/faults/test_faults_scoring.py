@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from bentos.batch.score_base import FOLDER, LATEST, score_base
 from configs.settings import PROJECT_ROOT
 from feature_repo.files.atomic_writes import file_sha256
-from flows.score_base import FOLDER, LATEST, score_base
 from tests import base_world
 from tests.faults.scoring import CHUNK
 

@@ -11,12 +11,13 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from bentos.bundle import Bundle, BundleError, Explanation, champion
-from bentos.bundle.rollout import promote
-from bentos.churn.answered import REASONS_FAILED
-from bentos.churn.answering import answer
-from bentos.churn.loading import load
-from bentos.churn.meters import Meters
+from bentos.bundle import Bundle, BundleError, Explanation
+from bentos.churn.metrics import Meters
+from bentos.prediction.model import load
+from bentos.prediction.prediction import REASONS_FAILED
+from bentos.prediction.predictor import answer
+from bentos.rollout import champion
+from bentos.rollout.rollout import promote
 from feature_repo.stores.materialize import materialize
 from flows.serve import Running, free_port
 from tests.patience import PATIENCE_S, until

@@ -12,7 +12,7 @@ import mlflow
 import pytest
 
 from bentos.bundle import Bundle
-from bentos.bundle.rollout import rollout
+from bentos.rollout.rollout import rollout
 from configs.settings import PROJECT_ROOT
 from feature_repo.files.locks import LeaseHeldError
 from flows.deploy import compare_and_deploy

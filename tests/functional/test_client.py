@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from bentos.churn.schema import Answer, RefusedCustomer
+from bentos.churn.api.schemas import Answer, RefusedCustomer
 from bentos.client import (
     AsyncChurnClient,
     ChurnClient,

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from bentos.churn.key_file import path_of, read
+from bentos.churn.auth.key_admin import create
+from bentos.churn.auth.key_store import path_of, read
 from configs.settings import load_settings
 from flows.demo import UnansweredError, _ask
-from flows.keys import create
 from flows.serve import ask
 from tests.access_world import with_access
 from tests.patience import PATIENCE_S, until
@@ -118,7 +118,7 @@ def test_a_second_run_works_in_the_same_home_and_stays_up_until_it_is_told_to_st
     home, notes, _ = run
     # It has keys by now: the demo asks with one of its own.
     settings = load_settings(home=home)
-    create(settings, "crm", ["predict"], now=datetime.now(UTC))
+    create(settings, "crm", ["predict"], now=datetime.now(UTC), who="tests")
     said = tmp_path / "said.txt"
     with said.open("wb") as output:
         again = subprocess.Popen(

@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from bentos.base_rate import entropy
+from bentos.batch.score_base import score_base
 from bentos.bundle import Bundle
-from bentos.bundle.rollout import promote
-from bentos.economics import load_economics, profit_threshold
-from bentos.reasons import load as load_reasons
+from bentos.decisions.economics import load_economics, profit_threshold
+from bentos.decisions.reason_codes import load as load_reasons
+from bentos.rollout.rollout import promote
 from configs.settings import Settings, load_settings
 from feature_repo.contract import BEHAVIOR_SERVICE, CUSTOMER, OBSERVED_AT
 from feature_repo.raw.simulator.manifest import World, scored_at
@@ -25,7 +26,6 @@ from flows.build_features import build_features
 from flows.land import ingest
 from flows.monitor import monitor
 from flows.replay import Replay, replay, true_hazard
-from flows.score_base import score_base
 from flows.train import fit_challenger
 from monitoring.quality import GateFailed
 from tests.promotion_world import failed

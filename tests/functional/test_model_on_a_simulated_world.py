@@ -13,8 +13,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from bentos.bundle.rollout import promote
-from bentos.economics import load_economics
+from bentos.decisions.economics import load_economics
+from bentos.rollout.rollout import promote
 from configs.settings import Settings, load_settings
 from feature_repo.contract import BEHAVIOR_SERVICE, CORE_SERVICE, CUSTOMER, LABEL, OBSERVED_AT, SERVICES_OF, SOURCE
 from feature_repo.files.parquet_tables import append

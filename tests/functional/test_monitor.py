@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bentos.bundle import NoChampionError
+from bentos.rollout import NoChampionError
 from configs.settings import load_settings
 from feature_repo.contract import CORE_SERVICE, CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, PROJECT
 from feature_repo.stores.customers import customers_known

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from bentos.bundle.rollout import promote
+from bentos.rollout.rollout import promote
 from configs.settings import load_settings
 from feature_repo.contract import BEHAVIOR_SERVICE
 from feature_repo.raw.simulator.manifest import scored_at

@@ -13,8 +13,8 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 from schemathesis.specs.openapi.checks import ignored_auth
 
-from bentos.churn.key_file import KeyFile, issue, path_of, write
-from bentos.churn.rights import RIGHTS
+from bentos.churn.auth.key_store import KeyFile, issue, path_of, write
+from bentos.churn.auth.rights import RIGHTS
 from flows.serve import Running, free_port
 from tests.patience import PATIENCE_S
 from tests.serving_world import CANARY, EXPIRED, INCOMPLETE, NEWCOMER, build, serving

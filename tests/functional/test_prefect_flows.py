@@ -15,9 +15,9 @@ import pytest
 import yaml
 from prefect.states import AwaitingRetry, Cancelled, Cancelling, Completed, Failed, Paused, Pending, Running, Scheduled
 
-from bentos.bundle.ledger import entries
-from bentos.bundle.rollout import promote, rollout
-from bentos.reasons import PATH as REASON_CODES
+from bentos.decisions.reason_codes import PATH as REASON_CODES
+from bentos.rollout.ledger import entries
+from bentos.rollout.rollout import promote, rollout
 from configs.settings import PROJECT_ROOT, load_settings
 from feature_repo.contract import CUSTOMER, LABEL
 from feature_repo.files.locks import lease

@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 
 from bentos.bundle import Bundle
-from bentos.bundle.ledger import entries
-from bentos.bundle.rollout import rollout
-from bentos.economics import load_economics
+from bentos.decisions.economics import load_economics
+from bentos.rollout.ledger import entries
+from bentos.rollout.rollout import rollout
 from configs.settings import Settings, load_settings
 from feature_repo.contract import CUSTOMER, OBSERVED_AT
 from feature_repo.raw.simulator.manifest import World, scored_at

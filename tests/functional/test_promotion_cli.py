@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bentos.bundle.rollout import rollout
+from bentos.rollout.rollout import rollout
 from flows.cli import main
 from flows.who import operator
 from tests.retraining_world import extracts, land, make

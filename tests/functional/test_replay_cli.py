@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from bentos.bundle.pointer import bundles_folder
-from bentos.churn.schema import PredictionAnswer
+from bentos.bundle.manifest import bundles_folder
+from bentos.churn.api.schemas import PredictionAnswer
 from bentos.receipts import ReceiptWriter
 from bentos.receipts.sqlite_sink import receipts_path
 from configs.settings import load_settings

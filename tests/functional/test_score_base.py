@@ -15,9 +15,12 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from bentos.bundle import Bundle, NoChampionError
-from bentos.economics import load_economics
-from bentos.reasons import load
+from bentos.batch import score_base as scoring
+from bentos.batch.score_base import LATEST, SCHEMA, BaseMovedError, score_base
+from bentos.bundle import Bundle
+from bentos.decisions.economics import load_economics
+from bentos.decisions.reason_codes import load
+from bentos.rollout import NoChampionError
 from configs.settings import load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, OBSERVED_AT, TTL_DAYS, features_of
 from feature_repo.files.atomic_writes import file_sha256
@@ -27,8 +30,6 @@ from feature_repo.stores.casting import as_python
 from feature_repo.stores.errors import NothingToMaterializeError
 from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.historical_features import features_as_known
-from flows import score_base as scoring
-from flows.score_base import LATEST, SCHEMA, BaseMovedError, score_base
 from tests import base_world
 
 CHURN = str(Path(sys.executable).with_name("churn"))

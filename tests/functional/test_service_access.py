@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bentos.churn.access import KeysNeededError
 from bentos.churn.app import create_app
-from bentos.churn.key_file import path_of
-from bentos.churn.rights import RIGHTS
+from bentos.churn.auth.authenticator import KeysNeededError
+from bentos.churn.auth.key_admin import create, revoke
+from bentos.churn.auth.key_store import path_of
+from bentos.churn.auth.rights import RIGHTS
 from configs.settings import PROJECT_ROOT, load_settings
-from flows.keys import create, revoke
 from flows.serve import free_port, serve
 from tests.access_world import WAYS, guarded, with_access
 from tests.patience import PATIENCE_S, until
@@ -173,12 +173,12 @@ def test_keys_are_rotated_without_a_restart(service):
     def status(key):
         return service.predict(service.world.ids[0], key).status_code
 
-    old, old_key = create(service.settings, "crm", ["predict"], now=datetime.now(UTC))
+    old, old_key = create(service.settings, "crm", ["predict"], now=datetime.now(UTC), who="tests")
     settled(lambda: status(old_key), 200)
-    _, new_key = create(service.settings, "crm", ["predict"], now=datetime.now(UTC))
+    _, new_key = create(service.settings, "crm", ["predict"], now=datetime.now(UTC), who="tests")
     settled(lambda: status(new_key), 200)
     assert status(old_key) == 200
-    revoke(service.settings, old.id, now=datetime.now(UTC))
+    revoke(service.settings, old.id, now=datetime.now(UTC), who="tests")
     settled(lambda: status(old_key), 401)
     assert status(new_key) == 200
 
@@ -202,7 +202,7 @@ def test_a_spoilt_key_file_changes_nothing_and_is_told(service):
         assert service.predict(service.world.ids[0], wrong_keys(service)["other secret"]).status_code == 401
     finally:
         path.write_bytes(good)
-    _, key = create(service.settings, "after", ["predict"], now=datetime.now(UTC))
+    _, key = create(service.settings, "after", ["predict"], now=datetime.now(UTC), who="tests")
     settled(lambda: service.predict(service.world.ids[0], key).status_code, 200)
     assert "API keys stay as they were: the key file is damaged" in service.log()
     assert "API keys stay as they were: the key file is gone" in service.log()
@@ -226,8 +226,8 @@ def test_it_does_not_start_where_nobody_could_ask(tmp_path):
             serve(closed)
         assert refused.value.exit_code == 2
         assert "churn keys create" in refused.value.hint
-    entry, _ = create(settings, "gone", ["predict"], now=datetime.now(UTC))
-    revoke(settings, entry.id, now=datetime.now(UTC))
+    entry, _ = create(settings, "gone", ["predict"], now=datetime.now(UTC), who="tests")
+    revoke(settings, entry.id, now=datetime.now(UTC), who="tests")
     with pytest.raises(KeysNeededError, match="there are API keys"):
         serve(settings)
 

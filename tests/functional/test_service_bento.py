@@ -39,7 +39,7 @@ def test_a_bento_holds_the_code_and_the_configs_but_no_data_and_no_tests(bento):
     files = {str(path.relative_to(bento / "src")) for path in (bento / "src").rglob("*") if path.is_file()}
     assert {
         "bentos/churn/service.py",
-        "bentos/reasons.py",
+        "bentos/decisions/reason_codes.py",
         "bentos/churn/ui/page.html",
         "configs/default.toml",
         "configs/economics.toml",

@@ -7,8 +7,8 @@ from contextlib import closing
 
 import pytest
 
-from bentos.churn.schema import PredictionAnswer, WhatIfAnswer
-from bentos.receipts.sinks import TABLE
+from bentos.churn.api.schemas import PredictionAnswer, WhatIfAnswer
+from bentos.receipts.sink import TABLE
 from bentos.receipts.sqlite_sink import receipts_path
 from feature_repo.contract import CORE_SERVICE, features_of
 from feature_repo.stores.casting import as_frame

@@ -16,9 +16,9 @@ import httpx
 import psutil
 import pytest
 
-from bentos.churn.key_audit import audit_path, events
-from bentos.churn.key_file import path_of, read
-from flows.keys import audit, create
+from bentos.churn.auth.audit_log import audit_path, events
+from bentos.churn.auth.key_admin import audit, create
+from bentos.churn.auth.key_store import path_of, read
 from flows.serve import Running, free_port
 from tests.access_world import WAYS, make_keys, with_access
 from tests.patience import PATIENCE_S, until
@@ -125,7 +125,7 @@ def ready(url):
 
 
 def test_killed_workers_lose_their_last_minute_and_nothing_else(settings):
-    _, key = create(settings, "crm", ["metrics"], now=datetime.now(UTC))
+    _, key = create(settings, "crm", ["metrics"], now=datetime.now(UTC), who="tests")
     forbidden = [("/predict", WAYS["bearer"](key))]
     path = audit_path(settings)
     pair = "forbidden", key[6:14]

@@ -17,11 +17,11 @@ import numpy as np
 import psutil
 import pytest
 
-from bentos.bundle.rollout import promote
-from bentos.churn.key_file import KeyFile, issue, path_of, write
-from bentos.churn.rights import RIGHTS
+from bentos.churn.auth.key_store import KeyFile, issue, path_of, write
+from bentos.churn.auth.rights import RIGHTS
 from bentos.receipts import find
 from bentos.receipts.sqlite_sink import receipts_path
+from bentos.rollout.rollout import promote
 from flows.serve import Running, free_port
 from tests.bench.serving.load import Load, driven
 from tests.patience import PATIENCE_S, until

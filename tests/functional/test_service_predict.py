@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from bentos.churn.schema import Answer, BatchAnswer
-from bentos.reasons import load
+from bentos.churn.api.schemas import Answer, BatchAnswer
+from bentos.decisions.reason_codes import load
 from feature_repo.contract import CORE_SERVICE, contract_hash
 from tests.serving_world import EXPIRED, INCOMPLETE
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from bentos.bundle import Bundle
-from bentos.bundle.design import Column, Factor
-from bentos.bundle.ledger import entries
-from bentos.bundle.rollout import promote, rollback, rollout, start_trial, stop_trial
-from bentos.churn.canary import Share
-from bentos.comparison import SCORE_BINS, read_live
+from bentos.bundle.design_matrix import Column, Factor
+from bentos.churn.trials.canary import Share
 from bentos.psi import psi
+from bentos.rollout.ledger import entries
+from bentos.rollout.live_comparison import SCORE_BINS, read_live
+from bentos.rollout.rollout import promote, rollback, rollout, start_trial, stop_trial
 from flows.serve import Running, ask, free_port
 from tests.patience import PATIENCE_S, until
 from tests.serving_world import Served, World, another, build, point_at, serving

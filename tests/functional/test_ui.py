@@ -7,16 +7,9 @@ import re
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from bentos.churn.errors import (
-    CustomerWithdrawnError,
-    InternalError,
-    KeyForbiddenError,
-    KeyMissingError,
-    LoadingError,
-    RateLimitedError,
-    response_to,
-)
+from bentos.churn.errors import KeyForbiddenError, KeyMissingError, LoadingError, RateLimitedError, response_to
 from bentos.churn.ui.page import page as page_of
+from bentos.prediction.errors import CustomerWithdrawnError, InternalError
 from tests.chromium_world import CONTRASTS, CUT_OFF, INJECTIONS, MOVING, REFERENCES, TRACES, Visit, start
 from tests.serving_world import EXPIRED, INCOMPLETE
 

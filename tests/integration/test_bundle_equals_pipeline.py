@@ -8,8 +8,9 @@ import warnings
 import numpy as np
 import pytest
 
-from bentos.bundle import Bundle, BundleError, champion
-from bentos.bundle.design import matrix
+from bentos.bundle import Bundle, BundleError
+from bentos.bundle.design_matrix import matrix
+from bentos.rollout import champion
 from feature_repo.contract import CORE_SERVICE, SERVICES_OF
 
 NAMES = SERVICES_OF[CORE_SERVICE]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bentos.reasons import load
+from bentos.decisions.reason_codes import load
 from feature_repo.contract import BY_NAME, CORE_SERVICE
 
 MATTERS_LOG_ODDS = 0.05

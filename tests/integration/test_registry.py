@@ -19,7 +19,8 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import Engine, event
 
-from bentos.bundle import Bundle, FeaturesInvalidError, champion
+from bentos.bundle import Bundle, FeaturesInvalidError
+from bentos.rollout import champion
 from configs.settings import load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, features_of
 from tests.small_model import features_of_snapshot, saved, simulated

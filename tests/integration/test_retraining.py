@@ -16,10 +16,11 @@ import pytest
 from prefect.states import Failed
 from pydantic import SecretStr
 
-from bentos.bundle import Bundle, BundleError, ChampionChangedError, champion
-from bentos.bundle.ledger import entries
-from bentos.bundle.rollout import rollout
-from bentos.comparison import LiveFigures
+from bentos.bundle import Bundle, BundleError
+from bentos.rollout import ChampionChangedError, champion
+from bentos.rollout.ledger import entries
+from bentos.rollout.live_comparison import LiveFigures
+from bentos.rollout.rollout import rollout
 from feature_repo.contract import CUSTOMER, LABEL
 from feature_repo.files.atomic_writes import StorageFailed
 from flows.compare import compare

@@ -14,24 +14,22 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from bentos.bundle import Bundle, champion
-from bentos.bundle.pointer import bundles_folder
-from bentos.bundle.rollout import start_trial
-from bentos.churn.answered import REASONS_FAILED
-from bentos.churn.answering import answer
-from bentos.churn.app import _Routes, create_app, templates
-from bentos.churn.asking import Answering
-from bentos.churn.errors import (
-    AnswerTimeoutError,
-    ContractMismatchError,
-    InternalError,
-    NotReadyError,
-)
-from bentos.churn.front import FrontDoor
-from bentos.churn.keeping import Keeper
-from bentos.churn.loading import load, warm_up
-from bentos.churn.meters import Meters
-from bentos.churn.supposing import suppose
+from bentos.bundle import Bundle
+from bentos.bundle.manifest import bundles_folder
+from bentos.churn.app import create_app, templates
+from bentos.churn.errors import AnswerTimeoutError, NotReadyError
+from bentos.churn.metrics import Meters
+from bentos.churn.routes import Routes
+from bentos.churn.runtime.model_manager import Keeper
+from bentos.churn.runtime.prediction_service import Answering
+from bentos.churn.server.gateway import FrontDoor
+from bentos.prediction.errors import ContractMismatchError, InternalError
+from bentos.prediction.model import load, warm_up
+from bentos.prediction.prediction import REASONS_FAILED
+from bentos.prediction.predictor import answer
+from bentos.prediction.what_if import suppose
+from bentos.rollout import champion
+from bentos.rollout.rollout import start_trial
 from feature_repo.contract import CORE_SERVICE, PROJECT
 from feature_repo.stores.errors import NothingRegisteredError, RegistryUnavailableError
 from feature_repo.stores.feature_store import close_store, open_store
@@ -219,7 +217,7 @@ def test_who_comes_while_another_loads_is_told_to_come_back(world):
 def test_an_answer_that_takes_too_long_is_a_503(world):
     settings = serving(world.settings, request_timeout_s=1)
     keeper, meters = Keeper(settings, Meters()), Meters()
-    routes = _Routes(settings, keeper, Answering(settings, keeper, meters), meters)
+    routes = Routes(settings, keeper, Answering(settings, keeper, meters), meters)
     held = threading.Event()
 
     async def too_long():

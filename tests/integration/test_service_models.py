@@ -13,18 +13,19 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bentos.bundle import Bundle
-from bentos.bundle.ledger import entries, ledger_path
-from bentos.bundle.pointer import Rollout, bundles_folder
-from bentos.bundle.rollout import promote, rollout, start_trial, stop_trial
-from bentos.churn.answering import answer
-from bentos.churn.canary import Canary, Share
-from bentos.churn.counting import Counting
-from bentos.churn.keeping import Keeper
-from bentos.churn.loading import load, warm_up
-from bentos.churn.meters import Meters
-from bentos.churn.shadow import PATIENCE_S, Shadow
-from bentos.churn.watching import Watcher
-from bentos.comparison import read_live
+from bentos.bundle.manifest import bundles_folder
+from bentos.churn.metrics import Meters
+from bentos.churn.runtime.model_manager import Keeper
+from bentos.churn.runtime.model_watcher import Watcher
+from bentos.churn.trials.canary import Canary, Share
+from bentos.churn.trials.shadow import PATIENCE_S, Shadow
+from bentos.churn.trials.trial_counts import Counting
+from bentos.prediction.model import load, warm_up
+from bentos.prediction.predictor import answer
+from bentos.rollout.ledger import entries, ledger_path
+from bentos.rollout.live_comparison import read_live
+from bentos.rollout.pointer import Rollout
+from bentos.rollout.rollout import promote, rollout, start_trial, stop_trial
 from feature_repo.stores.errors import StoreUnavailableError
 from tests.patience import until
 from tests.serving_world import EXPIRED, another, as_kind, build

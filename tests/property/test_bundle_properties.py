@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bentos.bundle import Bundle
-from bentos.bundle.design import Column, Factor, attribution, matrix
+from bentos.bundle.design_matrix import Column, Factor, attribution, matrix
 from feature_repo.contract import CORE_SERVICE, Feature, features_of
 from feature_repo.stores.casting import as_frame
 from tests.small_model import saved

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bentos.economics import Economics
+from bentos.decisions.economics import Economics
 from training.economics import best_targeting, empc, profit_curve
 from training.metrics import brier, ece, lift_at, log_loss, measure, pr_auc, roc_auc
 

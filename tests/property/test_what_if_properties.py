@@ -9,9 +9,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from bentos.levers import Levers, contradictions, load, named
-from bentos.reasons import load as load_reasons
-from bentos.what_if import WhatIfRefusedError, _planner, changed, checked, differences
+from bentos.decisions.counterfactuals import WhatIfRefusedError, _planner, changed, checked, differences
+from bentos.decisions.levers import Levers, contradictions, load, named
+from bentos.decisions.reason_codes import load as load_reasons
 from feature_repo.contract import (
     ADD_ONS,
     BEHAVIOR_SERVICE,

@@ -16,10 +16,10 @@ from typing import Any, Final
 import anyio.to_thread
 from anyio import CapacityLimiter
 
-from bentos.churn.app import BODIES
-from bentos.churn.bodies import read
+from bentos.churn.api.request_body import read
+from bentos.churn.api.schemas import BatchRequest
 from bentos.churn.errors import RequestInvalidError
-from bentos.churn.schema import BatchRequest
+from bentos.churn.routes import BODIES
 from tests.bench.record import Record, told
 
 OURS: Final = f"ours, in {BODIES} threads"

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bentos.bundle.compiled import CompiledTrees
-from bentos.bundle.design import attribution, matrix
+from bentos.bundle.design_matrix import attribution, matrix
+from bentos.bundle.treeshap.tree_tables import CompiledTrees
 from feature_repo.contract import CORE_SERVICE, LABEL, SERVICES_OF
 from tests.bench.record import Entry, Record, told
 from tests.bench.serving.world import DEPTHS, customers

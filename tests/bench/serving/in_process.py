@@ -22,11 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from bentos.bundle.pointer import bundles_folder
-from bentos.bundle.rollout import served
-from bentos.churn.answered import Answered
-from bentos.churn.answering import answer
-from bentos.churn.loading import Model, load
+from bentos.bundle.manifest import bundles_folder
+from bentos.prediction.model import Model, load
+from bentos.prediction.prediction import Answered
+from bentos.prediction.predictor import answer
+from bentos.rollout.rollout import served
 from configs.settings import Settings, load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, PROJECT
 from feature_repo.stores.feature_store import open_store

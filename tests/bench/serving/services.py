@@ -9,7 +9,7 @@ import bentoml
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from bentos.churn.schema import PredictRequest
+from bentos.churn.api.schemas import PredictRequest
 from configs.settings import load_settings
 from tests.bench.serving.ways import PrecomputedWay, TunedWay, UsualWay
 from tests.bench.serving.world import ANSWER

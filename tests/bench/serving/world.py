@@ -11,11 +11,11 @@ import pandas as pd
 from pydantic import SecretStr
 
 from bentos.bundle import Bundle
-from bentos.bundle.pointer import bundles_folder
-from bentos.bundle.rollout import promote, served
-from bentos.churn.key_file import KeyFile, issue, path_of, write
-from bentos.churn.rights import RIGHTS
-from bentos.economics import load_economics, profit_threshold
+from bentos.bundle.manifest import bundles_folder
+from bentos.churn.auth.key_store import KeyFile, issue, path_of, write
+from bentos.churn.auth.rights import RIGHTS
+from bentos.decisions.economics import load_economics, profit_threshold
+from bentos.rollout.rollout import promote, served
 from configs.settings import PROJECT_ROOT, Settings, load_settings
 from feature_repo.contract import CUSTOMER, LABEL
 from feature_repo.raw.snapshots.telco_csv import normalise, read_raw

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bentos.comparison import (
+from bentos.psi import psi
+from bentos.rollout.live_comparison import (
     EDGES_MS,
     LiveComparison,
     LiveCountsError,
@@ -19,7 +20,6 @@ from bentos.comparison import (
     live_name,
     read_live,
 )
-from bentos.psi import psi
 from configs.settings import load_settings
 
 DIGEST = "a" * 64

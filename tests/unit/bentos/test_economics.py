@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bentos.economics import (
+from bentos.decisions.economics import (
     ECONOMICS_FILE,
     Economics,
     EconomicsError,
@@ -110,6 +110,6 @@ def test_it_is_0_at_the_threshold_and_rises_through_it(probability: float, econo
 
 
 def test_it_loads_no_library_that_fits_models() -> None:
-    code = "import sys, bentos.economics; print(*sorted(sys.modules))"
+    code = "import sys, bentos.decisions.economics; print(*sorted(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"scipy", "sklearn", "pandas", "xgboost"} & set(loaded)

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from bentos.levers import PATH, LeversError, Span, changeable, contradictions, load, parse
-from bentos.reasons import load as load_reasons
+from bentos.decisions.levers import PATH, LeversError, Span, changeable, contradictions, load, parse
+from bentos.decisions.reason_codes import load as load_reasons
 from configs.errors import ChurnError
 from feature_repo.contract import ADD_ONS, AUDIT_SERVICE, BEHAVIOR_SERVICE, CORE_SERVICE, SERVICES_OF, features_of
 from tests.customers import NEWCOMER, NO_INTERNET

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from bentos.comparison import FALSE_END, LiveComparison, breach, open_question
-from bentos.evidence import above, above_other
-from bentos.paired_times import RATIO_EDGES, Pairing, first_above, ratio_bin
+from bentos.rollout.likelihood_ratios import above, above_other
+from bentos.rollout.live_comparison import FALSE_END, LiveComparison, breach, open_question
+from bentos.rollout.paired_times import RATIO_EDGES, Pairing, first_above, ratio_bin
 from configs.settings import load_settings
 
 RECORDED = [

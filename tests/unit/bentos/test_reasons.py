@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bentos.reasons import PATH, ReasonDictionaryError, load, parse
+from bentos.decisions.reason_codes import PATH, ReasonDictionaryError, load, parse
 from feature_repo.contract import AUDIT_SERVICE, CORE_SERVICE, FEATURES, SERVICES_OF, features_of
 from feature_repo.stores.casting import as_python
 from tests.customers import NEWCOMER

@@ -9,9 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bentos.levers import load, parse
-from bentos.reasons import load as load_reasons
-from bentos.what_if import (
+from bentos.decisions.counterfactuals import (
     NOTE,
     PLANS_MAX,
     Difference,
@@ -23,6 +21,8 @@ from bentos.what_if import (
     differences,
     trials,
 )
+from bentos.decisions.levers import load, parse
+from bentos.decisions.reason_codes import load as load_reasons
 from configs.errors import ChurnError
 from feature_repo.contract import ADD_ONS, BEHAVIOR_SERVICE, CORE_SERVICE, SERVICES_OF
 from tests.customers import NO_INTERNET, recommended, vectors_of

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bentos import economics, levers, reasons
-from bentos.churn import key_file
-from bentos.churn.bodies import parsed
+from bentos.churn.api.request_body import parsed
+from bentos.churn.auth import key_store
+from bentos.decisions import economics, levers, reason_codes
 from configs import settings
 from configs.errors import SettingsError
 from configs.text import composed, decoded, encoding_of
@@ -58,8 +58,8 @@ def test_a_million_marks_behind_a_letter_are_put_into_order_at_once():
 READERS = {
     "economics": (economics.ECONOMICS_FILE, economics.load_economics),
     "freshness": (freshness.FRESHNESS_FILE, freshness.load_freshness),
-    "reasons": (reasons.PATH, lambda path: vars(reasons.load(CORE_SERVICE, path))),
-    "levers": (levers.PATH, lambda path: levers.load(CORE_SERVICE, reasons.load(CORE_SERVICE), path).choices),
+    "reasons": (reason_codes.PATH, lambda path: vars(reason_codes.load(CORE_SERVICE, path))),
+    "levers": (levers.PATH, lambda path: levers.load(CORE_SERVICE, reason_codes.load(CORE_SERVICE), path).choices),
     "suite": (SUITES / "telco_raw.json", lambda path: load_suite(path.stem, path.parent)),
 }
 
@@ -76,9 +76,9 @@ def test_files_that_people_edit_are_read_however_their_editor_writes_them(tmp_pa
 @pytest.mark.parametrize("written", WRITTEN)
 def test_keys_are_read_however_they_are_written(tmp_path, written):
     path = tmp_path / "keys.json"
-    key_file.write(path, key_file.KeyFile())
+    key_store.write(path, key_store.KeyFile())
     path.write_bytes(WRITTEN[written](path.read_text("utf-8")))
-    assert key_file.read(path) == key_file.KeyFile()
+    assert key_store.read(path) == key_store.KeyFile()
 
 
 @pytest.mark.parametrize("written", WRITTEN)

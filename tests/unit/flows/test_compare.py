@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bentos.bundle.ledger import LedgerBrokenError
-from bentos.bundle.rollout import promote, rollback, start_trial, stop_trial
+from bentos.rollout.ledger import LedgerBrokenError
+from bentos.rollout.rollout import promote, rollback, start_trial, stop_trial
 from configs.settings import load_settings
 from feature_repo.contract import LABEL
 from flows.compare import Compared, explained, gather, latency_p50_ms, rolled_back, serving, slices, withdrawal

@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bentos.churn.key_file import path_of, read
+from bentos.churn.auth.key_admin import create, revoke
+from bentos.churn.auth.key_store import path_of, read
 from flows.demo import KEY_NAME, own_key
-from flows.keys import create, revoke
 
 
 def keys(settings):
@@ -28,9 +28,9 @@ def test_where_keys_are_needed_one_is_made_and_revoked(settings, closed_by):
         elsewhere = settings.serving.model_copy(update={"host": "10.0.0.5"})
         settings = settings.model_copy(update={"serving": elsewhere})
     else:
-        entry, _ = create(settings, "crm", ["predict"], now=datetime.now(UTC))
+        entry, _ = create(settings, "crm", ["predict"], now=datetime.now(UTC), who="tests")
         if closed_by == "a revoked key":
-            revoke(settings, entry.id, now=datetime.now(UTC))
+            revoke(settings, entry.id, now=datetime.now(UTC), who="tests")
     before = keys(settings)
     with own_key(settings) as key:
         assert key.startswith("churn_")
@@ -44,7 +44,7 @@ def test_where_keys_are_needed_one_is_made_and_revoked(settings, closed_by):
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit, RuntimeError])
 def test_the_key_is_revoked_however_its_use_ends(settings, end):
-    create(settings, "crm", ["predict"], now=datetime.now(UTC))
+    create(settings, "crm", ["predict"], now=datetime.now(UTC), who="tests")
     with pytest.raises(end), own_key(settings):
         raise end
     assert keys(settings) == [("crm", "valid"), (KEY_NAME, "revoked")]

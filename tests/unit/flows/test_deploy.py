@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bentos.bundle.rollout import TrialEndedError, promote, rollout, start_trial, stop_trial
-from bentos.comparison import LiveComparison, live_folder, live_name
+from bentos.rollout.live_comparison import LiveComparison, live_folder, live_name
+from bentos.rollout.rollout import TrialEndedError, promote, rollout, start_trial, stop_trial
 from configs.errors import EXIT_USAGE
 from configs.settings import load_settings
 from flows import deploy as deploying

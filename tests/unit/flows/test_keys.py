@@ -6,33 +6,42 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bentos.churn.key_audit import Grant, Happened, KeyAuditBrokenError, Refusals, append, audit_path, events
-from bentos.churn.key_file import SIZE_MAX_BYTES, KeyFile, KeyFileError, issue, path_of, read, write
+from bentos.churn.auth.audit_log import Grant, Happened, KeyAuditBrokenError, Refusals, append, audit_path, events
+from bentos.churn.auth.key_admin import (
+    KeyNameError,
+    KeyUnknownError,
+    RevocationUnrecordedError,
+    audit,
+    create,
+    lines,
+    revoke,
+    told,
+)
+from bentos.churn.auth.key_store import SIZE_MAX_BYTES, KeyFile, KeyFileError, issue, path_of, read, write
 from configs.settings import load_settings
 from feature_repo.files.atomic_writes import StorageFailed
 from feature_repo.files.locks import LeaseHeldError, lease
 from flows.cli import main
-from flows.keys import KeyNameError, KeyUnknownError, RevocationUnrecordedError, audit, create, lines, revoke, told
 from flows.who import operator
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 
 def test_two_keys_of_one_name_are_rotation(settings):
-    old, old_key = create(settings, "crm", ["receipts", "predict", "predict"], now=NOW, days=90)
-    new, new_key = create(settings, "crm", ["predict"], now=NOW)
+    old, old_key = create(settings, "crm", ["receipts", "predict", "predict"], now=NOW, days=90, who="tests")
+    new, new_key = create(settings, "crm", ["predict"], now=NOW, who="tests")
     assert old_key != new_key
     assert old.rights == ("predict", "receipts")
     assert old.expires_at == NOW + timedelta(days=90)
-    gone = revoke(settings, old.id, now=NOW + timedelta(hours=1))
+    gone = revoke(settings, old.id, now=NOW + timedelta(hours=1), who="tests")
     assert gone.revoked_at == NOW + timedelta(hours=1)
-    assert revoke(settings, old.id, now=NOW + timedelta(hours=2)) == gone
+    assert revoke(settings, old.id, now=NOW + timedelta(hours=2), who="tests") == gone
     assert read(path_of(settings)).keys == (gone, new)
 
 
 def test_the_list_shows_states_and_no_secret(settings):
     assert lines(settings, NOW) == ["id  name  state  rights  made  expires"]
-    entry, key = create(settings, "crm", ["predict", "metrics"], now=NOW, days=1)
+    entry, key = create(settings, "crm", ["predict", "metrics"], now=NOW, days=1, who="tests")
     assert lines(settings, NOW)[1].split() == [
         *(entry.id, "crm", "valid", "predict,metrics", "2026-11-01", "12:00", "2026-11-02", "12:00")
     ]
@@ -44,23 +53,23 @@ def test_the_list_shows_states_and_no_secret(settings):
 @pytest.mark.parametrize("name", ["", "-x", "two words", "7590-VHVEG\n", "a" * 65, "ключ"])
 def test_a_name_can_be_shown_anywhere(settings, name):
     with pytest.raises(KeyNameError) as refused:
-        create(settings, name, ["predict"], now=NOW)
+        create(settings, name, ["predict"], now=NOW, who="tests")
     assert refused.value.exit_code == 2
     assert not path_of(settings).exists()
 
 
 def test_what_can_not_be_changed_stays_as_it_is(settings):
-    create(settings, "crm", ["predict"], now=NOW)
+    create(settings, "crm", ["predict"], now=NOW, who="tests")
     path = path_of(settings)
     before = path.read_bytes()
     with pytest.raises(KeyUnknownError):
-        revoke(settings, "00000000", now=NOW)
+        revoke(settings, "00000000", now=NOW, who="tests")
     with lease(settings.home, "key-change", "another"), pytest.raises(LeaseHeldError):
-        create(settings, "crm", ["predict"], now=NOW)
+        create(settings, "crm", ["predict"], now=NOW, who="tests")
     assert path.read_bytes() == before
     path.write_bytes(before[:-5])
     with pytest.raises(KeyFileError):
-        create(settings, "crm", ["predict"], now=NOW)
+        create(settings, "crm", ["predict"], now=NOW, who="tests")
     assert path.read_bytes() == before[:-5]
 
 
@@ -95,11 +104,11 @@ def happened(settings):
 
 def test_each_change_is_in_the_audit_with_who_made_it_and_no_secret(settings):
     entry, key = create(settings, "crm", ["predict"], now=NOW, who="ann")
-    other, _ = create(settings, "web", ["predict"], now=NOW)
+    other, _ = create(settings, "web", ["predict"], now=NOW, who="tests")
     for _ in range(2):  # the second time it is revoked already
         revoke(settings, entry.id, now=NOW, who="bob")
     with pytest.raises(KeyUnknownError):
-        revoke(settings, "00000000", now=NOW)
+        revoke(settings, "00000000", now=NOW, who="tests")
     assert happened(settings) == [
         ("created", entry.id, "crm", "ann"),
         ("created", other.id, "web", operator()),
@@ -112,16 +121,16 @@ def test_each_change_is_in_the_audit_with_who_made_it_and_no_secret(settings):
 
 
 def test_no_key_is_made_that_the_audit_could_not_take(settings):
-    create(settings, "crm", ["predict"], now=NOW)
+    create(settings, "crm", ["predict"], now=NOW, who="tests")
     path, folder = path_of(settings), audit_path(settings).parent
     before = path.read_bytes()
     audit_path(settings).write_bytes(b"")
     with pytest.raises(KeyAuditBrokenError):
-        create(settings, "web", ["predict"], now=NOW)
+        create(settings, "web", ["predict"], now=NOW, who="tests")
     shutil.rmtree(folder)
     folder.write_text("a file where the folder should be")
     with pytest.raises(StorageFailed):
-        create(settings, "web", ["predict"], now=NOW)
+        create(settings, "web", ["predict"], now=NOW, who="tests")
     assert path.read_bytes() == before
 
 
@@ -131,7 +140,7 @@ def test_an_entry_without_its_key_is_one_that_never_worked(settings):
     full = 1 + (SIZE_MAX_BYTES - 1 - one) // (two - one)
     write(path_of(settings), KeyFile(keys=tuple(many[:full])))
     with pytest.raises(KeyFileError, match="would be larger"):
-        create(settings, "y" * 64, ["predict"], now=NOW + timedelta(days=1))
+        create(settings, "y" * 64, ["predict"], now=NOW + timedelta(days=1), who="tests")
     known = {entry.id for entry in read(path_of(settings)).keys}
     *_, newest = audit(settings).entries
     assert newest.action == "created"
@@ -139,19 +148,19 @@ def test_an_entry_without_its_key_is_one_that_never_worked(settings):
 
 
 def test_a_key_ends_although_the_audit_is_broken_and_the_entry_comes_later(settings):
-    entry, _ = create(settings, "crm", ["predict"], now=NOW)
+    entry, _ = create(settings, "crm", ["predict"], now=NOW, who="tests")
     path = audit_path(settings)
     good = path.read_bytes()
     path.write_bytes(good[:-1])
     for _ in range(2):
         with pytest.raises(RevocationUnrecordedError, match=f"key {entry.id} is revoked, but") as told_of:
-            revoke(settings, entry.id, now=NOW)
+            revoke(settings, entry.id, now=NOW, who="tests")
         assert f"churn keys revoke {entry.id}" in told_of.value.hint
     assert read(path_of(settings)).keys[0].revoked_at == NOW
     path.write_bytes(good)
     assert audit(settings).unrecorded == (entry.id,)
     for _ in range(2):
-        revoke(settings, entry.id, now=NOW + timedelta(hours=1))
+        revoke(settings, entry.id, now=NOW + timedelta(hours=1), who="tests")
     assert [action for action, *_ in happened(settings)] == ["created", "revoked"]
     assert audit(settings).unrecorded == ()
 
@@ -160,9 +169,9 @@ def test_a_key_that_churn_keys_did_not_make_is_found(settings):
     old = issue("old", ("predict",), now=NOW - timedelta(days=1), expires_at=None)[0]
     write(path_of(settings), KeyFile(keys=(old,)))
     assert audit(settings).unknown == (old.id,)
-    create(settings, "crm", ["predict"], now=NOW)
+    create(settings, "crm", ["predict"], now=NOW, who="tests")
     assert audit(settings).unknown == (old.id,)
-    revoke(settings, old.id, now=NOW)
+    revoke(settings, old.id, now=NOW, who="tests")
     assert audit(settings).unrecorded == ()
     forged = issue("forged", ("metrics",), now=NOW + timedelta(days=1), expires_at=None)[0]
     write(path_of(settings), KeyFile(keys=(*read(path_of(settings)).keys, forged)))
@@ -181,20 +190,20 @@ def test_a_key_that_churn_keys_did_not_make_is_found(settings):
     ],
 )
 def test_a_key_that_was_changed_in_the_file_is_found(settings, changes):
-    entry, _ = create(settings, "crm", ["predict"], now=NOW, days=90)
+    entry, _ = create(settings, "crm", ["predict"], now=NOW, days=90, who="tests")
     write(path_of(settings), KeyFile(keys=(entry.model_copy(update=changes),)))
     with pytest.raises(KeyAuditBrokenError, match=f"key {entry.id} is not the key that was made"):
         audit(settings)
 
 
 def test_a_key_that_is_in_force_again_is_found_and_can_be_ended(settings):
-    entry, _ = create(settings, "crm", ["predict"], now=NOW)
+    entry, _ = create(settings, "crm", ["predict"], now=NOW, who="tests")
     backup = path_of(settings).read_bytes()
-    revoke(settings, entry.id, now=NOW)
+    revoke(settings, entry.id, now=NOW, who="tests")
     path_of(settings).write_bytes(backup)
     with pytest.raises(KeyAuditBrokenError, match=f"key {entry.id} was revoked and is in force again"):
         audit(settings)
-    revoke(settings, entry.id, now=NOW)
+    revoke(settings, entry.id, now=NOW, who="tests")
     assert [event.action for event in audit(settings).entries] == ["created", "revoked", "revoked"]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from bentos.bundle.ledger import entries
-from bentos.bundle.rollout import promote, rollback, start_trial, stop_trial
+from bentos.rollout.ledger import entries
+from bentos.rollout.rollout import promote, rollback, start_trial, stop_trial
 from flows.compare import Compared
 from flows.deploy import Outcome
 from flows.outcomes import ledger_line, outcome_lines, rollout_lines

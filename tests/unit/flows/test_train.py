@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from bentos.bundle import Bundle
-from bentos.bundle.rollout import rollout
+from bentos.rollout.rollout import rollout
 from configs.settings import PROJECT_ROOT, TrainingSettings, load_settings
 from feature_repo.contract import CUSTOMER, LABEL, OBSERVED_AT
 from flows.train import SEEN, _trained, fit_challenger, git_commit, provenance

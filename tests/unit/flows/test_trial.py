@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bentos.bundle.ledger import entries, ledger_path
-from bentos.bundle.rollout import promote, rollout, start_trial, stop_trial
-from bentos.comparison import LiveComparison, live_folder, live_name
+from bentos.rollout.ledger import entries, ledger_path
+from bentos.rollout.live_comparison import LiveComparison, live_folder, live_name
+from bentos.rollout.rollout import promote, rollout, start_trial, stop_trial
 from configs.settings import load_settings
 from flows.trial import meet, withdraw, withdrawn_on_error
 from tests.small_model import saved

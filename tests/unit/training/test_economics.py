@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bentos.economics import Economics, profit_threshold
+from bentos.decisions.economics import Economics, profit_threshold
 from training.economics import OneClassError, best_targeting, empc, profit_curve, targeting_at
 
 PAPER = Economics()

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bentos.economics import Economics
+from bentos.decisions.economics import Economics
 from configs.settings import TrainingSettings
 from tests.small_model import features_of_snapshot, labels_of, simulated
 from training.evaluate import cross_validate

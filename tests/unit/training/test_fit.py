@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from bentos.bundle import Bundle
-from bentos.economics import Economics, profit_threshold
+from bentos.decisions.economics import Economics, profit_threshold
 from configs.settings import TrainingSettings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, LABEL, OBSERVED_AT, SERVICES_OF, contract_hash
 from tests.promotion_world import Crowd, judge

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bentos.economics import Economics
+from bentos.decisions.economics import Economics
 from training.economics import EvaluationError, LabelError, LengthError, NoRowsError, OneClassError, ScoreError
 from training.metrics import (
     Metrics,

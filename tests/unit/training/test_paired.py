@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bentos.economics import Economics
+from bentos.decisions.economics import Economics
 from training.metrics import log_loss
 from training.paired import Gain, gains, losses, profits, worst_profit
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
-from bentos.bundle.design import matrix
+from bentos.bundle.design_matrix import matrix
 from feature_repo.contract import BY_NAME, CORE_SERVICE, SERVICES_OF
 from tests.small_model import features_of_snapshot, fitted_model, labels_of, simulated
 from training.designs import DESIGNS, TREES

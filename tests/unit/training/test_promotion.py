@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bentos.comparison import LiveFigures
-from bentos.economics import Economics, EconomicsError
+from bentos.decisions.economics import Economics, EconomicsError
+from bentos.rollout.live_comparison import LiveFigures
 from tests.promotion_world import THRESHOLD, Crowd, failed, judge
 from training.metrics import Metrics, ece, measure
 from training.promotion import Verdict, ece_noise

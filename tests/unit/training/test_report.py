@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bentos.economics import Economics, profit_threshold
+from bentos.decisions.economics import Economics, profit_threshold
 from configs.errors import ChurnError
 from training import charts
 from training.economics import EvaluationError, OneClassError, targeting_at, usd

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from xgboost import DMatrix, XGBClassifier
 
-from bentos.bundle import columnwise, compiled
-from bentos.bundle.columnwise import FROM_ROWS
-from bentos.bundle.compiled import CHUNK, CompiledTrees, verified
-from bentos.bundle.shapley import TreesUnsupportedError
+from bentos.bundle.treeshap import columnwise, tree_tables
+from bentos.bundle.treeshap.columnwise import FROM_ROWS
+from bentos.bundle.treeshap.exact import TreesUnsupportedError
+from bentos.bundle.treeshap.tree_tables import CHUNK, CompiledTrees, verified
 
 COLUMNS = 9
 
@@ -103,7 +103,7 @@ def test_trees_that_are_too_deep_are_left_to_xgboost(caplog):
 
 
 def test_trees_that_are_too_many_are_left_to_xgboost(monkeypatch):
-    monkeypatch.setattr(compiled, "TABLE_MAX_BYTES", 1000)
+    monkeypatch.setattr(tree_tables, "TABLE_MAX_BYTES", 1000)
     with pytest.raises(TreesUnsupportedError, match="would exceed"):
         CompiledTrees.of(boosted(2)[0], np.eye(COLUMNS))
 

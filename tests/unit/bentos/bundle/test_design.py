@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bentos.bundle.design import Column, Factor, attribution, from_json, matrix, to_json
+from bentos.bundle.design_matrix import Column, Factor, attribution, from_json, matrix, to_json
 
 ROWS = pd.DataFrame(
     {

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from bentos.bundle.ledger import LedgerBrokenError, append, entries, ledger_path, withdraw
-from bentos.bundle.pointer import Rollout, write_pointer
+from bentos.rollout.ledger import LedgerBrokenError, append, entries, ledger_path, withdraw
+from bentos.rollout.pointer import Rollout, write_pointer
 from feature_repo.files.atomic_writes import StorageFailed
 from feature_repo.files.hash_chain import GENESIS
 

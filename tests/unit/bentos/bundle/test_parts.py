@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bentos.bundle.design import Column, Factor, matrix
-from bentos.bundle.parts import LinearPart, TreePart
+from bentos.bundle.components import LinearPart, TreePart
+from bentos.bundle.design_matrix import Column, Factor, matrix
 from feature_repo.contract import CORE_SERVICE, SERVICES_OF
 from tests.small_model import features_of_snapshot, fitted_model, simulated
 

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from bentos.bundle import BundleError, NoChampionError, champion
-from bentos.bundle.pointer import Rollout, read_pointer, write_pointer
+from bentos.bundle import BundleError
+from bentos.rollout import NoChampionError, champion
+from bentos.rollout.pointer import Rollout, read_pointer, write_pointer
 from feature_repo.files.atomic_writes import StorageFailed
 
 DIGEST, OTHER = "a" * 64, "b" * 64

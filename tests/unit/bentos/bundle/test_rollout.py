@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bentos.bundle import BundleError
-from bentos.bundle.ledger import append, entries, ledger_path
-from bentos.bundle.pointer import Rollout, write_pointer
-from bentos.bundle.rollout import (
+from bentos.rollout.ledger import append, entries, ledger_path
+from bentos.rollout.pointer import Rollout, write_pointer
+from bentos.rollout.rollout import (
     ChampionChangedError,
     NoChampionError,
     NothingToRollBackError,
@@ -324,7 +324,7 @@ def test_a_promotion_that_the_disk_refused_does_not_happen_later(home, digest, m
 
     # The disk has room for the entry and none for the pointer: no limit of the system tells the two files apart.
     with monkeypatch.context() as fault:
-        fault.setattr("bentos.bundle.rollout.write_pointer", full)
+        fault.setattr("bentos.rollout.rollout.write_pointer", full)
         with pytest.raises(StorageFailed):
             promote(home, digest("b"), **KNOWN)
     assert ledger_path(home).read_bytes() == before

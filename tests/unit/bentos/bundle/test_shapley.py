@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from bentos.bundle.shapley import CONDITIONS_MAX, Tree, TreesUnsupportedError, units
+from bentos.bundle.treeshap.exact import CONDITIONS_MAX, Tree, TreesUnsupportedError, units
 
 
 def tree_of(nodes):

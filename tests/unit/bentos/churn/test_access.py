@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bentos.churn import access as module
-from bentos.churn.access import Access, KeysNeededError, check_start, is_loopback, keys_needed, may_start
+from bentos.churn.auth import authenticator as module
+from bentos.churn.auth.audit_log import audit_path
+from bentos.churn.auth.authenticator import Access, KeysNeededError, check_start, is_loopback, keys_needed, may_start
+from bentos.churn.auth.key_admin import create, revoke
+from bentos.churn.auth.key_store import KeyFileError, path_of
 from bentos.churn.errors import KeyForbiddenError, KeyMissingError, RateLimitedError
-from bentos.churn.key_audit import audit_path
-from bentos.churn.key_file import KeyFileError, path_of
-from bentos.churn.meters import Meters
-from flows.keys import create, revoke
+from bentos.churn.metrics import Meters
 
 HERE, ELSEWHERE = "127.0.0.1", "10.0.0.5"
 TODAY = datetime.now(UTC)
@@ -55,12 +55,12 @@ def test_where_keys_are_needed_nobody_passes_without_one(settings, closed):
 def test_the_first_key_closes_the_door_and_it_stays_closed(settings):
     access = Access(settings, Meters())
     access.admit({}, None, HERE, 0.0)
-    entry, key = create(settings, "crm", ["predict"], now=TODAY)
+    entry, key = create(settings, "crm", ["predict"], now=TODAY, who="tests")
     access.admit({}, None, HERE, 0.5)  # looked at once a second
     with pytest.raises(KeyMissingError):
         access.admit({}, None, HERE, 1.0)
     access.admit(bearer(key), "predict", HERE, 1.0)
-    revoke(settings, entry.id, now=TODAY)
+    revoke(settings, entry.id, now=TODAY, who="tests")
     for headers in ({}, bearer(key)):
         with pytest.raises(KeyMissingError):
             access.admit(headers, None, HERE, 2.0)
@@ -79,7 +79,7 @@ def test_the_first_key_closes_the_door_and_it_stays_closed(settings):
     ],
 )
 def test_a_key_is_taken_from_where_it_stands(settings, send):
-    _, key = create(settings, "crm", ["predict"], now=TODAY)
+    _, key = create(settings, "crm", ["predict"], now=TODAY, who="tests")
     access = Access(settings, Meters())
     access.admit(send(key.encode()), "predict", ELSEWHERE, 0.0)
     access.admit(send(key.encode()), None, ELSEWHERE, 0.0)
@@ -89,10 +89,10 @@ def test_a_key_is_taken_from_where_it_stands(settings, send):
 
 
 def test_each_failure_is_counted_and_told_by_its_reason_and_holds_no_key(settings, caplog):
-    _, good = create(settings, "crm", ["predict"], now=TODAY)
-    _, old = create(settings, "crm", ["predict"], now=TODAY - timedelta(days=2), days=1)
-    entry, gone = create(settings, "crm", ["predict"], now=TODAY)
-    revoke(settings, entry.id, now=TODAY)
+    _, good = create(settings, "crm", ["predict"], now=TODAY, who="tests")
+    _, old = create(settings, "crm", ["predict"], now=TODAY - timedelta(days=2), days=1, who="tests")
+    entry, gone = create(settings, "crm", ["predict"], now=TODAY, who="tests")
+    revoke(settings, entry.id, now=TODAY, who="tests")
     meters = Meters()
     access = Access(settings, meters)
     other = good[:-1] + ("A" if good[-1] != "A" else "B")
@@ -122,7 +122,7 @@ def test_each_failure_is_counted_and_told_by_its_reason_and_holds_no_key(setting
 
 
 def test_who_keeps_the_audit_is_told_of_each_failure_and_whose_key_it_was(settings):
-    entry, key = create(settings, "crm", ["predict"], now=TODAY, days=1)
+    entry, key = create(settings, "crm", ["predict"], now=TODAY, days=1, who="tests")
     told = []
     access = Access(settings, Meters(), lambda why, whose: told.append((why, whose and whose.id)))
     access.admit(bearer(key), "predict", HERE, 0.0)
@@ -136,7 +136,7 @@ def test_who_keeps_the_audit_is_told_of_each_failure_and_whose_key_it_was(settin
 
 
 def test_a_key_expires_while_the_service_runs(settings):
-    _, key = create(settings, "crm", ["predict"], now=TODAY, days=1)
+    _, key = create(settings, "crm", ["predict"], now=TODAY, days=1, who="tests")
     access = Access(settings, Meters())
     access.admit(bearer(key), None, HERE, 0.0)
     access.refresh(TODAY + timedelta(days=1))
@@ -154,8 +154,8 @@ def test_the_work_is_the_same_for_a_known_id_and_an_unknown_one():
 
 
 def test_each_key_has_its_own_limit_and_failures_share_one(limited):
-    _, one = create(limited, "one", ["predict"], now=TODAY)
-    _, other = create(limited, "other", ["predict"], now=TODAY)
+    _, one = create(limited, "one", ["predict"], now=TODAY, who="tests")
+    _, other = create(limited, "other", ["predict"], now=TODAY, who="tests")
     access = Access(limited, Meters())
     for _ in range(3):
         access.admit(bearer(one), "predict", HERE, 0.0)
@@ -172,11 +172,11 @@ def test_each_key_has_its_own_limit_and_failures_share_one(limited):
 
 
 def test_a_change_of_the_file_gives_nobody_a_new_bucket(limited):
-    _, key = create(limited, "one", ["predict"], now=TODAY)
+    _, key = create(limited, "one", ["predict"], now=TODAY, who="tests")
     access = Access(limited, Meters())
     for _ in range(3):
         access.admit(bearer(key), None, HERE, 0.0)
-    create(limited, "other", ["predict"], now=TODAY)
+    create(limited, "other", ["predict"], now=TODAY, who="tests")
     access.refresh(TODAY)
     with pytest.raises(RateLimitedError):
         access.admit(bearer(key), None, HERE, 0.0)
@@ -197,7 +197,7 @@ def test_zero_is_no_limit(limited):
 
 
 def test_a_spoilt_file_changes_nothing(settings, caplog):
-    _, key = create(settings, "crm", ["predict"], now=TODAY)
+    _, key = create(settings, "crm", ["predict"], now=TODAY, who="tests")
     path = path_of(settings)
     good = path.read_bytes()
     access = Access(settings, Meters())
@@ -218,7 +218,7 @@ def test_a_spoilt_file_changes_nothing(settings, caplog):
         assert says in caplog.text
     path.rmdir()
     path.write_bytes(good)
-    _, new = create(settings, "crm", ["predict"], now=TODAY)
+    _, new = create(settings, "crm", ["predict"], now=TODAY, who="tests")
     access.refresh(TODAY)
     access.admit(bearer(new), None, HERE, 0.0)
 
@@ -230,7 +230,7 @@ def test_a_worker_that_starts_on_a_spoilt_file_lets_nobody_in_until_it_is_mended
     with pytest.raises(KeyMissingError):
         access.admit({}, None, HERE, 0.0)
     path_of(settings).unlink()
-    _, key = create(settings, "crm", ["predict"], now=TODAY)
+    _, key = create(settings, "crm", ["predict"], now=TODAY, who="tests")
     access.admit(bearer(key), None, HERE, 1.0)
 
 
@@ -253,7 +253,7 @@ LOST = {
 
 @pytest.mark.parametrize("lost", LOST)
 def test_a_service_that_had_keys_is_never_open_again(settings, lost):
-    create(settings, "crm", ["predict"], now=TODAY)
+    create(settings, "crm", ["predict"], now=TODAY, who="tests")
     running = Access(settings, Meters())
     with pytest.raises(KeyMissingError):
         running.admit({}, None, HERE, 0.0)
@@ -270,7 +270,7 @@ def test_a_service_that_had_keys_is_never_open_again(settings, lost):
 
 
 def test_an_emptied_list_ends_its_keys_and_opens_nothing(settings):
-    _, key = create(settings, "crm", ["predict"], now=TODAY)
+    _, key = create(settings, "crm", ["predict"], now=TODAY, who="tests")
     access = Access(settings, Meters())
     access.admit(bearer(key), None, HERE, 0.0)
     path_of(settings).write_bytes(EMPTY)
@@ -299,7 +299,7 @@ def test_an_empty_list_without_an_audit_beside_it_opens_nothing(settings):
 
 
 def test_a_home_answers_without_keys_again_where_the_audit_was_set_aside(settings):
-    create(settings, "crm", ["predict"], now=TODAY)
+    create(settings, "crm", ["predict"], now=TODAY, who="tests")
     path_of(settings).unlink()
     with pytest.raises(KeysNeededError, match="there were API keys before") as refused:
         may_start(settings, TODAY)
@@ -311,8 +311,8 @@ def test_a_home_answers_without_keys_again_where_the_audit_was_set_aside(setting
 
 def test_what_is_said_at_the_start(settings, caplog):
     assert may_start(settings, TODAY) == "no API keys: whoever reaches 127.0.0.1 may ask"
-    _, _ = create(settings, "crm", ["predict"], now=TODAY, days=1)
-    create(settings, "crm", ["predict"], now=TODAY)
+    _, _ = create(settings, "crm", ["predict"], now=TODAY, days=1, who="tests")
+    create(settings, "crm", ["predict"], now=TODAY, who="tests")
     assert may_start(settings, TODAY) == "only callers with an API key may ask; 2 valid"
     check_start(settings)
     assert "2 valid" in caplog.text
@@ -330,7 +330,7 @@ def test_it_does_not_start_without_a_key_that_is_needed(settings, capsys, closed
     settings = changed(settings, **closed)
     with pytest.raises(KeysNeededError, match=why):
         may_start(settings, TODAY)
-    create(settings, "crm", ["predict"], now=TODAY - timedelta(days=2), days=1)
+    create(settings, "crm", ["predict"], now=TODAY - timedelta(days=2), days=1, who="tests")
     with pytest.raises(SystemExit) as ended:
         check_start(settings)
     assert ended.value.code == 2

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from bentos.churn.answered import prediction_ids
+from bentos.prediction.prediction import prediction_ids
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

@@ -10,17 +10,18 @@ import pytest
 from pydantic import SecretStr
 from pydantic_core import to_json
 
-from bentos.churn import bodies
-from bentos.churn.app import LARGE_BYTES, create_app, templates
-from bentos.churn.asking import Answering
-from bentos.churn.errors import CustomerUnknownError
-from bentos.churn.examples import EXAMPLES
-from bentos.churn.front import FrontDoor
-from bentos.churn.openapi import takes
-from bentos.churn.schema import WhatIfRequest
-from bentos.levers import changeable, load
-from bentos.reasons import load as load_reasons
-from bentos.what_if import WhatIfRefusedError, checked
+from bentos.churn.api import request_body
+from bentos.churn.api.examples import EXAMPLES
+from bentos.churn.api.openapi import takes
+from bentos.churn.api.schemas import WhatIfRequest
+from bentos.churn.app import create_app, templates
+from bentos.churn.routes import LARGE_BYTES
+from bentos.churn.runtime.prediction_service import Answering
+from bentos.churn.server.gateway import FrontDoor
+from bentos.decisions.counterfactuals import WhatIfRefusedError, checked
+from bentos.decisions.levers import changeable, load
+from bentos.decisions.reason_codes import load as load_reasons
+from bentos.prediction.errors import CustomerUnknownError
 from configs.errors import ChurnError, SettingsError
 from feature_repo.contract import CORE_SERVICE, SERVICES_OF
 from tests.customers import NEWCOMER
@@ -192,14 +193,16 @@ def test_where_nobody_knows_what_may_be_changed_every_name_may_be():
 
 
 def test_each_error_has_its_own_name():
-    import bentos.churn.errors as module
+    import bentos.churn.errors as service
+    import bentos.prediction.errors as prediction
 
-    kinds = [
+    kinds = {
         each
+        for module in (service, prediction)
         for each in vars(module).values()
         if isinstance(each, type) and issubclass(each, ChurnError) and each.__module__ == module.__name__
-    ]
-    names = [each.error for each in kinds if each is not module.NotReadyError]
+    }
+    names = [each.error for each in kinds if each is not service.NotReadyError]
     assert len(names) == len(set(names)) > 10
     assert "failed" not in names
 
@@ -246,14 +249,14 @@ LARGE = {"customer_ids": ["a" * 60] * 900}
 def test_a_large_body_that_is_checked_holds_no_other_request(client, monkeypatch, path, body):
     """Where it is checked, the thread is held until other requests were answered."""
     begun, answered = threading.Event(), threading.Event()
-    checked = bodies.checked
+    checked = request_body.checked
 
     def held(value, model):
         begun.set()
         assert answered.wait(60)
         return checked(value, model)
 
-    monkeypatch.setattr(bodies, "checked", held)
+    monkeypatch.setattr(request_body, "checked", held)
 
     async def run():
         transport = httpx.ASGITransport(app=client.app)
@@ -282,7 +285,7 @@ def test_an_answer_to_many_customers_is_written_where_it_holds_no_other_request(
         return to_json(value)
 
     monkeypatch.setattr(Answering, "ask", unknown)
-    monkeypatch.setattr("bentos.churn.app.to_json", held)
+    monkeypatch.setattr("bentos.churn.routes.to_json", held)
 
     async def run():
         transport = httpx.ASGITransport(app=client.app)
@@ -307,7 +310,7 @@ def test_whoever_asks_whether_it_is_ready_shares_one_look(settings, monkeypatch)
         assert answered.wait(60)
         return "test-1"
 
-    monkeypatch.setattr("bentos.churn.app._Routes._probe", probe)
+    monkeypatch.setattr("bentos.churn.routes.Routes._probe", probe)
     app, meters = create_app(settings)
     door = FrontDoor(elsewhere, app.state.quick, meters, settings.serving, templates(app))
 

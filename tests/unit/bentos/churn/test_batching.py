@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from bentos.churn.batching import InThread, OnLoop
+from bentos.churn.runtime.batcher import InThread, OnLoop
 from configs.errors import ChurnError
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from bentos.churn.bento_schema import document
-from bentos.churn.schema import BatchRequest, PredictRequest, WhatIfRequest
+from bentos.churn.api.bento_schema import document
+from bentos.churn.api.schemas import BatchRequest, PredictRequest, WhatIfRequest
 
 
 @pytest.fixture

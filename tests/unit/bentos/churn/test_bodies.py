@@ -3,9 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
-from bentos.churn.bodies import checked, parsed, read
+from bentos.churn.api.request_body import checked, parsed, read
+from bentos.churn.api.schemas import BatchRequest, PredictRequest, WhatIfRequest
 from bentos.churn.errors import MediaTypeError, RequestInvalidError
-from bentos.churn.schema import BatchRequest, PredictRequest, WhatIfRequest
 
 ID = "7590-VHVEG"
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from bentos.churn.canary import Share
+from bentos.churn.trials.canary import Share
 
 DIGEST = "a" * 64
 IDS = [f"{number:04d}-ABCDE" for number in range(20_000)]

@@ -6,8 +6,8 @@ import zlib
 
 import pytest
 
-from bentos.churn.codings import coding_of, decoded, gzipped, offers_gzip
 from bentos.churn.errors import ContentEncodingError, RequestInvalidError
+from bentos.churn.server.content_codings import coding_of, decoded, gzipped, offers_gzip
 
 BODY = b'{"customer_id": "7590-VHVEG"}'
 

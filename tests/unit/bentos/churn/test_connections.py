@@ -11,11 +11,11 @@ from dataclasses import replace
 import pytest
 import uvicorn
 
-from bentos.churn.connections import ANSWERS_MAX, HEAD_MAX_BYTES, HEADERS_MAX, Connection
-from bentos.churn.front import KNOWN, SECURITY_HEADERS
-from bentos.churn.limits import Budget, Deadlines
-from bentos.churn.meters import Meters
-from bentos.churn.server import Server, install
+from bentos.churn.metrics import Meters
+from bentos.churn.server.connection import ANSWERS_MAX, HEAD_MAX_BYTES, HEADERS_MAX, Connection
+from bentos.churn.server.deadlines import Budget, Deadlines
+from bentos.churn.server.gateway import KNOWN, SECURITY_HEADERS
+from bentos.churn.server.graceful_server import Server, install
 from configs.settings import load_settings
 from tests.patience import PATIENCE_S
 

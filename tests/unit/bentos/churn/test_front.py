@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bentos.churn import front, uploads
-from bentos.churn.access import Access
-from bentos.churn.codings import LARGE_BYTES
-from bentos.churn.front import KNOWN, SECURITY_HEADERS, FrontDoor
-from bentos.churn.meters import Meters
+from bentos.churn.auth.authenticator import Access
+from bentos.churn.auth.key_admin import create
+from bentos.churn.metrics import Meters
+from bentos.churn.server import gateway, uploads
+from bentos.churn.server.content_codings import LARGE_BYTES
+from bentos.churn.server.gateway import KNOWN, SECURITY_HEADERS, FrontDoor
 from configs.settings import load_settings
-from flows.keys import create
 
 LIMIT = load_settings().serving.body_size_max_kb * 1024
 
@@ -153,7 +153,7 @@ def test_the_page_alone_has_a_policy_of_its_own(ask):
 @pytest.fixture
 def guarded(settings, meters):
     """An Access that wants keys, and a key with one right."""
-    _, key = create(settings, "crm", ["predict"], now=datetime.now(UTC))
+    _, key = create(settings, "crm", ["predict"], now=datetime.now(UTC), who="tests")
     return Access(settings, meters), [(b"x-api-key", key.encode())]
 
 
@@ -435,7 +435,7 @@ def test_a_body_that_is_decoded_and_an_answer_that_is_compressed_hold_no_other_r
         return waits
 
     monkeypatch.setattr(uploads, "decoded", held(uploads.decoded))
-    monkeypatch.setattr(front, "gzipped", held(front.gzipped))
+    monkeypatch.setattr(gateway, "gzipped", held(gateway.gzipped))
 
     async def run():
         door = FrontDoor(elsewhere, answers_of(10**6), meters, serving, ["/predict/batch"])
@@ -476,7 +476,7 @@ def test_bodies_that_wait_for_a_decoder_keep_their_place(serving, meters, monkey
     monkeypatch.setattr(uploads, "decoded", held)
 
     async def run():
-        most = 2 * (front.CODERS + 1)  # more than are decoded at once
+        most = 2 * (gateway.CODERS + 1)  # more than are decoded at once
         small = serving.model_copy(update={"concurrency_max": most // 2, "request_timeout_s": 60})
         door = FrontDoor(elsewhere, echo, meters, small, ["/predict"])
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bentos.churn import key_audit
-from bentos.churn.key_audit import Happened, KeyAuditBrokenError, Refusals, append, audit_path, events
+from bentos.churn.auth import audit_log
+from bentos.churn.auth.audit_log import Happened, KeyAuditBrokenError, Refusals, append, audit_path, events
 from configs.settings import PROJECT_ROOT
 from feature_repo.files.atomic_writes import StorageFailed
 from tests.patience import PATIENCE_S
@@ -22,7 +22,7 @@ PROGRAM = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from bentos.churn.key_audit import Happened, append
+from bentos.churn.auth.audit_log import Happened, append
 
 path, who, times = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 print("ready", flush=True)
@@ -165,7 +165,7 @@ def test_a_disk_that_refuses_and_a_file_that_can_not_be_read_are_named(settings,
         append(path, [MADE], NOW)
     path.parent.unlink()
     path.mkdir(parents=True)
-    with pytest.raises(key_audit.KeyAuditUnreadableError, match="can't be read: Is a directory"):
+    with pytest.raises(audit_log.KeyAuditUnreadableError, match="can't be read: Is a directory"):
         list(events(path))
 
 

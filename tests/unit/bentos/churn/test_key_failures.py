@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bentos.churn.key_audit import audit_path, events
-from bentos.churn.key_failures import KeyFailures
-from bentos.churn.key_file import issue
-from bentos.churn.meters import Meters
+from bentos.churn.auth.audit_log import audit_path, events
+from bentos.churn.auth.audit_writer import KeyFailures
+from bentos.churn.auth.key_store import issue
+from bentos.churn.metrics import Meters
 from tests.patience import until
 
 KEY = issue("crm", ("predict",), now=datetime.now(UTC), expires_at=None)[0]
@@ -169,7 +169,7 @@ def test_what_can_not_be_written_before_the_end_is_counted_as_lost(settings, fai
 
 @pytest.mark.slow
 def test_counting_never_waits_for_who_holds_the_file(settings, failures):
-    from bentos.churn.key_audit import _locked
+    from bentos.churn.auth.audit_log import _locked
 
     failures.start()
     with _locked(audit_path(settings)):

@@ -8,7 +8,7 @@ from hashlib import sha256
 
 import pytest
 
-from bentos.churn.key_file import SIZE_MAX_BYTES, KeyFile, KeyFileError, issue, path_of, read, write
+from bentos.churn.auth.key_store import SIZE_MAX_BYTES, KeyFile, KeyFileError, issue, path_of, read, write
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 

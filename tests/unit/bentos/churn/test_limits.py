@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bentos.churn.limits import Bucket, Budget, Deadlines
+from bentos.churn.auth.token_bucket import Bucket
+from bentos.churn.server.deadlines import Budget, Deadlines
 
 
 def test_a_burst_then_the_rate():

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bentos.churn.parts import Parts
+from bentos.churn.server.request_boundaries import Parts
 
 CHUNK = st.binary(max_size=8) | st.sampled_from([b"\r\n\r\n", b"\r\n", b"\r", b"0\r\n\r\n"])
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bentos.churn.receipt_bodies import answer_body, body
+from bentos.churn.api.receipt_bodies import answer_body, body
 from bentos.receipts import Replayed
 from feature_repo.contract import CORE_SERVICE, SERVICES_OF
 from tests.receipts_world import a_receipt

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bentos.churn.rights import OPEN_PATHS, RIGHTS, SCORING, right_of, template
+from bentos.churn.auth.rights import OPEN_PATHS, RIGHTS, SCORING, right_of, template
 
 
 @pytest.mark.parametrize(

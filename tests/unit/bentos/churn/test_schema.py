@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from bentos.churn.bodies import checked
+from bentos.churn.api.request_body import checked
+from bentos.churn.api.schemas import Answer, CustomerId, PredictRequest, ReasonBody
 from bentos.churn.errors import RequestInvalidError
-from bentos.churn.schema import Answer, CustomerId, PredictRequest, ReasonBody
 from feature_repo.contract import CUSTOMER_PATTERN
 
 ANSWER = {

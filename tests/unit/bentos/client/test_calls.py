@@ -5,10 +5,10 @@ import random
 
 import pytest
 
-from bentos.churn.schema import Answer, BatchAnswer, RefusedCustomer
-from bentos.client.calls import Calls, read
+from bentos.churn.api.schemas import Answer, BatchAnswer, RefusedCustomer
+from bentos.client.endpoints import Calls, read
 from bentos.client.errors import RequestRefusedError, UnexpectedAnswerError
-from bentos.client.exchange import Patience, Reply
+from bentos.client.retries import Patience, Reply
 from tests.client_world import Moment, an_answer
 
 CANARY = "CANARY-7Q4Z"

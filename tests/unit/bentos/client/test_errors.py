@@ -16,17 +16,18 @@ from bentos.client.errors import (
     UnexpectedAnswerError,
     refusal,
 )
+from bentos.prediction import errors as predictions
 
 
 @pytest.mark.parametrize(
     ("refused", "family"),
     [
-        (ours.CustomerUnknownError, CustomerUnknownError),
-        (ours.CustomerWithdrawnError, CustomerWithdrawnError),
+        (predictions.CustomerUnknownError, CustomerUnknownError),
+        (predictions.CustomerWithdrawnError, CustomerWithdrawnError),
         (ours.KeyMissingError, NotAllowedError),
         (ours.KeyForbiddenError, NotAllowedError),
         (ours.RequestInvalidError, RequestRefusedError),
-        (ours.FeaturesMissingError, RequestRefusedError),
+        (predictions.FeaturesMissingError, RequestRefusedError),
         (ours.BodyTooLargeError, RequestRefusedError),
         (ours.MediaTypeError, RequestRefusedError),
         (ours.RouteUnknownError, RequestRefusedError),
@@ -36,8 +37,8 @@ from bentos.client.errors import (
         (ours.RequestTimeoutError, UnavailableError),
         (ours.AnswerTimeoutError, UnavailableError),
         (ours.LoadingError, UnavailableError),
-        (ours.FeaturesExpiredError, UnavailableError),
-        (ours.InternalError, UnexpectedAnswerError),
+        (predictions.FeaturesExpiredError, UnavailableError),
+        (predictions.InternalError, UnexpectedAnswerError),
     ],
     ids=lambda value: value.__name__,
 )

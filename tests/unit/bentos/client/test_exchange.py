@@ -12,7 +12,7 @@ from bentos.client.errors import (
     UnavailableError,
     UnexpectedAnswerError,
 )
-from bentos.client.exchange import Failed, Patience, Reply, Request, Send, Wait, exchange
+from bentos.client.retries import Failed, Patience, Reply, Request, Send, Wait, exchange
 from tests.client_world import Moment
 
 OK = Reply(200, {}, b"{}")

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from bentos.client.exchange import Request, Send
+from bentos.client.retries import Request, Send
 from bentos.client.transport import arguments, failed, options
 from tests.client_world import KEY
 

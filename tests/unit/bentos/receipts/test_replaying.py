@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from bentos.bundle.pointer import bundles_folder
-from bentos.receipts.replaying import ReceiptBundleError, Replayer
+from bentos.bundle.manifest import bundles_folder
+from bentos.receipts.replay import ReceiptBundleError, Replayer
 from configs.settings import load_settings
 from feature_repo.contract import CORE_SERVICE, SERVICES_OF
 from tests.receipts_world import receipts_of, replayable

@@ -8,7 +8,7 @@ import pytest
 
 from bentos.receipts import ReceiptStoreError
 from bentos.receipts.signing import signed
-from bentos.receipts.sinks import RowsRefusedError
+from bentos.receipts.sink import RowsRefusedError
 from bentos.receipts.sqlite_sink import SqliteSink, receipts_path
 from tests.receipts_world import a_receipt
 

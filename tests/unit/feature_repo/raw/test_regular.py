@@ -6,8 +6,8 @@ import stat
 
 import pytest
 
-from bentos.bundle.manifest import BundleError
-from bentos.bundle.pointer import POINTER, bundles_folder, read_pointer
+from bentos.bundle.manifest import BundleError, bundles_folder
+from bentos.rollout.pointer import POINTER, read_pointer
 from feature_repo.files.atomic_writes import StorageFailed, file_sha256
 from feature_repo.files.hash_chain import walk
 from feature_repo.files.locks import exclusive, lease

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from bentos.churn.ui.page import page
-from bentos.levers import NOTE
+from bentos.decisions.levers import NOTE
 
 
 @pytest.fixture

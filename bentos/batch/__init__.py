@@ -1,0 +1,1 @@
+"""Scores for every customer of a base."""

@@ -1,0 +1,413 @@
+"""Score every customer of today's base with the champion: chunk by chunk, whole or not at all, killed or not.
+
+A run is one date, champion and state of the offline tables. Its plan is written first and fixes the instant and the
+customers of each chunk; then come the parts, each whole and never changed, then the manifest, then the pointer to the
+newest run. Whoever dies on the way is followed by a run that finds the plan and writes what is missing, and the
+result is the same to the byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from bentos.batch.chunks import read_chunk
+from bentos.bundle import Bundle
+from bentos.bundle.design_matrix import Floats
+from bentos.decisions.economics import Economics, expected_profit_usd, load_economics
+from bentos.decisions.reason_codes import ReasonDictionary, parse
+from bentos.decisions.reason_codes import load as load_reasons
+from bentos.rollout import champion
+from configs.errors import ChurnError
+from configs.settings import Settings
+from feature_repo.contract import ACTIVITY_SOURCE, BEHAVIOR_SERVICE, CUSTOMER, OBSERVED_AT, SOURCE
+from feature_repo.files.atomic_writes import TEMPORARY, file_sha256, remove, storage, write_file
+from feature_repo.files.locks import lease
+from feature_repo.files.parquet_tables import table_pattern
+from feature_repo.files.regular_files import read_regular
+from feature_repo.stores.customers import customers_gone, customers_known
+from feature_repo.stores.errors import refusals
+from feature_repo.stores.feature_store import open_store
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+FORMAT: Final = 1
+FOLDER: Final = "scores"
+LATEST: Final = "latest.json"
+PLAN: Final = "plan.json"
+MANIFEST: Final = "manifest.json"
+SCHEMA: Final = pa.schema(
+    [
+        (CUSTOMER, pa.string()),
+        ("probability", pa.float64()),
+        ("label", pa.string()),
+        ("threshold", pa.float64()),
+        ("reasons", pa.list_(pa.string())),
+        ("expected_profit_usd", pa.float64()),
+        ("model_version", pa.string()),
+        ("bundle_digest", pa.string()),
+        (OBSERVED_AT, pa.timestamp("us", "UTC")),
+    ]
+)
+"""The columns of a part, sorted by customer. ``reasons`` are reason codes, those for the label first; null where the
+explanation failed. ``expected_profit_usd`` is what contacting the customer earns on average, below 0 under the
+threshold."""
+_SHORT: Final = 12
+_COUNTS, _OF_PLAN = b"churn.counts", b"churn.plan"
+
+log = logging.getLogger(__name__)
+
+
+class BaseMovedError(ChurnError):
+    """The offline tables got rows while the base was being scored: a result would be a mixture."""
+
+    error = "base_moved"
+    http_status = 409
+    transient = True
+
+
+@dataclass(frozen=True)
+class ScoreRun:
+    """What a run left.
+
+    ``path`` leads from the home to its folder. ``customers`` are those present at ``observed_at`` (ISO 8601, UTC):
+    ``scored``, of them ``churn`` with that label, and ``refused`` by reason. ``withdrawn`` and ``expired`` are known
+    but no customers any more, or not known well enough. ``unexplained`` have a score without reasons.
+    ``expected_profit_usd`` is the sum over the label churn. ``fresh`` is whether anything was computed now.
+    """
+
+    path: str
+    observed_at: str
+    champion: str
+    model_version: str
+    customers: int
+    scored: int
+    churn: int
+    refused: dict[str, int]
+    withdrawn: int
+    expired: int
+    unexplained: int
+    expected_profit_usd: float
+    parts: int
+    fresh: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is about, fixed before its first part.
+
+    ``chunks``: the sha256 (hex) of each chunk's sorted ids. ``expired`` and ``withdrawn`` count who is in none of them.
+    """
+
+    observed_at: str
+    champion: str
+    model_version: str
+    inputs: str
+    chunk_customers: int
+    chunks: tuple[str, ...]
+    expired: int
+    withdrawn: int
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """Return the plan as JSON with sorted keys; it names no customer."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what :meth:`to_json` wrote. Raises ValueError, KeyError or TypeError for anything else."""
+        told: dict[str, Any] = json.loads(text)
+        return cls(**{**told, "chunks": tuple(told["chunks"])})
+
+
+@dataclass(frozen=True)
+class _Model:
+    bundle: Bundle
+    reasons: ReasonDictionary
+    reasons_max: int
+    economics: Economics
+
+
+def score_base(settings: Settings, now: datetime) -> ScoreRun:
+    """Score everybody who is a customer at ``now`` (tz-aware UTC) as far as is known then.
+
+    A run of the same date, champion and data that ended is left as it is; one that was killed is completed, as of the
+    instant of its plan. One chunk (``batch.chunk_customers``) is in memory at a time.
+
+    Raises
+    ------
+    NoChampionError, BundleError
+        If there is no champion, or it is damaged.
+    LeaseHeldError
+        If another process is scoring the base.
+    BaseMovedError
+        If the offline tables changed meanwhile; the next run takes them as they are then.
+    NothingToMaterializeError, NothingRegisteredError, StorageFailed
+        If there are no features, or the disk refuses.
+    """
+    model = _model(settings)
+    digest = model.bundle.digest
+    with lease(settings.home, "score-base", f"a scoring as of {now.isoformat()}"), refusals(settings):
+        inputs = _inputs(settings, model)
+        run = settings.home / FOLDER / now.date().isoformat() / f"{digest[:_SHORT]}-{inputs[:_SHORT]}"
+        for leftover in run.rglob(f"{TEMPORARY}*"):
+            remove(leftover)
+        plan = _plan(settings, run, model, inputs, now)
+        fresh = _write_parts(settings, run, plan, model)
+        done = _finish(settings, run, plan, fresh=fresh)
+        _sweep(settings.home)
+    return done
+
+
+def _model(settings: Settings) -> _Model:
+    bundle = Bundle.load(champion(settings.home))
+    service = bundle.manifest.service
+    # As in the service: the words that the model was trained with.
+    reasons = parse(bundle.reason_codes, service) if bundle.reason_codes else load_reasons(service)
+    return _Model(bundle, reasons, settings.serving.reasons_max, load_economics())
+
+
+def _inputs(settings: Settings, model: _Model) -> str:
+    """Return the sha256 of all that the result depends on, but for the instant.
+
+    Parts of the offline tables never change: their names and sizes stand for what is in them.
+    """
+    tables = [SOURCE, *([ACTIVITY_SOURCE] if model.bundle.manifest.service == BEHAVIOR_SERVICE else [])]
+    paths = sorted(path for table in tables for path in settings.home.glob(table_pattern(table)))
+    parts = [[path.relative_to(settings.home).as_posix(), path.stat().st_size] for path in paths]
+    told = [FORMAT, model.bundle.digest, model.reasons_max, asdict(model.economics), parts]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _plan(settings: Settings, run: Path, model: _Model, inputs: str, now: datetime) -> Plan:
+    """Return the run's plan: the one that lies there, or a new one."""
+    if (kept := _kept_plan(run)) is not None and kept.inputs == inputs:
+        return kept
+    with storage():
+        remove(run)
+    rows = settings.batch.chunk_customers
+    chunks = tuple(_ids_sha256(ids) for ids in customers_known(settings, now, rows))
+    gone = customers_gone(settings, now)
+    _refuse_moved(settings, model, inputs)
+    manifest = model.bundle.manifest
+    plan = Plan(
+        observed_at=now.astimezone(UTC).isoformat(),
+        champion=model.bundle.digest,
+        model_version=manifest.model_version,
+        inputs=inputs,
+        chunk_customers=rows,
+        chunks=chunks,
+        expired=gone.expired,
+        withdrawn=gone.withdrawn,
+    )
+    with storage():
+        write_file(run / PLAN, plan.to_json().encode())
+    return plan
+
+
+def _kept_plan(run: Path) -> Plan | None:
+    """Return the plan that lies there; None if there is none that can be read: then nothing there is of use."""
+    try:
+        return Plan.from_json(read_regular(run / PLAN).decode())
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        log.warning("the plan of %s is damaged: the run starts anew", run.name)
+        return None
+
+
+def _write_parts(settings: Settings, run: Path, plan: Plan, model: _Model) -> bool:
+    """Write the parts that are missing or damaged; return whether there were any."""
+    missing = {number for number in range(len(plan.chunks)) if not _is_whole(run, number)}
+    if not missing:
+        return False
+    store, observed_at = open_store(settings), datetime.fromisoformat(plan.observed_at)
+    for number, ids in enumerate(customers_known(settings, observed_at, plan.chunk_customers)):
+        if number not in missing:
+            continue
+        table = _scored(store, model, ids, observed_at, _plan_sha256(run))
+        # Looked at after the join has read them: parts are only ever added, whole.
+        if _ids_sha256(ids) != plan.chunks[number]:
+            raise _moved()
+        _refuse_moved(settings, model, plan.inputs)
+        content = io.BytesIO()
+        pq.write_table(table, content, compression="zstd")
+        with storage():
+            write_file(_part(run, number), content.getvalue())
+    return True
+
+
+def _scored(store: FeatureStore, model: _Model, ids: Sequence[str], now: datetime, plan: str) -> pa.Table:
+    """Return a chunk's rows; its counts travel in the schema, so that a part alone says what it is about."""
+    bundle, manifest = model.bundle, model.bundle.manifest
+    chunk = read_chunk(store, bundle, ids, now)
+    features = chunk.features[chunk.scorable]
+    rows = len(features)
+    explained = bundle.explain(features)
+    score = explained.score
+    agree = explained.whole()
+    leaves = score >= manifest.threshold
+    profit = expected_profit_usd(score, model.economics)
+    counts = {
+        "customers": len(chunk.ids),
+        "scored": rows,
+        "churn": int(leaves.sum()),
+        "refused": dict(sorted(chunk.refused.items())),
+        "withdrawn": chunk.withdrawn,
+        "unexplained": int((~agree).sum()),
+        "expected_profit_usd": float(profit[leaves].sum()),
+    }
+    columns = [
+        pa.array(chunk.ids[chunk.scorable], pa.string()),
+        pa.array(score),
+        pa.array(np.where(leaves, "churn", "stay"), pa.string()),
+        pa.array(np.full(rows, manifest.threshold)),
+        pa.array(_codes(model, explained.contributions, leaves, agree), pa.list_(pa.string())),
+        pa.array(profit),
+        pa.array([manifest.model_version] * rows, pa.string()),
+        pa.array([bundle.digest] * rows, pa.string()),
+        pa.array([now] * rows, pa.timestamp("us", "UTC")),
+    ]
+    told = {_COUNTS: json.dumps(counts, sort_keys=True).encode(), _OF_PLAN: plan.encode()}
+    return pa.table(columns, schema=SCHEMA.with_metadata(told))
+
+
+def _codes(
+    model: _Model, contributions: Floats, leaves: NDArray[np.bool_], agree: NDArray[np.bool_]
+) -> list[list[str] | None]:
+    ranked = model.reasons.ranked(contributions, leaves, most=model.reasons_max)
+    return [codes if holds else None for codes, holds in zip(ranked, agree, strict=True)]
+
+
+def _finish(settings: Settings, run: Path, plan: Plan, *, fresh: bool) -> ScoreRun:
+    """Write the manifest over all parts, and let the pointer show the newest run."""
+    parts = [_part(run, number) for number in range(len(plan.chunks))]
+    total: Counter[str] = Counter()
+    refused: Counter[str] = Counter()
+    profit = 0.0
+    for part in parts:
+        counts = _counts(part)
+        refused += Counter(counts.pop("refused"))
+        profit += counts.pop("expected_profit_usd")
+        total.update(counts)
+    done = ScoreRun(
+        path=run.relative_to(settings.home).as_posix(),
+        observed_at=plan.observed_at,
+        champion=plan.champion,
+        model_version=plan.model_version,
+        customers=total["customers"],
+        scored=total["scored"],
+        churn=total["churn"],
+        refused=dict(sorted(refused.items())),
+        withdrawn=total["withdrawn"] + plan.withdrawn,
+        expired=plan.expired,
+        unexplained=total["unexplained"],
+        expected_profit_usd=profit,
+        parts=len(parts),
+        fresh=fresh or not (run / MANIFEST).is_file(),
+    )
+    told = {name: value for name, value in asdict(done).items() if name != "fresh"}
+    files = {part.relative_to(run).as_posix(): file_sha256(part) for part in parts}
+    manifest = _json({**told, "format": FORMAT, "inputs": plan.inputs, "files": files})
+    pointer = settings.home / FOLDER / LATEST
+    with storage():
+        if not _holds(run / MANIFEST, manifest):
+            write_file(run / MANIFEST, manifest)
+        # A run that was completed late takes no newer one's place.
+        if _read(pointer).get("observed_at", "") <= plan.observed_at:
+            shown = _json(
+                {
+                    "path": done.path,
+                    "observed_at": plan.observed_at,
+                    "champion": plan.champion,
+                    "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
+                }
+            )
+            if not _holds(pointer, shown):
+                write_file(pointer, shown)
+    return done
+
+
+def _is_whole(run: Path, number: int) -> bool:
+    """Return whether a part is there, of the run's plan, and as the manifest says, if there is one already."""
+    part = _part(run, number)
+    if not part.is_file():
+        return False
+    if files := _read(run / MANIFEST).get("files"):
+        if files.get(part.relative_to(run).as_posix()) == file_sha256(part):
+            return True
+        log.warning("%s of %s is damaged and written again", part.name, run.name)
+        return False
+    try:
+        metadata = pq.read_schema(part).metadata or {}
+    except (OSError, pa.ArrowInvalid):
+        return False
+    return bool(metadata.get(_OF_PLAN) == _plan_sha256(run).encode())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return a JSON object, empty if there is none that can be read: what is derived is written again."""
+    try:
+        told = json.loads(read_regular(path))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _counts(part: Path) -> dict[str, Any]:
+    counts: dict[str, Any] = json.loads(pq.read_schema(part).metadata[_COUNTS])
+    return counts
+
+
+def _plan_sha256(run: Path) -> str:
+    return file_sha256(run / PLAN)
+
+
+def _part(run: Path, number: int) -> Path:
+    return run / "parts" / f"part-{number:05}.parquet"
+
+
+def _ids_sha256(ids: Sequence[str]) -> str:
+    # JSON keeps "a", "bc" apart from "ab", "c".
+    return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
+
+
+def _refuse_moved(settings: Settings, model: _Model, inputs: str) -> None:
+    if _inputs(settings, model) != inputs:
+        raise _moved()
+
+
+def _moved() -> BaseMovedError:
+    return BaseMovedError(
+        "the offline tables got rows while the base was being scored", "run it again: it starts on what is there then"
+    )
+
+
+def _sweep(home: Path) -> None:
+    """Remove runs that nobody will complete: another date, champion or state of the tables has taken their place."""
+    with storage():
+        for run in (home / FOLDER).glob("*/*"):
+            if run.is_dir() and not (run / MANIFEST).is_file():
+                remove(run)
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content
+
+
+def _json(content: object) -> bytes:
+    return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()

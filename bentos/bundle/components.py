@@ -1,0 +1,162 @@
+"""The two additive parts of the model, each a function of its own design matrix on the log-odds margin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import numpy as np
+
+from bentos.bundle.design_matrix import Design, Floats, attribution, from_json, to_json
+from bentos.bundle.treeshap.tree_tables import CompiledTrees, verified
+
+if TYPE_CHECKING:
+    from xgboost import Booster
+
+LOOK_UPS_MAX: Final = 32_000
+"""Up to so many look-ups (customers times units of the tables) the tables give the margins quicker than XGBoost, which
+has a data set to make first."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A part's margin (n,), the contributions (n, f) of the features asked for, and its base.
+
+    base + contributions.sum(axis=1) is the margin, to the precision of the part (float32 for trees).
+    """
+
+    margin: Floats
+    contributions: Floats
+    base: float
+
+
+@dataclass(frozen=True)
+class LinearPart:
+    """A logistic regression on standardised columns: margin = intercept + sum((x - mean) / scale * coefficient).
+
+    ``mean``, ``scale`` and ``coefficients`` are (k,) float64, ``scale`` > 0. Methods take the matrix (n, k) of the
+    design; ``names`` are the features that contributions are told of, all that the design reads among them.
+    """
+
+    design: Design
+    mean: Floats
+    scale: Floats
+    coefficients: Floats
+    intercept: float
+    _weights: dict[tuple[str, ...], Floats] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def columns(self, matrix: Floats) -> Floats:
+        """Return each column's contribution to the margin, (n, k) float64, relative to the training mean.
+
+        For a linear model with the training mean as background this is the exact Shapley value of the column
+        (Lundberg & Lee 2017, corollary 1).
+        """
+        columns = matrix - self.mean
+        columns /= self.scale
+        columns *= self.coefficients
+        return columns
+
+    def explain(self, matrix: Floats, names: Sequence[str]) -> Explained:
+        """Return the margin and what each feature of ``names`` adds to it."""
+        columns = self.columns(matrix)
+        return Explained(self._margin(columns), columns @ self._weights_of(names), self.intercept)
+
+    def margin(self, matrix: Floats) -> Floats:
+        """Return the log-odds margin, (n,) float64."""
+        return self._margin(self.columns(matrix))
+
+    def _margin(self, columns: Floats) -> Floats:
+        return np.asarray(columns.sum(axis=1) + self.intercept, dtype=np.float64)
+
+    def _weights_of(self, names: Sequence[str]) -> Floats:
+        key = tuple(names)
+        if key not in self._weights:
+            self._weights[key] = attribution(self.design, key)
+        return self._weights[key]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the part as JSON values; floats keep every bit (Python's repr round-trips)."""
+        return {
+            "design": to_json(self.design),
+            "mean": self.mean.tolist(),
+            "scale": self.scale.tolist(),
+            "coefficients": self.coefficients.tolist(),
+            "intercept": self.intercept,
+        }
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """Read what :meth:`to_json` wrote. Raises ValueError for columns that do not fit each other."""
+        mean, scale, coefficients = (
+            np.asarray(content[name], dtype=np.float64) for name in ("mean", "scale", "coefficients")
+        )
+        design, intercept = from_json(content["design"]), float(content["intercept"])
+        for numbers in (mean, scale, coefficients):
+            if numbers.shape != (len(design),) or not np.isfinite([*numbers, intercept]).all() or (scale <= 0).any():
+                raise ValueError("the linear part's numbers do not fit its columns")
+        return cls(design, mean, scale, coefficients, intercept)
+
+
+@dataclass(frozen=True)
+class TreePart:
+    """Gradient-boosted trees. The booster holds exactly the rounds that score: it was sliced before it was saved.
+
+    Methods take the matrix (n, k) of the design, as those of :class:`LinearPart` do. The first explanation makes the
+    tables that all others are looked up in; where trees have none, XGBoost explains.
+    """
+
+    design: Design
+    booster: Booster
+    _tables: dict[tuple[str, ...], _Tables] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def margin(self, matrix: Floats) -> Floats:
+        """Return the log-odds margin, (n,) float64: the same to the bit by whichever way."""
+        tables = next((each.trees for each in self._tables.values() if each.trees), None)
+        if tables is not None and len(matrix) * len(tables.offsets) <= LOOK_UPS_MAX:
+            return tables.margin(matrix.astype(np.float32))
+        return self._margin(_data(matrix))[: len(matrix)]
+
+    def explain(self, matrix: Floats, names: Sequence[str]) -> Explained:
+        """Return the margin and what each feature of ``names`` adds to it, by exact TreeSHAP.
+
+        Path-dependent TreeSHAP (Lundberg et al. 2020), as XGBoost computes it, but in float64.
+        """
+        tables = self._tables_of(names)
+        if tables.trees is not None:
+            return Explained(*tables.trees.explain(matrix.astype(np.float32)), tables.trees.base)
+        data, rows = _data(matrix), len(matrix)
+        values = np.asarray(self.booster.predict(data, pred_contribs=True), dtype=np.float64)
+        return Explained(self._margin(data)[:rows], values[:rows, :-1] @ tables.weights, float(values[0, -1]))
+
+    def tabled(self, names: Sequence[str]) -> bool:
+        """Return whether explanations are looked up."""
+        return self._tables_of(names).trees is not None
+
+    def _tables_of(self, names: Sequence[str]) -> _Tables:
+        key = tuple(names)
+        if key not in self._tables:
+            weights = attribution(self.design, key)
+            self._tables[key] = _Tables(weights, verified(self.booster, weights))
+        return self._tables[key]
+
+    def _margin(self, data: Any) -> Floats:
+        return np.asarray(self.booster.predict(data, output_margin=True), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """Where the columns' contributions go (k, f), and the trees as tables of it, if they have any."""
+
+    weights: Floats
+    trees: CompiledTrees | None
+
+
+def _data(columns: Floats) -> Any:
+    from xgboost import DMatrix
+
+    if not len(columns):
+        # XGBoost warns of an empty matrix and answers in another shape: one row, which the caller cuts off.
+        columns = np.zeros((1, columns.shape[1]))
+    # Columns go by position: the design is the order. A name check would cost a list per request.
+    return DMatrix(columns.astype(np.float32), nthread=1)

@@ -1,0 +1,1 @@
+"""Exact contributions of boosted trees, by look-up."""

@@ -1,0 +1,1 @@
+"""What the service's routes take and give."""

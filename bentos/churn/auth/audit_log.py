@@ -1,0 +1,282 @@
+"""What was done with API keys, by whom, and which were refused: a chain of lines beside the key file.
+
+`keys.jsonl` holds the entries. `keys.head` is the lock of those who add to it, and holds number and hash of the newest
+entry, so that a tail which was cut off shows. As with every chain: who may write both can write both anew.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+from bentos.churn.auth.key_store import KeyEntry, KeyFileError, path_of
+from configs.errors import ChurnError
+from configs.settings import Settings
+from feature_repo.files import hash_chain
+from feature_repo.files.atomic_writes import storage
+from feature_repo.files.regular_files import open_lock, open_regular
+
+Action = Literal["created", "revoked", "refused"]
+Failure = Literal["missing", "unknown", "expired", "revoked", "forbidden"]
+SERVICE: Final = "service"
+_MARK_CHARS: Final = 16
+_HEAD: Final = re.compile(rb"(\d{20}) ([0-9a-f]{64})\n")
+_MEND: Final = (
+    "restore the folder audit/ beside the key file from a backup; or set it aside as it is: a new one begins with the "
+    "next entry"
+)
+
+
+class KeyAuditBrokenError(ChurnError):
+    """The audit was changed, or a part of it is missing."""
+
+    error = "key_audit_broken"
+
+    def __init__(self, what: str, hint: str = _MEND) -> None:
+        super().__init__(f"the audit of API keys is broken: {what}", hint)
+
+
+class KeyAuditUnreadableError(ChurnError):
+    """The operating system does not let us read the audit."""
+
+    error = "key_audit_unreadable"
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """Requests refused for one ``reason`` since the last entry of the same reason, key and process.
+
+    ``times`` of them, from ``first_at`` to ``last_at`` (ISO 8601 UTC).
+    """
+
+    reason: Failure
+    times: int
+    first_at: str
+    last_at: str
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What was given out: ``rights``, until ``expires_at`` (ISO 8601 UTC, None: for good), under a key.
+
+    ``mark`` (hex) is a hash of the hash that the key file keeps: it tells two keys apart, and neither opens a door nor
+    helps to find the key that does.
+    """
+
+    rights: tuple[str, ...]
+    expires_at: str | None
+    mark: str
+
+    @classmethod
+    def of(cls, key: KeyEntry) -> Grant:
+        """Return what a key gives."""
+        expires_at = None if key.expires_at is None else key.expires_at.astimezone(UTC).isoformat()
+        return cls(tuple(key.rights), expires_at, sha256(f"audit {key.sha256}".encode()).hexdigest()[:_MARK_CHARS])
+
+
+@dataclass(frozen=True)
+class KeyEvent:
+    """One entry. ``sequence`` counts from 1, ``at`` (ISO 8601 UTC) is when it was written.
+
+    ``key_id`` and ``name`` are null for requests without a known key. ``grant`` is null unless the action is *created*,
+    ``refusals`` unless it is *refused*. ``hash`` is the sha256 (hex) of all the rest, ``previous_hash`` that of the
+    entry before.
+    """
+
+    sequence: int
+    at: str
+    action: Action
+    key_id: str | None
+    name: str | None
+    who: str
+    grant: Grant | None
+    refusals: Refusals | None
+    previous_hash: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class Happened:
+    """What shall become an entry."""
+
+    action: Action
+    key_id: str | None
+    name: str | None
+    who: str
+    grant: Grant | None = None
+    refusals: Refusals | None = None
+
+    @classmethod
+    def changed(cls, action: Literal["created", "revoked"], key: KeyEntry, who: str) -> Happened:
+        """Return that ``who`` made or revoked a key."""
+        return cls(action, key.id, key.name, who, grant=Grant.of(key) if action == "created" else None)
+
+
+def audit_path(settings: Settings) -> Path:
+    """Return where the audit lies: beside the keys it is about, whichever home they are used from."""
+    return path_of(settings).parent / "audit" / "keys.jsonl"
+
+
+def had_keys(settings: Settings) -> bool:
+    """Return whether a key was ever made for this key file. Raises KeyFileError.
+
+    The first one begins the audit and makes the file. `churn keys` never writes an empty list; the audit does not lie
+    beside a file that is mounted.
+    """
+    for path in (path_of(settings), audit_path(settings)):
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as refused:
+            raise KeyFileError(f"or its audit can't be read: {refused.strerror}") from None
+        return True
+    return False
+
+
+def append(path: Path, happened: Sequence[Happened], now: datetime) -> None:
+    """Add entries durably; waits for another process that is at it. A death in between may leave the first ones.
+
+    Judges the newest line and the head alone, so that it costs the same however long the audit is. A line that was
+    changed further up stays where it is for :func:`events` to find, and what happens meanwhile is recorded all the
+    same: else one changed byte would be a way to switch the audit off.
+
+    Raises
+    ------
+    KeyAuditBrokenError
+        If the newest line was changed, or is not what the head says: nothing is added.
+    StorageFailed
+        If the disk refuses, or the folder of the key file is gone, which is not made again: the audit is as it was.
+    """
+    if now.tzinfo is None:
+        raise ValueError(f"{now} has no time zone: instants are UTC")
+    at = now.astimezone(UTC).isoformat()
+    with storage(), _locked(path) as lock:
+        found = _end(path, _head(os.pread(lock, 100, 0)))
+        made = hash_chain.append(path, found, [{"at": at, **asdict(each)} for each in happened])
+        # Its room was taken before the entry. If the disk refuses it all the same it lags, which the next one sees.
+        with suppress(OSError):
+            _write_head(lock, made[-1]["sequence"], made[-1]["hash"])
+
+
+def events(path: Path) -> Iterator[KeyEvent]:
+    """Yield the audit, oldest entry first, each verified; nothing where nothing happened yet.
+
+    Raises
+    ------
+    KeyAuditBrokenError
+        Naming the line that was changed or does not follow, or the entry that the head names and that is gone.
+    KeyAuditUnreadableError
+    """
+    # The head first: read after the entries, it could name one that was written in between.
+    try:
+        head = _head(_read_head(path))
+    except OSError as refused:
+        raise _unreadable(refused) from None
+    yield from _verified(path, head)
+
+
+def _verified(path: Path, head: hash_chain.End) -> Iterator[KeyEvent]:
+    last = 0
+    try:
+        for event in hash_chain.walk(path, _event):
+            last = event.sequence
+            if last == head.sequence and event.hash != head.hash:
+                raise KeyAuditBrokenError(f"entry {last} of {path.name} is not the one that was written")
+            yield event
+    except hash_chain.ChainBrokenError as broken:
+        raise KeyAuditBrokenError(str(broken)) from None
+    except OSError as refused:
+        raise _unreadable(refused) from None
+    if last < head.sequence:
+        raise KeyAuditBrokenError(f"{path.name} ends after entry {last}, and {head.sequence} were written")
+
+
+def _unreadable(refused: OSError) -> KeyAuditUnreadableError:
+    return KeyAuditUnreadableError(
+        f"the audit of API keys can't be read: {refused.strerror}", "run as the user that runs the service"
+    )
+
+
+def _event(content: dict[str, Any]) -> KeyEvent:
+    given, told = content["grant"], content["refusals"]
+    event = KeyEvent(
+        **content
+        | {
+            "grant": None if given is None else Grant(**given | {"rights": tuple(given["rights"])}),
+            "refusals": None if told is None else Refusals(**told),
+        }
+    )
+    if event.action not in get_args(Action):
+        raise ValueError(f"no action: {event.action}")
+    return event
+
+
+def _end(path: Path, head: hash_chain.End) -> hash_chain.End:
+    """Return where the audit ends. Raises KeyAuditBrokenError if that is not where the head says."""
+    try:
+        found = hash_chain.end(path)
+    except hash_chain.ChainBrokenError as broken:
+        raise KeyAuditBrokenError(str(broken)) from None
+    if found.sequence < head.sequence:
+        raise KeyAuditBrokenError(f"{path.name} ends after entry {found.sequence}, and {head.sequence} were written")
+    if found.sequence == head.sequence and found.hash != head.hash:
+        raise KeyAuditBrokenError(f"entry {found.sequence} of {path.name} is not the one that was written")
+    if found.sequence > head.sequence > 0:
+        # Who wrote last died before the head, or the disk refused it: rare, and worth to be read whole.
+        for _ in _verified(path, head):
+            pass
+    return found
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[int]:
+    """Hold the lock, open for reading and writing; waits. The kernel frees it when a holder dies."""
+    head = path.with_suffix(".head")
+    while True:
+        head.parent.mkdir(mode=0o700, exist_ok=True)
+        with open_lock(head) as lock:
+            handle = lock.fileno()
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            # Somebody may have set the folder aside while we waited: then this is no longer its lock.
+            try:
+                ours = os.path.samestat(os.fstat(handle), head.stat())
+            except FileNotFoundError:
+                ours = False
+            if ours:
+                if not os.fstat(handle).st_size:
+                    _write_head(handle, 0, hash_chain.GENESIS)
+                yield handle
+                return
+
+
+def _write_head(handle: int, sequence: int, entry_hash: str) -> None:
+    # Always as many bytes, in one sector: a reader, or a power cut, sees the old ones or the new.
+    os.pwrite(handle, b"%020d %s\n" % (sequence, entry_hash.encode()), 0)
+    os.fsync(handle)
+
+
+def _read_head(path: Path) -> bytes:
+    try:
+        with open_regular(path.with_suffix(".head")) as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            return file.read(100)
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
+
+
+def _head(content: bytes) -> hash_chain.End:
+    if not content:
+        return hash_chain.End()
+    told = _HEAD.fullmatch(content)
+    if told is None:
+        raise KeyAuditBrokenError("keys.head was changed")
+    return hash_chain.End(int(told[1]), told[2].decode())

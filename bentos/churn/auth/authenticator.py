@@ -1,0 +1,302 @@
+"""Who may ask the service: the keys of the file as a worker knows them, and the judgement on each request's head."""
+
+from __future__ import annotations
+
+import binascii
+import ipaddress
+import logging
+import sys
+from base64 import b64decode
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from hashlib import sha256
+from hmac import compare_digest
+from typing import Final, NoReturn
+
+from bentos.churn.auth.audit_log import Failure, had_keys
+from bentos.churn.auth.key_store import PREFIX, KeyEntry, KeyFile, KeyFileError, State, path_of, read
+from bentos.churn.auth.rights import Right
+from bentos.churn.auth.token_bucket import Bucket
+from bentos.churn.errors import KeyForbiddenError, KeyMissingError, RateLimitedError
+from bentos.churn.metrics import Meters
+from configs.errors import EXIT_USAGE, ChurnError
+from configs.settings import Settings
+
+log = logging.getLogger(__name__)
+
+HEADERS: Final = frozenset({b"x-api-key", b"authorization"})
+_LOOK_S: Final = 1.0
+"""How often, at most, the file is looked at: so long after `churn keys` a worker may go by the old keys."""
+_TELL_S: Final = 60.0
+"""How often the log repeats that keys are refused for one reason; the metric counts each."""
+_ID: Final = slice(len(PREFIX), len(PREFIX) + 8)
+_KEY_CHARS: Final = len(PREFIX) + 8 + 1 + 43
+_NOBODY: Final = bytes(32)
+"""The digest that an unknown id is compared with; no key has it."""
+_HINT: Final = (
+    "send one as Authorization: Bearer <key>, or as X-API-Key; whoever runs the service makes it: churn keys create"
+)
+_WHY: Final = {
+    "missing": "an API key is needed",
+    "unknown": "the API key is not valid",
+    "expired": "the API key has expired",
+    "revoked": "the API key was revoked",
+}
+
+
+class KeysNeededError(ChurnError):
+    """The service may only start with keys, and there is none that is valid."""
+
+    error = "keys_needed"
+    exit_code = EXIT_USAGE
+
+
+@lru_cache(maxsize=256)
+def is_loopback(host: str) -> bool:
+    """Return whether an address is of this machine alone; a name is none that a socket would have."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def keys_needed(settings: Settings) -> bool:
+    """Return whether a service with these settings answers only callers with a key. Raises KeyFileError."""
+    read(path_of(settings))
+    return _always(settings) or had_keys(settings)
+
+
+def may_start(settings: Settings, now: datetime) -> str:
+    """Return in one line who may ask.
+
+    Raises
+    ------
+    KeysNeededError
+        If only callers with a key may, and no key is valid.
+    KeyFileError
+        If it can't be told.
+    """
+    keys = read(path_of(settings)).keys
+    host = settings.serving.host
+    had = had_keys(settings)
+    if not (had or _always(settings)):
+        return f"no API keys: whoever reaches {host} may ask"
+    valid = sum(entry.state(now) == "valid" for entry in keys)
+    if not valid:
+        why = (
+            "access.required is set"
+            if settings.access.required
+            else f"it listens on {host}"
+            if _always(settings)
+            else "there are API keys"
+            if keys
+            else "there were API keys before"
+        )
+        # A lost or emptied key file must not make the service answer callers without a key.
+        again = "" if keys or not had else "; to answer without keys again, set the key file and audit/ beside it aside"
+        raise KeysNeededError(
+            f"the service answers only callers with an API key, because {why}, and no key is valid",
+            f"restore the key file, or run: churn keys create --name NAME --right predict{again}"
+            if again
+            else "run: churn keys create --name NAME --right predict",
+        )
+    return f"only callers with an API key may ask; {valid} valid"
+
+
+def check_start(settings: Settings) -> None:
+    """Say who may ask, or end the process as the command line would: for whoever starts the service without it."""
+    try:
+        log.warning("%s", may_start(settings, datetime.now(UTC)))
+    except ChurnError as refused:
+        sys.stderr.write(f"error: {refused.message}\nhint: {refused.hint}\n")
+        raise SystemExit(refused.exit_code) from None
+
+
+def _always(settings: Settings) -> bool:
+    return settings.access.required or not is_loopback(settings.serving.host)
+
+
+class _Holder:
+    """A key as it is met on each request."""
+
+    __slots__ = ("bucket", "digest", "entry", "rights", "state")
+
+    def __init__(self, entry: KeyEntry, bucket: Bucket | None) -> None:
+        self.entry = entry
+        self.digest = bytes.fromhex(entry.sha256)
+        self.rights = frozenset(entry.rights)
+        self.bucket = bucket
+        self.state: State = "revoked"
+
+
+class Access:
+    """Lets a request pass or refuses it, by the key that it carries. One a worker.
+
+    What is kept of keys is the file's hashes: hashing the one that arrives takes a microsecond, so that no key has to
+    be remembered to be fast. The file is looked at once a second, when requests come. One that turns bad or vanishes
+    changes nothing: the last good keys stand. Where there never were good ones, every request is refused. A service
+    that had keys answers no request without one, also where the list is empty by now, or was so before this worker
+    started: the file is there, or its audit.
+
+    Parameters
+    ----------
+    settings
+        Sections access and serving. The limit of a key is divided by ``serving.workers``.
+    meters
+        Count failures by reason.
+    refused
+        Told of each failure, and of the key if it is a known one; must not wait.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        meters: Meters,
+        refused: Callable[[Failure, KeyEntry | None], object] = lambda _why, _key: None,
+    ) -> None:
+        self._settings = settings
+        self._path = path_of(settings)
+        self._always = _always(settings)
+        self._meters = meters
+        self._refused = refused
+        self._per_s = settings.access.requests_per_s / settings.serving.workers
+        self._burst = settings.access.burst / settings.serving.workers
+        self._holders: dict[bytes, _Holder] = {}
+        self._anyone = self._bucket()
+        self._needed = True
+        self._had_keys = False
+        self._seen: tuple[int, ...] | None = None
+        self._look_at = 0.0
+        self._told: dict[tuple[str, str], float] = {}
+        self._broken = ""
+
+    def admit(self, headers: Mapping[bytes, bytes], right: Right | None, address: str | None, now: float) -> None:
+        """Return if the request may pass.
+
+        Parameters
+        ----------
+        headers
+            Those of HEADERS that the request has, by lower-case name.
+        right
+            What it needs; None: any valid key.
+        address
+            Where it arrived; None: not over a network.
+        now
+            Seconds of a monotonic clock.
+
+        Raises
+        ------
+        KeyMissingError, KeyForbiddenError, RateLimitedError
+        """
+        if now >= self._look_at:
+            self._look_at = now + _LOOK_S
+            self.refresh(datetime.now(UTC))
+        # BentoML can be told another address than the settings: without keys only this machine is answered.
+        if not self._needed and (address is None or is_loopback(address)):
+            self._limit(self._anyone, now)
+            return
+        presented = _key(headers)
+        holder = None if presented is None else self._holder(presented)
+        if holder is None or holder.state != "valid":
+            # Failures have a limit too: one that all of them share.
+            self._limit(self._anyone, now)
+            self._refuse(_failure(presented, holder), holder, now)
+        self._limit(holder.bucket, now)
+        if right is not None and right not in holder.rights:
+            self._refuse("forbidden", holder, now, right)
+
+    @property
+    def needed(self) -> bool:
+        """Whether only callers with a key may ask."""
+        return self._needed
+
+    def refresh(self, now: datetime) -> None:
+        """Read the file if it has changed; judge at ``now`` which keys are valid."""
+        try:
+            self._read()
+        except KeyFileError as broken:
+            self._needed = self._needed or self._always or bool(self._holders)
+            if broken.message != self._broken:
+                self._meters.key_file_failures.inc()
+                log.warning("API keys stay as they were: %s; %s", broken.message, broken.hint)
+            self._broken = broken.message
+        else:
+            self._broken = ""
+        for holder in self._holders.values():
+            holder.state = holder.entry.state(now)
+
+    def _read(self) -> None:
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            if self._holders:
+                raise KeyFileError("is gone") from None
+            self._needed = self._always or self._had_keys or had_keys(self._settings)
+            return
+        except OSError as refused:
+            raise KeyFileError(f"can't be read: {refused.strerror}") from None
+        # Whoever writes it puts another file in its place.
+        seen = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if seen == self._seen:
+            return
+        self._take(read(self._path))
+        self._seen = seen
+
+    def _take(self, file: KeyFile) -> None:
+        before = self._holders
+        made = [_Holder(entry, self._bucket()) for entry in file.keys]
+        for holder in made:
+            if (known := before.get(holder.entry.id.encode())) is not None:
+                holder.bucket = known.bucket
+        self._holders = {holder.entry.id.encode(): holder for holder in made}
+        self._had_keys = self._needed = True
+
+    def _holder(self, presented: bytes) -> _Holder | None:
+        """Return whose key it is. The work is the same whether the id is known or not."""
+        holder = self._holders.get(presented[_ID])
+        digest = sha256(presented[: _KEY_CHARS + 1]).digest()
+        same = compare_digest(digest, _NOBODY if holder is None else holder.digest)
+        return holder if same else None
+
+    def _bucket(self) -> Bucket | None:
+        return Bucket(self._per_s, self._burst) if self._per_s else None
+
+    def _limit(self, bucket: Bucket | None, now: float) -> None:
+        if bucket is not None and (wait_s := bucket.take(now)):
+            raise RateLimitedError(wait_s)
+
+    def _refuse(self, why: Failure, holder: _Holder | None, now: float, right: Right | None = None) -> NoReturn:
+        self._meters.key_failures.labels(why).inc()
+        self._refused(why, holder.entry if holder else None)
+        # The id is what people call a key by, and opens nothing.
+        whose = f"key {holder.entry.id}" if holder else "no known key"
+        if now >= self._told.get((why, whose), 0.0):
+            self._told[why, whose] = now + _TELL_S
+            log.warning("refused a request: %s, %s", whose, why)
+        if why == "forbidden":
+            raise KeyForbiddenError(f"the API key has not the right {right}", "ask for a key that has it")
+        raise KeyMissingError(_WHY[why], _HINT)
+
+
+def _failure(presented: bytes | None, holder: _Holder | None) -> Failure:
+    if presented is None:
+        return "missing"
+    return "unknown" if holder is None or holder.state == "valid" else holder.state
+
+
+def _key(headers: Mapping[bytes, bytes]) -> bytes | None:
+    """Return the key that a request carries; None if it carries none. A gateway may need Authorization for itself."""
+    if (key := headers.get(b"x-api-key")) is not None:
+        return key.strip()
+    scheme, _, value = headers.get(b"authorization", b"").partition(b" ")
+    match scheme.lower():
+        case b"bearer":
+            return value.strip()
+        case b"basic":
+            # Its password; the name is whatever a person typed into the browser's window.
+            try:
+                return b64decode(value).partition(b":")[2]
+            except binascii.Error:
+                return b""
+    return None

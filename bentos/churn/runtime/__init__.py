@@ -1,0 +1,1 @@
+"""The model that serves, and the way of a request to it."""

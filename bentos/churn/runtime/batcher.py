@@ -1,0 +1,219 @@
+"""Requests that come while others are being answered are answered together: one read, one scoring for all of them.
+
+Nobody waits for a batch to fill: whoever is there when the last batch is done is taken. Alone, a request is a batch of
+one; under load a batch is what came in meanwhile, and the fixed cost of reading and scoring is shared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from bentos.prediction.errors import internal
+from configs.errors import ChurnError
+
+CUSTOMERS_MAX: Final = 64
+"""Customers answered together: beyond it a batch takes longer without serving anyone sooner."""
+
+Given = TypeVar("Given")
+Note = TypeVar("Note")
+Work = Callable[[Sequence[str]], tuple[list[Given], Note]]
+"""Customer ids -> one result each, in order, and a note about the batch. Called with the ids of whole requests."""
+After = Callable[[Sequence[Given]], object]
+"""Told what was given, when it is on its way: nobody waits for it."""
+
+
+@dataclass(frozen=True)
+class _Asked(Generic[Given, Note]):
+    customer_ids: Sequence[str]
+    answer: asyncio.Future[tuple[list[Given], Note]]
+    loop: asyncio.AbstractEventLoop
+
+
+Results = list[tuple[list[Given], Note] | Exception]
+
+
+class Batcher(ABC, Generic[Given, Note]):
+    """Answers requests of one kind in the order in which they came.
+
+    Parameters
+    ----------
+    work, after
+        See :data:`Work` and :data:`After`.
+    together
+        Most customers of a batch of several requests; a request with more is a batch of its own.
+    """
+
+    def __init__(self, work: Work[Given, Note], after: After[Given], *, together: int = CUSTOMERS_MAX) -> None:
+        self._work = work
+        self._after = after
+        self._together = together
+        self._waiting: deque[_Asked[Given, Note]] = deque()
+
+    async def ask(self, customer_ids: Sequence[str]) -> tuple[list[Given], Note]:
+        """Return one result an id, and the note about their batch. Raises what ``work`` raises for this request."""
+        loop = asyncio.get_running_loop()
+        asked: _Asked[Given, Note] = _Asked(customer_ids, loop.create_future(), loop)
+        self._add(asked)
+        return await asked.answer
+
+    @abstractmethod
+    def _add(self, asked: _Asked[Given, Note]) -> None:
+        """Let a request wait for its turn."""
+
+    def _take(self) -> list[_Asked[Given, Note]]:
+        """Return the requests to be answered next, none if nobody waits."""
+        batch: list[_Asked[Given, Note]] = []
+        customers = 0
+        while self._waiting:
+            # Who gave up in the meantime costs nothing any more.
+            if self._waiting[0].answer.cancelled():
+                self._waiting.popleft()
+                continue
+            customers += len(self._waiting[0].customer_ids)
+            if batch and customers > self._together:
+                break
+            batch.append(self._waiting.popleft())
+        return batch
+
+    def _answered(self, batch: Sequence[_Asked[Given, Note]]) -> Results[Given, Note]:
+        try:
+            given, note = self._work([each for asked in batch for each in asked.customer_ids])
+        except ChurnError as refused:
+            # The store is away, or no model is there: the same for all, and asking again would only take longer.
+            return [refused] * len(batch)
+        except Exception as broken:  # noqa: BLE001 - it is raised where it is waited for
+            if len(batch) == 1:
+                return [broken]
+            # Whatever one of them brought with it must not fail the others.
+            return [self._answered([asked])[0] for asked in batch]
+        results: Results[Given, Note] = []
+        start = 0
+        for asked in batch:
+            results.append((given[start : start + len(asked.customer_ids)], note))
+            start += len(asked.customer_ids)
+        return results
+
+    def _tell(self, results: Results[Given, Note]) -> None:
+        tell(self._after, [each for result in results if not isinstance(result, Exception) for each in result[0]])
+
+
+def tell(after: After[Given], given: Sequence[Given]) -> None:
+    """Tell what was given; a failure of that is logged, and costs neither the answer nor whoever answers next."""
+    try:
+        after(given)
+    except Exception as broken:  # noqa: BLE001 - whatever it is: the answers are right, and may have left
+        internal(broken)
+
+
+class OnLoop(Batcher[Given, Note]):
+    """Works on the event loop itself, between two looks at the sockets; for work of a few milliseconds.
+
+    A thread would cost more than it gains: each hand-over between two threads of one interpreter takes as long as
+    reading a customer. What came in during a batch is the next one.
+
+    Parameters
+    ----------
+    instead, well
+        Who answers, and whoever waits already, while ``well`` says no: the loop must not wait for what hangs.
+    """
+
+    def __init__(
+        self,
+        work: Work[Given, Note],
+        after: After[Given],
+        *,
+        instead: InThread[Given, Note],
+        well: Callable[[], bool],
+        together: int = CUSTOMERS_MAX,
+    ) -> None:
+        super().__init__(work, after, together=together)
+        self._instead = instead
+        self._well = well
+        self._due = False
+
+    def _add(self, asked: _Asked[Given, Note]) -> None:
+        if self._well():
+            self._waiting.append(asked)
+            self._plan(asked.loop)
+        else:
+            self._instead._add(asked)  # noqa: SLF001 - of the same family
+
+    def _plan(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._due:
+            self._due = True
+            # Behind the requests that were read together with this one: they come along.
+            loop.call_soon(self._turn, loop)
+
+    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._due = False
+        batch = self._take()
+        if not batch:
+            return
+        results = self._answered(batch)
+        _deliver(batch, results)
+        # Behind the callers that were just woken: their answers leave first.
+        loop.call_soon(self._tell, results)
+        if not self._well():
+            while self._waiting:
+                self._instead._add(self._waiting.popleft())  # noqa: SLF001
+        elif self._waiting:
+            self._plan(loop)
+
+
+class InThread(Batcher[Given, Note]):
+    """Works in a thread of its own, which begins with the first request."""
+
+    def __init__(
+        self, work: Work[Given, Note], after: After[Given], *, name: str, together: int = CUSTOMERS_MAX
+    ) -> None:
+        super().__init__(work, after, together=together)
+        self._name = name
+        self._changed = threading.Condition()
+        self._ended = False
+        self._thread: threading.Thread | None = None
+
+    def close(self) -> None:
+        """End the thread when what waits is answered."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _add(self, asked: _Asked[Given, Note]) -> None:
+        with self._changed:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
+                self._thread.start()
+            self._waiting.append(asked)
+            self._changed.notify()
+
+    def _serve(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting and not self._ended:
+                    self._changed.wait()
+                batch = self._take()
+                if not batch and self._ended:
+                    return
+            if batch:
+                results = self._answered(batch)
+                # One wake-up of the loop for the whole batch.
+                batch[0].loop.call_soon_threadsafe(_deliver, batch, results)
+                self._tell(results)
+
+
+def _deliver(batch: Sequence[_Asked[Given, Note]], results: Results[Given, Note]) -> None:
+    for asked, result in zip(batch, results, strict=True):
+        if asked.answer.done():
+            continue  # the caller gave up
+        if isinstance(result, Exception):
+            asked.answer.set_exception(result)
+        else:
+            asked.answer.set_result(result)

@@ -1,0 +1,359 @@
+"""Keep what serves and follow the pointer: another model is made ready beside, then one reference is swapped."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from bentos.churn.errors import HomeLostError, LoadingError, NotReadyError
+from bentos.churn.metrics import Meters, ServedModel
+from bentos.churn.trials.canary import Canary, Share
+from bentos.churn.trials.shadow import Shadow
+from bentos.churn.trials.trial_counts import Counting
+from bentos.prediction.errors import internal
+from bentos.prediction.model import Model, load, warm_up
+from bentos.prediction.prediction import Answered
+from bentos.prediction.predictor import Took, answer, untold
+from bentos.rollout.live_comparison import LiveComparison, LiveCountsError, breach, read_live
+from configs.errors import ChurnError
+from configs.settings import Settings
+from feature_repo.files.regular_files import identity
+
+if TYPE_CHECKING:
+    from bentos.rollout.pointer import Rollout
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+Files = tuple[tuple[int, int] | None, ...]
+
+_RETRY_S: Final = 1.0
+_REFUSED_RETRY_S: Final = 5.0
+"""How often a refused model is tried again: its folder may have been restored, the store may be back."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """What should serve and can't: the bundle's digest (None: the pointer itself is unusable), and why."""
+
+    digest: str | None
+    failure: ChurnError
+
+    def same(self, other: Refused | None) -> bool:
+        """Return whether both say the same."""
+        return other is not None and (self.digest, self.failure.body()) == (other.digest, other.failure.body())
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Everything that one request needs. Taken once at its start and used to its end, whatever serves by then."""
+
+    rollout: Rollout
+    champion: Model
+    trial: Shadow | Canary | None = None
+    refused: Refused | None = None
+
+    def answer(
+        self, customer_ids: Sequence[str], now: datetime, *, reasons_max: int, took: Took = untold
+    ) -> list[Answered | ChurnError]:
+        """Return one answer or refusal an id, in order. Raises StoreUnavailableError."""
+        if self.trial is None:
+            return answer(self.champion, customer_ids, now, reasons_max=reasons_max, took=took)
+        return self.trial.answer(self.champion, customer_ids, now, took=took)
+
+    def model_of(self, customer_id: str) -> Model:
+        """Return the model that answers for a customer."""
+        tried = isinstance(self.trial, Canary) and self.trial.takes(customer_id)
+        return self.trial.challenger if self.trial is not None and tried else self.champion
+
+    def models(self) -> list[ServedModel]:
+        """Return the models for the metrics."""
+        named = [("champion", "none", self.champion)]
+        if self.trial is not None:
+            named.append(("challenger", self.rollout.mode, self.trial.challenger))
+        return [
+            ServedModel(role, mode, model.bundle.manifest.model_version, model.bundle.digest)
+            for role, mode, model in named
+        ]
+
+    def alone(self, refused: Refused | None) -> Serving:
+        """Return the champion without a trial, and what can't serve."""
+        return Serving(self.rollout.alone(), self.champion, None, refused)
+
+
+class Keeper:
+    """Holds what serves. Until there is a champion each request may try to load it, at most once a second."""
+
+    def __init__(self, settings: Settings, meters: Meters) -> None:
+        self._settings = settings
+        self._meters = meters
+        self._serving: Serving | None = None
+        self._failure: ChurnError | None = None
+        self._tried_at = 0.0
+        self._halted = -1
+        """The trial that was to be ended and could not be."""
+        self._seen: Rollout | None = None
+        self._retry_at = math.inf
+        self._files: Files = ()
+        self._gone: ChurnError | None = None
+        """Why the home that was restored or removed under us can't serve."""
+        self._lock = threading.Lock()
+
+    def peek(self) -> Serving | None:
+        """Return what serves, if anything does yet, or still."""
+        return self._serving if self._gone is None else None
+
+    def current(self) -> Serving:
+        """Return what serves, loading it if there is a champion by now.
+
+        Raises
+        ------
+        NotReadyError
+            With the name, message and hint of what keeps the service from answering.
+        """
+        if self._gone is not None:
+            raise NotReadyError(self._gone)
+        if self._serving is not None:
+            return self._serving
+        # Who comes while another request loads is sent away to return: a queue of waiters would only time out.
+        if not self._lock.acquire(blocking=False):
+            raise NotReadyError(LoadingError("the champion model is being loaded", "repeat the request in a moment"))
+        try:
+            if self._serving is None:
+                self._serving = self._first()
+            return self._serving
+        finally:
+            self._lock.release()
+
+    def poll(self, now: datetime) -> None:
+        """Look whether another model shall serve, judge a canary, end a trial in time. For one thread of its own."""
+        serving = self._serving
+        if serving is None:
+            try:
+                self.current()
+            except NotReadyError:
+                return  # logged where it arose
+            return
+        # First: to write the counts or the ledger would make a removed home again.
+        if self._files_of_home() != self._files:
+            self._reopen(serving, now)
+            return
+        self._gone = None
+        if serving.trial is not None:
+            serving.trial.save()
+            self._judge(serving, now)
+        self._follow(serving, now)
+
+    def close(self) -> None:
+        """End the trial's work in this worker, its counts written, and the store's thread."""
+        if self._serving is None:
+            return
+        if self._serving.trial is not None:
+            self._serving.trial.close()
+        self._serving.champion.features.close()
+
+    def _first(self) -> Serving:
+        from bentos.rollout.pointer import Rollout
+        from bentos.rollout.rollout import served
+
+        if self._failure is not None and time.monotonic() - self._tried_at < _RETRY_S:
+            raise NotReadyError(self._failure)
+        before = self._files_of_home()
+        loaded = _named(lambda: self._loaded(served(self._settings.home).champion, None, datetime.now(UTC)))
+        if isinstance(loaded, ChurnError):
+            # Whatever a library raises must not end the worker: it stays up, says that it is not ready, tries again.
+            if self._failure is None or loaded.error != self._failure.error:
+                log.warning("not ready: %s: %s; %s", loaded.error, loaded.message, loaded.hint)
+            self._failure, self._tried_at = loaded, time.monotonic()
+            raise NotReadyError(loaded)
+        # Half a million objects of imported libraries will never be freed. Taken out of the collector's sight,
+        # they no longer cost a pause of 100 ms and more in the middle of a request.
+        gc.collect()
+        gc.freeze()
+        manifest = loaded.bundle.manifest
+        log.warning("serving model %s, bundle %s", manifest.model_version, loaded.bundle.digest[:12])
+        self._files = self._known(before)
+        # A trial begins with the next poll.
+        return Serving(Rollout(loaded.bundle.digest, manifest.model_version), loaded)
+
+    def _loaded(self, digest: str, beside: Model | None, now: datetime, *, store_needed: bool = False) -> Model:
+        from bentos.bundle.manifest import bundles_folder
+
+        model = load(self._settings, bundles_folder(self._settings.home) / digest, beside)
+        try:
+            warm_up(model, now, store_needed=store_needed or beside is not None)
+        except BaseException:
+            if beside is None:
+                model.features.close()
+            raise
+        return model
+
+    def _files_of_home(self) -> Files:
+        """Return what tells the home and the files that are held open from others put in their place."""
+        feast = self._settings.feast
+        open_files = {
+            "registry.db": not feast.registry_url.get_secret_value(),
+            "online.db": feast.online_store == "sqlite",
+        }
+        home = self._settings.home
+        return identity(home), *(identity(home / "feast" / name) for name, ours in open_files.items() if ours)
+
+    def _known(self, before: Files) -> Files:
+        """Return the files as they were before they were opened; those that did not exist were made by that."""
+        return tuple(now if was is None else was for was, now in zip(before, self._files_of_home(), strict=True))
+
+    def _reopen(self, serving: Serving, now: datetime) -> None:
+        """Load everything from a home that was restored or replaced; until that succeeds nothing is answered.
+
+        What is in memory, and files that are open and no longer in the home, belong to another state of it.
+        """
+        from bentos.rollout.pointer import Rollout
+        from bentos.rollout.rollout import served
+
+        before = self._files_of_home()
+        loaded: Model | ChurnError = HomeLostError()
+        if None not in before:  # to open a file of SQLite makes it
+            loaded = _named(lambda: self._loaded(served(self._settings.home).champion, None, now, store_needed=True))
+        if isinstance(loaded, ChurnError):
+            if self._gone is None or self._gone.body() != loaded.body():
+                log.warning("not ready, the home was replaced: %s: %s; %s", *loaded.body().values())
+            self._gone = loaded
+            return
+        manifest = loaded.bundle.manifest
+        made = Serving(Rollout(loaded.bundle.digest, manifest.model_version), loaded)
+        self._swap(serving, made)
+        # Every model of before read from one store, that of the home of before.
+        serving.champion.features.close()
+        self._files, self._seen, self._gone = before, None, None
+        self._follow(made, now)
+
+    def _follow(self, serving: Serving, now: datetime) -> None:
+        from bentos.rollout.rollout import served
+
+        wanted = _named(lambda: served(self._settings.home))
+        if isinstance(wanted, ChurnError):
+            # Who can't be told to stop a trial must not go on with it.
+            self._seen = None
+            self._swap(serving, serving.alone(Refused(None, wanted)))
+            return
+        if wanted.over(now) and wanted.sequence != self._halted:
+            # Whoever began it may be gone: no trial goes on because nobody looks.
+            if self._end(wanted, now, f"its time was over at {wanted.ends_at}"):
+                log.warning("%s ended: its time is over", wanted.mode)
+            wanted = wanted.alone()
+        if wanted == self._seen and time.monotonic() < self._retry_at:
+            return
+        made = self._made(serving, wanted, now)
+        self._seen, self._retry_at = wanted, math.inf if made.refused is None else time.monotonic() + _REFUSED_RETRY_S
+        self._swap(serving, made)
+
+    def _made(self, serving: Serving, wanted: Rollout, now: datetime) -> Serving:
+        """Return what serves ``wanted``, with each part that serves already; what can't serve is left out and told."""
+        trial = serving.trial
+        ready = {model.bundle.digest: model for model in (serving.champion, *([trial.challenger] if trial else []))}
+
+        def model(digest: str) -> Model | ChurnError:
+            if digest in ready:
+                return ready[digest]
+            return _named(lambda: self._loaded(digest, serving.champion, now))
+
+        champion = model(wanted.champion)
+        if isinstance(champion, ChurnError):
+            return serving.alone(Refused(wanted.champion, champion))
+        alone = Serving(wanted, champion).alone(None)
+        if wanted.challenger is None or wanted.sequence == self._halted:
+            return alone
+        if trial is not None and serving.rollout == wanted:
+            return Serving(wanted, champion, trial)
+        challenger = model(wanted.challenger)
+        if isinstance(challenger, ChurnError):
+            return replace(alone, refused=Refused(wanted.challenger, challenger))
+        return Serving(wanted, champion, self._trial(wanted, challenger))
+
+    def _trial(self, wanted: Rollout, challenger: Model) -> Shadow | Canary:
+        settings, counting = self._settings, Counting(self._settings.home, wanted, self._meters)
+        reasons_max = settings.serving.reasons_max
+        if wanted.mode == "shadow":
+            return Shadow(challenger, counting, reasons_max=reasons_max, room=settings.rollout.queue_max)
+        return Canary(
+            challenger,
+            counting,
+            customers=Share(challenger.bundle.digest, wanted.share),
+            reasons_max=reasons_max,
+            limit_s=settings.serving.request_timeout_s / 2,
+        )
+
+    def _swap(self, serving: Serving, made: Serving) -> None:
+        refused = made.refused
+        if refused is not None and not refused.same(serving.refused):
+            self._meters.swaps.labels("refused").inc()
+            log.warning(
+                "refused %s: %s: %s; %s",
+                f"bundle {refused.digest[:12]}" if refused.digest else "the pointer",
+                *refused.failure.body().values(),
+            )
+        if made.champion is not serving.champion:
+            self._meters.swaps.labels("swapped").inc()
+            manifest = made.champion.bundle.manifest
+            log.warning("serving model %s, bundle %s", manifest.model_version, made.champion.bundle.digest[:12])
+        if made.rollout.sequence not in {0, serving.rollout.sequence}:
+            log.warning("ledger entry %d is in force here", made.rollout.sequence)
+        self._serving = made
+        if serving.trial is not None and serving.trial is not made.trial:
+            serving.trial.close()
+
+    def _judge(self, serving: Serving, now: datetime) -> None:
+        """End a canary that fails too often or takes too long, for all workers."""
+        trial, rollout = serving.trial, serving.rollout
+        if not isinstance(trial, Canary):
+            return
+        counts = self._counts(trial, rollout)
+        why = breach(counts, self._settings.rollout)
+        if why is not None and self._end(rollout, now, why, counts):
+            self._meters.aborts.inc()
+            log.warning("canary ended: %s", why)
+
+    def _end(self, trial: Rollout, now: datetime, why: str, counts: LiveComparison | None = None) -> bool:
+        """End a trial for all workers, by what was counted (an abort) or by its time; whether this worker did it."""
+        from bentos.rollout.rollout import stop_trial
+
+        try:
+            ended = stop_trial(
+                self._settings.home,
+                who="service",
+                why=why,
+                now=now,
+                action="stop" if counts is None else "abort",
+                trial=trial.sequence,
+                details=asdict(counts.figures()) if counts else None,
+            )
+        except ChurnError as failure:
+            log.error("the %s is ended in this worker alone: %s; %s", trial.mode, why, failure.message)  # noqa: TRY400
+            self._halted, self._seen = trial.sequence, None
+            return False
+        return ended is not None
+
+    def _counts(self, trial: Canary, rollout: Rollout) -> LiveComparison:
+        """Return the counts of all workers; our own alone where theirs can't be read, or ours are not among them."""
+        if trial.counting.written:
+            with contextlib.suppress(LiveCountsError):
+                return read_live(self._settings.home, str(rollout.challenger), since=rollout.sequence)
+        return trial.counting.snapshot()
+
+
+def _named(work: Callable[[], Result]) -> Result | ChurnError:
+    """Return what ``work`` returns, or the named error of what it raises."""
+    try:
+        return work()
+    except ChurnError as failure:
+        return failure
+    except Exception as broken:  # noqa: BLE001 - whatever a library raises, the one that serves goes on
+        return internal(broken)

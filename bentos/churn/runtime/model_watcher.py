@@ -1,0 +1,43 @@
+"""A thread beside the requests that looks, again and again, whether another model shall serve."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+from typing import Final
+
+from bentos.churn.runtime.model_manager import Keeper
+from bentos.prediction.errors import internal
+
+_STOP_S: Final = 10.0
+"""How long a model that is being loaded may hold up the end; the thread never outlives the process."""
+
+
+class Watcher:
+    """Polls the keeper: at once, then every ``interval_s`` seconds, until it is stopped."""
+
+    def __init__(self, keeper: Keeper, interval_s: float) -> None:
+        self._keeper = keeper
+        self._interval_s = interval_s
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="churn-watcher", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, then the work of a trial."""
+        self._ended.set()
+        self._thread.join(_STOP_S)
+        self._keeper.close()
+
+    def _watch(self) -> None:
+        failed = False
+        while True:
+            try:
+                self._keeper.poll(datetime.now(UTC))
+                failed = False
+            except Exception as broken:  # noqa: BLE001 - a watcher that died would keep an old model for ever, in silence
+                if not failed:
+                    internal(broken)
+                failed = True
+            if self._ended.wait(self._interval_s):
+                return

@@ -1,0 +1,428 @@
+"""The connections of clients: each must do in time what it has begun, and what it may make the process hold is bounded.
+
+What uvicorn leaves open: a head that never ends, or is without end; requests sent ahead of their answers without end; a
+client that does not take its answer; more connections than descriptors; requests that offer another protocol; what
+comes after an answer and is no request; and a connection that ends while a request is on its way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import select
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, ClassVar, Final, cast
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from bentos.churn.errors import HeadTooLargeError, RequestMalformedError, RequestTimeoutError
+from bentos.churn.server.deadlines import Budget, Deadlines
+from bentos.churn.server.gateway import FIXED_HEADERS, KNOWN
+from bentos.churn.server.request_boundaries import Parts
+from configs.errors import ChurnError
+
+HEAD_MAX_BYTES: Final = 32 * 1024
+HEADERS_MAX: Final = 100
+FRAMES_MAX_BYTES: Final = 512 * 1024
+"""Of what surrounds a chunked body: sizes, extensions, trailers. The limit of the body's size does not count it."""
+ANSWERS_MAX: Final = 256
+"""On one connection; then its answer says that it is the last. Clients that keep their connections open would else stay
+for ever with the worker that happened to accept them, often one for all of them. Who connects anew is accepted by a
+worker that has time."""
+_SPREAD: Final = 16
+"""Connections that were opened together get as many different limits, so that they don't end together."""
+_LINGER_S: Final = 0.5
+"""How long a connection is read from after its end was announced: what is on its way would else reset it."""
+_GRACE_S: Final = 2.0
+"""How much longer an idle connection is kept than the client is told: a request sent in time may arrive later."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a connection must keep to.
+
+    Parameters
+    ----------
+    head_s
+        For a head to arrive, and for the rest of a body whose answer is given.
+    answer_s
+        For the client to take its answer; for a body, which the front door times itself.
+    idle_s
+        For the next request to begin.
+    connections
+        Open at once. Beyond it one makes room (:meth:`Connection.connection_made`).
+    refused
+        Told of each refusal.
+    held
+        Bytes of requests that were sent ahead of the answers.
+    strangers, known
+        The connections that owe a head, a body or the next request: those that were never admitted by a key, and those
+        that were. The former make room first.
+    writing
+        The connections that have not taken their answer.
+    unadmitted
+        All connections that were never admitted by a key, in the order in which they were opened.
+    """
+
+    head_s: float
+    answer_s: float
+    idle_s: float
+    connections: int
+    refused: Callable[[ChurnError], None]
+    held: Budget
+    strangers: Deadlines[Connection]
+    known: Deadlines[Connection]
+    writing: Deadlines[Connection]
+    unadmitted: dict[Connection, None]
+
+
+class Connection(HttpToolsProtocol):
+    """A client's connection.
+
+    It parses one request at a time: what was sent behind it is held as bytes, and no more is read until it is answered.
+    """
+
+    limits: ClassVar[Limits]
+    ending: ClassVar = False
+    """Whether the service ends: each answer is then the last of its connection."""
+    opened: ClassVar[Iterator[int]] = count()
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.access_log = False  # a path is a caller's text, and may hold a customer id
+        self._clock = self.limits.strangers
+        self._parts = Parts()
+        self._in_head = False
+        self._whole = True
+        """Whether nothing of a request is on its way: its body, too, has arrived."""
+        self._upgrading = False
+        """Whether the head that is parsed offers another protocol: it is then parsed again without that."""
+        self._frame_bytes = 0
+        """What came since the last request and is no body."""
+        self._held = b""
+        self._more = False
+        """Whether more was received than is parsed at this moment."""
+        self._deaf = False
+        """Whether what is received is dropped: the connection ends with the answer that is due, or has ended."""
+        self._at_end = False
+        """Whether the client has said that it sends nothing more."""
+        self._refusal: ChurnError | None = None
+        self._last: RequestResponseCycle | None = None
+        """The request whose answer shall be the last."""
+        self._answers_left = ANSWERS_MAX * (_SPREAD + next(self.opened) % _SPREAD) // (2 * _SPREAD)
+
+    @property
+    def answering(self) -> bool:
+        """Whether an answer is owed to the client."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    @property
+    def admitted(self) -> bool:
+        """Whether a key has admitted a request of it, also one whose answer is still due."""
+        return self._clock is self.limits.known or bool(self.cycle and self.cycle.scope["state"].get(KNOWN))
+
+    @property
+    def ahead(self) -> bool:
+        """Whether it has sent requests ahead of their answers, or does not take one."""
+        return bool(self._held) or self.flow.write_paused
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first head. Beyond the most connections, another one makes room first."""
+        super().connection_made(transport)
+        self._way = _Way(transport, self._leave)
+        if len(self.connections) > self.limits.connections:
+            self._first_to_go().make_room()
+        if not transport.is_closing():
+            self.limits.unadmitted[self] = None
+            self._clock.set(self, self.limits.head_s)
+
+    def _first_to_go(self) -> Connection:
+        """Return which connection ends for this new one, itself if there is no other.
+
+        In this order: one that was never admitted and owes something, has sent requests ahead or does not take its
+        answer, or is any other; one that was admitted and owes something.
+        """
+        unadmitted, known = self.limits.unadmitted, self.limits.known
+        return (
+            next((each for each in self.limits.strangers if not each.admitted), None)
+            or next((each for each in unadmitted if each.ahead and not each.admitted), None)
+            or next((each for each in unadmitted if not each.admitted), None)
+            or known.oldest()
+            or self.limits.strangers.oldest()
+            or self
+        )
+
+    def make_room(self) -> None:
+        """End at once."""
+        self._clock.clear(self)
+        self.limits.unadmitted.pop(self, None)
+        self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._clock.clear(self)
+        self.limits.writing.clear(self)
+        self.limits.unadmitted.pop(self, None)
+        self._drop()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, up to the end of one request; refuse in our own shape, and don't let it be without end."""
+        if self._deaf:
+            return
+        if self._held or (self._whole and self.answering):
+            self._hold(data)
+        else:
+            self._take(data)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Return whether to stay open: a client that sends nothing more may wait for its answers."""
+        self._at_end = True
+        return self._whole and self.answering and not self.transport.is_closing()
+
+    def _take(self, data: bytes) -> None:
+        at, size = 0, len(data)
+        while at < size and not self._deaf:
+            if self._whole and self.answering:
+                self._hold(data[at:])
+                return
+            end = self._parts.end(data, at)
+            self._more = end < size
+            self._parse(data[at:end])
+            at = end
+        if not (self._whole or self._deaf):
+            # Unless it has a deadline already.
+            self._clock.set(self, self.limits.head_s if self._in_head else self.limits.answer_s)
+
+    def _parse(self, part: bytes) -> None:
+        self._frame_bytes += len(part)
+        try:
+            self.parser.feed_data(part)
+        except (httptools.HttpParserUpgrade, httptools.HttpParserError) as error:
+            if self._upgrading and isinstance(error, httptools.HttpParserUpgrade):
+                # The parser takes the offer for accepted: no body would follow, and no other request.
+                head = self._head_without_upgrade()
+                self._upgrading = False
+                self.parser = httptools.HttpRequestParser(self)
+                self._frame_bytes = 0
+                self._parse(head)
+                return
+            self._refuse(self._refusal or RequestMalformedError("this is no HTTP request", "speak HTTP/1.1"))
+        else:
+            if self._frame_bytes > (HEAD_MAX_BYTES if self._in_head else FRAMES_MAX_BYTES):
+                self._refuse(_head_too_large())
+
+    def _head_without_upgrade(self) -> bytes:
+        line = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        lines = [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([line, *lines, b"", b""])
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what was sent ahead of the answer that is due, and read no more until then."""
+        if self._last is not None and not (self._last.response_started or self.ending):
+            self._last.keep_alive = True  # this one came right behind it, and would be lost
+        self._last = None
+        if self.cycle.keep_alive and self.limits.held.take(len(data)):
+            self._held += data
+            self.flow.pause_reading()
+        else:
+            self._drop()
+            self.cycle.keep_alive = False
+            self._deaf = True
+
+    def _drop(self) -> None:
+        self.limits.held.give(len(self._held))
+        self._held = b""
+
+    def on_message_begin(self) -> None:
+        """Begin with a head."""
+        super().on_message_begin()
+        self._in_head, self._whole = True, False
+        self._clock.clear(self)
+
+    def on_headers_complete(self) -> None:
+        """Start to answer, unless the head is larger than any that is meant well."""
+        if self.parser.get_method() == b"CONNECT":
+            # The parser would take all that follows for the tunnel's.
+            self._refusal = RequestMalformedError(
+                "CONNECT asks for a tunnel, and this is no proxy", "send another method"
+            )
+            raise self._refusal
+        # What was counted of the frame may belong to the request before: what was read of this head says it surely.
+        size = len(self.url)
+        for name, value in self.headers:
+            size += len(name) + len(value)
+        if len(self.headers) > HEADERS_MAX or size > HEAD_MAX_BYTES:
+            self._refusal = _head_too_large()
+            raise self._refusal
+        if self.parser.should_upgrade():
+            self._upgrading = True
+            return
+        if not self._parts.begin_body(self.headers):
+            self._refusal = RequestMalformedError("the body has a transfer encoding beside chunked", "send it without")
+            raise self._refusal
+        super().on_headers_complete()
+        self.cycle.transport = cast("asyncio.Transport", self._way)
+        self._in_head = False
+        self._answers_left -= 1
+        self._last = None
+        if self.ending:
+            self.cycle.keep_alive = False
+        self._clock.clear(self)
+        self.headers = []  # what stands behind a chunked body is no header
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body; the front door counts and times it."""
+        self._frame_bytes -= len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End the request."""
+        if self._upgrading:
+            return
+        super().on_message_complete()
+        self._whole, self._frame_bytes = True, 0
+        if not self.answering:
+            self._rest()
+            return
+        self._clock.clear(self)
+        # Not before its body is here: what is refused in the middle of sending must be able to read why. And not while
+        # another one waits.
+        done = self._answers_left <= 0 and not self._more
+        if done and self.cycle.keep_alive and not self.cycle.response_started:
+            self.cycle.keep_alive = False
+            self._last = self.cycle
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, or for the rest of one that has begun: this one's body, the next one's head."""
+        self.server_state.total_requests += 1
+        self.cycle.body = bytearray()  # what arrived of a body that was not wanted
+        if self._deaf or self.transport.is_closing():
+            return
+        if self._clock is self.limits.strangers and self.cycle.scope["state"].get(KNOWN):
+            self._clock.clear(self)
+            self._clock = self.limits.known
+            self.limits.unadmitted.pop(self, None)
+        self._rest()
+        if held := self._held:
+            self._drop()
+            self._take(held)
+        if not self._held:
+            if self._at_end and not self.answering:
+                self.transport.close()
+            else:
+                self.flow.resume_reading()
+
+    def _rest(self) -> None:
+        """Give the client time for what it owes now that it has its answer."""
+        self._clock.clear(self)
+        self._clock.set(self, self.limits.idle_s + _GRACE_S if self._whole else self.limits.head_s)
+
+    def pause_writing(self) -> None:
+        """Begin to wait for the client to take its answer."""
+        super().pause_writing()
+        self.limits.writing.set(self, self.limits.answer_s)
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        super().resume_writing()
+        self.limits.writing.clear(self)
+
+    def shutdown(self) -> None:
+        """Answer what was begun, and what is on its way; then close."""
+        if self.answering:
+            self.cycle.keep_alive = False
+        self.loop.call_later(_LINGER_S, self._leave_idle)
+
+    def _should_upgrade(self) -> bool:
+        return False
+
+    def _leave_idle(self) -> None:
+        if not self.answering:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Say that no more is answered, and close when the client has closed, or a moment later.
+
+        Closed at once, with bytes unread or on their way, the kernel resets the connection, and the client may lose
+        the answer that it was given.
+        """
+        self._deaf = True
+        self._drop()
+        self._clock.clear(self)
+        if self._at_end or self.transport.is_closing() or not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self._clock.set(self, _LINGER_S)
+
+    def late(self) -> None:
+        """Cut: what was owed did not come."""
+        if self._deaf:
+            self.transport.close()
+        elif self.answering:
+            self._clock.set(self, self.limits.head_s)  # a body: the front door answers that it is late
+        elif self._in_head:
+            self._refuse(RequestTimeoutError(f"the head did not arrive within {self.limits.head_s} s", "send it again"))
+        elif self._whole and self._is_readable():
+            self._clock.set(self, self.limits.head_s)  # it came in time: only we have not read it yet
+        else:
+            self._leave()
+
+    def late_answer(self) -> None:
+        """Cut: the answer is not taken."""
+        self.transport.abort()
+
+    def _is_readable(self) -> bool:
+        ready = select.poll()
+        ready.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(ready.poll(0))
+
+    def _refuse(self, error: ChurnError) -> None:
+        if self._deaf or self.transport.is_closing():
+            return
+        self._deaf = True
+        if not self._in_head and not self._whole:
+            # Of a body. An answer that was begun is ended; one that was given stays the only one.
+            if self.answering and self.cycle.response_started:
+                self.cycle.keep_alive = False
+                return
+            if not self.answering:
+                self._leave()
+                return
+        self.limits.refused(error)
+        body = json.dumps(error.body()).encode()
+        headers = [
+            *self.server_state.default_headers,
+            *FIXED_HEADERS,
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]
+        lines = [name + b": " + value + b"\r\n" for name, value in headers]
+        self.transport.write(b"".join([STATUS_LINE[error.http_status], *lines, b"\r\n", body]))
+        if self.answering:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self._leave()
+
+
+class _Way:
+    """What an answer is written to: a transport whose end is that of the connection."""
+
+    __slots__ = ("close", "is_closing", "write")
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        self.close = close
+
+
+def _head_too_large() -> HeadTooLargeError:
+    return HeadTooLargeError(
+        f"the head exceeds {HEAD_MAX_BYTES >> 10} KiB or {HEADERS_MAX} headers", "send fewer or shorter headers"
+    )

@@ -1,0 +1,277 @@
+"""The front door: what every request passes before a route sees it. Pure ASGI."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import Final
+
+import anyio.to_thread
+from anyio import CapacityLimiter
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from bentos.churn.auth.authenticator import HEADERS, Access, is_loopback
+from bentos.churn.auth.rights import OPEN_PATHS, PAGE, SCORING, Right, right_of, template
+from bentos.churn.errors import (
+    BodyTooLargeError,
+    ContentEncodingError,
+    HostRefusedError,
+    KeyMissingError,
+    OverloadedError,
+    RequestTimeoutError,
+    RouteUnknownError,
+    response_to,
+)
+from bentos.churn.metrics import Meters
+from bentos.churn.server.content_codings import ACCEPTED, LARGE_BYTES, gzipped, offers_gzip
+from bentos.churn.server.uploads import Aside, Uploads
+from bentos.prediction.errors import internal
+from configs.errors import ChurnError
+from configs.settings import ServingSettings
+
+log = logging.getLogger(__name__)
+
+SECURITY_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+FIXED_HEADERS: Final = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+_NAMES: Final = frozenset(name for name, _ in FIXED_HEADERS)
+_POLICY: Final = b"content-security-policy"
+_READ: Final = HEADERS | {b"host", b"content-length", b"content-encoding", b"accept-encoding", b"expect"}
+_CLOSE: Final = (b"connection", b"close")
+_VARY: Final = (b"vary", b"accept-encoding")
+KNOWN: Final = "churn.known"
+"""Set in a scope's state when a key was needed for the request, and a valid one was sent."""
+CODERS: Final = 2
+"""Bodies decoded, and answers compressed, at once."""
+
+
+class FrontDoor:
+    """Hands every HTTP request to ``own`` and never to the server's own routes.
+
+    BentoML adds pages to each service (`/`, `/docs.json`, `/schema.json`, static files) that load scripts from
+    other hosts and answer errors in other shapes; behind this door they don't exist. ``app`` still gets the
+    lifespan. On the way the key is judged, work beyond what a worker can do is turned away, the body is read whole
+    within a size and a time (only where a route takes one), headers are set, a large answer is compressed, the answer
+    is counted, and an uncaught exception ends here, logged by place alone.
+
+    Parameters
+    ----------
+    app
+        The server's application.
+    own
+        Ours.
+    routes
+        Path templates that metrics may name.
+    access
+        Judges keys; None lets everybody pass.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        own: ASGIApp,
+        meters: Meters,
+        serving: ServingSettings,
+        routes: Iterable[str],
+        access: Access | None = None,
+    ) -> None:
+        self._inner = app
+        self._own = own
+        self._meters = meters
+        self._serving = serving
+        self._routes = frozenset(routes)
+        self._access = access
+        self._working = 0
+        self._coders: CapacityLimiter | None = None
+        self._uploads = Uploads(serving, self._aside)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection's request; the lifespan goes to the server's own application."""
+        if scope["type"] != "http":
+            await self._other(scope, receive, send)
+            return
+        started = time.perf_counter()
+        path = scope["path"]
+        headers = {name: value for name, value in scope["headers"] if name in _READ}
+        answer = _Answer(send, headers, self._aside, page=path == PAGE)
+        try:
+            right = self._admitted(scope, headers, path, started)
+            body = b""
+            # Of any other request the body is dropped as it comes.
+            if right == "predict" and scope["method"] == "POST" and path in self._routes:
+                body = await self._uploads.read(scope, headers, receive)
+                answer.last = False
+            await (self._work if right in SCORING else self._own)(scope, _replay(body, receive), answer)
+        except ChurnError as refused:
+            await self._refuse(refused, path, answer)
+        except ClientDisconnect:
+            return
+        except Exception as broken:  # noqa: BLE001 - the last line: anything else would be logged with its values
+            error = internal(broken)
+            if not answer.status:  # else the application has said so itself
+                self._meters.refusals.labels(error.error).inc()
+                await response_to(error, self._serving.retry_after_s)(scope, receive, answer)
+        finally:
+            if answer.status:
+                self._meters.answered(
+                    template(path, self._routes), scope["method"], answer.status, time.perf_counter() - started
+                )
+
+    def _admitted(self, scope: Scope, headers: Mapping[bytes, bytes], path: str, now: float) -> Right | None:
+        """Refuse by what the head says; return the right that was needed."""
+        if path in OPEN_PATHS:
+            return None
+        right = right_of(path)
+        if self._access is not None:
+            server = scope.get("server")
+            self._access.admit(headers, right, server[0] if server else None, now)
+            if self._access.needed:
+                scope.setdefault("state", {})[KNOWN] = True
+            # A request without a key may come from a page of another site, in a browser of this machine, whose name
+            # was made to lead here. It can't send another Host than that name.
+            elif server and not _is_here(headers.get(b"host", b"")):
+                raise HostRefusedError
+        if not path.isprintable():
+            # A router's pattern may end before a line's end: "/predict\n" would reach its route without its right.
+            raise RouteUnknownError("there is no such route", "see /openapi.json for the routes")
+        if right in SCORING:
+            self._room()
+        return right
+
+    def _room(self) -> None:
+        if self._working >= self._serving.concurrency_max:
+            raise OverloadedError("the service has as much to do as it can", "repeat it in a moment")
+
+    async def _work(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._room()  # again: others came while the body did
+        self._working += 1
+        try:
+            await self._own(scope, receive, send)
+        finally:
+            self._working -= 1
+
+    async def _refuse(self, refused: ChurnError, path: str, answer: _Answer) -> None:
+        self._meters.refusals.labels(refused.error).inc()
+        response = response_to(refused, self._serving.retry_after_s)
+        if isinstance(refused, KeyMissingError):
+            # Only a person's browser shall ask for a password; a program's would in the middle of a page.
+            challenge = b'Basic realm="churn", charset="UTF-8"' if path == PAGE else b"Bearer"
+            response.raw_headers.append((b"www-authenticate", challenge))
+        if isinstance(refused, ContentEncodingError):
+            response.raw_headers.append((b"accept-encoding", ACCEPTED))
+        # The server drops the rest of a body by itself. But one that we stopped to read may never come: then its place
+        # would be taken by the next request.
+        if isinstance(refused, BodyTooLargeError | RequestTimeoutError):
+            answer.last = True
+        await answer({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+        await answer({"type": "http.response.body", "body": response.body})
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":  # there are none
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await self._inner(scope, receive, send)
+
+    async def _aside(self, work: Callable[[], bytes]) -> bytes:
+        """Run ``work`` in a thread: a large body would hold up every other request."""
+        if self._coders is None:
+            self._coders = CapacityLimiter(CODERS)
+        return await anyio.to_thread.run_sync(work, limiter=self._coders)
+
+
+class _Answer:
+    """Sends one answer: sets its headers, compresses it if it is large and the client offers gzip, keeps its status.
+
+    Parameters
+    ----------
+    send
+        Where to.
+    headers
+        Of the request.
+    aside
+        Where an answer is compressed.
+    page
+        Whether it is that to the page for people.
+    """
+
+    __slots__ = ("_aside", "_headers", "_large", "_page", "_send", "last", "status")
+
+    def __init__(self, send: Send, headers: Mapping[bytes, bytes], aside: Aside, *, page: bool) -> None:
+        self._send = send
+        self._headers = headers
+        self._aside = aside
+        self._page = page
+        self._large: Message | None = None
+        """The head of an answer whose body is compressed first."""
+        self.status = 0
+        self.last = b"expect" in headers
+        """Whether the connection ends with it. A client that holds its body back until it is asked may never send it:
+        then its place would be taken by the next request."""
+
+    async def __call__(self, message: Message) -> None:
+        """Send one message."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = headers = _fixed(message.get("headers", ()), page=self._page)
+            if self.last:
+                headers.append(_CLOSE)
+            if _is_large(headers):
+                headers.append(_VARY)
+                if offers_gzip(self._headers.get(b"accept-encoding", b"")):
+                    self._large = message
+                    return
+        elif (head := self._large) is not None:
+            self._large = None
+            if not message.get("more_body", False):
+                body = message["body"]
+                message["body"] = body = await self._aside(lambda: gzipped(body))
+                head["headers"] = [header for header in head["headers"] if header[0] != b"content-length"]
+                head["headers"] += [(b"content-encoding", b"gzip"), (b"content-length", str(len(body)).encode())]
+            await self._send(head)
+        await self._send(message)
+
+
+@lru_cache(maxsize=256)
+def _is_here(host: bytes) -> bool:
+    """Return whether a Host header names this machine, with or without a port, or nothing: no browser leaves it out."""
+    name = host.decode("latin-1").lower()
+    name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
+    return not host or is_loopback(name)
+
+
+def _fixed(headers: Iterable[tuple[bytes, bytes]], *, page: bool) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an answer with ours in place of its own; the page knows its own script's hash."""
+    if page and any(name == _POLICY for name, _ in headers):
+        kept = [header for header in headers if header[0] == _POLICY or header[0] not in _NAMES]
+        return kept + [header for header in FIXED_HEADERS if header[0] != _POLICY]
+    return [header for header in headers if header[0] not in _NAMES] + FIXED_HEADERS
+
+
+def _is_large(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    for name, value in headers:
+        if name == b"content-length":
+            return int(value) >= LARGE_BYTES
+    return False
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Return a ``receive`` that gives the body that was read, then what the connection says."""
+    given = False
+
+    async def replayed() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replayed

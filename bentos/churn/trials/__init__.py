@@ -1,0 +1,1 @@
+"""Challengers on live requests: shadow and canary."""

@@ -1,0 +1,184 @@
+"""Canary: the challenger answers for a fixed share of customers, and the champion for it wherever it fails."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, TypeVar
+
+from bentos.churn.trials.trial_counts import Counting
+from bentos.prediction.model import Model
+from bentos.prediction.prediction import Answered
+from bentos.prediction.predictor import Took, answer, untold
+from bentos.rollout.paired_times import ArmName
+from configs.errors import ChurnError
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE: Final = 8
+"""Requests that may wait for the challenger at once, those that were given up included."""
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Share:
+    """The customers that the canary of the bundle ``digest`` answers for: a ``share`` in [0, 1] of them."""
+
+    digest: str
+    share: float
+
+    def takes(self, customer_id: str) -> bool:
+        """Return whether the customer is one of them.
+
+        The same in each worker and at each request; a greater share keeps the customers of a smaller one; another
+        bundle has other customers, so that not every canary answers for the same ones.
+        """
+        hashed = hashlib.sha256(f"{self.digest}:{customer_id}".encode()).digest()
+        # 53 bits, as many as a float holds: dividing more could round up to 1, and a share of 1 would miss someone.
+        return (int.from_bytes(hashed[:8]) >> 11) / 2**53 < self.share
+
+
+class Canary:
+    """A trial in mode canary.
+
+    Parameters
+    ----------
+    challenger
+        What is on trial.
+    counting
+        Where it is counted. Closed with the trial.
+    customers
+        Whom it answers for.
+    reasons_max
+        As in answering.
+    limit_s
+        How long a request waits for it before the champion is asked.
+    """
+
+    def __init__(
+        self, challenger: Model, counting: Counting, *, customers: Share, reasons_max: int, limit_s: float
+    ) -> None:
+        self.challenger = challenger
+        self.counting = counting
+        self._customers = customers
+        self._reasons_max = reasons_max
+        self._limit_s = limit_s
+        self._free = threading.BoundedSemaphore(_AT_ONCE)
+        self._told: set[str] = set()
+
+    def answer(
+        self, champion: Model, customer_ids: Sequence[str], now: datetime, *, took: Took = untold
+    ) -> list[Answered | ChurnError]:
+        """Return one answer or refusal an id, in order; those of one customer are all of one model.
+
+        Raises what the champion does: StoreUnavailableError.
+        """
+        places = [place for place, each in enumerate(customer_ids) if self._customers.takes(each)]
+        timed = len(customer_ids) == 1
+        tried = dict(zip(places, self._challenger([customer_ids[each] for each in places], now, timed), strict=True))
+        rest = [place for place in range(len(customer_ids)) if not isinstance(tried.get(place), Answered)]
+        try:
+            given = self._champion(champion, [customer_ids[each] for each in rest], now, timed and not places, took)
+        except Exception:
+            # Both failed, each for its own: a store that is down speaks against neither.
+            self._count("challenger", tried.values(), {customer_ids[each] for each in places if tried[each] is None})
+            self._count("champion", (), {customer_ids[each] for each in rest})
+            raise
+        instead = dict(zip(rest, given, strict=True))
+        # A customer that the champion refuses as well is nobody's failure.
+        saved = {customer_ids[each] for each in places if isinstance(instead.get(each), Answered)}
+        self._count("challenger", tried.values(), saved)
+        self._count("champion", given, set())
+        both: dict[int, Answered | ChurnError | None] = {**tried, **instead}
+        return [each for place in range(len(customer_ids)) if (each := both[place]) is not None]
+
+    def takes(self, customer_id: str) -> bool:
+        """Return whether the challenger answers for the customer."""
+        return self._customers.takes(customer_id)
+
+    def save(self) -> None:
+        """Write the counts for whoever judges."""
+        self.counting.save()
+
+    def close(self) -> None:
+        """Write the counts for the last time."""
+        self.counting.save()
+
+    def _challenger(
+        self,
+        customer_ids: Sequence[str],
+        now: datetime,
+        timed: bool,  # noqa: FBT001 - private
+    ) -> Sequence[Answered | ChurnError | None]:
+        """Return what the challenger says, None for each if it fails; it fails also by taking too long."""
+        if not customer_ids:
+            return []
+
+        def work() -> tuple[list[Answered | ChurnError], float]:
+            # CPU time, as the champion's; see breach. The hand-over to this thread is the canary's doing, not its own.
+            started = time.thread_time()
+            found = answer(self.challenger, customer_ids, now, reasons_max=self._reasons_max)
+            return found, time.thread_time() - started
+
+        try:
+            given, seconds = self._within(work)
+        except Exception as broken:  # noqa: BLE001 - whatever it is, the champion answers instead
+            kind = type(broken).__name__
+            if kind not in self._told:
+                log.error("the challenger in canary failed: %s", kind)  # noqa: TRY400 - a traceback may hold values
+            self._told.add(kind)
+            return [None] * len(customer_ids)
+        if timed and isinstance(given[0], Answered):
+            self.counting.took("challenger", seconds)
+        return given
+
+    def _champion(
+        self,
+        champion: Model,
+        customer_ids: Sequence[str],
+        now: datetime,
+        timed: bool,  # noqa: FBT001 - private
+        took: Took,
+    ) -> list[Answered | ChurnError]:
+        if not customer_ids:
+            return []
+        started = time.thread_time()
+        given = answer(champion, customer_ids, now, reasons_max=self._reasons_max, took=took)
+        if timed and isinstance(given[0], Answered):
+            self.counting.took("champion", time.thread_time() - started)
+        return given
+
+    def _count(self, model: ArmName, given: Iterable[Answered | ChurnError | None], failed: set[str]) -> None:
+        scores = {each.customer_id: each.probability for each in given if isinstance(each, Answered)}
+        with self.counting.open() as counts:
+            arm = counts.challenger if model == "challenger" else counts.champion
+            for probability in scores.values():
+                arm.answer(probability)
+            arm.request(len(scores) + len(failed), len(failed))
+        self.counting.meter(model, "answered", len(scores))
+        self.counting.meter(model, "failed", len(failed))
+
+    def _within(self, work: Callable[[], Found]) -> Found:
+        """Return what ``work`` returns, from a thread of its own. Raises TimeoutError if it takes too long."""
+        # Who never comes back keeps its place: then nobody waits for the challenger any more.
+        if not self._free.acquire(blocking=False):
+            raise TimeoutError
+        done: Future[Found] = Future()
+
+        def act() -> None:
+            try:
+                done.set_result(work())
+            except Exception as broken:  # noqa: BLE001 - it is raised where it is waited for
+                done.set_exception(broken)
+            finally:
+                self._free.release()
+
+        threading.Thread(target=act, name="churn-canary", daemon=True).start()
+        return done.result(self._limit_s)

@@ -1,0 +1,107 @@
+"""The client for asynchronous code."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Self, TypeVar
+
+import httpx
+
+from bentos.churn.api.schemas import Answer, Change, Metadata, PredictionAnswer, RefusedCustomer, WhatIfAnswer
+from bentos.client import transport as rim
+from bentos.client.client import BATCH_IDS_MAX
+from bentos.client.endpoints import Calls
+from bentos.client.retries import Clock, Failed, Outcome, Patience, Reply, Send, Steps, Wait
+
+Result = TypeVar("Result")
+
+
+class AsyncChurnClient:
+    """:class:`~bentos.client.client.ChurnClient` with awaited methods; arguments and errors are the same.
+
+    An asynchronous context manager; the tasks of one event loop may share one.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        patience: Patience | None = None,
+        batch_ids_max: int = BATCH_IDS_MAX,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        clock: Clock = time.monotonic,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._calls = Calls(patience or Patience(), batch_ids_max, clock, rng or random.SystemRandom())
+        self._sleep = sleep
+        self._http = httpx.AsyncClient(**rim.options(base_url, api_key), transport=transport)
+
+    async def predict(self, customer_id: str) -> Answer:
+        """Return one customer's score with its reasons."""
+        return await self._run(self._calls.predict(customer_id))
+
+    async def predict_many(self, customer_ids: Sequence[str]) -> list[Answer | RefusedCustomer]:
+        """Return an entry for each id, in the order given, twice for an id given twice."""
+        return await self._run(self._calls.predict_many(customer_ids))
+
+    async def what_if(self, customer_id: str, changes: Mapping[str, Change]) -> WhatIfAnswer:
+        """Return the score as it is and as it would be with ``changes`` (feature or column -> value)."""
+        return await self._run(self._calls.what_if(customer_id, changes))
+
+    async def prediction(self, prediction_id: str) -> PredictionAnswer:
+        """Return the receipt of an answer, and what came out when it was replayed."""
+        return await self._run(self._calls.prediction(prediction_id))
+
+    async def metadata(self) -> Metadata:
+        """Return which model answers, and what it was made from."""
+        return await self._run(self._calls.metadata())
+
+    async def ready(self) -> bool:
+        """Return whether a prediction would be answered now; asks once, and is False where nothing listens."""
+        return await self._run(self._calls.ready())
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, broken: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._http.base_url!r})"
+
+    async def _run(self, steps: Steps[Result]) -> Result:
+        outcome: Outcome = None
+        while True:
+            try:
+                step = steps.send(outcome)
+            except StopIteration as done:
+                result: Result = done.value
+                return result
+            if isinstance(step, Wait):
+                await self._sleep(step.seconds)
+                outcome = None
+            else:
+                outcome = await self._send(step)
+
+    async def _send(self, step: Send) -> Reply | Failed:
+        try:
+            async with self._http.stream(**rim.arguments(step)) as response:
+                pieces = []
+                async for piece in response.aiter_bytes():
+                    rim.refuse_late(step, self._calls.clock)
+                    pieces.append(piece)
+                return rim.reply(response, b"".join(pieces))
+        except httpx.TransportError as broken:
+            return rim.failed(broken)

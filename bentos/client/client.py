@@ -1,0 +1,140 @@
+"""The client for ordinary code."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import httpx
+
+from bentos.churn.api.schemas import Answer, Change, Metadata, PredictionAnswer, RefusedCustomer, WhatIfAnswer
+from bentos.client import transport as rim
+from bentos.client.endpoints import Calls
+from bentos.client.retries import Clock, Failed, Outcome, Patience, Reply, Send, Steps, Wait
+
+Result = TypeVar("Result")
+
+BATCH_IDS_MAX: Final = 1000
+"""As many as serving.batch_ids_max of the service allows when nobody changed it."""
+
+
+class ChurnClient:
+    """Asks the service and waits for its answer. A context manager; threads may share one.
+
+    Parameters
+    ----------
+    base_url
+        Where the service is: ``http://127.0.0.1:3000``, or with a path behind a gateway.
+    api_key
+        Sent as a bearer token with each request, and shown nowhere.
+    patience
+        Time-outs and repeats.
+    batch_ids_max
+        Most ids in one request of :meth:`predict_many`: at most the service's ``serving.batch_ids_max``.
+    transport
+        How to connect, instead of over TCP with the system's certificates: a socket's path, a client certificate.
+    sleep, clock, rng
+        What waits, what tells the time (seconds, monotonic) and what draws the pauses.
+
+    Raises
+    ------
+    ValueError
+        If the address or the key is unusable.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        patience: Patience | None = None,
+        batch_ids_max: int = BATCH_IDS_MAX,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], object] = time.sleep,
+        clock: Clock = time.monotonic,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._calls = Calls(patience or Patience(), batch_ids_max, clock, rng or random.SystemRandom())
+        self._sleep = sleep
+        self._http = httpx.Client(**rim.options(base_url, api_key), transport=transport)
+
+    def predict(self, customer_id: str) -> Answer:
+        """Return one customer's score with its reasons.
+
+        Raises
+        ------
+        CustomerUnknownError, CustomerWithdrawnError
+            If there is no such customer, or no more.
+        ChurnServiceError
+            One of the other families of :mod:`bentos.client.errors`; so does every method.
+        """
+        return self._run(self._calls.predict(customer_id))
+
+    def predict_many(self, customer_ids: Sequence[str]) -> list[Answer | RefusedCustomer]:
+        """Return an entry for each id, in the order given, twice for an id given twice.
+
+        More ids than ``batch_ids_max`` go in several requests; if one of them fails in the end, so does the call.
+        """
+        return self._run(self._calls.predict_many(customer_ids))
+
+    def what_if(self, customer_id: str, changes: Mapping[str, Change]) -> WhatIfAnswer:
+        """Return the score as it is and as it would be with ``changes`` (feature or column -> value).
+
+        With no changes both are the same: a way to learn what may be changed.
+        """
+        return self._run(self._calls.what_if(customer_id, changes))
+
+    def prediction(self, prediction_id: str) -> PredictionAnswer:
+        """Return the receipt of an answer, and what came out when it was replayed."""
+        return self._run(self._calls.prediction(prediction_id))
+
+    def metadata(self) -> Metadata:
+        """Return which model answers, and what it was made from."""
+        return self._run(self._calls.metadata())
+
+    def ready(self) -> bool:
+        """Return whether a prediction would be answered now; asks once, and is False where nothing listens."""
+        return self._run(self._calls.ready())
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, broken: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._http.base_url!r})"
+
+    def _run(self, steps: Steps[Result]) -> Result:
+        outcome: Outcome = None
+        while True:
+            try:
+                step = steps.send(outcome)
+            except StopIteration as done:
+                result: Result = done.value
+                return result
+            if isinstance(step, Wait):
+                self._sleep(step.seconds)
+                outcome = None
+            else:
+                outcome = self._send(step)
+
+    def _send(self, step: Send) -> Reply | Failed:
+        try:
+            with self._http.stream(**rim.arguments(step)) as response:
+                pieces = []
+                for piece in response.iter_bytes():
+                    rim.refuse_late(step, self._calls.clock)
+                    pieces.append(piece)
+                return rim.reply(response, b"".join(pieces))
+        except httpx.TransportError as broken:
+            return rim.failed(broken)

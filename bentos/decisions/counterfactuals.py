@@ -1,0 +1,319 @@
+"""A customer as they would be: checked changes, derived features computed again, and the lever that is worth most.
+
+Pure. A customer's values are (k,) in the contract's order of the service, Python's own, None where null.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bentos.decisions.levers import Choice, Lever, Levers, Value, contradictions, named
+from configs.errors import ChurnError
+from feature_repo.contract import SERVICES_OF, Feature, features_of
+from feature_repo.transforms import Columns, derive, milestones
+
+if TYPE_CHECKING:
+    from feature_repo.stores.vectors import Vectors
+
+Floats = NDArray[np.float64]
+
+NOTE: Final = (
+    "This is what the model says of customers with such values: advice from a model of risk, not a statement about "
+    "causes. Whether a change keeps this customer only a controlled test tells."
+)
+"""How to read a what-if."""
+
+PLANS_MAX: Final = 4096
+"""Kinds of customers to remember; the public file has 201 kinds for a model without milestones, 3,441 with them."""
+
+
+class WhatIfRefusedError(ChurnError):
+    """The changes are not possible for this customer; the message lists every rule that they break."""
+
+    error = "what_if_refused"
+    http_status = 422
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One value that differs between two states of a customer; ``derived`` if it follows from others."""
+
+    feature: str
+    before: Any
+    after: Any
+    derived: bool
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """A lever, and the score in [0, 1] of the customer as they would be with it."""
+
+    lever: Lever
+    score: float
+
+
+@dataclass(frozen=True)
+class Trials:
+    """What to score so as to know the best lever of each of n customers.
+
+    ``options`` has each customer's levers, ``vectors`` (m, f) the customers as they would be: one row a customer and
+    lever, in that order.
+    """
+
+    options: tuple[tuple[Lever, ...], ...]
+    vectors: Vectors
+
+    def best(self, own: Floats, scores: Floats) -> list[Recommendation | None]:
+        """Return each customer's lever of the greatest worth, the first of equal ones; None if none lowers the score.
+
+        Worth is how far the score falls, times the share of customers who would take the offer.
+
+        Parameters
+        ----------
+        own
+            (n,) the scores of the customers as they are.
+        scores
+            (m,) those of ``vectors``. What is no number is no better than anything.
+        """
+        left = iter(scores.tolist())
+        return [_best(levers, score, left) for levers, score in zip(self.options, own.tolist(), strict=True)]
+
+
+def checked(levers: Levers, values: Sequence[Any], asked: Mapping[str, Any]) -> dict[str, Value]:
+    """Return the changes that a what-if asks for: feature -> new value, in the contract's order, no own value in it.
+
+    Parameters
+    ----------
+    levers
+        What may be changed.
+    values
+        (k,) the customer's own values.
+    asked
+        Name of a feature, or of its column in the extract -> value: a word of its domain, true or false (also "Yes"
+        or "No") or a number.
+
+    Raises
+    ------
+    WhatIfRefusedError
+        If a name is unknown, not actionable or there twice, a value is not allowed, the values contradict each other
+        or the customer's, or nothing changes. It names rules: never a value, and no name but the contract's own,
+        for an unknown one is the caller's text and may be a customer id.
+    """
+    own = named(levers.features, values)
+    known = _names(levers.service)
+    seen: set[str] = set()
+    found: dict[str, Value] = {}
+    faults = ["a name is neither a feature of the model nor a column of the extract"] if asked.keys() - known else []
+    for name in (name for name in asked if name in known):
+        feature = known[name]
+        choice, value = levers.choices.get(feature.name), _read(feature, asked[name])
+        if feature.name in seen:
+            faults.append(f"{name} is there twice: {feature.column} and {feature.name} are one")
+        elif choice is None:
+            faults.append(f"{name} can't be changed")
+        elif not choice.takes(value):
+            faults.append(f"{name} must be {_allowed(choice)}")
+        else:
+            found[feature.name] = float(value) if feature.dtype == "float64" else value
+        seen.add(feature.name)
+    changes = {name: value for name, value in found.items() if value != own[name]}
+    faults += contradictions(own | changes, changes)
+    if not faults and not changes:
+        faults.append("nothing changes")
+    if faults:
+        raise WhatIfRefusedError("; ".join(faults), f"what may be changed: {', '.join(levers.choices)}")
+    return {feature.name: changes[feature.name] for feature in levers.features if feature.name in changes}
+
+
+def changed(service: str, values: Sequence[Any], changes: Mapping[str, Value]) -> tuple[Any, ...]:
+    """Return a customer's values (k,) with changes applied (feature -> value) and what derives from them recomputed.
+
+    Windows over events, and all else that no change touches, stay as they are.
+
+    Raises
+    ------
+    KeyError
+        If the service has no such feature.
+    """
+    after = named(features_of(service), values)
+    if unknown := changes.keys() - after.keys():
+        raise KeyError(*sorted(unknown))
+    after |= changes
+    for derivation in _touched(service, changes):
+        after |= derivation.of(after)
+    return tuple(after.values())
+
+
+def differences(service: str, before: Sequence[Any], after: Sequence[Any]) -> tuple[Difference, ...]:
+    """Return where two states of a customer, (k,) each, differ, in the contract's order."""
+    rows = zip(features_of(service), before, after, strict=True)
+    return tuple(Difference(feature.name, old, new, feature.derived) for feature, old, new in rows if old != new)
+
+
+def trials(levers: Levers, rows: Sequence[Sequence[Any]], vectors: Vectors) -> Trials:
+    """Return n customers, at least one, as they would be with each lever that can be offered to them.
+
+    Parameters
+    ----------
+    levers
+        What can be offered.
+    rows
+        The customers' values.
+    vectors
+        (n, f) the same, encoded as feature_repo.stores.vectors does; not changed.
+    """
+    plan_of = _planner(levers).of
+    plans = [plan_of(row) for row in rows]
+    counts = [len(plan.levers) for plan in plans]
+    tried = np.repeat(vectors, counts, axis=0)
+    if len(plans) == 1:
+        places = plans[0].rows
+    else:
+        firsts = np.cumsum([0, *counts[:-1]])
+        places = np.concatenate([plan.rows + first for plan, first in zip(plans, firsts, strict=True)])
+    columns = np.concatenate([plan.columns for plan in plans])
+    tried[places, columns] = np.concatenate([plan.numbers for plan in plans])
+    return Trials(tuple(plan.levers for plan in plans), tried)
+
+
+class _Plan(NamedTuple):
+    """What is tried for a kind of customers: (c,) places and numbers in which the trials differ from the customer."""
+
+    levers: tuple[Lever, ...]
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
+    numbers: Floats
+
+
+class _Planner:
+    """Customers who agree in all that levers and derivations read are tried alike: their plan is made once."""
+
+    def __init__(self, levers: Levers) -> None:
+        from feature_repo.stores.vectors import coder
+
+        self._levers = levers
+        self._coders = [coder(feature) for feature in levers.features]
+        names = [feature.name for feature in levers.features]
+        reads = {name for lever in levers.levers for name in lever.when}
+        reads |= {
+            name
+            for lever in levers.levers
+            for derivation in _touched(levers.service, lever.changes)
+            for name in derivation.inputs
+        }
+        self._reads = tuple(place for place, name in enumerate(names) if name in reads)
+        self._columns = {
+            lever.name: [
+                names.index(name)
+                for name in itertools.chain(
+                    lever.changes, *(each.outputs for each in _touched(levers.service, lever.changes))
+                )
+            ]
+            for lever in levers.levers
+        }
+        self._plans: dict[tuple[Any, ...], _Plan] = {}
+
+    def of(self, values: Sequence[Any]) -> _Plan:
+        # A plan depends on what is read alone, hence the key holds nothing else.
+        key = tuple(map(values.__getitem__, self._reads))
+        plan = self._plans.get(key)
+        if plan is None:
+            if len(self._plans) >= PLANS_MAX:
+                self._plans.clear()
+            plan = self._plans[key] = self._plan(key)
+        return plan
+
+    def _plan(self, key: tuple[Any, ...]) -> _Plan:
+        values: list[Any] = [None] * len(self._coders)
+        for place, value in zip(self._reads, key, strict=True):
+            values[place] = value
+        options = self._levers.options(values)
+        places, columns, numbers = [], [], []
+        for row, lever in enumerate(options):
+            after = changed(self._levers.service, values, lever.changes)
+            # What is computed again is written even if it comes out as it was: the key does not hold it.
+            for column in self._columns[lever.name]:
+                places.append(row)
+                columns.append(column)
+                numbers.append(self._coders[column](after[column]))
+        return _Plan(options, np.array(places, np.intp), np.array(columns, np.intp), np.array(numbers, np.float64))
+
+
+@functools.lru_cache(maxsize=8)  # the champion, a challenger, and those of a moment before
+def _planner(levers: Levers) -> _Planner:
+    return _Planner(levers)
+
+
+@dataclass(frozen=True)
+class _Derivation:
+    """A function of feature_repo.transforms, with the names that it reads and gives."""
+
+    compute: Callable[[Columns], dict[str, list[Any]]]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    def of(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return its features of one customer (name -> value)."""
+        return {
+            name: column[0] for name, column in self.compute({name: [values[name]] for name in self.inputs}).items()
+        }
+
+
+class _Asked(dict[str, list[Any]]):
+    """Columns that note which of them are read."""
+
+    def __missing__(self, name: str) -> list[Any]:
+        self[name] = [None]
+        return self[name]
+
+
+@functools.cache
+def _derivations(service: str) -> tuple[_Derivation, ...]:
+    """Return what is computed at read time from a service's stored features, windows over events apart."""
+    found = []
+    for compute in (derive, milestones):
+        asked = _Asked()
+        outputs = tuple(compute(asked))
+        if set(outputs) <= set(SERVICES_OF[service]):
+            found.append(_Derivation(compute, tuple(asked), outputs))
+    return tuple(found)
+
+
+def _touched(service: str, changes: Mapping[str, Value]) -> list[_Derivation]:
+    return [derivation for derivation in _derivations(service) if changes.keys() & set(derivation.inputs)]
+
+
+@functools.cache
+def _names(service: str) -> dict[str, Feature]:
+    features = features_of(service)
+    return {feature.name: feature for feature in features} | {each.column: each for each in features if each.column}
+
+
+def _read(feature: Feature, value: Any) -> Any:
+    """Take the extract's spelling of true and false, and leave every other value as it is."""
+    return value == "Yes" if feature.dtype == "bool" and value in ("Yes", "No") else value
+
+
+def _allowed(choice: Choice) -> str:
+    span = choice.span
+    if span is not None:
+        return f"a number from {span.minimum:g} to {span.maximum:g} in steps of {span.step:g}"
+    words = [str(each).lower() if isinstance(each, bool) else f'"{each}"' for each in choice.values]
+    return f"one of {', '.join(words)}"
+
+
+def _best(levers: Sequence[Lever], own: float, left: Iterator[float]) -> Recommendation | None:
+    best, most = None, 0.0
+    for lever in levers:
+        score = next(left)
+        worth = lever.accept_share * (own - score)
+        if worth > most:
+            best, most = Recommendation(lever, score), worth
+    return best

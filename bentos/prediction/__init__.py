@@ -1,0 +1,1 @@
+"""The predictor that every way of asking calls: features in, scores with reasons out."""

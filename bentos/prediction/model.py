@@ -1,0 +1,151 @@
+"""Load a model and everything that its answers need, and check that the parts agree."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from bentos.decisions.economics import Economics, load_economics, profit_threshold
+from bentos.decisions.levers import Levers
+from bentos.decisions.levers import load as load_levers
+from bentos.decisions.reason_codes import ReasonDictionary, parse
+from bentos.decisions.reason_codes import load as load_reasons
+from bentos.prediction.errors import ContractMismatchError
+from bentos.prediction.prediction import ModelSaid
+from configs.settings import Settings
+from feature_repo.contract import Feature, contract_hash, features_of
+
+if TYPE_CHECKING:
+    from bentos.bundle import Bundle
+    from feature_repo.stores.online_features import OnlineFeatures
+
+log = logging.getLogger(__name__)
+
+PROBE_ID: Final = "readiness-probe"
+"""No customer's id; asking for it shows that the online store answers."""
+_THRESHOLD_GAP: Final = 1e-6
+_APPLY: Final = "run: churn apply"
+_PROBE_VALUE: Final[dict[str, Any]] = {"bool": False, "int64": 0, "float64": 0.0}
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model in service, with the features it reads and the words for its reasons."""
+
+    bundle: Bundle
+    features: OnlineFeatures
+    reasons: ReasonDictionary
+    levers: Levers
+    economics: Economics
+
+    @cached_property
+    def said(self) -> ModelSaid:
+        """What all its answers share."""
+        manifest = self.bundle.manifest
+        return ModelSaid(
+            self.bundle.digest, manifest.model_version, manifest.service, manifest.contract_hash, manifest.threshold
+        )
+
+
+def load(settings: Settings, folder: Path, beside: Model | None = None) -> Model:
+    """Load the bundle in ``folder`` and open its features, on the store of the model ``beside`` if there is one.
+
+    Raises
+    ------
+    ChurnError
+        BundleError, ReasonDictionaryError, LeversError, EconomicsError, NothingRegisteredError,
+        RegistryUnavailableError or ContractMismatchError: nothing that an answer needs is half loaded, and a store that
+        was opened for it is closed.
+    """
+    from bentos.bundle import Bundle
+
+    bundle = Bundle.load(folder)
+    service = bundle.manifest.service
+    # The bundle's own dictionary explains it, the same words at each replay; one without has that of the configs.
+    reasons = parse(bundle.reason_codes, service) if bundle.reason_codes else load_reasons(service)
+    features = _features(settings, service, beside)
+    try:
+        return _agreed(bundle, features, reasons)
+    except BaseException:
+        if beside is None:
+            features.close()
+        raise
+
+
+def _agreed(bundle: Bundle, features: OnlineFeatures, reasons: ReasonDictionary) -> Model:
+    """Return the model of parts that agree. Raises ContractMismatchError, LeversError or EconomicsError."""
+    service = bundle.manifest.service
+    expected = {bundle.manifest.contract_hash, contract_hash(service)}
+    if expected != {features.contract_hash}:
+        raise ContractMismatchError(
+            f"feature service {service} is registered with another contract than the bundle and this code have",
+            _APPLY,
+        )
+    economics = load_economics()
+    if abs(profit_threshold(economics) - bundle.manifest.threshold) > _THRESHOLD_GAP:
+        log.warning(
+            "labels follow the threshold %.4f that the model was trained with; configs/economics.toml now says %.4f",
+            bundle.manifest.threshold,
+            profit_threshold(economics),
+        )
+    return Model(bundle, features, reasons, _levers(service, reasons), economics)
+
+
+def _levers(service: str, reasons: ReasonDictionary) -> Levers:
+    """Return today's levers, checked against today's reason codes; without those that the model's own words lack.
+
+    Advice must keep no older model from serving: a rollback may lead to one.
+    """
+    levers = load_levers(service, load_reasons(service))
+    known = tuple(lever for lever in levers.levers if lever.code in reasons.codes)
+    if left := [lever.name for lever in levers.levers if lever not in known]:
+        log.warning("levers left out, the model has no such reason code: %s", ", ".join(left))
+    return replace(levers, levers=known)
+
+
+def _features(settings: Settings, service: str, beside: Model | None) -> OnlineFeatures:
+    from feature_repo.stores.errors import refusals
+    from feature_repo.stores.feature_store import close_store, open_store
+    from feature_repo.stores.online_features import OnlineFeatures
+
+    with refusals(settings):
+        if beside is not None:
+            return beside.features.another(service)
+        store = open_store(settings)
+        try:
+            return OnlineFeatures(store, service)
+        except BaseException:
+            # Tried again every second: each try would leave a thread that asks the registry for ever.
+            close_store(store)
+            raise
+
+
+def warm_up(model: Model, now: datetime, *, store_needed: bool = False) -> None:
+    """Score, explain and read once, so that no caller pays for lazy imports and first allocations.
+
+    A store that does not answer is no reason to refuse: readiness asks it again each time. With ``store_needed`` it
+    is, as StoreUnavailableError: where a model answers already, it goes on until the other one can.
+    """
+    from feature_repo.stores.errors import StoreUnavailableError
+    from feature_repo.stores.vectors import encode
+
+    features = features_of(model.bundle.manifest.service)
+    vectors = encode(features, {feature.name: [_probe_value(feature)] for feature in features})
+    # One customer and several take different ways.
+    model.bundle.explain_vectors(vectors)
+    model.bundle.explain_vectors(vectors.repeat(2, axis=0))
+    model.bundle.score_vectors(vectors)
+    try:
+        model.features.read_block([PROBE_ID], now)
+    except StoreUnavailableError:
+        if store_needed:
+            raise
+        log.warning("the online store does not answer yet")
+
+
+def _probe_value(feature: Feature) -> Any:
+    return feature.categories[0] if feature.categories else _PROBE_VALUE[feature.dtype]

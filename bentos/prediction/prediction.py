@@ -1,0 +1,160 @@
+"""An answer before it is JSON: what the service, a trial and the receipts read of it. Pure."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+if TYPE_CHECKING:
+    from bentos.decisions.counterfactuals import Recommendation
+    from bentos.decisions.reason_codes import Reason
+    from bentos.receipts import Receipt
+    from feature_repo.stores.online_features import OnlineRow
+
+Label = Literal["churn", "stay"]
+_VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+_CHANCE_BYTES: Final = 10
+REASONS_FAILED: Final = "the explanation failed; the probability is not affected"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSaid:
+    """What all answers of one model share."""
+
+    bundle_digest: str
+    model_version: str
+    service: str
+    contract_hash: str
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The score of one customer and what follows from it; ``reasons`` None where the explanation failed."""
+
+    prediction_id: str
+    answered_at: datetime
+    said: ModelSaid
+    row: OnlineRow
+    probability: float
+    label: Label
+    expected_profit_usd: float
+    recommended: Recommendation | None
+    reasons: tuple[Reason, ...] | None
+
+    @property
+    def customer_id(self) -> str:
+        """Who was asked for."""
+        return self.row.customer_id
+
+    @property
+    def model_version(self) -> str:
+        """The model that answered."""
+        return self.said.model_version
+
+    @property
+    def reasons_error(self) -> str | None:
+        """Why there are no reasons, None where there are."""
+        return REASONS_FAILED if self.reasons is None else None
+
+    def again(self, prediction_id: str) -> Answered:
+        """Return the same answer to somebody who asked for the customer again."""
+        return replace(self, prediction_id=prediction_id)
+
+    def body(self) -> dict[str, Any]:
+        """Return what the schema Answer of the service says, as a dict: a model would be made only to be dumped."""
+        return {
+            "customer_id": self.row.customer_id,
+            "prediction_id": self.prediction_id,
+            "probability": self.probability,
+            "label": self.label,
+            "threshold": self.said.threshold,
+            "expected_profit_usd": self.expected_profit_usd,
+            "lever": _lever(self.recommended),
+            "reasons": reason_bodies(self.reasons),
+            "reasons_error": self.reasons_error,
+            "model_version": self.model_version,
+            **quality_body(self.row),
+        }
+
+    def receipt(self, kind: Literal["predict", "what_if"] = "predict") -> Receipt:
+        """Return what is kept of the answer."""
+        from bentos.receipts import Receipt
+
+        reasons = self.reasons
+        return Receipt(
+            prediction_id=self.prediction_id,
+            answered_at=self.answered_at,
+            kind=kind,
+            customer_id=self.row.customer_id,
+            bundle_digest=self.said.bundle_digest,
+            model_version=self.model_version,
+            feature_service=self.said.service,
+            contract_hash=self.said.contract_hash,
+            values=self.row.values,
+            views=tuple((view.view, view.event_timestamp, view.status) for view in self.row.views),
+            probability=self.probability,
+            label=self.label,
+            threshold=self.said.threshold,
+            expected_profit_usd=self.expected_profit_usd,
+            lever=None if self.recommended is None else self.recommended.lever.name,
+            reasons=None if reasons is None else tuple((each.code, each.contribution) for each in reasons),
+            quality=self.row.quality,
+        )
+
+
+def quality_body(row: OnlineRow) -> dict[str, Any]:
+    """Return what an answer says of the data that it was made from."""
+    return {
+        "features_as_of": row.as_of,
+        "stale": row.stale,
+        "missing": row.absent,
+        "score_quality": row.quality,
+    }
+
+
+def reason_bodies(reasons: Sequence[Reason] | None) -> list[dict[str, Any]] | None:
+    """Return what :class:`bentos.churn.api.schemas.ReasonBody` says of each reason."""
+    if reasons is None:
+        return None
+    return [
+        {
+            "code": each.code,
+            "text": each.text,
+            "direction": each.direction,
+            "contribution": each.contribution,
+            "value": each.value,
+            "actionable": each.actionable,
+        }
+        for each in reasons
+    ]
+
+
+def _lever(recommended: Recommendation | None) -> dict[str, Any] | None:
+    if recommended is None:
+        return None
+    lever = recommended.lever
+    return {
+        "lever": lever.name,
+        "code": lever.code,
+        "text": lever.text,
+        "changes": lever.changes,
+        "probability": recommended.score,
+    }
+
+
+def prediction_ids(now: datetime, count: int) -> list[str]:
+    """Return UUIDs version 7 (RFC 9562): milliseconds since 1970, then 74 random bits."""
+    # Spelt here, all at once: the library's UUID, and a call of the system for each, take as long as an answer's words.
+    chances = secrets.token_hex(_CHANCE_BYTES * count)
+    milliseconds = f"{int(now.timestamp() * 1000):012x}"
+    front = f"{milliseconds[:8]}-{milliseconds[8:]}-7"
+    return [
+        f"{front}{chance[:3]}-{_VARIANT[chance[3]]}{chance[4:7]}-{chance[7:19]}"
+        for chance in (
+            chances[place : place + 2 * _CHANCE_BYTES] for place in range(0, len(chances), 2 * _CHANCE_BYTES)
+        )
+    ]

@@ -1,0 +1,217 @@
+"""From customer ids to answers: one read of the features, one scoring, one explanation for all."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from math import isfinite
+from typing import TYPE_CHECKING, Literal
+
+from bentos.decisions.economics import expected_profit_usd
+from bentos.prediction.errors import (
+    CustomerUnknownError,
+    CustomerWithdrawnError,
+    FeaturesExpiredError,
+    FeaturesMissingError,
+    InternalError,
+)
+from bentos.prediction.model import Model
+from bentos.prediction.prediction import Answered, prediction_ids
+from configs.errors import ChurnError
+
+if TYPE_CHECKING:
+    from bentos.bundle import Explanation
+    from bentos.bundle.design_matrix import Floats
+    from bentos.decisions.counterfactuals import Recommendation
+    from bentos.decisions.reason_codes import Reason
+    from feature_repo.stores.online_features import OnlineRow
+
+log = logging.getLogger(__name__)
+
+Stage = Literal["features", "score", "explain"]
+Took = Callable[[Stage, float], None]
+"""Told how many seconds a stage took: reading the features, scoring with contributions, words and levers."""
+
+
+def untold(_stage: Stage, _seconds: float) -> None:
+    """Tell nobody."""
+
+
+def answer(
+    model: Model, customer_ids: Sequence[str], now: datetime, *, reasons_max: int, took: Took = untold
+) -> list[Answered | ChurnError]:
+    """Return the model's answer or a refusal for each id, in the order given, twice for an id given twice.
+
+    Raises
+    ------
+    StoreUnavailableError
+        If the online store does not answer: then there is nothing to say about anyone.
+    """
+    began = time.perf_counter()
+    block = model.features.read_block(list(dict.fromkeys(customer_ids)), now)
+    took("features", time.perf_counter() - began)
+    found: dict[str, Answered | ChurnError] = {}
+    present = []
+    for place, row in enumerate(block.rows):
+        if row.status == "present":
+            present.append(place)
+        else:
+            found[row.customer_id] = refusal(row)
+    if present:
+        rows = [block.rows[place] for place in present]
+        vectors = block.vectors if len(rows) == len(block.rows) else block.vectors[present]
+        for row, given in zip(rows, scored(model, rows, vectors, now, reasons_max=reasons_max, took=took), strict=True):
+            found[row.customer_id] = given
+    if len(found) == len(customer_ids):
+        return [found[each] for each in customer_ids]
+    seen: set[str] = set()
+    answers = []
+    for each in customer_ids:
+        answers.append(_again(found[each], now) if each in seen else found[each])
+        seen.add(each)
+    return answers
+
+
+def scored(
+    model: Model,
+    rows: Sequence[OnlineRow],
+    vectors: Floats,
+    now: datetime,
+    *,
+    reasons_max: int,
+    took: Took = untold,
+) -> list[Answered | ChurnError]:
+    """Return the answer to each of n present customers (n, f), or why their values give none."""
+    from bentos.bundle import FeaturesInvalidError
+
+    began = time.perf_counter()
+    try:
+        explained = _explained(model, vectors)
+        # The explanation holds the very score that Bundle.score gives; computing it twice would double the work.
+        scores = model.bundle.score_vectors(vectors) if explained is None else explained.score
+    except FeaturesInvalidError as refused:
+        if len(rows) == 1:
+            return [refused]
+        # One customer's impossible value is nobody else's refusal.
+        alone = (scored(model, [row], vectors[[place]], now, reasons_max=reasons_max) for place, row in enumerate(rows))
+        return [given for (given,) in alone]
+    after = time.perf_counter()
+    took("score", after - began)
+    leaving = (scores >= model.said.threshold).tolist()
+    recommended = _recommended(model, rows, vectors, scores, leaving)
+    reasons = _reasons(model, rows, explained, leaving, reasons_max)
+    answers: list[Answered | ChurnError] = [
+        Answered(its_id, now, model.said, row, score, "churn" if leaves else "stay", profit, lever, why)
+        if isfinite(score)
+        else InternalError()
+        for its_id, row, score, leaves, profit, lever, why in zip(
+            prediction_ids(now, len(rows)),
+            rows,
+            scores.tolist(),
+            leaving,
+            expected_profit_usd(scores, model.economics).tolist(),
+            recommended,
+            reasons,
+            strict=True,
+        )
+    ]
+    took("explain", time.perf_counter() - after)
+    return answers
+
+
+def refusal(row: OnlineRow) -> ChurnError:
+    """Return why a customer that is not present gets no score."""
+    if row.status == "unknown":
+        return CustomerUnknownError(
+            "no features are known for this customer", "check the id; a new customer appears with the next snapshot"
+        )
+    if row.status == "withdrawn":
+        return CustomerWithdrawnError(
+            "this is no customer any more: the newest extract says so", "ask for customers of the current base only"
+        )
+    if row.status == "expired":
+        old = ", ".join(view.view for view in row.views if view.status == "expired")
+        return FeaturesExpiredError(
+            f"the customer's features are older than configs/freshness.toml allows: {old}",
+            "run: churn materialize, after a new snapshot",
+        )
+    return FeaturesMissingError(
+        f"the customer has no value for {', '.join(row.missing)}", "correct the source and ingest it again"
+    )
+
+
+def _explained(model: Model, vectors: Floats) -> Explanation | None:
+    """Return the explanation, or None if it can't be had: the score is worth giving without it."""
+    from bentos.bundle import FeaturesInvalidError
+
+    try:
+        return model.bundle.explain_vectors(vectors)
+    except FeaturesInvalidError:
+        raise
+    except Exception as broken:  # noqa: BLE001 - whatever fails here must not cost the caller the score
+        log.error("explanation failed: %s", type(broken).__name__)  # noqa: TRY400 - a traceback may hold values
+    return None
+
+
+def _reasons(
+    model: Model, rows: Sequence[OnlineRow], explained: Explanation | None, leaving: Sequence[bool], reasons_max: int
+) -> Sequence[tuple[Reason, ...] | None]:
+    """Return each row's reasons; None where the contributions leave something unsaid, or a text can't be filled in."""
+    if explained is None:
+        return [None] * len(rows)
+    sums = model.reasons.sums(explained.contributions)
+    whole = explained.whole().tolist()
+    if not all(whole):
+        log.error("explanation failed: the contributions do not add up to the margin")
+    try:
+        found: list[tuple[Reason, ...] | None] = [
+            *model.reasons.reasons_of(sums, [row.values for row in rows], leaving, most=reasons_max)
+        ]
+    except Exception as broken:  # noqa: BLE001 - as above
+        log.error("reasons failed: %s", type(broken).__name__)  # noqa: TRY400
+        if len(rows) == 1:
+            return [None]
+        # One customer's value that no text takes costs nobody else the reasons.
+        return [
+            _reasons(model, [row], _row_of(explained, place), [leaves], reasons_max)[0]
+            for place, (row, leaves) in enumerate(zip(rows, leaving, strict=True))
+        ]
+    return [reasons if adds_up else None for reasons, adds_up in zip(found, whole, strict=True)]
+
+
+def _row_of(explained: Explanation, place: int) -> Explanation:
+    own = slice(place, place + 1)
+    return replace(
+        explained,
+        score=explained.score[own],
+        margin=explained.margin[own],
+        contributions=explained.contributions[own],
+    )
+
+
+def _recommended(
+    model: Model, rows: Sequence[OnlineRow], vectors: Floats, scores: Floats, leaving: Sequence[bool]
+) -> list[Recommendation | None]:
+    """Return the best lever of each customer that is worth contacting."""
+    from bentos.decisions.counterfactuals import trials
+
+    best: list[Recommendation | None] = [None] * len(rows)
+    worth = [place for place, leaves in enumerate(leaving) if leaves]
+    if worth:
+        try:
+            tried = trials(model.levers, [rows[place].values for place in worth], vectors[worth])
+            if len(tried.vectors):
+                found = tried.best(scores[worth], model.bundle.score_vectors(tried.vectors))
+                for place, recommendation in zip(worth, found, strict=True):
+                    best[place] = recommendation
+        except Exception as broken:  # noqa: BLE001 - advice must not cost the caller the score
+            log.error("levers failed: %s", type(broken).__name__)  # noqa: TRY400
+    return best
+
+
+def _again(found: Answered | ChurnError, now: datetime) -> Answered | ChurnError:
+    """Give the entry of a customer that was asked for twice a prediction id of its own."""
+    return found.again(*prediction_ids(now, 1)) if isinstance(found, Answered) else found

@@ -1,0 +1,122 @@
+"""Score a receipt's values again with the bundle that answered, and compare."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from bentos.receipts.receipt import Receipt
+from configs.errors import ChurnError
+from configs.settings import Settings
+from feature_repo.contract import features_of
+
+if TYPE_CHECKING:
+    from bentos.bundle import Bundle
+    from bentos.decisions.reason_codes import ReasonDictionary
+
+PROBABILITY_TOLERANCE: Final = 1e-9
+CONTRIBUTION_TOLERANCE: Final = 1e-6
+_KEPT: Final = 2
+
+
+class ReceiptBundleError(ChurnError):
+    """The bundle that answered is gone, was changed, or is of another contract than this code's."""
+
+    error = "receipt_bundle_invalid"
+    http_status = 409
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What came out the second time.
+
+    ``features`` are the names of the receipt's values. ``difference`` is that of the probabilities, absolute.
+    ``label`` by the receipt's threshold. ``reasons`` are (code, contribution in log-odds), None where the answer had
+    none. Profit and lever are not computed again: they follow the economics of the day, not the model alone.
+    """
+
+    features: tuple[str, ...]
+    probability: float
+    difference: float
+    label: Literal["churn", "stay"]
+    reasons: tuple[tuple[str, float], ...] | None
+    same_label: bool
+    same_reasons: bool
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the answer was reproduced: probability, label and reasons."""
+        return self.difference <= PROBABILITY_TOLERANCE and self.same_label and self.same_reasons
+
+
+class Replayer:
+    """Replays receipts of a home; keeps the last two bundles loaded. Safe to share between threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._home = settings.home
+        self._loaded = functools.lru_cache(maxsize=_KEPT)(self._load)
+
+    def replay(self, receipt: Receipt) -> Replayed:
+        """Score and explain the receipt's values with the bundle that it names.
+
+        Raises
+        ------
+        ReceiptBundleError
+            If that bundle is not in the home any more, a file of it was changed, or its contract is not this code's.
+        ReasonDictionaryError
+            If the bundle's reasons can't be read.
+        """
+        return replay(receipt, *self._loaded(receipt.bundle_digest))
+
+    def _load(self, digest: str) -> tuple[Bundle, ReasonDictionary]:
+        from bentos.bundle import Bundle, BundleError
+        from bentos.bundle.manifest import bundles_folder
+        from bentos.decisions.reason_codes import load, parse
+
+        try:
+            bundle = Bundle.load(bundles_folder(self._home) / digest)
+        except BundleError as broken:
+            raise ReceiptBundleError(
+                f"the bundle that answered can't be used: {broken.message}",
+                f"restore bundles/{digest[:12]}… below the home from a backup or MLflow; an answer under another "
+                "contract is replayed by the version of that day",
+            ) from broken
+        service = bundle.manifest.service
+        # As in the service: the bundle's own words; one without has those of the configs.
+        return bundle, parse(bundle.reason_codes, service) if bundle.reason_codes else load(service)
+
+
+def replay(receipt: Receipt, bundle: Bundle, dictionary: ReasonDictionary) -> Replayed:
+    """Score and explain the receipt's values with ``bundle``, which must be the one that it names. Pure."""
+    from feature_repo.stores.vectors import encode
+
+    features = features_of(receipt.feature_service)
+    columns = {feature.name: [value] for feature, value in zip(features, receipt.values, strict=True)}
+    explained = bundle.explain_vectors(encode(features, columns))
+    probability = float(explained.score[0])
+    leaves = probability >= receipt.threshold
+    label: Literal["churn", "stay"] = "churn" if leaves else "stay"
+    reasons = None
+    if receipt.reasons is not None:
+        # As many as were given: how many that may be is a setting, which can have changed since.
+        most = len(receipt.reasons)
+        again = dictionary.reasons(explained.contributions[0], receipt.values, leaves=leaves, most=most)
+        reasons = tuple((reason.code, reason.contribution) for reason in again)
+    return Replayed(
+        bundle.manifest.features,
+        probability,
+        abs(probability - receipt.probability),
+        label,
+        reasons,
+        same_label=label == receipt.label,
+        same_reasons=_same(receipt.reasons, reasons),
+    )
+
+
+def _same(answered: tuple[tuple[str, float], ...] | None, again: tuple[tuple[str, float], ...] | None) -> bool:
+    if answered is None or again is None:
+        return answered is again
+    return [code for code, _ in answered] == [code for code, _ in again] and all(
+        abs(before - after) <= CONTRIBUTION_TOLERANCE for (_, before), (_, after) in zip(answered, again, strict=True)
+    )

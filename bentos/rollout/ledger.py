@@ -1,0 +1,166 @@
+"""Who made which bundle serve, when and why: a file that only grows, each line sealed by the hash of the one before.
+
+The seal shows a change, it does not forbid one: whoever may write the file can write all of it anew. A copy of any
+later hash (the pointer holds the newest) shows that too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+from bentos.bundle.manifest import BundleError
+from bentos.rollout.pointer import Rollout, read_pointer
+from configs.errors import ChurnError
+from configs.printable import printable
+from feature_repo.files import hash_chain
+
+Action = Literal["promote", "rollback", "shadow", "canary", "stop", "abort"]
+_MEND: Final = (
+    "restore ledger/ from a backup; or set it aside and take the key ledger out of bundles/champion.json: a new one "
+    "begins with the next promotion"
+)
+
+
+class LedgerBrokenError(ChurnError):
+    """The ledger was changed, or a part of it is missing."""
+
+    error = "ledger_broken"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One change of what serves.
+
+    ``sequence`` counts from 1. ``at`` is ISO 8601 UTC. ``before`` and ``after`` are :meth:`Rollout.state`, ``before``
+    None where nothing served. ``details`` are JSON values (figures of the verdict, of the live comparison), null where
+    a figure is not finite. ``hash`` is the sha256 (hex) of all the rest, ``previous_hash`` that of the entry before.
+    """
+
+    sequence: int
+    at: str
+    action: Action
+    who: str
+    why: str
+    before: dict[str, Any] | None
+    after: dict[str, Any]
+    details: dict[str, Any]
+    previous_hash: str
+    hash: str
+
+    def rollout(self) -> Rollout:
+        """Return what serves after it."""
+        return Rollout.of(self.after, self.sequence, self.hash)
+
+
+def ledger_path(home: Path) -> Path:
+    """Return where the ledger lies."""
+    return home / "ledger" / "ledger.jsonl"
+
+
+def entries(home: Path) -> list[Entry]:
+    """Return the ledger, oldest entry first; empty where nothing was ever promoted.
+
+    A last line that a dying process left unfinished was never in force and is passed over.
+
+    Raises
+    ------
+    LedgerBrokenError
+        Naming the line that was changed, or the entry that the pointer names and the ledger no longer has.
+    """
+    # The pointer first: read after the ledger it could name an entry that was written in between.
+    try:
+        pointed = read_pointer(home)
+    except BundleError:
+        pointed = None
+    found = _read(ledger_path(home))
+    if pointed is not None and pointed.sequence:
+        if pointed.sequence > len(found):
+            raise LedgerBrokenError(f"the ledger ends before entry {pointed.sequence}, which made the champion", _MEND)
+        if found[pointed.sequence - 1].hash != pointed.hash:
+            raise LedgerBrokenError(f"entry {pointed.sequence} is not the one that made the champion", _MEND)
+    return found
+
+
+def ending(found: list[Entry], trial: int) -> str:
+    """Return who ended the trial that entry ``trial`` began, and why: the entry after its own did."""
+    if not 0 < trial < len(found):
+        return "the trial was ended by nobody in the ledger: the pointer was changed without it"
+    return printable(f"the {found[trial - 1].action} was ended by {found[trial].who}: {found[trial].why}")
+
+
+def append(
+    home: Path,
+    after: list[Entry],
+    action: Action,
+    change: tuple[Rollout | None, Rollout],
+    *,
+    who: str,
+    why: str,
+    now: datetime,
+    details: Mapping[str, Any] | None = None,
+) -> Entry:
+    """Add an entry durably and return it; only under the roll-out's lock.
+
+    ``after`` is the whole ledger so far; ``change`` what served before and what shall serve.
+
+    Raises
+    ------
+    StorageFailed
+        If the disk refuses: the ledger is as it was.
+    """
+    if now.tzinfo is None:
+        raise ValueError(f"{now} has no time zone: instants are UTC")
+    before, made = change
+    content = {
+        "at": now.astimezone(UTC).isoformat(),
+        "action": action,
+        "who": who,
+        "why": why,
+        "before": before.state() if before else None,
+        "after": made.state(),
+        "details": _finite(dict(details or {})),
+    }
+    (entry,) = hash_chain.append(ledger_path(home), _end(after), [content])
+    return Entry(**entry)
+
+
+def withdraw(home: Path, entry: Entry) -> None:
+    """Take the last entry back, because what it says could not be done; only under the roll-out's lock."""
+    hash_chain.withdraw(ledger_path(home), asdict(entry))
+
+
+def _end(found: list[Entry]) -> hash_chain.End:
+    size_bytes = sum(len(hash_chain.line(asdict(each))) for each in found)
+    return hash_chain.End(len(found), found[-1].hash, size_bytes) if found else hash_chain.End()
+
+
+def _read(path: Path) -> list[Entry]:
+    try:
+        return list(hash_chain.walk(path, _entry))
+    except hash_chain.ChainBrokenError as broken:
+        raise LedgerBrokenError(str(broken), _MEND) from None
+    except OSError as refused:
+        raise LedgerBrokenError(
+            f"{path.name} can't be read: {refused.strerror}", "run as the user that runs the service"
+        ) from refused
+
+
+def _entry(content: dict[str, Any]) -> Entry:
+    entry = Entry(**content)
+    entry.rollout()
+    if entry.action not in get_args(Action):
+        raise ValueError(f"no action: {entry.action}")
+    return entry
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

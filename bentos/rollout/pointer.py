@@ -1,0 +1,120 @@
+"""The pointer file: which bundle serves, and which one is on trial beside it. Replaced whole."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+from bentos.bundle.manifest import BundleError, bundles_folder, is_digest
+from feature_repo.files.atomic_writes import storage, write_file
+from feature_repo.files.hash_chain import GENESIS
+from feature_repo.files.regular_files import read_regular
+
+POINTER: Final = "champion.json"
+"""What stands for the hash of the entry before the first one."""
+Mode = Literal["none", "shadow", "canary"]
+_MEND: Final = "promote again: churn train"
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Which bundles meet requests, each by its digest.
+
+    ``champion`` answers. ``previous`` answered before it, None for a first champion. ``challenger`` is on trial, None
+    if ``mode`` is none. ``share`` of customers in [0, 1] that a canary answers for, 0 otherwise. ``sequence`` and
+    ``hash`` name the ledger's entry that made it so: 0 and GENESIS where nobody wrote one. ``ends_at`` is the instant
+    (ISO 8601 UTC) after which the trial may not go on, None without a trial or where it has no end.
+    """
+
+    champion: str
+    model_version: str
+    previous: str | None = None
+    challenger: str | None = None
+    mode: Mode = "none"
+    share: float = 0.0
+    sequence: int = 0
+    hash: str = GENESIS
+    ends_at: str | None = None
+
+    def state(self) -> dict[str, Any]:
+        """Return what the ledger says of it: everything but its own reference to the ledger."""
+        # Without an end there is no key: entries of an earlier version read as they were written.
+        left_out = {"sequence", "hash"} | ({"ends_at"} if self.ends_at is None else set())
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
+
+    def alone(self) -> Self:
+        """Return the champion without a trial."""
+        return replace(self, challenger=None, mode="none", share=0.0, ends_at=None)
+
+    def over(self, now: datetime) -> bool:
+        """Return whether a trial is running whose end has passed."""
+        return self.ends_at is not None and datetime.fromisoformat(self.ends_at) <= now
+
+    @classmethod
+    def of(cls, state: dict[str, Any], sequence: int, entry_hash: str) -> Self:
+        """Return what :meth:`state` said. Raises ValueError or TypeError for anything else."""
+        made = cls(**state, sequence=sequence, hash=entry_hash)
+        digests = [made.champion, *(each for each in (made.previous, made.challenger) if each is not None)]
+        if not all(isinstance(each, str) and is_digest(each) for each in digests):
+            raise ValueError("is not the digest of a bundle")
+        if not isinstance(made.model_version, str) or not isinstance(sequence, int) or not isinstance(entry_hash, str):
+            raise TypeError("holds other types than this version writes")
+        if made.mode not in {"none", "shadow", "canary"} or (made.mode == "none") != (made.challenger is None):
+            raise ValueError("its mode does not fit its challenger")
+        if isinstance(made.share, bool) or not 0 <= made.share <= 1:
+            raise ValueError("its share is no share")
+        if made.ends_at is not None and (made.mode == "none" or datetime.fromisoformat(made.ends_at).tzinfo is None):
+            raise ValueError("its end is no end of a trial")
+        return made
+
+
+def read_pointer(home: Path) -> Rollout | None:
+    """Return what the pointer says, None where there is none.
+
+    Raises
+    ------
+    BundleError
+        If it can't be read, or its path is anything but the digest that names a bundle's folder: it is followed by
+        whoever serves, so it may lead nowhere else.
+    """
+    file = bundles_folder(home) / POINTER
+    try:
+        text = read_regular(file).decode()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as refused:
+        raise BundleError(f"{file} can't be read: {refused.strerror}", "mend it, then try again") from refused
+    except ValueError as broken:
+        raise BundleError(f"{file} is damaged", _MEND) from broken
+    try:
+        content: dict[str, Any] = json.loads(text)
+        digest, path = str(content["digest"]), str(content["path"])
+        # A pointer of an earlier version, or one that a person wrote, names the champion alone.
+        entry = content.get("ledger") or {"sequence": 0, "hash": GENESIS}
+        state = {"champion": digest, "model_version": str(content["model_version"])}
+        known = ("previous", "challenger", "mode", "share", "ends_at")
+        state |= {name: content[name] for name in known if name in content}
+    except (ValueError, KeyError, TypeError, AttributeError) as broken:
+        raise BundleError(f"{file} is damaged", _MEND) from broken
+    if path != digest or not is_digest(path):
+        raise BundleError(f"{file} is damaged: its path is not the digest of a bundle", _MEND)
+    try:
+        return Rollout.of(state, entry["sequence"], entry["hash"])
+    except (ValueError, KeyError, TypeError) as broken:
+        raise BundleError(f"{file} is damaged: {broken}", _MEND) from broken
+
+
+def write_pointer(home: Path, rollout: Rollout) -> None:
+    """Replace the pointer; running readers see the old one or the new one.
+
+    Raises StorageFailed if the disk refuses: the old one stays.
+    """
+    state = rollout.state()
+    digest = state.pop("champion")
+    content = {"digest": digest, "path": digest, **state}
+    content["ledger"] = {"sequence": rollout.sequence, "hash": rollout.hash}
+    with storage():
+        write_file(bundles_folder(home) / POINTER, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
