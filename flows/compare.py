@@ -29,13 +29,13 @@ from feature_repo.contract import AUDIT_SERVICE, CUSTOMER, LABEL
 from feature_repo.stores.errors import refusals
 from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.historical_features import features_as_known
-from training.heldout import read_heldout
+from training.data.heldout import read_heldout
+from training.metrics.tenure_bands import NEW_CUSTOMER_MONTHS, tenure_band
 from training.promotion import BY_HAND, Evidence, Verdict, decide
 from training.registry import DIGEST, keep_text, restore_bundle, tag_version, versions_with
-from training.tenure import NEW_CUSTOMER_MONTHS, tenure_band
 
 if TYPE_CHECKING:
-    from flows.train import Trained
+    from training.registry import Trained
 
 TIMED_ROWS: Final = 25
 TAG_LENGTH_MAX: Final = 5000

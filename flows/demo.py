@@ -41,11 +41,12 @@ from flows.evaluate import Evaluated, evaluate
 from flows.land import Landing, ingest
 from flows.replay import Replay, replay, simulated_world, true_hazard
 from flows.serve import Running, ask, free_port, start
-from flows.tables import FIGURES, answers
-from flows.train import Trained, train_challenger, training_set
+from flows.tables import answers
+from flows.train import train_challenger, training_set
 from flows.who import operator
-from training.dataset import TrainingSet
-from training.metrics import roc_auc
+from training.data.training_set import TrainingSet
+from training.metrics.scores import FIGURES, roc_auc
+from training.registry import Trained
 
 STEPS: Final = 10
 PARITY_CUSTOMERS: Final = 500

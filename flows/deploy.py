@@ -30,7 +30,7 @@ from training.registry import (
 )
 
 if TYPE_CHECKING:
-    from flows.train import Trained
+    from training.registry import Trained
 
 log = logging.getLogger(__name__)
 

@@ -23,12 +23,12 @@ from feature_repo.stores.registration import apply
 from flows.build_features import build_features
 from flows.land import ingest
 from flows.train import git_commit, training_set
-from training.dataset import TrainingSet, historical_features
-from training.evaluate import CrossValidation, cross_validate
-from training.metrics import paired_difference, slices, summarise
-from training.report import EvaluationReport, ShapSummary, write_report
-from training.split import Rows
-from training.tenure import tenure_band
+from training.data.split import Rows
+from training.data.training_set import TrainingSet, historical_features
+from training.evaluation.cross_validation import CrossValidation, cross_validate
+from training.evaluation.report import EvaluationReport, ShapSummary, write_report
+from training.metrics.scores import paired_difference, slices, summarise
+from training.metrics.tenure_bands import tenure_band
 
 SLICES: Final = ("senior_citizen", "gender", "contract_type", "internet_service", "tenure_band")
 

@@ -35,8 +35,8 @@ from monitoring.drift import FORMAT, Baseline, Counted, DriftRow, Floats, baseli
 from monitoring.freshness import Age
 from monitoring.performance import Performance, performance
 from monitoring.quality_report import from_json
-from training.heldout import read_heldout
-from training.labels import label_history
+from training.data.heldout import read_heldout
+from training.data.labels import label_history
 
 if TYPE_CHECKING:
     from feast import FeatureStore

@@ -9,18 +9,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.monitor import MonitorReport
-from training.evaluate import CrossValidation
-from training.metrics import Estimate, paired_difference, summarise
+from training.evaluation.cross_validation import CrossValidation
+from training.metrics.scores import FIGURES, Estimate, paired_difference, summarise
 
-FIGURES = {
-    "roc_auc": "ROC-AUC",
-    "pr_auc": "PR-AUC",
-    "brier": "Brier",
-    "log_loss": "log loss",
-    "ece": "ECE",
-    "lift_10": "lift@10 %",
-    "empc_usd": "EMPC, USD",
-}
 _STABLE_SHOWN: Final = 8
 
 

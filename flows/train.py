@@ -27,14 +27,15 @@ from feature_repo.files.locks import lease
 from feature_repo.files.parquet_tables import table_pattern
 from feature_repo.raw.snapshots.publication import published
 from flows.deploy import Outcome, compare_and_deploy
-from training.dataset import TrainingSet, load_training_set
-from training.heldout import forget_heldout, heldout_path, save_heldout
-from training.labels import load_labels
+from training.data.heldout import forget_heldout, heldout_path, save_heldout
+from training.data.labels import load_labels
+from training.data.training_set import TrainingSet, load_training_set
 from training.registry import (
     CHALLENGER,
     FINGERPRINT,
     NoSuchVersionError,
     Registered,
+    Trained,
     close_runs,
     find_version,
     known_digests,
@@ -46,7 +47,7 @@ from training.registry import (
 )
 
 if TYPE_CHECKING:
-    from training.fit import Fitted, Provenance
+    from training.model.fit import Fitted, Provenance
 
 SEEN: Final = "rows_seen"
 """Tag: how many held-out rows the model was fitted on."""
@@ -68,24 +69,6 @@ class Challenger:
     bundle: Bundle
     registered: Registered
     training_set: TrainingSet
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A registered challenger by its names alone, so that it can be told from one process to another.
-
-    ``fingerprint`` is what it was made of, ``digest`` its bundle's, ``version`` and ``run_id`` MLflow's. ``seen_rows``
-    counts held-out rows that it was fitted on, -1 where nobody counted. ``fresh`` is False where this very model was
-    there before.
-    """
-
-    fingerprint: str
-    digest: str
-    model_version: str
-    version: str
-    run_id: str
-    seen_rows: int
-    fresh: bool = False
 
 
 def train(settings: Settings, now: datetime, *, who: str) -> Outcome:
@@ -170,8 +153,8 @@ def registered_challenger(settings: Settings, version: str | None = None) -> Tra
 
 
 def fingerprint(settings: Settings) -> str:
-    """Return what a model trained now would be made of; see :func:`training.fingerprint.fingerprint`."""
-    from training.fingerprint import fingerprint as fingerprint_of
+    """Return what a model trained now would be made of; see :func:`training.model.fingerprint.fingerprint`."""
+    from training.model.fingerprint import fingerprint as fingerprint_of
 
     return fingerprint_of(settings, feature_service(settings))
 
@@ -192,7 +175,7 @@ def feature_service(settings: Settings) -> str:
 
 def provenance(settings: Settings, now: datetime) -> Provenance:
     """Return where a model trained now comes from."""
-    from training.fit import Provenance
+    from training.model.fit import Provenance
 
     manifests = published(settings.home)
     snapshots = tuple(f"{m.snapshot_date.isoformat()}.v{m.version}" for m in manifests)
@@ -203,7 +186,7 @@ def provenance(settings: Settings, now: datetime) -> Provenance:
 
 def fit_challenger(settings: Settings, rows: TrainingSet, now: datetime) -> tuple[Fitted, Bundle]:
     """Tune, fit and measure; save the bundle and the rows it was measured on; nothing is registered yet."""
-    from training.fit import fit
+    from training.model.fit import fit
 
     journal = settings.home / "optuna" / "journal.log"
     fitted = fit(rows, settings.training, load_economics(), provenance(settings, now), journal=journal)
@@ -214,7 +197,7 @@ def fit_challenger(settings: Settings, rows: TrainingSet, now: datetime) -> tupl
 
 def register_challenger(settings: Settings, fitted: Fitted, bundle: Bundle, rows: TrainingSet, mark: str) -> Challenger:
     """Log the run in MLflow and register the bundle as challenger; ``mark`` is the fingerprint it was fitted under."""
-    from training.split import seen_rows
+    from training.data.split import seen_rows
 
     metrics = {f"test_{name}": value for name, value in fitted.metrics.as_dict().items()}
     metrics |= {f"baseline_{name}": value for name, value in fitted.baseline.as_dict().items()}
@@ -243,7 +226,7 @@ def _whole(settings: Settings, registered: Registered) -> bool:
         if not restore_bundle(settings, registered):
             return False
     if not heldout_path(settings.home, registered.bundle_digest).is_file():
-        from training.split import holdout
+        from training.data.split import holdout
 
         # Of the same fingerprint, hence the same rows.
         rows = training_set(settings)

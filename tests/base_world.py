@@ -22,8 +22,8 @@ from flows.build_features import build_features
 from monitoring.quality_report import GateResult, to_json
 from tests.small_model import fitted_model, manifest
 from tests.support.single_extract import simulate_snapshot, write_csv
-from training.heldout import save_heldout
-from training.labels import load_labels
+from training.data.heldout import save_heldout
+from training.data.labels import load_labels
 
 FIRST = date(2026, 1, 31)
 CUSTOMERS = 700

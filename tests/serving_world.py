@@ -30,7 +30,7 @@ from feature_repo.stores.registration import apply
 from feature_repo.transforms import derive
 from flows.serve import Running, free_port
 from tests.patience import PATIENCE_S
-from training.pipeline import ChurnBlend, Params
+from training.model.estimator import ChurnBlend, Params
 
 CUSTOMERS = 300
 CANARY = "CANARY-7Q4Z"

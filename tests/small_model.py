@@ -27,8 +27,8 @@ from feature_repo.raw.snapshots.timing import observation
 from feature_repo.stores.casting import as_frame
 from feature_repo.transforms import derive
 from tests.support.single_extract import simulate_snapshot, write_csv
-from training.dataset import TrainingSet
-from training.pipeline import ChurnBlend, Params
+from training.data.training_set import TrainingSet
+from training.model.estimator import ChurnBlend, Params
 
 ROWS = 400
 OBSERVED = datetime(2026, 1, 1, 6, tzinfo=UTC)

@@ -17,9 +17,9 @@ from bentos.base_rate import REFERENCE_RATE, log_loss_bound, probability_bound, 
 from bentos.decisions.economics import Economics
 from bentos.rollout.live_comparison import LiveFigures
 from configs.settings import PromotionSettings, RolloutSettings
-from training.economics import EvaluationError, FloatArray, LengthError, ScoreError
-from training.metrics import ECE_BINS, BoolArray, Metrics, measure
-from training.paired import Gain, gains, losses, profits, worst_profit
+from training.metrics.paired_bootstrap import Gain, gains, losses, profits, worst_profit
+from training.metrics.profit import EvaluationError, FloatArray, LengthError, ScoreError
+from training.metrics.scores import ECE_BINS, BoolArray, Metrics, measure
 
 LEAK_ROC_AUC: Final = 0.98
 """Nobody predicts churn this well: such a challenger has seen its answers."""

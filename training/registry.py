@@ -31,7 +31,7 @@ CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
 PREVIOUS: Final = "previous"
 FINGERPRINT: Final = "training_fingerprint"
-"""Tag of a run and of its version: what it was made of; see :mod:`training.fingerprint`."""
+"""Tag of a run and of its version: what it was made of; see :mod:`training.model.fingerprint`."""
 DIGEST: Final = "bundle_digest"
 MODEL_SCRIPT: Final = Path(__file__).with_name("mlflow_model.py")
 # What a loader must have: the distribution itself brings the rest, and nothing is guessed from imports (slow).
@@ -469,3 +469,21 @@ def _named(settings: Settings, refused: Exception) -> RegistryUnavailableError:
     if isinstance(refused, OSError) and not away:
         return RegistryUnavailableError(f"{where} can't be used: {refused.strerror or type(refused).__name__}", hint)
     return RegistryUnavailableError(f"{where} does not answer ({type(refused).__name__})", hint)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A registered challenger by its names alone, so that it can be told from one process to another.
+
+    ``fingerprint`` is what it was made of, ``digest`` its bundle's, ``version`` and ``run_id`` MLflow's. ``seen_rows``
+    counts held-out rows that it was fitted on, -1 where nobody counted. ``fresh`` is False where this very model was
+    there before.
+    """
+
+    fingerprint: str
+    digest: str
+    model_version: str
+    version: str
+    run_id: str
+    seen_rows: int
+    fresh: bool = False

@@ -134,7 +134,8 @@ def profit_threshold(economics: Economics) -> float:
         p > waste / (gain + waste) = (incentive + contact) / (E[gamma] * (clv - incentive) + incentive).
 
     The paper's values give 11 / 67 = 0.164. It depends on no sample, hence is the threshold to serve with, as
-    long as the scores are calibrated; ``training.economics.best_targeting`` shows what the sample itself would choose.
+    long as the scores are calibrated; ``training.metrics.profit.best_targeting`` shows what the sample itself would
+    choose.
     """
     return economics.waste_usd / (economics.gain_usd + economics.waste_usd)
 

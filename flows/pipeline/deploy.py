@@ -22,9 +22,10 @@ from flows.approving import name_challenger
 from flows.pipeline.artifacts import escaped, facts, publish
 from flows.pipeline.evaluate import Version, show, version_name
 from flows.pipeline.policy import FLOW, TASK, Now, begin, instant, plain
-from flows.train import Trained, registered_challenger
+from flows.train import registered_challenger
 from flows.trial import Met, Mode, meet, withdraw, withdrawn_on_error
 from training.promotion import Verdict
+from training.registry import Trained
 
 WHO: Final = "flow deploy"
 CLOCK: Final = partial(datetime.now, UTC)

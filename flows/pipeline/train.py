@@ -10,9 +10,9 @@ from prefect import flow, task
 from configs.settings import load_settings
 from flows.pipeline.artifacts import escaped, facts, mlflow_place, publish, table
 from flows.pipeline.policy import FLOW, TASK, Now, begin, instant, plain
-from flows.tables import FIGURES
-from flows.train import Trained, train_challenger
-from training.registry import figures_of
+from flows.train import train_challenger
+from training.metrics.scores import FIGURES
+from training.registry import Trained, figures_of
 
 
 @flow(name="train", flow_run_name="train", timeout_seconds=24 * 3600, **FLOW)

@@ -37,7 +37,7 @@ def test_no_pickle(path):
         ("mlflow", {"training/registry.py", "training/mlflow_model.py"}),
         ("great_expectations", {"monitoring/quality.py"}),
         ("prefect", {"flows/demo.py", "flows/approving.py", *PIPELINE}),
-        ("optuna", {"training/search.py", "training/journal.py"}),
+        ("optuna", {"training/model/tuning.py", "training/model/trial_journal.py"}),
     ],
 )
 def test_a_heavy_library_has_one_import_site(library, allowed):

@@ -26,10 +26,10 @@ from feature_repo.raw.snapshots.telco_csv import normalise, read_raw
 from feature_repo.stores.casting import as_frame
 from feature_repo.transforms import derive
 from tests.bench.record import Record, options, report
-from training.designs import LINEAR
-from training.metrics import brier, pr_auc, roc_auc
-from training.pipeline import ITERATIONS, ChurnBlend, DesignMatrix, Params, baseline_pipeline
-from training.split import folds
+from training.data.split import folds
+from training.metrics.scores import brier, pr_auc, roc_auc
+from training.model.estimator import ITERATIONS, ChurnBlend, DesignMatrix, Params, baseline_pipeline
+from training.model.feature_columns import LINEAR
 
 REPEATS = 3
 FOLDS = 5

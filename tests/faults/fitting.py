@@ -28,7 +28,7 @@ HEAVY = (
     "mako.template",
     "mlflow.pyfunc",
     "mlflow.store.tracking.sqlalchemy_store",
-    "training.journal",
+    "training.model.trial_journal",
 )
 """Imported once, and never opened here: a child inherits no connection and no thread."""
 

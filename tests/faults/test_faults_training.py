@@ -19,7 +19,7 @@ from flows.deploy import compare_and_deploy
 from flows.train import fingerprint, train_challenger
 from tests.patience import until
 from tests.retraining_world import NOW, make, seeded
-from training.heldout import read_heldout
+from training.data.heldout import read_heldout
 from training.registry import FINGERPRINT, known_digests, tracking_uri, version_of, versions_with
 
 KILLED_TWICE = 3

@@ -29,10 +29,10 @@ from flows.replay import Replay, replay, true_hazard
 from flows.train import fit_challenger
 from monitoring.quality import GateFailed
 from tests.promotion_world import failed
-from training.dataset import TrainingSet, load_training_set
-from training.fit import Fitted
-from training.labels import load_labels
-from training.metrics import roc_auc
+from training.data.labels import load_labels
+from training.data.training_set import TrainingSet, load_training_set
+from training.metrics.scores import roc_auc
+from training.model.fit import Fitted
 from training.promotion import Evidence, Verdict, decide
 
 CUSTOMERS, MONTHS, CHURN, DRIFT = 6000, 6, 0.015, 6

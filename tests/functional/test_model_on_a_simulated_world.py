@@ -30,12 +30,13 @@ from flows.build_features import build_features
 from flows.compare import gather, serving
 from flows.doctor import ParityBrokenError, check_parity, report
 from flows.replay import Replay, replay, true_hazard
-from flows.train import Trained, feature_service, fit_challenger
-from training.dataset import TrainingSet, load_training_set
-from training.labels import load_labels
-from training.metrics import roc_auc
-from training.pipeline import ChurnBlend, Params
+from flows.train import feature_service, fit_challenger
+from training.data.labels import load_labels
+from training.data.training_set import TrainingSet, load_training_set
+from training.metrics.scores import roc_auc
+from training.model.estimator import ChurnBlend, Params
 from training.promotion import decide
+from training.registry import Trained
 
 CUSTOMERS, MONTHS, SCORED = 3000, 9, 4
 EXCESS_SHARE_MIN = 0.97

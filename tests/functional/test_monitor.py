@@ -29,7 +29,7 @@ from monitoring.quality_report import CheckResult, GateResult, to_json
 from tests import base_world
 from tests.months import next_month
 from tests.support.single_extract import simulate_snapshot
-from training.heldout import HeldOutMissingError
+from training.data.heldout import HeldOutMissingError
 
 CHURN = str(Path(sys.executable).with_name("churn"))
 HOUR = timedelta(hours=1)

@@ -18,8 +18,8 @@ from flows.build_features import build_features
 from flows.monitor import monitor
 from flows.replay import replay
 from flows.train import fit_challenger
-from training.dataset import load_training_set
-from training.labels import load_labels
+from training.data.labels import load_labels
+from training.data.training_set import load_training_set
 
 CUSTOMERS, TRAINED, DRIFT, MONTHS = 1500, 5, 6, 7
 START = date(2025, 1, 31)

@@ -23,7 +23,7 @@ from flows.train import (
     registered_challenger,
     training_set,
 )
-from training.dataset import TrainingSet
+from training.data.training_set import TrainingSet
 from training.promotion import Verdict
 
 

@@ -15,7 +15,7 @@ from feature_repo.raw.snapshots.timing import feature_rows
 from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.point_in_time.parquet_source import OfflineTableEmptyError
 from feature_repo.stores.registration import apply
-from training.dataset import TrainingSetError, historical_features, load_training_set
+from training.data.training_set import TrainingSetError, historical_features, load_training_set
 
 O = datetime(2026, 3, 1, tzinfo=UTC)  # noqa: E741 - the letter of the time model
 LAG = timedelta(hours=6)

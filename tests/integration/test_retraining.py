@@ -37,7 +37,7 @@ from flows.train import (
     training_set,
 )
 from tests.retraining_world import NOW, copy, extracts, land, make, seeded
-from training.heldout import heldout_path, read_heldout
+from training.data.heldout import heldout_path, read_heldout
 from training.registry import (
     FINGERPRINT,
     ExperimentDeletedError,

@@ -16,7 +16,7 @@ from flows.land import ingest
 from flows.train import training_set
 from tests.months import next_month
 from tests.support.single_extract import simulate_snapshot, write_csv
-from training.split import folds, holdout, identical_rows
+from training.data.split import folds, holdout, identical_rows
 
 FIRST = date(2026, 6, 1)
 

@@ -13,7 +13,7 @@ from bentos.bundle.design_matrix import Column, Factor, attribution, matrix
 from feature_repo.contract import CORE_SERVICE, Feature, features_of
 from feature_repo.stores.casting import as_frame
 from tests.small_model import saved
-from training.designs import LINEAR, TREES
+from training.model.feature_columns import LINEAR, TREES
 
 FEATURES = features_of(CORE_SERVICE)
 NAMES = tuple(feature.name for feature in FEATURES)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bentos.decisions.economics import Economics
-from training.economics import best_targeting, empc, profit_curve
-from training.metrics import brier, ece, lift_at, log_loss, measure, pr_auc, roc_auc
+from training.metrics.profit import best_targeting, empc, profit_curve
+from training.metrics.scores import brier, ece, lift_at, log_loss, measure, pr_auc, roc_auc
 
 Case = tuple[np.ndarray, np.ndarray]
 

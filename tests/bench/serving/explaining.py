@@ -22,8 +22,8 @@ from feature_repo.contract import CORE_SERVICE, LABEL, SERVICES_OF
 from tests.bench.record import Entry, Record, told
 from tests.bench.serving.world import DEPTHS, customers
 from tests.serving_world import features_frame
-from training.designs import DESIGNS
-from training.pipeline import Params, tree_pipeline
+from training.model.estimator import Params, tree_pipeline
+from training.model.feature_columns import DESIGNS
 
 OURS, OURS_TWO = "tables", "tables, two threads"
 CONTRIBS, CONTRIBS_TWO = "`pred_contribs`", "`pred_contribs`, two threads"

@@ -22,7 +22,7 @@ from feature_repo.raw.snapshots.telco_csv import normalise, read_raw
 from flows.serve import free_port
 from tests.serving_world import bundle_at, features_frame, fill_stores
 from tests.support.single_extract import simulate_snapshot, write_csv
-from training.pipeline import ChurnBlend, Params
+from training.model.estimator import ChurnBlend, Params
 
 CSV = PROJECT_ROOT.parent / "shared" / "data" / "telco" / "Telco-Customer-Churn.csv"
 NO_LIMIT_PER_S = 1e6

@@ -15,11 +15,11 @@ from bentos.rollout.rollout import promote, rollback, start_trial, stop_trial
 from configs.settings import load_settings
 from feature_repo.contract import LABEL
 from flows.compare import Compared, explained, gather, latency_p50_ms, rolled_back, serving, slices, withdrawal
-from flows.train import Trained
 from tests.small_model import features_of_snapshot, saved, simulated, small_bundle, training_set
-from training.fit import REASON_CODES_FILE
-from training.heldout import HeldOutMissingError, save_heldout
+from training.data.heldout import HeldOutMissingError, save_heldout
+from training.model.fit import REASON_CODES_FILE
 from training.promotion import Rule, Verdict
+from training.registry import Trained
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 FRAME = features_of_snapshot(simulated(200))

@@ -16,9 +16,9 @@ from flows import deploy as deploying
 from flows.compare import Compared
 from flows.deploy import UnknownNameError, deploy, end_trial, is_named, sync_aliases
 from flows.pipeline import deploy as flow
-from flows.train import Trained
 from tests.small_model import saved
 from training.promotion import Verdict
+from training.registry import Trained
 
 AS_OF = datetime(2025, 1, 31, 6, tzinfo=UTC)
 KNOWN = {"who": "Ann", "why": "a test"}

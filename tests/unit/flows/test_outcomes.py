@@ -9,9 +9,9 @@ from bentos.rollout.rollout import promote, rollback, start_trial, stop_trial
 from flows.compare import Compared
 from flows.deploy import Outcome
 from flows.outcomes import ledger_line, outcome_lines, rollout_lines
-from flows.train import Trained
 from tests.small_model import saved
 from training.promotion import Rule, Verdict
+from training.registry import Trained
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 METRICS = {"roc_auc": 0.84, "brier": 0.1, "rows": 400}

@@ -15,7 +15,7 @@ from configs.settings import PROJECT_ROOT, TrainingSettings, load_settings
 from feature_repo.contract import CUSTOMER, LABEL, OBSERVED_AT
 from flows.train import SEEN, _trained, fit_challenger, git_commit, provenance
 from tests.small_model import publish_month, simulated, training_set
-from training.heldout import read_heldout
+from training.data.heldout import read_heldout
 from training.registry import FINGERPRINT, Registered
 
 pytestmark = pytest.mark.slow

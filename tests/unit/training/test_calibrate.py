@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.calibrate import IDENTITY, calibration, platt
-from training.metrics import ece, log_loss
+from training.metrics.scores import ece, log_loss
+from training.model.calibration import IDENTITY, calibration, platt
 
 N = 20_000
 

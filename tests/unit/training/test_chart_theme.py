@@ -11,13 +11,14 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from training.chart_theme import COLOURS, CURVE_POINTS_MAX, LINES, Plane, axis, draw, share_axis, thinned
+from training.evaluation.chart_theme import COLOURS, CURVE_POINTS_MAX, LINES, Plane, axis, draw, share_axis, thinned
 
 pytestmark = pytest.mark.slow  # the first drawing of a process takes a second
 ENDS = np.asarray([0.0, 1.0])
 PLANE = Plane(share_axis("x", "customers contacted"), share_axis("y", "churners caught"))
 DRAW_ONE = (
-    "import numpy as np; from training.chart_theme import Plane, draw, share_axis; ends = np.asarray([0.0, 1.0]); "
+    "import numpy as np; from training.evaluation.chart_theme import Plane, draw, share_axis; "
+    "ends = np.asarray([0.0, 1.0]); "
     "plane = Plane(share_axis('x', 'customers contacted'), share_axis('y', 'churners caught')); "
     "print(draw(plane.line('model', ends, ends), words='A line.'))"
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from feature_repo.contract import AUDIT_SERVICE, BEHAVIOR_SERVICE, BY_NAME, SERVICES_OF, features_of
-from training.designs import DESIGNS, LINEAR, service_of
+from training.model.feature_columns import DESIGNS, LINEAR, service_of
 
 EACH = pytest.mark.parametrize(
     ("service", "design"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bentos.decisions.economics import Economics, profit_threshold
-from training.economics import OneClassError, best_targeting, empc, profit_curve, targeting_at
+from training.metrics.profit import OneClassError, best_targeting, empc, profit_curve, targeting_at
 
 PAPER = Economics()
 RNG_SEED = 20130501

@@ -9,11 +9,11 @@ import pytest
 from bentos.decisions.economics import Economics
 from configs.settings import TrainingSettings
 from tests.small_model import features_of_snapshot, labels_of, simulated
-from training.evaluate import cross_validate
-from training.metrics import measure
-from training.pipeline import ChurnBlend, baseline_pipeline
-from training.search import search
-from training.split import folds
+from training.data.split import folds
+from training.evaluation.cross_validation import cross_validate
+from training.metrics.scores import measure
+from training.model.estimator import ChurnBlend, baseline_pipeline
+from training.model.tuning import search
 
 pytestmark = pytest.mark.slow
 

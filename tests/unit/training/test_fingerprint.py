@@ -10,8 +10,8 @@ import pytest
 from configs.settings import PROJECT_ROOT, load_settings
 from feature_repo.contract import BEHAVIOR_SERVICE, CORE_SERVICE
 from tests.small_model import publish_month
-from training import fingerprint as module
-from training.fingerprint import CODE, code_version, fingerprint
+from training.model import fingerprint as module
+from training.model.fingerprint import CODE, code_version, fingerprint
 
 DAY, NEXT = date(2026, 1, 31), date(2026, 3, 2)
 BASE = {f"c{number}": "No" for number in range(5)}

@@ -15,10 +15,10 @@ from configs.settings import TrainingSettings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, LABEL, OBSERVED_AT, SERVICES_OF, contract_hash
 from tests.promotion_world import Crowd, judge
 from tests.small_model import simulated, training_set, two_months
-from training.fit import REASON_CODES_FILE, Provenance, fit
-from training.metrics import measure
-from training.pipeline import baseline_pipeline
-from training.split import IdenticalRowsError, OneClassTrainingSetError, folds, holdout, identical_rows
+from training.data.split import IdenticalRowsError, OneClassTrainingSetError, folds, holdout, identical_rows
+from training.metrics.scores import measure
+from training.model.estimator import baseline_pipeline
+from training.model.fit import REASON_CODES_FILE, Provenance, fit
 
 pytestmark = pytest.mark.slow
 
@@ -158,7 +158,7 @@ def test_with_many_dates_time_runs_forward_everywhere(monkeypatch):
             yield train, valid
 
     # Only looked at, not replaced: the folds are the real ones.
-    for module in ("training.fit", "training.search"):
+    for module in ("training.model.fit", "training.model.tuning"):
         monkeypatch.setattr(f"{module}.folds", watching)
     fitted = fit(rows, PLAN.model_copy(update={"folds": 3}), Economics(), MADE)
     at = rows.keys[OBSERVED_AT]

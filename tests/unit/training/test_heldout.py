@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from tests.small_model import simulated, training_set
-from training.heldout import COLUMNS, HeldOutMissingError, forget_heldout, heldout_path, read_heldout, save_heldout
+from training.data.heldout import COLUMNS, HeldOutMissingError, forget_heldout, heldout_path, read_heldout, save_heldout
 
 DIGEST = "ab" * 32
 

@@ -18,8 +18,8 @@ from optuna.trial import create_trial
 
 from configs.settings import PROJECT_ROOT
 from feature_repo.files.atomic_writes import StorageFailed
-from training import journal as journals
-from training.journal import Journal, cut_torn_tail
+from training.model import trial_journal as journals
+from training.model.trial_journal import Journal, cut_torn_tail
 
 SPACE = {"x": FloatDistribution(0, 10)}
 
@@ -57,7 +57,7 @@ def test_a_torn_tail_is_cut_off_and_told(path, torn, caplog):
     path.write_bytes(whole + torn)
     with caplog.at_level(logging.WARNING):
         again = Journal(path, "s")
-    told = [each.getMessage() for each in caplog.records if each.name == "training.journal"]
+    told = [each.getMessage() for each in caplog.records if each.name == "training.model.trial_journal"]
     assert told == [f"journal.log: cut off {len(torn)} bytes behind its last whole line"]
     assert kept(again) == [0, 1, 2]
     again.add(finished(3))
@@ -138,7 +138,7 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from tests.unit.training.test_journal import finished
-from training.journal import Journal
+from training.model.trial_journal import Journal
 path = Path(sys.argv[1])
 journal = Journal(path, "s")
 resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 40,) * 2)
@@ -147,7 +147,7 @@ journal.add(finished(5))
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from training.journal import KernelLock
+from training.model.trial_journal import KernelLock
 with KernelLock(Path(sys.argv[1])):
     print("held", flush=True)
     signal.pause()

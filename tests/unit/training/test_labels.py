@@ -10,7 +10,7 @@ from configs.settings import load_settings
 from feature_repo.contract import CUSTOMER, LABEL, OBSERVED_AT
 from tests.months import deliver, month, scored
 from tests.small_model import publish_month
-from training.labels import load_labels
+from training.data.labels import load_labels
 
 D0, D1, D2 = date(2026, 1, 31), date(2026, 3, 2), date(2026, 4, 1)
 LAG = timedelta(hours=6)

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from bentos.decisions.economics import Economics
-from training.economics import EvaluationError, LabelError, LengthError, NoRowsError, OneClassError, ScoreError
-from training.metrics import (
+from training.metrics.profit import EvaluationError, LabelError, LengthError, NoRowsError, OneClassError, ScoreError
+from training.metrics.scores import (
     Metrics,
     brier,
     calibration_bins,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bentos.decisions.economics import Economics
-from training.metrics import log_loss
-from training.paired import Gain, gains, losses, profits, worst_profit
+from training.metrics.paired_bootstrap import Gain, gains, losses, profits, worst_profit
+from training.metrics.scores import log_loss
 
 PAPER = Economics()
 

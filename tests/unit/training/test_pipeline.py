@@ -9,8 +9,7 @@ from sklearn.base import clone
 from bentos.bundle.design_matrix import matrix
 from feature_repo.contract import BY_NAME, CORE_SERVICE, SERVICES_OF
 from tests.small_model import features_of_snapshot, fitted_model, labels_of, simulated
-from training.designs import DESIGNS, TREES
-from training.pipeline import (
+from training.model.estimator import (
     ChurnBlend,
     DesignMatrix,
     Params,
@@ -19,6 +18,7 @@ from training.pipeline import (
     tree_margin,
     tree_pipeline,
 )
+from training.model.feature_columns import DESIGNS, TREES
 
 
 @pytest.fixture(scope="module")

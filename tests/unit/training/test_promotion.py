@@ -12,7 +12,7 @@ import pytest
 from bentos.decisions.economics import Economics, EconomicsError
 from bentos.rollout.live_comparison import LiveFigures
 from tests.promotion_world import THRESHOLD, Crowd, failed, judge
-from training.metrics import Metrics, ece, measure
+from training.metrics.scores import Metrics, ece, measure
 from training.promotion import Verdict, ece_noise
 
 CROWD = Crowd()

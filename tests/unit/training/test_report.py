@@ -14,10 +14,10 @@ import pytest
 
 from bentos.decisions.economics import Economics, profit_threshold
 from configs.errors import ChurnError
-from training import charts
-from training.economics import EvaluationError, OneClassError, targeting_at, usd
-from training.metrics import Metrics, measure, slices
-from training.report import EvaluationReport, ReportError, ShapSummary, _points, render, write_report
+from training.evaluation import charts
+from training.evaluation.report import EvaluationReport, ReportError, ShapSummary, _points, render, write_report
+from training.metrics.profit import EvaluationError, OneClassError, targeting_at, usd
+from training.metrics.scores import Metrics, measure, slices
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 BLOCKS = {"th", "td", "small", "div", "p", "li", "dt", "dd"}

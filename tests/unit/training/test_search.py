@@ -15,10 +15,10 @@ from optuna.trial import TrialState
 
 from configs.settings import TrainingSettings
 from tests.small_model import features_of_snapshot, labels_of, simulated
-from training.metrics import log_loss
-from training.pipeline import ChurnBlend, Params, tree_pipeline
-from training.search import EARLY_STOPPING_ROUNDS, FOLDS, ROUNDS_MAX, search
-from training.split import OneClassTrainingSetError, folds
+from training.data.split import OneClassTrainingSetError, folds
+from training.metrics.scores import log_loss
+from training.model.estimator import ChurnBlend, Params, tree_pipeline
+from training.model.tuning import EARLY_STOPPING_ROUNDS, FOLDS, ROUNDS_MAX, search
 
 pytestmark = pytest.mark.slow
 

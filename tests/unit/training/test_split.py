@@ -12,7 +12,7 @@ import pytest
 from configs.errors import ChurnError
 from feature_repo.contract import OBSERVED_AT
 from tests.small_model import features_of_snapshot, simulated, training_set, two_months
-from training.split import (
+from training.data.split import (
     IdenticalRowsError,
     OneClassTrainingSetError,
     folds,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from training.tenure import NEW_CUSTOMER_MONTHS, tenure_band
+from training.metrics.tenure_bands import NEW_CUSTOMER_MONTHS, tenure_band
 
 
 def test_every_tenure_has_its_band():

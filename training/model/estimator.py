@@ -19,7 +19,7 @@ from xgboost import XGBClassifier
 from bentos.bundle.components import LinearPart, TreePart
 from bentos.bundle.design_matrix import Design, Floats, matrix
 from feature_repo.contract import CORE_SERVICE, DERIVED, features_of
-from training.designs import DESIGNS, Designs, service_of
+from training.model.feature_columns import DESIGNS, Designs, service_of
 
 ITERATIONS: Final = 2000
 

@@ -16,10 +16,18 @@ from feature_repo.files.atomic_writes import file_sha256
 from feature_repo.files.parquet_tables import table_pattern
 from feature_repo.raw.events.deliveries import deliveries
 from feature_repo.raw.snapshots.publication import history
-from training.fit import REASON_CODES_FILE
+from training.model.fit import REASON_CODES_FILE
 
 LIBRARIES: Final = ("numpy", "pandas", "scikit-learn", "optuna", "xgboost-cpu", "xgboost")
-CODE: Final = ("training/**/*.py", "bentos/bundle/**/*.py", "bentos/decisions/economics.py", "feature_repo/**/*.py")
+CODE: Final = (
+    "training/**/*.py",
+    "bentos/bundle/**/*.py",
+    "bentos/rollout/ledger.py",
+    "bentos/rollout/pointer.py",
+    "bentos/rollout/rollout.py",
+    "bentos/decisions/economics.py",
+    "feature_repo/**/*.py",
+)
 """The Python that decides what a model is (bentos/decisions/economics.py: its threshold)."""
 
 

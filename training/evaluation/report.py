@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from bentos.decisions.economics import Economics, profit_threshold
 from configs.errors import ChurnError
-from training import charts
-from training.economics import FloatArray, Targeting, check, profit_curve, targeting_at, usd
-from training.metrics import (
+from training.evaluation import charts
+from training.metrics.profit import FloatArray, Targeting, check, profit_curve, targeting_at, usd
+from training.metrics.scores import (
     LIFT_SHARE,
     BoolArray,
     CalibrationBins,
@@ -134,7 +134,7 @@ class EvaluationReport:
     economics
         What a contact costs and earns.
     slices
-        Figures by slice, from :func:`training.metrics.slices`.
+        Figures by slice, from :func:`training.metrics.scores.slices`.
     shap
         Contributions, or None where the model has none.
     simulated

@@ -17,7 +17,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 from markupsafe import Markup
 
-from training.economics import FloatArray
+from training.metrics.profit import FloatArray
 
 Spec = dict[str, Any]
 """A piece of Vega-Lite: a layer, a mark, a channel."""

@@ -16,12 +16,12 @@ from bentos.bundle import Bundle, Manifest
 from bentos.decisions.economics import Economics, profit_threshold
 from configs.settings import CONFIG_DIR, TrainingSettings
 from feature_repo.contract import OBSERVED_AT, SERVICES_OF
-from training.calibrate import calibration
-from training.dataset import TrainingSet
-from training.metrics import Metrics, measure
-from training.pipeline import ChurnBlend, Params, baseline_pipeline
-from training.search import Tuning, search
-from training.split import Rows, folds, holdout, moments
+from training.data.split import Rows, folds, holdout, moments
+from training.data.training_set import TrainingSet
+from training.metrics.scores import Metrics, measure
+from training.model.calibration import calibration
+from training.model.estimator import ChurnBlend, Params, baseline_pipeline
+from training.model.tuning import Tuning, search
 
 REASON_CODES_FILE = CONFIG_DIR / "reason_codes.toml"
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from bentos.bundle.design_matrix import Floats
-from training.metrics import log_loss
+from training.metrics.scores import log_loss
 
 IDENTITY: Final = (1.0, 0.0)
 GAIN_MIN: Final = 1e-4

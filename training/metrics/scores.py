@@ -2,9 +2,9 @@
 
 Throughout, ``churned`` is (n,) bool, ``score`` is (n,) float64 in [0, 1] (the probability of leaving), no nulls.
 Every figure is a function of the multiset of (churned, score): equal scores are treated as one, so that the order
-of rows never matters. All raise :class:`~training.economics.EvaluationError` on empty input, unequal lengths,
+of rows never matters. All raise :class:`~training.metrics.profit.EvaluationError` on empty input, unequal lengths,
 labels that are not boolean and scores that are missing or outside [0, 1]; those that compare churners with stayers
-raise :class:`~training.economics.OneClassError` where one kind is absent.
+raise :class:`~training.metrics.profit.OneClassError` where one kind is absent.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bentos.decisions.economics import Economics
-from training.economics import EvaluationError, FloatArray, Ranking, best_targeting, check, empc, rank
+from training.metrics.profit import EvaluationError, FloatArray, Ranking, best_targeting, check, empc, rank
 
 BoolArray = NDArray[np.bool_]
 
@@ -30,6 +30,16 @@ SLICE_VALUES_MAX: Final = 6
 """A numeric column with more distinct values than this is sliced into quarters."""
 
 LOWER_IS_BETTER: Final = frozenset({"brier", "log_loss", "ece"})
+
+FIGURES = {
+    "roc_auc": "ROC-AUC",
+    "pr_auc": "PR-AUC",
+    "brier": "Brier",
+    "log_loss": "log loss",
+    "ece": "ECE",
+    "lift_10": "lift@10 %",
+    "empc_usd": "EMPC, USD",
+}
 
 
 @dataclass(frozen=True)

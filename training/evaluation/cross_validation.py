@@ -13,11 +13,11 @@ from threadpoolctl import threadpool_limits
 from bentos.bundle.design_matrix import Floats
 from bentos.decisions.economics import Economics
 from configs.settings import TrainingSettings
-from training.designs import service_of
-from training.metrics import Metrics, measure
-from training.pipeline import ChurnBlend, Params, baseline_pipeline
-from training.search import search
-from training.split import Rows, folds
+from training.data.split import Rows, folds
+from training.metrics.scores import Metrics, measure
+from training.model.estimator import ChurnBlend, Params, baseline_pipeline
+from training.model.feature_columns import service_of
+from training.model.tuning import search
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The charts of the evaluation report: data in, drawing and its words out; :mod:`training.chart_theme` draws."""
+"""The charts of the evaluation report: data in, drawing and its words out; :mod:`~.chart_theme` draws."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from bentos.decisions.economics import Economics
-from training.chart_theme import COLOURS, NO_SHADE, SHADES, Chart, Plane, Spec, axis, chart, draw, share_axis
-from training.economics import FloatArray, Targeting, best_targeting, profit_curve, rank, usd
-from training.metrics import BoolArray, CalibrationBins, calibration_bins
+from training.evaluation.chart_theme import COLOURS, NO_SHADE, SHADES, Chart, Plane, Spec, axis, chart, draw, share_axis
+from training.metrics.profit import FloatArray, Targeting, best_targeting, profit_curve, rank, usd
+from training.metrics.scores import BoolArray, CalibrationBins, calibration_bins
 
 TIMES: Final = "datum.value + '\N{MULTIPLICATION SIGN}'"
 SIGNED: Final = "datum.value == 0 ? '0' : format(datum.value, '+~g')"

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bentos.decisions.economics import Economics
-from training.economics import FloatArray
-from training.metrics import BoolArray
+from training.metrics.profit import FloatArray
+from training.metrics.scores import BoolArray
 
 EQUAL: Final = 1e-9
 """Nats or USD a customer: what is below comes from rounding."""
@@ -31,7 +31,7 @@ class Gain:
 
 
 def losses(churned: BoolArray, score: FloatArray) -> FloatArray:
-    """Return each row's log loss in nats, (n,); scores are clipped as :func:`training.metrics.log_loss` does."""
+    """Return each row's log loss in nats, (n,); scores are clipped as :func:`training.metrics.scores.log_loss` does."""
     eps = np.finfo(np.float64).eps
     clipped = np.clip(score, eps, 1 - eps)
     return np.asarray(-np.where(churned, np.log(clipped), np.log1p(-clipped)), dtype=np.float64)

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 
 from bentos.bundle.design_matrix import Floats
 from configs.settings import TrainingSettings
-from training.designs import DESIGNS, service_of
-from training.metrics import log_loss
-from training.pipeline import Params, linear_pipeline, tree_margin, tree_pipeline
-from training.split import Rows, folds
+from training.data.split import Rows, folds
+from training.metrics.scores import log_loss
+from training.model.estimator import Params, linear_pipeline, tree_margin, tree_pipeline
+from training.model.feature_columns import DESIGNS, service_of
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
 
-    from training.journal import Journal
+    from training.model.trial_journal import Journal
 
 FOLDS: Final = 3
 ROUNDS_MAX: Final = 600
@@ -143,7 +143,7 @@ def search(
     ----------
     observed_at
         (n,) instants: with several of them each fold is validated on a date newer than all it was trained on, the
-        newest FOLDS dates at most (see :func:`training.split.folds`). None: rows of one date.
+        newest FOLDS dates at most (see :func:`training.data.split.folds`). None: rows of one date.
     journal
         File of finished trials: those on the same data and settings are not computed again. The search is the same
         with it, without it, and after any kill: it goes through all trials in their order, and takes from the journal
@@ -162,7 +162,7 @@ def search(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     kept = None
     if journal is not None:
-        from training.journal import Journal
+        from training.model.trial_journal import Journal
 
         kept = Journal(journal, _identity(features, churned, settings, observed_at))
     study = optuna.create_study(

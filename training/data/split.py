@@ -16,7 +16,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from configs.errors import ChurnError
 from feature_repo.contract import CUSTOMER, OBSERVED_AT
-from training.dataset import TrainingSet
+from training.data.training_set import TrainingSet
 
 Rows = NDArray[np.intp]
 OVERLAP_MAX: Final = 0.1

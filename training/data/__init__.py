@@ -1,0 +1,1 @@
+"""Labels, training sets and their split."""

@@ -1,0 +1,1 @@
+"""What a score is worth: errors, profit, and what chance has in it."""

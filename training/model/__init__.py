@@ -1,0 +1,1 @@
+"""The estimator: its columns, tuning, calibration and fingerprint."""
