@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -31,10 +29,10 @@ from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.historical_features import features_as_known
 from flows.data_age import data_ages, known_deliveries, known_extracts
 from flows.land import MOVEMENTS, REPORT, vanished_finding
-from monitoring.drift import FORMAT, Baseline, Counted, DriftRow, Floats, baseline, compare
-from monitoring.freshness import Age
-from monitoring.performance import Performance, performance
+from monitoring.drift import FORMAT, Baseline, Counted, Floats, baseline, compare
+from monitoring.performance import performance
 from monitoring.quality_report import from_json
+from monitoring.report import MonitorReport, Quality
 from training.data.heldout import read_heldout
 from training.data.labels import label_history
 
@@ -45,53 +43,6 @@ REPORTS: Final = "reports/monitor"
 _DATE_CHARS: Final = len("2026-01-31")
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Quality:
-    """The gate's newest verdict: of the newest snapshot, or of a later file that it refused.
-
-    ``snapshot`` the date (ISO 8601); ``failed`` the rules that stopped the file, ``quarantined`` rows set aside.
-    ``finding`` what a person should look at although the snapshot is live.
-    """
-
-    snapshot: str
-    passed: bool
-    rows: int
-    quarantined: int
-    failed: list[str]
-    finding: str | None
-
-
-@dataclass(frozen=True)
-class MonitorReport:
-    """What was found. ``customers`` are those present at ``known_at`` (ISO 8601, UTC), ``scored`` of them scored.
-
-    ``known_at`` is the newest arrival up to ``observed_at``, the instant that was asked for.
-
-    ``drifted`` names the rows above their bound, "log_loss" and "calibration" among them; ``drift`` is whether there
-    are any. ``refused``: reason -> customers that can't be scored. ``report`` leads from the home to this as JSON.
-    """
-
-    champion: str
-    model_version: str
-    observed_at: str
-    known_at: str
-    drift: bool
-    drifted: list[str]
-    customers: int
-    scored: int
-    refused: dict[str, int]
-    expired: int
-    rows: list[DriftRow]
-    performance: Performance
-    quality: Quality | None
-    freshness: list[Age]
-    report: str
-
-    def to_json(self) -> str:
-        """Return the report as JSON; it names no customer."""
-        return json.dumps(asdict(self), indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
 def monitor(settings: Settings, now: datetime) -> MonitorReport:

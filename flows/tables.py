@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.monitor import MonitorReport
+from monitoring.report import MonitorReport
 from training.evaluation.cross_validation import CrossValidation
 from training.metrics.scores import FIGURES, Estimate, paired_difference, summarise
 
