@@ -14,7 +14,7 @@ import pytest
 from bentos.churn.auth.key_admin import create, revoke
 from bentos.churn.auth.rights import RIGHTS
 from configs.settings import Settings
-from flows.serve import Running, free_port
+from flows.service_process import Running, free_port
 from tests.patience import PATIENCE_S
 from tests.serving_world import World, build, serving
 

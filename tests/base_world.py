@@ -18,7 +18,7 @@ from feature_repo.raw.snapshots.publication import Manifest, history, land_raw, 
 from feature_repo.raw.snapshots.telco_csv import normalise
 from feature_repo.raw.snapshots.timing import arrival, feature_rows
 from feature_repo.stores.registration import apply
-from flows.build_features import build_features
+from flows.steps.build_features import build_features
 from monitoring.quality_report import GateResult, to_json
 from tests.small_model import fitted_model, manifest
 from tests.support.single_extract import simulate_snapshot, write_csv

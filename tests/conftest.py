@@ -12,7 +12,7 @@ import pytest
 
 from configs.settings import PROJECT_ROOT, load_settings
 from configs.telemetry import switch_off
-from flows.serve import free_port
+from flows.service_process import free_port
 from tests.redis_process import RedisProcess
 
 switch_off(os.environ)

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from flows.serve import free_port
+from flows.service_process import free_port
 from tests.patience import until
 from tests.programs import program
 

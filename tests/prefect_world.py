@@ -28,7 +28,7 @@ from prefect.client.schemas.sorting import ArtifactSort
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from configs.settings import PROJECT_ROOT
-from flows.serve import ask, free_port, kill_group
+from flows.service_process import ask, free_port, kill_group
 
 PATIENCE_S = 480.0
 """What a flow run or a server is waited for: far more than on a busy machine, so that a fault ends with its log."""

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Self
 
-from flows.serve import free_port
+from flows.service_process import free_port
 from tests.patience import until
 from tests.programs import program
 

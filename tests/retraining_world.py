@@ -14,7 +14,7 @@ from feature_repo.raw.snapshots.publication import history, land_raw, publish
 from feature_repo.raw.snapshots.telco_csv import normalise
 from feature_repo.raw.snapshots.timing import arrival
 from feature_repo.stores.registration import apply
-from flows.build_features import build_features
+from flows.steps.build_features import build_features
 from tests.months import instant, month, next_month
 from tests.support.single_extract import simulate_snapshot, write_csv
 from training.registry import version_of

@@ -28,7 +28,7 @@ from feature_repo.stores.casting import as_frame
 from feature_repo.stores.materialize import materialize
 from feature_repo.stores.registration import apply
 from feature_repo.transforms import derive
-from flows.serve import Running, free_port
+from flows.service_process import Running, free_port
 from tests.patience import PATIENCE_S
 from training.model.estimator import ChurnBlend, Params
 

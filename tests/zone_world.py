@@ -23,12 +23,11 @@ from feature_repo.stores.historical_features import features_as_known
 from feature_repo.stores.materialize import materialize
 from feature_repo.stores.online_features import OnlineFeatures
 from feature_repo.stores.registration import apply
-from flows.build_activity import build_activity
-from flows.build_features import build_features
-from flows.doctor import check_parity
-from flows.land import ingest
-from flows.land_events import ingest_events
-from flows.train import training_set
+from flows.steps.build_features import build_activity, build_features
+from flows.steps.check_parity import check_parity
+from flows.steps.ingest_events import ingest_events
+from flows.steps.ingest_snapshot import ingest
+from flows.steps.train import training_set
 from tests.event_rows import event, write_lines
 from tests.small_model import small_bundle
 from tests.support.single_extract import simulate_snapshot, write_csv

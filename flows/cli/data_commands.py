@@ -36,7 +36,7 @@ def simulate(  # noqa: PLR0913 - an option each
     jsonl: bool,
 ) -> None:
     """Write a simulated Telco world: monthly extracts, events, and the truth about every customer's risk."""
-    from flows.simulate import simulate_world
+    from flows.cli.simulate import simulate_world
 
     done = simulate_world(
         out,
@@ -58,7 +58,7 @@ def simulate(  # noqa: PLR0913 - an option each
 @click.option("--replace", is_flag=True, help="Publish other content for a date that is live; the old one is kept.")
 def ingest(csv: Path, as_of: date, *, replace: bool) -> None:
     """Land, validate and publish one snapshot. Exit code 3: the gate refused it, nothing was published."""
-    from flows.land import ingest as land
+    from flows.steps.ingest_snapshot import ingest as land
 
     landing = land(run_settings(), csv, as_of, ingested_at=now(), replace=replace)
     manifest = landing.manifest
@@ -78,8 +78,8 @@ def ingest(csv: Path, as_of: date, *, replace: bool) -> None:
 )
 def ingest_events(path: Path) -> None:
     """Judge and publish a file or folder of events. Exit code 3: too many were bad, nothing was published."""
-    from flows.land_events import ingest_events as land
-    from flows.land_events import told
+    from flows.steps.ingest_events import ingest_events as land
+    from flows.steps.ingest_events import told
 
     for line in told(land(run_settings(), path, now=now())):
         click.echo(line)
@@ -88,8 +88,8 @@ def ingest_events(path: Path) -> None:
 @click.command("build-features")
 def build_features() -> None:
     """Append published snapshots, and deliveries of events, to the offline tables that Feast reads."""
-    from flows.build_activity import build_activity
-    from flows.build_features import build_features as build
+    from flows.steps.build_features import build_activity
+    from flows.steps.build_features import build_features as build
 
     settings = run_settings()
     parts = build(settings)
@@ -131,7 +131,7 @@ def materialize(*, overwrite_newer: bool) -> None:
 )
 def doctor(customers: int | None, *, parity: bool) -> None:
     """Prove what the platform promises on the data of this home. Exit code 1: a promise does not hold."""
-    from flows.doctor import check_parity, report
+    from flows.steps.check_parity import check_parity, report
 
     if not parity:
         raise click.UsageError("say what to check: churn doctor --parity")
@@ -157,7 +157,7 @@ def catalog(out: Path | None) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def feast(arguments: tuple[str, ...]) -> None:
     """Run Feast's own command line on the stores of the settings: churn feast plan."""
-    from flows.feast_cli import run
+    from flows.cli.feast_command import run
 
     run(run_settings(), arguments)
 

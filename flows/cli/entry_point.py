@@ -49,7 +49,7 @@ def _exit_code(run: Callable[[], Any]) -> int:
         misused.show()
         return EXIT_USAGE
     except Exception as broken:  # noqa: BLE001 - whatever a library raises, a command ends in one line
-        from flows.unexpected_errors import unexpected
+        from flows.cli.unexpected_errors import unexpected
 
         return _refused(unexpected(broken))
     return 0

@@ -24,8 +24,8 @@ def _named_champion(home: Path, version: str) -> str | None:
     Raises NoChampionError if there is none, UnknownNameError if no bundle has that name.
     """
     from bentos.rollout.rollout import served
-    from flows.compare import serving
-    from flows.deploy import is_named
+    from flows.steps.compare import serving
+    from flows.steps.promote import is_named
 
     found = serving(home) or served(home)
     if is_named(home, found.champion, version):
@@ -37,9 +37,9 @@ def _named_champion(home: Path, version: str) -> str | None:
 @click.command()
 def train() -> None:
     """Train a challenger on everything published; promote it if it is better than the champion on the same rows."""
-    from flows.outcomes import outcome_lines
-    from flows.train import train as fit
-    from flows.who import operator
+    from flows.cli.promotion_text import outcome_lines
+    from flows.current_user import operator
+    from flows.steps.train import train as fit
 
     settings = run_settings()
     done = fit(settings, now(), who=operator())
@@ -58,10 +58,10 @@ def promote(version: str | None, leaving: str | None, why: str, *, force: bool) 
     left = None if leaving is None else _named_champion(settings.home, leaving)
     if leaving is not None and left is None:
         return
-    from flows.deploy import compare_and_deploy
-    from flows.outcomes import outcome_lines
-    from flows.train import registered_challenger
-    from flows.who import operator
+    from flows.cli.promotion_text import outcome_lines
+    from flows.current_user import operator
+    from flows.steps.promote import compare_and_deploy
+    from flows.steps.train import registered_challenger
 
     trained = registered_challenger(settings, version)
     done = compare_and_deploy(settings, trained, who=operator(), why=why, now=now(), force=force, leaving=left)
@@ -80,9 +80,9 @@ def rollback(leaving: str | None, why: str) -> None:
     VERSION is the MLflow or model version of the champion that is to go, or the first 8 digits of its bundle or more;
     one that no bundle has is an error (exit code 2). What was rolled back comes back by churn promote --force alone.
     """
-    from flows.deploy import roll_back
-    from flows.outcomes import nothing_to_leave
-    from flows.who import operator
+    from flows.cli.promotion_text import nothing_to_leave
+    from flows.current_user import operator
+    from flows.steps.promote import roll_back
 
     settings = run_settings()
     left = None if leaving is None else _named_champion(settings.home, leaving)
@@ -106,7 +106,7 @@ def history(*, as_json: bool) -> None:
     from dataclasses import asdict
 
     from bentos.rollout.ledger import entries
-    from flows.outcomes import ledger_line
+    from flows.cli.promotion_text import ledger_line
 
     for entry in entries(run_settings().home):
         say(json.dumps(asdict(entry), sort_keys=True) if as_json else ledger_line(entry))
@@ -120,21 +120,21 @@ def history(*, as_json: bool) -> None:
 @click.option("--why", type=LINE, default="", help="Your reason; it goes into the ledger.")
 def rollout(canary: float | None, version: str | None, why: str, *, shadow: bool, stop: bool) -> None:
     """Begin or end the trial of a challenger on live requests; without an option, say what serves."""
-    from flows.outcomes import rollout_lines
+    from flows.cli.promotion_text import rollout_lines
 
     settings = run_settings()
     if shadow + stop + (canary is not None) > 1:
         raise click.UsageError("give one of --shadow, --canary and --stop")
     if stop:
-        from flows.deploy import end_trial
-        from flows.who import operator
+        from flows.current_user import operator
+        from flows.steps.promote import end_trial
 
         if end_trial(settings, version, who=operator(), why=why, now=now()) is None:
             say("no trial is running" if version is None else f"no trial of {version} is running: nothing to do")
     elif shadow or canary is not None:
-        from flows.deploy import begin_trial
-        from flows.train import registered_challenger
-        from flows.who import operator
+        from flows.current_user import operator
+        from flows.steps.promote import begin_trial
+        from flows.steps.train import registered_challenger
 
         trained = registered_challenger(settings, version)
         begin_trial(settings, trained, share=canary, who=operator(), why=why, now=now())
@@ -147,8 +147,8 @@ def rollout(canary: float | None, version: str | None, why: str, *, shadow: bool
 @click.option("--repeats", default=3, show_default=True, type=click.IntRange(1, 100), help="Of the cross-validation.")
 def evaluate(csv: Path, repeats: int) -> None:
     """Repeated nested cross-validation beside a logistic regression on the same folds, with an HTML report."""
-    from flows.evaluate import evaluate_csv
-    from flows.tables import comparison
+    from flows.cli.tables import comparison
+    from flows.steps.evaluate import evaluate_csv
 
     settings = run_settings()
     total = repeats * settings.training.folds
@@ -170,8 +170,8 @@ def evaluate(csv: Path, repeats: int) -> None:
 @click.option("--why", type=LINE, default="", help="Your reason; it goes into the ledger.")
 def approve(run_id: str | None, version: str | None, who: str, why: str, *, yes: bool) -> None:
     """Answer the deployment that waits for a person (promotion.approval_required); needs PREFECT_API_URL."""
-    from flows.approving import approve as answer
-    from flows.approving import waiting
+    from flows.pipeline.approval import approve as answer
+    from flows.pipeline.approval import waiting
 
     settings = run_settings()
     told = answer(settings, run_id, version, yes=yes, who=who, why=why)
@@ -187,8 +187,8 @@ def approve(run_id: str | None, version: str | None, who: str, why: str, *, yes:
 @click.command()
 def monitor() -> None:
     """Compare today's customers with those that the champion was measured on; check labels, quality and freshness."""
-    from flows.monitor import monitor as measure
-    from flows.tables import drift
+    from flows.cli.tables import drift
+    from flows.steps.monitor import monitor as measure
 
     settings = run_settings()
     found = measure(settings, now())

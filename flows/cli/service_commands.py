@@ -22,7 +22,7 @@ from flows.cli.parameters import CSV, LINE
 @click.option("--serve", is_flag=True, help="Leave the service running at the end.")
 def demo(csv: Path | None, customers: int, months: int, seed: int, *, serve: bool) -> None:
     """Run the whole job on embedded defaults, and ask the service for three customers."""
-    from flows.embedded import run_demo
+    from flows.demo.prefect_environment import run_demo
 
     run_demo(run_settings(), csv=csv, customers=customers, months=months, seed=seed, stay=serve, now=now())
 
@@ -32,7 +32,7 @@ def demo(csv: Path | None, customers: int, months: int, seed: int, *, serve: boo
 @click.option("--port", type=click.IntRange(1, 65535), help="Port (default: serving.port).")
 def serve(host: str | None, port: int | None) -> None:
     """Serve the champion over HTTP until interrupted."""
-    from flows.serve import serve as run
+    from flows.service_process import serve as run
 
     settings = run_settings()
     changed = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
@@ -51,7 +51,7 @@ def keys() -> None:
 def create_key(name: str, rights: tuple[Right, ...], days: int | None) -> None:
     """Make a key and print it: this once, for only its hash is kept."""
     from bentos.churn.auth.key_admin import create
-    from flows.who import operator
+    from flows.current_user import operator
 
     entry, key = create(run_settings(), name, rights, now=now(), days=days, who=operator())
     click.echo(key)
@@ -73,7 +73,7 @@ def list_keys() -> None:
 def revoke_key(key_id: str) -> None:
     """End a key; a running service refuses it within seconds."""
     from bentos.churn.auth.key_admin import revoke
-    from flows.who import operator
+    from flows.current_user import operator
 
     entry = revoke(run_settings(), key_id, now=now(), who=operator())
     click.echo(f"key {entry.id} of {entry.name} is revoked since {entry.revoked_at:%F %H:%M} UTC")
@@ -104,7 +104,7 @@ def audit_keys(last: int | None, *, as_json: bool) -> None:
 def replay(prediction_id: str, *, as_json: bool) -> None:
     """Show what was answered and from which values, and score them again. Exit code 1: it does not agree."""
     from bentos.churn.api.receipt_bodies import answer_body
-    from flows.replay_prediction import replay_prediction, told
+    from flows.cli.receipt_text import replay_prediction, told
 
     receipt, replayed = replay_prediction(run_settings(), prediction_id)
     if as_json:

@@ -8,9 +8,8 @@ from prefect import flow, task
 
 from configs.settings import load_settings
 from feature_repo.stores.registration import apply
-from flows import build_activity as activity_parts
-from flows import build_features as snapshot_parts
 from flows.pipeline.policy import FLOW, TASK, begin
+from flows.steps import build_features as parts
 
 
 @flow(name="build_features", flow_run_name="build features", timeout_seconds=6 * 3600, **FLOW)
@@ -33,10 +32,10 @@ def register() -> list[str]:
 @task(name="snapshot parts", **TASK)
 def snapshots() -> list[str]:
     """Append a part for every published version of a snapshot."""
-    return snapshot_parts.build_features(load_settings())
+    return parts.build_features(load_settings())
 
 
 @task(name="activity parts", **TASK)
 def activity() -> list[str]:
     """Append a part for every delivery of events."""
-    return activity_parts.build_activity(load_settings())
+    return parts.build_activity(load_settings())

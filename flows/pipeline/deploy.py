@@ -16,14 +16,14 @@ from pydantic import Field
 from bentos.rollout.live_comparison import LiveFigures
 from bentos.rollout.rollout import Rollout, TrialEndedError, rollout
 from configs.settings import Settings, load_settings
-from flows import compare as comparing
-from flows import deploy as deploying
-from flows.approving import name_challenger
+from flows.pipeline.approval import name_challenger
 from flows.pipeline.artifacts import escaped, facts, publish
 from flows.pipeline.evaluate import Version, show, version_name
 from flows.pipeline.policy import FLOW, TASK, Now, begin, instant, plain
-from flows.train import registered_challenger
-from flows.trial import Met, Mode, meet, withdraw, withdrawn_on_error
+from flows.steps import compare as comparing
+from flows.steps import promote as deploying
+from flows.steps.train import registered_challenger
+from flows.steps.trial import Met, Mode, meet, withdraw, withdrawn_on_error
 from training.promotion import Verdict
 from training.registry import Trained
 

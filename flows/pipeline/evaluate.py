@@ -11,10 +11,10 @@ from prefect import flow, task
 from prefect.runtime import flow_run
 
 from configs.settings import load_settings
-from flows import compare as comparing
 from flows.pipeline.artifacts import escaped, facts, publish, table
 from flows.pipeline.policy import FLOW, TASK, Now, begin, instant
-from flows.train import registered_challenger, training_set
+from flows.steps import compare as comparing
+from flows.steps.train import registered_challenger, training_set
 
 _CACHED: Final = {name: option for name, option in TASK.items() if name != "cache_policy"} | {"persist_result": True}
 
@@ -106,7 +106,7 @@ def _report_key(_context: Any, given: Mapping[str, Any]) -> str:
 @task(name="evaluation report", **{**_CACHED, "cache_key_fn": _report_key})
 def write_report(fingerprint: str, model_version: str, now: datetime) -> str:  # noqa: ARG001 - the cache's key
     """Cross-validate the whole procedure, once for one fingerprint; returns the report's path."""
-    from flows.evaluate import evaluate as cross_validate
+    from flows.steps.evaluate import evaluate as cross_validate
 
     settings = load_settings()
     done = cross_validate(

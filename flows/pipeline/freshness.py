@@ -10,10 +10,10 @@ from prefect.events import emit_event
 
 from configs.errors import ChurnError
 from configs.settings import load_settings
-from flows.data_age import INBOX, data_ages
-from flows.inbox import waiting
 from flows.pipeline.artifacts import publish, table
 from flows.pipeline.policy import TASK, UNKEPT, Now, begin, instant, plain
+from flows.steps.data_age import INBOX, data_ages
+from flows.steps.inbox import waiting
 
 STALE: Final = "churn.data.stale"
 

@@ -13,11 +13,11 @@ from prefect.states import Completed, State
 from configs.errors import ChurnError
 from configs.settings import load_settings
 from feature_repo.files.stable_reads import content
-from flows.inbox import Left, Waiting, left_behind, named, settle, waiting
-from flows.land import ingest
-from flows.land_events import ingest_events, told
 from flows.pipeline.artifacts import escaped, facts, gate_parts, publish, refusal_parts, table
 from flows.pipeline.policy import FLOW, TASK, Now, begin, instant
+from flows.steps.inbox import Left, Waiting, left_behind, named, settle, waiting
+from flows.steps.ingest_events import ingest_events, told
+from flows.steps.ingest_snapshot import ingest
 from monitoring.quality import GateFailed
 
 LEFT: Final = "Left in the inbox"

@@ -10,9 +10,9 @@ from pydantic import NonNegativeInt
 
 from configs.settings import load_settings
 from feature_repo.stores import materialize as materialising
-from flows.doctor import check_parity, report
 from flows.pipeline.artifacts import escaped, publish
 from flows.pipeline.policy import FLOW, TASK, Now, begin, instant, plain
+from flows.steps.check_parity import check_parity, report
 
 
 @flow(name="materialize", flow_run_name="materialize", timeout_seconds=2 * 3600, **FLOW)

@@ -9,9 +9,9 @@ from prefect import flow, get_run_logger, task
 from prefect.events import emit_event
 
 from configs.settings import load_settings
-from flows import monitor as monitoring
 from flows.pipeline.artifacts import facts, publish, table
 from flows.pipeline.policy import FLOW, TASK, Now, begin, instant, plain
+from flows.steps import monitor as monitoring
 
 DRIFT: Final = "churn.drift.detected"
 """The event that starts a retraining; its payload: now, detail, champion."""

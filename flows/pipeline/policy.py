@@ -17,7 +17,7 @@ from configs.errors import ChurnError
 from configs.settings import Settings, load_settings
 from configs.telemetry import switch_off
 from feature_repo.clocks import CLOCKS_DIFFER, in_future
-from flows.presence import announce
+from flows.pipeline.heartbeat import announce
 
 Now = AwareDatetime | None
 """The instant that a run works as of, with its time zone; None: the present moment."""

@@ -7,11 +7,11 @@ from typing import Any
 from prefect import flow
 from prefect.states import State
 
-from flows.inbox import waiting
 from flows.pipeline.build_features import build_features
 from flows.pipeline.land import ended, land
 from flows.pipeline.materialize import materialize
 from flows.pipeline.policy import FLOW, Now, begin, instant
+from flows.steps.inbox import waiting
 
 
 @flow(name="refresh", flow_run_name="refresh", timeout_seconds=12 * 3600, **FLOW)

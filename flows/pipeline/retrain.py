@@ -13,7 +13,7 @@ from flows.pipeline.deploy import deploy
 from flows.pipeline.evaluate import evaluate, report_on
 from flows.pipeline.policy import FLOW, Now, begin, instant
 from flows.pipeline.train import train
-from flows.retraining import admit
+from flows.steps.retraining_policy import admit
 
 Reason = Literal["schedule", "drift", "request"]
 

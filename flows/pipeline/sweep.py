@@ -25,8 +25,8 @@ from prefect.states import Cancelled, Crashed
 from pydantic import PositiveFloat, PositiveInt
 
 from flows.pipeline.artifacts import publish, table
+from flows.pipeline.heartbeat import Dead, alive, dead
 from flows.pipeline.policy import UNKEPT, begin
-from flows.presence import Dead, alive, dead
 
 TAG: Final = "churn"
 """Of every deployment in flows/prefect.yaml, and so of every run of them."""

@@ -10,7 +10,7 @@ from prefect import flow, task
 from configs.settings import load_settings
 from flows.pipeline.artifacts import escaped, facts, mlflow_place, publish, table
 from flows.pipeline.policy import FLOW, TASK, Now, begin, instant, plain
-from flows.train import train_challenger
+from flows.steps.train import train_challenger
 from training.metrics.scores import FIGURES
 from training.registry import Trained, figures_of
 

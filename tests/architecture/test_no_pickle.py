@@ -36,7 +36,7 @@ def test_no_pickle(path):
     [
         ("mlflow", {"training/registry.py", "training/mlflow_model.py"}),
         ("great_expectations", {"monitoring/quality.py"}),
-        ("prefect", {"flows/demo.py", "flows/approving.py", *PIPELINE}),
+        ("prefect", {"flows/demo/demo.py", *PIPELINE - {"flows/pipeline/heartbeat.py"}}),
         ("optuna", {"training/model/tuning.py", "training/model/trial_journal.py"}),
     ],
 )
@@ -56,6 +56,7 @@ def test_only_the_settings_read_the_environment():
         if "os.environ" in path.read_text() or "getenv" in path.read_text()
     }
     # These hand an environment on to a child process or a library, and read nothing from it.
-    names = ("cli/entry_point", "embedded", "feast_cli", "orphans", "serve", "pipeline/policy")
+    commands = ("cli/entry_point", "cli/feast_command", "demo/prefect_environment", "pipeline/policy")
+    names = (*commands, "orphan_processes", "service_process")
     handed_on = {f"flows/{name}.py" for name in names}
     assert readers - handed_on <= {"configs/settings.py", "bentos/churn/service.py"}

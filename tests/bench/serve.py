@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flows.serve import environment
+from flows.service_process import environment
 from tests.bench.record import Entry, Record, options, report
 from tests.bench.serving import checking, explaining, in_process, machine, over_http, tables, ways, world
 

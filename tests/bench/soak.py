@@ -28,7 +28,7 @@ import psutil
 from bentos.receipts.sqlite_sink import receipts_path
 from bentos.rollout.rollout import promote
 from configs.settings import Settings
-from flows.serve import Running
+from flows.service_process import Running
 from tests.bench.record import Entry, Record, options, reason, report
 from tests.bench.serving import machine, world
 from tests.bench.serving.load import Figures, Load, started

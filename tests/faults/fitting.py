@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from flows.train import train_challenger
+from flows.steps.train import train_challenger
 from tests.retraining_world import NOW, seeded, settings_of
 
 HEAVY = (

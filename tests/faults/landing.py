@@ -86,7 +86,7 @@ def step(home, first):
 
 
 def loop(home, first):
-    from flows.land import ingest
+    from flows.steps.ingest_snapshot import ingest
 
     settings = load_settings(home=home)
     for seed in itertools.count(first):

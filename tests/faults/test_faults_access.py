@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from bentos.churn.auth.key_admin import create
-from flows.serve import Running, free_port
+from flows.service_process import Running, free_port
 from tests.access_world import BURST, HEADER_TIMEOUT_S, WAYS, guarded
 from tests.patience import PATIENCE_S
 from tests.serving_world import build, serving

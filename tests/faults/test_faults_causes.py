@@ -26,7 +26,7 @@ from feature_repo.stores.errors import StoreUnavailableError
 from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.materialize import materialize
 from feature_repo.stores.online_features import OnlineFeatures
-from flows.serve import free_port
+from flows.service_process import free_port
 from tests.online_world import NOW, build
 from tests.postgres_server import PASSWORD, USER, postgres_server
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from bentos.rollout.rollout import promote
-from flows.serve import Running, free_port
+from flows.service_process import Running, free_port
 from tests.serving_world import another, build, serving
 
 

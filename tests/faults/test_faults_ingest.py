@@ -12,7 +12,7 @@ from configs.privacy import pseudonym
 from configs.settings import load_settings
 from feature_repo.raw.snapshots.publication import published, read_snapshot
 from feature_repo.raw.snapshots.telco_csv import BadCsv
-from flows.land import ingest
+from flows.steps.ingest_snapshot import ingest
 from monitoring.quality import GateFailed, from_json
 from tests.support.single_extract import simulate_snapshot, write_csv
 

@@ -17,10 +17,10 @@ from configs.errors import ChurnError
 from configs.settings import PROJECT_ROOT, load_settings
 from feature_repo.files.regular_files import open_lock
 from feature_repo.stores.registration import apply
-from flows.address import PortTakenError, refuse_taken
-from flows.orphans import VARIABLE, leave_none
-from flows.serve import Running, command, free_port
-from flows.serve import environment as serving_environment
+from flows.listen_address import PortTakenError, refuse_taken
+from flows.orphan_processes import VARIABLE, leave_none
+from flows.service_process import Running, command, free_port
+from flows.service_process import environment as serving_environment
 from tests.serving_world import serving
 
 CHURN = str(Path(sys.executable).with_name("churn"))
@@ -28,7 +28,7 @@ PASSWORD = "pa55-w0rd-of-the-registry"  # noqa: S105 - of no server
 RUNS = """
 import sys, time
 from configs.settings import load_settings
-from flows.serve import Running
+from flows.service_process import Running
 with Running(load_settings()) as running:
     running.wait("/livez", 300)
     print("up", flush=True)
@@ -42,7 +42,7 @@ main(["apply"])
 """
 STARTS = """
 import os, subprocess, sys, time
-from flows.orphans import leave_none
+from flows.orphan_processes import leave_none
 leave_none(os.environ)
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"], start_new_session=True)
 print(child.pid, flush=True)

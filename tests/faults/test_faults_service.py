@@ -19,7 +19,7 @@ from bentos.prediction.predictor import answer
 from bentos.rollout import champion
 from bentos.rollout.rollout import promote
 from feature_repo.stores.materialize import materialize
-from flows.serve import Running, free_port
+from flows.service_process import Running, free_port
 from tests.patience import PATIENCE_S, until
 from tests.redis_process import RedisProcess
 from tests.serving_world import (

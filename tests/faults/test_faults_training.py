@@ -15,8 +15,8 @@ from bentos.bundle import Bundle
 from bentos.rollout.rollout import rollout
 from configs.settings import PROJECT_ROOT
 from feature_repo.files.locks import LeaseHeldError
-from flows.deploy import compare_and_deploy
-from flows.train import fingerprint, train_challenger
+from flows.steps.promote import compare_and_deploy
+from flows.steps.train import fingerprint, train_challenger
 from tests.patience import until
 from tests.retraining_world import NOW, make, seeded
 from training.data.heldout import read_heldout

@@ -15,7 +15,7 @@ from feast.data_source import PushMode
 from feast.feature_logging import FeatureServiceLoggingSource
 from feast.repo_config import RepoConfig
 
-from flows.serve import free_port
+from flows.service_process import free_port
 from tests.feast_api.repository import Repository
 from tests.feast_api_world import NOW, TTL, ago, configuration
 

@@ -18,8 +18,8 @@ import pytest
 from bentos.churn.auth.key_admin import create
 from bentos.churn.auth.key_store import path_of, read
 from configs.settings import load_settings
-from flows.demo import UnansweredError, _ask
-from flows.serve import ask
+from flows.demo.demo import UnansweredError, _ask
+from flows.service_process import ask
 from tests.access_world import with_access
 from tests.patience import PATIENCE_S, until
 from tests.serving_world import build

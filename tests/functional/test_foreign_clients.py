@@ -15,7 +15,7 @@ import httpx
 import pytest
 import requests
 
-from flows.serve import Running, free_port
+from flows.service_process import Running, free_port
 from tests.programs import program
 from tests.serving_world import serving
 

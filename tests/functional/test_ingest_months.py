@@ -11,7 +11,7 @@ from feature_repo.raw.clock import ClockWasAhead
 from feature_repo.raw.snapshots.changes import Movements
 from feature_repo.raw.snapshots.publication import SnapshotExists, SnapshotTooEarly, published, read_snapshot, versions
 from flows.cli.commands import cli
-from flows.land import ingest
+from flows.steps.ingest_snapshot import ingest
 from monitoring.quality import GateFailed
 from tests.support.single_extract import simulate_snapshot, write_csv
 

@@ -8,7 +8,7 @@ from pandas.testing import assert_frame_equal
 
 from configs.settings import load_settings
 from feature_repo.raw.snapshots.publication import published, read_snapshot
-from flows.land import ingest
+from flows.steps.ingest_snapshot import ingest
 
 AS_OF = date(2024, 3, 1)
 NOW = datetime(2024, 3, 1, 9, tzinfo=UTC)

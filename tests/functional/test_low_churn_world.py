@@ -21,12 +21,11 @@ from feature_repo.contract import BEHAVIOR_SERVICE, CUSTOMER, OBSERVED_AT
 from feature_repo.raw.simulator.manifest import World, scored_at
 from feature_repo.raw.simulator.simulate import simulate
 from feature_repo.stores.registration import apply
-from flows.build_activity import build_activity
-from flows.build_features import build_features
-from flows.land import ingest
-from flows.monitor import monitor
-from flows.replay import Replay, replay, true_hazard
-from flows.train import fit_challenger
+from flows.demo.replay_world import Replay, replay, true_hazard
+from flows.steps.build_features import build_activity, build_features
+from flows.steps.ingest_snapshot import ingest
+from flows.steps.monitor import monitor
+from flows.steps.train import fit_challenger
 from monitoring.quality import GateFailed
 from tests.promotion_world import failed
 from training.data.labels import load_labels

@@ -25,12 +25,11 @@ from feature_repo.raw.snapshots.publication import published, read_snapshot
 from feature_repo.raw.snapshots.timing import feature_rows
 from feature_repo.stores.materialize import materialize
 from feature_repo.stores.registration import apply
-from flows.build_activity import build_activity
-from flows.build_features import build_features
-from flows.compare import gather, serving
-from flows.doctor import ParityBrokenError, check_parity, report
-from flows.replay import Replay, replay, true_hazard
-from flows.train import feature_service, fit_challenger
+from flows.demo.replay_world import Replay, replay, true_hazard
+from flows.steps.build_features import build_activity, build_features
+from flows.steps.check_parity import ParityBrokenError, check_parity, report
+from flows.steps.compare import gather, serving
+from flows.steps.train import feature_service, fit_challenger
 from training.data.labels import load_labels
 from training.data.training_set import TrainingSet, load_training_set
 from training.metrics.scores import roc_auc

@@ -21,10 +21,10 @@ from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.materialize import materialize
 from feature_repo.stores.online_features import OnlineFeatures
 from feature_repo.stores.registration import apply
-from flows import monitor as watching
-from flows.data_age import data_ages
-from flows.inbox import oldest
-from flows.monitor import monitor
+from flows.steps import monitor as watching
+from flows.steps.data_age import data_ages
+from flows.steps.inbox import oldest
+from flows.steps.monitor import monitor
 from monitoring.quality_report import CheckResult, GateResult, to_json
 from tests import base_world
 from tests.months import next_month

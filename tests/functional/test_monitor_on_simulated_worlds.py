@@ -13,11 +13,10 @@ from feature_repo.contract import BEHAVIOR_SERVICE
 from feature_repo.raw.simulator.manifest import scored_at
 from feature_repo.raw.simulator.simulate import simulate
 from feature_repo.stores.registration import apply
-from flows.build_activity import build_activity
-from flows.build_features import build_features
-from flows.monitor import monitor
-from flows.replay import replay
-from flows.train import fit_challenger
+from flows.demo.replay_world import replay
+from flows.steps.build_features import build_activity, build_features
+from flows.steps.monitor import monitor
+from flows.steps.train import fit_challenger
 from training.data.labels import load_labels
 from training.data.training_set import load_training_set
 

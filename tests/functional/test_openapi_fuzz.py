@@ -15,7 +15,7 @@ from schemathesis.specs.openapi.checks import ignored_auth
 
 from bentos.churn.auth.key_store import KeyFile, issue, path_of, write
 from bentos.churn.auth.rights import RIGHTS
-from flows.serve import Running, free_port
+from flows.service_process import Running, free_port
 from tests.patience import PATIENCE_S
 from tests.serving_world import CANARY, EXPIRED, INCOMPLETE, NEWCOMER, build, serving
 

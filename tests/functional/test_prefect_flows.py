@@ -26,11 +26,11 @@ from feature_repo.raw.simulator.simulate import simulate
 from feature_repo.raw.snapshots.publication import published, read_snapshot
 from feature_repo.stores.materialize import materialize
 from feature_repo.stores.registration import apply
-from flows.build_features import build_features
-from flows.land import ingest
 from flows.pipeline import sweep
-from flows.serve import Running as Service
-from flows.serve import ask, free_port
+from flows.service_process import Running as Service
+from flows.service_process import ask, free_port
+from flows.steps.build_features import build_features
+from flows.steps.ingest_snapshot import ingest
 from tests.prefect_world import FILE, PATIENCE_S, prefect_server
 from tests.serving_world import serving
 from tests.small_model import small_bundle

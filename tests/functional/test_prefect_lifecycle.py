@@ -24,7 +24,7 @@ from feature_repo.raw.simulator.manifest import World, scored_at
 from feature_repo.raw.simulator.simulate import simulate
 from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.historical_features import features_as_known
-from flows.serve import Running, ask, free_port
+from flows.service_process import Running, ask, free_port
 from tests.prefect_world import PATIENCE_S, Prefect, prefect_server
 from tests.serving_world import serving
 from training.registry import tracking_uri

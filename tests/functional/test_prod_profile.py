@@ -15,7 +15,7 @@ from feature_repo.contract import CORE_SERVICE, CUSTOMER, LABEL
 from feature_repo.raw.snapshots.publication import published, read_snapshot
 from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.online_features import OnlineFeatures
-from flows.serve import free_port
+from flows.service_process import free_port
 from tests.patience import reached, until
 from tests.postgres_server import PASSWORD, postgres_server
 from tests.support.single_extract import simulate_snapshot, write_csv

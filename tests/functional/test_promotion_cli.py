@@ -14,7 +14,7 @@ import pytest
 
 from bentos.rollout.rollout import rollout
 from flows.cli import main
-from flows.who import operator
+from flows.current_user import operator
 from tests.retraining_world import extracts, land, make
 from training.registry import find_version, version_of
 

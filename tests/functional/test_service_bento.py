@@ -8,7 +8,7 @@ import pytest
 
 from configs.settings import PROJECT_ROOT
 from configs.telemetry import OFF
-from flows.serve import Running, free_port
+from flows.service_process import Running, free_port
 from tests.patience import PATIENCE_S
 from tests.serving_world import Served, build, serving
 

@@ -8,13 +8,13 @@ import sys
 import pytest
 
 from configs.settings import PROJECT_ROOT
-from flows.serve import ask, free_port
+from flows.service_process import ask, free_port
 from tests.patience import PATIENCE_S, until
 
 SERVES = """
 import sys
 from configs.settings import load_settings
-from flows.serve import serve
+from flows.service_process import serve
 sys.exit(serve(load_settings()))
 """
 

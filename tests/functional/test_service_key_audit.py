@@ -19,7 +19,7 @@ import pytest
 from bentos.churn.auth.audit_log import audit_path, events
 from bentos.churn.auth.key_admin import audit, create
 from bentos.churn.auth.key_store import path_of, read
-from flows.serve import Running, free_port
+from flows.service_process import Running, free_port
 from tests.access_world import WAYS, make_keys, with_access
 from tests.patience import PATIENCE_S, until
 from tests.serving_world import CANARY, build, serving

@@ -22,7 +22,7 @@ from bentos.churn.auth.rights import RIGHTS
 from bentos.receipts import find
 from bentos.receipts.sqlite_sink import receipts_path
 from bentos.rollout.rollout import promote
-from flows.serve import Running, free_port
+from flows.service_process import Running, free_port
 from tests.bench.serving.load import Load, driven
 from tests.patience import PATIENCE_S, until
 from tests.serving_world import another, build, serving

@@ -18,7 +18,7 @@ from bentos.psi import psi
 from bentos.rollout.ledger import entries
 from bentos.rollout.live_comparison import SCORE_BINS, read_live
 from bentos.rollout.rollout import promote, rollback, rollout, start_trial, stop_trial
-from flows.serve import Running, ask, free_port
+from flows.service_process import Running, ask, free_port
 from tests.patience import PATIENCE_S, until
 from tests.serving_world import Served, World, another, build, point_at, serving
 

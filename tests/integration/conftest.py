@@ -12,10 +12,10 @@ from configs.settings import Settings, load_settings
 from feature_repo.raw.snapshots.publication import published, read_snapshot
 from feature_repo.stores.materialize import materialize
 from feature_repo.stores.registration import apply
-from flows.build_features import build_features
-from flows.deploy import compare_and_deploy
-from flows.land import ingest
-from flows.train import (
+from flows.steps.build_features import build_features
+from flows.steps.ingest_snapshot import ingest
+from flows.steps.promote import compare_and_deploy
+from flows.steps.train import (
     Challenger,
     fingerprint,
     fit_challenger,

@@ -10,8 +10,8 @@ from feature_repo.contract import ACTIVITY_SOURCE, BEHAVIOR, CUSTOMER, FEATURES,
 from feature_repo.events import PAYLOAD
 from feature_repo.raw.events.deliveries import DeliveryDamaged, deliveries
 from feature_repo.transforms import windows
-from flows.build_activity import ROWS, build_activity
-from flows.land_events import ingest_events
+from flows.steps.build_features import ROWS, build_activity
+from flows.steps.ingest_events import ingest_events
 from tests.behavior_oracle import behavior_as_known
 from tests.event_rows import event, publish_customers, write_lines, write_parquet
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from configs.settings import load_settings
-from flows.monitor import monitor
+from flows.steps.monitor import monitor
 from tests import base_world
 from tests.support.single_extract import simulate_snapshot
 

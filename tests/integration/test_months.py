@@ -16,8 +16,8 @@ from feature_repo.contract import CORE_SERVICE, CUSTOMER, EVENT_TIMESTAMP, LABEL
 from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.materialize import materialize
 from feature_repo.stores.registration import apply
-from flows.build_features import build_features
-from flows.train import provenance, training_set
+from flows.steps.build_features import build_features
+from flows.steps.train import provenance, training_set
 from tests.months import deliver, instant, month, scored
 
 LATER = scored(4) + timedelta(days=20)

@@ -23,10 +23,10 @@ from bentos.rollout.live_comparison import LiveFigures
 from bentos.rollout.rollout import rollout
 from feature_repo.contract import CUSTOMER, LABEL
 from feature_repo.files.atomic_writes import StorageFailed
-from flows.compare import compare
-from flows.deploy import WhyMissingError, begin_trial, compare_and_deploy, deploy, roll_back, sync_aliases
 from flows.pipeline.policy import may_help
-from flows.train import (
+from flows.steps.compare import compare
+from flows.steps.promote import WhyMissingError, begin_trial, compare_and_deploy, deploy, roll_back, sync_aliases
+from flows.steps.train import (
     DataChangedError,
     fingerprint,
     fit_challenger,
@@ -401,7 +401,7 @@ def test_data_that_land_while_they_are_read_stop_the_training(fresh, monkeypatch
         land(asked, 3, extracts()[3])
         return rows
 
-    monkeypatch.setattr("flows.train.training_set", landing_meanwhile)
+    monkeypatch.setattr("flows.steps.train.training_set", landing_meanwhile)
     before = fingerprint(settings)
     with pytest.raises(DataChangedError) as refused:
         train_challenger(settings, LATER)
@@ -415,7 +415,7 @@ def test_without_mlflow_going_back_works_and_the_aliases_follow_later(fresh, por
     compare_and_deploy(settings, made, who="ann", why="a rehearsal", now=LATER, force=True)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     dead = settings.mlflow.model_copy(update={"tracking_uri": SecretStr(f"http://127.0.0.1:{port}")})
-    with caplog.at_level(logging.WARNING, logger="flows.deploy"):
+    with caplog.at_level(logging.WARNING, logger="flows.steps.promote"):
         roll_back(settings.model_copy(update={"mlflow": dead}), who="bob", why="calls", now=LATER)
     assert "aliases follow at the next" in caplog.text
     assert rollout(settings.home).champion == first.digest

@@ -10,10 +10,10 @@ import pytest
 from configs.settings import TrainingSettings, load_settings
 from feature_repo.contract import CUSTOMER, OBSERVED_AT
 from feature_repo.stores.registration import apply
-from flows.build_features import build_features
-from flows.evaluate import evaluate
-from flows.land import ingest
-from flows.train import training_set
+from flows.steps.build_features import build_features
+from flows.steps.evaluate import evaluate
+from flows.steps.ingest_snapshot import ingest
+from flows.steps.train import training_set
 from tests.months import next_month
 from tests.support.single_extract import simulate_snapshot, write_csv
 from training.data.split import folds, holdout, identical_rows

@@ -33,7 +33,7 @@ from bentos.rollout.rollout import start_trial
 from feature_repo.contract import CORE_SERVICE, PROJECT
 from feature_repo.stores.errors import NothingRegisteredError, RegistryUnavailableError
 from feature_repo.stores.feature_store import close_store, open_store
-from flows.serve import free_port
+from flows.service_process import free_port
 from tests.patience import until
 from tests.serving_world import EXPIRED, another, as_kind, build, serving
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows.serve import free_port
+from flows.service_process import free_port
 
 
 def cores() -> list[int]:

@@ -17,7 +17,7 @@ import httpx
 import psutil
 
 from configs.settings import PROJECT_ROOT, Settings
-from flows.serve import SERVICE, Running, environment, free_port
+from flows.service_process import SERVICE, Running, environment, free_port
 from tests.bench.record import Record, reason
 from tests.bench.serving.load import Figures, Load, driven
 from tests.bench.serving.machine import on

@@ -19,7 +19,7 @@ from bentos.rollout.rollout import promote, served
 from configs.settings import PROJECT_ROOT, Settings, load_settings
 from feature_repo.contract import CUSTOMER, LABEL
 from feature_repo.raw.snapshots.telco_csv import normalise, read_raw
-from flows.serve import free_port
+from flows.service_process import free_port
 from tests.serving_world import bundle_at, features_frame, fill_stores
 from tests.support.single_extract import simulate_snapshot, write_csv
 from training.model.estimator import ChurnBlend, Params

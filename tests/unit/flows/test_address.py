@@ -6,8 +6,8 @@ from multiprocessing import get_context
 
 import pytest
 
-from flows.address import AddressError, PortTakenError, refuse_taken, resolved
-from flows.serve import free_port
+from flows.listen_address import AddressError, PortTakenError, refuse_taken, resolved
+from flows.service_process import free_port
 
 NO_ADDRESS_OF_OURS = "192.0.2.1"
 """Of a network that is for documentation alone."""

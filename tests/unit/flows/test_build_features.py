@@ -11,7 +11,7 @@ from configs.settings import load_settings
 from feature_repo.contract import CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, LABEL, SOURCE, STORED
 from feature_repo.raw.snapshots.publication import history, read_snapshot
 from feature_repo.raw.snapshots.timing import feature_rows
-from flows.build_features import NothingPublishedError, build_features
+from flows.steps.build_features import NothingPublishedError, build_features
 from tests.small_model import publish_month
 
 D0, D1 = date(2026, 1, 31), date(2026, 3, 2)

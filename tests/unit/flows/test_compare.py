@@ -14,7 +14,7 @@ from bentos.rollout.ledger import LedgerBrokenError
 from bentos.rollout.rollout import promote, rollback, start_trial, stop_trial
 from configs.settings import load_settings
 from feature_repo.contract import LABEL
-from flows.compare import Compared, explained, gather, latency_p50_ms, rolled_back, serving, slices, withdrawal
+from flows.steps.compare import Compared, explained, gather, latency_p50_ms, rolled_back, serving, slices, withdrawal
 from tests.small_model import features_of_snapshot, saved, simulated, small_bundle, training_set
 from training.data.heldout import HeldOutMissingError, save_heldout
 from training.model.fit import REASON_CODES_FILE

@@ -6,7 +6,7 @@ import pytest
 
 from bentos.churn.auth.key_admin import create, revoke
 from bentos.churn.auth.key_store import path_of, read
-from flows.demo import KEY_NAME, own_key
+from flows.demo.demo import KEY_NAME, own_key
 
 
 def keys(settings):

@@ -12,10 +12,10 @@ from bentos.rollout.live_comparison import LiveComparison, live_folder, live_nam
 from bentos.rollout.rollout import TrialEndedError, promote, rollout, start_trial, stop_trial
 from configs.errors import EXIT_USAGE
 from configs.settings import load_settings
-from flows import deploy as deploying
-from flows.compare import Compared
-from flows.deploy import UnknownNameError, deploy, end_trial, is_named, sync_aliases
 from flows.pipeline import deploy as flow
+from flows.steps import promote as deploying
+from flows.steps.compare import Compared
+from flows.steps.promote import UnknownNameError, deploy, end_trial, is_named, sync_aliases
 from tests.small_model import saved
 from training.promotion import Verdict
 from training.registry import Trained

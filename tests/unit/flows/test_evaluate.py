@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from configs.settings import TrainingSettings, load_settings
-from flows.evaluate import Evaluated, evaluate_csv
+from flows.steps.evaluate import Evaluated, evaluate_csv
 from tests.support.single_extract import simulate_snapshot, write_csv
 
 pytestmark = pytest.mark.slow

@@ -11,8 +11,8 @@ from pydantic import SecretStr
 
 from configs.settings import PROJECT_ROOT
 from feature_repo.stores.feature_store import configuration
-from flows.address import AddressError
-from flows.feast_cli import CONFIGURATION, addresses, environment
+from flows.cli.feast_command import CONFIGURATION, addresses, environment
+from flows.listen_address import AddressError
 
 
 @pytest.mark.parametrize("text", ["\N{GRINNING FACE}", "\x7f\x85", "\N{LINE SEPARATOR}", "a: b #'\"", "$HOME"])

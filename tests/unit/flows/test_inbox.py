@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from feature_repo.files.stable_reads import content
-from flows.inbox import InboxNameError, Left, Waiting, named, oldest, read_name, settle, waiting
+from flows.steps.inbox import InboxNameError, Left, Waiting, named, oldest, read_name, settle, waiting
 
 D = date(2026, 11, 1)
 

@@ -22,7 +22,7 @@ from configs.settings import load_settings
 from feature_repo.files.atomic_writes import StorageFailed
 from feature_repo.files.locks import LeaseHeldError, lease
 from flows.cli import main
-from flows.who import operator
+from flows.current_user import operator
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 

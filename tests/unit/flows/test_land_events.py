@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from flows.land_events import ingest_events, told
+from flows.steps.ingest_events import ingest_events, told
 from tests.event_rows import NOW, event, publish_customers, write_lines
 
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 from bentos.rollout.ledger import entries
 from bentos.rollout.rollout import promote, rollback, start_trial, stop_trial
-from flows.compare import Compared
-from flows.deploy import Outcome
-from flows.outcomes import ledger_line, outcome_lines, rollout_lines
+from flows.cli.promotion_text import ledger_line, outcome_lines, rollout_lines
+from flows.steps.compare import Compared
+from flows.steps.promote import Outcome
 from tests.small_model import saved
 from training.promotion import Rule, Verdict
 from training.registry import Trained

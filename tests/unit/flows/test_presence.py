@@ -6,12 +6,12 @@ import signal
 import subprocess
 import sys
 
-from flows.presence import alive, announce, dead
+from flows.pipeline.heartbeat import alive, announce, dead
 
 BEGIN = """
 import sys, time
 from pathlib import Path
-from flows.presence import announce
+from flows.pipeline.heartbeat import announce
 announce(Path(sys.argv[1]), sys.argv[2])
 print("here", flush=True)
 time.sleep(600)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from configs.settings import RetrainingSettings
-from flows.retraining import admit
+from flows.steps.retraining_policy import admit
 
 T0 = datetime(2026, 11, 1, 6, tzinfo=UTC)
 RULES = RetrainingSettings(cool_down_h=6, daily_max=2)

@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from configs.settings import load_settings
-from flows.serve import Running, ServeError, ask, command, environment
+from flows.service_process import Running, ServeError, ask, command, environment
 from tests.patience import PATIENCE_S
 
 

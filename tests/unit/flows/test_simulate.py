@@ -1,7 +1,7 @@
 from datetime import date
 
 from feature_repo.raw.simulator.manifest import World
-from flows.simulate import simulate_world
+from flows.cli.simulate import simulate_world
 
 
 def test_it_says_what_it_wrote_and_that_nobody_is_real(tmp_path):

@@ -13,7 +13,7 @@ from bentos.bundle import Bundle
 from bentos.rollout.rollout import rollout
 from configs.settings import PROJECT_ROOT, TrainingSettings, load_settings
 from feature_repo.contract import CUSTOMER, LABEL, OBSERVED_AT
-from flows.train import SEEN, _trained, fit_challenger, git_commit, provenance
+from flows.steps.train import SEEN, _trained, fit_challenger, git_commit, provenance
 from tests.small_model import publish_month, simulated, training_set
 from training.data.heldout import read_heldout
 from training.registry import FINGERPRINT, Registered

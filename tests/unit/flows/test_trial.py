@@ -11,7 +11,7 @@ from bentos.rollout.ledger import entries, ledger_path
 from bentos.rollout.live_comparison import LiveComparison, live_folder, live_name
 from bentos.rollout.rollout import promote, rollout, start_trial, stop_trial
 from configs.settings import load_settings
-from flows.trial import meet, withdraw, withdrawn_on_error
+from flows.steps.trial import meet, withdraw, withdrawn_on_error
 from tests.small_model import saved
 
 AS_OF = datetime(2025, 1, 31, 6, tzinfo=UTC)

@@ -8,7 +8,7 @@ import pytest
 
 from flows.cli.commands import cli
 from flows.cli.entry_point import _exit_code
-from flows.unexpected_errors import unexpected
+from flows.cli.unexpected_errors import unexpected
 
 
 def raised(error):

@@ -3,7 +3,7 @@
 import os
 import pwd
 
-from flows.who import operator
+from flows.current_user import operator
 
 
 def test_the_operator_has_a_name_even_without_an_account(monkeypatch):

@@ -18,7 +18,7 @@ from feature_repo.raw.clock import ClockWasAhead
 from feature_repo.raw.events.deliveries import QUARANTINE, Delivery, DeliveryDamaged, check_whole, deliveries
 from feature_repo.raw.events.event_files import BadEvents
 from feature_repo.raw.events.publication import DeliveryRefused
-from flows.land_events import ingest_events
+from flows.steps.ingest_events import ingest_events
 from tests.event_rows import NOW, at, event, line, publish_customers, write_lines, write_parquet
 
 FILES = itertools.count(1)

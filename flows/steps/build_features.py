@@ -1,29 +1,37 @@
-"""Turn deliveries of events into the rows of customer_activity that Feast reads."""
+"""Turn published snapshots, and deliveries of events, into the rows that Feast reads."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, time, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 
+from configs.errors import ChurnError
 from configs.settings import Settings
 from feature_repo.contract import (
     ACTIVITY_SOURCE,
     CREATED_TIMESTAMP,
     CUSTOMER,
     EVENT_TIMESTAMP,
+    SOURCE,
     TILES,
     WINDOW_DAYS,
 )
 from feature_repo.events import SCHEMA
 from feature_repo.files.duckdb_session import event_limits, session
-from feature_repo.files.parquet_tables import append_tables, has
+from feature_repo.files.parquet_tables import append, append_tables, has, table_pattern
 from feature_repo.instants import INSTANT
 from feature_repo.raw.events.deliveries import Delivery, check_whole, deliveries
+from feature_repo.raw.snapshots.offline_rows import offline_rows
+from feature_repo.raw.snapshots.publication import history, read_snapshot
 from feature_repo.transforms import tiles
+
+KEPT: Final = 4
+"""Snapshots in memory at once: a version, its neighbours, and the one it replaces."""
 
 ROWS: Final = pa.schema(
     [
@@ -36,6 +44,35 @@ ROWS: Final = pa.schema(
 """The columns of a part."""
 CUSTOMERS_AT_ONCE: Final = 20_000
 """So many customers' events of three months, some millions, lie in memory at once."""
+
+
+class NothingPublishedError(ChurnError):
+    """There is no snapshot to build features from."""
+
+    error = "nothing_published"
+
+
+def build_features(settings: Settings) -> list[str]:
+    """Append every published version that Feast's source lacks; return the parts of all, oldest date first.
+
+    A replaced version stays: what was known then must be known again when an old date is asked for. Parts are
+    immutable and named after date and version, and say nothing that was published after them, so that a run killed
+    anywhere is completed by the next.
+    """
+    every = history(settings.home)
+    if not every:
+        raise NothingPublishedError(
+            f"no snapshot is published in {settings.home}", "run: churn ingest --csv PATH --as-of DATE"
+        )
+    read = lru_cache(KEPT)(lambda manifest: read_snapshot(settings.home, manifest))
+    there = {path.stem for path in settings.home.glob(table_pattern(SOURCE))}
+    parts = []
+    for manifest in sorted(every, key=lambda each: (each.snapshot_date, each.version)):
+        part = f"{manifest.snapshot_date.isoformat()}.v{manifest.version}"
+        if part not in there:
+            append(settings.home, SOURCE, part, offline_rows(manifest, every, read))
+        parts.append(part)
+    return parts
 
 
 def build_activity(settings: Settings, customers_at_once: int = CUSTOMERS_AT_ONCE) -> list[str]:

@@ -26,7 +26,7 @@ from feature_repo.files.atomic_writes import StorageFailed
 from feature_repo.files.locks import lease
 from feature_repo.files.parquet_tables import table_pattern
 from feature_repo.raw.snapshots.publication import published
-from flows.deploy import Outcome, compare_and_deploy
+from flows.steps.promote import Outcome, compare_and_deploy
 from training.data.heldout import forget_heldout, heldout_path, save_heldout
 from training.data.labels import load_labels
 from training.data.training_set import TrainingSet, load_training_set

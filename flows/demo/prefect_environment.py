@@ -11,8 +11,8 @@ from pathlib import Path
 from configs.settings import Settings
 from feature_repo.raw.snapshots.telco_csv import check_size
 from feature_repo.stores.feature_store import sqlite_url
-from flows.address import refuse_taken
-from flows.orphans import leave_none
+from flows.listen_address import refuse_taken
+from flows.orphan_processes import leave_none
 
 
 def prefect_environment(environ: MutableMapping[str, str], home: Path) -> None:
@@ -39,7 +39,7 @@ def prefect_environment(environ: MutableMapping[str, str], home: Path) -> None:
 def run_demo(
     settings: Settings, *, csv: Path | None, customers: int, months: int, seed: int, stay: bool, now: datetime
 ) -> None:
-    """Run :func:`flows.demo.demo` as a Prefect flow in this process."""
+    """Run :func:`flows.demo.demo.demo` as a Prefect flow in this process."""
     if stay:
         # Before minutes of work.
         refuse_taken(settings.serving.host, settings.serving.port)
@@ -48,7 +48,7 @@ def run_demo(
         check_size(csv, file_size_max_mb=settings.data.file_size_max_mb)
     prefect_environment(os.environ, settings.home)
     leave_none(os.environ)
-    from flows.demo import DemoInputs, demo
+    from flows.demo.demo import DemoInputs, demo
 
     # Prefect routes every library's deprecation warning to the terminal; they are for developers, whose tests
     # turn them into errors.

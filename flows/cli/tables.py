@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 from rich.markup import escape
@@ -55,18 +55,3 @@ def spread(estimate: Estimate) -> str:
     """Return "mean ± standard error", without the error for a single repeat."""
     error = f" ± {estimate.standard_error:.4f}" if estimate.standard_error is not None else ""
     return f"{estimate.mean:.4f}{error}"
-
-
-def answers(found: list[dict[str, Any]], console: Console) -> None:
-    """Print what the service said of some customers."""
-    for answer in found:
-        console.print(
-            f"  customer [bold]{answer['customer_id']}[/]: {answer['probability']:.1%} -> [bold]{answer['label']}[/] "
-            f"(threshold {answer['threshold']:.1%})"
-        )
-        for reason in answer["reasons"] or []:
-            console.print(
-                f"      {'+' if reason['direction'] == 'raises' else '-'} {reason['text']}",
-                highlight=False,
-                markup=False,
-            )

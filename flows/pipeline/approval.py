@@ -9,8 +9,8 @@ from typing import Final
 
 from configs.errors import ChurnError
 from configs.settings import Settings
-from flows.deploy import UnknownNameError, is_named
-from flows.presence import alive
+from flows.pipeline.heartbeat import alive
+from flows.steps.promote import UnknownNameError, is_named
 from training.registry import NoSuchVersionError, find_version
 
 DEPLOY: Final = "deploy"
@@ -60,8 +60,8 @@ def approve(
     """Give the answer to the run of this home that waits for it; ``run_id`` is needed only where several do.
 
     A run that is named and over is left as it is: who asks again does not answer another one. ``version`` names the
-    challenger that is meant, as :func:`flows.deploy.is_named` takes it: where none waits that is, nothing is answered,
-    and None returned.
+    challenger that is meant, as :func:`flows.steps.promote.is_named` takes it: where none waits that is, nothing is
+    answered, and None returned.
 
     Raises
     ------

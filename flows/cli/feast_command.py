@@ -13,8 +13,8 @@ import yaml
 from configs.settings import Settings
 from feature_repo.files.atomic_writes import storage
 from feature_repo.stores.feature_store import REPO_PATH, configuration, folder
-from flows.address import AddressError, refuse_taken
-from flows.orphans import leave_none
+from flows.listen_address import AddressError, refuse_taken
+from flows.orphan_processes import leave_none
 
 CONFIGURATION: Final = "FEATURE_STORE_YAML"
 """In the environment of Feast: its configuration."""

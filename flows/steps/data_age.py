@@ -17,7 +17,7 @@ from feature_repo.raw.snapshots.publication import Manifest, history
 from feature_repo.stores.errors import StoreUnavailableError, refusals
 from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.online_watermark import copied_until
-from flows.inbox import oldest
+from flows.steps.inbox import oldest
 from monitoring.freshness import Age, ages
 
 INBOX: Final = "inbox"

@@ -33,17 +33,15 @@ from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.historical_features import features_as_known
 from feature_repo.stores.materialize import materialize
 from feature_repo.stores.registration import apply
-from flows.build_activity import build_activity
-from flows.build_features import build_features
-from flows.deploy import Outcome, compare_and_deploy
-from flows.doctor import check_parity, report
-from flows.evaluate import Evaluated, evaluate
-from flows.land import Landing, ingest
-from flows.replay import Replay, replay, simulated_world, true_hazard
-from flows.serve import Running, ask, free_port, start
-from flows.tables import answers
-from flows.train import train_challenger, training_set
-from flows.who import operator
+from flows.current_user import operator
+from flows.demo.replay_world import Replay, replay, simulated_world, true_hazard
+from flows.service_process import Running, ask, free_port, start
+from flows.steps.build_features import build_activity, build_features
+from flows.steps.check_parity import check_parity, report
+from flows.steps.evaluate import Evaluated, evaluate
+from flows.steps.ingest_snapshot import Landing, ingest
+from flows.steps.promote import Outcome, compare_and_deploy
+from flows.steps.train import train_challenger, training_set
 from training.data.training_set import TrainingSet
 from training.metrics.scores import FIGURES, roc_auc
 from training.registry import Trained
@@ -358,3 +356,18 @@ def _stay(settings: Settings, customer_id: str, console: Console) -> None:
             **PLAIN,
         )
         running.process.wait()
+
+
+def answers(found: list[dict[str, Any]], console: Console) -> None:
+    """Print what the service said of some customers."""
+    for answer in found:
+        console.print(
+            f"  customer [bold]{answer['customer_id']}[/]: {answer['probability']:.1%} -> [bold]{answer['label']}[/] "
+            f"(threshold {answer['threshold']:.1%})"
+        )
+        for reason in answer["reasons"] or []:
+            console.print(
+                f"      {'+' if reason['direction'] == 'raises' else '-'} {reason['text']}",
+                highlight=False,
+                markup=False,
+            )

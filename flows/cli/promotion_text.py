@@ -12,7 +12,7 @@ from bentos.rollout.rollout import rollout
 from configs.printable import printable
 
 if TYPE_CHECKING:
-    from flows.deploy import Outcome
+    from flows.steps.promote import Outcome
 
 _SHORT = 12
 

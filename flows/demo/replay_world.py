@@ -15,8 +15,8 @@ from configs.settings import Settings
 from feature_repo.contract import CUSTOMER, OBSERVED_AT
 from feature_repo.raw.simulator.manifest import FILE, MONTH_DAYS, World, scored_at
 from feature_repo.raw.snapshots.publication import published
-from flows.land import Landing, ingest
-from flows.land_events import ingest_events
+from flows.steps.ingest_events import ingest_events
+from flows.steps.ingest_snapshot import Landing, ingest
 
 _LATER: Final = timedelta(minutes=1)
 _REPLACED: Final = 1
@@ -57,8 +57,8 @@ def simulated_world(folder: Path, *, customers: int, months: int, seed: int, new
 def replay(settings: Settings, world: World) -> Replay:
     """Ingest extracts, events and corrections in the order in which they arrived, at the instants at which they did.
 
-    What is published already is left as it is. Raises what :func:`flows.land.ingest` and
-    :func:`flows.land_events.ingest_events` raise.
+    What is published already is left as it is. Raises what :func:`flows.steps.ingest_snapshot.ingest` and
+    :func:`flows.steps.ingest_events.ingest_events` raise.
     """
     done = Replay()
     known = {manifest.snapshot_date: manifest for manifest in published(settings.home)}

@@ -20,9 +20,9 @@ from feature_repo.files.atomic_writes import folder_aside
 from feature_repo.raw.snapshots.publication import published
 from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.registration import apply
-from flows.build_features import build_features
-from flows.land import ingest
-from flows.train import git_commit, training_set
+from flows.steps.build_features import build_features
+from flows.steps.ingest_snapshot import ingest
+from flows.steps.train import git_commit, training_set
 from training.data.split import Rows
 from training.data.training_set import TrainingSet, historical_features
 from training.evaluation.cross_validation import CrossValidation, cross_validate

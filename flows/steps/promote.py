@@ -16,7 +16,7 @@ from bentos.rollout.live_comparison import LiveComparison, LiveFigures, read_liv
 from bentos.rollout.pointer import Rollout
 from configs.errors import EXIT_USAGE, ChurnError
 from configs.settings import Settings
-from flows.compare import Compared, compare, serving, withdrawal
+from flows.steps.compare import Compared, compare, serving, withdrawal
 from training.registry import (
     CHALLENGER,
     CHAMPION,

@@ -27,8 +27,8 @@ from feature_repo.stores.customers import customers_gone, customers_known
 from feature_repo.stores.errors import refusals
 from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.historical_features import features_as_known
-from flows.data_age import data_ages, known_deliveries, known_extracts
-from flows.land import MOVEMENTS, REPORT, vanished_finding
+from flows.steps.data_age import data_ages, known_deliveries, known_extracts
+from flows.steps.ingest_snapshot import MOVEMENTS, REPORT, vanished_finding
 from monitoring.drift import FORMAT, Baseline, Counted, Floats, baseline, compare
 from monitoring.performance import performance
 from monitoring.quality_report import from_json
@@ -50,7 +50,7 @@ def monitor(settings: Settings, now: datetime) -> MonitorReport:
 
     Everything is as it was known at ``now`` (tz-aware UTC): customers, labels, snapshots. Values are taken at the
     newest arrival before it, as those of the held-out rows were: windows that go on ending later while nothing
-    arrives empty themselves, which is age (see :mod:`flows.data_age`) and no drift.
+    arrives empty themselves, which is age (see :mod:`flows.steps.data_age`) and no drift.
 
     Raises
     ------

@@ -29,7 +29,7 @@ def leave_none(environ: MutableMapping[str, str]) -> subprocess.Popen[bytes]:
     # Out of our session: what ends us from a terminal must not end it first. Without a mark: the watcher of the
     # command that started this one would end it before it has ended anything.
     watch = subprocess.Popen(  # noqa: S603 - ourselves
-        [sys.executable, "-P", "-m", "flows.orphans", str(os.getpid()), mark],
+        [sys.executable, "-P", "-m", "flows.orphan_processes", str(os.getpid()), mark],
         stdin=subprocess.DEVNULL,
         env={name: value for name, value in os.environ.items() if name != VARIABLE},
         start_new_session=True,

@@ -27,7 +27,7 @@ from configs.settings import PREFIX, PROJECT_ROOT, Settings, load_settings
 from configs.telemetry import switch_off
 from feature_repo.files.atomic_writes import remove, storage
 from feature_repo.files.regular_files import open_lock
-from flows.address import PortTakenError, refuse_taken, resolved
+from flows.listen_address import PortTakenError, refuse_taken, resolved
 
 SERVICE: Final = "bentos.churn.service:ChurnService"
 STOP_S: Final = 15

@@ -1,0 +1,1 @@
+"""The whole job on embedded defaults, on a Prefect server of its own."""

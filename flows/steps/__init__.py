@@ -1,0 +1,1 @@
+"""The steps of the pipeline: functions that work without Prefect and may be called twice."""
