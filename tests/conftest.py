@@ -13,9 +13,11 @@ import pytest
 from configs.settings import PROJECT_ROOT, load_settings
 from configs.telemetry import switch_off
 from flows.service_process import free_port
-from tests.redis_process import RedisProcess
+from tests.support.redis_server import RedisProcess
 
 switch_off(os.environ)
+UMASK = os.umask(0o022)
+os.umask(UMASK)
 
 
 def _telco_csv() -> Path:
@@ -95,6 +97,13 @@ def telco_csv(request, tmp_path_factory):
     simulated = tmp_path_factory.mktemp("telco") / "simulated.csv"
     write_csv(simulate_snapshot(7043, seed=7), simulated)
     return simulated
+
+
+@pytest.fixture(autouse=True)
+def umask_kept():
+    """The command line makes its files private; called in this process, it does so to the tests that follow."""
+    yield
+    os.umask(UMASK)
 
 
 @pytest.fixture

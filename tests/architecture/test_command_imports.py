@@ -14,7 +14,7 @@ import pytest
 from bentos.rollout.rollout import promote
 from configs.settings import PROJECT_ROOT
 from flows.cli.commands import cli
-from tests.small_model import saved
+from tests.support.small_model import saved
 
 HEAVY = {
     "bentoml",

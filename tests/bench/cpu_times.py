@@ -26,7 +26,7 @@ from bentos.rollout.pointer import Rollout
 from configs.settings import load_settings
 from feature_repo.contract import CUSTOMER
 from tests.bench.serving.world import customers
-from tests.serving_world import bundle_at, fill_stores
+from tests.support.serving_home import bundle_at, fill_stores
 from tests.support.single_extract import simulate_snapshot, write_csv
 
 ANSWERS = 4000

@@ -6,16 +6,16 @@ import re
 
 import pytest
 
-from tests.bare_debian import USER, BareDebian
 from tests.docs.test_readme import ELSEWHERE
 from tests.programs import MISSING, PROGRAMS
+from tests.support.bare_debian import USER, BareDebian
 
 SET_UP, TESTS = (block.strip() for block in sorted(ELSEWHERE, key=len, reverse=True))
 DEMO = SET_UP.replace("churn demo", "churn demo --customers 500 --months 3")
 ANSWER = r"customer \S+: +[\d.]+% -> (?:churn|stay)"
 # One of each server, and the browser.
 FEW = (
-    "tests/unit/feature_repo/stores/test_redis_reader.py",
+    "tests/unit/feature_repo/stores/online_read/test_redis_connection.py",
     "tests/functional/test_prod_profile.py",
     "'tests/functional/test_ui.py::test_it_shows_what_the_service_says[leaver]'",
 )

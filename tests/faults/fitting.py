@@ -15,7 +15,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from flows.steps.train import train_challenger
-from tests.retraining_world import NOW, seeded, settings_of
+from tests.support.retraining_home import NOW, seeded, settings_of
 
 HEAVY = (
     "alembic.command",

@@ -18,7 +18,7 @@ import xgboost
 
 from bentos.batch.score_base import FOLDER, score_base
 from configs.settings import load_settings
-from tests.base_world import scored
+from tests.support.customer_base import scored
 
 CHUNK = 100
 # What scoring loads lazily is loaded here, so that the children need not.

@@ -16,9 +16,9 @@ import pytest
 
 from bentos.churn.auth.key_admin import create
 from flows.service_process import Running, free_port
-from tests.access_world import BURST, HEADER_TIMEOUT_S, WAYS, guarded
-from tests.patience import PATIENCE_S
-from tests.serving_world import build, serving
+from tests.support.keyed_service import BURST, HEADER_TIMEOUT_S, WAYS, guarded
+from tests.support.patience import PATIENCE_S
+from tests.support.serving_home import build, serving
 
 MEGABYTE = b"[" * 1_000_000
 

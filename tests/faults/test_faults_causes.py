@@ -27,8 +27,8 @@ from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.materialize import materialize
 from feature_repo.stores.online_features import OnlineFeatures
 from flows.service_process import free_port
-from tests.online_world import NOW, build
-from tests.postgres_server import PASSWORD, USER, postgres_server
+from tests.support.online_customers import NOW, build
+from tests.support.postgres_server import PASSWORD, USER, postgres_server
 
 SECRET = "pa55-w0rd"  # noqa: S105 - of a server that lives for a minute
 ROW = Row("id-1", "2026-01-01T00:00:00+00:00", "customer", "digest", "{}", "signature")

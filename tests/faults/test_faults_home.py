@@ -9,7 +9,7 @@ import pytest
 
 from bentos.rollout.rollout import promote
 from flows.service_process import Running, free_port
-from tests.serving_world import another, build, serving
+from tests.support.serving_home import another, build, serving
 
 
 def until(ask, wanted):

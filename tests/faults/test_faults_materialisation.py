@@ -11,8 +11,8 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from tests.materialisation_world import ENGINE, NOON, World, redis, sqlite
-from tests.redis_process import RedisProcess
+from tests.support.materialisation_store import ENGINE, NOON, World, redis, sqlite
+from tests.support.redis_server import RedisProcess
 
 HOUR = timedelta(hours=1)
 CUSTOMERS = 3000
@@ -21,7 +21,7 @@ KILLS = 2
 SCRIPT = """
 import sys
 from pathlib import Path
-from tests.materialisation_world import *
+from tests.support.materialisation_store import *
 folder, port, batch_rows = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 online = redis(port, 0) if port else sqlite(folder)
 world = World.__new__(World)

@@ -16,8 +16,8 @@ from feature_repo.stores.freshness import FRESHNESS_FILE, parse
 from feature_repo.stores.materialize import materialize
 from feature_repo.stores.online_features import OnlineFeatures
 from feature_repo.stores.registration import apply
-from tests.online_world import FRESH, NOW, SPECIAL, STALE, build
-from tests.redis_process import RedisProcess
+from tests.support.online_customers import FRESH, NOW, SPECIAL, STALE, build
+from tests.support.redis_server import RedisProcess
 
 TIMEOUT_MS = 300
 

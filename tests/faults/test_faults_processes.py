@@ -21,7 +21,7 @@ from flows.listen_address import PortTakenError, refuse_taken
 from flows.orphan_processes import VARIABLE, leave_none
 from flows.service_process import Running, command, free_port
 from flows.service_process import environment as serving_environment
-from tests.serving_world import serving
+from tests.support.serving_home import serving
 
 CHURN = str(Path(sys.executable).with_name("churn"))
 PASSWORD = "pa55-w0rd-of-the-registry"  # noqa: S105 - of no server

@@ -15,7 +15,7 @@ from bentos.bundle import Bundle
 from bentos.rollout.ledger import entries, ledger_path
 from bentos.rollout.rollout import champion, promote, rollout, stop_trial
 from configs.settings import PROJECT_ROOT
-from tests.small_model import saved
+from tests.support.small_model import saved
 
 PROGRAM = Path(__file__).with_name("promoting.py")
 KNOWN = {"who": "tests", "why": "a fault", "now": datetime(2026, 3, 1, 6, tzinfo=UTC)}

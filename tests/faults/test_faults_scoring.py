@@ -17,8 +17,8 @@ import pytest
 from bentos.batch.score_base import FOLDER, LATEST, score_base
 from configs.settings import PROJECT_ROOT
 from feature_repo.files.atomic_writes import file_sha256
-from tests import base_world
 from tests.faults.scoring import CHUNK
+from tests.support import customer_base
 
 PROGRAM = Path(__file__).with_name("scoring.py")
 PLACES = 10
@@ -54,9 +54,9 @@ def scorer():
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """A home with yesterday's scores, to which the pointer leads until today's are whole."""
-    settings = base_world.world(tmp_path_factory.mktemp("killed") / "home")
+    settings = customer_base.world(tmp_path_factory.mktemp("killed") / "home")
     batch = settings.batch.model_copy(update={"chunk_customers": CHUNK})
-    score_base(settings.model_copy(update={"batch": batch}), base_world.scored(0) - timedelta(hours=7))
+    score_base(settings.model_copy(update={"batch": batch}), customer_base.scored(0) - timedelta(hours=7))
     return settings.home
 
 
@@ -95,7 +95,7 @@ def undisturbed(home, scorer, tmp_path_factory):
 
 def test_fault_58_kill_9_at_random_places_and_again(home, scorer, undisturbed, tmp_path):
     whole, touches, _ = undisturbed
-    old, new = seen(home), base_world.scored(0).isoformat()
+    old, new = seen(home), customer_base.scored(0).isoformat()
     chance = random.Random(58)
     # The first and the last places too: before the plan, and between manifest and pointer.
     places = [1, touches - 8, touches, *chance.sample(range(2, touches - 8), PLACES - 3)]

@@ -20,9 +20,9 @@ from bentos.rollout import champion
 from bentos.rollout.rollout import promote
 from feature_repo.stores.materialize import materialize
 from flows.service_process import Running, free_port
-from tests.patience import PATIENCE_S, until
-from tests.redis_process import RedisProcess
-from tests.serving_world import (
+from tests.support.patience import PATIENCE_S, until
+from tests.support.redis_server import RedisProcess
+from tests.support.serving_home import (
     EXPIRED,
     INCOMPLETE,
     NEWCOMER,

@@ -17,8 +17,8 @@ from configs.settings import PROJECT_ROOT
 from feature_repo.files.locks import LeaseHeldError
 from flows.steps.promote import compare_and_deploy
 from flows.steps.train import fingerprint, train_challenger
-from tests.patience import until
-from tests.retraining_world import NOW, make, seeded
+from tests.support.patience import until
+from tests.support.retraining_home import NOW, make, seeded
 from training.data.heldout import read_heldout
 from training.registry import FINGERPRINT, known_digests, tracking_uri, version_of, versions_with
 

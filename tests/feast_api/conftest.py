@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import redis
 
-from tests.feast_api_world import KINDS, fill, objects, open_shop
+from tests.support.feast_shop import KINDS, fill, objects, open_shop
 
 
 def pytest_collection_modifyitems(items):

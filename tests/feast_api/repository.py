@@ -15,11 +15,11 @@ from pathlib import Path
 import yaml
 
 from configs.settings import PROJECT_ROOT
-from tests.feast_api_world import configuration
+from tests.support.feast_shop import configuration
 
 FEAST = str(Path(sys.executable).with_name("feast"))
 DEFINITIONS = """
-from tests.feast_api_world import objects
+from tests.support.feast_shop import objects
 
 globals().update({f"object_{number}": each for number, each in enumerate(objects())})
 """

@@ -9,7 +9,7 @@ import redis
 from click.testing import CliRunner
 
 from tests.feast_api.repository import Repository
-from tests.feast_api_world import NOW, TTL, ago, fill
+from tests.support.feast_shop import NOW, TTL, ago, fill
 
 LISTS = {
     ("entities", "list"): "account",

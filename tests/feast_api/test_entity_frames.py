@@ -11,8 +11,8 @@ from feast import FileSource
 
 from feature_repo.stores.offline import AsofOfflineStore
 from feature_repo.stores.point_in_time.entity_df import EntityRowsError
-from tests.feast_api_world import STAMPS, ago
-from tests.feast_world import READ_ONLY
+from tests.support.feast_repository import READ_ONLY
+from tests.support.feast_shop import STAMPS, ago
 
 ASKED = [
     (1, ago(45)),

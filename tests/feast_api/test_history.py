@@ -8,7 +8,7 @@ import pytest
 from feast.errors import FeatureViewNotFoundException, RequestDataNotFoundInEntityDfException
 
 from feature_repo.stores.offline import AsofOfflineStore, HindsightError
-from tests.feast_api_world import ago
+from tests.support.feast_shop import ago
 
 CASES = {
     "not yet arrived": (1, ago(47.5), None),

@@ -16,7 +16,7 @@ from feast.monitoring.monitoring_service import MonitoringService
 
 from feature_repo.files.parquet_tables import append
 from feature_repo.stores.feast_patches.faults import go_round
-from tests.feast_api_world import ago
+from tests.support.feast_shop import ago
 
 
 def figures(shop, **asked):

@@ -11,7 +11,7 @@ from feast.errors import FeatureViewNotFoundException
 from feast.types import Float64
 
 from feature_repo.files.parquet_tables import append
-from tests.feast_api_world import NOW, STAMPS, TTL, ago
+from tests.support.feast_shop import NOW, STAMPS, TTL, ago
 
 REFS = ["visits:visits", "visits:spend", "visits:days", "visits:note"]
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from feature_repo.files.parquet_tables import OfflineRowsError
 from feature_repo.stores.online_write.push_rows import OnlineRowsError
-from tests.feast_api_world import NOW, TTL, ago
+from tests.support.feast_shop import NOW, TTL, ago
 
 ONLINE, OFFLINE, BOTH = PushMode.ONLINE, PushMode.OFFLINE, PushMode.ONLINE_AND_OFFLINE
 

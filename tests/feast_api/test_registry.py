@@ -16,7 +16,7 @@ from feast.types import Array, Float64, Int64, String
 
 from feature_repo.files.parquet_tables import append
 from feature_repo.stores.point_in_time.parquet_source import SourceColumnError
-from tests.feast_api_world import NOW, STAMPS, TTL, ago, objects
+from tests.support.feast_shop import NOW, STAMPS, TTL, ago, objects
 
 
 def test_everything_registered_is_listed(shop):

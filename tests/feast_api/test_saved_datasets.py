@@ -19,7 +19,7 @@ from feast.saved_dataset import ValidationReference
 
 from feature_repo.stores.feast_patches.refusals import FeastRefused
 from feature_repo.stores.point_in_time.parquet_source import OfflineTableEmptyError, SourceColumnError
-from tests.feast_api_world import NOW, ago
+from tests.support.feast_shop import NOW, ago
 
 
 def history(shop, *keys):

@@ -17,7 +17,7 @@ from feast.repo_config import RepoConfig
 
 from flows.service_process import free_port
 from tests.feast_api.repository import Repository
-from tests.feast_api_world import NOW, TTL, ago, configuration
+from tests.support.feast_shop import NOW, TTL, ago, configuration
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.serving_world import served
+from tests.support.serving_home import served
 
 
 @pytest.fixture(scope="session", params=["sqlite", "redis"])

@@ -14,8 +14,8 @@ from bentos.client import (
     RequestRefusedError,
     UnavailableError,
 )
-from tests.patience import until
-from tests.serving_world import CANARY, EXPIRED, INCOMPLETE
+from tests.support.patience import until
+from tests.support.serving_home import CANARY, EXPIRED, INCOMPLETE
 
 CHANGES = {"Contract": "Two year"}
 

@@ -20,9 +20,9 @@ from bentos.churn.auth.key_store import path_of, read
 from configs.settings import load_settings
 from flows.demo.demo import UnansweredError, _ask
 from flows.service_process import ask
-from tests.access_world import with_access
-from tests.patience import PATIENCE_S, until
-from tests.serving_world import build
+from tests.support.keyed_service import with_access
+from tests.support.patience import PATIENCE_S, until
+from tests.support.serving_home import build
 from tests.support.single_extract import simulate_snapshot, write_csv
 
 LONG_S = 900

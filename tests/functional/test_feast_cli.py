@@ -16,7 +16,7 @@ from feature_repo.contract import CORE_SERVICE, CUSTOMER, SOURCE
 from feature_repo.files.parquet_tables import append
 from feature_repo.raw.snapshots.telco_csv import normalise
 from feature_repo.raw.snapshots.timing import feature_rows
-from tests.patience import reached, until
+from tests.support.patience import reached, until
 from tests.support.single_extract import simulate_snapshot
 
 FEAST = str(Path(sys.executable).with_name("feast"))

@@ -17,7 +17,7 @@ import requests
 
 from flows.service_process import Running, free_port
 from tests.programs import program
-from tests.serving_world import serving
+from tests.support.serving_home import serving
 
 pytestmark = pytest.mark.full
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from configs.settings import PROJECT_ROOT
-from tests.event_rows import event, publish_customers, write_lines, write_parquet
+from tests.support.event_rows import event, publish_customers, write_lines, write_parquet
 
 
 @pytest.fixture

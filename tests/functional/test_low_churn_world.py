@@ -27,7 +27,7 @@ from flows.steps.ingest_snapshot import ingest
 from flows.steps.monitor import monitor
 from flows.steps.train import fit_challenger
 from monitoring.quality import GateFailed
-from tests.promotion_world import failed
+from tests.support.promotion_models import failed
 from training.data.labels import load_labels
 from training.data.training_set import TrainingSet, load_training_set
 from training.metrics.scores import roc_auc

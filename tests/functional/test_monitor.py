@@ -26,8 +26,8 @@ from flows.steps.data_age import data_ages
 from flows.steps.inbox import oldest
 from flows.steps.monitor import monitor
 from monitoring.quality_report import CheckResult, GateResult, to_json
-from tests import base_world
-from tests.months import next_month
+from tests.support import customer_base
+from tests.support.monthly_extracts import next_month
 from tests.support.single_extract import simulate_snapshot
 from training.data.heldout import HeldOutMissingError
 
@@ -39,7 +39,7 @@ JOINERS = 120
 @pytest.fixture(scope="module")
 def extracts():
     """Five months of raw extracts in which nothing changes but who is there."""
-    months = [base_world.first_extract()]
+    months = [customer_base.first_extract()]
     for month in range(1, 5):
         months.append(next_month(months[-1], seed=month, joiners=JOINERS))
     return months
@@ -54,9 +54,9 @@ def made(tmp_path_factory, extracts):
     limits = settings.monitoring.model_copy(update={"psi_max": 0.4})
     settings = settings.model_copy(update={"batch": batch, "monitoring": limits})
     for month in range(3):
-        base_world.deliver(settings, month, extracts[month])
-    base_world.crown(settings, base_world.bundle(settings.home), 1)
-    materialize(settings, base_world.scored(2) + HOUR)
+        customer_base.deliver(settings, month, extracts[month])
+    customer_base.crown(settings, customer_base.bundle(settings.home), 1)
+    materialize(settings, customer_base.scored(2) + HOUR)
     return settings
 
 
@@ -71,7 +71,7 @@ def statuses(report, *kinds):
 
 
 def test_a_quiet_month(copied, extracts):
-    now = base_world.scored(2) + HOUR
+    now = customer_base.scored(2) + HOUR
     report = monitor(copied, now)
     assert (report.drift, report.drifted) == (False, [])
     assert report.customers == report.scored == (extracts[2]["Churn"] == "No").sum()
@@ -97,20 +97,20 @@ def test_a_quiet_month(copied, extracts):
     ids=["dearer", "paperless"],
 )  # fmt: skip
 def test_what_moved_is_named(copied, extracts, change, drifted):
-    base_world.deliver(copied, 3, change(extracts[3]))
-    report = monitor(copied, base_world.scored(3) + HOUR)
+    customer_base.deliver(copied, 3, change(extracts[3]))
+    report = monitor(copied, customer_base.scored(3) + HOUR)
     assert report.drift
     assert drifted <= set(report.drifted) <= drifted | {"score", "calibration", "log_loss"}
 
 
 def test_labels_that_are_not_mature_play_no_part(copied, extracts):
     """Everybody leaves in month 3; nobody can know before its extract has come."""
-    base_world.deliver(copied, 3, extracts[3].assign(Churn="Yes"))
-    before = monitor(copied, base_world.scored(3) - 2 * HOUR)
+    customer_base.deliver(copied, 3, extracts[3].assign(Churn="Yes"))
+    before = monitor(copied, customer_base.scored(3) - 2 * HOUR)
     assert (before.performance.rows, before.performance.observed_at) == (0, None)
     assert not before.drift
-    after = monitor(copied, base_world.scored(3) + HOUR)
-    assert after.performance.observed_at == base_world.scored(2).isoformat()
+    after = monitor(copied, customer_base.scored(3) + HOUR)
+    assert after.performance.observed_at == customer_base.scored(2).isoformat()
     assert after.performance.churn_rate == 1.0
     assert {"churned", "log_loss", "calibration"} <= set(after.drifted)
     assert after.performance.rows == len(
@@ -119,15 +119,15 @@ def test_labels_that_are_not_mature_play_no_part(copied, extracts):
 
 
 def test_a_report_of_a_past_instant_knows_nothing_that_came_later(copied, extracts):
-    now = base_world.scored(2) + HOUR
+    now = customer_base.scored(2) + HOUR
     before = monitor(copied, now)
-    base_world.deliver(copied, 3, simulate_snapshot(600, seed=50))
-    base_world.deliver(copied, 4, simulate_snapshot(600, seed=51))
+    customer_base.deliver(copied, 3, simulate_snapshot(600, seed=50))
+    customer_base.deliver(copied, 4, simulate_snapshot(600, seed=51))
     assert monitor(copied, now) == before
 
 
 def test_the_baseline_is_counted_once_and_made_again_when_it_is_damaged_or_the_bins_change(copied):
-    now = base_world.scored(2) + HOUR
+    now = customer_base.scored(2) + HOUR
     report = monitor(copied, now)
     path = copied.home / "baselines" / f"{report.champion}.json"
     first, at = path.read_bytes(), path.stat().st_mtime_ns
@@ -142,20 +142,20 @@ def test_the_baseline_is_counted_once_and_made_again_when_it_is_damaged_or_the_b
 
 
 def test_the_gates_newest_verdict_and_a_finding(copied, extracts):
-    now = base_world.scored(3) + HOUR
+    now = customer_base.scored(3) + HOUR
     found = monitor(copied, now).quality
-    assert (found.snapshot, found.passed, found.failed) == (base_world.day(2).isoformat(), True, [])
+    assert (found.snapshot, found.passed, found.failed) == (customer_base.day(2).isoformat(), True, [])
     check = CheckResult("volume", "", "rows", False, 0, 0.0, "critical", False, (), "too few", "why")
     refused = GateResult(passed=False, rows=3, blank_totals=0, quarantined=(), checks=(check,))
     folder = copied.home / "reports" / "gate"
     folder.mkdir(parents=True)
-    (folder / f"{base_world.day(3)}-0123456789ab.json").write_text(to_json(refused))
+    (folder / f"{customer_base.day(3)}-0123456789ab.json").write_text(to_json(refused))
     found = monitor(copied, now).quality
-    assert (found.snapshot, found.passed, found.failed) == (base_world.day(3).isoformat(), False, ["volume"])
+    assert (found.snapshot, found.passed, found.failed) == (customer_base.day(3).isoformat(), False, ["volume"])
     # Once a good file of that day is live, the refused one is history.
-    base_world.deliver(copied, 3, extracts[3])
+    customer_base.deliver(copied, 3, extracts[3])
     assert monitor(copied, now).quality.passed
-    (live,) = copied.home.glob(f"processed/{base_world.day(3)}/versions/*")
+    (live,) = copied.home.glob(f"processed/{customer_base.day(3)}/versions/*")
     counts = {"before": "x", "customers_before": 100, "joined": 0, "returned": 0, "left": 0, "vanished": 50}
     (live / "movements.json").write_text(json.dumps({**counts, "customers": 50}))
     assert "50 of 100 customers (50.0%) vanished" in monitor(copied, now).quality.finding
@@ -167,12 +167,12 @@ def test_the_gates_newest_verdict_and_a_finding(copied, extracts):
 
 
 def test_ages_of_values_and_of_their_copy_online(copied, tmp_path):
-    now = base_world.scored(2) + HOUR
+    now = customer_base.scored(2) + HOUR
     assert {age.name: age.status for age in data_ages(copied, now)} == {"snapshot": "fresh", "online store": "fresh"}
     found = {age.name: age for age in data_ages(copied, now + timedelta(days=36))}
     assert {name: age.status for name, age in found.items()} == {"snapshot": "stale", "online store": "stale"}
     assert found["online store"].age_h == pytest.approx(36 * 24)
-    assert found["snapshot"].newest == f"{base_world.day(2)}T00:00:00+00:00"
+    assert found["snapshot"].newest == f"{customer_base.day(2)}T00:00:00+00:00"
     empty = data_ages(load_settings(home=tmp_path / "empty"), now)
     assert {age.name: age.status for age in empty} == {"snapshot": "unknown", "online store": "unknown"}
 
@@ -189,12 +189,12 @@ def test_what_is_not_landed_grows_old_although_the_values_are_fresh(copied):
         assert (lying.name, lying.status, lying.age_h) == ("inbox", status, hours)
         assert [age.name for age in others] == [age.name for age in values]
     # As of a time before it came it is not there.
-    assert "inbox" not in {age.name for age in data_ages(copied, base_world.scored(2) + HOUR)}
+    assert "inbox" not in {age.name for age in data_ages(copied, customer_base.scored(2) + HOUR)}
 
 
 def test_the_age_of_the_copy_is_not_what_a_run_asked_for(copied):
     """A watermark in the future, and one of a store that was lost, make nothing fresh."""
-    now = base_world.scored(2) + HOUR
+    now = customer_base.scored(2) + HOUR
     store = open_store(copied)
     for view in store.list_feature_views():
         store.registry.apply_materialization(view, PROJECT, now, datetime(2400, 1, 1, tzinfo=UTC))
@@ -210,7 +210,7 @@ def test_the_age_of_the_copy_is_not_what_a_run_asked_for(copied):
 
 
 def test_rows_that_a_later_one_holds_up_are_counted_and_replaced_on_demand(copied):
-    now = base_world.scored(2) + HOUR
+    now = customer_base.scored(2) + HOUR
     store = open_store(copied)
     customer = next(customers_known(copied, now, 1))[0]
     read = OnlineFeatures(store, CORE_SERVICE)
@@ -230,10 +230,10 @@ def test_rows_that_a_later_one_holds_up_are_counted_and_replaced_on_demand(copie
 
 def test_without_a_champion_or_its_rows_it_says_so(copied, tmp_path):
     with pytest.raises(NoChampionError):
-        monitor(load_settings(home=tmp_path / "empty"), base_world.scored(2))
+        monitor(load_settings(home=tmp_path / "empty"), customer_base.scored(2))
     shutil.rmtree(copied.home / "heldout")
     with pytest.raises(HeldOutMissingError) as refused:
-        monitor(copied, base_world.scored(2) + HOUR)
+        monitor(copied, customer_base.scored(2) + HOUR)
     assert "churn train" in refused.value.hint
 
 

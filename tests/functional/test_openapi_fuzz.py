@@ -16,8 +16,8 @@ from schemathesis.specs.openapi.checks import ignored_auth
 from bentos.churn.auth.key_store import KeyFile, issue, path_of, write
 from bentos.churn.auth.rights import RIGHTS
 from flows.service_process import Running, free_port
-from tests.patience import PATIENCE_S
-from tests.serving_world import CANARY, EXPIRED, INCOMPLETE, NEWCOMER, build, serving
+from tests.support.patience import PATIENCE_S
+from tests.support.serving_home import CANARY, EXPIRED, INCOMPLETE, NEWCOMER, build, serving
 
 EXAMPLES = 60
 """Of each route, besides those that probe each bound of its description."""

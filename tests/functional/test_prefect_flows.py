@@ -31,9 +31,9 @@ from flows.service_process import Running as Service
 from flows.service_process import ask, free_port
 from flows.steps.build_features import build_features
 from flows.steps.ingest_snapshot import ingest
-from tests.prefect_world import FILE, PATIENCE_S, prefect_server
-from tests.serving_world import serving
-from tests.small_model import small_bundle
+from tests.support.prefect_server import FILE, PATIENCE_S, prefect_server
+from tests.support.serving_home import serving
+from tests.support.small_model import small_bundle
 from training.registry import tracking_uri
 
 pytestmark = pytest.mark.timeout(1200)

@@ -25,8 +25,8 @@ from feature_repo.raw.simulator.simulate import simulate
 from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.historical_features import features_as_known
 from flows.service_process import Running, ask, free_port
-from tests.prefect_world import PATIENCE_S, Prefect, prefect_server
-from tests.serving_world import serving
+from tests.support.prefect_server import PATIENCE_S, Prefect, prefect_server
+from tests.support.serving_home import serving
 from training.registry import tracking_uri
 
 CUSTOMERS, SEED = 1500, 7

@@ -16,8 +16,8 @@ from feature_repo.raw.snapshots.publication import published, read_snapshot
 from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.online_features import OnlineFeatures
 from flows.service_process import free_port
-from tests.patience import reached, until
-from tests.postgres_server import PASSWORD, postgres_server
+from tests.support.patience import reached, until
+from tests.support.postgres_server import PASSWORD, postgres_server
 from tests.support.single_extract import simulate_snapshot, write_csv
 from training.registry import version_of
 

@@ -15,7 +15,7 @@ import pytest
 from bentos.rollout.rollout import rollout
 from flows.cli import main
 from flows.current_user import operator
-from tests.retraining_world import extracts, land, make
+from tests.support.retraining_home import extracts, land, make
 from training.registry import find_version, version_of
 
 CHURN = str(Path(sys.executable).with_name("churn"))

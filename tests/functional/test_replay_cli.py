@@ -19,7 +19,7 @@ from bentos.receipts import ReceiptWriter
 from bentos.receipts.sqlite_sink import receipts_path
 from configs.settings import load_settings
 from flows.cli import main
-from tests.receipts_world import a_receipt, receipts_of, replayable
+from tests.support.receipts import a_receipt, receipts_of, replayable
 
 CHURN = str(Path(sys.executable).with_name("churn"))
 

@@ -30,29 +30,29 @@ from feature_repo.stores.casting import as_python
 from feature_repo.stores.errors import NothingToMaterializeError
 from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.historical_features import features_as_known
-from tests import base_world
+from tests.support import customer_base
 
 CHURN = str(Path(sys.executable).with_name("churn"))
-NOW = base_world.scored(0) + timedelta(hours=1)
+NOW = customer_base.scored(0) + timedelta(hours=1)
 INCOMPLETE, FORGOTTEN, GONE, TOMORROW = "INCOMPLETE-1", "FORGOTTEN-1", "GONE-1", "TOMORROW-1"
 
 
 def odd_ones(settings):
     """One customer for each reason not to be scored."""
-    row = normalise(base_world.first_extract()).head(1)
+    row = normalise(customer_base.first_extract()).head(1)
     long_ago, recently = NOW - timedelta(days=TTL_DAYS + 1), NOW - timedelta(days=1)
     nothing = row.drop(columns=[CUSTOMER, "churned"]).map(lambda _: None)
-    base_world.add(settings, "odd-1", row.assign(**{CUSTOMER: INCOMPLETE, "contract_type": None}), recently)
-    base_world.add(settings, "odd-2", row.assign(**{CUSTOMER: FORGOTTEN}), long_ago)
-    base_world.add(settings, "odd-3", row.assign(**{CUSTOMER: GONE}), long_ago - timedelta(days=1))
+    customer_base.add(settings, "odd-1", row.assign(**{CUSTOMER: INCOMPLETE, "contract_type": None}), recently)
+    customer_base.add(settings, "odd-2", row.assign(**{CUSTOMER: FORGOTTEN}), long_ago)
+    customer_base.add(settings, "odd-3", row.assign(**{CUSTOMER: GONE}), long_ago - timedelta(days=1))
     withdrawn = nothing.astype(row.drop(columns=[CUSTOMER, "churned"]).convert_dtypes().dtypes)
-    base_world.add(settings, "odd-4", withdrawn.assign(**{CUSTOMER: GONE}), long_ago)
-    base_world.add(settings, "odd-5", row.assign(**{CUSTOMER: TOMORROW}), NOW + timedelta(hours=1))
+    customer_base.add(settings, "odd-4", withdrawn.assign(**{CUSTOMER: GONE}), long_ago)
+    customer_base.add(settings, "odd-5", row.assign(**{CUSTOMER: TOMORROW}), NOW + timedelta(hours=1))
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    settings = base_world.world(tmp_path_factory.mktemp("scores") / "home")
+    settings = customer_base.world(tmp_path_factory.mktemp("scores") / "home")
     odd_ones(settings)
     return settings
 
@@ -79,11 +79,11 @@ def files(folder):
 
 def expected(settings):
     """Ids, features and the explanation of everybody who stayed, without chunks."""
-    extract = normalise(base_world.first_extract())
+    extract = normalise(customer_base.first_extract())
     ids = sorted(extract.loc[~extract["churned"].astype(bool), CUSTOMER])
     keys = pd.DataFrame({CUSTOMER: ids}).assign(**{OBSERVED_AT: pd.Timestamp(NOW)})
     features = features_as_known(open_store(settings), keys, CORE_SERVICE)
-    bundle = Bundle.load(settings.home / "bundles" / base_world.bundle(settings.home).digest)
+    bundle = Bundle.load(settings.home / "bundles" / customer_base.bundle(settings.home).digest)
     return ids, features, bundle, bundle.explain(features)
 
 
@@ -120,10 +120,10 @@ def test_reasons_are_those_of_the_service_and_the_profit_is_that_of_the_economic
 
 
 def test_who_is_not_scored_is_counted_by_reason(made, done):
-    left = int(normalise(base_world.first_extract())["churned"].sum())
+    left = int(normalise(customer_base.first_extract())["churned"].sum())
     assert done.refused == {"no usable value for contract_type": 1}
     assert (done.expired, done.withdrawn) == (1, left + 1)
-    assert done.customers == done.scored + 1 == base_world.CUSTOMERS - left + 1
+    assert done.customers == done.scored + 1 == customer_base.CUSTOMERS - left + 1
     assert done.unexplained == 0
     assert not {INCOMPLETE, FORGOTTEN, GONE, TOMORROW} & set(scores(made, done)[CUSTOMER])
 
@@ -135,7 +135,7 @@ def test_the_manifest_and_the_pointer_lead_to_every_part(made, done):
     assert pointer["path"] == done.path
     assert pointer["manifest_sha256"] == file_sha256(run / "manifest.json")
     assert manifest["files"] == {f"parts/{path.name}": file_sha256(path) for path in (run / "parts").iterdir()}
-    assert len(manifest["files"]) == done.parts == -(-(base_world.CUSTOMERS + 1) // 200)
+    assert len(manifest["files"]) == done.parts == -(-(customer_base.CUSTOMERS + 1) // 200)
     for path in (run / "parts").iterdir():
         assert pq.read_schema(path).remove_metadata().equals(SCHEMA)
     ids = set(scores(made, done)[CUSTOMER])
@@ -159,7 +159,7 @@ def test_chunks_make_no_difference_but_for_the_files(made, done, tmp_path):
             update={"home": tmp_path / "home", "batch": made.batch.model_copy(update={"chunk_customers": size})}
         )
         run = score_base(one, NOW)
-        assert run.parts == -(-(base_world.CUSTOMERS + 1) // size)
+        assert run.parts == -(-(customer_base.CUSTOMERS + 1) // size)
         pd.testing.assert_frame_equal(scores(one, run), scores(made, done))
 
 
@@ -181,12 +181,12 @@ def test_another_day_another_champion_and_other_data_are_other_runs(copied, done
 
 
 def crown_another(settings):
-    base_world.crown(settings, base_world.bundle(settings.home, threshold=0.5, model_version="another"), 0)
+    customer_base.crown(settings, customer_base.bundle(settings.home, threshold=0.5, model_version="another"), 0)
 
 
 def add_one(settings):
-    row = normalise(base_world.first_extract()).head(1)
-    base_world.add(settings, "another", row.assign(**{CUSTOMER: "ANOTHER-1"}), NOW - timedelta(hours=1))
+    row = normalise(customer_base.first_extract()).head(1)
+    customer_base.add(settings, "another", row.assign(**{CUSTOMER: "ANOTHER-1"}), NOW - timedelta(hours=1))
 
 
 def test_data_that_arrive_meanwhile_stop_the_run_and_the_next_takes_them(copied, monkeypatch):
@@ -241,7 +241,7 @@ def test_two_at_once_are_refused_and_a_home_without_a_champion_or_rows_says_so(c
 def test_a_base_that_everybody_left_is_an_empty_result(copied):
     run = score_base(copied, NOW + timedelta(days=TTL_DAYS + 3))
     assert (run.customers, run.scored, run.parts) == (0, 0, 0)
-    assert run.expired + run.withdrawn == base_world.CUSTOMERS + 4
+    assert run.expired + run.withdrawn == customer_base.CUSTOMERS + 4
 
 
 def test_the_command(copied):

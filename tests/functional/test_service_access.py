@@ -14,9 +14,9 @@ from bentos.churn.auth.key_store import path_of
 from bentos.churn.auth.rights import RIGHTS
 from configs.settings import PROJECT_ROOT, load_settings
 from flows.service_process import free_port, serve
-from tests.access_world import WAYS, guarded, with_access
-from tests.patience import PATIENCE_S, until
-from tests.serving_world import serving
+from tests.support.keyed_service import WAYS, guarded, with_access
+from tests.support.patience import PATIENCE_S, until
+from tests.support.serving_home import serving
 
 OPEN = "open"
 ANY = "any key"

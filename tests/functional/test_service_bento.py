@@ -9,8 +9,8 @@ import pytest
 from configs.settings import PROJECT_ROOT
 from configs.telemetry import OFF
 from flows.service_process import Running, free_port
-from tests.patience import PATIENCE_S
-from tests.serving_world import Served, build, serving
+from tests.support.patience import PATIENCE_S
+from tests.support.serving_home import Served, build, serving
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from configs.settings import PROJECT_ROOT
 from flows.service_process import ask, free_port
-from tests.patience import PATIENCE_S, until
+from tests.support.patience import PATIENCE_S, until
 
 SERVES = """
 import sys

@@ -13,8 +13,8 @@ from bentos.receipts.sqlite_sink import receipts_path
 from feature_repo.contract import CORE_SERVICE, features_of
 from feature_repo.stores.casting import as_frame
 from feature_repo.transforms import derive
-from tests.patience import PATIENCE_S, until
-from tests.serving_world import CANARY, EXPIRED, INCOMPLETE
+from tests.support.patience import PATIENCE_S, until
+from tests.support.serving_home import CANARY, EXPIRED, INCOMPLETE
 
 
 def what_if(service, customer_id, **changes):

@@ -7,9 +7,9 @@ import httpx
 import pytest
 from playwright.sync_api import sync_playwright
 
-from tests.chromium_world import start
-from tests.patience import PATIENCE_S
-from tests.serving_world import CANARY
+from tests.support.chromium import start
+from tests.support.patience import PATIENCE_S
+from tests.support.serving_home import CANARY
 
 
 def test_only_our_own_routes_exist_and_the_one_page_is_ours(sqlite_service):

@@ -20,9 +20,9 @@ from bentos.churn.auth.audit_log import audit_path, events
 from bentos.churn.auth.key_admin import audit, create
 from bentos.churn.auth.key_store import path_of, read
 from flows.service_process import Running, free_port
-from tests.access_world import WAYS, make_keys, with_access
-from tests.patience import PATIENCE_S, until
-from tests.serving_world import CANARY, build, serving
+from tests.support.keyed_service import WAYS, make_keys, with_access
+from tests.support.patience import PATIENCE_S, until
+from tests.support.serving_home import CANARY, build, serving
 
 CALLERS = 8
 

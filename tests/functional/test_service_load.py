@@ -24,8 +24,8 @@ from bentos.receipts.sqlite_sink import receipts_path
 from bentos.rollout.rollout import promote
 from flows.service_process import Running, free_port
 from tests.bench.serving.load import Load, driven
-from tests.patience import PATIENCE_S, until
-from tests.serving_world import another, build, serving
+from tests.support.patience import PATIENCE_S, until
+from tests.support.serving_home import another, build, serving
 
 WORKERS = 2
 CALLERS = 4

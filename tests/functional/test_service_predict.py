@@ -8,7 +8,7 @@ import pytest
 from bentos.churn.api.schemas import Answer, BatchAnswer
 from bentos.decisions.reason_codes import load
 from feature_repo.contract import CORE_SERVICE, contract_hash
-from tests.serving_world import EXPIRED, INCOMPLETE
+from tests.support.serving_home import EXPIRED, INCOMPLETE
 
 ANSWER_KEYS = {
     "customer_id",

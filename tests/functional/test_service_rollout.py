@@ -19,8 +19,8 @@ from bentos.rollout.ledger import entries
 from bentos.rollout.live_comparison import SCORE_BINS, read_live
 from bentos.rollout.rollout import promote, rollback, rollout, start_trial, stop_trial
 from flows.service_process import Running, ask, free_port
-from tests.patience import PATIENCE_S, until
-from tests.serving_world import Served, World, another, build, point_at, serving
+from tests.support.patience import PATIENCE_S, until
+from tests.support.serving_home import Served, World, another, build, point_at, serving
 
 WORKERS = 2
 CALLERS = 4

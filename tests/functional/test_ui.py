@@ -10,8 +10,8 @@ from playwright.sync_api import expect, sync_playwright
 from bentos.churn.errors import KeyForbiddenError, KeyMissingError, LoadingError, RateLimitedError, response_to
 from bentos.churn.ui.page import page as page_of
 from bentos.prediction.errors import CustomerWithdrawnError, InternalError
-from tests.chromium_world import CONTRASTS, CUT_OFF, INJECTIONS, MOVING, REFERENCES, TRACES, Visit, start
-from tests.serving_world import EXPIRED, INCOMPLETE
+from tests.support.chromium import CONTRASTS, CUT_OFF, INJECTIONS, MOVING, REFERENCES, TRACES, Visit, start
+from tests.support.serving_home import EXPIRED, INCOMPLETE
 
 XSS = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 WIDE = {"width": 1280, "height": 900}

@@ -7,8 +7,8 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from bentos.client import AsyncChurnClient, ChurnClient, NotAllowedError
-from tests.access_world import guarded
-from tests.chromium_world import Visit, start
+from tests.support.chromium import Visit, start
+from tests.support.keyed_service import guarded
 
 
 @pytest.fixture(scope="module")

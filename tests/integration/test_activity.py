@@ -12,8 +12,8 @@ from feature_repo.raw.events.deliveries import DeliveryDamaged, deliveries
 from feature_repo.transforms import windows
 from flows.steps.build_features import ROWS, build_activity
 from flows.steps.ingest_events import ingest_events
-from tests.behavior_oracle import behavior_as_known
-from tests.event_rows import event, publish_customers, write_lines, write_parquet
+from tests.support.behavior_oracle import behavior_as_known
+from tests.support.event_rows import event, publish_customers, write_lines, write_parquet
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 CUSTOMERS = [f"C-{number:02d}" for number in range(25)]

@@ -6,7 +6,7 @@ from feast import Entity, FeatureView, Field, FileSource, ValueType
 from feast.types import Int64, String
 
 from feature_repo.stores.offline import AsofOfflineStore, HindsightError
-from tests.feast_world import at, entities, open_world, part
+from tests.support.feast_repository import at, entities, open_world, part
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from tests.materialisation_world import (
+from tests.support.materialisation_store import (
     ENGINE,
     EXTREMES,
     LISTS,
@@ -22,7 +22,7 @@ from tests.materialisation_world import (
     redis,
     sqlite,
 )
-from tests.patience import PATIENCE_S
+from tests.support.patience import PATIENCE_S
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 STORES = ["sqlite", "redis"]

@@ -9,7 +9,7 @@ import pytest
 
 from configs.settings import load_settings
 from flows.steps.monitor import monitor
-from tests import base_world
+from tests.support import customer_base
 from tests.support.single_extract import simulate_snapshot
 
 
@@ -53,15 +53,15 @@ def load_baseline(settings, report):
 def test_a_simulated_bootstrap_shows_none_and_a_drift_on_top_of_it_is_found(tmp_path, seed):
     settings = load_settings(home=tmp_path / "home")
     rows = simulate_snapshot(2500, seed)
-    base_world.deliver(settings, 0, rows)
-    base_world.crown(settings, base_world.bundle(settings.home), 0)
-    at = base_world.scored(0) + timedelta(hours=1)
+    customer_base.deliver(settings, 0, rows)
+    customer_base.crown(settings, customer_base.bundle(settings.home), 0)
+    at = customer_base.scored(0) + timedelta(hours=1)
     assert monitor(settings, at).drifted == []
     # The next extract: the same customers, dearer; the leavers are gone.
     stayed = rows[rows["Churn"] == "No"]
     dearer = stayed.assign(MonthlyCharges=(stayed["MonthlyCharges"].astype(float) * 1.4).map("{:.2f}".format))
-    base_world.deliver(settings, 1, dearer.reset_index(drop=True))
-    found = monitor(settings, base_world.scored(1) + timedelta(hours=1))
+    customer_base.deliver(settings, 1, dearer.reset_index(drop=True))
+    found = monitor(settings, customer_base.scored(1) + timedelta(hours=1))
     assert "monthly_charges_usd" in found.drifted
     assert {row.name for row in found.rows if row.kind == "feature" and row.status == "drift"} <= {
         "monthly_charges_usd",

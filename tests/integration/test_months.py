@@ -1,7 +1,7 @@
 """Five months of six customers, through the real feature build and Feast: who vanishes, returns, is corrected, is late.
 
-Values carry the number of the publication that they are from (tests/months.py), so the tables below say which
-publication's values each training row must hold.
+Values carry the number of the publication that they are from (tests/support/monthly_extracts.py), so the tables below
+say which publication's values each training row must hold.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from feature_repo.stores.materialize import materialize
 from feature_repo.stores.registration import apply
 from flows.steps.build_features import build_features
 from flows.steps.train import provenance, training_set
-from tests.months import deliver, instant, month, scored
+from tests.support.monthly_extracts import deliver, instant, month, scored
 
 LATER = scored(4) + timedelta(days=20)
 """When the correction and the late file come."""

@@ -24,7 +24,7 @@ from feature_repo.files.parquet_tables import OfflineRowsError, TableAppendOnlyE
 from feature_repo.stores.offline import AsofOfflineStore
 from feature_repo.stores.point_in_time import asof_join
 from feature_repo.stores.point_in_time.entity_df import EntityRowsError
-from tests.feast_world import at, entities, open_world, part
+from tests.support.feast_repository import at, entities, open_world, part
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is an experimental feature:RuntimeWarning")
 

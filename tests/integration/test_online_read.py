@@ -27,7 +27,7 @@ from feature_repo.stores.online_features import OnlineFeatures, request_data
 from feature_repo.stores.online_read.response import PlannedResponse
 from feature_repo.stores.online_read.service_columns import ThroughFeast
 from feature_repo.stores.vectors import encode
-from tests.online_world import FRESH, NOW, OLD, SILENT, STALE, bring_online, build, opened
+from tests.support.online_customers import FRESH, NOW, OLD, SILENT, STALE, bring_online, build, opened
 
 SERVICES = (CORE_SERVICE, BEHAVIOR_SERVICE)
 UNKNOWN = "nobody"

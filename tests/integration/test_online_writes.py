@@ -14,7 +14,7 @@ from feast import PushSource
 from redis import Redis
 
 from feature_repo.stores.online_write.instants import in_doubt, is_utc
-from tests.materialisation_world import ENGINE, NOON, World
+from tests.support.materialisation_store import ENGINE, NOON, World
 
 HOUR = timedelta(hours=1)
 MILLISECOND = timedelta(milliseconds=1)

@@ -46,9 +46,9 @@ from feature_repo.stores.online_features import OnlineFeatures
 from feature_repo.stores.registration import apply
 from feature_repo.transforms import tiles
 from monitoring.parity import as_served
-from tests.behavior_oracle import behavior_as_known
-from tests.event_rows import event
-from tests.point_in_time_oracle import Row, as_known
+from tests.support.behavior_oracle import behavior_as_known
+from tests.support.event_rows import event
+from tests.support.point_in_time_oracle import Row, as_known
 
 FEATURES = features_of(BEHAVIOR_SERVICE)
 CUSTOMERS = ["ann", "bob", "eve", "Žoë"]

@@ -19,14 +19,14 @@ from feature_repo.contract import CUSTOMER
 from feature_repo.files.parquet_tables import folder_of
 from feature_repo.stores.feature_store import sqlite_url
 from feature_repo.stores.point_in_time.parquet_source import Parts
-from tests.small_model import saved
+from tests.support.small_model import saved
 from training.registry import known_digests, register, restore_bundle
 
 NAME = f"we[i]r*d? %20#&';\"=ü {{y}} $x ~ {CUSTOMER}=5"
 
 
 def test_a_home_of_any_name_goes_from_extract_to_score(tmp_path):
-    command = [sys.executable, "-W", "ignore", "-m", "tests.zone_world", str(tmp_path / NAME / "home")]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.support.month_in_zone", str(tmp_path / NAME / "home")]
     (tmp_path / NAME).mkdir()
     done = subprocess.run(
         [*command, "publish", "materialize", "read"],

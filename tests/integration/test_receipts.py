@@ -30,9 +30,9 @@ from bentos.receipts.postgres_sink import PostgresSink
 from bentos.receipts.signing import Row, signed, signing_key, verified
 from bentos.receipts.sqlite_sink import SqliteSink, receipts_path
 from configs.settings import PROJECT_ROOT
-from tests.patience import PATIENCE_S, until
-from tests.postgres_server import PostgresServer, postgres_server
-from tests.receipts_world import RECEIPTS, a_receipt, keeping, receipts_of, replayable
+from tests.support.patience import PATIENCE_S, until
+from tests.support.postgres_server import PostgresServer, postgres_server
+from tests.support.receipts import RECEIPTS, a_receipt, keeping, receipts_of, replayable
 
 KEY = b"k" * 32
 
@@ -41,7 +41,7 @@ import sys
 from pathlib import Path
 from bentos.receipts import ReceiptWriter
 from configs.settings import load_settings
-from tests.receipts_world import a_receipt
+from tests.support.receipts import a_receipt
 
 settings, number = load_settings(home=Path(sys.argv[1])), int(sys.argv[2])
 writer = ReceiptWriter(settings)

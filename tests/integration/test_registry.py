@@ -23,7 +23,7 @@ from bentos.bundle import Bundle, FeaturesInvalidError
 from bentos.rollout import champion
 from configs.settings import load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, features_of
-from tests.small_model import features_of_snapshot, saved, simulated
+from tests.support.small_model import features_of_snapshot, saved, simulated
 from training.registry import (
     ExperimentDeletedError,
     RegistryRefusedError,

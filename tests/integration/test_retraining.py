@@ -36,7 +36,7 @@ from flows.steps.train import (
     train_challenger,
     training_set,
 )
-from tests.retraining_world import NOW, copy, extracts, land, make, seeded
+from tests.support.retraining_home import NOW, copy, extracts, land, make, seeded
 from training.data.heldout import heldout_path, read_heldout
 from training.registry import (
     FINGERPRINT,

@@ -14,7 +14,7 @@ from flows.steps.build_features import build_features
 from flows.steps.evaluate import evaluate
 from flows.steps.ingest_snapshot import ingest
 from flows.steps.train import training_set
-from tests.months import next_month
+from tests.support.monthly_extracts import next_month
 from tests.support.single_extract import simulate_snapshot, write_csv
 from training.data.split import folds, holdout, identical_rows
 

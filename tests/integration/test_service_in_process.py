@@ -34,8 +34,8 @@ from feature_repo.contract import CORE_SERVICE, PROJECT
 from feature_repo.stores.errors import NothingRegisteredError, RegistryUnavailableError
 from feature_repo.stores.feature_store import close_store, open_store
 from flows.service_process import free_port
-from tests.patience import until
-from tests.serving_world import EXPIRED, another, as_kind, build, serving
+from tests.support.patience import until
+from tests.support.serving_home import EXPIRED, another, as_kind, build, serving
 
 
 @pytest.fixture(scope="module")

@@ -27,8 +27,8 @@ from bentos.rollout.live_comparison import read_live
 from bentos.rollout.pointer import Rollout
 from bentos.rollout.rollout import promote, rollout, start_trial, stop_trial
 from feature_repo.stores.errors import StoreUnavailableError
-from tests.patience import until
-from tests.serving_world import EXPIRED, another, as_kind, build
+from tests.support.patience import until
+from tests.support.serving_home import EXPIRED, another, as_kind, build
 
 MANY = 120
 NEARLY_ALL = 1 - 1e-12

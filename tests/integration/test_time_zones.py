@@ -16,7 +16,7 @@ ZONES = [
 
 
 def run(folder, zone, *steps):
-    command = [sys.executable, "-W", "ignore", "-m", "tests.zone_world", str(folder / "home"), *steps]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.support.month_in_zone", str(folder / "home"), *steps]
     done = subprocess.run(
         command, cwd=PROJECT_ROOT, env=os.environ | {"TZ": zone}, capture_output=True, text=True, check=False
     )

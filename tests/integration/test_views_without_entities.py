@@ -12,7 +12,7 @@ from feast.repo_config import RepoConfig
 from feast.types import Float64, String
 from redis import Redis
 
-from tests.materialisation_world import ENGINE, NOON
+from tests.support.materialisation_store import ENGINE, NOON
 
 HOUR = timedelta(hours=1)
 

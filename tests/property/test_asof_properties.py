@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from feature_repo.stores.point_in_time import asof_join
 from feature_repo.stores.point_in_time.latest_known import Known, latest_known
-from tests.feast_world import at, entities, open_world, part
-from tests.point_in_time_oracle import Row, as_known
+from tests.support.feast_repository import at, entities, open_world, part
+from tests.support.point_in_time_oracle import Row, as_known
 
 CUSTOMER = Entity(name="customer", join_keys=["customer_id"], value_type=ValueType.STRING)
 SOURCE = FileSource(

@@ -12,7 +12,7 @@ from bentos.bundle import Bundle
 from bentos.bundle.design_matrix import Column, Factor, attribution, matrix
 from feature_repo.contract import CORE_SERVICE, Feature, features_of
 from feature_repo.stores.casting import as_frame
-from tests.small_model import saved
+from tests.support.small_model import saved
 from training.model.feature_columns import LINEAR, TREES
 
 FEATURES = features_of(CORE_SERVICE)

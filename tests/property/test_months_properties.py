@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from feature_repo.contract import CUSTOMER, LABEL, OBSERVED_AT
 from feature_repo.raw.snapshots.offline_rows import extract_known_at, offline_rows
-from tests.months import LIMITS, MONTH, Feed, instant, month, point_in_time, scored
+from tests.support.monthly_extracts import LIMITS, MONTH, Feed, instant, month, point_in_time, scored
 from training.data.labels import label_history
 
 WHO = ("ann", "bob", "cy", "dan")

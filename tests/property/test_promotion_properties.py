@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.promotion_world import RULES, THRESHOLD, Crowd, judge
+from tests.support.promotion_models import RULES, THRESHOLD, Crowd, judge
 
 WORLDS = pytest.mark.parametrize("worlds", [100, pytest.param(600, marks=pytest.mark.full)])
 FAST = {"bootstrap_replicates": 300, "ece_max": 1.0}

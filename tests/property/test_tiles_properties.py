@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from feature_repo.contract import BEHAVIOR, FEATURES, OBSERVED_AT_US
 from feature_repo.events import PAYLOAD, SCHEMA, judge, parse_lines
 from feature_repo.transforms import tiles, windows
-from tests.behavior_oracle import behavior_as_known
-from tests.event_rows import NOW, event, line, table
+from tests.support.behavior_oracle import behavior_as_known
+from tests.support.event_rows import NOW, event, line, table
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 FEATURE_NAMES = [f.name for f in FEATURES if f.view == BEHAVIOR.name and f.name != "months_to_renewal"]

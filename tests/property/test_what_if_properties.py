@@ -23,7 +23,7 @@ from feature_repo.contract import (
 )
 from feature_repo.raw.snapshots.telco_csv import normalise, read_raw
 from feature_repo.transforms import derive, milestones
-from tests.customers import recommended, vectors_of
+from tests.support.customers import recommended, vectors_of
 
 LEVERS = {service: load(service, load_reasons(service)) for service in (CORE_SERVICE, BEHAVIOR_SERVICE)}
 COMPUTED = tuple(derive({name: [None] for name in (*ADD_ONS, "payment_method")})) + tuple(

@@ -21,7 +21,7 @@ from bentos.bundle.treeshap.tree_tables import CompiledTrees
 from feature_repo.contract import CORE_SERVICE, LABEL, SERVICES_OF
 from tests.bench.record import Entry, Record, told
 from tests.bench.serving.world import DEPTHS, customers
-from tests.serving_world import features_frame
+from tests.support.serving_home import features_frame
 from training.model.estimator import Params, tree_pipeline
 from training.model.feature_columns import DESIGNS
 

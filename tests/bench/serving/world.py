@@ -20,7 +20,7 @@ from configs.settings import PROJECT_ROOT, Settings, load_settings
 from feature_repo.contract import CUSTOMER, LABEL
 from feature_repo.raw.snapshots.telco_csv import normalise, read_raw
 from flows.service_process import free_port
-from tests.serving_world import bundle_at, features_frame, fill_stores
+from tests.support.serving_home import bundle_at, features_frame, fill_stores
 from tests.support.single_extract import simulate_snapshot, write_csv
 from training.model.estimator import ChurnBlend, Params
 

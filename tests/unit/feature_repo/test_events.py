@@ -8,7 +8,7 @@ import pytest
 
 from configs.settings import PROJECT_ROOT
 from feature_repo.events import LINE_BYTES_MAX, PAYLOAD, SCHEMA, VALUE_MAX, Reason, judge, parse_lines
-from tests.event_rows import NOW, at, event, line, table
+from tests.support.event_rows import NOW, at, event, line, table
 
 SKEW_S = 300
 COMPARED = {

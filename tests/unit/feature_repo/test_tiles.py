@@ -7,7 +7,7 @@ import pytest
 
 from feature_repo.contract import CUSTOMER, TILES
 from feature_repo.transforms import tiles
-from tests.event_rows import event, table
+from tests.support.event_rows import event, table
 
 CUT = datetime(2024, 5, 31, 18, tzinfo=UTC)
 

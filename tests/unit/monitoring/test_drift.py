@@ -15,7 +15,7 @@ from scipy.stats import binom
 from configs.settings import load_settings
 from feature_repo.contract import BY_NAME, CORE_SERVICE, LABEL, features_of
 from monitoring.drift import SCORE, Baseline, Bins, Counted, baseline, compare, losses
-from tests.small_model import features_of_snapshot, simulated
+from tests.support.small_model import features_of_snapshot, simulated
 
 LIMITS = load_settings().monitoring.model_copy(update={"rows_min": 100})
 SPEC = features_of(CORE_SERVICE)

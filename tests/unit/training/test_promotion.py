@@ -11,7 +11,7 @@ import pytest
 
 from bentos.decisions.economics import Economics, EconomicsError
 from bentos.rollout.live_comparison import LiveFigures
-from tests.promotion_world import THRESHOLD, Crowd, failed, judge
+from tests.support.promotion_models import THRESHOLD, Crowd, failed, judge
 from training.metrics.scores import Metrics, ece, measure
 from training.promotion import Verdict, ece_noise
 

@@ -13,7 +13,15 @@ from bentos.bundle import Bundle, BundleError, FeaturesInvalidError
 from bentos.bundle.design_matrix import matrix
 from bentos.bundle.manifest import FILES, MANIFEST
 from feature_repo.files.atomic_writes import StorageFailed
-from tests.small_model import REASONS, features_of_snapshot, fitted_model, manifest, saved, simulated, small_bundle
+from tests.support.small_model import (
+    REASONS,
+    features_of_snapshot,
+    fitted_model,
+    manifest,
+    saved,
+    simulated,
+    small_bundle,
+)
 
 
 @pytest.fixture(scope="module")

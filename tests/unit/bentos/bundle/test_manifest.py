@@ -20,7 +20,7 @@ from bentos.bundle.manifest import (
     read_verified,
 )
 from feature_repo.contract import AUDIT_SERVICE, CORE_SERVICE, SERVICES_OF
-from tests.small_model import manifest, saved
+from tests.support.small_model import manifest, saved
 
 
 def forged(folder, content):

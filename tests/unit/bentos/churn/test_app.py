@@ -24,7 +24,7 @@ from bentos.decisions.reason_codes import load as load_reasons
 from bentos.prediction.errors import CustomerUnknownError
 from configs.errors import ChurnError, SettingsError
 from feature_repo.contract import CORE_SERVICE, SERVICES_OF
-from tests.customers import NEWCOMER
+from tests.support.customers import NEWCOMER
 
 
 async def elsewhere(scope, receive, send):

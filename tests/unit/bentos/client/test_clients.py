@@ -20,7 +20,7 @@ from bentos.client import (
     UnexpectedAnswerError,
 )
 from configs.settings import PROJECT_ROOT
-from tests.client_world import KEY, Moment, Said, Scripted, an_answer, refused
+from tests.support.loopback_server import KEY, Moment, Said, Scripted, an_answer, refused
 
 ANSWER = Said(body=an_answer().model_dump_json().encode())
 

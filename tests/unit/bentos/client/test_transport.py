@@ -5,7 +5,7 @@ import pytest
 
 from bentos.client.retries import Request, Send
 from bentos.client.transport import arguments, failed, options
-from tests.client_world import KEY
+from tests.support.loopback_server import KEY
 
 
 @pytest.mark.parametrize("wrong", ["127.0.0.1:3000", "ftp://host", "http://", "file:///run/churn.sock", ""])

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as trying
 
 from bentos.receipts.receipt import from_content, to_content
-from tests.receipts_world import NOW, RECEIPTS, a_receipt
+from tests.support.receipts import NOW, RECEIPTS, a_receipt
 
 FEW = trying(max_examples=50, deadline=None)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bentos.receipts import ReceiptTamperedError
 from bentos.receipts.signing import Row, signed, signing_key, verified
-from tests.receipts_world import RECEIPTS, a_receipt, keeping
+from tests.support.receipts import RECEIPTS, a_receipt, keeping
 
 KEY = b"k" * 32
 FEW = trying(max_examples=50, deadline=None)

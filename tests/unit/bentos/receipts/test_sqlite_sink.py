@@ -10,7 +10,7 @@ from bentos.receipts import ReceiptStoreError
 from bentos.receipts.signing import signed
 from bentos.receipts.sink import RowsRefusedError
 from bentos.receipts.sqlite_sink import SqliteSink, receipts_path
-from tests.receipts_world import a_receipt
+from tests.support.receipts import a_receipt
 
 KEY = b"k" * 32
 

@@ -10,7 +10,7 @@ from bentos.receipts.signing import signed, signing_key
 from bentos.receipts.sqlite_sink import receipts_path
 from bentos.receipts.store import open_sink
 from configs.errors import SettingsError
-from tests.receipts_world import a_receipt, keeping
+from tests.support.receipts import a_receipt, keeping
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 from bentos.receipts import ReceiptUnknownError, ReceiptWriter, find
 from bentos.receipts.sqlite_sink import receipts_path
 from configs.errors import SettingsError
-from tests.patience import PATIENCE_S, until
-from tests.receipts_world import a_receipt, keeping
+from tests.support.patience import PATIENCE_S, until
+from tests.support.receipts import a_receipt, keeping
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from feature_repo.stores.engine import ColumnarComputeEngine, ColumnarComputeEngineConfig, _knows_view, _read_of
 from feature_repo.stores.point_in_time.parquet_source import OfflineTableEmptyError
-from tests.materialisation_world import ENGINE, NOON, World, sqlite
+from tests.support.materialisation_store import ENGINE, NOON, World, sqlite
 
 DAY = timedelta(days=1)
 

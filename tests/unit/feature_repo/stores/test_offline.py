@@ -11,7 +11,7 @@ from feast.repo_config import RepoConfig
 
 from feature_repo.stores.offline import AsofOfflineStore, _naive_as_utc, _utc
 from feature_repo.stores.point_in_time.parquet_source import SourceColumnError, micros
-from tests.feast_world import at, part
+from tests.support.feast_repository import at, part
 
 
 def config(home):

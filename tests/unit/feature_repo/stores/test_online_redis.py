@@ -10,7 +10,7 @@ from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 
 from feature_repo.stores.online_read.response import PlannedResponse
 from feature_repo.stores.online_redis import PlannedRedisOnlineStore, PlannedRedisOnlineStoreConfig
-from tests.plan_world import NOW, opened, write
+from tests.support.read_plan_repository import NOW, opened, write
 
 TYPE = "feature_repo.stores.online_redis.PlannedRedisOnlineStore"
 

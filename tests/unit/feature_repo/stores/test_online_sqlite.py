@@ -13,7 +13,7 @@ import pytest
 from feature_repo.stores import online_sqlite
 from feature_repo.stores.feast_patches.faults import go_round
 from feature_repo.stores.online_read.response import PlannedResponse
-from tests.plan_world import NOW, opened, write
+from tests.support.read_plan_repository import NOW, opened, write
 
 
 @pytest.fixture(scope="module")
