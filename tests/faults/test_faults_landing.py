@@ -38,7 +38,7 @@ def seen(home):
     seeds = []
     for manifest in published(home):
         snapshot = read_snapshot(home, manifest)
-        seed = int(Path(manifest.source_name).stem)
+        seed = int(Path(manifest.source_name).stem.rpartition("-")[2])
         assert manifest.rows == len(snapshot) == 150 + seed % 50
         assert manifest.churn_rate == snapshot["churned"].mean()
         assert_frame_equal(snapshot, normalise(simulate_snapshot(len(snapshot), seed)))
