@@ -58,6 +58,7 @@ class PlannedSqliteOnlineStore(PlannedReads, SqliteOnlineStore):
     def __init__(self) -> None:
         super().__init__()
         self._lock = threading.RLock()
+        self._writing = threading.Lock()
 
     def _get_conn(self, config: RepoConfig) -> sqlite3.Connection:
         path = Path(self._get_db_path(config))
@@ -129,17 +130,16 @@ class PlannedSqliteOnlineStore(PlannedReads, SqliteOnlineStore):
         if config.online_store.vector_enabled or config.online_store.enable_openai_compatible_store:
             super().online_write_batch(config, table, data, progress)
             return
-        connection, name, kept = self._get_conn(config), _table(config, table), 0
         # Feast's text search reads created timestamps, and no fraction of a second.
         created_at = utc_seconds if config.online_store.text_search_enabled else utc_exactly
-        bring_to_utc(connection)
         rows = [row for row in pushed_rows(data, config.entity_key_serialization_version) if row.values]
-        with connection:
-            for features, some in groupby(rows, lambda row: tuple(sorted(row.values))):
-                arguments = [_arguments(row, features, created_at) for row in some]
-                before = connection.total_changes
-                connection.executemany(upsert(name, features), arguments)
-                kept += len(arguments) - (connection.total_changes - before) // len(features)
+        groups = [
+            (features, [_arguments(row, features, created_at) for row in some])
+            for features, some in groupby(rows, lambda row: tuple(sorted(row.values)))
+        ]
+        # The threads share one connection, and with it one transaction: another one's would end this one half-way.
+        with self._writing:
+            kept = _upserted(self._get_conn(config), _table(config, table), groups)
         tell_kept(table.name, kept, len(rows))
         if progress:
             progress(len(data))
@@ -156,27 +156,58 @@ class PlannedSqliteOnlineStore(PlannedReads, SqliteOnlineStore):
         return [table for table in wanted if table.name not in there]
 
     def _select(self, config: RepoConfig, table: str, keys: Sequence[bytes]) -> list[Any]:
-        connection = self._get_conn(config)
-        self._utc = self._utc or is_utc(connection)
         rows: list[Any] = []
         for start in range(0, len(keys), _KEYS_AT_ONCE):
             some = keys[start : start + _KEYS_AT_ONCE]
             # Two threads that run one statement of a connection at a time can get each other's bound keys.
             with self._lock:
+                connection = self._get_conn(config)
                 try:
-                    rows += connection.execute(_statement(table, len(some)), some).fetchall()
-                except sqlite3.Error:
-                    # Of a file that is rewritten in its place SQLite may keep what it saw in between, for good.
-                    if self._conn is connection:
-                        connection.close()
-                        self._conn = None
+                    self._utc = self._utc or is_utc(connection)
+                    found = connection.execute(_statement(table, len(some)), some).fetchall()
+                except sqlite3.Error as refused:
+                    if not _is_held(refused):
+                        self._drop(connection)
                     raise
-        return rows if self._utc else [(*row[:3], row[3] and utc_of_local(row[3])) for row in rows]
+                rows += found if self._utc else [(*row[:3], row[3] and utc_of_local(row[3])) for row in found]
+        return rows
+
+    def _drop(self, connection: sqlite3.Connection) -> None:
+        """Close the connection, the readers' lock being held: the next read opens the file anew.
+
+        Of a file that is rewritten in its place SQLite may keep what it saw in between, for good. A writer that is at
+        work would lose its rows: the connection stays then, and the next read that fails closes it.
+        """
+        if self._writing.acquire(blocking=False):
+            try:
+                connection.close()
+                self._conn = None
+            finally:
+                self._writing.release()
 
 
 def _table(config: RepoConfig, view: FeatureView) -> str:
     name: str = compute_table_id(config.project, view, config.registry.enable_online_feature_view_versioning)
     return name
+
+
+def _upserted(
+    connection: sqlite3.Connection, table: str, groups: Sequence[tuple[tuple[str, ...], list[list[Any]]]]
+) -> int:
+    """Write rows, grouped by their features, in one transaction; return how many were kept."""
+    bring_to_utc(connection)
+    kept = 0
+    with connection:
+        for features, arguments in groups:
+            before = connection.total_changes
+            connection.executemany(upsert(table, features), arguments)
+            kept += len(arguments) - (connection.total_changes - before) // len(features)
+    return kept
+
+
+def _is_held(refused: sqlite3.Error) -> bool:
+    """Return whether another connection's lock was in the way: the file is the one that was opened."""
+    return getattr(refused, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 def _statement(table: str, keys: int) -> str:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import gc
 import sqlite3
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
 
 from feature_repo.stores import online_sqlite
 from feature_repo.stores.feast_patches.faults import go_round
 from feature_repo.stores.online_read.response import PlannedResponse
+from tests.support.patience import PATIENCE_S
 from tests.support.read_plan_repository import NOW, opened, write
 
 
@@ -44,6 +48,46 @@ def test_threads_share_a_store(store):
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda number: calls(store, [f"c{number}", f"c{number + 1}"]), range(28)))
     assert found == [[number, number + 1] for number in range(28)]
+
+
+@pytest.mark.slow
+def test_reads_that_fail_beside_a_push_lose_none_of_its_rows(tmp_path, monkeypatch):
+    """The threads of a store share one connection; the table of a view that was never materialised is missing."""
+    store = opened(tmp_path)
+    with sqlite3.connect(tmp_path / "online.db") as connection:
+        connection.execute("DROP TABLE plan_sites")
+    connection.close()
+    begun, ended = threading.Event(), threading.Event()
+    statement = online_sqlite.upsert
+
+    def slowly(table, features):
+        """Hold the push between its transaction's two statements: its rows have different features."""
+        if begun.is_set():
+            assert ended.wait(PATIENCE_S)
+        begun.set()
+        return statement(table, features)
+
+    monkeypatch.setattr(online_sqlite, "upsert", slowly)
+    view = store.get_feature_view("bills")
+    pushed = [
+        (EntityKey(join_keys=["customer_id"], entity_values=[Value(string_val=key)]), values, NOW, None)
+        for key, values in {"a": {"amount": Value(double_val=1)}, "b": {"paid_on": Value(unix_timestamp_val=2)}}.items()
+    ]
+    with ThreadPoolExecutor(1) as pool:
+        push = pool.submit(
+            store._get_provider().online_store.online_write_batch, store.config, view, pushed, progress=None
+        )
+        assert begun.wait(PATIENCE_S)
+        try:
+            for _ in range(2):
+                with pytest.raises(sqlite3.OperationalError, match="no such table"):
+                    store.get_online_features(["sites:visits"], [{"site_id": 1}])
+        finally:
+            ended.set()
+        push.result()
+    answer = store.get_online_features(["bills:amount", "bills:paid_on"], [{"customer_id": "a"}, {"customer_id": "b"}])
+    found = answer.to_dict()
+    assert (found["amount"], [each is None for each in found["paid_on"]]) == ([1.0, None], [True, False])
 
 
 @pytest.mark.slow
