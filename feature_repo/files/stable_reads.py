@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,13 @@ class StillWritten(ChurnError):  # noqa: N818 - read as a sentence: refused, sti
     transient = True
 
 
+class SourceUnreadable(ChurnError):  # noqa: N818 - read as a sentence: refused, source unreadable
+    """The operating system refused to list the folder, or to look at the file. Nothing was published."""
+
+    error = "source_unreadable"
+    http_status = 422
+
+
 @contextmanager
 def unchanged(path: Path) -> Iterator[None]:
     """Let what is at ``path`` be read; a write in between is an error. A writer that rests so long is not noticed.
@@ -35,6 +43,8 @@ def unchanged(path: Path) -> Iterator[None]:
     StillWritten
         If it is another file, or of another size or time of writing, at the end; in a folder, also if files came or
         went.
+    SourceUnreadable
+        If the operating system refuses to list the folder, or to look at the file.
     """
     before = content(path)
     yield
@@ -48,11 +58,23 @@ def unchanged(path: Path) -> Iterator[None]:
 def content(path: Path) -> Content:
     """Return what is another as soon as a file, or a thing in the folder at ``path``, is written or replaced.
 
-    Of what is not there it is empty.
+    Of what is not there it is empty; a thing that goes while the folder is listed is left out. Of a link that leads
+    nowhere it is the link's own. Raises SourceUnreadable.
     """
     try:
         things = sorted(path.iterdir()) if path.is_dir() else [path]
-        found = [(each.name, each.stat()) for each in things]
+        found = [(each.name, at) for each in things if (at := _status(each)) is not None]
     except FileNotFoundError:
         return ()
+    except OSError as refused:
+        raise SourceUnreadable(
+            f"{path.name} can't be read: {refused.strerror}", "give this user the right to read it and what lies in it"
+        ) from refused
     return tuple((name, at.st_dev, at.st_ino, at.st_size, at.st_mtime_ns) for name, at in found)
+
+
+def _status(path: Path) -> os.stat_result | None:
+    for follow_symlinks in (True, False):
+        with suppress(FileNotFoundError):
+            return path.stat(follow_symlinks=follow_symlinks)
+    return None

@@ -8,7 +8,7 @@ from datetime import date
 import pytest
 
 from feature_repo.files.atomic_writes import copy_file
-from feature_repo.files.stable_reads import StillWritten, content, unchanged
+from feature_repo.files.stable_reads import SourceUnreadable, StillWritten, content, unchanged
 from feature_repo.raw.events import publication as delivering
 from feature_repo.raw.events.publication import land_file
 from feature_repo.raw.snapshots import publication
@@ -66,6 +66,21 @@ def test_a_folder_changes_with_what_lies_in_it(tmp_path):
         (path / "3.parquet").write_bytes(b"33")
     with pytest.raises(StillWritten, match="from 12 to 13 bytes"), unchanged(path):
         (path / "1.parquet").write_bytes(b"second")
+
+
+def test_a_link_that_leads_nowhere_hides_no_change_of_what_lies_beside_it(tmp_path):
+    path = written(tmp_path / "a", "1.parquet")
+    (path / ".left").symlink_to(path / "gone")
+    with pytest.raises(StillWritten, match="bytes"), unchanged(path):
+        (path / "1.parquet").write_bytes(b"second")
+
+
+def test_what_the_operating_system_refuses_is_named(tmp_path):
+    path = written(tmp_path / "a", "1.parquet")
+    (path / "2.parquet").symlink_to(path / "2.parquet")
+    with pytest.raises(SourceUnreadable, match="a can't be read: Too many levels of symbolic links") as refused:
+        content(path)
+    assert "right" in refused.value.hint
 
 
 @pytest.mark.parametrize(("module", "keep"), KEPT.values(), ids=KEPT)
