@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal
+from typing import Literal
+
+from feature_repo.clocks import KNOWN_AHEAD_MAX
 
 State = Literal["fresh", "stale", "unknown"]
-AHEAD_MAX_H: Final = 24.0
-"""An instant so far after now may come from a clock that is ahead; a later one says nothing about an age."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def ages(newest: Mapping[str, datetime | None], now: datetime, max_h: float) -> 
     ----------
     newest
         Name -> the newest instant, None where it is not known. An instant after ``now`` has age 0, for clocks differ,
-        and none beyond :data:`AHEAD_MAX_H`.
+        and none beyond :data:`feature_repo.clocks.KNOWN_AHEAD_MAX`.
     """
     return [_age(name, instant, now, max_h) for name, instant in newest.items()]
 
@@ -41,6 +41,6 @@ def _age(name: str, instant: datetime | None, now: datetime, max_h: float) -> Ag
     if instant is None:
         return Age(name, None, None, "unknown")
     hours = max((now - instant).total_seconds() / 3600, 0.0)
-    if (instant - now).total_seconds() / 3600 > AHEAD_MAX_H:
+    if instant - now > KNOWN_AHEAD_MAX:
         return Age(name, instant.isoformat(), None, "unknown")
     return Age(name, instant.isoformat(), hours, "stale" if hours > max_h else "fresh")

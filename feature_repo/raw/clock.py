@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Final
 
 from configs.errors import ChurnError
-
-AHEAD_MAX: Final = timedelta(days=1)
-"""How far after now something may be known: clocks differ, and an extract of today is known some hours later."""
+from feature_repo.clocks import KNOWN_AHEAD_MAX
 
 
 class ClockWasAhead(ChurnError):  # noqa: N818 - read as a sentence: refused, clock was ahead
@@ -18,7 +15,7 @@ class ClockWasAhead(ChurnError):  # noqa: N818 - read as a sentence: refused, cl
     error = "clock_was_ahead"
 
 
-def check_clock(known: Iterable[datetime], now: datetime, *, ahead_max: timedelta = AHEAD_MAX) -> None:
+def check_clock(known: Iterable[datetime], now: datetime, *, ahead_max: timedelta = KNOWN_AHEAD_MAX) -> None:
     """Refuse to publish after what is known more than ``ahead_max`` after ``now``; all instants are UTC.
 
     Raises

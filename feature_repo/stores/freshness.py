@@ -97,7 +97,7 @@ class Freshness:
         """Judge what was found: the event timestamps (UTC, None for unknown) of views, at the instant ``now``.
 
         Values may be as old as a limit says; one tick more, and they are beyond it. What lies further after ``now``
-        than clocks differ (:func:`feature_repo.instants.in_future`) has no age: *unknown*, never *fresh*.
+        than clocks differ (:func:`feature_repo.clocks.in_future`) has no age: *unknown*, never *fresh*.
 
         Raises
         ------

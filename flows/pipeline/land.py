@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -46,7 +46,8 @@ def land(
     Args:
         file: One file to land; empty: everything in the inbox.
         as_of: The day that the file describes, if its name does not say.
-        now: The instant that the run works as of, with its time zone; empty: the present moment.
+        now: The instant that the files came at, with its time zone; empty: the present moment. An instant of the past
+            is noted as the time of landing; what is published is still known after all that was published before.
     """
     settings, at = begin(), instant(now)
     files, left = ([named(file, as_of)], []) if file else waiting(settings.home)
@@ -85,7 +86,9 @@ def ended(left: list[Left], data: T) -> T | State[T]:
 def extract(waits: Waiting, now: datetime) -> dict[str, Any]:
     """Ingest one extract behind the gate."""
     settings = load_settings()
-    landing = ingest(settings, waits.path, waits.as_of, ingested_at=now, replace=waits.revision > 0)
+    landing = ingest(
+        settings, waits.path, waits.as_of, ingested_at=now, clock=datetime.now(UTC), replace=waits.revision > 0
+    )
     manifest = landing.manifest
     snapshot = f"{manifest.snapshot_date} version {manifest.version}"
     finding = landing.finding or "none"
@@ -108,7 +111,7 @@ def extract(waits: Waiting, now: datetime) -> dict[str, Any]:
 @task(name="events", **TASK)
 def events(waits: Waiting, now: datetime) -> dict[str, Any]:
     """Ingest one file of events."""
-    landing = ingest_events(load_settings(), waits.path, now=now)
+    landing = ingest_events(load_settings(), waits.path, now=now, clock=datetime.now(UTC))
     publish("events", f"Events of {waits.path.name}", ["\n".join(f"- {escaped(line)}" for line in told(landing))])
     delivery = landing.delivery
     return {

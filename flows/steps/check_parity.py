@@ -22,7 +22,7 @@ from feature_repo.contract import (
     SOURCE,
     features_of,
 )
-from feature_repo.files.parquet_tables import table_pattern
+from feature_repo.files.parquet_tables import table_files
 from feature_repo.stores.casting import as_python
 from feature_repo.stores.errors import NothingToMaterializeError, refusals
 from feature_repo.stores.feature_store import open_store
@@ -58,9 +58,11 @@ def check_parity(
         If the offline table has no rows.
     StoreUnavailableError, NothingRegisteredError and the like
         If a store can't be read.
+    StorageFailed
+        If a file of the offline tables can't be read, or is no file.
     """
-    services = [CORE_SERVICE, *([BEHAVIOR_SERVICE] if _files(settings, ACTIVITY_SOURCE) else [])]
     with refusals(settings):
+        services = [CORE_SERVICE, *([BEHAVIOR_SERVICE] if table_files(settings.home, ACTIVITY_SOURCE) else [])]
         store = open_store(settings)
         found = {}
         for service in services:
@@ -114,7 +116,7 @@ def _customers(settings: Settings, now: datetime) -> list[str]:
     """Return every customer that the offline table has known until ``now``, sorted."""
     import duckdb
 
-    files = _files(settings, SOURCE)
+    files = table_files(settings.home, SOURCE)
     if not files:
         raise NothingToMaterializeError("the offline table has no rows", "run: churn ingest, then churn build-features")
     with duckdb.connect() as connection:
@@ -124,10 +126,6 @@ def _customers(settings: Settings, now: datetime) -> list[str]:
             {"files": files, "now": now},
         ).fetchall()
     return [row[0] for row in rows]
-
-
-def _files(settings: Settings, table: str) -> list[str]:
-    return sorted(str(path) for path in settings.home.glob(table_pattern(table)))
 
 
 def _chunks(ids: list[str], customers_max: int | None) -> Iterator[list[str]]:

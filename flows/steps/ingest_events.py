@@ -25,7 +25,7 @@ class EventLanding:
     fresh: bool
 
 
-def ingest_events(settings: Settings, path: Path, *, now: datetime) -> EventLanding:
+def ingest_events(settings: Settings, path: Path, *, now: datetime, clock: datetime | None = None) -> EventLanding:
     """Land, judge and publish one file of events.
 
     Parameters
@@ -36,6 +36,9 @@ def ingest_events(settings: Settings, path: Path, *, now: datetime) -> EventLand
         JSON lines, Parquet, or a folder of Parquet; it is copied, never changed.
     now
         The instant of ingesting, tz-aware UTC. Nothing may be dated later.
+    clock
+        This machine's clock, tz-aware UTC, where ``now`` is an instant of the past; None: ``now``. What is published
+        already may be known until then.
 
     Raises
     ------
@@ -46,7 +49,9 @@ def ingest_events(settings: Settings, path: Path, *, now: datetime) -> EventLand
     StillWritten
         If it changes while it is copied.
     ClockWasAhead
-        If a delivery before is known long after ``now``.
+        If a delivery before is known long after ``now`` and ``clock``.
+    DeliveryDamaged
+        If a file of a delivery before is missing or no file.
     StorageFailed
         If the disk refuses a write.
     """
@@ -59,6 +64,7 @@ def ingest_events(settings: Settings, path: Path, *, now: datetime) -> EventLand
             judged,
             raw=raw,
             ingested_at=now,
+            clock=clock,
             quarantine_share_max=settings.data.event_quarantine_share_max,
             limits=event_limits(settings),
         )

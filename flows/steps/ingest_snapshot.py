@@ -12,11 +12,12 @@ import pandas as pd
 
 from configs.errors import ChurnError
 from configs.settings import DataSettings, Settings
+from feature_repo.clocks import KNOWN_AHEAD_MAX
 from feature_repo.contract import CUSTOMER, LABEL
 from feature_repo.files.atomic_writes import storage, write_file
 from feature_repo.files.locks import exclusive
 from feature_repo.files.regular_files import read_regular
-from feature_repo.raw.clock import AHEAD_MAX, check_clock
+from feature_repo.raw.clock import check_clock
 from feature_repo.raw.snapshots.changes import Movements, movements
 from feature_repo.raw.snapshots.csv_text import BadCsv
 from feature_repo.raw.snapshots.normalization import respelled
@@ -79,7 +80,15 @@ class Landing:
     """What a person should look at although the snapshot is live."""
 
 
-def ingest(settings: Settings, csv: Path, as_of: date, *, ingested_at: datetime, replace: bool = False) -> Landing:
+def ingest(
+    settings: Settings,
+    csv: Path,
+    as_of: date,
+    *,
+    ingested_at: datetime,
+    clock: datetime | None = None,
+    replace: bool = False,
+) -> Landing:
     """Land, validate and publish the extract of one date.
 
     Parameters
@@ -92,6 +101,9 @@ def ingest(settings: Settings, csv: Path, as_of: date, *, ingested_at: datetime,
         The snapshot date: the instant (00:00 UTC) that the extract describes.
     ingested_at
         Now, tz-aware UTC.
+    clock
+        This machine's clock, tz-aware UTC, where ``ingested_at`` is an instant of the past; None: ``ingested_at``.
+        What is published already may be known until then.
     replace
         Whether other content may take the place of this date's live snapshot.
 
@@ -106,7 +118,7 @@ def ingest(settings: Settings, csv: Path, as_of: date, *, ingested_at: datetime,
     StillWritten
         If the extract changes while it is copied.
     ClockWasAhead
-        If what is published already is known long after ``ingested_at``.
+        If what is published already is known long after ``ingested_at`` and ``clock``.
     StorageFailed
         If the disk refuses a write.
     """
@@ -118,12 +130,6 @@ def ingest(settings: Settings, csv: Path, as_of: date, *, ingested_at: datetime,
     # Asked before the work is done, and again by publish under the lock.
     if (live := admit(home, as_of, raw.sha256, replace=replace)) is not None:
         return _landing(home, Publication(live, fresh=False), limits)
-    # An extract of today is declared to be known some hours later.
-    check_clock(
-        (manifest.created_at for manifest in history(home)),
-        ingested_at,
-        ahead_max=AHEAD_MAX + timedelta(hours=limits.delivery_lag_hours),
-    )
     pseudonym_key = settings.privacy.pseudonym_key.get_secret_value()
     title = f"Data-quality gate: {raw.source_name}, snapshot of {as_of}"
     try:
@@ -149,8 +155,15 @@ def ingest(settings: Settings, csv: Path, as_of: date, *, ingested_at: datetime,
     snapshot = normalise(rows.drop(index=list(reasons)))
     quarantine = rows.loc[list(reasons)].assign(row=list(reasons), reasons=pd.Series(reasons, dtype=object))
     with exclusive(home) as held:
+        every = history(home)
+        # An extract of today is declared to be known some hours later.
+        check_clock(
+            (manifest.created_at for manifest in every),
+            max(ingested_at, clock or ingested_at),
+            ahead_max=KNOWN_AHEAD_MAX + timedelta(hours=limits.delivery_lag_hours),
+        )
         seen = arrival(
-            history(home),
+            every,
             as_of,
             ingested_at,
             label_window_days=limits.label_window_days,

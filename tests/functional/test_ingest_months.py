@@ -69,6 +69,15 @@ def test_after_an_extract_of_a_clock_that_was_ahead_none_is_published_to_be_hidd
     assert [manifest.snapshot_date for manifest in published(settings.home)] == [MARCH, APRIL.replace(year=2031)]
 
 
+def test_an_extract_may_be_landed_as_of_the_past_although_others_came_since(settings, extract):
+    ingest(settings, extract(1), MARCH, ingested_at=NOW)
+    april = ingest(settings, extract(2), APRIL, ingested_at=NOW).manifest
+    then = datetime(2024, 3, 5, tzinfo=UTC)
+    corrected = ingest(settings, extract(3), MARCH, ingested_at=then, clock=NOW, replace=True).manifest
+    assert corrected.ingested_at == then
+    assert corrected.created_at > april.created_at, "no hindsight"
+
+
 def test_a_month_late_is_taken_and_one_before_the_first_is_not(settings, extract):
     ingest(settings, extract(1), MARCH, ingested_at=NOW)
     ingest(settings, extract(3), MAY, ingested_at=NOW)

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 
 from configs.errors import ChurnError
 from feature_repo.files.atomic_writes import TEMPORARY, file_sha256
-from feature_repo.files.regular_files import read_regular
+from feature_repo.files.regular_files import open_regular, read_regular
 
 EVENTS: Final = "events.parquet"
 QUARANTINE: Final = "quarantine.parquet"
@@ -85,6 +85,24 @@ def deliveries(home: Path) -> list[Delivery]:
     """Return every published delivery in the order of coming. Raises DeliveryDamaged for an unreadable manifest."""
     folders = [path for path in log_folder(home).glob("*") if not path.name.startswith(TEMPORARY)]
     return sorted((_manifest(path / "manifest.json") for path in folders), key=lambda delivery: delivery.number)
+
+
+def file_of(home: Path, delivery: Delivery, name: str = EVENTS) -> Path:
+    """Return the path of a delivery's file for DuckDB, which waits at a FIFO.
+
+    Raises
+    ------
+    DeliveryDamaged
+        If it is missing, can't be opened or is no regular file.
+    """
+    path = (home / delivery.path).with_name(name)
+    try:
+        open_regular(path).close()
+    except OSError as refused:
+        raise DeliveryDamaged(
+            f"{path.relative_to(home)} can't be read: {refused.strerror}", "restore it from a backup"
+        ) from refused
+    return path
 
 
 def check_whole(home: Path, delivery: Delivery) -> Path:

@@ -40,7 +40,7 @@ from feature_repo.files.locks import exclusive
 from feature_repo.files.stable_reads import unchanged
 from feature_repo.raw.clock import check_clock
 from feature_repo.raw.events.admission import settle
-from feature_repo.raw.events.deliveries import EVENTS, QUARANTINE, WAITING, Delivery, deliveries, log_folder
+from feature_repo.raw.events.deliveries import EVENTS, QUARANTINE, WAITING, Delivery, deliveries, file_of, log_folder
 from feature_repo.raw.events.event_faults import event_fault
 from feature_repo.raw.events.event_files import parts_of
 from feature_repo.raw.events.parquet_events import BadEvents
@@ -139,6 +139,7 @@ def deliver(
     *,
     raw: RawFile,
     ingested_at: datetime,
+    clock: datetime | None = None,
     quarantine_share_max: float,
     limits: Limits,
 ) -> tuple[Delivery, bool]:
@@ -152,6 +153,8 @@ def deliver(
         The landed file.
     ingested_at
         Now, tz-aware UTC.
+    clock
+        This machine's clock, tz-aware UTC, where ``ingested_at`` is an instant of the past; None: ``ingested_at``.
     quarantine_share_max
         Above this share of bad events (those of :data:`HARMLESS` reasons left out) the file is refused.
     limits
@@ -169,7 +172,9 @@ def deliver(
     BadEvents
         If the file holds no event.
     ClockWasAhead
-        If a delivery before is known long after ``ingested_at``.
+        If a delivery before is known long after ``ingested_at`` and ``clock``.
+    DeliveryDamaged
+        If a file of a delivery before is missing or no file.
     StorageFailed
         If the disk refuses a write. In each case nothing is published and nothing is left behind.
     """
@@ -178,7 +183,7 @@ def deliver(
         every = deliveries(home)
         if same := next((each for each in every if each.source_sha256 == raw.sha256), None):
             return same, False
-        check_clock((each.known_at for each in every if each.known_at), ingested_at)
+        check_clock((each.known_at for each in every if each.known_at), max(ingested_at, clock or ingested_at))
         _sweep(home)
         root = log_folder(home)
         root.mkdir(parents=True, exist_ok=True)
@@ -192,8 +197,8 @@ def deliver(
                         connection,
                         number=number,
                         staged=temporary / "staged.parquet",
-                        waiting=home / Path(every[-1].path).with_name(WAITING) if every and every[-1].waiting else None,
-                        admitted=[home / each.path for each in every if each.admitted],
+                        waiting=file_of(home, every[-1], WAITING) if every and every[-1].waiting else None,
+                        admitted=[file_of(home, each) for each in every if each.admitted],
                         customers=_customers(home),
                     )
                     _check_share(connection, number, rows, faults, raw.source_name, quarantine_share_max)

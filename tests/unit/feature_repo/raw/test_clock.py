@@ -4,14 +4,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from feature_repo.raw.clock import AHEAD_MAX, ClockWasAhead, check_clock
+from feature_repo.clocks import KNOWN_AHEAD_MAX
+from feature_repo.raw.clock import ClockWasAhead, check_clock
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
 
 def test_clocks_may_differ_by_a_day():
     check_clock([], NOW)
-    check_clock([NOW - timedelta(days=900), NOW + AHEAD_MAX], NOW)
+    check_clock([NOW - timedelta(days=900), NOW + KNOWN_AHEAD_MAX], NOW)
 
 
 def test_what_is_known_later_is_named_with_both_instants():

@@ -15,7 +15,15 @@ import pytest
 from feature_repo.events import SCHEMA, Reason
 from feature_repo.files.atomic_writes import StorageFailed
 from feature_repo.raw.clock import ClockWasAhead
-from feature_repo.raw.events.deliveries import QUARANTINE, Delivery, DeliveryDamaged, check_whole, deliveries
+from feature_repo.raw.events.deliveries import (
+    EVENTS,
+    QUARANTINE,
+    WAITING,
+    Delivery,
+    DeliveryDamaged,
+    check_whole,
+    deliveries,
+)
 from feature_repo.raw.events.event_files import BadEvents
 from feature_repo.raw.events.publication import DeliveryRefused
 from flows.steps.ingest_events import ingest_events
@@ -57,6 +65,28 @@ def test_after_a_delivery_of_a_clock_that_was_ahead_nothing_is_published_to_be_h
     with pytest.raises(ClockWasAhead, match="known from 2031-01-01 01:00 UTC on"):
         deliver(event())
     assert deliveries(settings.home) == [known]
+
+
+def test_a_file_may_be_landed_as_of_the_past_although_others_came_since(settings, tmp_path):
+    clock = NOW + timedelta(days=30)
+    first, second = (
+        write_lines(tmp_path / name, event(occurred=occurred))
+        for name, occurred in (("a.jsonl", clock - timedelta(days=1)), ("b.jsonl", "2024-05-01"))
+    )
+    before = ingest_events(settings, first, now=clock).delivery
+    landed = ingest_events(settings, second, now=NOW, clock=clock).delivery
+    assert landed.ingested_at == NOW
+    assert landed.known_at == before.known_at + timedelta(microseconds=1), "no hindsight"
+
+
+@pytest.mark.parametrize("put", [os.mkfifo, lambda _path: None], ids=["a FIFO", "nothing"])
+@pytest.mark.parametrize("name", [EVENTS, WAITING])
+def test_what_is_no_file_of_an_earlier_delivery_is_named_and_not_waited_for(settings, deliver, name, put):
+    path = (settings.home / deliver(event(), event(customer_id="Z-9")).path).with_name(name)
+    path.unlink()
+    put(path)
+    with pytest.raises(DeliveryDamaged, match=f"{path.parent.name}/{name} can't be read"):
+        deliver(event())
 
 
 @pytest.mark.slow
