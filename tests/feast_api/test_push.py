@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+from decimal import Decimal
 
 import pandas as pd
 import pytest
-from feast import FeatureView, Field
+from feast import Entity, FeatureView, Field, FileSource, ValueType
 from feast.data_source import PushMode, PushSource
 from feast.errors import FeatureViewNotFoundException, PushSourceNotFoundException
-from feast.types import Int64
+from feast.types import Int64, String
 from sqlalchemy.exc import OperationalError
 
 from feature_repo.files.parquet_tables import OfflineRowsError
+from feature_repo.stores.feast_patches import faults
 from feature_repo.stores.online_write.push_rows import OnlineRowsError
-from tests.support.feast_shop import NOW, TTL, ago
+from tests.support.feast_shop import NOW, STAMPS, TTL, ago
 
 ONLINE, OFFLINE, BOTH = PushMode.ONLINE, PushMode.OFFLINE, PushMode.ONLINE_AND_OFFLINE
 
@@ -111,6 +114,7 @@ def test_rows_that_do_not_fit_the_table_are_refused_whole(shop, changes):
         ({"event": pd.NaT}, "nulls in the event timestamp"),
         ({"account": None}, "nulls in account_id"),
         ({"account": 2.5}, "account_id does not fit Int64"),
+        ({"account": Decimal("2.5")}, "account_id does not fit Int64"),
         ({"visits": 5.5}, "visits does not fit Int64"),
     ],
     ids=str,
@@ -122,6 +126,57 @@ def test_rows_that_do_not_fit_are_written_to_neither_store(shop, to, changes, fa
     with pytest.raises(OnlineRowsError, match=fault):
         shop.store.push("visit_push", rows, to=to)
     assert (online(shop), online(shop, 2)) == (None, 5)
+
+
+@pytest.mark.parametrize(
+    "push",
+    [lambda store, *given: store.push(*given), lambda store, *given: asyncio.run(store.push_async(*given))],
+    ids=["push", "push_async"],
+)
+@pytest.mark.parametrize("first", [True, False], ids=["first", "last"])
+def test_rows_that_do_not_fit_one_view_of_a_source_are_written_to_none(shop, push, first):
+    """Feast writes view by view, in an order of its own: each of both is once the view that the rows do not fit."""
+    visits = shop.store.get_feature_view("visits")
+    entity = shop.store.get_entity("account")
+    source = PushSource(name="both_push", batch_source=visits.batch_source)
+    fields = [
+        Field(name="account_id", dtype=Int64),
+        Field(name="spend", dtype=Int64),
+        Field(name="visits", dtype=Int64),
+    ]
+    whole = [
+        FeatureView(name=name, entities=[entity], schema=[fields[0], field], source=source, ttl=TTL)
+        for name, field in zip(("one", "two"), fields[1:], strict=True)
+    ]
+    shop.store.apply(whole)
+    changes = {"spend": 2.5, "visits": 5} if first else {"spend": 2.0, "visits": 5.5}
+    with pytest.raises(OnlineRowsError, match=f"{'spend' if first else 'visits'} does not fit Int64"):
+        push(shop.store, "both_push", row(account=2, **changes))
+    found = shop.store.get_online_features(["one:spend", "two:visits"], [{"account_id": 2}]).to_dict()
+    assert (found["spend"], found["visits"]) == ([None], [None])
+
+
+def test_rows_are_checked_by_the_names_that_the_source_gives_their_columns(shop):
+    rows = FileSource(name="accounts", path="offline/accounts", field_mapping={"konto": "mapped_id"}, **STAMPS)
+    mapped = Entity(name="mapped", join_keys=["mapped_id"], value_type=ValueType.INT64)
+    view = FeatureView(
+        name="mapped_notes",
+        entities=[mapped],
+        schema=[Field(name="mapped_id", dtype=Int64), Field(name="note", dtype=String)],
+        source=PushSource(name="mapped_push", batch_source=rows),
+        ttl=TTL,
+    )
+    shop.store.apply([mapped, view])
+
+    def push(key):
+        one = {"konto": key, "event_timestamp": EVENT, "created_timestamp": CREATED, "note": f"of {key}"}
+        shop.store.push("mapped_push", pd.DataFrame([one]))
+
+    push(2)
+    for key, fault in ((2.5, "mapped_id does not fit Int64"), (None, "nulls in mapped_id")):
+        with pytest.raises(OnlineRowsError, match=fault):
+            push(key)
+    assert shop.store.get_online_features(["mapped_notes:note"], [{"mapped_id": 2}]).to_dict()["note"] == ["of 2"]
 
 
 def test_a_row_of_a_view_without_entities_is_read_where_it_was_written(shop):
@@ -149,8 +204,7 @@ def test_a_push_to_what_is_not_registered_is_named(shop):
 def test_a_push_source_that_was_registered_after_the_registry_was_cached_is_found(shop):
     """A server reads the registry while `feast apply` runs, or can't read it again right afterwards."""
     server = shop.reopen()
-    with pytest.raises(PushSourceNotFoundException):
-        server.push("later_push", row())
+    server.refresh_registry()
     view = shop.store.get_feature_view("visits")
     view.stream_source = PushSource(name="later_push", batch_source=view.batch_source)
     shop.store.apply([view])
@@ -170,3 +224,14 @@ def test_a_refresh_that_failed_after_an_apply_does_not_hide_the_push_source(shop
         shop.store.apply([view])
     shop.store.push("later_push", row())
     assert online(shop) == 5
+
+
+def test_pushes_to_unknown_names_do_not_read_the_registry_each_time(shop, monkeypatch):
+    read, refresh = [], shop.store.refresh_registry
+    monkeypatch.setattr(shop.store, "refresh_registry", lambda: read.append(refresh()))
+    for pause_s, reads in ((3600.0, 1), (0.0, 3)):
+        monkeypatch.setattr(faults, "_LOOKED_S", pause_s)
+        for name in ("nowhere", "neither"):
+            with pytest.raises(PushSourceNotFoundException):
+                shop.store.push(name, row())
+        assert len(read) == reads

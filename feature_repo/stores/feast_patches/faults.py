@@ -7,13 +7,18 @@ A guard acts only where Feast would fail. ``docs/pitfalls.md`` names these fault
 from __future__ import annotations
 
 import inspect
+import math
+import time
+from decimal import Decimal
 from functools import wraps
+from numbers import Real
 from typing import Any, Final
 from weakref import finalize
 
 import numpy as np
 import pandas as pd
 from feast import FeatureStore
+from feast.data_source import PushMode
 from feast.errors import PushSourceNotFoundException
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteTable
 from feast.infra.passthrough_provider import PassthroughProvider
@@ -28,6 +33,8 @@ from feature_repo.stores.online_write.push_rows import OnlineRowsError
 
 _ROWS_TO_WRITE: Final = PassthroughProvider._prep_rows_to_write_for_ingestion  # noqa: SLF001
 _SERVE_REGISTRY: Final = FeatureStore.serve_registry
+_PUSH: Final = FeatureStore.push
+_PUSH_ASYNC: Final = FeatureStore.push_async
 _PUSHED_VIEWS: Final = FeatureStore._fvs_for_push_source_or_raise  # noqa: SLF001 - here and below: Feast has no public name
 _SORTED_DICT: Final = BaseRegistry._message_to_sorted_dict  # noqa: SLF001
 _CONNECT: Final = SqliteOnlineStore._get_conn  # noqa: SLF001
@@ -35,10 +42,15 @@ _MAKE_TABLE: Final = SqliteTable.__init__
 _MAKE_REGISTRY: Final = SqlRegistry.__init__
 _SAVE_VERSION: Final = SqlRegistry._save_version_snapshot  # noqa: SLF001
 
+_LOOKED_S: Final = 5.0
+"""For so long after the registry was read for an unknown push source it is not read again for one."""
+_LOOKED: Final = "_churn_looked_for_push_source_at"
+
 
 def go_round() -> None:
     """Put the guards in the place of Feast's functions; to do so again changes nothing."""
     FeatureStore.serve_registry = _serve_registry
+    FeatureStore.push, FeatureStore.push_async = _push, _push_async
     FeatureStore._fvs_for_push_source_or_raise = _pushed_views  # noqa: SLF001
     BaseRegistry._message_to_sorted_dict = staticmethod(_sorted_dict)  # noqa: SLF001
     SqliteOnlineStore._get_conn = _connect  # noqa: SLF001
@@ -66,35 +78,82 @@ def _serve_registry(store: FeatureStore, *args: Any, **kwargs: Any) -> None:
     _SERVE_REGISTRY(store, *args, **kwargs)
 
 
-def _rows_to_write(feature_view: Any, df: pd.DataFrame, field_mapping: dict[str, str] | None = None) -> Any:
-    """Return what a push writes; a key that is null, and a fraction where a whole number belongs, are refused.
+@wraps(_PUSH)
+def _push(store: FeatureStore, *args: Any, **kwargs: Any) -> None:
+    """Push rows; those that do not fit one of the views are written to none of them. Feast writes view by view."""
+    _check_push(_PUSH, store, *args, **kwargs)
+    _PUSH(store, *args, **kwargs)
 
-    Feast cuts fractions off: a row of the key 2.5 would take the place of that of the key 2.
-    """
-    keys = getattr(feature_view, "entity_columns", ())
-    if empty := [key.name for key in keys if key.name in df and df[key.name].isna().any()]:
-        raise OnlineRowsError(f"nulls in {', '.join(empty)}", "give each row its key; nothing was written")
-    for field in (*keys, *feature_view.features):
-        if field.dtype in (Int32, Int64) and field.name in df and any(map(_is_fraction, df[field.name])):
-            raise OnlineRowsError(f"{field.name} does not fit {field.dtype}", "give whole numbers; nothing was written")
+
+@wraps(_PUSH_ASYNC)
+async def _push_async(store: FeatureStore, *args: Any, **kwargs: Any) -> None:
+    """Do the same, awaited."""
+    _check_push(_PUSH_ASYNC, store, *args, **kwargs)
+    await _PUSH_ASYNC(store, *args, **kwargs)
+
+
+def _check_push(push: Any, *args: Any, **kwargs: Any) -> None:
+    bound = inspect.signature(push).bind(*args, **kwargs)
+    bound.apply_defaults()
+    given = bound.arguments
+    if given["to"] != PushMode.OFFLINE:  # the offline store checks its own rows
+        for view in _pushed_views(given["self"], given["push_source_name"], given["allow_registry_cache"]):
+            _check_rows(view, given["df"])
+
+
+def _rows_to_write(feature_view: Any, df: pd.DataFrame, field_mapping: dict[str, str] | None = None) -> Any:
+    """Return what is written online, once it was checked."""
+    _check_rows(feature_view, df, field_mapping)
     return _ROWS_TO_WRITE(feature_view, df, field_mapping)
 
 
+def _check_rows(feature_view: Any, df: pd.DataFrame, field_mapping: dict[str, str] | None = None) -> None:
+    """Refuse a key that is null, and a fraction where a whole number belongs.
+
+    Feast cuts fractions off: a row of the key 2.5 would take the place of that of the key 2. The columns of ``df`` are
+    the source's, which Feast renames by the source's mapping; ``field_mapping`` is that of an on-demand view.
+    """
+    source = getattr(feature_view, "batch_source", None)
+    mapping = (field_mapping if source is None else source.field_mapping) or {}
+    columns = {mapping.get(name, name): df[name] for name in df}
+    keys = getattr(feature_view, "entity_columns", ())
+    if empty := [key.name for key in keys if key.name in columns and columns[key.name].isna().any()]:
+        raise OnlineRowsError(f"nulls in {', '.join(empty)}", "give each row its key; nothing was written")
+    for field in (*keys, *feature_view.features):
+        if field.dtype in (Int32, Int64) and field.name in columns and _has_fraction(columns[field.name]):
+            raise OnlineRowsError(f"{field.name} does not fit {field.dtype}", "give whole numbers; nothing was written")
+
+
+def _has_fraction(column: pd.Series) -> bool:
+    """Return whether a value is no whole number; nulls and what is no number are not looked at."""
+    if column.dtype.kind in "iub":
+        return False
+    if column.dtype.kind == "f":
+        values = column.to_numpy(np.float64, na_value=np.nan)
+        return bool((~np.isnan(values) & (~np.isfinite(values) | (np.floor(values) != values))).any())
+    return any(map(_is_fraction, column))
+
+
 def _is_fraction(value: Any) -> bool:
-    return isinstance(value, float | np.floating) and value == value and not value.is_integer()  # noqa: PLR0124 - NaN is a null
+    if not isinstance(value, Real | Decimal) or value != value:  # noqa: PLR0124 - NaN is a null
+        return False
+    return not math.isfinite(value) or math.floor(value) != value
 
 
 def _pushed_views(store: FeatureStore, push_source_name: str, allow_cache: bool) -> Any:  # noqa: FBT001 - Feast's
     """Return the views that a push source feeds; one that the cached registry lacks is looked for in the registry.
 
     The cache of a server that started while `feast apply` ran holds a part of it, and a refresh that failed, after an
-    apply too, is told of at the log's debug level alone.
+    apply too, is told of at the log's debug level alone. That is done once in :data:`_LOOKED_S`: names that are wrong
+    would have the whole registry read for each push.
     """
     try:
         return _PUSHED_VIEWS(store, push_source_name, allow_cache)
     except PushSourceNotFoundException:
-        if not allow_cache:
+        now, before = time.monotonic(), vars(store).get(_LOOKED)
+        if not allow_cache or (before is not None and now - before < _LOOKED_S):
             raise
+        vars(store)[_LOOKED] = now
         store.refresh_registry()
         return _PUSHED_VIEWS(store, push_source_name, allow_cache)
 
