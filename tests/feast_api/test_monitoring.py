@@ -132,15 +132,48 @@ def command(shop, monkeypatch):
     return lambda *options: CliRunner().invoke(monitor.monitor_cmd, ["run", *options], prog_name="feast monitor")
 
 
-@pytest.mark.parametrize("options", [[], ["--set-baseline"], ["--start-date", "2020-01-01"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "options", [[], ["--set-baseline"], ["--start-date", "2020-01-01", "-s", "spend_v1"]], ids=" ".join
+)
 def test_the_command_fails_where_a_view_failed_after_it_counted_the_others(shop, command, options):
     (part,) = (shop.home / "offline" / "visits").glob("*.parquet")
     part.write_bytes(b"PAR1 damaged PAR1")
     done = command("--source-type", "all", *options)
     assert done.exit_code == 1, done.output
-    assert "Error: no figures of visits: the log above says why" in done.output
+    assert "Error: no figures of visits; the log above says why" in done.output
     assert "Feature views computed: 1" in done.output
     assert not [each for each in logging.getLogger("feast.monitoring.monitoring_service").handlers if each.level]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"), [(("visits",), "visits"), ((), "Failed to compute %s")], ids=["name", "none"]
+)
+def test_every_error_that_is_logged_counts_whatever_the_log_level(shop, command, monkeypatch, arguments, told):
+    """`feast --log-level CRITICAL` sets it on the root and on each logger of Feast's."""
+    log = logging.getLogger("feast.monitoring.monitoring_service")
+
+    def fails(_service, **_asked):
+        log.error("Failed to compute %s", *arguments)
+        return {"status": "completed", "computed_feature_views": 0, "computed_features": 0} | {
+            "granularities": [],
+            "duration_ms": 1,
+        }
+
+    monkeypatch.setattr(MonitoringService, "auto_compute", fails)
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        done = command()
+        assert log.level == logging.CRITICAL
+    finally:
+        log.setLevel(before)
+    assert (done.exit_code, f"Error: no figures of {told}; the log above" in done.output) == (1, True), done.output
+
+
+def test_logs_between_dates_need_the_name_of_a_service(command):
+    for kind in ("log", "all"):
+        done = command("--source-type", kind, "--start-date", "2020-01-01")
+        assert (done.exit_code, "--feature-service is required" in done.output) == (2, True), done.output
 
 
 def test_the_command_succeeds_where_every_view_has_figures(command):

@@ -17,6 +17,7 @@ from feast.protos.feast.core.ValidationProfile_pb2 import GEValidationProfile, G
 from feast.protos.feast.core.ValidationProfile_pb2 import ValidationReference as ValidationReferenceProto
 from feast.saved_dataset import ValidationReference
 
+from configs.errors import ChurnError
 from feature_repo.stores.feast_patches.refusals import FeastRefused
 from feature_repo.stores.point_in_time.parquet_source import OfflineTableEmptyError, SourceColumnError
 from tests.support.feast_shop import NOW, ago
@@ -159,8 +160,11 @@ def test_a_reference_with_a_profile_needs_no_data_set_any_more(shop):
 def test_a_reference_that_can_not_be_kept_or_read_is_refused_with_one_reason(shop):
     why = "Great Expectations below 1"
     reference = saved(shop, 1).as_reference("like the first", profiler=Seen())
-    with pytest.raises(FeastRefused, match=why):
+    with pytest.raises(FeastRefused, match=why) as refused:
         shop.store.apply(reference)
+    assert isinstance(refused.value, ChurnError)
+    assert "Profiler" in refused.value.hint
+    assert refused.value.hint in refused.value.format_message(), "what Feast's commands show"
     # As an older Feast wrote it.
     kept = ValidationReferenceProto(name="old", reference_dataset_name="first", ge_profiler=GEValidationProfiler())
     registry = shop.store.registry

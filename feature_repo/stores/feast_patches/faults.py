@@ -114,7 +114,7 @@ def _check_rows(feature_view: Any, df: pd.DataFrame, field_mapping: dict[str, st
     the source's, which Feast renames by the source's mapping; ``field_mapping`` is that of an on-demand view.
     """
     source = getattr(feature_view, "batch_source", None)
-    mapping = (field_mapping if source is None else source.field_mapping) or {}
+    mapping: dict[Any, Any] = (field_mapping if source is None else source.field_mapping) or {}
     columns = {mapping.get(name, name): df[name] for name in df}
     keys = getattr(feature_view, "entity_columns", ())
     if empty := [key.name for key in keys if key.name in columns and columns[key.name].isna().any()]:
@@ -150,10 +150,10 @@ def _pushed_views(store: FeatureStore, push_source_name: str, allow_cache: bool)
     try:
         return _PUSHED_VIEWS(store, push_source_name, allow_cache)
     except PushSourceNotFoundException:
-        now, before = time.monotonic(), vars(store).get(_LOOKED)
-        if not allow_cache or (before is not None and now - before < _LOOKED_S):
+        now = time.monotonic()
+        if not allow_cache or now - getattr(store, _LOOKED, -math.inf) < _LOOKED_S:
             raise
-        vars(store)[_LOOKED] = now
+        setattr(store, _LOOKED, now)
         store.refresh_registry()
         return _PUSHED_VIEWS(store, push_source_name, allow_cache)
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 from collections.abc import Callable
@@ -14,13 +15,21 @@ from typing import Any, Final
 import click
 from feast.saved_dataset import ValidationReference
 
+from configs.errors import ChurnError
+
 _MONITOR: Final = "feast.cli.monitor"
 _FROM_PROTO: Final = ValidationReference.from_proto
 _TO_PROTO: Final = ValidationReference.to_proto
 
 
-class FeastRefused(click.ClickException):
-    """What Feast can't do here; its commands show the message and end with exit code 1."""
+class FeastRefused(ChurnError, click.ClickException):  # type: ignore[misc]  # noqa: N818 - both set message once
+    """What Feast can't do here; its commands show message and hint, and end with exit code 1."""
+
+    error = "feast_refused"
+
+    def format_message(self) -> str:
+        """Return what Feast's commands show."""
+        return f"{self.message}; {self.hint}" if self.hint else self.message
 
 
 def refuse() -> None:
@@ -29,9 +38,9 @@ def refuse() -> None:
     ValidationReference.to_proto = _told(_TO_PROTO)
     # Only Feast's command line has loaded it, before it opens a store.
     monitor = sys.modules.get(_MONITOR)
-    for name in ("_run_batch_monitoring", "_run_log_monitoring"):
+    for name, guard in (("_run_batch_monitoring", _counted), ("_run_log_monitoring", _named)):
         if monitor is not None and not hasattr(getattr(monitor, name), "__wrapped__"):
-            setattr(monitor, name, _counted(getattr(monitor, name)))
+            setattr(monitor, name, guard(getattr(monitor, name)))
 
 
 def _told(spell: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,8 +55,8 @@ def _told(spell: Callable[..., Any]) -> Callable[..., Any]:
                 raise
             raise FeastRefused(
                 "a validation reference can't be kept in the registry or read from it: Feast needs Great Expectations "
-                "below 1 for that. Use FeatureStore.validate_logged_features(..., cache_profile=False) with a Profiler "
-                "of your own"
+                "below 1 for that",
+                "use FeatureStore.validate_logged_features(..., cache_profile=False) with a Profiler of your own",
             ) from missing
 
     return told
@@ -60,27 +69,46 @@ def _counted(run: Callable[..., Any]) -> Callable[..., Any]:
     def counted(*args: Any, **kwargs: Any) -> None:
         failed = _Failed()
         log = logging.getLogger("feast.monitoring.monitoring_service")
+        level = log.level
+        if not log.isEnabledFor(logging.ERROR):  # `feast --log-level CRITICAL`: no handler would be asked
+            log.setLevel(logging.ERROR)
         log.addHandler(failed)
         try:
             run(*args, **kwargs)
         finally:
             log.removeHandler(failed)
+            log.setLevel(level)
         if failed.names:
             click.get_current_context().call_on_close(partial(_refuse, failed.names))
 
     return counted
 
 
+def _named(run: Callable[..., Any]) -> Callable[..., Any]:
+    """Do the same for logs, and where an option is missing, which Feast prints as an error that is none."""
+    count = _counted(run)
+
+    @wraps(run)
+    def named(*args: Any, **kwargs: Any) -> None:
+        given = inspect.signature(run).bind(*args, **kwargs).arguments
+        if not given["auto_mode"] and not given["feature_service_name"]:
+            raise click.UsageError("--feature-service is required for --source-type log or all with explicit dates")
+        count(*args, **kwargs)
+
+    return named
+
+
 def _refuse(names: list[str]) -> None:
-    raise FeastRefused(f"no figures of {', '.join(names)}: the log above says why")
+    raise FeastRefused(f"no figures of {', '.join(names)}", "the log above says why")
 
 
 class _Failed(logging.Handler):
-    """The names of what could not be computed, which Feast logs as errors."""
+    """What could not be computed, which Feast logs as errors: a name, or the message where it has none."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self.names: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.names += map(str, record.args or ())
+        named = record.args if isinstance(record.args, tuple) else ()
+        self.names.append(", ".join(map(str, named)) or record.getMessage())
