@@ -90,10 +90,13 @@ _REDIS: Final = (
             f"give the online store a database of its own, by the number at the end of {_REDIS_URL}",
         ),
     ),
-    (("BUSY",), Cause("it is busy with somebody's script", "end the script (SCRIPT KILL), then run this again")),
+    (("BUSY ",), Cause("it is busy with somebody's script", "end the script (SCRIPT KILL), then run this again")),
     (
-        ("ERR unknown command", "unknown command"),
-        Cause("it lacks a command (disabled, renamed, or no Redis)", "its documentation names what it takes"),
+        ("unknown command",),
+        Cause(
+            "it lacks a command (disabled, renamed, or no Redis)",
+            "enable the command (rename-command in its configuration)",
+        ),
     ),
     (("MASTERDOWN",), Cause("it is a replica without its primary", f"name the primary in {_REDIS_URL}")),
     (

@@ -12,19 +12,13 @@ import pyarrow as pa
 
 from configs.text import encoding_of
 from feature_repo.events import LINE_BYTES_MAX, parse_lines
+from feature_repo.files.packed import packed_as
 from feature_repo.files.regular_files import open_regular
 from feature_repo.raw.events.parquet_events import BadEvents, read_parquet
 
 Kind = Literal["parquet", "jsonl"]
 
 _MAGIC: Final = b"PAR1"
-_PACKED: Final = {
-    b"\x1f\x8b": "gzip",
-    b"PK\x03\x04": "ZIP",
-    b"\x28\xb5\x2f\xfd": "Zstandard",
-    b"BZh": "bzip2",
-    b"\xfd7zX": "xz",
-}
 _PART: Final = ".parquet"
 _LINES: Final = (".jsonl", ".ndjson")
 SUFFIXES: Final = (_PART, *_LINES)
@@ -60,7 +54,7 @@ def kind_of(path: Path) -> Kind:
         return "parquet"
     if head == _ENCRYPTED:
         raise BadEvents(f"{path.name} is encrypted Parquet", "write it without encryption")
-    if packed := next((name for magic, name in _PACKED.items() if head.startswith(magic)), None):
+    if packed := packed_as(head):
         raise BadEvents(f"{path.name} is packed ({packed})", "unpack it first")
     if path.suffix.lower() in _LINES:
         return "jsonl"

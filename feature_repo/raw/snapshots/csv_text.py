@@ -15,6 +15,7 @@ from typing import Final
 
 from configs.errors import EXIT_GATE, ChurnError
 from configs.text import MARK, composed, encoding_of
+from feature_repo.files.packed import packed_as
 from feature_repo.files.regular_files import open_regular
 
 COLUMNS_MAX: Final = 1000
@@ -23,10 +24,6 @@ COLUMNS_MAX: Final = 1000
 _MAGIC: Final = {
     b"PK\x03\x04": "an Excel workbook or ZIP archive",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
-    b"\x1f\x8b": "a gzip archive",
-    b"BZh": "a bzip2 archive",
-    b"\xfd7zXZ\x00": "an xz archive",
-    b"\x28\xb5\x2f\xfd": "a Zstandard archive",
     b"PAR1": "a Parquet file",
     b"%PDF": "a PDF",
 }
@@ -84,6 +81,8 @@ def text_of(data: bytes, name: str) -> tuple[bytes, str]:
     for magic, what in _MAGIC.items():
         if data.startswith(magic):
             raise BadCsv(f"{name}: this is {what}, not a CSV", "save it as CSV (UTF-8)")
+    if packed := packed_as(data[:4]):
+        raise BadCsv(f"{name} is packed ({packed})", "unpack it first")
     if (wide := encoding_of(data[:4])) != "utf-8":
         try:
             data = data.decode(wide).encode()

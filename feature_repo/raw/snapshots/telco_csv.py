@@ -242,7 +242,7 @@ def _check_header(header: list[str], name: str, line: int, extra_allowed: Collec
     """
     count, known = Counter(header), frozenset(COLUMNS)
     missing = [column for column in COLUMNS if column not in count]
-    meant = {_letters(known) for known in COLUMNS}
+    meant = {_letters(column) for column in COLUMNS}
     if len(missing) == len(COLUMNS) and not any(_letters(column) in meant for column in header):
         raise BadCsv(
             f"{name}, line {line}: no Telco header (none of the {len(COLUMNS)} column names, between , or ;)",

@@ -1,13 +1,14 @@
-"""Each error of a real SQLite has its own cure; only a damaged file is to be moved away."""
+"""Each error of a real SQLite or Redis has its own cure; only a damaged file is to be moved away."""
 
 import sqlite3
 from contextlib import closing
 
 import pytest
+import redis
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from feature_repo.stores.database_errors import sqlite_cause
+from feature_repo.stores.database_errors import redis_cause, sqlite_cause
 from feature_repo.stores.errors import RegistryUnavailableError, StoreUnavailableError, refusals
 
 DAMAGED, OTHERWISE = "move it away", "run: churn apply"
@@ -112,3 +113,25 @@ def _ask(engine):
 def test_an_error_without_a_driver_has_a_name_too(settings):
     with pytest.raises(RegistryUnavailableError, match="SQLAlchemyError"), refusals(settings):
         raise SQLAlchemyError("its text is not repeated")
+
+
+def test_what_redis_refuses_by_a_longer_code_is_no_busy_server(redis_server):
+    with redis.Redis(port=redis_server, db=12) as client:
+        client.flushdb()
+        client.set("taken", "here")
+        client.xgroup_create("stream", "group", mkstream=True)
+        for call in (
+            lambda: client.restore("taken", 0, client.dump("taken")),
+            lambda: client.xgroup_create("stream", "group"),
+        ):
+            with pytest.raises(redis.ResponseError, match=r"^BUSY[KG]") as refused:
+                call()
+            assert redis_cause(refused.value).what == "it refused a command (ResponseError)"
+
+
+def test_a_command_that_redis_lacks_is_named_with_its_setting(redis_server):
+    with redis.Redis(port=redis_server) as client, pytest.raises(redis.ResponseError) as refused:
+        client.execute_command("HGETALL.RENAMED")
+    cause = redis_cause(refused.value)
+    assert cause.what.startswith("it lacks a command")
+    assert "rename-command" in cause.cure
