@@ -37,7 +37,9 @@ def above(found: float, asked: int, rate: float) -> float:
 def above_other(found: float, asked: int, other_found: float, other_asked: int, margin: float) -> float:
     """Return the log evidence that a rate exceeds another one by more than ``margin``, both only known by counts.
 
-    The least, over the other's possible rates q, of the evidence against "at most q + margin" here and "q" there.
+    The least, over the other's possible rates q, of the evidence against "at most q + margin" here and "q" there. The
+    two are multiplied: the bound on the chance is proved where, given the past, an answer here and one there are
+    independent. What happens to both raises both rates, and is explained by a greater q.
     """
     q = _GRID[1 - margin > _GRID]
     return float((_above(found, asked, q + margin) + _unlike(other_found, other_asked, q)).min())

@@ -27,6 +27,8 @@ SCORE_BINS: Final = 20
 """Of equal width on [0, 1]."""
 _UNIT: Final = 1e-9
 """Differences and shares add up in whole billionths: integers add in any order to the same sum."""
+_WHOLE: Final = 10**9
+"""The share 1 in billionths."""
 FALSE_END: Final = 0.005
 """Chance that one of the two rules ever ends a canary which keeps it, however often it is looked at: 1 % for both."""
 
@@ -180,7 +182,10 @@ class LiveComparison:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """Read what :meth:`to_json` wrote. Raises ValueError, KeyError or TypeError for anything else."""
+        """Read what :meth:`to_json` wrote. Raises ValueError, KeyError or TypeError for anything else.
+
+        An arm of a version that counted no requests is read as requests for one customer each.
+        """
         arms = {name: Arm(**content[name]) for name in ("champion", "challenger")}
         made = cls(**{**content, **arms})
         counts = [made.compared, made.agreeing, made.difference, made.dropped, *made.ratios]
@@ -192,6 +197,11 @@ class LiveComparison:
                 raise ValueError("the counts have other bins than this version's")
         if not all(type(count) is int and count >= 0 for count in counts):
             raise ValueError("a count is no count")
+        for name, arm in arms.items():
+            if {"requests", "lost"}.isdisjoint(content[name]):
+                arm.requests, arm.lost = arm.answered + arm.failed, arm.failed * _WHOLE
+            if arm.lost > arm.requests * _WHOLE:
+                raise ValueError("more is lost than was asked")
         return made
 
 
@@ -225,14 +235,14 @@ def breach(counts: LiveComparison, rules: RolloutSettings) -> str | None:
 def open_question(counts: LiveComparison, rules: RolloutSettings) -> str | None:
     """Return which figure lies beyond its limit although chance may explain it, None if there is none. Pure.
 
-    Such a canary is not ended by :func:`breach`, and is not yet fit for promotion.
+    Such a canary is not ended by :func:`breach`, and is not yet fit for promotion. Failures are rated as there.
     """
+    ours, allowed = counts.challenger, counts.champion.lost_rate() + rules.error_rate_margin
+    if ours.lost_rate() > allowed:
+        return (
+            f"{ours.lost_rate():.1%} of a request failed, on average of {ours.requests}; {allowed:.1%} are allowed"
+        )
     figures = counts.figures()
-    allowed = (0.0 if math.isnan(figures.champion_error_rate) else figures.champion_error_rate) + (
-        rules.error_rate_margin
-    )
-    if figures.error_rate > allowed:
-        return f"{figures.error_rate:.1%} of the customers failed, {allowed:.1%} are allowed"
     if figures.latency_ratio > rules.latency_ratio_max:
         return f"the median CPU time is {figures.latency_ratio:.1f} times the champion's"
     return None

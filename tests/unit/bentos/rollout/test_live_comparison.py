@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from bentos.psi import psi
 from bentos.rollout.live_comparison import (
     EDGES_MS,
+    Arm,
     LiveComparison,
     LiveCountsError,
     breach,
@@ -114,6 +116,8 @@ def test_counts_travel_as_json(asked, failed, dropped):
         {"champion": None},
         {"champion": {"answered": 0, "failed": 0, "latency": [0], "score": [0]}},
         {"champion": {"more": 0}},
+        {"champion": asdict(Arm(requests=1, lost=10**9 + 1))},
+        {"champion": asdict(Arm(lost=1))},
     ],
 )
 def test_what_are_no_counts_is_refused(change):
@@ -186,3 +190,13 @@ def test_counts_of_a_version_without_pairs_are_read():
     told = LiveComparison(compared=1).to_json()
     del told["ratios"]
     assert LiveComparison.from_json(told) == LiveComparison(compared=1)
+
+
+def test_failures_of_a_version_without_requests_speak_against_the_challenger():
+    told = LiveComparison().to_json()
+    for name, answered, failed in (("champion", 450, 0), ("challenger", 0, 50)):
+        told[name] |= {"answered": answered, "failed": failed}
+        del told[name]["requests"], told[name]["lost"]
+    counts = LiveComparison.from_json(told)
+    assert (counts.challenger.requests, counts.challenger.lost_rate(), counts.champion.lost_rate()) == (50, 1, 0)
+    assert "failed for 50 of 50 customers" in breach(counts, RULES)

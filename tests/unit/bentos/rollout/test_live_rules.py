@@ -101,20 +101,37 @@ def test_equal_failures_end_no_more_canaries_than_the_nominal_rate(rate, share):
     assert ended <= binom.ppf(0.999, CANARIES // 5, FALSE_END)
 
 
+def one_by_one(chance, asked):
+    """Each customer fails by itself."""
+    return [int(chance.binomial(customers, 0.03)) for customers in asked]
+
+
+def as_a_whole(chance, asked):
+    """All customers of a request that one model is asked for fail together."""
+    return [customers * int(chance.random() < 0.03) for customers in asked]
+
+
+def for_both(chance, asked):
+    """Two of three failures are of both models: the request as a whole fails."""
+    both = chance.random() < 0.02
+    return [customers * int(both or chance.random() < 0.01) for customers in asked]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("together", [True, False], ids=["as a whole", "one by one"])
+@pytest.mark.parametrize("failures", [as_a_whole, one_by_one, for_both])
 @pytest.mark.parametrize("share", [0.1, 0.9])
-def test_equal_models_asked_for_batches_are_ended_at_the_nominal_rate(share, together):
-    """A/A: requests for one customer and for up to a hundred; each model fails for its part as the other does."""
+def test_equal_models_asked_for_batches_are_ended_at_the_nominal_rate(share, failures):
+    """A/A: requests for one customer and for up to a hundred; each model fails at the rate that the other does."""
     ended = 0
     for seed in range(CANARIES // 10):
         chance, counts = np.random.default_rng(seed), LiveComparison()
         for number, customers in enumerate(chance.choice([1, 1, 1, 20, 100], 300).tolist(), 1):
             ours = int(chance.binomial(customers, share))
-            for arm, asked in ((counts.challenger, ours), (counts.champion, customers - ours)):
-                arm.request(
-                    asked, asked * int(chance.random() < 0.03) if together else int(chance.binomial(asked, 0.03))
-                )
+            asked = (ours, customers - ours)
+            for arm, each, failed in zip(
+                (counts.challenger, counts.champion), asked, failures(chance, asked), strict=True
+            ):
+                arm.request(each, failed)
             if number % 20 == 0 and breach(counts, RULES):
                 ended += 1
                 break
@@ -130,11 +147,24 @@ def test_a_batch_that_fails_as_a_whole_is_one_failure():
     counts.challenger.request(100, 100)
     assert breach(counts, RULES) is None
     assert counts.challenger.failed == 100
+    assert open_question(counts, RULES) == "4.8% of a request failed, on average of 21; 1.0% are allowed"
     for _ in range(9):
         counts.challenger.request(100, 100)
     assert "failed for 1000 of 1000 customers (33.3% of a request, on average of 30)" in breach(counts, RULES)
 
 
+def test_a_batch_that_failed_as_a_whole_leaves_no_question_open_among_enough_requests():
+    counts = LiveComparison()
+    counts.challenger.request(100, 100)
+    for _ in range(99):
+        counts.challenger.answered += 1
+        counts.challenger.request(1, 0)
+        counts.champion.request(1, 0)
+    assert counts.challenger.error_rate() > 0.5
+    assert open_question(counts, RULES) is None
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "within"), [(1.0, 5), (0.5, 30), (0.1, 200), (0.05, 600)])
 def test_a_failing_challenger_is_ended_within_so_many_answers(rate, within):
     ended = 0
@@ -153,13 +183,13 @@ def test_a_failing_challenger_is_ended_within_so_many_answers(rate, within):
 
 def test_a_figure_beyond_its_limit_that_chance_explains_is_an_open_question():
     counts = LiveComparison()
-    counts.challenger.answered, counts.champion.answered = 97, 900
     for number in range(100):
         counts.challenger.request(1, number < 3)
         counts.champion.request(9, 0)
     assert breach(counts, RULES) is None
-    assert open_question(counts, RULES) == "3.0% of the customers failed, 1.0% are allowed"
-    counts.challenger.answered = 900
+    assert open_question(counts, RULES) == "3.0% of a request failed, on average of 100; 1.0% are allowed"
+    for _ in range(200):
+        counts.challenger.request(1, 0)
     assert open_question(counts, RULES) is None
     for _ in range(5):
         counts.challenger.took(0.03)
