@@ -265,7 +265,7 @@ def test_61_a_running_service_is_not_started_beside_itself(tmp_path, port):
 def test_61_a_start_by_hand_on_a_taken_port_takes_no_metrics_away(tmp_path, port):
     """`bentoml serve` as a person types it: the same folder of BentoML, and nobody who asks for the port first."""
     settings = serving(load_settings(home=tmp_path), port=port)
-    left = tmp_path / "bentoml" / str(port) / "prometheus_multiproc_dir" / "99999999"
+    left = tmp_path / "bentoml" / str(port) / "prometheus_multiproc_dir" / f"{socket.gethostname()}-99999999"
     left.mkdir(parents=True)  # of a process that was killed
     with Running(settings) as running:
         running.wait("/livez", 300)
