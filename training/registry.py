@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from configs.settings import Settings
 from feature_repo.contract import DType, features_of
 from feature_repo.files.atomic_writes import folder_aside, storage, sweep_folder, sync_folder, write_file, write_folder
 from feature_repo.files.locks import exclusive
+from feature_repo.files.regular_files import open_regular
 from feature_repo.stores.database_errors import chain, sqlite_cause
 from feature_repo.stores.feature_store import sqlite_url
 from training.mlflow_way import way_cause
@@ -48,6 +50,10 @@ _REFUSALS: Final = {
 }
 """Codes of MLflow that the same call gets again, and what to do."""
 _DAMAGED: Final = "restore mlflow/ from a backup; where nothing was ever registered, move mlflow/mlflow.db away"
+_DAMAGED_ELSEWHERE: Final = "restore the file that CHURN_MLFLOW__TRACKING_URI names from a backup"
+_NO_FILE: Final = {errno.EACCES, errno.EINVAL, errno.EISDIR, errno.ENOTDIR}
+"""What the operating system says of a path that can't be opened as a file until somebody mends it."""
+_A_FILE: Final = "mend the rights of mlflow/ below the home; mlflow/mlflow.db must be a file"
 SERVER_RETRIES: Final = 2
 """How often a server that does not answer is asked again, about 5 s in all (MLflow's own 7 take minutes)."""
 
@@ -369,7 +375,11 @@ def _database(settings: Settings) -> Path:
 
 
 def _try_to_open(database: Path) -> None:
-    """Open the embedded database once: one that can't be opened MLflow tries again for almost an hour, in silence."""
+    """Open the embedded database once: one that can't be opened MLflow tries again for almost an hour, in silence.
+
+    SQLite takes a FIFO for a disk that failed.
+    """
+    open_regular(database).close()
     with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True)) as connection:
         connection.execute("PRAGMA schema_version")
 
@@ -446,9 +456,13 @@ def _named(settings: Settings, refused: Exception) -> RegistryUnavailableError:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import DBAPIError
 
-    away = bool(server(settings))
-    where = "the MLflow server" if away else "the MLflow database below the home"
-    hint = "check CHURN_MLFLOW__TRACKING_URI and the server's log" if away else "see Operations: MLflow is away"
+    away, sqlite = bool(server(settings)), server(settings).startswith("sqlite")
+    where = "the MLflow database below the home"
+    hint, damaged = "see Operations: MLflow is away", _DAMAGED
+    if away:
+        where = "the MLflow database" if sqlite else "the MLflow server"
+        hint = "check CHURN_MLFLOW__TRACKING_URI" + ("" if sqlite else " and the server's log")
+        damaged = _DAMAGED_ELSEWHERE
     if isinstance(refused, MlflowException):
         if "out-of-date database schema" in str(refused):
             return RegistryRefusedError(
@@ -459,7 +473,7 @@ def _named(settings: Settings, refused: Exception) -> RegistryUnavailableError:
     # MLflow wraps most of what its database raises, and tells only a code of its own.
     broken = next((each for each in chain(refused) if isinstance(each, sqlite3.Error)), None)
     if broken is not None:
-        cause = sqlite_cause(broken, damaged=_DAMAGED, otherwise=hint)
+        cause = sqlite_cause(broken, damaged=damaged, otherwise=hint)
         kind = RegistryUnavailableError if cause.passing else RegistryRefusedError
         return kind(f"{where} can't be used: {cause.what}", cause.cure)
     if isinstance(refused, (MlflowException, DBAPIError)):
@@ -467,7 +481,9 @@ def _named(settings: Settings, refused: Exception) -> RegistryUnavailableError:
         what, hint = (away and way_cause(refused)) or (f"failed: {what}", hint)
         return RegistryUnavailableError(f"{where} {what}", hint)
     if isinstance(refused, OSError) and not away:
-        return RegistryUnavailableError(f"{where} can't be used: {refused.strerror or type(refused).__name__}", hint)
+        what = f"{where} can't be used: {refused.strerror or type(refused).__name__}"
+        lasting = refused.errno in _NO_FILE
+        return RegistryRefusedError(what, _A_FILE) if lasting else RegistryUnavailableError(what, hint)
     return RegistryUnavailableError(f"{where} does not answer ({type(refused).__name__})", hint)
 
 

@@ -239,9 +239,7 @@ def open_question(counts: LiveComparison, rules: RolloutSettings) -> str | None:
     """
     ours, allowed = counts.challenger, counts.champion.lost_rate() + rules.error_rate_margin
     if ours.lost_rate() > allowed:
-        return (
-            f"{ours.lost_rate():.1%} of a request failed, on average of {ours.requests}; {allowed:.1%} are allowed"
-        )
+        return f"{ours.lost_rate():.1%} of a request failed, on average of {ours.requests}; {allowed:.1%} are allowed"
     figures = counts.figures()
     if figures.latency_ratio > rules.latency_ratio_max:
         return f"the median CPU time is {figures.latency_ratio:.1f} times the champion's"

@@ -267,15 +267,25 @@ def test_a_damaged_database_is_named(settings):
     assert not refused.value.transient, "asking again is in vain"
 
 
-@pytest.mark.parametrize("put", [Path.mkdir, os.mkfifo], ids=["a folder", "a FIFO"])
-def test_a_database_that_can_not_be_opened_is_named_at_once(settings, put):
+def test_a_damaged_database_of_the_address_is_named_and_not_the_one_below_the_home(settings, tmp_path):
+    other = tmp_path / "other.db"
+    other.write_bytes(b"no database" * 1000)
+    with pytest.raises(RegistryRefusedError) as refused:
+        version_of(with_server(settings, f"sqlite:///{other}"), "champion")
+    assert refused.value.message == "the MLflow database can't be used: it is damaged (SQLITE_NOTADB)"
+    assert refused.value.hint == "restore the file that CHURN_MLFLOW__TRACKING_URI names from a backup"
+
+
+@pytest.mark.parametrize(("put", "what"), [(Path.mkdir, "Is a directory"), (os.mkfifo, "it is a FIFO, no file")])
+def test_a_database_that_can_not_be_opened_is_named_at_once(settings, put, what):
     """MLflow itself tries again for almost an hour."""
     (settings.home / "mlflow").mkdir(parents=True)
     put(settings.home / "mlflow" / "mlflow.db")
-    with pytest.raises(
-        RegistryUnavailableError, match=r"below the home can't be used: (it can't be opened|the disk failed)"
-    ):
+    with pytest.raises(RegistryRefusedError) as refused:
         version_of(settings, "champion")
+    assert refused.value.message == f"the MLflow database below the home can't be used: {what}"
+    assert "mlflow.db must be a file" in refused.value.hint
+    assert not refused.value.transient, "asking again is in vain"
 
 
 def test_a_database_that_another_holds_is_asked_again(settings):
