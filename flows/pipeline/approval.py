@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from configs.settings import Settings
 from flows.pipeline.heartbeat import alive
 from flows.steps.promote import UnknownNameError, is_named
 from training.registry import NoSuchVersionError, find_version
+
+log = logging.getLogger(__name__)
 
 DEPLOY: Final = "deploy"
 _VERSION: Final = "challenger.version"
@@ -41,17 +44,23 @@ class Waiting:
 
     def told(self) -> str:
         """Return it as words."""
-        return f"{self.name}, run {self.run_id}, version {self.version or 'untold'} ({self.digest[:12] or 'untold'})"
+        return f"{self.name}, run {self.run_id}, version {self.version or 'unknown'} ({self.digest[:12] or 'unknown'})"
 
 
 def name_challenger(run_id: str, version: str, digest: str) -> None:
-    """Write on the run which challenger it asks about, for :func:`waiting`."""
+    """Write on the run which challenger it asks about, for :func:`waiting`.
+
+    Where Prefect does not take it this is logged, and the run asks without: a canary that passed is not ended for it.
+    """
     from uuid import UUID
 
     from prefect.client.orchestration import get_client
 
-    with get_client(sync_client=True) as client:
-        client.update_flow_run_labels(UUID(run_id), {_VERSION: version, _DIGEST: digest})
+    try:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run_labels(UUID(run_id), {_VERSION: version, _DIGEST: digest})
+    except Exception as refused:  # noqa: BLE001 - whatever it is, a person can still be asked
+        log.warning("the run does not say which challenger it asks about: %s", type(refused).__name__)
 
 
 def approve(
@@ -66,7 +75,8 @@ def approve(
     Raises
     ------
     NothingWaitsError
-        If no such run waits, or several do (names them), or Prefect no longer takes the answer.
+        If no such run waits, or several do (names them), or Prefect no longer takes the answer; and if ``version`` is
+        that of no run that says what it asks about, while one waits that does not say it.
     UnknownNameError
         If ``version`` names no challenger that waits, and nothing else that the home or MLflow knows.
     RegistryUnavailableError
@@ -80,6 +90,13 @@ def approve(
     if not chosen and run_id is not None and (over := _over(run_id)) is not None:
         return over
     if not chosen and version is not None:
+        unknown = [each.told() for each in found if run_id in {None, each.run_id} and not (each.version or each.digest)]
+        if unknown:
+            raise NothingWaitsError(
+                f"whether version {version} waits is not known: a run does not say what it asks about: "
+                + "; ".join(unknown),
+                "its page in Prefect says it; then answer it without --version: churn approve --run ID",
+            )
         _must_exist(settings, version)
         return None
     if len(chosen) != 1:
