@@ -15,7 +15,8 @@ from flows.cli.parameters import CSV, LINE
 if TYPE_CHECKING:
     from bentos.rollout.ledger import Entry
 
-_CANARY: Final = "Let it answer for this share of the customers, above 0 and below 1."
+_CANARY: Final = "Let it answer for this share of the customers, above 0 and below 1; for all of them: churn promote."
+_SHARE: Final = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 
 def _named_champion(home: Path, version: str) -> str | None:
@@ -114,7 +115,7 @@ def history(*, as_json: bool) -> None:
 
 @click.command()
 @click.option("--shadow", is_flag=True, help="Let the challenger score live requests unseen.")
-@click.option("--canary", metavar="SHARE", type=click.FloatRange(0, 1, min_open=True), help=_CANARY)
+@click.option("--canary", metavar="SHARE", type=_SHARE, help=_CANARY)
 @click.option("--stop", is_flag=True, help="End the trial.")
 @click.option("--version", help="MLflow version; without it the newest challenger. With --stop: the one to end.")
 @click.option("--why", type=LINE, default="", help="Your reason; it goes into the ledger.")

@@ -266,6 +266,7 @@ def test_row_groups_of_a_row_each_are_read_together(tmp_path):
     assert piece["event_id"].to_pylist() == [f"e{number}" for number in range(300)]
 
 
+@pytest.mark.slow
 def test_twenty_thousand_columns_are_refused_by_their_number(tmp_path):
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({f"7590-{number}": [1] for number in range(20_000)}), path)
