@@ -97,7 +97,7 @@ class FeastSettings(_Section):
             well_formed = False
         if not well_formed:
             raise ValueError("must look like redis://[:password@]host:port/db, its password percent-encoded")
-        # Feast takes none of them: they would be left out in silence, and another database be written.
+        # Feast takes none of them: they would be left out without a message, and another database be written.
         if parts.query or parts.fragment:
             raise ValueError("has options behind ? or #, which Feast cannot carry: the database is a number behind /")
         for name, value in {"password": parts.password, "username": parts.username}.items():
@@ -334,7 +334,7 @@ def known_variables() -> frozenset[str]:
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
-    # pydantic-settings ignores a misspelt variable in silence; an operator would believe that it took effect.
+    # pydantic-settings ignores a misspelt variable without a message; an operator would believe that it took effect.
     unknown = sorted({name for name in environ if name.upper().startswith(PREFIX)} - known_variables())
     if unknown:
         raise SettingsError(

@@ -298,7 +298,7 @@ def _quarantine_share(rows: int, of: int, share_max: float) -> CheckResult:
         quarantine=False,
         sample=(),
         detail=f"{share:.2%} of the rows are quarantined, at most {share_max:.2%} may be",
-        why="A few odd rows are noise; many are a change in the source that must not pass in silence "
+        why="A few odd rows are noise; many are a change in the source that must not pass without a message "
         "(CHURN_DATA__QUARANTINE_SHARE_MAX).",
     )
 

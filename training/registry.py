@@ -375,9 +375,9 @@ def _database(settings: Settings) -> Path:
 
 
 def _try_to_open(database: Path) -> None:
-    """Open the embedded database once: one that can't be opened MLflow tries again for almost an hour, in silence.
+    """Open the embedded database once: one that can't be opened MLflow tries again for almost an hour.
 
-    SQLite takes a FIFO for a disk that failed.
+    It says nothing meanwhile. SQLite takes a FIFO for a disk that failed.
     """
     open_regular(database).close()
     with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True)) as connection:

@@ -36,7 +36,9 @@ class SourceUnreadable(ChurnError):  # noqa: N818 - read as a sentence: refused,
 
 @contextmanager
 def unchanged(path: Path) -> Iterator[None]:
-    """Let what is at ``path`` be read; a write in between is an error. A writer that rests so long is not noticed.
+    """Let what is at ``path`` be read; a write in between is an error.
+
+    A writer that pauses for the whole read is not noticed.
 
     Raises
     ------

@@ -219,7 +219,7 @@ def _as_xml(value: Any) -> Any:
 
 
 def _for_page(drawn: str, words: str) -> str:
-    """Return Vega's SVG without what a page has no use for: name spaces, its own sizes, empty frames, long decimals."""
+    """Return Vega's SVG without what a page does not need: name spaces, its own sizes, empty frames, long decimals."""
     root = ET.fromstring(_UNUSED.sub("", drawn))  # noqa: S314 - drawn just now
     for element in root.iter():
         said = element.attrib.pop("aria-label", "")

@@ -168,7 +168,7 @@ def tree_margin(trees: Pipeline, features: pd.DataFrame) -> Floats:
 
 def baseline_pipeline(service: str = CORE_SERVICE) -> Pipeline:
     """Return the baseline that every model must beat: one-hot and scaled numbers, logistic regression, C = 1."""
-    # What the core derives are sums and words of its other columns: a linear model has no use for them.
+    # What the core derives are sums and words of its other columns: a linear model does not need them.
     read = [feature for feature in features_of(service) if feature.view != DERIVED.name]
     categories = [feature.name for feature in read if feature.dtype in {"bool", "string"}]
     numbers = [feature.name for feature in read if feature.dtype not in {"bool", "string"}]

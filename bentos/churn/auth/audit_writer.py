@@ -104,7 +104,7 @@ class KeyFailures:
             return
         try:
             append(self._path, _happened(self._in_hand), datetime.now(UTC))
-        except Exception as broken:  # noqa: BLE001 - a thread that died would end the audit in silence
+        except Exception as broken:  # noqa: BLE001 - a thread that died would end the audit without a message
             self._failed(broken, now)
         else:
             self._done(now)

@@ -35,7 +35,7 @@ class Watcher:
             try:
                 self._keeper.poll(datetime.now(UTC))
                 failed = False
-            except Exception as broken:  # noqa: BLE001 - a watcher that died would keep an old model for ever, in silence
+            except Exception as broken:  # noqa: BLE001 - a watcher that died would keep an old model for ever, without a message
                 if not failed:
                     internal(broken)
                 failed = True

@@ -1,6 +1,6 @@
 """The Telco CSV: read it right or refuse it, and turn its words into the contract's types.
 
-pandas' own reader pads short rows, drops surplus cells and guesses types in silence, so a damaged file would
+pandas' own reader pads short rows, drops surplus cells and guesses types without a message, so a damaged file would
 become a plausible frame. Here every row has exactly the header's cells or the file is refused by name and line.
 """
 

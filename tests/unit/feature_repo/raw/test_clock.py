@@ -1,4 +1,4 @@
-"""What was published by a clock that was ahead hides nothing in silence."""
+"""What was published by a clock that was ahead hides nothing without a message."""
 
 from datetime import UTC, datetime, timedelta
 
