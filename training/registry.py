@@ -20,7 +20,7 @@ from feature_repo.files.locks import exclusive
 from feature_repo.files.regular_files import open_regular
 from feature_repo.stores.database_errors import chain, sqlite_cause
 from feature_repo.stores.feature_store import sqlite_url
-from training.mlflow_way import way_cause
+from training.mlflow_connection import connection_cause
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -477,8 +477,9 @@ def _named(settings: Settings, refused: Exception) -> RegistryUnavailableError:
         kind = RegistryUnavailableError if cause.passing else RegistryRefusedError
         return kind(f"{where} can't be used: {cause.what}", cause.cure)
     if isinstance(refused, (MlflowException, DBAPIError)):
-        what = refused.error_code if isinstance(refused, MlflowException) else "its database"
-        what, hint = (away and way_cause(refused)) or (f"failed: {what}", hint)
+        what = f"failed: {refused.error_code if isinstance(refused, MlflowException) else 'its database'}"
+        if away and (unreached := connection_cause(refused)) is not None:
+            what, hint = f"can't be reached: {unreached.what}", unreached.cure
         return RegistryUnavailableError(f"{where} {what}", hint)
     if isinstance(refused, OSError) and not away:
         what = f"{where} can't be used: {refused.strerror or type(refused).__name__}"

@@ -57,7 +57,6 @@ def sqlite_cause(broken: BaseException, *, damaged: str, otherwise: str) -> Caus
 
 
 _REDIS_URL: Final = "CHURN_FEAST__REDIS_URL"
-_NOBODY: Final = Cause("nothing listens at its address", f"start it, or mend host and port in {_REDIS_URL}")
 _REDIS: Final = (
     # The first words of Redis' own errors; redis-py cuts some of them off, and what follows tells.
     (
@@ -163,24 +162,50 @@ def redis_cause(broken: BaseException) -> Cause:
 
 
 def _unreachable(broken: BaseException) -> Cause:
-    causes = list(chain(broken))
-    if any(isinstance(each, ssl.SSLError) for each in causes) or "SSL" in str(broken):
-        return Cause(
-            "the encrypted connection (TLS) failed",
-            f"redis:// in {_REDIS_URL} is plain, rediss:// is TLS; check the server's certificate",
-        )
-    if any(isinstance(each, socket.gaierror) for each in causes):
-        return Cause("its host name is unknown", f"mend the host in {_REDIS_URL}")
-    if any(isinstance(each, ConnectionRefusedError) for each in causes):
-        return _NOBODY
-    if any("Timeout" in type(each).__name__ for each in causes):
-        return Cause(
-            "it did not answer in time",
-            "check its load and the network (feast.redis_timeout_ms); a server without TLS leaves rediss:// unanswered",
-        )
-    return Cause(
+    # Some of redis-py's errors tell TLS in their words alone.
+    if "SSL" in str(broken):
+        return _tls(_REDIS_SERVER)
+    return unreachable(broken, _REDIS_SERVER) or Cause(
         "the connection was closed",
         f"check that it runs; a server that wants TLS does the same: write rediss:// in {_REDIS_URL} then",
+    )
+
+
+@dataclass(frozen=True)
+class Server:
+    """How a server is named: the setting with its URL, the URL's beginning without and with TLS, its time limit."""
+
+    setting: str
+    plain: str
+    encrypted: str
+    limit: str
+
+
+_REDIS_SERVER: Final = Server(_REDIS_URL, "redis://", "rediss://", "feast.redis_timeout_ms")
+
+
+def unreachable(broken: BaseException, server: Server) -> Cause | None:
+    """Return what kept a client from a server; None for anything else. Only the kinds of the errors are looked at."""
+    causes = list(chain(broken))
+    if any(isinstance(each, ssl.SSLError) for each in causes):
+        return _tls(server)
+    if any(isinstance(each, socket.gaierror) for each in causes):
+        return Cause("its host name is unknown", f"mend the host in {server.setting}")
+    if any(isinstance(each, ConnectionRefusedError) for each in causes):
+        return Cause("nothing listens at its address", f"start it, or mend host and port in {server.setting}")
+    if any(isinstance(each, TimeoutError) or "Timeout" in type(each).__name__ for each in causes):
+        return Cause(
+            "it did not answer in time",
+            f"check its load and the network ({server.limit}); a server without TLS may leave {server.encrypted} "
+            f"unanswered, see {server.setting}",
+        )
+    return None
+
+
+def _tls(server: Server) -> Cause:
+    return Cause(
+        "the encrypted connection (TLS) failed",
+        f"{server.plain} in {server.setting} is plain, {server.encrypted} is TLS; check the server's certificate",
     )
 
 

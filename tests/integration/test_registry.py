@@ -218,7 +218,7 @@ class Page(socketserver.BaseRequestHandler):
         self.request.sendall(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 6\r\n\r\n<html>")
 
 
-def test_what_lies_on_the_way_to_a_server_is_named(settings, monkeypatch):
+def test_a_connection_that_fails_is_named(settings, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Page) as web:
         threading.Thread(target=web.serve_forever, daemon=True).start()

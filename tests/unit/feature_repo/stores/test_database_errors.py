@@ -1,6 +1,8 @@
 """Each error of a real SQLite or Redis has its own cure; only a damaged file is to be moved away."""
 
+import socket
 import sqlite3
+import ssl
 from contextlib import closing
 
 import pytest
@@ -8,7 +10,7 @@ import redis
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from feature_repo.stores.database_errors import redis_cause, sqlite_cause
+from feature_repo.stores.database_errors import Server, redis_cause, sqlite_cause, unreachable
 from feature_repo.stores.errors import RegistryUnavailableError, StoreUnavailableError, refusals
 
 DAMAGED, OTHERWISE = "move it away", "run: churn apply"
@@ -135,3 +137,23 @@ def test_a_command_that_redis_lacks_is_named_with_its_setting(redis_server):
     cause = redis_cause(refused.value)
     assert cause.what.startswith("it lacks a command")
     assert "rename-command" in cause.cure
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        (ssl.SSLError, "the encrypted connection (TLS) failed"),
+        (socket.gaierror, "its host name is unknown"),
+        (ConnectionRefusedError, "nothing listens at its address"),
+        (TimeoutError, "it did not answer in time"),
+        (ConnectionResetError, None),
+    ],
+)
+def test_a_server_that_can_not_be_reached_is_named_by_its_own_setting(kind, what):
+    outer = RuntimeError("secret")
+    outer.__cause__ = kind()
+    found = unreachable(outer, Server("CHURN_X__URL", "x://", "xs://", "x.timeout_ms"))
+    assert (found and found.what) == what
+    if found is not None:
+        assert "CHURN_X__URL" in found.cure
+        assert "secret" not in found.cure

@@ -1,0 +1,21 @@
+"""Why an MLflow server could not be asked: a connection that failed, or another service at its address. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from feature_repo.stores.database_errors import Cause, Server, unreachable
+
+_SERVER: Final = Server("CHURN_MLFLOW__TRACKING_URI", "http://", "https://", "MLFLOW_HTTP_REQUEST_TIMEOUT")
+
+
+def connection_cause(broken: BaseException) -> Cause | None:
+    """Return why the server could not be reached, and the cure; None where the server itself failed.
+
+    What MLflow says may hold the address, and perhaps a password: none of it is repeated.
+    """
+    if (found := unreachable(broken, _SERVER)) is not None:
+        return found
+    if "not in a valid JSON format" in str(broken):
+        return Cause("what answers at its address is no MLflow, perhaps a page to log in", f"mend {_SERVER.setting}")
+    return None
