@@ -61,9 +61,9 @@ def land(
         )
     landed = []
     for each in files:
-        before = content(each.path)
         step = extract if each.kind == "extract" else events
         try:
+            before = content(each.path)
             landed.append(step.with_options(task_run_name=f"{each.kind} {each.path.name}")(each, at))
         except ChurnError as refused:
             _show(each, refused)

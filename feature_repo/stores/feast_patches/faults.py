@@ -131,7 +131,7 @@ def _has_fraction(column: pd.Series) -> bool:
     if column.dtype.kind == "f":
         values = column.to_numpy(np.float64, na_value=np.nan)
         return bool((~np.isnan(values) & (~np.isfinite(values) | (np.floor(values) != values))).any())
-    return any(map(_is_fraction, column))
+    return any(_is_fraction(value) for value in column if not isinstance(value, int))
 
 
 def _is_fraction(value: Any) -> bool:
