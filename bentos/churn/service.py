@@ -33,7 +33,7 @@ from bentos.churn.server.graceful_server import install  # noqa: E402
 from bentos.churn.server.metrics_folder import hold, set_apart  # noqa: E402
 from configs.settings import load_settings  # noqa: E402
 
-set_apart(os.environ)
+set_apart()
 _settings = load_settings()
 _app, _meters = create_app(_settings)
 

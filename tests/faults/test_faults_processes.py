@@ -262,8 +262,12 @@ def test_61_a_running_service_is_not_started_beside_itself(tmp_path, port):
         again.wait("/livez", 300)
 
 
-def test_61_a_start_by_hand_on_a_taken_port_takes_no_metrics_away(tmp_path, port):
+@pytest.mark.parametrize("inherited", [False, True], ids=["clean shell", "a folder in the environment"])
+def test_61_a_start_by_hand_on_a_taken_port_takes_no_metrics_away(tmp_path, port, monkeypatch, inherited):
     """`bentoml serve` as a person types it: the same folder of BentoML, and nobody who asks for the port first."""
+    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
+    if inherited:  # importing feast.metrics sets it
+        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     settings = serving(load_settings(home=tmp_path), port=port)
     left = tmp_path / "bentoml" / str(port) / "prometheus_multiproc_dir" / f"{socket.gethostname()}-99999999"
     left.mkdir(parents=True)  # of a process that was killed

@@ -10,7 +10,6 @@ import fcntl
 import os
 import re
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from socket import gethostname
@@ -18,20 +17,21 @@ from typing import Final
 
 from feature_repo.files.atomic_writes import remove
 
-_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
-"""Set by BentoML for its workers."""
 _PROCESS: Final = re.compile("[1-9][0-9]{0,8}")
 _FOREIGN_AGE_MIN_S: Final = 86_400
 """A service of another container makes its folder and holds it in seconds."""
 _HELD: Final[list[int]] = []
 
 
-def set_apart(environ: Mapping[str, str]) -> None:
-    """Name the folder after this process, if it may become a supervisor; BentoML makes it when it starts to serve."""
+def set_apart() -> None:
+    """Name the folder after this process; BentoML makes it when it starts to serve, and hands it to its workers.
+
+    A folder that the environment names is one that BentoML does not look at, or that of a worker, which makes none.
+    """
     from bentoml._internal.configuration.containers import BentoMLContainer
 
     shared = Path(BentoMLContainer.prometheus_multiproc_dir.get())
-    if _VARIABLE not in environ and shared.name != _own_name():
+    if shared.name != _own_name():
         BentoMLContainer.prometheus_multiproc_dir.set(str(shared / _own_name()))
 
 

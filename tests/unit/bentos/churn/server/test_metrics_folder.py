@@ -41,16 +41,15 @@ def test_the_same_process_number_on_two_hosts_has_two_folders(tmp_path, bentoml_
     for name in ("one", "two", "a/b"):
         bentoml_folder.set(str(tmp_path))
         host(name)
-        metrics_folder.set_apart({})
-        metrics_folder.set_apart({})
+        metrics_folder.set_apart()
+        metrics_folder.set_apart()
         found.append(bentoml_folder.get())
     assert found == [str(tmp_path / f"{name}-{os.getpid()}") for name in ("one", "two", "a_b")]
 
 
 @pytest.mark.usefixtures("host")
-def test_a_folder_that_the_shell_names_is_left_and_so_is_what_lies_beside_it(tmp_path, bentoml_folder):
+def test_a_folder_that_is_not_set_apart_is_left_and_so_is_what_lies_beside_it(tmp_path, bentoml_folder):
     bentoml_folder.set(str(tmp_path / "prometheus_multiproc_dir"))
-    metrics_folder.set_apart({"PROMETHEUS_MULTIPROC_DIR": "/of/the/shell"})
     beside = [tmp_path / "prometheus_multiproc_dir", tmp_path / str(ENDED), tmp_path / f"here-{ENDED}"]
     for each in beside:
         each.mkdir()
@@ -61,7 +60,7 @@ def test_a_folder_that_the_shell_names_is_left_and_so_is_what_lies_beside_it(tmp
 @pytest.mark.usefixtures("host")
 def test_only_what_ended_processes_left_is_removed(tmp_path, bentoml_folder):
     bentoml_folder.set(str(tmp_path))
-    metrics_folder.set_apart({})
+    metrics_folder.set_apart()
     own = Path(bentoml_folder.get())
     alive, ended = tmp_path / f"here-{os.getppid()}", tmp_path / f"here-{ENDED}"
     new, old, held = (tmp_path / f"{name}-{ENDED}" for name in ("new", "old", "held"))
