@@ -1,1 +1,1 @@
-"""Verbs: what the command line and Prefect run."""
+"""The command line, the Prefect flows, and the steps that both call."""

@@ -1,1 +1,1 @@
-"""The predictor that every way of asking calls: features in, scores with reasons out."""
+"""Predict customers from the online store: features in, scores with reasons out. No HTTP."""

@@ -14,7 +14,6 @@ from feature_repo.files.hash_chain import GENESIS
 from feature_repo.files.regular_files import read_regular
 
 POINTER: Final = "champion.json"
-"""What stands for the hash of the entry before the first one."""
 Mode = Literal["none", "shadow", "canary"]
 _MEND: Final = "promote again: churn train"
 

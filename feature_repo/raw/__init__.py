@@ -1,1 +1,1 @@
-"""What arrives: the Telco CSV, its landing and publication, and a simulated stand-in."""
+"""What arrives: snapshots of customers, deliveries of events, and a simulator of both."""

@@ -1,1 +1,1 @@
-"""The Prefect flows: thin tasks over the plain functions of :mod:`flows`."""
+"""The Prefect flows: thin tasks over the plain functions of :mod:`flows.steps`."""

@@ -1,7 +1,7 @@
 """From the bytes that Feast stores online to Python's own values, without a protobuf object for the common ones. Pure.
 
-The other direction is in ``encoding``: a value is a serialized ``feast.types.Value``, a protobuf message with one field
-set. What is spelt in another way than Feast's writers spell it, or is of a rarer type, goes through Feast's own
+The other direction is in ``value_encoder``: a value is a serialized ``feast.types.Value``, a protobuf message with one
+field set. What is spelt in another way than Feast's writers spell it, or is of a rarer type, goes through Feast's own
 conversion, so that every message gives what Feast gives for it.
 """
 
