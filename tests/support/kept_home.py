@@ -1,10 +1,11 @@
 """The home of an earlier version, cut to what a later one must still open: made once, kept as a file.
 
-``python tests/support/kept_home.py FOLDER`` on a checkout of the version to keep makes ``FOLDER/kept_home.tar.gz``: a
-simulated base of four months, a model of one trial, and the answers for three customers. It calls the command line and
-the service alone, whose addresses stay. Kept are the bundles with pointer and ledger, the model as MLflow stores it
-(without its second copy of the bundle), the registry, the receipts, and those customers' rows of the online store. A
-change of the feature contract makes every earlier bundle another contract's: then make the file anew.
+The kept file was made at commit 6cb4fae. To make one, run this file with another checkout as working directory:
+``python …/tests/support/kept_home.py FOLDER`` writes ``FOLDER/kept_home.tar.gz`` from a simulated base of four months,
+a model of one trial, and the answers for three customers. It calls the command line and the service alone, whose
+addresses stay. Kept are the bundles with pointer and ledger, the model as MLflow stores it (without its second copy of
+the bundle), the registry, the receipts, and those customers' rows of the online store. A change of the feature contract
+makes every earlier bundle another contract's: then make the file anew.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import urllib.request
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import yaml
 
 FILE = Path(__file__).with_name("kept_home.tar.gz")
 ANSWERS = "answers.json"
@@ -93,7 +96,11 @@ def _asked(path: str, body: dict | None = None) -> dict | None:
 
 
 def pack(home: Path, ids: list[str], target: Path) -> None:
-    """Write what is kept of ``home`` as ``target``; of the online store the rows of ``ids``."""
+    """Write what is kept of ``home`` as ``target``; of the online store the rows of ``ids``.
+
+    The models' descriptions are written without the folder that they were made in. The registry keeps it: the functions
+    of its on-demand views hold the paths of their source files.
+    """
     online = home / "feast" / "online.db"
     with closing(sqlite3.connect(online, isolation_level=None)) as store:
         tables = store.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'churn_%'").fetchall()
@@ -103,11 +110,7 @@ def pack(home: Path, ids: list[str], target: Path) -> None:
         store.execute("VACUUM")
     for model in stored_models(home):
         description = model / "MLmodel"
-        lines = description.read_text().splitlines(keepends=True)
-        # Where the model was made is nobody's business, and its loader looks beside the file.
-        at = next(number for number, line in enumerate(lines) if "model_code_path:" in line)
-        lines[at] = f"{lines[at].partition(':')[0]}: mlflow_model.py\n"
-        description.write_text("".join(lines))
+        description.write_text(_without_places(description.read_text()))
     kept = [
         home / ANSWERS,
         *(path for path in (home / "bundles").rglob("*") if path.is_file()),
@@ -124,6 +127,16 @@ def pack(home: Path, ids: list[str], target: Path) -> None:
             entry.uname = entry.gname = ""
             with path.open("rb") as content:
                 file.addfile(entry, content)
+
+
+def _without_places(text: str) -> str:
+    # MLflow's loader looks beside the file for all three.
+    description = yaml.safe_load(text)
+    description["artifact_path"] = "artifacts"
+    flavor = description["flavors"]["python_function"]
+    flavor["model_code_path"] = "mlflow_model.py"
+    flavor["artifacts"]["bundle"]["uri"] = BUNDLE
+    return yaml.safe_dump(description)
 
 
 if __name__ == "__main__":

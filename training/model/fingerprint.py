@@ -22,9 +22,6 @@ LIBRARIES: Final = ("numpy", "pandas", "scikit-learn", "optuna", "xgboost-cpu", 
 CODE: Final = (
     "training/**/*.py",
     "bentos/bundle/**/*.py",
-    "bentos/rollout/ledger.py",
-    "bentos/rollout/pointer.py",
-    "bentos/rollout/rollout.py",
     "bentos/decisions/economics.py",
     "feature_repo/**/*.py",
 )

@@ -86,6 +86,10 @@ def test_it_does_not_depend_on_where_the_home_lies(settings, tmp_path):
     assert fingerprint(load_settings(home=tmp_path / "elsewhere"), CORE_SERVICE) == fingerprint(settings, CORE_SERVICE)
 
 
+def test_every_pattern_of_code_finds_files():
+    assert [pattern for pattern in CODE if not any(PROJECT_ROOT.glob(pattern))] == []
+
+
 def test_code_counts_by_its_bytes_and_its_names(tmp_path):
     for path in (path for pattern in CODE for path in PROJECT_ROOT.glob(pattern)):
         copy = tmp_path / path.relative_to(PROJECT_ROOT)
