@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from configs.text import encoding_of
 from feature_repo.events import LINE_BYTES_MAX, parse_lines
-from feature_repo.files.packed import packed_as
+from feature_repo.files.compression_formats import packed_as
 from feature_repo.files.regular_files import open_regular
 from feature_repo.raw.events.parquet_events import BadEvents, read_parquet
 

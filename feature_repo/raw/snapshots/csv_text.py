@@ -15,7 +15,7 @@ from typing import Final
 
 from configs.errors import EXIT_GATE, ChurnError
 from configs.text import MARK, composed, encoding_of
-from feature_repo.files.packed import packed_as
+from feature_repo.files.compression_formats import packed_as
 from feature_repo.files.regular_files import open_regular
 
 COLUMNS_MAX: Final = 1000
