@@ -1,1 +1,1 @@
-"""What answers: bundles, reasons, services."""
+"""Model bundles, roll-out, predictions, receipts, the HTTP service and its client."""

@@ -1,1 +1,1 @@
-"""Scores for every customer of a base."""
+"""Batch scoring of the whole customer base."""

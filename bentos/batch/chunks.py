@@ -1,4 +1,4 @@
-"""Read customers as a model sees them at one instant, and say which of them it can't score."""
+"""Read the features of a chunk of customers at one instant and report which of them can't be scored."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Customers of one chunk that are customers still.
+    """The customers of one chunk that are still active.
 
-    ``ids`` (n,) and ``features`` (n, f) in the service's order; ``scorable`` (n,) whether the model has a usable
-    value wherever it needs one; ``withdrawn`` how many were left out; ``refused`` reason -> customers not scorable.
+    ``ids`` (n,) and ``features`` (n, f) in the service's order; ``scorable`` (n,) whether each value that the model
+    needs is usable; ``withdrawn`` number of customers left out; ``refused`` reason -> number of customers not scorable.
     """
 
     ids: NDArray[np.object_]
@@ -37,7 +37,7 @@ class Chunk:
 
 
 def read_chunk(store: FeatureStore, bundle: Bundle, ids: Sequence[str], now: datetime) -> Chunk:
-    """Return the customers ``ids`` as they were known at ``now`` (UTC), through the point-in-time join."""
+    """Return the features of ``ids`` as known at ``now`` (UTC), by the point-in-time join."""
     keys = pd.DataFrame({CUSTOMER: list(ids)}).assign(**{OBSERVED_AT: pd.Timestamp(now)})
     service = bundle.manifest.service
     features = features_as_known(store, keys, service)

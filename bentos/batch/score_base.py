@@ -1,9 +1,9 @@
-"""Score every customer of today's base with the champion: chunk by chunk, whole or not at all, killed or not.
+"""Score all active customers with the champion, chunk by chunk, atomically and resumably.
 
-A run is one date, champion and state of the offline tables. Its plan is written first and fixes the instant and the
-customers of each chunk; then come the parts, each whole and never changed, then the manifest, then the pointer to the
-newest run. Whoever dies on the way is followed by a run that finds the plan and writes what is missing, and the
-result is the same to the byte.
+A run is identified by date, champion and state of the offline tables. Its plan is written first and fixes the instant
+and the customers of each chunk; then the parts are written, each atomically and never changed, then the manifest, then
+the pointer to the newest run. If a run is killed, the next one reads the plan and writes what is missing; the result is
+identical byte by byte. See docs/decisions/0022-whole-base-runs.md.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ SCHEMA: Final = pa.schema(
         (OBSERVED_AT, pa.timestamp("us", "UTC")),
     ]
 )
-"""The columns of a part, sorted by customer. ``reasons`` are reason codes, those for the label first; null where the
-explanation failed. ``expected_profit_usd`` is what contacting the customer earns on average, below 0 under the
-threshold."""
+"""Columns of a part, sorted by customer. ``reasons`` are reason codes, those for the label first; null where the
+explanation failed. ``expected_profit_usd`` is the mean profit of contacting the customer, negative below the threshold.
+"""
 _SHORT: Final = 12
 _COUNTS, _OF_PLAN = b"churn.counts", b"churn.plan"
 
@@ -73,7 +73,7 @@ log = logging.getLogger(__name__)
 
 
 class BaseMovedError(ChurnError):
-    """The offline tables got rows while the base was being scored: a result would be a mixture."""
+    """The offline tables gained rows during scoring: the result would mix two states."""
 
     error = "base_moved"
     http_status = 409
@@ -82,12 +82,12 @@ class BaseMovedError(ChurnError):
 
 @dataclass(frozen=True)
 class ScoreRun:
-    """What a run left.
+    """Summary of a run.
 
-    ``path`` leads from the home to its folder. ``customers`` are those present at ``observed_at`` (ISO 8601, UTC):
-    ``scored``, of them ``churn`` with that label, and ``refused`` by reason. ``withdrawn`` and ``expired`` are known
-    but no customers any more, or not known well enough. ``unexplained`` have a score without reasons.
-    ``expected_profit_usd`` is the sum over the label churn. ``fresh`` is whether anything was computed now.
+    ``path`` is that of its folder, relative to the home. ``customers`` are those present at ``observed_at`` (ISO 8601,
+    UTC): ``scored``, of them ``churn`` with that label, and ``refused`` by reason. ``withdrawn`` are known but no
+    longer customers; the values of ``expired`` are too old. ``unexplained`` have a score without reasons.
+    ``expected_profit_usd`` is the sum over the label churn. ``fresh`` is whether anything was computed by this call.
     """
 
     path: str
@@ -108,9 +108,9 @@ class ScoreRun:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is about, fixed before its first part.
+    """The inputs of a run, fixed before its first part is written.
 
-    ``chunks``: the sha256 (hex) of each chunk's sorted ids. ``expired`` and ``withdrawn`` count who is in none of them.
+    ``chunks``: the sha256 (hex) of each chunk's sorted ids. ``expired`` and ``withdrawn`` count customers in no chunk.
     """
 
     observed_at: str
@@ -124,7 +124,7 @@ class Plan:
     format: int = FORMAT
 
     def to_json(self) -> str:
-        """Return the plan as JSON with sorted keys; it names no customer."""
+        """Return the plan as JSON with sorted keys; it holds no customer id."""
         return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
 
     @classmethod
@@ -143,9 +143,9 @@ class _Model:
 
 
 def score_base(settings: Settings, now: datetime) -> ScoreRun:
-    """Score everybody who is a customer at ``now`` (tz-aware UTC) as far as is known then.
+    """Score all customers that are active at ``now`` (tz-aware UTC) as far as is known then.
 
-    A run of the same date, champion and data that ended is left as it is; one that was killed is completed, as of the
+    A finished run of the same date, champion and data is left as it is; one that was killed is completed, as of the
     instant of its plan. One chunk (``batch.chunk_customers``) is in memory at a time.
 
     Raises
@@ -155,9 +155,9 @@ def score_base(settings: Settings, now: datetime) -> ScoreRun:
     LeaseHeldError
         If another process is scoring the base.
     BaseMovedError
-        If the offline tables changed meanwhile; the next run takes them as they are then.
+        If the offline tables changed meanwhile; the next run uses their new state.
     NothingToMaterializeError, NothingRegisteredError, StorageFailed
-        If there are no features, or the disk refuses.
+        If there are no features, or a write to disk fails.
     """
     model = _model(settings)
     digest = model.bundle.digest
@@ -176,15 +176,15 @@ def score_base(settings: Settings, now: datetime) -> ScoreRun:
 def _model(settings: Settings) -> _Model:
     bundle = Bundle.load(champion(settings.home))
     service = bundle.manifest.service
-    # As in the service: the words that the model was trained with.
+    # As in the service: the reason dictionary that the model was trained with.
     reasons = parse(bundle.reason_codes, service) if bundle.reason_codes else load_reasons(service)
     return _Model(bundle, reasons, settings.serving.reasons_max, load_economics())
 
 
 def _inputs(settings: Settings, model: _Model) -> str:
-    """Return the sha256 of all that the result depends on, but for the instant.
+    """Return the sha256 of everything that the result depends on except the instant.
 
-    Parts of the offline tables never change: their names and sizes stand for what is in them.
+    Parts of the offline tables never change, so their names and sizes identify their content.
     """
     tables = [SOURCE, *([ACTIVITY_SOURCE] if model.bundle.manifest.service == BEHAVIOR_SERVICE else [])]
     paths = sorted(path for table in tables for path in settings.home.glob(table_pattern(table)))
@@ -194,7 +194,7 @@ def _inputs(settings: Settings, model: _Model) -> str:
 
 
 def _plan(settings: Settings, run: Path, model: _Model, inputs: str, now: datetime) -> Plan:
-    """Return the run's plan: the one that lies there, or a new one."""
+    """Return the run's plan: the stored one if it has the same inputs, else a new one."""
     if (kept := _kept_plan(run)) is not None and kept.inputs == inputs:
         return kept
     with storage():
@@ -220,7 +220,7 @@ def _plan(settings: Settings, run: Path, model: _Model, inputs: str, now: dateti
 
 
 def _kept_plan(run: Path) -> Plan | None:
-    """Return the plan that lies there; None if there is none that can be read: then nothing there is of use."""
+    """Return the stored plan; None if missing or damaged: then nothing in the run's folder is usable."""
     try:
         return Plan.from_json(read_regular(run / PLAN).decode())
     except FileNotFoundError:
@@ -240,7 +240,7 @@ def _write_parts(settings: Settings, run: Path, plan: Plan, model: _Model) -> bo
         if number not in missing:
             continue
         table = _scored(store, model, ids, observed_at, _plan_sha256(run))
-        # Looked at after the join has read them: parts are only ever added, whole.
+        # Checked after the join has read them: parts are only ever added, atomically.
         if _ids_sha256(ids) != plan.chunks[number]:
             raise _moved()
         _refuse_moved(settings, model, plan.inputs)
@@ -252,7 +252,7 @@ def _write_parts(settings: Settings, run: Path, plan: Plan, model: _Model) -> bo
 
 
 def _scored(store: FeatureStore, model: _Model, ids: Sequence[str], now: datetime, plan: str) -> pa.Table:
-    """Return a chunk's rows; its counts travel in the schema, so that a part alone says what it is about."""
+    """Return a chunk's rows, with its counts in the schema's metadata: a part can be read by itself."""
     bundle, manifest = model.bundle, model.bundle.manifest
     chunk = read_chunk(store, bundle, ids, now)
     features = chunk.features[chunk.scorable]
@@ -294,7 +294,7 @@ def _codes(
 
 
 def _finish(settings: Settings, run: Path, plan: Plan, *, fresh: bool) -> ScoreRun:
-    """Write the manifest over all parts, and let the pointer show the newest run."""
+    """Write the manifest over all parts, and move the pointer to the newest run."""
     parts = [_part(run, number) for number in range(len(plan.chunks))]
     total: Counter[str] = Counter()
     refused: Counter[str] = Counter()
@@ -327,7 +327,7 @@ def _finish(settings: Settings, run: Path, plan: Plan, *, fresh: bool) -> ScoreR
     with storage():
         if not _holds(run / MANIFEST, manifest):
             write_file(run / MANIFEST, manifest)
-        # A run that was completed late takes no newer one's place.
+        # A run that was completed late does not replace a newer one.
         if _read(pointer).get("observed_at", "") <= plan.observed_at:
             shown = _json(
                 {
@@ -343,7 +343,7 @@ def _finish(settings: Settings, run: Path, plan: Plan, *, fresh: bool) -> ScoreR
 
 
 def _is_whole(run: Path, number: int) -> bool:
-    """Return whether a part is there, of the run's plan, and as the manifest says, if there is one already."""
+    """Return whether a part exists and matches the run's plan, and the manifest if there is one already."""
     part = _part(run, number)
     if not part.is_file():
         return False
@@ -360,7 +360,7 @@ def _is_whole(run: Path, number: int) -> bool:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return a JSON object, empty if there is none that can be read: what is derived is written again."""
+    """Return a JSON object, empty if it is missing or unreadable: derived files are written again."""
     try:
         told = json.loads(read_regular(path))
     except (FileNotFoundError, ValueError):
@@ -382,7 +382,7 @@ def _part(run: Path, number: int) -> Path:
 
 
 def _ids_sha256(ids: Sequence[str]) -> str:
-    # JSON keeps "a", "bc" apart from "ab", "c".
+    # JSON distinguishes ["a", "bc"] from ["ab", "c"].
     return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
 
 
@@ -398,7 +398,7 @@ def _moved() -> BaseMovedError:
 
 
 def _sweep(home: Path) -> None:
-    """Remove runs that nobody will complete: another date, champion or state of the tables has taken their place."""
+    """Remove unfinished runs: they belong to another date, champion or state of the tables."""
     with storage():
         for run in (home / FOLDER).glob("*/*"):
             if run.is_dir() and not (run / MANIFEST).is_file():

@@ -1,7 +1,7 @@
-"""The model as it travels: preprocessing, parts, calibration, threshold and their proof, without pickle.
+"""Model bundle: preprocessing, components, calibration, threshold and metrics as data, no pickle.
 
-What computes (:class:`Bundle` and its like: NumPy, pandas) loads when it is first asked for: the manifest is
-read without it.
+:class:`Bundle` and the other names that need NumPy and pandas are imported on first access, so that the manifest can be
+read without them. See docs/decisions/0005-bundle-is-data.md.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        """Return what computes, and keep it: later look-ups find it in the module. Raises AttributeError."""
+        """Import and return a name on first access, and keep it in the module. Raises AttributeError."""
         if name not in _COMPUTES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from bentos.bundle import bundle

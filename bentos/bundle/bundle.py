@@ -1,4 +1,7 @@
-"""A bundle: save, verify, load, score, explain. The one scoring function of the platform."""
+"""Save, verify, load, score and explain a model bundle: the one scoring function of the platform.
+
+Used by the service, batch scoring, replay and training. See docs/decisions/0005-bundle-is-data.md.
+"""
 
 from __future__ import annotations
 
@@ -34,22 +37,22 @@ from feature_repo.stores.vectors import encode
 
 
 class FeaturesInvalidError(ChurnError):
-    """A value that no model was trained on: missing where it may not be, or no finite number."""
+    """A value is null where the model has no trained meaning for null, or is not a finite number."""
 
     error = "features_invalid"
     http_status = 422
 
 
 ADDS_UP_LOG_ODDS: Final = 1e-4
-"""How far contributions may add up beside the margin that they explain: trees add in float32."""
+"""Tolerance between the sum of the contributions and the margin, in log-odds: trees add in float32."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Scores with the reasons for them, n rows.
+    """Scores and their feature contributions, n rows.
 
     ``score`` (n,) calibrated probability; ``margin`` (n,) its log-odds; ``base`` the margin of the average
-    training row; ``contributions`` (n, f) one column a feature of the service in contract order:
+    training row; ``contributions`` (n, f) one column per feature of the service in contract order:
     base + contributions.sum(axis=1) == margin (within ADDS_UP_LOG_ODDS).
     """
 
@@ -59,7 +62,7 @@ class Explanation:
     contributions: Floats
 
     def whole(self) -> NDArray[np.bool_]:
-        """Return whether each row's contributions add up to its margin, (n,): else something is left unsaid."""
+        """Return whether each row's contributions add up to its margin, (n,) bool."""
         beside = np.abs(self.base + self.contributions.sum(axis=1) - self.margin)
         return np.asarray(beside <= ADDS_UP_LOG_ODDS, dtype=np.bool_)
 
@@ -79,8 +82,8 @@ class Bundle:
     def score(self, features: pd.DataFrame) -> Floats:
         """Return the calibrated probability of churn, (n,) float64 in (0, 1).
 
-        ``features``: one column a feature of ``manifest.service`` in contract order, dtypes as
-        ``feature_repo.stores.casting.as_frame`` gives them. Raises BundleError for other columns, and
+        ``features``: one column per feature of ``manifest.service`` in contract order, dtypes as
+        ``feature_repo.stores.casting.as_frame`` returns them. Raises BundleError for other columns, and
         FeaturesInvalidError for a null that has no trained meaning or a number that is not finite.
         """
         return _probability(self.margin(features))
@@ -131,7 +134,7 @@ class Bundle:
         )
 
     def _matrices(self, vectors: Floats) -> tuple[Floats, Floats]:
-        """Return the matrices of both parts' designs. Raises FeaturesInvalidError."""
+        """Return the matrices of both components' designs. Raises FeaturesInvalidError."""
         self._refuse(vectors)
         both = self._design.matrix(vectors)
         split = len(self.linear.design)
@@ -139,7 +142,7 @@ class Bundle:
 
     @cached_property
     def _design(self) -> CompiledDesign:
-        """Both designs, one after the other: they share most of their factors."""
+        """Both designs compiled as one, concatenated: they share most of their factors."""
         return CompiledDesign.of((*self.linear.design, *self.trees.design), self.manifest.features)
 
     def _blend(self, linear: Floats, trees: Floats) -> Floats:
@@ -147,13 +150,13 @@ class Bundle:
         return np.asarray(slope * ((1 - share) * linear + share * trees) + intercept, dtype=np.float64)
 
     def with_metrics(self, metrics: dict[str, float]) -> Self:
-        """Return the bundle with the figures of its held-out rows in the manifest."""
+        """Return the bundle with the metrics of its held-out rows in the manifest."""
         return replace(self, manifest=replace(self.manifest, metrics=metrics))
 
     def save(self, home: Path) -> Self:
-        """Write the bundle below ``home/bundles/<digest>/``, whole or not at all; return it with its digest.
+        """Write the bundle below ``home/bundles/<digest>/``, atomically; return it with its digest.
 
-        Saving the same bundle again changes nothing. Raises StorageFailed if the disk refuses.
+        Saving the same bundle again changes nothing. Raises StorageFailed if a write to disk fails.
         """
         files = {
             LINEAR: _json(self.linear.to_json()),
@@ -200,7 +203,7 @@ class Bundle:
         shutil.copytree(bundles_folder(home) / self.digest, target, dirs_exist_ok=True)
 
     def unusable(self, features: pd.DataFrame) -> NDArray[np.bool_]:
-        """Return which values no score can be made from, (n, f): null without a trained meaning, or not finite."""
+        """Return which values can't be scored, (n, f) bool: null without a trained meaning, or not finite."""
         return self._unusable(self.vectors(features))
 
     @cached_property
@@ -210,7 +213,7 @@ class Bundle:
     @cached_property
     def _limits(self) -> tuple[Floats, NDArray[np.bool_]]:
         """The greatest usable magnitude of each feature, and which must not be null."""
-        # The trees read float32: beyond its range a number is infinite to them.
+        # The trees read float32: a number beyond its range is infinite to them.
         most = [np.finfo(np.float32).max if each.dtype in {"int64", "float64"} else np.inf for each in self._wanted]
         return np.array(most), np.array([not each.nullable for each in self._wanted])
 
@@ -219,7 +222,7 @@ class Bundle:
         return np.asarray((np.isnan(vectors) & needed) | (np.abs(vectors) > most), dtype=np.bool_)
 
     def _refuse(self, vectors: Floats) -> None:
-        # Every door refuses these before; who comes by another one must not get an invented score.
+        # Every caller refuses these values before; a new caller that does not must not get an invented score.
         bad = self._unusable(vectors)
         if bad.any():
             names = ", ".join(self.manifest.features[place] for place in np.flatnonzero(bad.any(axis=0)))
@@ -235,7 +238,7 @@ _SURELY_LEAVES: Final = np.nextafter(1.0, 0.0)
 
 def _probability(margin: Floats) -> Floats:
     # exp of a large positive number overflows, and 1 - p of a p near 1 has no digits left: each half of the
-    # logistic function has its own safe form. Nobody is certain to leave or to stay, so neither 0 nor 1 is said.
+    # logistic function is computed in its own safe form. Scores lie in the open interval: neither 0 nor 1 is returned.
     small = np.exp(-np.abs(margin))
     leaving = np.where(margin >= 0, 1.0, small) / (1 + small)
     return np.asarray(np.minimum(np.maximum(leaving, _SURELY_STAYS), _SURELY_LEAVES), dtype=np.float64)

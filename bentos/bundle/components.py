@@ -1,4 +1,7 @@
-"""The two additive parts of the model, each a function of its own design matrix on the log-odds margin."""
+"""The two additive components of the model: each maps its own design matrix to the log-odds margin.
+
+Used by :class:`bentos.bundle.Bundle`. See docs/decisions/0004-blended-model.md.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,16 @@ if TYPE_CHECKING:
     from xgboost import Booster
 
 LOOK_UPS_MAX: Final = 32_000
-"""Up to so many look-ups (customers times units of the tables) the tables give the margins quicker than XGBoost, which
-has a data set to make first."""
+"""Most look-ups (customers times units of the tables) for which the tables compute margins faster than XGBoost, which
+first has to build a data set.
+"""
 
 
 @dataclass(frozen=True)
 class Explained:
-    """A part's margin (n,), the contributions (n, f) of the features asked for, and its base.
+    """A component's margin (n,), the contributions (n, f) of the requested features, and its base.
 
-    base + contributions.sum(axis=1) is the margin, to the precision of the part (float32 for trees).
+    base + contributions.sum(axis=1) is the margin, to the precision of the component (float32 for trees).
     """
 
     margin: Floats
@@ -33,10 +37,10 @@ class Explained:
 
 @dataclass(frozen=True)
 class LinearPart:
-    """A logistic regression on standardised columns: margin = intercept + sum((x - mean) / scale * coefficient).
+    """A logistic regression on standardised columns: intercept + sum((x - mean) / scale * coefficient).
 
     ``mean``, ``scale`` and ``coefficients`` are (k,) float64, ``scale`` > 0. Methods take the matrix (n, k) of the
-    design; ``names`` are the features that contributions are told of, all that the design reads among them.
+    design; ``names`` are the features that contributions are returned for, including all that the design reads.
     """
 
     design: Design
@@ -58,7 +62,7 @@ class LinearPart:
         return columns
 
     def explain(self, matrix: Floats, names: Sequence[str]) -> Explained:
-        """Return the margin and what each feature of ``names`` adds to it."""
+        """Return the margin and the contribution of each feature of ``names`` to it."""
         columns = self.columns(matrix)
         return Explained(self._margin(columns), columns @ self._weights_of(names), self.intercept)
 
@@ -76,7 +80,7 @@ class LinearPart:
         return self._weights[key]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the part as JSON values; floats keep every bit (Python's repr round-trips)."""
+        """Return the component as JSON values; floats keep every bit (Python's repr round-trips)."""
         return {
             "design": to_json(self.design),
             "mean": self.mean.tolist(),
@@ -87,7 +91,7 @@ class LinearPart:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
-        """Read what :meth:`to_json` wrote. Raises ValueError for columns that do not fit each other."""
+        """Read what :meth:`to_json` wrote. Raises ValueError if the shapes of the columns do not match."""
         mean, scale, coefficients = (
             np.asarray(content[name], dtype=np.float64) for name in ("mean", "scale", "coefficients")
         )
@@ -100,10 +104,12 @@ class LinearPart:
 
 @dataclass(frozen=True)
 class TreePart:
-    """Gradient-boosted trees. The booster holds exactly the rounds that score: it was sliced before it was saved.
+    """Gradient-boosted trees.
 
-    Methods take the matrix (n, k) of the design, as those of :class:`LinearPart` do. The first explanation makes the
-    tables that all others are looked up in; where trees have none, XGBoost explains.
+    The booster holds exactly the rounds that score: it was sliced before saving.
+
+    Methods take the matrix (n, k) of the design, as those of :class:`LinearPart` do. The first explanation compiles the
+    tables that all later ones are looked up in; where the trees have no tables, XGBoost explains.
     """
 
     design: Design
@@ -111,14 +117,14 @@ class TreePart:
     _tables: dict[tuple[str, ...], _Tables] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def margin(self, matrix: Floats) -> Floats:
-        """Return the log-odds margin, (n,) float64: the same to the bit by whichever way."""
+        """Return the log-odds margin, (n,) float64: bit-identical from the tables and from XGBoost."""
         tables = next((each.trees for each in self._tables.values() if each.trees), None)
         if tables is not None and len(matrix) * len(tables.offsets) <= LOOK_UPS_MAX:
             return tables.margin(matrix.astype(np.float32))
         return self._margin(_data(matrix))[: len(matrix)]
 
     def explain(self, matrix: Floats, names: Sequence[str]) -> Explained:
-        """Return the margin and what each feature of ``names`` adds to it, by exact TreeSHAP.
+        """Return the margin and the contribution of each feature of ``names`` to it, by exact TreeSHAP.
 
         Path-dependent TreeSHAP (Lundberg et al. 2020), as XGBoost computes it, but in float64.
         """
@@ -130,7 +136,7 @@ class TreePart:
         return Explained(self._margin(data)[:rows], values[:rows, :-1] @ tables.weights, float(values[0, -1]))
 
     def tabled(self, names: Sequence[str]) -> bool:
-        """Return whether explanations are looked up."""
+        """Return whether explanations are looked up in tables."""
         return self._tables_of(names).trees is not None
 
     def _tables_of(self, names: Sequence[str]) -> _Tables:
@@ -146,7 +152,7 @@ class TreePart:
 
 @dataclass(frozen=True)
 class _Tables:
-    """Where the columns' contributions go (k, f), and the trees as tables of it, if they have any."""
+    """Weights from columns to features (k, f), and the compiled tables of the trees, if any."""
 
     weights: Floats
     trees: CompiledTrees | None
@@ -156,7 +162,7 @@ def _data(columns: Floats) -> Any:
     from xgboost import DMatrix
 
     if not len(columns):
-        # XGBoost warns of an empty matrix and answers in another shape: one row, which the caller cuts off.
+        # XGBoost warns of an empty matrix and returns another shape: pass one row, which the caller cuts off.
         columns = np.zeros((1, columns.shape[1]))
-    # Columns go by position: the design is the order. A name check would cost a list per request.
+    # Columns go by position: the design defines the order. A name check would cost a list per request.
     return DMatrix(columns.astype(np.float32), nthread=1)

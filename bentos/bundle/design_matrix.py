@@ -1,7 +1,7 @@
-"""From features to the numbers that a model reads: a design matrix that is data, so that it travels as JSON.
+"""Design matrix: the declarative preprocessing from features to model inputs, stored as JSON.
 
-Training fits on the matrix that :func:`matrix` makes, and a bundle scores on the one that the same function makes:
-there is no second spelling of the preprocessing that could drift from the first.
+Training fits on the matrix that :func:`matrix` returns, and a bundle scores on that of the same function: there is no
+second implementation of the preprocessing that could differ from the first.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Factor:
-    """One number of one feature.
+    """A transformation of one feature to one number.
 
-    ``op``: *number* the value; *log1p* ln(1 + value); *above* max(0, value - ``value``); *at_most* 1 if the value
-    is <= ``value`` else 0; *missing* 1 if the value is null else 0; *equals* 1 if the feature is ``value`` (a string
-    or bool) else 0. ``shift`` is subtracted afterwards (products of centred numbers say more). A null number counts
-    as 0 in every other operation: a design that must tell the two apart has a *missing* column beside.
+    ``op``: *number* the value; *log1p* ln(1 + value); *above* max(0, value - ``value``); *at_most* 1 if the value is <=
+    ``value`` else 0; *missing* 1 if the value is null else 0; *equals* 1 if the feature is ``value`` (a string or bool)
+    else 0. ``shift`` is subtracted afterwards (it centres the factors of a product). A null number counts as 0 in every
+    other operation: a design that must distinguish the two has an additional *missing* column.
     """
 
     feature: str
@@ -44,10 +44,10 @@ class Factor:
             raise ValueError(f"unknown operation {self.op!r} of feature {self.feature}")
 
     def operand(self) -> float:
-        """Return ``value`` as the operation takes it: a number, or the code of a word or bool."""
+        """Return ``value`` as the operation takes it: a number, or the code of a string or bool."""
         if self.op == "equals":
             code = code_of(BY_NAME[self.feature], self.value)
-            # A word that nobody has must not equal the words that nobody knows.
+            # A string that no customer has must not equal the strings outside the domain.
             return _NO_CODE if code == UNKNOWN_CATEGORY else code
         return float(self.value or 0)
 
@@ -70,11 +70,11 @@ Design = tuple[Column, ...]
 
 @dataclass(frozen=True)
 class CompiledDesign:
-    """A design as arrays, over vectors whose columns are given features. Made by :meth:`of`.
+    """A design as arrays, for vectors whose columns are the given features. Made by :meth:`of`.
 
-    m distinct factors, those of one operation side by side: ``positions`` (m,) columns of the vectors, ``groups``
+    m distinct factors, those of one operation contiguous: ``positions`` (m,) columns of the vectors, ``groups``
     (operation, slice of the factors, operands), ``shifts`` (m,). The first factor of each of the k columns is
-    ``firsts`` (k,); ``more`` holds (columns, factors) that multiply on top, one entry a further factor.
+    ``firsts`` (k,); ``more`` holds (columns, factors) to multiply by, one entry per further factor.
     """
 
     positions: NDArray[np.intp]
@@ -85,7 +85,7 @@ class CompiledDesign:
 
     @classmethod
     def of(cls, design: Design, names: Sequence[str]) -> Self:
-        """Compile a design for vectors of the features ``names``. Raises KeyError if one that it reads is not there."""
+        """Compile a design for vectors of the features ``names``. Raises KeyError if one is missing."""
         place = {name: index for index, name in enumerate(names)}
         # Factors recur (a hinge, its product with a contract): each is computed once.
         factors = sorted({each for column in design for each in column.factors}, key=lambda each: each.op)
@@ -109,9 +109,12 @@ class CompiledDesign:
         )
 
     def matrix(self, vectors: Floats) -> Floats:
-        """Return the design matrix, (n, k) float64, finite, of vectors (n, f) as feature_repo.stores.vectors makes."""
-        # take lays the rows out one after the other, which indexing does not: sums over a row would then be added up in
-        # another order for one row than for many.
+        """Return the design matrix, (n, k) float64, finite.
+
+        ``vectors`` (n, f) are encoded as feature_repo.stores.vectors does.
+        """
+        # take returns C-contiguous rows, which indexing does not: sums over a row would then be added up in another
+        # order for one row than for many.
         raw = vectors.take(self.positions, axis=1)
         null = np.isnan(raw)
         numbers = np.where(null, 0.0, raw)
@@ -150,7 +153,7 @@ _IN_PLACE: Final[dict[str, Callable[[Floats, Floats], object]]] = {
     "above": _above,
     "at_most": lambda numbers, most: np.less_equal(numbers, most, out=numbers),
 }
-"""What an operation does to the (n, j) numbers of its factors, nulls being 0, with its (j,) operands."""
+"""Maps an operation to its function of the (n, j) numbers of its factors, nulls being 0, and its (j,) operands."""
 
 
 def _places(indices: list[int]) -> NDArray[np.intp]:
@@ -158,10 +161,10 @@ def _places(indices: list[int]) -> NDArray[np.intp]:
 
 
 def attribution(design: Design, names: Sequence[str]) -> Floats:
-    """Return the (k, f) weights that carry a column's contribution to the features ``names``; each row sums to 1.
+    """Return the (k, f) weights of each column's contribution to ``names``; each row sums to 1.
 
-    A column of one factor belongs to its feature. A product of two belongs to both, half and half: what neither
-    could say alone is shared evenly, as the Shapley value does with a term that two players make together.
+    A column of one factor belongs to its feature. A product of two belongs to both, half each: the Shapley value splits
+    a term that two players make together evenly.
     """
     position = {name: index for index, name in enumerate(names)}
     weights = np.zeros((len(design), len(names)))

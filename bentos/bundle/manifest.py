@@ -1,4 +1,4 @@
-"""What a bundle says of itself, and the check that it is what it says."""
+"""Manifest of a bundle: identity, provenance and file hashes, and verification against it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TREES: Final = "trees.ubj"
 TREE_DESIGN: Final = "trees_design.json"
 REASON_CODES: Final = "reason_codes.toml"
 FILES: Final = frozenset({LINEAR, TREES, TREE_DESIGN, REASON_CODES})
-"""What a bundle consists of besides its manifest: all of them, and nothing else."""
+"""Names of the files of a bundle besides its manifest; no others are allowed."""
 FORMAT: Final = 1
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -43,8 +43,8 @@ class Manifest:
 
     ``files`` maps each file of the bundle to its sha256 (hex). ``threshold`` is the probability from which a
     customer is labelled churn. ``metrics`` are those of the held-out test rows. ``calibration`` is (slope,
-    intercept) on the margin, (1, 0) where calibrating did not help. ``tree_weight`` is the trees' share of the
-    margin, the rest is the linear part's. Instants are ISO 8601 UTC.
+    intercept) on the margin, (1, 0) where calibration did not help. ``tree_weight`` is the trees' share of the
+    margin, the rest is the linear component's. Instants are ISO 8601 UTC.
     """
 
     model_version: str
@@ -68,9 +68,9 @@ class Manifest:
         return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
 
     def content_hash(self) -> str:
-        """Return the sha256 (hex) of what answers: bundles of one hash give every customer the same answer.
+        """Return the sha256 (hex) of what determines predictions: bundles of one hash predict the same.
 
-        Unlike the digest it does not cover when the bundle was made, of which snapshots, by which commit, nor how it
+        Unlike the digest it does not cover when the bundle was made, from which snapshots, by which commit, nor how it
         was measured.
         """
         every = asdict(self)
@@ -98,24 +98,24 @@ class Manifest:
 
 
 def is_digest(name: str) -> bool:
-    """Return whether ``name`` is a bare sha256 in hex, hence a folder's name and no path."""
+    """Return whether ``name`` is a bare sha256 in hex, hence a folder's name and not a path."""
     return _DIGEST.fullmatch(name) is not None
 
 
 def read_manifest(folder: Path) -> tuple[Manifest, str]:
-    """Return what a bundle says of itself, of whatever contract, and its digest; its other files are not looked at.
+    """Return a bundle's manifest, of whatever contract, and its digest; its other files are not read.
 
     Raises
     ------
     BundleError
-        If the manifest is missing, was changed, or is none.
+        If the manifest is missing, was changed, or is not valid.
     """
     path = folder / MANIFEST
     if not path.is_file():
         raise BundleError(f"no bundle at {folder}", _MEND)
     text = path.read_bytes()
     digest = hashlib.sha256(text).hexdigest()
-    # Below a home a bundle lies in a folder named after its digest; MLflow's copy has a folder of its own.
+    # Below a home a bundle is stored in a folder named after its digest; MLflow's copy has a folder of its own.
     if is_digest(folder.name) and folder.name != digest:
         raise BundleError(f"{MANIFEST} of bundle {folder.name} was changed", _MEND)
     try:
@@ -149,7 +149,7 @@ def read_verified(folder: Path) -> tuple[Manifest, str, dict[str, bytes]]:
 
 
 def refuse_other_contract(manifest: Manifest) -> None:
-    """Raise OtherContractError unless the bundle was trained on the contract that this code has."""
+    """Raise OtherContractError unless the bundle was trained on this code's feature contract."""
     if manifest.service not in SERVICES_OF:
         raise OtherContractError(
             f"the bundle reads feature service {manifest.service}, which this code lacks", "train again"
@@ -168,5 +168,5 @@ def _verified(file: Path, expected: str) -> bytes:
 
 
 def bundles_folder(home: Path) -> Path:
-    """Return where bundles lie, each in a folder named after its digest."""
+    """Return the folder that holds the bundles, each in a folder named after its digest."""
     return home / "bundles"

@@ -1,1 +1,1 @@
-"""Exact contributions of boosted trees, by look-up."""
+"""Exact TreeSHAP contributions of boosted trees by table look-up."""

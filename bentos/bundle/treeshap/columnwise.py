@@ -1,8 +1,9 @@
-"""Trees as tables, for many customers: tree by tree over all of them, where CompiledTrees goes customer by customer.
+"""Column-wise evaluation of tree tables for large batches: tree by tree over all customers.
 
-The same numbers are added in the same order, so the results are the same to the bit. What differs is the way through
-memory: here a tree's small table stays in the processor's cache while thousands of customers are looked up in it, and
-each of its features is one column to add to. The price is a few calls a tree however few the customers are.
+:class:`~bentos.bundle.treeshap.tree_tables.CompiledTrees` goes customer by customer. The same numbers are added in the
+same order, so the results are bit-identical; only the memory access differs: here a tree's small table stays in the
+processor's cache while thousands of customers are looked up in it, and each of its features is one column to add to.
+The cost is a few calls per tree, however few the customers are.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ Columns = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
 FROM_ROWS: Final = 128
-"""Customers from which on this way is the quicker one."""
+"""Number of customers from which column-wise evaluation is faster."""
 CHUNK: Final = 4096
-"""Customers at once: their outcomes of all conditions, and a column of contributions, stay in the cache."""
+"""Customers per block: their outcomes of all conditions, and a column of contributions, stay in the cache."""
 _GROUP: Final = 16
-"""Units whose bytes are made together."""
+"""Units whose outcome bytes are computed together."""
 _BIT: Final = np.arange(CONDITIONS_MAX, dtype=np.uint8)[None, :, None]
 
 
 @dataclass(frozen=True)
 class ColumnUnit:
-    """``reached`` (2^c,) leaf values; ``added`` its features' places, each with its contributions (2^c,)."""
+    """``reached`` (2^c,) leaf values; ``added`` feature positions, each with its contributions (2^c,)."""
 
     reached: Columns
     added: tuple[tuple[int, Floats], ...]
@@ -39,8 +40,8 @@ class ColumnUnit:
 class Columnwise:
     """The tables of a CompiledTrees, cut by unit and feature. Made by its property ``columnwise``.
 
-    The names are those of CompiledTrees; ``bits`` is (u, 8). It keeps no reference to the trees, which keep one to it:
-    two that hold each other are freed by the garbage collector alone, and a service that swaps models would grow.
+    The names are those of CompiledTrees; ``bits`` is (u, 8). It keeps no reference to the trees, which reference it: a
+    reference cycle is freed by the garbage collector alone, and the memory of a service that swaps models would grow.
     """
 
     columns: NDArray[np.intp]
@@ -68,7 +69,7 @@ class Columnwise:
         for first in range(0, len(self.units), _GROUP):
             for unit, outcomes in zip(self.units[first : first + _GROUP], self._outcomes(held, first), strict=True):
                 np.copyto(place, outcomes)
-                # Each outcome is a row of the table: "clip" changes none, and spares a look at each beforehand.
+                # Each outcome is a row of the table: "clip" changes none, and avoids a bounds check before each.
                 total += unit.reached.take(place, out=leaf, mode="clip")
                 for feature, contributions in unit.added:
                     sums[feature] += contributions.take(place, out=value, mode="clip")
@@ -76,14 +77,14 @@ class Columnwise:
         added[:] = sums.T
 
     def _held(self, columns: Columns) -> Bytes:
-        """Return for each condition, and last for none, whether it holds: (q + 1, n) of 0 or 1."""
+        """Return for each condition, and last for the constant 0, whether it holds: (q + 1, n) of 0 or 1."""
         held: Bytes = np.zeros((len(self.thresholds) + 1, len(columns)), np.uint8)
         values = np.ascontiguousarray(columns.T).take(self.columns, axis=0)
         np.greater_equal(values, self.thresholds[:, None], out=held[:-1].view(np.bool_))
         return held
 
     def _outcomes(self, held: Bytes, first: int) -> Any:
-        """Return the bytes of the group of units that begins with ``first``, (units, n)."""
+        """Return the outcome bytes of the group of units that begins with ``first``, (units, n)."""
         bits = self.bits[first : first + _GROUP]
         ones = held.take(bits.ravel(), axis=0).reshape(*bits.shape, -1)
         return np.bitwise_or.reduce(np.left_shift(ones, _BIT, out=ones), axis=1)

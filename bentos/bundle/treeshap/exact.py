@@ -1,4 +1,4 @@
-"""Exact path-dependent TreeSHAP by tables: what a customer's answers to a few conditions add, computed once. Pure.
+"""Exact path-dependent TreeSHAP by tables of condition outcomes, computed once at load. Pure.
 
 TreeSHAP (Lundberg et al. 2020, algorithm 1) values a feature by what a tree expects with and without knowing it, where
 an unknown feature sends a customer down both branches in the shares of the training rows (XGBoost's ``sum_hessian``).
@@ -8,7 +8,7 @@ So the Shapley values of a leaf depend only on which of its conditions hold, and
 when the model is loaded, and a customer's explanation is a sum of looked-up rows.
 
 A *unit* is a tree, or a subtree below some ancestors, with at most eight conditions in all: which of them hold is one
-byte, and the unit's table has a row for each value of it.
+byte, and the unit's table has a row for each value of it. See docs/decisions/0023-trees-as-tables.md.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 CONDITIONS_MAX: Final = 8
-"""Of a unit: their outcomes fill one byte."""
+"""Most conditions of a unit: their outcomes fill one byte."""
 Path = tuple[tuple[int, int], ...]
-"""From the root to a leaf: (node, branch taken), branch 0 is left."""
+"""Path from the root to a leaf: (node, branch taken), branch 0 is left."""
 
 
 class TreesUnsupportedError(ValueError):
@@ -36,10 +36,10 @@ class TreesUnsupportedError(ValueError):
 
 @dataclass(frozen=True)
 class Tree:
-    """One tree of XGBoost's JSON, arrays over its nodes. A leaf has no children and its value as ``threshold``.
+    """One tree of XGBoost's JSON, as arrays over its nodes.
 
-    A row goes left at a node if ``column`` < ``threshold``, in float32. ``cover`` is the sum of hessians of the
-    training rows that came by.
+    A leaf has no children; its ``threshold`` is its value. A row goes left at a node if ``column`` < ``threshold``, in
+    float32. ``cover`` is the sum of hessians of the training rows that reached the node.
     """
 
     left: tuple[int, ...]
@@ -66,7 +66,7 @@ class Tree:
         return self.left[node] < 0
 
     def leaves(self, node: int = 0, path: Path = ()) -> Iterator[tuple[int, Path]]:
-        """Yield the leaves below ``node``, left to right, with their paths; ``path`` is the way to ``node``."""
+        """Yield the leaves below ``node``, left to right, with their paths; ``path`` leads to ``node``."""
         if self.is_leaf(node):
             yield node, path
         else:
@@ -79,13 +79,13 @@ class Tree:
         return float(self.cover[child] / self.cover[node])
 
     def inner(self, node: int) -> int:
-        """Return how many conditions are at or below ``node``."""
+        """Return the number of conditions at or below ``node``."""
         return 0 if self.is_leaf(node) else 1 + self.inner(self.left[node]) + self.inner(self.right[node])
 
 
 @dataclass(frozen=True)
 class Unit:
-    """Up to eight conditions of one tree, and what each combination of their outcomes means.
+    """Up to eight conditions of one tree, with the leaf values and contributions of each outcome.
 
     ``columns`` and ``thresholds`` (c,): condition i holds if the column >= the threshold. ``reached`` (2^c,) float32:
     the value of the leaf that is reached, 0 where it lies in another unit of the tree. ``added`` maps a column to
@@ -142,7 +142,7 @@ def _unit(tree: Tree, node: int, ancestors: Path) -> Unit:
 
 
 def _shapley(known: Mapping[int, Bools], share: Mapping[int, float]) -> dict[int, Floats]:
-    """Return each column's Shapley value in the game v(S) = product over S of known * product over the rest of share.
+    """Return each column's Shapley value of v(S) = prod over S of known * prod over the rest of share.
 
     For column j the sum over subsets S of the other k - 1 columns, |S|! (k - 1 - |S|)! / k! each, is taken by size: the
     coefficients of the polynomial that is the product over the others of (share + known z) add up what S of one size

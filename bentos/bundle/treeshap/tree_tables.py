@@ -1,4 +1,7 @@
-"""Boosted trees as tables: the margin to XGBoost's own last bit, and exact TreeSHAP by look-up."""
+"""Boosted trees compiled to tables: margins bit-identical to XGBoost's, and exact TreeSHAP by look-up.
+
+Used by :class:`bentos.bundle.components.TreePart`. See docs/decisions/0023-trees-as-tables.md.
+"""
 
 from __future__ import annotations
 
@@ -25,25 +28,26 @@ log = logging.getLogger(__name__)
 
 TABLE_MAX_BYTES: Final = 512 * 1024 * 1024
 DIFFERENCE_MAX: Final = 1e-4
-"""In log-odds, between the tables' contributions and XGBoost's, which adds in float32."""
+"""Largest difference in log-odds between the tables' contributions and XGBoost's, which adds in float32."""
 PROBES: Final = 64
 CHUNK: Final = 512
-"""Customers scored at once: the outcomes of all conditions stay in the processor's cache."""
+"""Customers per block: the outcomes of all conditions stay in the processor's cache."""
 _GATHER: Final = np.uint64(0x0102040810204080)
 _TOP_BYTE: Final = np.uint64(56)
-"""Eight bytes of 0 or 1, read as one number and multiplied by the other, have their eight bits in the top byte: byte i,
-worth 2^8i, meets the factor's 2^(56 - 7i) at bit 56 + i, and no other two meet there."""
+"""Factor that packs eight bytes of 0 or 1, read as one number, into the eight bits of the product's top byte: byte i,
+worth 2^8i, meets the factor's 2^(56 - 7i) at bit 56 + i, and no other two meet there.
+"""
 
 
 @dataclass(frozen=True)
 class CompiledTrees:
-    """Trees that score and explain by table.
+    """Trees that score and explain by table look-up.
 
-    q distinct conditions ``columns >= thresholds`` (q,); u units, whose bits are ``bits`` (8, u), places among the
+    q distinct conditions ``columns >= thresholds`` (q,); u units, whose bits are ``bits`` (8, u), indices of the
     conditions or q for none, and whose rows of the tables begin at ``offsets`` (u,). ``reached`` (r,) float32 holds
-    leaf values, ``added`` (r, s) contributions in log-odds to the few features of the row's unit: which of the ``wide``
-    (f) features, stands in ``features`` (u, s); what is over adds 0 to the first. ``start`` is the margin before the
-    first tree, ``base`` the margin of the average training row.
+    leaf values, ``added`` (r, s) contributions in log-odds to the few features of the row's unit; ``features`` (u, s)
+    names them by index among the ``wide`` (f) features, and unused slots add 0 to the first. ``start`` is the margin
+    before the first tree, ``base`` the margin of the average training row.
     """
 
     columns: NDArray[np.intp]
@@ -59,7 +63,7 @@ class CompiledTrees:
 
     @classmethod
     def of(cls, booster: Booster, weights: Floats) -> Self:
-        """Compile a booster; ``weights`` (k columns, f features) carry each column's contribution to the features.
+        """Compile a booster; ``weights`` (k columns, f features) distribute column contributions to features.
 
         Raises
         ------
@@ -93,7 +97,7 @@ class CompiledTrees:
         )
 
     def probes(self, count: int, seed: int = 0) -> Columns:
-        """Return rows to try the tables on, (count, k): each value at a threshold of its column, or just below."""
+        """Return rows to test the tables on, (count, k): values at a threshold of the column, or just below."""
         random = np.random.default_rng(seed)
         rows = np.zeros((count, int(self.columns.max(initial=-1)) + 1), np.float32)
         for column in range(rows.shape[1]):
@@ -106,7 +110,7 @@ class CompiledTrees:
         return rows
 
     def margin(self, columns: Columns) -> Floats:
-        """Return the log-odds margin, (n,) float64, of (n, k) finite columns: XGBoost's own, to the bit."""
+        """Return the log-odds margin, (n,) float64, of (n, k) finite columns, bit-identical to XGBoost's."""
         if len(columns) <= CHUNK:
             return self._margin(self._rows(columns))
         return np.concatenate([self._margin(self._rows(chunk)) for chunk in _chunks(columns)])
@@ -114,7 +118,7 @@ class CompiledTrees:
     def explain(self, columns: Columns) -> tuple[Floats, Floats]:
         """Return the margin (n,) and the contributions (n, f): base + contributions.sum(axis=1) is the margin.
 
-        A customer's numbers are the same to the bit, alone or among others.
+        A customer's numbers are bit-identical alone and in a batch.
         """
         if len(columns) >= FROM_ROWS:
             return self.columnwise.explain(columns)
@@ -123,7 +127,7 @@ class CompiledTrees:
 
     @cached_property
     def columnwise(self) -> Columnwise:
-        """The same tables for many customers."""
+        """The same tables in the layout for large batches."""
         ends = [*self.offsets[1:].tolist(), len(self.reached)]
         cut = [slice(start, end) for start, end in zip(self.offsets.tolist(), ends, strict=True)]
         units = [
@@ -134,7 +138,7 @@ class CompiledTrees:
         return Columnwise(self.columns, self.thresholds, bits, tuple(units), self.wide, self.start)
 
     def _rows(self, columns: Columns) -> Rows:
-        """Return which row of the tables each customer has in each unit, (n, u)."""
+        """Return the row of the tables of each customer in each unit, (n, u)."""
         held = np.zeros((len(columns), len(self.thresholds) + 1), np.bool_)
         np.greater_equal(columns.take(self.columns, axis=1), self.thresholds, out=held[:, :-1])
         eights = held.take(self._flat_bits, axis=1).view("<u8")
@@ -148,7 +152,7 @@ class CompiledTrees:
         return np.ascontiguousarray(self.bits.T).ravel()
 
     def _margin(self, rows: Rows) -> Floats:
-        # One float32 addition after the other, as XGBoost does it: another order would have other last digits.
+        # One float32 addition after the other, as XGBoost does it: another order would differ in the last digits.
         steps = np.empty((rows.shape[1] + 1, len(rows)), np.float32)
         steps[0] = self.start
         steps[1:] = self.reached.take(rows.T)
@@ -166,12 +170,12 @@ class CompiledTrees:
 
 
 def _columns(added: Floats, places: list[int]) -> list[tuple[int, Floats]]:
-    """Return a unit's features with their contributions; what is over in its rows adds nothing."""
+    """Return a unit's features with their contributions; unused slots of its rows add nothing."""
     return [(place, np.ascontiguousarray(added[:, slot])) for slot, place in enumerate(places) if added[:, slot].any()]
 
 
 def _read(booster: Booster) -> tuple[list[Tree], np.float32]:
-    """Return the booster's trees and the margin that they start from."""
+    """Return the booster's trees and the margin before the first of them."""
     content: dict[str, Any] = json.loads(bytes(booster.save_raw("json")))
     model = content["learner"]["gradient_booster"]
     if model.get("name") != "gbtree" or content["learner"]["objective"]["name"] != "binary:logistic":
@@ -183,9 +187,9 @@ def _read(booster: Booster) -> tuple[list[Tree], np.float32]:
 
 
 def _start(content: dict[str, Any]) -> np.float32:
-    """Return the margin before the first tree: what this build of XGBoost gives when that tree adds 0.
+    """Return the margin before the first tree, from this build of XGBoost with a tree that adds 0.
 
-    A logarithm of the base score would be another one's: builds round its last bit differently, and rows at which that
+    The logarithm of the base score may differ: builds round its last bit differently, and rows at which that
     shows are too few for the probes.
     """
     from xgboost import Booster, DMatrix
@@ -201,7 +205,7 @@ def _start(content: dict[str, Any]) -> np.float32:
 
 
 def verified(booster: Booster, weights: Floats) -> CompiledTrees | None:
-    """Compile a booster and hold the tables against XGBoost itself on rows at its thresholds; None: do without.
+    """Compile a booster and verify the tables against XGBoost at its thresholds; None if there are none.
 
     The margins must be XGBoost's to the bit, the contributions `pred_contribs`' within DIFFERENCE_MAX.
     """
@@ -221,7 +225,7 @@ def verified(booster: Booster, weights: Floats) -> CompiledTrees | None:
         log.warning("trees are scored by XGBoost itself, more slowly: the tables' margins differ from its own")
         return None
     peer = np.asarray(booster.predict(data, pred_contribs=True), dtype=np.float64)
-    # Both ways, so that neither is trusted for the other's sake.
+    # Both layouts are checked, so that neither is trusted because of the other.
     ways = (tables.explain(rows)[1], tables.columnwise.explain(rows)[1])
     beside = np.max([*(np.abs(added - peer[:, :-1] @ weights).max() for added in ways), abs(tables.base - peer[0, -1])])
     if not beside <= DIFFERENCE_MAX:
