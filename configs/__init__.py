@@ -1,1 +1,1 @@
-"""Values, and the one typed reader of them."""
+"""Configuration files, and the typed reader of them: :mod:`configs.settings`."""

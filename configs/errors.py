@@ -1,7 +1,7 @@
-"""The one shape of a refusal: what happened, and how to mend it.
+"""Base class of the platform's errors: name, message, hint, exit code and HTTP status.
 
-Every error that a user can cause or cure derives from :class:`ChurnError`. The command line turns it into
-one line and an exit code, the service into one JSON body and a status; both read them from here.
+Every error that a user can cause or fix derives from :class:`ChurnError`. The command line turns it into one line and
+an exit code, the service into one JSON body and a status; both read them from here.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Final
 EXIT_FAILURE: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_GATE: Final = 3
-"""The data-quality gate said no: nothing was published."""
+"""The data-quality gate refused the input: nothing was published."""
 
 
 class ChurnError(Exception):
-    """A named refusal.
+    """Base of every error that a user can cause or fix.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class ChurnError(Exception):
     exit_code = EXIT_FAILURE
     http_status = 500
     transient = False
-    """Whether the same call may succeed later without anybody mending anything."""
+    """Whether the same call may succeed later without any fix."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)

@@ -1,4 +1,7 @@
-"""Text of people and of files, made safe for a terminal, a log and a line of its own. Pure."""
+"""Escaping of unprintable characters in text from users and files. Pure.
+
+Used where such text is shown in one line of a terminal or of a log, and to check command-line parameters.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ def unprintable(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Return ``text`` in one line: what is not printable is shown as Python writes it, a line end as ``\n``."""
+    r"""Return ``text`` in one line, unprintable characters escaped as in Python: a line end as ``\n``."""
     if not unprintable(text):
         return text
     return "".join(ascii(each)[1:-1] if unprintable(each) else each for each in text)

@@ -1,4 +1,7 @@
-"""Customer ids are personal data: logs and reports carry a keyed pseudonym instead."""
+"""Pseudonyms of customer ids. Pure.
+
+Customer ids are personal data: logs and reports carry a keyed pseudonym instead.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,9 @@ import hmac
 
 
 def pseudonym(customer_id: str, key: str) -> str:
-    """Return ``c_`` and 16 hex digits: HMAC-SHA256 (RFC 2104) of the id under ``key``, truncated to 64 bits.
+    """Return the pseudonym of a customer id: ``c_`` and 16 hex digits.
 
-    The same id and key give the same pseudonym, so that log lines can be joined; without the key it can't be
-    turned back nor recomputed from a list of ids.
+    They are the HMAC-SHA256 (RFC 2104) of the id under ``key``, truncated to 64 bits. The same id and key give the same
+    pseudonym, so that log lines can be joined; without the key it can't be reversed nor recomputed from a list of ids.
     """
     return "c_" + hmac.new(key.encode(), customer_id.encode(), hashlib.sha256).hexdigest()[:16]

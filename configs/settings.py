@@ -1,4 +1,8 @@
-"""The only reader of the environment: TOML files under ``CHURN_…`` variables, typed and frozen."""
+"""Settings: TOML files, overridden by ``CHURN_…`` environment variables; typed and frozen.
+
+Read once per process by :func:`load_settings` and passed down. Only this module reads settings from the
+environment.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +35,7 @@ class _Section(BaseModel):
 
 
 class DataSettings(_Section):
-    """Landing and the gate."""
+    """Ingestion and the data-quality gate."""
 
     delivery_lag_hours: Annotated[float, Field(ge=0)]
     label_window_days: Positive
@@ -53,7 +57,7 @@ class DataSettings(_Section):
 
 
 class PrivacySettings(_Section):
-    """How customer ids are hidden."""
+    """Pseudonyms of customer ids."""
 
     pseudonym_key: SecretStr
 
@@ -67,7 +71,7 @@ def _is_json(text: str) -> bool:
 
 
 class FeastSettings(_Section):
-    """The feature store's stores."""
+    """Feast's online store, registry and offline store."""
 
     online_store: Literal["sqlite", "redis"]
     redis_url: SecretStr
@@ -81,7 +85,7 @@ class FeastSettings(_Section):
     @classmethod
     def _password_survives_feast(cls, url: SecretStr) -> SecretStr:
         # Feast splits its connection string on "," and JSON-decodes each value, so a password with a comma is
-        # cut in two and "123", "1e5" or "true" is no string any more. Refused here, where it can be explained.
+        # cut in two and "123", "1e5" or "true" is no string any more. Refused here, where the error can explain it.
         from urllib.parse import unquote, urlsplit
 
         parts = urlsplit(url.get_secret_value())
@@ -93,11 +97,11 @@ class FeastSettings(_Section):
                 and parts.port != 0
                 and (not number or (number.isascii() and number.isdigit()))
             )
-        except ValueError:  # its text repeats what stands where the port should, often half a password
+        except ValueError:  # its text repeats the invalid port, which is often half a password
             well_formed = False
         if not well_formed:
             raise ValueError("must look like redis://[:password@]host:port/db, its password percent-encoded")
-        # Feast takes none of them: they would be left out without a message, and another database be written.
+        # Feast supports none of them: it would ignore them without a message, and write to another database.
         if parts.query or parts.fragment:
             raise ValueError("has options behind ? or #, which Feast cannot carry: the database is a number behind /")
         for name, value in {"password": parts.password, "username": parts.username}.items():
@@ -110,7 +114,7 @@ class FeastSettings(_Section):
 
 
 class MlflowSettings(_Section):
-    """Tracking and registry."""
+    """MLflow tracking and registry."""
 
     tracking_uri: SecretStr
     experiment: str
@@ -129,7 +133,7 @@ class TrainingSettings(_Section):
 
 
 class PromotionSettings(_Section):
-    """What a challenger must show."""
+    """Thresholds that a challenger must meet to be promoted."""
 
     log_loss_margin: Annotated[float, Field(ge=0)]
     profit_margin_usd: Annotated[float, Field(ge=0)]
@@ -147,7 +151,7 @@ class PromotionSettings(_Section):
 
 
 class RolloutSettings(_Section):
-    """How a challenger meets live requests before it is promoted."""
+    """Trials of a challenger on live requests before its promotion: shadow and canary."""
 
     shadow_requests_min: Annotated[int, Field(ge=0)]
     canary_share: Annotated[float, Field(ge=0, lt=1)]
@@ -161,7 +165,7 @@ class RolloutSettings(_Section):
 
 
 class MonitoringSettings(_Section):
-    """What counts as drift."""
+    """Bounds beyond which a monitoring report shows drift or stale data."""
 
     psi_max: Annotated[float, Field(gt=0)]
     score_psi_max: Annotated[float, Field(gt=0)]
@@ -176,14 +180,14 @@ class MonitoringSettings(_Section):
 
 
 class RetrainingSettings(_Section):
-    """When a drift may start a training by itself."""
+    """Limits on trainings that drift starts."""
 
     cool_down_h: Annotated[float, Field(ge=0)]
     daily_max: Positive
 
 
 class BatchSettings(_Section):
-    """Scoring of the whole base."""
+    """Batch scoring of all customers."""
 
     chunk_customers: Positive
 
@@ -207,7 +211,7 @@ class ServingSettings(_Section):
 
 
 class AccessSettings(_Section):
-    """Who may ask the service, and how often."""
+    """API keys and rate limits of the service."""
 
     keys_file: str
     required: bool
@@ -216,7 +220,7 @@ class AccessSettings(_Section):
 
 
 class ReceiptsSettings(_Section):
-    """What is kept of each answer."""
+    """Receipts: records of predictions."""
 
     database_url: SecretStr
     signing_key: SecretStr
@@ -226,7 +230,7 @@ class ReceiptsSettings(_Section):
 class Settings(BaseSettings):
     """All settings of one process, read once and passed down.
 
-    ``home`` is absolute: everything that the platform writes lies below it.
+    ``home`` is the absolute path of the folder that holds everything the platform writes.
     """
 
     model_config = SettingsConfigDict(
@@ -236,7 +240,7 @@ class Settings(BaseSettings):
     home: Path
     profile: Literal["local", "prod"] = "local"
     telco_csv: Path | None = None
-    """Where tests look for the real file; no command reads it."""
+    """Path of the real file for the tests; no command reads it."""
     data: DataSettings
     privacy: PrivacySettings
     feast: FeastSettings
@@ -272,12 +276,12 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic-settings'
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Keyword arguments over the environment over TOML; nothing else is read."""
+        """Return the sources by priority: keyword arguments, environment, TOML; no others are read."""
         return init_settings, env_settings, _toml_files(settings_cls, env_settings)
 
 
 def _toml_files(cls: type[BaseSettings], env: PydanticBaseSettingsSource) -> TomlSource:
-    """Return default.toml, with the profile's file laid over it section by section."""
+    """Return the source of default.toml, with the profile's file deep-merged over it."""
     profile = env().get("profile", "local") if isinstance(env, EnvSettingsSource) else "local"
     files = [CONFIG_DIR / "default.toml"]
     if profile == "prod":
@@ -286,7 +290,7 @@ def _toml_files(cls: type[BaseSettings], env: PydanticBaseSettingsSource) -> Tom
 
 
 class _Toml(TomlSource):
-    """TOML as editors write it; what is none is refused by the file's name and the place."""
+    """TOML source that accepts byte-order marks; an unreadable or invalid file raises SettingsError."""
 
     def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
         try:
@@ -296,13 +300,15 @@ class _Toml(TomlSource):
 
 
 def default_home() -> Path:
-    """Return ``data`` in the checkout this file lies in, or in the working folder once installed elsewhere."""
+    """Return ``data`` in the checkout of this file or, once installed elsewhere, in the working folder."""
     root = PROJECT_ROOT if (PROJECT_ROOT / "pyproject.toml").is_file() else Path.cwd()
     return root / "data"
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read the settings: keyword overrides, then ``CHURN_…`` variables, then the profile's TOML, then default.toml.
+    """Read and validate the settings.
+
+    Sources by priority: keyword overrides, ``CHURN_…`` variables, the profile's TOML, default.toml.
 
     Raises
     ------
@@ -314,7 +320,7 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(home=home.expanduser().resolve(), **overrides)
     except ValidationError as broken:
-        # Pydantic's own text repeats the input, which may be a secret: only place and rule are shown.
+        # Pydantic's own text repeats the input, which may be a secret: only location and rule are shown.
         found = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in broken.errors())
         raise SettingsError(
             f"invalid settings: {found}", "see configs/default.toml for every setting and its unit"
@@ -322,7 +328,7 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def known_variables() -> frozenset[str]:
-    """Return the name of every environment variable that sets something."""
+    """Return the names of all environment variables that set something, in upper case."""
     names = set()
     for field, info in Settings.model_fields.items():
         section = info.annotation
@@ -334,7 +340,7 @@ def known_variables() -> frozenset[str]:
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
-    # pydantic-settings ignores a misspelt variable without a message; an operator would believe that it took effect.
+    # pydantic-settings ignores a misspelt variable without a message, as if it had taken effect.
     unknown = sorted({name for name in environ if name.upper().startswith(PREFIX)} - known_variables())
     if unknown:
         raise SettingsError(

@@ -1,4 +1,7 @@
-"""Text as other programs write it: its encoding by its byte-order mark, and its letters composed. Pure."""
+"""Decoding of text by its byte-order mark, and normalization to NFC. Pure.
+
+Used for configuration files, extracts and event files.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import unicodedata
 from typing import Final
 
 MARK: Final = "\ufeff"
-"""The byte-order mark as a character: of no meaning at the beginning of a text, however often it stands there."""
+"""The byte-order mark as a character: meaningless at the beginning of a text, even if repeated."""
 _MARKS: Final = (
     # UTF-32's little-endian mark begins with UTF-16's.
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -17,7 +20,7 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# Fewer than that are put into order at once, whatever they are.
+# Shorter runs are left to unicodedata.normalize, whatever they hold: its cost is bounded there.
 _LONG: Final = re.compile(r"[^\x00-\x7f]{256,}")
 
 
@@ -27,14 +30,14 @@ def encoding_of(head: bytes) -> str:
 
 
 def decoded(content: bytes) -> str:
-    """Return a text without its byte-order marks. Raises UnicodeDecodeError for what is no text."""
+    """Return the text of ``content`` without leading byte-order marks. Raises UnicodeDecodeError for invalid text."""
     return content.decode(encoding_of(content[:4])).lstrip(MARK)
 
 
 def composed(text: str) -> str:
-    """Return ``text`` with its letters composed (NFC), in a time that is linear in its length.
+    """Return ``text`` in NFC (composed letters), in time linear in its length.
 
-    ``unicodedata.normalize`` orders the combining marks behind a letter by insertion: a million of them, which fit into
+    ``unicodedata.normalize`` sorts the combining marks after a letter by insertion: a million of them, which fit into
     one line, would take it an hour.
     """
     if text.isascii() or unicodedata.is_normalized("NFC", text):
@@ -43,7 +46,7 @@ def composed(text: str) -> str:
 
 
 def _decomposed(text: str) -> str:
-    """Return the NFD of ``text``: each character's, and the marks between letters in the order of their classes."""
+    """Return the NFD of ``text``, the marks between letters sorted by their combining classes."""
     characters = itertools.chain.from_iterable(unicodedata.normalize("NFD", each) for each in text)
     runs = itertools.groupby(characters, key=lambda each: unicodedata.combining(each) > 0)
     return "".join("".join(sorted(run, key=unicodedata.combining) if marks else run) for marks, run in runs)

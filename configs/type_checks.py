@@ -1,7 +1,8 @@
-"""Feast without the type checks that typeguard compiles into its classes.
+"""Disabling of the run-time type checks that typeguard compiles into Feast's classes.
 
-At each start they cost two seconds of a core: for each method typeguard parses and compiles the whole module again.
-Its documentation says that they are not meant for production.
+Called by ``feature_repo/__init__.py``. The checks cost two seconds of a core per start: for each method typeguard
+parses and compiles the whole module again. Its documentation says that they are not meant for production.
+See docs/decisions/0031-no-type-checks-in-feast.md.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ _UNCHECKED: Final = "feast"
 
 
 def leave_out() -> None:
-    """Leave Feast's classes as they are written; what other packages ask of typeguard is done.
+    """Disable typeguard's decorator for Feast's classes; for other packages it still works.
 
-    Must run before Feast is imported. typeguard itself is not imported here: much that we run never needs it.
+    Must run before Feast is imported. typeguard itself is not imported here: many processes never need it.
     """
     if _CHECKER in sys.modules:
         _replace(sys.modules[_CHECKER])
@@ -39,7 +40,7 @@ def _replace(module: ModuleType) -> None:
 
 
 class _Finder(MetaPathFinder):
-    """Finds typeguard where it lies, and replaces its decorator once it was loaded."""
+    """Find typeguard through the usual path, and replace its decorator after it is loaded."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, _target: ModuleType | None = None, /

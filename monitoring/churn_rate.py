@@ -1,7 +1,8 @@
-"""Which churn rates the gate lets pass: near the last snapshots', or, without any, in a wide prior range. Pure.
+"""Bounds of the churn rate for the data-quality gate. Pure.
 
-A label column that is constant, inverted or of another window shows in the churn rate. What is normal differs: public
-data sets hold 15 to 30 % churners, a carrier loses 0.8 to 2 % of its customers a month.
+They lie around the rates of the last snapshots or, without any, are a wide prior range. A label column that is
+constant, inverted or of another window shows in the churn rate. The normal rate differs: public data sets hold 15 to
+30 % churners, a carrier loses 0.8 to 2 % of its customers per month. See docs/decisions/0040-bounds-where-few-leave.md.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ from typing import Final, NamedTuple
 from configs.settings import DataSettings
 
 FALSE_ALARM: Final = 0.001
-"""Chance that the sample of one snapshot alone carries it across a bound, on each side."""
+"""Probability that sampling noise alone carries one snapshot across a bound, on each side."""
 
 
 class Labelled(NamedTuple):
-    """Rows of a published snapshot, and its churn rate (0..1)."""
+    """Number of rows of a published snapshot, and its churn rate (0..1)."""
 
     rows: int
     churn_rate: float
 
 
 def churn_rate_bounds(earlier: Sequence[Labelled], rows: int, limits: DataSettings) -> tuple[float, float]:
-    """Return the least and the greatest churn rate that a file of so many rows may have, each in [0, 1].
+    """Return the least and the greatest churn rate that a file of ``rows`` rows may have, in [0, 1].
 
     Parameters
     ----------
@@ -34,12 +35,12 @@ def churn_rate_bounds(earlier: Sequence[Labelled], rows: int, limits: DataSettin
     rows
         Rows of the file, quarantined ones among them.
     limits
-        ``churn_rate_min``, ``churn_rate_max``: the range without a history, and never left on the upper side with one.
-        ``churn_rate_factor_max``: how many times the rate of the snapshots before it may be, or a fraction of it.
+        ``churn_rate_min``, ``churn_rate_max``: the range without a history; with one, ``churn_rate_max`` still caps the
+        upper bound. ``churn_rate_factor_max``: the greatest ratio to the rate of the snapshots before, up or down.
 
-    Few rows show more or less than the rate behind them: each bound is moved outwards by the normal approximation of
-    the binomial at :data:`FALSE_ALARM`. The first snapshot must hold at least one row of each class all the same:
-    nothing can be learnt from it otherwise, and a constant column is the likelier cause.
+    The observed rate of few rows deviates from the true one: each bound is moved outwards by the normal approximation
+    of the binomial at :data:`FALSE_ALARM`. The first snapshot must still hold at least one row of each class: a model
+    can't be trained on it otherwise, and a constant column is the likelier cause.
     """
     if rows < 1:
         return 0.0, 1.0

@@ -1,7 +1,8 @@
-"""Has the world moved away from the one that a model was measured on? Fixed bins, counted twice, compared. Pure.
+"""Drift of features, scores and labels: PSI between held-out rows and current rows, in fixed bins. Pure.
 
-The bins are made once, from the model's held-out rows, and kept: bins that follow the newest data would hide what
-they are there to show. Counts add up over chunks of customers, so that memory does not grow with their number.
+The bins are made once, from the model's held-out rows, and kept: bins that follow the newest data would hide the drift.
+Counts add up over chunks of customers, so that memory does not grow with their number.
+See docs/decisions/0021-drift.md.
 """
 
 from __future__ import annotations
@@ -29,18 +30,18 @@ Status = Literal["stable", "drift", "insufficient data"]
 
 SCORE: Final = "score"
 FORMAT: Final = 2
-"""Of a kept baseline. 1 counted everybody who was held out, leavers of the declared extract too."""
+"""Format number of a stored baseline. Format 1 counted all held-out rows, leavers of the declared extract too."""
 _NULL, _OTHER = "null", "any other"
 _BOOL: Final = ("False", "True")
 
 
 @dataclass(frozen=True)
 class Bins:
-    """Where the values of one column fall: null, then one bin a word and one for words never seen, or intervals.
+    """The bins of one column: null first, then one per word and one for other words, or intervals.
 
-    ``edges`` (numbers, ascending): a value lies in the interval that ends with the first edge at or above it; below
-    the least and above the greatest value at training there is a bin each. ``words`` (strings and booleans): the
-    closed domain.
+    ``edges`` (numbers, ascending): a value lies in the interval that ends with the first edge at or above it; there is
+    one bin below the least and one above the greatest value at training. ``words`` (strings and booleans): the closed
+    domain.
     """
 
     name: str
@@ -50,20 +51,20 @@ class Bins:
 
     @classmethod
     def of(cls, feature: Feature, values: pd.Series, count: int) -> Self:
-        """Return the bins of a feature: of a number, about ``count`` intervals with equally many of ``values``."""
+        """Return the bins of a feature; for a number about ``count`` intervals with equal shares of ``values``."""
         if feature.dtype in {"bool", "string"}:
             return cls(feature.name, "feature", words=feature.categories or _BOOL)
         return cls.of_numbers(feature.name, "feature", values.to_numpy(dtype=np.float64), count)
 
     @classmethod
     def of_numbers(cls, name: str, kind: Kind, values: Floats, count: int) -> Self:
-        """Return about ``count`` intervals with equally many of the ``values`` (n,); fewer where values recur."""
+        """Return about ``count`` intervals with equal shares of ``values`` (n,); fewer where values recur."""
         known = values[np.isfinite(values)]
         if not known.size:
             return cls(name, kind)
         # Edges are values that occurred: where most are 0, "0" is an interval of its own and nothing is split.
         inner = np.quantile(known, np.arange(1, count) / count, method="inverted_cdf")
-        # Not below the least number that there is: JSON has no infinity.
+        # Not below the least finite double: JSON has no infinity.
         below = max(math.nextafter(known.min(), -math.inf), -sys.float_info.max)
         return cls(name, kind, edges=tuple(np.unique([below, *inner, known.max()]).tolist()))
 
@@ -75,7 +76,7 @@ class Bins:
         if self.words:
             column = pd.Series(values)
             place = pd.Index(self.words).get_indexer(pd.Index(column.astype(str))) + 1
-            # An unknown word is at -1, hence 0 by now: it belongs into the last bin, and null alone into the first.
+            # get_indexer returns -1 for an unknown word, hence 0 here: it belongs in the last bin, only null in bin 0.
             place = np.where(column.isna(), 0, np.where(place == 0, len(self) - 1, place))
         else:
             numbers = np.asarray(values, dtype=np.float64)
@@ -83,7 +84,7 @@ class Bins:
         return np.bincount(place, minlength=len(self)).astype(np.int64)
 
     def titles(self) -> list[str]:
-        """Return what each bin holds, for a reader."""
+        """Return a readable label per bin."""
         if self.words:
             return [_NULL, *self.words, _OTHER]
         if not self.edges:
@@ -94,7 +95,7 @@ class Bins:
 
 @dataclass(frozen=True)
 class Column:
-    """Bins, and how many of the held-out rows that are compared fell into each."""
+    """Bins of one column, and the number of compared held-out rows in each."""
 
     bins: Bins
     counts: tuple[int, ...]
@@ -102,11 +103,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What the held-out rows of one model were like.
+    """Distribution of the held-out rows of one model, the reference of the drift table.
 
-    ``columns`` count those of the population that is watched, see :func:`baseline`. ``bins`` is the number asked for;
-    ``observed`` the newest instant (ISO 8601, UTC) of the rows; ``churned`` how many of ``rows`` left; ``log_loss`` the
-    model's mean on them, in nats, ``log_loss_spread`` its standard deviation from row to row.
+    ``columns`` count the rows of the monitored population, see :func:`baseline`. ``bins`` is the requested number of
+    bins; ``observed`` the newest instant (ISO 8601, UTC) of the rows; ``churned`` how many of ``rows`` left;
+    ``log_loss`` the model's mean on them, in nats, ``log_loss_spread`` its standard deviation between rows.
     """
 
     digest: str
@@ -140,7 +141,7 @@ class Baseline:
 
 @dataclass
 class Counted:
-    """Current rows in a baseline's bins, adding up over chunks. ``rows`` seen, ``scored`` of them scored."""
+    """Current rows counted in a baseline's bins, over chunks: ``rows`` seen, of which ``scored`` were scored."""
 
     counts: dict[str, Counts]
     rows: int = 0
@@ -148,11 +149,11 @@ class Counted:
 
     @classmethod
     def of(cls, baseline: Baseline) -> Self:
-        """Return zeros."""
+        """Return zero counts for every column of the baseline."""
         return cls({each.bins.name: np.zeros(len(each.bins), dtype=np.int64) for each in baseline.columns})
 
     def add(self, baseline: Baseline, features: pd.DataFrame, score: Floats) -> None:
-        """Count a chunk: ``features`` (n, f) of present customers, ``score`` (m,) of those that can be scored."""
+        """Add a chunk: ``features`` (n, f) of present customers, ``score`` (m,) of those that can be scored."""
         for column in baseline.columns:
             values = score if column.bins.kind == "score" else features[column.bins.name]
             self.counts[column.bins.name] += column.bins.count(values)
@@ -162,10 +163,10 @@ class Counted:
 
 @dataclass(frozen=True)
 class DriftRow:
-    """One line of the table.
+    """One row of the drift table.
 
-    ``psi`` is None where a side has no rows; ``bound`` what it may be: the setting, or what two samples of these
-    sizes show by chance where that is more. ``moved`` says which bin's share moved most.
+    ``psi`` and ``bound`` are None where a side has no rows. ``bound`` is the greater of the setting and the PSI that
+    two samples of these sizes show by chance. ``moved`` names the bin whose share changed most.
     """
 
     name: str
@@ -190,20 +191,19 @@ def baseline(  # noqa: PLR0913 - what is measured, and what it is called
     observed: str,
     bins: int,
 ) -> Baseline:
-    """Return what the held-out rows of a model were like.
+    """Return the baseline of a model's held-out rows.
 
     Parameters
     ----------
     features
         (n, f) the features ``spec`` as known then, n at least 1; types as ``typed.as_frame`` says.
     score
-        (n,) the model's, in (0, 1).
+        (n,) the model's scores, in (0, 1).
     churned
-        (n,) whether each left.
+        (n,) whether the customer left.
     present
-        (n,) whether the row is of the population that is watched: customers who are left once their extract has
-        withdrawn its leavers. Features and scores are counted of these alone; the label, and how well the model did,
-        of all.
+        (n,) whether the row is of the monitored population: the customers that remain once their extract has
+        withdrawn its leavers. Features and scores are counted on these rows only; the label and the log loss on all.
     digest, contract_hash, observed, bins
         See :class:`Baseline`.
     """
@@ -243,8 +243,8 @@ def compare(
     left
         (rows, churned) of newer labels, None if there are none yet.
     limits
-        ``psi_max``, ``score_psi_max``, ``label_psi_max``, ``rows_min``, and ``false_alarm``: the chance that a table of
-        equal populations shows any drift.
+        ``psi_max``, ``score_psi_max``, ``label_psi_max``, ``rows_min``, and ``false_alarm``: the probability
+        that a table of equal populations shows any drift.
     """
     # The PSI of a rate that changes by a factor is in proportion to the rate.
     label_psi_max = probability_bound(limits.label_psi_max, reference.churned / reference.rows)
@@ -253,7 +253,7 @@ def compare(
     rows, churned = left or (0, 0)
     then = (reference.rows - reference.churned, reference.churned)
     pairs.append((Bins(LABEL, "label", words=_BOOL), (0, *then, 0), np.array([0, rows - churned, churned, 0])))
-    # Bonferroni: with forty rows one of them would pass a bound of its own now and then.
+    # Bonferroni: among forty rows, some row would exceed an uncorrected bound by chance now and then.
     each_alarm = limits.false_alarm / len(pairs)
     return [
         _row(bins, before, now, most[bins.kind], rows_min=limits.rows_min, false_alarm=each_alarm)

@@ -1,4 +1,7 @@
-"""How old are the values that we answer with? Pure."""
+"""Age of the served values, judged against the freshness limit. Pure.
+
+Used by the monitoring report and the data-age step.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,10 @@ State = Literal["fresh", "stale", "unknown"]
 
 @dataclass(frozen=True)
 class Age:
-    """One kind of values: the newest instant among them (ISO 8601, UTC), its age in hours, and whether that is fine.
+    """Age of one kind of values: its newest instant (ISO 8601, UTC), the age in hours, and the status.
 
-    ``newest`` is None where nothing is known, ``age_h`` also where the newest instant is wrong: it lies in the future.
+    ``newest`` is None where nothing is known; ``age_h`` is also None where the newest instant lies in the future beyond
+    the allowed clock difference. The status is "unknown" in both cases.
     """
 
     name: str
@@ -26,13 +30,13 @@ class Age:
 
 
 def ages(newest: Mapping[str, datetime | None], now: datetime, max_h: float) -> list[Age]:
-    """Return how old each kind of values is at ``now`` (UTC); stale above ``max_h`` hours.
+    """Return the age of each kind of values at ``now`` (UTC); stale above ``max_h`` hours.
 
     Parameters
     ----------
     newest
-        Name -> the newest instant, None where it is not known. An instant after ``now`` has age 0, for clocks differ,
-        and none beyond :data:`feature_repo.clocks.KNOWN_AHEAD_MAX`.
+        Name -> the newest instant, None where it is not known. An instant after ``now`` has age 0, because clocks
+        differ; one more than :data:`feature_repo.clocks.KNOWN_AHEAD_MAX` after it has no age.
     """
     return [_age(name, instant, now, max_h) for name, instant in newest.items()]
 

@@ -1,4 +1,7 @@
-"""Is what the online store answers what the point-in-time join says? Row by row, value by value. Pure."""
+"""Comparison of the online store's values with those of the point-in-time join. Pure.
+
+Used by the parity check, chunk by chunk; reads no store itself.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ _SNAPSHOT: Final = {view.name for view in (*SNAPSHOT_VIEWS, *SNAPSHOT_DERIVED)}
 
 @dataclass
 class Parity:
-    """What a comparison found, adding up over chunks of customers.
+    """Result of a comparison, added up over chunks of customers.
 
     ``customers`` and ``cells`` (values) compared; ``differing`` feature -> customers whose value differs;
     ``statuses`` online status -> customers; ``sample`` the first few customers that differ (ids:
@@ -31,7 +34,7 @@ class Parity:
 
     @property
     def holds(self) -> bool:
-        """Whether every value of every customer agrees, and there was one to compare."""
+        """Whether every value of every customer agrees, and at least one customer was compared."""
         return self.customers > 0 and not self.differing
 
     def add(self, features: Sequence[Feature], offline: Sequence[tuple[Any, ...]], online: Sequence[OnlineRow]) -> None:
@@ -46,8 +49,8 @@ class Parity:
         online
             The same n customers, read at the same instant.
 
-        Values must be equal exactly. A value that has expired is null in the join; online it is still there, and
-        nobody may use it: it counts as null here as well. Raises ValueError if the lengths differ.
+        Values must be equal exactly. An expired value is null in the join; the online store still holds it, but it
+        must not be used: it counts as null here as well. Raises ValueError if the lengths differ.
         """
         for expected, row in zip(offline, online, strict=True):
             found = as_served(features, row)
@@ -61,7 +64,7 @@ class Parity:
 
 
 def as_served(features: Sequence[Feature], row: OnlineRow) -> tuple[Any, ...]:
-    """Return the values of an online row that may be used: those of the snapshot are null once they expired."""
+    """Return the usable values of an online row: those of the snapshot are null once they have expired."""
     if row.status != "expired":
         return row.values
     return tuple(

@@ -1,4 +1,7 @@
-"""Is the model still as good as it was when it was measured? On labels that have matured, and no others. Pure."""
+"""Performance of the champion on newer labels, compared with its held-out rows. Pure.
+
+Used by the monitoring step; only labels that have matured are compared. See docs/decisions/0021-drift.md.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,11 @@ from monitoring.drift import Baseline, Floats, Status, losses
 
 @dataclass(frozen=True)
 class Performance:
-    """How the champion did on the newest labels, beside its held-out rows; figures are None where there are no rows.
+    """Metrics of the champion on the newest labels; they are None where there are no rows.
 
-    ``rise``: log loss now less log loss then, in nats. ``gap``: share that left less mean score; a model that knows
-    its customers has 0 however many leave. Each bound is the setting, or what chance shows on so many rows where that
-    is more.
+    ``rise``: log loss on the newest labels minus log loss on the held-out rows, in nats. ``gap``: share that left minus
+    mean score; 0 for a calibrated model, whatever the churn rate. Each bound is the greater of the setting and the
+    value that chance shows on so many rows.
     """
 
     status: Status
@@ -35,7 +38,7 @@ class Performance:
 
     @property
     def drifted(self) -> list[str]:
-        """What passed its bound: "log_loss", "calibration"."""
+        """Names of the metrics beyond their bound: "log_loss", "calibration"."""
         if self.status != "drift":
             return []
         passed = {"log_loss": (self.rise, self.rise_bound), "calibration": (abs(self.gap or 0.0), self.gap_bound)}
@@ -60,8 +63,8 @@ def performance(
     limits
         ``log_loss_rise_max``, ``calibration_gap_max``, ``rows_min``, ``false_alarm``.
 
-    Where few customers leave, the two bounds shrink: see :mod:`bentos.base_rate`.
-    The log loss of a perfect model rises too where more customers come near the toss of a coin; the gap does not.
+    The two bounds shrink with the churn rate where few customers leave: see :mod:`bentos.base_rate`. The log loss of a
+    perfect model also rises where more customers have a probability near 0.5; the gap does not.
     """
     rows = len(score)
     if not rows:

@@ -1,8 +1,8 @@
-"""The data-quality gate: Great Expectations suites, kept as data, run on one snapshot's rows.
+"""The data-quality gate: Great Expectations suites, stored as JSON, run on one snapshot's rows.
 
-Two suites in ``configs/expectations/``: ``telco_raw`` on the file's strings, ``telco_snapshot`` on the rows that
-it leaves, in the contract's types. This module is the only one that imports Great Expectations, and only when the
-gate runs: it costs seconds to load.
+Two suites in ``configs/expectations/``: ``telco_raw`` on the file's strings, ``telco_snapshot`` on the remaining rows,
+in the contract's types. This module is the only one that imports Great Expectations, and only when the gate runs: it
+takes seconds to load. See docs/decisions/0011-gate-suites.md.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class _Suite(BaseModel):
 
 @dataclass(frozen=True)
 class _Outcome:
-    """A check and the index labels of the rows that broke it (empty where the rule held, or holds no rows)."""
+    """A check and the index labels of the rows that broke it (empty if it passed or is on the whole table)."""
 
     check: CheckResult
     rows: frozenset[int]
@@ -112,8 +112,8 @@ def load_suite(name: str, folder: Path = SUITES) -> dict[str, Any]:
     Raises
     ------
     SettingsError
-        If the file is no JSON, holds an unknown key, lacks one, or names a rule twice: whoever edited it is told
-        the place.
+        If the file is not JSON, holds an unknown key, lacks one, or names a rule twice. The message names the
+        location or the rule.
     """
     path = folder / f"{name}.json"
     hint = f"mend {path}: one object a rule, in the shape of the others"
@@ -131,7 +131,7 @@ def load_suite(name: str, folder: Path = SUITES) -> dict[str, Any]:
 
 
 def rule_columns(snapshot: pd.DataFrame) -> pd.DataFrame:
-    """Compute what the cross-column rules look at.
+    """Compute the columns that the cross-column rules check.
 
     Parameters
     ----------
@@ -142,7 +142,8 @@ def rule_columns(snapshot: pd.DataFrame) -> pd.DataFrame:
     -------
     pd.DataFrame
         Same index. ``rule_blank_total`` (bool): tenure 0 <=> null total. ``rule_internet`` (bool): no internet <=>
-        every add-on says so. ``rule_phone`` (bool): no telephone <=> its lines say so. ``rule_total_gap_share``
+        every add-on is "No internet service". ``rule_phone`` (bool): no telephone <=> multiple_lines is "No phone
+        service". ``rule_total_gap_share``
         (float64, null where tenure is 0): |total - tenure x monthly| / (tenure x monthly). On IBM's file its median
         is 0.020, its 99th percentile 0.188, its maximum 0.573; 6 of 7,032 rows exceed the suite's 0.35.
     """
@@ -181,8 +182,8 @@ def validate(
     pseudonym_key
         Hides customer ids in the samples.
     respellings
-        What was read although it is spelled in another way, of
-        :func:`feature_repo.raw.snapshots.normalization.respelled`: told of as checks of severity ``info``.
+        Other spellings of numbers that were read, from :func:`feature_repo.raw.snapshots.normalization.respelled`:
+        reported as checks of severity ``info``.
 
     Returns
     -------
@@ -224,7 +225,7 @@ def validate(
 
 
 class _Shown:
-    """What a report may show of a row: who, as a pseudonym, and a value without anybody's id in it."""
+    """Render the rows of a file for a report: the customer's pseudonym, and values without customer ids."""
 
     def __init__(self, raw: pd.DataFrame, key: str) -> None:
         self._ids = raw[CSV_KEY].astype(str) if CSV_KEY in raw else pd.Series("", index=raw.index)
@@ -240,7 +241,7 @@ class _Shown:
         return pseudonym(self._ids.loc[row], self._key), text
 
     def rows(self, rows: Sequence[int], frame: pd.DataFrame, columns: Collection[str]) -> tuple[tuple[str, str], ...]:
-        """Return up to five rows, those with values not shown so far first."""
+        """Return up to five rows, preferring rows whose values differ."""
         shown = [self.row(row, frame, columns) for row in rows[:_LOOKED_AT_ROWS]]
         first = {text: place for place, (_, text) in reversed(list(enumerate(shown)))}
         places = [*sorted(first.values()), *(set(range(len(shown))) - set(first.values()))]
@@ -252,7 +253,7 @@ class _Shown:
 
     @cached_property
     def _shapes(self) -> frozenset[str]:
-        """The patterns of letters and digits that this file's ids have; a word's pattern says nothing."""
+        """Letter and digit patterns of this file's ids; those without a digit are left out, as words have them too."""
         return frozenset(shape for shape in map(_shape, self._known) if "9" in shape)
 
     def _value(self, value: str) -> str:
@@ -310,7 +311,7 @@ def _run(
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
-    # It tells, at a level of its own setting, of folders for pages that are never made.
+    # This logger sets its own level and reports folders for pages that are never built.
     logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
     context.enable_analytics(False)  # noqa: FBT003 - the library's signature
@@ -328,11 +329,11 @@ def _built(gx: Any, suite: Mapping[str, Any]) -> Any:
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
     try:
-        # One by one: a suite made from a list logs what it does not understand and runs without it.
+        # One by one: a suite made from a list logs the expectations that it does not know and runs without them.
         asked = [ExpectationConfiguration(**dict(told)).to_domain_obj() for told in suite["expectations"]]
         return gx.ExpectationSuite(name=suite["name"], expectations=asked)
     except Exception as broken:
-        # An unknown type or keyword: Great Expectations raises several classes for it, all meant for the editor.
+        # Great Expectations raises several classes for an unknown type or keyword, all due to an error in the suite.
         raise SettingsError(
             f"the suite {suite['name']} is invalid: {' '.join(str(broken).split())}",
             f"mend configs/expectations/{suite['name']}.json; types are listed at greatexpectations.io/expectations",
@@ -343,7 +344,7 @@ def _outcome(asked: Mapping[str, Any], result: Any, frame: pd.DataFrame, shown: 
     kwargs, meta, found = result.expectation_config.kwargs, asked["meta"], result.result
     rows = sorted({int(row) for row in found.get("unexpected_index_list") or ()})
     column = kwargs.get("column")
-    # A computed column says nothing to its reader: such a rule names the columns that it compares.
+    # A computed column is not in the file: such a rule names the columns that it compares.
     columns = meta["shows"] or ((column,) if column else ())
     trouble = f"missing column {column}" if column and column not in frame else _trouble(result.exception_info)
     check = CheckResult(
@@ -354,7 +355,7 @@ def _outcome(asked: Mapping[str, Any], result: Any, frame: pd.DataFrame, shown: 
         failed_rows=len(rows),
         failed_share=len(rows) / len(frame) if len(frame) else 0.0,
         severity=asked["severity"],
-        # A rule that could not be run names no rows to set aside: it must stop the snapshot, not wave it through.
+        # A rule that could not be run names no rows to set aside: it must stop the snapshot, not let it pass.
         quarantine=meta["quarantine"] and not trouble,
         sample=shown.rows(rows, frame, columns),
         detail=trouble or _detail(kwargs, found, meta["why"]),
@@ -365,14 +366,14 @@ def _outcome(asked: Mapping[str, Any], result: Any, frame: pd.DataFrame, shown: 
 
 
 def _cause(frame: pd.DataFrame, rows: Sequence[int], column: str) -> str:
-    """Return what most of a column's failing cells probably are, of those where anything is known."""
+    """Return the most frequent likely cause among a column's failing cells, empty where none is known."""
     found = Counter(likely_cause(column, str(cell)) for cell in frame.loc[list(rows[:_LOOKED_AT_ROWS]), column])
     del found[""]
     return found.most_common(1)[0][0] if found else ""
 
 
 def _trouble(info: Mapping[str, Any] | None) -> str:
-    """Return why a rule could not be run, empty if it could; the library nests it by metric, or does not."""
+    """Return why a rule could not be run, empty if it could; the info may be nested by metric."""
     for told in (info, *info.values()) if info else ():
         if isinstance(told, Mapping) and told.get("raised_exception"):
             return f"could not be run: {' '.join(str(told['exception_message']).split())[:200]}"
@@ -380,7 +381,7 @@ def _trouble(info: Mapping[str, Any] | None) -> str:
 
 
 def _detail(kwargs: Mapping[str, Any], found: Mapping[str, Any], why: str) -> str:
-    """Say what was expected and, of a rule on the whole table, what was seen."""
+    """Return what was expected and, for a rule on the whole table, the observed value."""
     if "column_set" in kwargs:
         differ = found.get("details", {}).get("mismatched", {})
         told = [f"{what} {', '.join(names)}" for what, names in sorted(differ.items()) if names]

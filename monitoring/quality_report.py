@@ -1,6 +1,7 @@
-"""What the gate found, as values, as JSON and as one page that needs no network.
+"""Results of the data-quality gate, as values, as JSON and as a self-contained HTML page.
 
-Everything shown is safe to show: customers are pseudonyms, values are cut, escaped, and defused for spreadsheets.
+Built by :mod:`monitoring.quality`. Never holds a customer id: customers are pseudonyms; values are truncated, escaped,
+and marked so that a spreadsheet does not run them as formulas.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class CheckResult:
 
     ``failed_rows`` is 0 for a rule on the whole table; ``failed_share`` is of the rows checked (0..1). ``sample``
     holds up to five (pseudonym, value shown). A failing rule with ``quarantine`` sets rows aside instead of
-    stopping the snapshot; one with severity ``warning`` or ``info`` is only told of.
+    stopping the snapshot; one with severity ``warning`` or ``info`` is only reported.
     """
 
     rule: str
@@ -50,7 +51,7 @@ class CheckResult:
     detail: str
     why: str
     cause: str = ""
-    """What most of the failing cells probably are, in a few words; empty where nothing is known."""
+    """Likely cause of most failing cells, in a few words; empty where unknown."""
 
     @property
     def stops(self) -> bool:
@@ -59,7 +60,7 @@ class CheckResult:
 
     @property
     def state(self) -> str:
-        """One word for the report: ok, failed, quarantined, warning or info."""
+        """State of the rule in one word: ok, failed, quarantined, warning or info."""
         if self.passed:
             return "ok"
         if self.stops:
@@ -69,7 +70,7 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class QuarantinedRow:
-    """A data row set aside (counted from 0, header left out) and the rules that it broke."""
+    """Index of a quarantined data row (from 0, without the header) and the rules that it broke."""
 
     row: int
     rules: tuple[str, ...]
@@ -96,11 +97,11 @@ _SETTINGS: Final = {
     "churn_rate": "the bounds come from the churn rates of the last snapshots and data.churn_rate_factor_max "
     "(CHURN_DATA__CHURN_RATE_FACTOR_MAX); without any, from data.churn_rate_min and _max",
 }
-"""Rules whose bounds lie in no suite: what to set where the file is right."""
+"""Rules whose bounds are not in a suite -> the settings to change if the file is right."""
 
 
 class GateFailed(ChurnError):  # noqa: N818 - read as a sentence: refused, gate failed
-    """The gate said no: nothing was published."""
+    """The gate refused the file: nothing was published."""
 
     error = "gate_failed"
     exit_code = EXIT_GATE
@@ -146,7 +147,7 @@ def from_json(text: str) -> GateResult:
 
 
 def render_html(result: GateResult, title: str) -> str:
-    """Return one self-contained page: the verdict, then a row a rule, failures first."""
+    """Return a self-contained HTML page: the verdict, then one row per rule, failures first."""
     verdict = "passed" if result.passed else "refused"
     order = {"failed": 0, "warning": 1, "quarantined": 2, "info": 3, "ok": 4}
     checks = sorted(result.checks, key=lambda check: order[check.state])
@@ -188,6 +189,6 @@ def _count(check: CheckResult) -> str:
     for who, value in check.sample[:_NAMED]:
         customers.setdefault(value, []).append(who)
     sample = "; ".join(f"{', '.join(dict.fromkeys(each))} {value}".strip() for value, each in customers.items())
-    # Of a malformed id the sample shows the fault.
+    # The sample of a malformed id shows its fault already.
     cause = f"likely cause: {check.cause}" if check.cause and check.cause not in customers else ""
     return ", ".join(part for part in (rows, check.detail, f"e.g. {sample}" if sample else "", cause) if part)

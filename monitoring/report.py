@@ -1,4 +1,7 @@
-"""What the monitoring found, as it is written and shown."""
+"""The monitoring report: drift, performance, data quality and freshness of the champion.
+
+Built by the monitoring step, stored as JSON and shown by the command line; it names no customer.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,10 @@ from monitoring.performance import Performance
 
 @dataclass(frozen=True)
 class Quality:
-    """The gate's newest verdict: of the newest snapshot, or of a later file that it refused.
+    """The gate's newest verdict: on the newest snapshot, or on a later file that it refused.
 
-    ``snapshot`` the date (ISO 8601); ``failed`` the rules that stopped the file, ``quarantined`` rows set aside.
-    ``finding`` what a person should look at although the snapshot is live.
+    ``snapshot`` is the date (ISO 8601); ``failed`` names the rules that stopped the file, ``quarantined`` counts the
+    rows set aside. ``finding`` is what needs review although the snapshot is live, None if nothing does.
     """
 
     snapshot: str
@@ -28,12 +31,14 @@ class Quality:
 
 @dataclass(frozen=True)
 class MonitorReport:
-    """What was found. ``customers`` are those present at ``known_at`` (ISO 8601, UTC), ``scored`` of them scored.
+    """Result of one monitoring run.
 
-    ``known_at`` is the newest arrival up to ``observed_at``, the instant that was asked for.
+    ``customers`` counts those present at ``known_at`` (ISO 8601, UTC), ``scored`` those of them that were scored.
+    ``known_at`` is the newest arrival up to ``observed_at``, the requested instant.
 
     ``drifted`` names the rows above their bound, "log_loss" and "calibration" among them; ``drift`` is whether there
-    are any. ``refused``: reason -> customers that can't be scored. ``report`` leads from the home to this as JSON.
+    are any. ``refused``: reason -> customers that can't be scored. ``report`` is the path of this report as JSON,
+    relative to the home.
     """
 
     champion: str
