@@ -1,7 +1,8 @@
-"""Draw docs/architecture.svg: `uv run poe diagram` after docs/architecture.toml or docs/architecture.md was changed.
+"""Generate docs/architecture.svg from docs/architecture.toml and docs/architecture.md.
 
-The first says which packages and rooms there are and how they lie, the second which of them its numbered sections
-name. Places and sizes are counted here and no text is measured, so that every machine draws the same bytes.
+Run by `uv run poe diagram` after either file was changed. The TOML file declares the packages, their rooms and the
+layout; the numbered sections of the page determine which rooms a number marks. Positions and sizes are computed and
+no text is measured, so that every machine writes the same bytes.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ WIDTH, EDGE, INSET = 1000, 16, 12
 BOX, BOX_HEIGHT, BETWEEN, STACKED = 160, 46, 36, 10
 HEAD, ARROW = 32, 26
 LETTER, SMALL_LETTER, NUMBER = 8, 6.2, 17
-"""The width that a letter of a name, a letter of a caption, and a number may take."""
+"""Widths reserved for a letter of a name, a letter of a caption, and a section number."""
 
 STYLE = """
 svg { --page: #fff; --frame: #f6f8fa; --line: #afb8c1; --box: #fff; --ink: #1f2328; --soft: #59636e; --mark: #0969da; }
@@ -47,12 +48,12 @@ text { font-family: system-ui, -apple-system, "Segoe UI", "Liberation Sans", san
 
 
 class DiagramError(ValueError):
-    """The source or the page has no drawing: a text is too long for its place, or a name has no caption."""
+    """The source or the page can't be drawn: a text is too long for its box, or a name has no caption."""
 
 
 @dataclass(frozen=True)
 class Package:
-    """A package's name and its columns of rooms; ``joined`` says of each whether an arrow leads to it."""
+    """A package's name and its columns of rooms; ``joined``: per column, whether an arrow leads to it."""
 
     name: str
     columns: tuple[tuple[str, ...], ...]
@@ -60,7 +61,7 @@ class Package:
 
     @classmethod
     def of(cls, name: str, text: str) -> Package:
-        """Read ``a > b | c ; d``: an arrow from the first column to the second, none to the third."""
+        """Parse ``a > b | c ; d``: an arrow from the first column to the second, none to the third."""
         columns, joined = [], []
         for group in filter(None, map(str.strip, text.split(";"))):
             for place, column in enumerate(group.split(">")):
@@ -75,7 +76,7 @@ def layers_of(source: str) -> list[list[Package]]:
 
 
 def sections_of(page: str) -> dict[int, tuple[str, frozenset[str]]]:
-    """Return of each numbered section of the page its title, and the rooms whose files it links to."""
+    """Return number -> (title, the rooms whose files it links to) for each numbered section of the page."""
     found = {}
     for part in re.split(r"^## ", page, flags=re.MULTILINE):
         if head := re.match(r"(\d)\. (.+)\n", part):
@@ -85,7 +86,7 @@ def sections_of(page: str) -> dict[int, tuple[str, frozenset[str]]]:
 
 
 def drawing(source: str, page: str) -> str:
-    """Return the SVG. Raises DiagramError for what has no place in it."""
+    """Return the SVG. Raises DiagramError for a text or a room that does not fit."""
     captions = tomllib.loads(source)["captions"]
     sections = sections_of(page)
     numbers = defaultdict(list)
@@ -130,7 +131,7 @@ def drawing(source: str, page: str) -> str:
 
 
 def _frames(layer: list[Package]) -> Iterator[tuple[Package, float, float]]:
-    """Yield each package of a layer with the left side and the width of its frame; the last one ends at the edge."""
+    """Yield (package, left side, width) of each frame of a layer; the last one ends at the edge."""
     column = 0
     for place, package in enumerate(layer, start=1):
         x = EDGE + column * (BOX + BETWEEN)
@@ -159,7 +160,7 @@ def _package(
         if package.joined[place]:
             middle = y + HEAD + tall / 2
             yield _arrow(left - BETWEEN + 4, middle, left - 4, middle)
-        # A column with fewer rooms stands in the middle.
+        # A column with fewer rooms is centred vertically.
         top = y + HEAD + (tall - len(column) * (BOX_HEIGHT + STACKED) + STACKED) / 2
         for row, room in enumerate(column):
             yield from _room(room, left, top + row * (BOX_HEIGHT + STACKED), captions, numbers.get(room, []))

@@ -1,7 +1,7 @@
-"""Run the unit, property and architecture tests on every other supported Python that uv or pyenv has here.
+"""Run the unit, property and architecture tests on every other supported Python of this machine.
 
-`.ci/run` does so after the tests. The newest patch of each minor version counts. Each gets an environment of its own,
-`.venv-3.X`.
+Used by `.ci/run` after the tests. Interpreters are those that uv or pyenv finds; nothing is downloaded. The newest
+patch of each minor version is used, in an environment of its own, `.venv-3.X`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _MINORS = range(8, 40)
 
 
 def supported(requires_python: str) -> list[str]:
-    """Return the minor versions that a ``requires-python`` takes, such as 3.11."""
+    """Return the minor versions that a ``requires-python`` allows, such as 3.11."""
     bounds = SpecifierSet(requires_python)
     return [f"3.{minor}" for minor in _MINORS if f"3.{minor}" in bounds]
 
 
 def found(minor: str, pyenv: Path) -> Path | None:
-    """Return this machine's interpreter of a minor version: pyenv's newest patch, or what uv finds."""
+    """Return this machine's interpreter of a minor version: pyenv's newest patch, else the one uv finds."""
     patches = {int(path.name.rpartition(".")[2]): path for path in pyenv.glob(f"versions/{minor}.*") if _is_patch(path)}
     for patch in sorted(patches, reverse=True):
         if (python := patches[patch] / "bin" / "python").is_file():
@@ -42,7 +42,7 @@ def _is_patch(path: Path) -> bool:
 
 
 def main() -> int:
-    """Say which Pythons are here, run the tests on each; 1 if they failed on one."""
+    """Print the interpreters found and run the tests on each; return 1 if they failed on one, else 0."""
     project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     running = f"3.{sys.version_info.minor}"
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def passes(minor: str, python: Path) -> bool:
-    """Tell whether the tests pass on an interpreter."""
+    """Return whether the tests pass on an interpreter."""
     own = {"UV_PROJECT_ENVIRONMENT": f".venv-{minor}", "UV_PYTHON": str(python), "UV_COMPILE_BYTECODE": "1"}
     inherited = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     done = subprocess.run(["uv", "run", "poe", "units"], cwd=PROJECT_ROOT, env=inherited | own, check=False)

@@ -1,8 +1,8 @@
-"""Write the pins: `uv run poe pins` after a dependency was added, raised or dropped.
+"""Write the pins of all dependencies to pyproject.toml and to the image's requirements file.
 
-`uv.lock` names the host of a package registry, which no committed file may. What it decided is kept as complete
-constraints in pyproject.toml, so that every clone resolves to the same versions from whichever index it has, and
-as a hashed requirements file for images.
+Run by `uv run poe pins` after a dependency was added, raised or dropped. `uv.lock` names the host of a package
+registry, which no committed file may. Its result is kept as complete constraints in pyproject.toml, so that every
+clone resolves to the same versions from any index, and as a hashed requirements file for images.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from configs.settings import PROJECT_ROOT
 
 PYPROJECT = PROJECT_ROOT / "pyproject.toml"
 IMAGE_REQUIREMENTS = PROJECT_ROOT / "bentos" / "churn" / "requirements.txt"
-# What uv says of a package that all of [tool.uv] environments need: nothing worth keeping.
+# The marker that uv writes for a package needed in all of [tool.uv] environments: removed as redundant.
 _CPYTHON = "platform_python_implementation == 'CPython'"
 SUPPORTED = (
     f"implementation_name == 'cpython' and ((platform_machine == 'arm64' and {_CPYTHON} and sys_platform == 'darwin') "
@@ -34,7 +34,7 @@ def uv(*arguments: str) -> str:
 
 
 def exported(*options: str) -> str:
-    """Return the locked requirements, without any line about where they come from."""
+    """Return the locked requirements, without index URLs and comments."""
     text = uv("export", "--frozen", "--no-emit-project", "--no-header", "--no-annotate", *options)
     for everywhere in (f" ; {SUPPORTED}", f" and {SUPPORTED}"):
         text = text.replace(everywhere, "")
@@ -42,10 +42,10 @@ def exported(*options: str) -> str:
 
 
 def write_pins(*, upgrade: bool) -> None:
-    """Lock (afresh if ``upgrade``), and write the constraints and the image's requirements."""
+    """Resolve the lock file (from scratch if ``upgrade``) and write the constraints and requirements."""
     content = PYPROJECT.read_text(encoding="utf-8")
     if upgrade:
-        # Old pins would hold everything where it is.
+        # The old constraints would prevent any upgrade.
         PYPROJECT.write_text(_BLOCK.sub("constraint-dependencies = []\n", content), encoding="utf-8")
     uv("lock", *(["--upgrade"] if upgrade else []))
     lines = sorted(exported("--no-hashes", "--all-extras", "--all-groups").splitlines())

@@ -1,1 +1,1 @@
-"""From published snapshots to a bundle that may serve."""
+"""Model training: from published snapshots to a registered bundle."""

@@ -1,4 +1,4 @@
-"""Why an MLflow server could not be asked: a connection that failed, or another service at its address. Pure."""
+"""Causes of a failed MLflow connection: server unreachable, or another service at its address. Pure."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _SERVER: Final = Server("CHURN_MLFLOW__TRACKING_URI", "http://", "https://", "ML
 
 
 def connection_cause(broken: BaseException) -> Cause | None:
-    """Return why the server could not be reached, and the cure; None where the server itself failed.
+    """Return why the server could not be reached, and the fix; None where the server itself failed.
 
-    What MLflow says may hold the address, and perhaps a password: none of it is repeated.
+    MLflow's text is not repeated: it may hold the address, and perhaps a password.
     """
     if (found := unreachable(broken, _SERVER)) is not None:
         return found

@@ -1,6 +1,7 @@
-"""Champion against challenger: a verdict from figures alone. Pure.
+"""Promotion rules: the verdict on a challenger against the champion, from metrics alone. Pure.
 
-Nothing changes without proof: a challenger that is as good as the champion, or the very same model, is refused.
+A promotion needs proof: a challenger that is as good as the champion, or the very same model, is refused.
+See docs/decisions/0019-promotion-needs-proof.md.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from training.metrics.profit import EvaluationError, FloatArray, LengthError, Sc
 from training.metrics.scores import ECE_BINS, BoolArray, Metrics, measure
 
 LEAK_ROC_AUC: Final = 0.98
-"""Nobody predicts churn this well: such a challenger has seen its answers."""
+"""A ROC-AUC above this suggests a leak: churn can't be predicted that well."""
 BY_HAND: Final = "a person decides: churn promote --force --why"
-"""What a rule says that more data can't make hold."""
+"""The text of a rule that more data can't satisfy."""
 _MB: Final = 1_000_000
 
 
 class Rule(NamedTuple):
-    """One rule, whether it held, and the figures that say so."""
+    """One rule, whether it passed, and its figures."""
 
     name: str
     held: bool
@@ -38,7 +39,7 @@ class Rule(NamedTuple):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the challenger becomes champion, every rule with its outcome, and every figure (NaN: not known)."""
+    """The decision, every rule with its outcome, and every figure (NaN: not known)."""
 
     promote: bool
     rules: tuple[Rule, ...]
@@ -46,7 +47,7 @@ class Verdict:
 
     @property
     def why(self) -> str:
-        """One line: the rules that failed, or that all held."""
+        """The failed rules in one line, or that all passed."""
         failed = [f"{name} ({figures})" for name, held, figures in self.rules if not held]
         return "failed: " + "; ".join(failed) if failed else "every rule held"
 
@@ -57,27 +58,27 @@ class Verdict:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """Read what :meth:`to_json` wrote."""
+        """Return the verdict that :meth:`to_json` wrote."""
         figures = {name: math.nan if value is None else float(value) for name, value in content["figures"].items()}
         return cls(bool(content["promote"]), tuple(Rule(*rule) for rule in content["rules"]), figures)
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that a verdict is made of: both models on the challenger's held-out rows, and what else was measured.
+    """The input of a verdict: both models on the challenger's held-out rows, and other measurements.
 
     Parameters
     ----------
     customers
-        (n,) who each row is about; a customer may recur with another observation date.
+        (n,) customer of each row; a customer may recur with another observation date.
     churned
         (n,) bool.
     challenger, champion
-        (n,) calibrated probabilities; ``champion`` is None where nobody serves, or it is ``incomparable``.
+        (n,) calibrated probabilities; ``champion`` is None where no model serves, or it is ``incomparable``.
     challenger_threshold, champion_threshold
-        From which probability each contacts a customer.
+        Probability from which each model contacts a customer.
     slices
-        Column -> (n,) text: by what customers are told apart.
+        Column -> (n,) text: the groups that are compared.
     explained_share
         Share of rows whose reasons add up to the score.
     latency_p50_ms
@@ -85,19 +86,19 @@ class Evidence:
     bundle_bytes
         Size of the challenger's bundle.
     schema
-        What the challenger reads that this platform does not give; "" if nothing.
+        What the challenger reads and this platform does not provide; "" if nothing.
     seen_rows
-        Held-out rows that the challenger was fitted on; below 0 where nobody counted.
+        Held-out rows that the challenger was fitted on; below 0 if not counted.
     withdrawn
         Why this very model was taken out of service before; "" if it was not.
     rolled_back
-        Who rolled back and why, where nobody was promoted since; "" otherwise.
+        Operator and reason of a roll-back with no promotion since; "" otherwise.
     incomparable
-        Why the champion has no scores although somebody serves; "" if it has, or nobody does.
+        Why the serving champion has no scores; "" if it has scores, or no model serves.
     live
-        What both did with the same live requests; None where they did not meet.
+        Results of both on the same live requests; None without a trial.
     live_required
-        Live requests that must have been compared; 0: none.
+        Minimum number of live requests compared; 0: none.
     """
 
     customers: NDArray[Any]
@@ -122,14 +123,14 @@ class Evidence:
 def decide(
     evidence: Evidence, economics: Economics, rules: PromotionSettings, rollout: RolloutSettings, *, seed: int
 ) -> Verdict:
-    """Compare two models on the same held-out rows; while nobody serves only the floors count.
+    """Return the verdict on two models on the same held-out rows; with no champion only the floors apply.
 
-    The challenger must be better than the champion beyond chance (one-sided paired bootstrap over customers) in log
-    loss or in the profit that each model's own threshold earns; the two share ``rules.significance``. In the other
-    it may be worse by no more than its margin, and so in every slice of customers that is large enough to judge. Where
-    few customers leave, margins shrink and numbers of rows grow: see :mod:`bentos.base_rate`.
+    The challenger must be significantly better than the champion (one-sided paired bootstrap over customers) in log
+    loss or in the profit at each model's own threshold; the two share ``rules.significance``. In the other metric, and
+    in every slice of customers that is large enough to judge, it may be worse by no more than its margin. Where few
+    customers leave, margins shrink and required numbers of rows grow: see :mod:`bentos.base_rate`.
 
-    Fails closed: rows that nothing can be computed from, and a figure that is not a number, hold no rule.
+    Fails closed: no rule passes on rows without a computable metric, or on a figure that is not a number.
     """
     outcome = list(_fit_to_serve(evidence, rules))
     figures: dict[str, float] = {}
@@ -161,17 +162,17 @@ def decide(
 
 
 def ece_noise(metrics: Metrics) -> float:
-    """Return the ECE that a perfectly calibrated model may show on so few rows by chance alone.
+    """Return the ECE that a perfectly calibrated model would have on this number of rows by chance alone.
 
-    A bin of m rows misses its own probability p by sqrt(2/pi * p (1 - p) / m) on average (the mean absolute value of
-    a normal deviate); with p at the churn rate of all rows and bins of equal count this bounds their mean.
+    The mean absolute error of a bin of m rows is sqrt(2/pi * p (1 - p) / m), p its own probability (the mean absolute
+    value of a normal deviate); with p at the churn rate of all rows and bins of equal count this bounds their mean.
     """
     rate = metrics.churn_rate
     return math.sqrt(2 / math.pi * rate * (1 - rate) * ECE_BINS / metrics.rows)
 
 
 def _fit_to_serve(evidence: Evidence, rules: PromotionSettings) -> Iterator[Rule]:
-    """Judge what needs no label: whether this bundle could serve at all, and whether a verdict may decide it."""
+    """Yield the rules that need no label: whether this bundle can serve, and whether the rules may decide."""
     yield _rule("enough rows", len(evidence.churned), ">=", math.ceil(rows_bound(rules.rows_min, _rate(evidence))), "g")
     yield Rule("no held-out row was learnt from", evidence.seen_rows == 0, f"{evidence.seen_rows} rows")
     yield _rule("explanations", evidence.explained_share, ">=", 1.0)
@@ -186,7 +187,7 @@ def _fit_to_serve(evidence: Evidence, rules: PromotionSettings) -> Iterator[Rule
 
 
 def _rate(evidence: Evidence) -> float:
-    """Return the share of the held-out rows that left; without any, which is no usable evidence, the reference."""
+    """Return the churn rate of the held-out rows; the reference rate without rows (no usable evidence)."""
     left = float(np.mean(evidence.churned)) if len(evidence.churned) else 0.0
     return left or REFERENCE_RATE
 
@@ -212,7 +213,7 @@ def _floors(ours: Metrics, rules: PromotionSettings) -> list[Rule]:
 
 
 def _differences(evidence: Evidence, champion: FloatArray, economics: Economics) -> dict[str, FloatArray]:
-    """By how much the challenger was better on each row: nats, and USD."""
+    """Return the challenger's advantage on each row: nats, and USD."""
     churned = evidence.churned
     earned = profits(churned, evidence.challenger, evidence.challenger_threshold, economics)
     return {
@@ -250,7 +251,7 @@ def _against(found: Mapping[str, Gain], rules: PromotionSettings, churn_rate: fl
 
 
 def _slices(evidence: Evidence, difference: FloatArray, rules: PromotionSettings, figures: dict[str, float]) -> Rule:
-    """No slice may be worse by more than the margin; its figures are added to ``figures``."""
+    """Return the rule that no slice is worse by more than the margin; adds its figures to ``figures``."""
     judged: dict[str, float] = {}
     small = 0
     rate = _rate(evidence)
@@ -272,7 +273,7 @@ def _slices(evidence: Evidence, difference: FloatArray, rules: PromotionSettings
 
 
 def _live(evidence: Evidence, rules: RolloutSettings, figures: dict[str, float]) -> list[Rule]:
-    """Judge what both did with live requests; no rule where none is required."""
+    """Return the rules on live requests; empty where none are required."""
     live = evidence.live
     if live is not None:
         names = ("compared", "agreement", "mean_difference", "score_psi", "latency_ratio", "error_rate", "dropped")

@@ -1,4 +1,4 @@
-"""MLflow: tracking and the model registry. The only module that imports it (but for its model script)."""
+"""MLflow tracking and model registry. The only module that imports MLflow (except its model script)."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
 PREVIOUS: Final = "previous"
 FINGERPRINT: Final = "training_fingerprint"
-"""Tag of a run and of its version: what it was made of; see :mod:`training.model.fingerprint`."""
+"""Tag of a run and of its version: the training fingerprint; see :mod:`training.model.fingerprint`."""
 DIGEST: Final = "bundle_digest"
 MODEL_SCRIPT: Final = Path(__file__).with_name("mlflow_model.py")
-# What a loader must have: the distribution itself brings the rest, and nothing is guessed from imports (slow).
+# Requirements of a loader: the distribution brings the rest; inferring them from imports is slow.
 REQUIREMENTS: Final = ["churn-platform"]
 Alias = Literal["champion", "challenger", "previous"]
 _REFUSALS: Final = {
@@ -48,18 +48,18 @@ _REFUSALS: Final = {
     "INVALID_STATE": "",
     "RESOURCE_ALREADY_EXISTS": "",
 }
-"""Codes of MLflow that the same call gets again, and what to do."""
+"""MLflow error codes that a repeated call gets again, and the fix."""
 _DAMAGED: Final = "restore mlflow/ from a backup; where nothing was ever registered, move mlflow/mlflow.db away"
 _DAMAGED_ELSEWHERE: Final = "restore the file that CHURN_MLFLOW__TRACKING_URI names from a backup"
 _NO_FILE: Final = {errno.EACCES, errno.EINVAL, errno.EISDIR, errno.ENOTDIR}
-"""What the operating system says of a path that can't be opened as a file until somebody mends it."""
+"""Error numbers of a path that can't be opened as a file until it is fixed by hand."""
 _A_FILE: Final = "mend the rights of mlflow/ below the home; mlflow/mlflow.db must be a file"
 SERVER_RETRIES: Final = 2
-"""How often a server that does not answer is asked again, about 5 s in all (MLflow's own 7 take minutes)."""
+"""Retries of a server that does not respond, about 5 s in all (MLflow's own 7 take minutes)."""
 
 
 class RegistryUnavailableError(ChurnError):
-    """MLflow can't be reached or refused."""
+    """MLflow can't be reached, or refused a call."""
 
     error = "model_registry_unavailable"
     http_status = 503
@@ -67,7 +67,7 @@ class RegistryUnavailableError(ChurnError):
 
 
 class RegistryRefusedError(RegistryUnavailableError):
-    """MLflow answered, and will answer the same again until something is mended."""
+    """MLflow refused a call, and will refuse it again until the cause is fixed."""
 
     error = "model_registry_refused"
     http_status = 502
@@ -75,13 +75,13 @@ class RegistryRefusedError(RegistryUnavailableError):
 
 
 class ExperimentDeletedError(RegistryRefusedError):
-    """The experiment that runs are logged in was deleted."""
+    """The experiment of the runs was deleted."""
 
     error = "experiment_deleted"
 
 
 class NoSuchVersionError(ChurnError):
-    """The model has no such version, or none at all."""
+    """The model has no such version, or no version at all."""
 
     error = "no_such_version"
     http_status = 404
@@ -89,7 +89,7 @@ class NoSuchVersionError(ChurnError):
 
 @dataclass(frozen=True)
 class Registered:
-    """A registered model version: its number, its run, the bundle it holds, and its tags."""
+    """A registered model version: its number, its run, its bundle's digest, and its tags."""
 
     version: str
     run_id: str
@@ -119,19 +119,19 @@ def register(
 ) -> Registered:
     """Log one run and register its bundle as the model's newest version, alias ``challenger``.
 
-    The version has all its tags from its first moment: whoever dies here leaves no version without a fingerprint,
-    and at most a run that :func:`close_runs` ends.
+    The version is created with all its tags: a process that is killed here leaves no version without a fingerprint, and
+    at most a run that :func:`close_runs` ends.
 
     Parameters
     ----------
     bundle
         A saved bundle (it has a digest).
     training_rows
-        The features it was fitted on: logged as the run's dataset input (schema and digest, no rows).
+        The features of the training rows: logged as the run's dataset input (schema and digest, no rows).
     tags
-        Of the run and of the version, beside what the bundle says of itself.
+        Tags of the run and of the version, in addition to those of the bundle.
     artifacts
-        Name of a folder in the run -> file to keep there.
+        Name of a folder in the run -> file to log there.
     """
     import mlflow
 
@@ -155,14 +155,14 @@ def register(
                     signature=signature(bundle.manifest.service),
                     pip_requirements=REQUIREMENTS,
                 )
-            # Within the run: one that has ended well has its version.
+            # Within the run: a run that finished has its version.
             version = _new_version(client, settings, run.info.run_id, logged.model_id, every)
             client.set_registered_model_alias(settings.mlflow.model_name, CHALLENGER, version)
     return Registered(version, run.info.run_id, bundle.digest, every)
 
 
 def set_alias(settings: Settings, alias: Alias, version: str | None) -> None:
-    """Point an alias of the model at a version, or take it away (None). Where it points there already: nothing."""
+    """Set an alias of the model to a version, or delete it (None). No effect where it is set already."""
     name = settings.mlflow.model_name
     with _answering(settings):
         client = _client(settings)
@@ -183,7 +183,7 @@ def tag_version(settings: Settings, version: str, tags: Mapping[str, str]) -> No
 
 
 def version_of(settings: Settings, alias: Alias) -> Registered | None:
-    """Return the version that an alias points at, None where it points nowhere."""
+    """Return the version of an alias, None where it is not set."""
     name = settings.mlflow.model_name
     with _answering(settings):
         client = _client(settings)
@@ -199,14 +199,14 @@ def find_version(settings: Settings, version: str) -> Registered:
         try:
             return _registered(_client(settings).get_model_version(settings.mlflow.model_name, version))
         except MlflowException as missing:
-            # A number that is none is called a bad parameter.
+            # MLflow reports an invalid number as a bad parameter.
             if missing.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
                 raise
     raise NoSuchVersionError(f"the model has no version {version}", "churn history names those that served")
 
 
 def versions_with(settings: Settings, tag: str, value: str) -> list[Registered]:
-    """Return the versions with a tag of this value, newest first. ``value``: hex digits."""
+    """Return the versions whose tag has this value (hex digits), newest first."""
     with _answering(settings):
         wanted = f"name = '{settings.mlflow.model_name}' and tags.{tag} = '{value}'"
         found = [_registered(each) for each in _client(settings).search_model_versions(wanted)]
@@ -228,7 +228,7 @@ def known_digests(settings: Settings) -> set[str]:
 
 
 def close_runs(settings: Settings, fingerprint: str, finished: set[str]) -> None:
-    """End the runs that a killed training left: those in ``finished`` (run ids) as finished, the others as killed."""
+    """End runs left by a killed training: those in ``finished`` (run ids) as finished, others as killed."""
     with _answering(settings):
         client = _client(settings)
         wanted = f"tags.{FINGERPRINT} = '{fingerprint}' and attributes.status = 'RUNNING'"
@@ -237,7 +237,7 @@ def close_runs(settings: Settings, fingerprint: str, finished: set[str]) -> None
 
 
 def restore_bundle(settings: Settings, registered: Registered) -> bool:
-    """Put a version's bundle back below the home from MLflow's copy; False if that is missing or damaged too."""
+    """Restore a version's bundle below the home from MLflow's copy; False if that is missing or damaged."""
     import mlflow
     from mlflow.exceptions import MlflowException
 
@@ -255,7 +255,7 @@ def restore_bundle(settings: Settings, registered: Registered) -> bool:
         final = bundles_folder(settings.home) / digest
         with storage():
             if final.exists():
-                # Damaged: each file is checked whenever it is read, so they may come back one by one.
+                # Damaged bundle: each file is verified at every read, so files may be restored one by one.
                 for name, content in files.items():
                     write_file(final / name, content)
             else:
@@ -270,17 +270,17 @@ def figures_of(settings: Settings, run_id: str) -> dict[str, float]:
 
 
 def keep_text(settings: Settings, run_id: str, name: str, text: str) -> None:
-    """Keep a text as the file ``name`` of a run, in place of the one before."""
+    """Log a text as the file ``name`` of a run, replacing an earlier one."""
     with _answering(settings):
         _client(settings).log_text(run_id, text, name)
 
 
 def signature(service: str) -> ModelSignature:
-    """Return MLflow's signature of a feature service: the contract's types in, a probability out."""
+    """Return MLflow's signature of a feature service: input types of the contract, output a probability."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
 
-    # An integer column with a null is a float in pandas: the signature says double, as the frame does.
+    # pandas stores an integer column with a null as float: the signature is double, as the frame is.
     kinds: dict[DType, DataType] = {
         "bool": DataType.boolean,
         "int64": DataType.double,
@@ -306,9 +306,9 @@ def _identity(bundle: Bundle) -> dict[str, str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide what only MLflow's developers can mend, and two of its wishes.
+    """Suppress warnings for MLflow's developers, and two of MLflow's hints.
 
-    The input example that it asks for would be a customer, and the signature is given by hand.
+    The input example that it suggests would be a customer's data, and the signature is explicit.
     """
     with warnings.catch_warnings():
         for told in (".*input example was not provided", ".*[Tt]ype hint"):
@@ -323,7 +323,7 @@ def _registered(found: Any) -> Registered:
 
 
 def _aliases(client: MlflowClient, name: str) -> dict[str, str]:
-    """Return alias -> version; asked of the model, for a missing alias has the error code of a wrong address."""
+    """Return alias -> version, read from the model: a missing alias has the error code of a wrong address."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -375,9 +375,9 @@ def _database(settings: Settings) -> Path:
 
 
 def _try_to_open(database: Path) -> None:
-    """Open the embedded database once: one that can't be opened MLflow tries again for almost an hour.
+    """Open the embedded database once; raises if that fails, where MLflow would retry for almost an hour.
 
-    It says nothing meanwhile. SQLite takes a FIFO for a disk that failed.
+    MLflow's retries are silent. A FIFO is refused first: SQLite reports it as a disk error.
     """
     open_regular(database).close()
     with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True)) as connection:
@@ -387,17 +387,17 @@ def _try_to_open(database: Path) -> None:
 def _database_uri(database: Path) -> str:
     """Return MLflow's URI of a SQLite file.
 
-    With a question mark in its path the driver is named: after a bare ``sqlite:///`` MLflow takes the URI of the file
-    for a relative path, and makes its folders in the current directory.
+    If the path has a question mark the driver is named: after a bare ``sqlite:///`` MLflow takes the URI of the file
+    for a relative path, and creates its folders in the current directory.
     """
     return sqlite_url(database).replace("sqlite:///file:", "sqlite+pysqlite:///file:", 1)
 
 
 def _make_database(settings: Settings) -> None:
-    """Make the embedded database, whole or not at all.
+    """Create the embedded database atomically.
 
-    MLflow makes its tables in dozens of steps, each committed by itself. Whoever is killed between two leaves a
-    database that MLflow can neither use nor complete, and two that make it at once fail as well.
+    MLflow creates its tables in dozens of steps, each committed by itself. A process killed between two of them would
+    leave a database that MLflow can neither use nor complete, and two processes that create it at once would both fail.
     """
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
@@ -429,29 +429,29 @@ def _experiment(client: MlflowClient, settings: Settings) -> str:
         )
     if found is not None:
         return str(found.experiment_id)
-    # A server decides on its artifact store itself; the embedded store must be told, or it writes to ./mlruns.
+    # A server sets its own artifact store; the embedded one needs a location, or MLflow writes to ./mlruns.
     location = None if server(settings) else _artifacts(settings)
     return str(client.create_experiment(settings.mlflow.experiment, artifact_location=location))
 
 
 @contextmanager
 def _answering(settings: Settings) -> Iterator[None]:
-    """Turn what MLflow, its database or the way to its server refuses into one named error."""
+    """Translate errors of MLflow, its database and its connection into RegistryUnavailableError."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         with _quiet():
             yield
-    # The errors of requests are OSErrors.
+    # The exceptions of requests are OSErrors.
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as refused:
         raise _named(settings, refused) from refused
 
 
 def _named(settings: Settings, refused: Exception) -> RegistryUnavailableError:
-    """Return what MLflow, its database or the way to its server refused, and what to do about it.
+    """Return the named error for an exception of MLflow, its database or its connection, with the fix.
 
-    Of MLflow's own words only the code is told: they may hold the server's address, and a password in it.
+    Of MLflow's text only the error code is repeated: it may hold the server's address, and a password in it.
     """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import DBAPIError
@@ -470,7 +470,7 @@ def _named(settings: Settings, refused: Exception) -> RegistryUnavailableError:
             )
         if refused.error_code in _REFUSALS:
             return RegistryRefusedError(f"{where} refused: {refused.error_code}", _REFUSALS[refused.error_code] or hint)
-    # MLflow wraps most of what its database raises, and tells only a code of its own.
+    # MLflow wraps most exceptions of its database and reports an error code of its own.
     broken = next((each for each in chain(refused) if isinstance(each, sqlite3.Error)), None)
     if broken is not None:
         cause = sqlite_cause(broken, damaged=damaged, otherwise=hint)
@@ -490,11 +490,11 @@ def _named(settings: Settings, refused: Exception) -> RegistryUnavailableError:
 
 @dataclass(frozen=True)
 class Trained:
-    """A registered challenger by its names alone, so that it can be told from one process to another.
+    """A registered challenger, described by names alone, so that it can be passed between processes.
 
-    ``fingerprint`` is what it was made of, ``digest`` its bundle's, ``version`` and ``run_id`` MLflow's. ``seen_rows``
-    counts held-out rows that it was fitted on, -1 where nobody counted. ``fresh`` is False where this very model was
-    there before.
+    ``fingerprint`` is the hash of its inputs, ``digest`` its bundle's, ``version`` and ``run_id`` MLflow's.
+    ``seen_rows`` counts held-out rows that it was fitted on, -1 if not counted. ``fresh`` is False if this version
+    existed before.
     """
 
     fingerprint: str

@@ -1,4 +1,4 @@
-"""The held-out labels of a model: on these very rows, and no others, it is compared and its baseline is counted."""
+"""Storage of a model's held-out labels: the rows of its comparison and of its monitoring baseline."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ COLUMNS = [CUSTOMER, OBSERVED_AT, LABEL]
 
 
 class HeldOutMissingError(ChurnError):
-    """Nobody knows on which rows the model was measured."""
+    """The held-out labels of a bundle are not stored in this home."""
 
     error = "heldout_missing"
 
 
 def heldout_path(home: Path, digest: str) -> Path:
-    """Return where the held-out labels of the bundle ``digest`` lie. They name customers: personal data."""
+    """Return the path of the held-out labels of the bundle ``digest``; personal data: customer ids."""
     return home / "heldout" / f"{digest}.parquet"
 
 
 def save_heldout(home: Path, digest: str, keys: pd.DataFrame) -> Path:
-    """Keep customer_id, observed_at (UTC) and churned (bool) of a model's held-out rows; an existing file stays.
+    """Store customer_id, observed_at (UTC) and churned (bool) of held-out rows; an existing file stays.
 
-    Only who and when: the features are joined again as they were known then, for whatever service a model reads.
+    Features are not stored: they are joined again as known at ``observed_at``, for whatever service a model reads.
     """
     path = heldout_path(home, digest)
     if not path.exists():
@@ -57,10 +57,10 @@ def read_heldout(home: Path, digest: str) -> pd.DataFrame:
 
 
 def forget_heldout(home: Path, known: Container[str]) -> list[str]:
-    """Remove the held-out labels of bundles that are not ``known`` (digests), and unfinished files; return their names.
+    """Remove held-out labels of bundles not ``known`` (digests), and unfinished files; return the names.
 
-    A training that died before its model was registered leaves them. Only under the lease of trainings: one at work
-    keeps these rows before anybody knows its bundle.
+    A training that died before its model was registered leaves them. Call only under the training lease: a running
+    training stores these rows before its bundle is registered.
     """
     orphans = [
         path

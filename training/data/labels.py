@@ -1,4 +1,4 @@
-"""Labels of all published snapshots, computed from them: nothing is stored twice."""
+"""Churn labels, computed from the published snapshots; not stored."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ log = logging.getLogger(__name__)
 
 
 def load_labels(home: Path, settings: DataSettings) -> pd.DataFrame:
-    """Return customer_id, observed_at (datetime64[us, UTC]) and churned (bool), one row a label, oldest first.
+    """Return the labels of all published snapshots, one row per label, oldest first.
 
-    The declared first snapshot labels itself; each later one labels the customers of the one before who had not
-    left, as of the instant at which they could first be scored. Labelled is only who was known at that instant: not
-    whom a correction added afterwards, and of a month whose file came late only who stood in the month before. Two
-    snapshots whose distance is not the label window, give or take ``label_window_tolerance_days``, give no labels:
-    theirs would be of another window. Nor do dates at which all known values had expired. Empty (with these columns)
-    where nothing is published.
+    Columns: customer_id, observed_at (datetime64[us, UTC]), churned (bool). The declared first snapshot holds its own
+    labels. Each later snapshot labels the customers of the previous one who had not left, observed at the instant at
+    which they could first be scored. Only customers known at that instant are labelled: none that a correction added
+    afterwards, and for a month whose file came late only those of the month before. Two snapshots give no labels if
+    their distance differs from the label window by more than ``label_window_tolerance_days``: their labels would be of
+    another window. Nor does a date at which all known values had expired. Empty (with these columns) where nothing is
+    published.
     """
     return label_history(history(home), lambda manifest: read_snapshot(home, manifest), settings)
 
 
 def label_history(every: Sequence[Manifest], read: Reader, settings: DataSettings) -> pd.DataFrame:
-    """Return the labels that the versions ``every``, in the order of publication, give: see :func:`load_labels`."""
+    """Return the labels of the versions ``every`` (in order of publication); see :func:`load_labels`."""
     live = {manifest.snapshot_date: manifest for manifest in every}
     parts = []
     earlier: Manifest | None = None
@@ -43,7 +44,7 @@ def label_history(every: Sequence[Manifest], read: Reader, settings: DataSetting
         elif earlier is not None and _one_window(earlier, manifest, settings):
             observed_at = _observed_at(every, earlier.snapshot_date, settings)
             if (known := _known_at(every, earlier.snapshot_date, observed_at)) is not None:
-                # Who was known then, and had not left by what we know now.
+                # Customers known at that instant, and not known today to have left by then.
                 observed = staying(read(known)) & staying(read(earlier))
                 parts.append(label_rows(read(manifest), observed_at, observed))
         earlier = manifest
@@ -53,24 +54,24 @@ def label_history(every: Sequence[Manifest], read: Reader, settings: DataSetting
 
 
 def _declared(every: Sequence[Manifest]) -> Manifest:
-    """Return the version of the declared snapshot that its observation date belongs to.
+    """Return the version of the declared snapshot that determines its observation date.
 
-    Declaring it anew moves that date a microsecond; a correction after the next month has come does not.
+    Publishing it again as declared moves that date by a microsecond; a correction after the next month does not.
     """
     return [manifest for manifest in every if manifest.time == "declared" and not manifest.late][-1]
 
 
 def _observed_at(every: Sequence[Manifest], as_of: date, settings: DataSettings) -> datetime:
-    """Return when the customers of ``as_of`` could first be scored: what later settings say does not move it."""
+    """Return when the customers of ``as_of`` could first be scored; later settings do not move it."""
     first = next(manifest for manifest in every if manifest.snapshot_date == as_of)
     if first.time == "declared":
         return extract_known_at(_declared(every))
-    # Of a late file, when it should have come: the customers were scored then, on what was known.
+    # For a late file, the instant at which it was due: customers were scored then, on the values known.
     return scored_at(as_of, settings.delivery_lag_hours) if first.late else first.created_at
 
 
 def _known_at(every: Sequence[Manifest], as_of: date, instant: datetime) -> Manifest | None:
-    """Return the version of the newest date, up to ``as_of``, that was known at ``instant``; None if too old."""
+    """Return the version of the newest date up to ``as_of`` known at ``instant``; None if expired."""
     known = [manifest for manifest in every if manifest.snapshot_date <= as_of and manifest.created_at <= instant]
     newest = max(known, key=lambda manifest: (manifest.snapshot_date, manifest.version))
     if instant - newest.event_at > timedelta(days=TTL_DAYS):

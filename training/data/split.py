@@ -1,7 +1,8 @@
-"""Which rows are held out, and which rows must stay together. Pure.
+"""Train/test split and cross-validation folds; identical rows are kept on one side. Pure.
 
-Over time nothing is split at random: what is newer is never learnt from where older rows are asked. Only where all
-rows are of one moment are folds drawn by lot.
+With several observation dates the split is temporal: models are never fitted on rows newer than those they are
+evaluated on. Random folds are drawn only where all rows are of one moment.
+See docs/decisions/0007-held-out-rows.md and 0015-temporal-split.md.
 """
 
 from __future__ import annotations
@@ -20,26 +21,26 @@ from training.data.training_set import TrainingSet
 
 Rows = NDArray[np.intp]
 OVERLAP_MAX: Final = 0.1
-"""Share of a date's rows with a twin on the date before up to which the two are different moments."""
+"""Two dates are different moments if at most this share of the newer rows has a twin in the older."""
 
 
 class OneClassTrainingSetError(ChurnError):
-    """Nobody left, or everybody did: there is nothing to learn."""
+    """All labels are of one class, or one class has too few rows: there is nothing to learn."""
 
     error = "one_class"
 
 
 class IdenticalRowsError(ChurnError):
-    """Too many customers look the same: what is left to learn from can't be told from what is asked."""
+    """Too many rows are identical: no training rows would remain that differ from the validation rows."""
 
     error = "identical_rows"
 
 
 def identical_rows(features: pd.DataFrame) -> NDArray[np.int64]:
-    """Return a group number a row, (n,) int64: rows with equal features share it.
+    """Return a group number per row, (n,) int64: rows with equal features share it.
 
-    Customers that look the same in every feature would otherwise stand on both sides of a fold, and the model
-    would be asked what it has seen.
+    Rows with equal features would otherwise be on both sides of a fold, and the model would be evaluated on rows that
+    it was fitted on.
     """
     hashes = pd.util.hash_pandas_object(features.astype("string"), index=False)
     return np.asarray(pd.factorize(hashes)[0], dtype=np.int64)
@@ -48,9 +49,9 @@ def identical_rows(features: pd.DataFrame) -> NDArray[np.int64]:
 def moments(features: pd.DataFrame, observed_at: pd.Series) -> NDArray[np.int64]:
     """Return each row's moment, (n,) int64 from 0, oldest first.
 
-    A moment is an observation date, with the dates after it that have the same rows: the month after the declared
-    bootstrap still has the bootstrap's own features, and so has a month whose file came late those of the month
-    before. Dates count as the same where more than OVERLAP_MAX of the newer one's rows have a twin in the older.
+    A moment is an observation date together with the following dates that have the same rows: the month after the
+    declared bootstrap still has the bootstrap's own features, and a month whose file came late has those of the month
+    before. Dates are merged where more than OVERLAP_MAX of the newer one's rows have a twin in the older.
 
     Parameters
     ----------
@@ -78,12 +79,12 @@ def folds(
     seed: int,
     observed_at: pd.Series | None = None,
 ) -> Iterator[tuple[Rows, Rows]]:
-    """Yield (training rows, validation rows), positions.
+    """Yield (training rows, validation rows) per fold, both as positions, (k,) intp.
 
-    With several moments (see :func:`moments`) the newest ``count`` of them, but for the oldest of all, are validated
-    one after the other by what was learnt on everything before: an expanding window, the same whatever the seed. Rows
-    before the first validated moment are in no validation set; training rows that equal a validated row are left out.
-    Without ``observed_at``, or with a single moment, it is a stratified k-fold that keeps identical rows together.
+    With several moments (see :func:`moments`) the newest ``count`` of them, except the oldest of all, are validated one
+    after the other by a model fitted on all earlier moments: an expanding window, the same for every seed. Rows before
+    the first validated moment are in no validation set; training rows equal to a validated row are left out.
+    Without ``observed_at``, or with a single moment: a stratified k-fold that keeps identical rows together.
 
     Raises
     ------
@@ -115,7 +116,7 @@ def _forward(
     for moment in range(max(1, newest - count + 1), newest + 1):
         valid = numbers == moment
         train = (numbers < moment) & ~np.isin(groups, groups[valid])
-        # A date on which nobody left says nothing about who leaves.
+        # A fold needs both classes in its training and in its validation rows.
         if all(len(set(churned[rows].tolist())) > 1 for rows in (train, valid)):
             found = True
             yield np.flatnonzero(train), np.flatnonzero(valid)
@@ -144,11 +145,11 @@ def _by_lot(
 
 
 def holdout(training_set: TrainingSet, test_share: float, seed: int) -> tuple[Rows, Rows]:
-    """Return (training rows, test rows).
+    """Return (training rows, test rows), both as positions, (k,) intp.
 
-    With several moments (see :func:`moments`) the newest one is the test, as in life; a random split would let a
-    model learn from the future. Training rows that equal a test row are dropped, or the test would ask what the model
-    has seen. With a single moment a stratified share of all rows is held out, identical rows together.
+    With several moments (see :func:`moments`) the newest one is the test set; a random split would let the model learn
+    from the future. Training rows equal to a test row are dropped, so that no test row was seen in training. With a
+    single moment a stratified share of all rows is held out, identical rows together.
     """
     features, churned = training_set.features, training_set.churned.to_numpy(dtype=bool)
     numbers = moments(features, training_set.keys[OBSERVED_AT])
@@ -159,7 +160,7 @@ def holdout(training_set: TrainingSet, test_share: float, seed: int) -> tuple[Ro
 
 
 def seen_rows(training_set: TrainingSet, train: Rows, test: Rows) -> int:
-    """Return how many test rows are among the training rows, or look the same as one: 0 after :func:`holdout`."""
+    """Return the number of test rows that are, or equal, a training row: 0 after :func:`holdout`."""
     keys = pd.MultiIndex.from_frame(training_set.keys[[CUSTOMER, OBSERVED_AT]])
     groups = identical_rows(training_set.features)
     known = keys[test].isin(keys[train]) | np.isin(groups[test], groups[train])

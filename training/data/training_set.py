@@ -1,4 +1,4 @@
-"""The training set: labels joined to the features that were known when each customer was observed."""
+"""The training set: labels joined through Feast to the features known at their observation dates."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 
 class TrainingSetError(ChurnError):
-    """The training set can't be built, or lost something on the way."""
+    """The training set can't be built: labels are missing or duplicated, or features have no value."""
 
     error = "training_set_invalid"
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Labelled observations.
+    """Labelled observations: keys, features, and the contract of their feature service.
 
-    ``keys``: customer_id, observed_at (UTC), churned (bool), one row a label, in the labels' order. ``features``:
-    the same rows, one column a feature of ``service`` in contract order (types as ``typed.as_frame`` says).
+    ``keys``: customer_id, observed_at (UTC), churned (bool), one row per label, in the labels' order. ``features``:
+    the same rows, one column per feature of ``service`` in contract order (types as ``typed.as_frame`` returns them).
     """
 
     keys: pd.DataFrame
@@ -64,8 +64,8 @@ def load_training_set(settings: Settings, labels: pd.DataFrame, service: str) ->
     Raises
     ------
     TrainingSetError
-        If there are no labels, a label is given twice, or a label found no features (unknown customer, or values
-        that had expired by then).
+        If there are no labels, a (customer, date) is duplicated, or a label found no features (unknown customer, or
+        values that had expired by then).
     RowsLostError
         If the join changed the rows.
     """
@@ -80,7 +80,7 @@ def load_training_set(settings: Settings, labels: pd.DataFrame, service: str) ->
 
 
 def historical_features(store: FeatureStore, labels: pd.DataFrame, service: str) -> pd.DataFrame:
-    """Return the features of ``service`` as known at each row's ``observed_at``, rows in the order given.
+    """Return the features of ``service`` as known at each row's ``observed_at``, rows in the same order.
 
     Raises TrainingSetError for a null that the contract does not allow.
     """

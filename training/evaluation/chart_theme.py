@@ -1,8 +1,8 @@
-"""The look of all charts and the way they become SVG: a chart is described in Vega-Lite, and vl-convert draws it.
+"""Chart style and SVG rendering: charts are specified in Vega-Lite and rendered by vl-convert.
 
-Used by every page that shows a chart. A chart is drawn once for light and dark: each colour is a CSS variable of the
-page's style sheet, which must define what :data:`COLOURS` names. The drawing needs no browser, no network and no font
-of the machine, and the same chart gives the same bytes. See decision 0043.
+Used by every page that shows a chart. A chart is rendered once for light and dark mode: each colour is a CSS variable
+of the page's style sheet, which must define the names in :data:`COLOURS`. Rendering needs no browser, no network and
+no installed font, and the same chart gives the same bytes. See docs/decisions/0043-charts.md.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from markupsafe import Markup
 from training.metrics.profit import FloatArray
 
 Spec = dict[str, Any]
-"""A piece of Vega-Lite: a layer, a mark, a channel."""
+"""A fragment of a Vega-Lite specification: a layer, a mark, a channel."""
 Rows = list[dict[str, Any]]
-"""The data of a layer: a mark a row. Numbers are Python's, none missing."""
+"""The data of a layer, one dict per mark. Numbers are Python's, none missing."""
 
 WIDTH: Final = 360
 HEIGHT: Final = 270
-"""Size of one chart with its margins, in CSS pixels on a phone; a page stretches it to the width that it has."""
+"""Size of one chart with its margins, in CSS pixels on a phone; a page stretches it to its width."""
 MARGINS: Final = {"left": 46, "right": 12, "top": 12, "bottom": 40}
 VEGA_LITE: Final = "6.4"
-"""The version of the grammar: a newer one may draw other bytes."""
+"""The version of Vega-Lite: a newer one may render other bytes."""
 CURVE_POINTS_MAX: Final = 240
-"""More points than this can't be told apart at this width."""
+"""Maximum number of points of a curve: more can't be distinguished at this width."""
 PERCENT: Final = "round(datum.value * 100) + '\N{NO-BREAK SPACE}%'"
 """Vega expression of a tick's text: 0.5 -> "50 %"."""
 TEXT: Final = {"field": "text", "type": "nominal"}
 SHADES: Final = tuple(f"v{shade}" for shade in range(7))
-"""Colours from a low value to a high one."""
+"""Colour names from a low value to a high one."""
 NO_SHADE: Final = "vx"
-"""Colour of what is neither low nor high."""
+"""Colour name of values without a rank."""
 COLOURS: Final = {
     name: f"var(--{name})"
     for name in ("ink", "soft", "grid", "guide", "model", "baseline", "mark", "count", "card", *SHADES, NO_SHADE)
@@ -51,11 +51,11 @@ LINES: Final[dict[str, Spec]] = {
     "drop": {"stroke": COLOURS["mark"], "strokeWidth": 1, "strokeDash": [3, 3]},
     "interval": {"stroke": COLOURS["model"], "strokeWidth": 1.2},
 }
-"""How a line looks, by what it stands for."""
+"""Line style -> mark properties."""
 CONFIG: Final[Spec] = {
     "background": None,
     "view": {"stroke": None},
-    # Vega writes words for each mark; a page has one text for the chart, and a mark of it may bring a text of its own.
+    # Vega writes ARIA labels for each mark; the page has one label per chart, and a mark may have a description.
     "mark": {"aria": False},
     "line": {"strokeJoin": "round"},
     "text": {"font": "inherit", "fontSize": 11, "fill": COLOURS["ink"]},
@@ -66,7 +66,7 @@ CONFIG: Final[Spec] = {
         "labelFont": "inherit",
         "labelFontSize": 11,
         "labelColor": COLOURS["soft"],
-        # Whether labels fit is measured with the machine's fonts.
+        # Vega measures whether labels fit with the machine's fonts.
         "labelOverlap": False,
         "labelFlush": False,
         "labelBound": False,
@@ -77,7 +77,7 @@ CONFIG: Final[Spec] = {
         "titleFontWeight": "normal",
         "titleColor": COLOURS["soft"],
     },
-    # Where the titles stand must not depend on how wide the labels are with a machine's fonts.
+    # The position of titles must not depend on label widths measured with a machine's fonts.
     "axisX": {"grid": False, "titleY": 25},
     "axisY": {"titleX": -40, "titleAngle": -90, "titleBaseline": "middle", "titleAlign": "center"},
 }
@@ -88,7 +88,7 @@ _NO_XML: Final = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing with what a page writes beside it; ``key`` is its id there."""
+    """A rendered chart with its title and caption; ``key`` is its id on the page."""
 
     key: str
     title: str
@@ -98,49 +98,49 @@ class Chart:
 
 @dataclass(frozen=True)
 class Plane:
-    """Two axes, each an encoding channel of Vega-Lite, and what can be laid on them; each method returns one layer."""
+    """Two axes, each a Vega-Lite encoding channel; each method returns one layer on them."""
 
     x: Spec
     y: Spec
 
     def line(self, style: str, xs: FloatArray, ys: FloatArray) -> Spec:
-        """Return a curve through the points, in the style that :data:`LINES` gives it."""
+        """Return a curve through the points; ``style`` is a key of :data:`LINES`."""
         points = [{"x": x, "y": y, "i": i} for i, (x, y) in enumerate(zip(*thinned(xs, ys), strict=True))]
         order = {"field": "i", "type": "quantitative"}
         return self.layer(points, {"type": "line", **LINES[style]}, order=order)
 
     def dots(self, rows: Rows, colour: str, diameter: float, **mark: Any) -> Spec:
-        """Return a point for each row's ``x``, ``y`` and the ``text`` that a pointer shows; the diameter in pixels."""
+        """Return a point per row at ``x``, ``y`` with ``text`` as its tooltip; ``diameter`` in pixels."""
         size = math.pi * diameter**2 / 4
         mark |= {"type": "circle", "aria": True, "size": size, "fill": COLOURS[colour], "opacity": 1}
         return self.layer(rows, mark, description=TEXT)
 
     def mark(self, x: float, y: float, text: str) -> Spec:
-        """Return the one point that a chart is about, with the text that a pointer shows."""
+        """Return the highlighted point of a chart, with ``text`` as its tooltip."""
         return self.dots([{"x": x, "y": y, "text": text}], "mark", 10, stroke=COLOURS["card"], strokeWidth=1.5)
 
     def intervals(self, rows: Rows) -> Spec:
-        """Return an upright line from ``y`` to ``y2`` at each row's ``x``."""
+        """Return a vertical line from ``y`` to ``y2`` at each row's ``x``."""
         return self.layer(rows, {"type": "rule", **LINES["interval"]}, y2={"field": "y2"})
 
     def bars(self, rows: Rows, **mark: Any) -> Spec:
-        """Return each row's rectangle, ``x`` to ``x2`` and ``y`` to ``y2``, with the ``text`` that a pointer shows."""
+        """Return a rectangle per row, ``x`` to ``x2`` and ``y`` to ``y2``, with ``text`` as its tooltip."""
         mark |= {"type": "rect", "aria": True}
         return self.layer(rows, mark, x2={"field": "x2"}, y2={"field": "y2"}, description=TEXT)
 
     def notes(self, rows: Rows, **mark: Any) -> Spec:
-        """Return each row's ``text`` at its ``x``, ``y``; ``mark`` says how it lies beside that point."""
+        """Return each row's ``text`` at its ``x``, ``y``; ``mark`` sets alignment and offset."""
         return self.layer(rows, {"type": "text", **mark}, text=TEXT)
 
     def layer(self, rows: Rows, mark: Spec, **channels: Spec) -> Spec:
-        """Return a layer of any mark; ``channels`` are Vega-Lite's, beside ``x`` and ``y``."""
+        """Return a layer of any mark; ``channels`` are Vega-Lite's, in addition to ``x`` and ``y``."""
         return {"data": {"values": rows}, "mark": mark, "encoding": {"x": self.x, "y": self.y, **channels}}
 
 
 def axis(field: str, title: str, domain: tuple[float, float], *, nice: int = 0, **more: Any) -> Spec:
-    """Return the channel of a number: its title (with the unit), its ends, and more of Vega-Lite's axis properties.
+    """Return the channel of a number: title (with the unit), domain, and other axis properties.
 
-    With ``nice`` the ends move outwards to round numbers, about so many ticks apart.
+    With ``nice`` the domain is extended to round numbers, with about that many ticks.
     """
     scale = {"domain": list(domain), **({"nice": nice} if nice else {})}
     return {"field": field, "type": "quantitative", "axis": {"title": title, **more}, "scale": scale}
@@ -152,7 +152,7 @@ def share_axis(field: str, title: str) -> Spec:
 
 
 def thinned(xs: FloatArray, ys: FloatArray) -> tuple[list[float], list[float]]:
-    """Return at most about CURVE_POINTS_MAX of the points, first and last included, even along the curve."""
+    """Return at most about CURVE_POINTS_MAX points, evenly along the curve, with the first and the last."""
     if len(xs) <= CURVE_POINTS_MAX:
         return list(map(float, xs)), list(map(float, ys))
     spans = (float(np.ptp(xs)) or 1.0, float(np.ptp(ys)) or 1.0)
@@ -169,7 +169,7 @@ def draw(
     Parameters
     ----------
     layers
-        Layers of Vega-Lite with their data inside, the undermost first. Nothing is fetched.
+        Vega-Lite layers with inline data, the bottom one first. Nothing is fetched.
     words
         The text alternative.
     width, height
@@ -180,8 +180,8 @@ def draw(
     Returns
     -------
     Markup
-        Text stays text, in the font of the page; a mark's description is its ``<title>``. No script, no style, no
-        id, no reference to anything outside. What the data holds is escaped.
+        Text stays text, in the font of the page; a mark's description becomes its ``<title>``. No script, no style, no
+        id, no external reference. Text from the data is escaped.
 
     Raises
     ------
@@ -198,19 +198,19 @@ def draw(
         "height": height - margins["top"] - margins["bottom"],
         "layer": layers,
     }
-    # A character that XML can't hold would end the process: vl-convert measures each text as XML.
+    # A character that is invalid in XML would end the process: vl-convert measures each text as XML.
     spec, words = _as_xml(spec), _as_xml(words)
     drawn = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE, config=CONFIG, allowed_base_urls=[])
     return Markup(_for_page(drawn, words))  # noqa: S704 - what the data holds was escaped when the tree was written
 
 
 def chart(key: str, title: str, words: str, caption: str, layers: Sequence[Spec]) -> Chart:
-    """Return a chart of the usual size; ``words`` say what it shows, for those who can't see it."""
+    """Return a chart of the default size; ``words`` is its text alternative."""
     return Chart(key, title, caption, draw(*layers, words=f"{title}. {words}"))
 
 
 def _as_xml(value: Any) -> Any:
-    """Return a text, or all texts of a description, with U+FFFD for each character that no XML may hold."""
+    """Return a text, or all texts of a specification, with U+FFFD for each character invalid in XML."""
     if isinstance(value, str):
         return _NO_XML.sub("\N{REPLACEMENT CHARACTER}", value)
     if isinstance(value, Mapping):
@@ -219,7 +219,7 @@ def _as_xml(value: Any) -> Any:
 
 
 def _for_page(drawn: str, words: str) -> str:
-    """Return Vega's SVG without what a page does not need: name spaces, its own sizes, empty frames, long decimals."""
+    """Return Vega's SVG without name spaces, its own sizes, empty frames and long decimals."""
     root = ET.fromstring(_UNUSED.sub("", drawn))  # noqa: S314 - drawn just now
     for element in root.iter():
         said = element.attrib.pop("aria-label", "")

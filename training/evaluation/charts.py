@@ -1,4 +1,4 @@
-"""The charts of the evaluation report: data in, drawing and its words out; :mod:`~.chart_theme` draws."""
+"""The charts of the evaluation report: data in, SVG and its text out; :mod:`~.chart_theme` renders."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ SHAP_COLUMNS: Final = 64
 SHAP_LETTERS_MAX: Final = 42
 LOG_ODDS: Final = "\N{LEFTWARDS ARROW} stays, leaves \N{RIGHTWARDS ARROW} (log-odds)"
 SHAP_SLOPE_MIN: Final = 0.3
-"""Rank correlation of value and contribution below which "higher" or "lower" would mislead more than it tells."""
+"""Minimum rank correlation of value and contribution for a stated direction ("higher", "lower")."""
 
 
 def percent(value: float) -> str:
-    """Return a share as a whole percentage: 0.5 -> "50 %", with a space that never breaks."""
+    """Return a share as a whole percentage with a no-break space: 0.5 -> "50 %"."""
     return f"{value * 100:.0f}\N{NO-BREAK SPACE}%"
 
 
@@ -35,12 +35,12 @@ def _shares(x_title: str, y_title: str) -> Plane:
 
 
 def _by_style(models: dict[str, FloatArray]) -> list[tuple[str, FloatArray]]:
-    """Return (style of the line, scores); ours comes first in ``models`` and last here, so that it lies on top."""
+    """Return (line style, scores); the model comes first in ``models`` and last here, drawn on top."""
     return list(zip(("baseline", "model"), reversed(models.values()), strict=False))[-len(models) :]
 
 
 def roc_chart(churned: BoolArray, models: dict[str, FloatArray]) -> Chart:
-    """Return the ROC curves. ``models`` maps legend -> scores, ours first."""
+    """Return the ROC curves. ``models`` maps legend -> scores, the model first, then the baseline."""
     plane = _shares("stayers contacted", "churners caught")
     layers = [plane.line("guide", DIAGONAL, DIAGONAL)]
     for style, score in _by_style(models):
@@ -80,7 +80,7 @@ def pr_chart(churned: BoolArray, models: dict[str, FloatArray]) -> Chart:
 def calibration_chart(churned: BoolArray, models: dict[str, FloatArray]) -> tuple[Chart, CalibrationBins]:
     """Return the reliability diagram and the model's bins.
 
-    Dots carry 95 % intervals (Wilson 1927); the bars along the foot count customers by score.
+    Points have 95 % intervals (Wilson 1927); the bars at the bottom count customers by score.
     """
     plane = _shares("score", "customers who left")
     ours, *others = models.values()
@@ -152,7 +152,7 @@ def gains_chart(churned: BoolArray, models: dict[str, FloatArray], share: float)
 
 
 def lift_chart(churned: BoolArray, score: FloatArray) -> Chart:
-    """Return the lift of each tenth of the customers, highest scores first; ties are shared out in proportion."""
+    """Return the lift of each decile, highest scores first; ties are split in proportion."""
     found = rank(churned, score)
     edges = np.linspace(0, 1, 11)
     at = np.interp(edges * found.rows, np.concatenate([[0], found.contacted]), np.concatenate([[0], found.churners]))
@@ -181,7 +181,7 @@ def lift_chart(churned: BoolArray, score: FloatArray) -> Chart:
 
 
 def profit_chart(churned: BoolArray, models: dict[str, FloatArray], economics: Economics, chosen: Targeting) -> Chart:
-    """Return the expected profit against the share contacted, marked at the chosen threshold and at the best."""
+    """Return the expected profit by share contacted, marked at the chosen threshold and at the best."""
     curves = [(style, *profit_curve(churned, score, economics)) for style, score in _by_style(models)]
     values = np.concatenate([profit for _, _, profit in curves])
     low, high = float(min(values.min(), 0)), float(max(values.max(), 0))
@@ -213,8 +213,8 @@ def profit_chart(churned: BoolArray, models: dict[str, FloatArray], economics: E
 class ShapRow:
     """One feature of the SHAP summary.
 
-    ``importance`` is the mean absolute contribution in log-odds; ``direction`` says in words which values raise the
-    score; ``outline`` is (left edge, right edge, half height in (0, 1], colour) of each column that holds a customer.
+    ``importance`` is the mean absolute contribution in log-odds; ``direction`` describes which values raise the score;
+    ``outline`` is (left edge, right edge, half height in (0, 1], colour) of each column that holds a customer.
     """
 
     name: str
@@ -231,17 +231,17 @@ class ShapChart:
     hidden: int
     """Features left out for their small importance."""
     wide: Markup
-    """With the names beside the outlines."""
+    """The chart with the names left of the outlines."""
     narrow: Markup
-    """The same for a phone: the names above the outlines."""
+    """The chart for a phone, with the names above the outlines."""
 
 
 def shap_chart(names: Sequence[str], contributions: FloatArray, values: NDArray[Any], shown: int = 12) -> ShapChart:
     """Return the SHAP summary as outlines.
 
-    Drawing one dot a customer would take megabytes; instead customers are counted along the contribution, and each
-    column of the outline is shaded by the mean rank of the feature's value in it (grey for text). All customers
-    are in the picture, and none can be read off it.
+    One point per customer would take megabytes; instead customers are counted along the contribution, and each column
+    of the outline is shaded by the mean rank of the feature's value in it (grey for text). All customers are included,
+    and none can be identified.
 
     Parameters
     ----------
@@ -256,7 +256,7 @@ def shap_chart(names: Sequence[str], contributions: FloatArray, values: NDArray[
     """
     importance = np.abs(contributions).mean(axis=0)
     order = np.argsort(-importance, kind="stable")[:shown]
-    # A few outliers would squeeze everything else: the outermost 0.1 % of a feature share the last column.
+    # Outliers would compress the scale: the outermost 0.1 % of a feature share the last column.
     ends = np.quantile(contributions[:, order], [0.001, 0.999], axis=0)
     low, high = min(float(ends[0].min()), -0.01) * 1.02, max(float(ends[1].max()), 0.01) * 1.02
     edges, rows = np.linspace(low, high, SHAP_COLUMNS + 1), []
@@ -284,12 +284,12 @@ def shap_chart(names: Sequence[str], contributions: FloatArray, values: NDArray[
 
 
 def _short(text: str) -> str:
-    """Return what a phone has room for on one line; the table beside the picture has the whole text."""
+    """Return a text shortened to one line of a phone; the table next to the chart has the full text."""
     return text if len(text) <= SHAP_LETTERS_MAX else f"{text[: SHAP_LETTERS_MAX - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _outlines(rows: Sequence[ShapRow], domain: tuple[float, float], *, names_above: bool) -> list[Spec]:
-    """Return the layers of the SHAP summary; y counts the features, and a feature's names lie in its unit of y."""
+    """Return the layers of the SHAP summary; each feature, with its name, occupies one unit of y."""
     centre, half = (0.715, 0.235) if names_above else (0.5, 0.46)
     beside: dict[str, Any] = {"align": "left"} if names_above else {"align": "right", "dx": -16}
     plane = Plane(
@@ -297,7 +297,7 @@ def _outlines(rows: Sequence[ShapRow], domain: tuple[float, float], *, names_abo
         axis("y", "", (len(rows), 0), labels=False, grid=False),
     )
     columns = [
-        # Each column reaches a little under the next one: coordinates are rounded, and no gap may show.
+        # Each column overlaps the next one slightly: coordinates are rounded, and no gap may appear.
         {
             "x": a,
             "x2": b + (b - a) / 16,
@@ -330,7 +330,7 @@ def _outline(
     columns = len(edges) - 1
     column = np.clip(np.searchsorted(edges, contribution, side="right") - 1, 0, columns - 1)
     counts = np.bincount(column, minlength=columns)
-    # A square root: a feature that is nil for most customers would otherwise show one spike and no tail.
+    # Square root: a feature that is zero for most customers would otherwise show one spike and no tail.
     half = np.maximum(np.sqrt(counts / counts.max()), 0.05)
     known = ~np.isnan(shade)
     sums = np.bincount(column[known], weights=shade[known], minlength=columns)
@@ -347,7 +347,7 @@ def _outline(
 
 
 def _meaning(contribution: FloatArray, values: NDArray[Any]) -> tuple[FloatArray, str]:
-    """Return each value's rank in [0, 1] (NaN for text and nulls) and in words which values raise the score."""
+    """Return each value's rank in [0, 1] (NaN for text and nulls) and a text on which raise the score."""
     import pandas as pd
 
     column = pd.Series(values)

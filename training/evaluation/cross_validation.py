@@ -22,24 +22,24 @@ from training.model.tuning import search
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """Out-of-fold scores, (repeats, scored rows) float64, and the figures of each repeat; same folds for both models.
+    """Out-of-fold scores, (repeats, scored rows) float64, and figures per repeat, on the same folds.
 
-    ``chosen`` holds the parameters that tuning chose inside each outer training fold, repeat by repeat.
+    ``chosen`` holds the parameters tuned inside each outer training fold, repeat by repeat.
     """
 
     scored: Rows
-    """Positions, ascending, of the rows that were scored: all of one date; of several, those of the newest ones."""
+    """Positions, ascending, of the scored rows: all of one date; of several, those of the newest."""
     score: Floats
     baseline_score: Floats
     metrics: tuple[Metrics, ...]
     baseline_metrics: tuple[Metrics, ...]
     chosen: tuple[Params, ...]
     contributions: Floats
-    """Of the first repeat, (scored rows, f) on the margin, one column a feature, out of fold as the scores are."""
+    """Out-of-fold margin contributions, first repeat, (scored rows, f), one column per feature."""
 
     @property
     def ahead(self) -> int:
-        """Repeats in which the model's ROC-AUC is above the baseline's."""
+        """Number of repeats in which the model's ROC-AUC is above the baseline's."""
         pairs = zip(self.metrics, self.baseline_metrics, strict=True)
         return sum(ours.roc_auc > theirs.roc_auc for ours, theirs in pairs)
 
@@ -56,16 +56,16 @@ def cross_validate(
     repeats: int,
     progress: Callable[[int], object] = lambda _fold: None,
 ) -> CrossValidation:
-    """Score rows by models that never saw them, nor any row equal to them, ``repeats`` times.
+    """Score rows, ``repeats`` times, by models fitted on neither those rows nor rows equal to them.
 
-    Inside each outer training fold the parameters are tuned anew (nested): the outer rows play no part in any
+    Parameters are tuned again inside each outer training fold (nested): the outer rows have no influence on any
     choice. ``progress`` is called with the number of finished outer folds.
 
     With several observation dates (``observed_at``, (n,) instants) each of the newest dates, ``settings.folds`` at
-    most, is scored by what was learnt on the dates before it: every figure is about the future of a model, and the
-    oldest dates have no score. Such folds are the same in every repeat: repeats then differ by the seed of the
-    learner alone (rows and columns that each tree draws), and the spread over them says nothing about other data.
-    With one date the folds are drawn anew each time, and every row is scored.
+    most, is scored by a model fitted on the dates before it; the oldest dates have no score. Such folds are the same in
+    every repeat: repeats then differ by the seed of the learner alone (rows and columns that each tree draws), and
+    their spread does not measure the variation over other data. With one date the folds are drawn again per repeat, and
+    every row is scored.
     """
     score, baseline = np.full((2, repeats, len(churned)), np.nan)
     contributions = np.empty(features.shape)

@@ -1,6 +1,6 @@
-"""The evaluation report: one HTML file that needs no network, no script and no other file.
+"""The evaluation report: one self-contained HTML file, without network access or scripts.
 
-:func:`render` is pure; :func:`write_report` puts its result on disk in one step.
+:func:`render` is pure; :func:`write_report` writes its result atomically.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from training.metrics.scores import (
 
 TEMPLATES: Final = Path(__file__).resolve().parent / "templates"
 LEAK_ROC_AUC: Final = 0.86
-"""No honest model of the real file is known to rank above this: 0.851 is the best found."""
+"""A ROC-AUC above this on the public file suggests a leak: the best result known is 0.851."""
 CALIBRATED_ECE: Final = 0.03
-"""Up to this expected calibration error the report calls a score a probability."""
+"""The report describes a score as a probability up to this expected calibration error."""
 SLICE_GAP_MARKED: Final = 0.05
-"""A slice whose scores are off by more than this is marked in the table."""
+"""The table marks a slice whose calibration gap is larger than this."""
 BASELINE: Final = "logistic regression"
 
 PROVENANCE: Final[dict[str, str]] = {
@@ -52,7 +52,7 @@ PROVENANCE: Final[dict[str, str]] = {
     "seeds": "Seeds",
     "evaluated_at": "Evaluated at",
 }
-"""Facts that every report lists, "not recorded" where the caller gave none; others follow under their own name."""
+"""Facts listed in every report, "not recorded" where missing; others follow under their own name."""
 TIME_MEANS: Final[dict[str, str]] = {
     "declared": "declared: the file has no dates of its own, the operator named its day",
     "observed": "observed: labels come from a later snapshot than the features",
@@ -60,14 +60,14 @@ TIME_MEANS: Final[dict[str, str]] = {
 
 
 class ReportError(ChurnError):
-    """The parts of an evaluation don't fit together."""
+    """The parts of an evaluation are inconsistent: repeats don't pair, or the threshold is invalid."""
 
     error = "report_invalid"
 
 
 @dataclass(frozen=True)
 class Figure:
-    """How the headline table names a figure, writes it and explains it."""
+    """A metric of the headline table: its name, format and explanation."""
 
     key: str
     name: str
@@ -117,7 +117,7 @@ class ShapSummary:
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """All that the report shows.
+    """The content of the report.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ class EvaluationReport:
     churned, score, baseline_score
         (n,) labels and pooled out-of-fold scores of the model and of the baseline, on the same rows.
     model_repeats, baseline_repeats
-        Figures of each repeat of the cross-validation, both on the same folds.
+        Figures per repeat of the cross-validation, both on the same folds.
     threshold
         The score in use, in [0, 1]: customers at or above it are contacted.
     economics
@@ -140,8 +140,8 @@ class EvaluationReport:
     simulated
         Whether the customers are made up.
     dates
-        Number of observation dates that the rows are of; with several a row is a customer on a date, scored by what
-        was learnt from earlier dates alone.
+        Number of observation dates of the rows; with several, a row is a customer at a date, scored by a model fitted
+        on earlier dates alone.
 
     Raises
     ------
@@ -179,13 +179,13 @@ class EvaluationReport:
 
     @property
     def leak_suspected(self) -> bool:
-        """Whether the model ranks real customers better than is known to be possible."""
+        """Whether ROC-AUC on real customers is above the best that is known to be possible."""
         return not self.simulated and summarise(self.model_repeats)["roc_auc"].mean > LEAK_ROC_AUC
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the headline table, written out."""
+    """One formatted row of the headline table."""
 
     figure: Figure
     model: str
@@ -196,7 +196,7 @@ class Row:
 
 
 def write_report(path: Path, report: EvaluationReport) -> Path:
-    """Write the report and return its path; its folder is made, a reader sees the old file or the new one."""
+    """Write the report atomically, creating its folder, and return its path."""
     page = render(report)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
@@ -273,7 +273,7 @@ def _difference(value: Difference, digits: int) -> str:
 
 
 def _summary(report: EvaluationReport, chosen: Targeting) -> dict[str, str]:
-    """Return the words of the first screen, each value ready to read."""
+    """Return the formatted values of the first screen."""
     rate = float(np.mean(report.churned))
     lift = lift_at(report.churned, report.score)
     _, profit = profit_curve(report.churned, report.score, report.economics)
@@ -309,7 +309,7 @@ def _points(gap: float) -> str:
 
 
 def _by_column(found: Sequence[Slice]) -> list[tuple[str, list[Slice]]]:
-    """Return the slices of each column, columns in the order in which they first come."""
+    """Return the slices grouped by column, columns in order of first appearance."""
     columns: dict[str, list[Slice]] = {}
     for each in found:
         columns.setdefault(each.column, []).append(each)

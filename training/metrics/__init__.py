@@ -1,1 +1,1 @@
-"""What a score is worth: errors, profit, and what chance has in it."""
+"""Metrics of scores: ranking and calibration errors, profit, and their significance."""

@@ -1,4 +1,4 @@
-"""Whether one model is better than another on the same rows, beyond chance: the paired bootstrap. Pure."""
+"""Paired bootstrap: significance of the difference of two models on the same rows. Pure."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from training.metrics.profit import FloatArray
 from training.metrics.scores import BoolArray
 
 EQUAL: Final = 1e-9
-"""Nats or USD a customer: what is below comes from rounding."""
+"""Nats or USD per customer; smaller differences are rounding errors."""
 _DRAWN_AT_ONCE: Final = 1 << 22
 
 
 @dataclass(frozen=True)
 class Gain:
-    """By how much the challenger is better a row; ``lower`` is the one-sided bound of its mean."""
+    """Mean advantage of the challenger per row; ``lower`` is the one-sided bound of that mean."""
 
     mean: float
     lower: float
 
     @property
     def beyond_chance(self) -> bool:
-        """Whether even the bound is a gain."""
+        """Whether the lower bound is a gain."""
         return self.lower > EQUAL
 
 
 def losses(churned: BoolArray, score: FloatArray) -> FloatArray:
-    """Return each row's log loss in nats, (n,); scores are clipped as :func:`training.metrics.scores.log_loss` does."""
+    """Return each row's log loss in nats, (n,); scores are clipped as in :func:`~.scores.log_loss`."""
     eps = np.finfo(np.float64).eps
     clipped = np.clip(score, eps, 1 - eps)
     return np.asarray(-np.where(churned, np.log(clipped), np.log1p(-clipped)), dtype=np.float64)
 
 
 def profits(churned: BoolArray, score: FloatArray, threshold: float, economics: Economics) -> FloatArray:
-    """Return what contacting everyone at or above ``threshold`` earned on each row, USD, (n,); 0 if not contacted."""
+    """Return the profit of each row in USD, (n,), if all at or above ``threshold`` are contacted; else 0."""
     paid = np.where(churned, economics.gain_usd, -economics.waste_usd)
     return np.where(score >= threshold, paid, 0.0)
 
 
 def worst_profit(challenger: BoolArray, champion: BoolArray, economics: Economics) -> float:
-    """Return the least that one more row of the kinds seen could bring, USD, at most 0.
+    """Return the lowest profit difference that one more row of the kinds seen could add, USD, at most 0.
 
-    ``challenger``, ``champion`` (n,) say whom each contacts. Where they differ the outcome takes two values, of which
-    the rarer may not have been seen yet.
+    ``challenger``, ``champion``: (n,) whether each contacts the row. Where they differ the outcome has two values, and
+    the rarer one may not have been observed yet.
     """
     if (champion & ~challenger).any():
         return -max(economics.gain_usd, economics.waste_usd if (challenger & ~champion).any() else 0.0)
@@ -65,19 +65,19 @@ def gains(
 ) -> dict[str, Gain]:
     """Return the mean of each difference and the ``share``-quantile of its bootstrapped mean.
 
-    Customers are drawn, not rows: the rows of one customer go together (Davison and Hinkley 1997, "Bootstrap Methods
-    and their Application", 3.8). All differences see the same draws. The percentile bound is too kind to a difference
-    that few rows make, for it knows no outcome that was not seen: where ``worst`` names one, it is added to the rows
-    that are drawn from. It weighs on small samples alone.
+    Customers are resampled, not rows: the rows of one customer stay together (Davison and Hinkley 1997, "Bootstrap
+    Methods and their Application", 3.8). All differences use the same resamples. The percentile bound is too optimistic
+    for a difference that few rows cause, because it contains no unobserved outcome: where ``worst`` has a value, it is
+    added to the rows that are drawn from. Its weight is relevant in small samples only.
 
     Parameters
     ----------
     customers
-        (n,) who each row is about, n at least 1.
+        (n,) customer of each row, n at least 1.
     differences
         Name -> (n,), above 0 where the challenger is better.
     worst
-        Name -> a difference that might have been.
+        Name -> an unobserved but possible difference.
     """
     _, cluster = np.unique(customers, return_inverse=True)
     rows = np.bincount(cluster).astype(np.float64)

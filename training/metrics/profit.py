@@ -1,8 +1,8 @@
-"""What a ranking is worth in USD: expected maximum profit, the cut that earns it, and the profit curve.
+"""Profit metrics in USD: expected maximum profit, its threshold, and the profit curve.
 
-What one contact costs and earns is said in ``bentos.decisions.economics``, after Verbraken, Verbeke and Baesens (2013).
-Throughout, ``churned`` is (n,) bool, ``score`` is (n,) float64 in [0, 1] (the probability of leaving), no nulls,
-and money is USD per customer of the base, contacted or not.
+Costs and revenue of one contact are defined in ``bentos.decisions.economics``, after Verbraken, Verbeke and Baesens
+(2013). Throughout, ``churned`` is (n,) bool, ``score`` is (n,) float64 in [0, 1] (the probability of leaving), no
+nulls, and money is USD per customer of the base, contacted or not.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ FloatArray = NDArray[np.float64]
 
 
 class EvaluationError(ChurnError):
-    """Labels and scores that no figure can be computed from."""
+    """Labels or scores from which no metric can be computed."""
 
     error = "evaluation_invalid"
 
 
 class NoRowsError(EvaluationError):
-    """There is not one row."""
+    """There are no rows."""
 
     error = "evaluation_no_rows"
 
@@ -43,26 +43,26 @@ class LabelError(EvaluationError):
 
 
 class ScoreError(EvaluationError):
-    """A score is missing or no probability."""
+    """A score is missing or outside [0, 1]."""
 
     error = "evaluation_score"
 
 
 class OneClassError(EvaluationError):
-    """All rows left or all stayed, where the figure compares the two."""
+    """All rows are of one class, where the metric compares two."""
 
     error = "evaluation_one_class"
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """The customers from the highest score down, equal scores taken together: what every rank figure is made of.
+    """Cumulative counts by descending score, ties grouped: the input of every rank metric.
 
-    Each array is (m,), m the number of distinct scores. Because ties are one step, the order of rows can't matter.
+    Each array is (m,), m the number of distinct scores. As ties are one group, the order of rows has no influence.
     """
 
     scores: FloatArray
-    """Distinct scores, falling."""
+    """Distinct scores, descending."""
     contacted: NDArray[np.int64]
     """Rows with this score or a higher one; the last is :attr:`rows`."""
     churners: NDArray[np.int64]
@@ -79,7 +79,7 @@ class Ranking:
         return int(self.churners[-1])
 
     def refuse_one_class(self, figure: str) -> None:
-        """Raise OneClassError, naming the figure, unless some rows churned and some did not."""
+        """Raise OneClassError, naming the metric, unless some rows churned and some did not."""
         if self.churned in {0, self.rows}:
             what = "all churned" if self.churned else "none churned"
             raise OneClassError(
@@ -89,12 +89,12 @@ class Ranking:
 
 
 def check(churned: NDArray[np.bool_], score: FloatArray) -> tuple[NDArray[np.bool_], FloatArray]:
-    """Return labels (n,) bool and scores (n,) float64 in [0, 1], n at least 1, or refuse them.
+    """Return labels (n,) bool and scores (n,) float64 in [0, 1], n at least 1.
 
     Raises
     ------
     LengthError, NoRowsError, LabelError, ScoreError
-        In this order, the first that applies.
+        The first that applies, in this order.
     """
     labels, scores = np.asarray(churned), np.asarray(score)
     if labels.ndim != 1 or labels.shape != scores.shape:
@@ -118,7 +118,7 @@ def check(churned: NDArray[np.bool_], score: FloatArray) -> tuple[NDArray[np.boo
 
 
 def rank(churned: NDArray[np.bool_], score: FloatArray) -> Ranking:
-    """Return the ranking of checked labels and scores. Raises as :func:`check` does."""
+    """Return the ranking of labels and scores; they are validated. Raises as :func:`check`."""
     labels, scores = check(churned, score)
     distinct, group = np.unique(scores, return_inverse=True)
     rows = np.bincount(group, minlength=distinct.size)[::-1]
@@ -139,7 +139,7 @@ class ExpectedProfit:
 
 @dataclass(frozen=True)
 class Targeting:
-    """A threshold and what contacting every customer with ``score >= threshold`` brings.
+    """A threshold and the result of contacting every customer with ``score >= threshold``.
 
     ``share`` is the contacted share of the base in [0, 1], ``profit_usd`` the expected profit per customer.
     """
@@ -152,14 +152,14 @@ class Targeting:
 def empc(churned: NDArray[np.bool_], score: FloatArray, economics: Economics) -> ExpectedProfit:
     """Return the expected maximum profit measure for customer churn (EMPC), in closed form.
 
-    For a given gamma the best cut is the vertex of the ROC curve's convex hull at which the next customers are
+    For a given gamma the optimal cut is the vertex of the ROC curve's convex hull at which the next customers are
     no longer worth their contact. Going from vertex i - 1 to i adds c churners and s stayers, which pays as soon
     as ``c * (gamma * (clv - incentive) - contact) > s * (incentive + contact)``, that is above
 
         gamma_i = (s / c * (incentive + contact) + contact) / (clv - incentive),
 
-    which rises with i because the hull is concave. Vertex i is therefore the best one for gamma in
-    (gamma_i, gamma_(i+1)], and the expectation over gamma ~ Beta(a, b) falls into one integral a vertex. With the
+    which rises with i because the hull is concave. Vertex i is therefore the optimal one for gamma in
+    (gamma_i, gamma_(i+1)], and the expectation over gamma ~ Beta(a, b) becomes one integral per vertex. With the
     regularised incomplete beta function I, ``int h = I(.; a, b)`` and ``int gamma h = a / (a + b) * I(.; a + 1, b)``
     (Verbraken, Verbeke and Baesens 2013, section 5). ``target_share`` is the same expectation over the share.
 
@@ -194,7 +194,7 @@ def empc(churned: NDArray[np.bool_], score: FloatArray, economics: Economics) ->
 def _hull(ranking: Ranking) -> tuple[FloatArray, FloatArray]:
     """Return the vertices (churners, stayers contacted) of the ROC curve's upper convex hull, (0, 0) first.
 
-    Andrew's monotone chain on whole counts: the cross products are exact, so that collinear points always vanish.
+    Andrew's monotone chain on integer counts: the cross products are exact, so that collinear points are removed.
     """
     chain: list[tuple[int, int]] = [(0, 0)]
     points = zip(ranking.churners.tolist(), (ranking.contacted - ranking.churners).tolist(), strict=True)
@@ -212,8 +212,8 @@ def _hull(ranking: Ranking) -> tuple[FloatArray, FloatArray]:
 def profit_curve(churned: NDArray[np.bool_], score: FloatArray, economics: Economics) -> tuple[FloatArray, FloatArray]:
     """Return (share contacted, expected profit in USD per customer), both (m + 1,) for m distinct scores.
 
-    Starts at (0, 0) and goes down the ranking to (1, profit of contacting everybody), one point a distinct score:
-    customers with equal scores can't be told apart, so that no cut lies between them.
+    Starts at (0, 0) and ends at (1, profit of contacting all customers), one point per distinct score: customers with
+    equal scores can't be distinguished, so that no cut lies between them.
 
     Raises
     ------
@@ -228,11 +228,11 @@ def profit_curve(churned: NDArray[np.bool_], score: FloatArray, economics: Econo
 
 
 def best_targeting(churned: NDArray[np.bool_], score: FloatArray, economics: Economics) -> Targeting:
-    """Return the threshold that maximises the expected profit on these rows, at the mean accept rate.
+    """Return the threshold with the highest expected profit on these rows, at the mean accept rate.
 
-    Of equally good thresholds the highest is taken: fewer customers are bothered. Where contacting anybody loses
-    money, the threshold lies just above the highest score and nobody is contacted. Chosen and measured on the
-    same rows, the profit is optimistic: quote it beside that of ``profit_threshold``, not instead.
+    Of thresholds with equal profit the highest is returned, which contacts the fewest customers. Where any contact
+    loses money, the threshold lies just above the highest score and no customer is contacted. Selected and measured on
+    the same rows, the profit is optimistic: report it along with that of ``profit_threshold``, not instead.
 
     Raises
     ------
@@ -247,7 +247,7 @@ def best_targeting(churned: NDArray[np.bool_], score: FloatArray, economics: Eco
 
 
 def targeting_at(threshold: float, churned: NDArray[np.bool_], score: FloatArray, economics: Economics) -> Targeting:
-    """Return what a given threshold brings on these rows, at the mean accept rate.
+    """Return the targeting at ``threshold`` on these rows, at the mean accept rate.
 
     Raises
     ------
@@ -261,6 +261,6 @@ def targeting_at(threshold: float, churned: NDArray[np.bool_], score: FloatArray
 
 
 def usd(value: float) -> str:
-    """Return an amount with the sign (a true minus) ahead of the currency: -2.5 -> "-$2.50"."""
+    """Return an amount with the sign (U+2212 if negative) before the currency: -2.5 -> "-$2.50"."""
     sign = "\N{MINUS SIGN}" if value < 0 and f"{-value:.2f}" != "0.00" else ""
     return f"{sign}${abs(value):,.2f}"

@@ -1,4 +1,4 @@
-"""How good a set of scores is: ranking, calibration and money, over all rows and by slice.
+"""Metrics of a set of scores: ranking, calibration and profit, over all rows and by slice.
 
 Throughout, ``churned`` is (n,) bool, ``score`` is (n,) float64 in [0, 1] (the probability of leaving), no nulls.
 Every figure is a function of the multiset of (churned, score): equal scores are treated as one, so that the order
@@ -25,9 +25,9 @@ BoolArray = NDArray[np.bool_]
 ECE_BINS: Final = 10
 LIFT_SHARE: Final = 0.10
 SLICE_ROWS_MIN: Final = 30
-"""A slice below this is not shown: its figures would be noise, and point at persons."""
+"""Slices with fewer rows are omitted: their metrics would be noise and could identify persons."""
 SLICE_VALUES_MAX: Final = 6
-"""A numeric column with more distinct values than this is sliced into quarters."""
+"""A numeric column with more distinct values than this is cut into quartiles."""
 
 LOWER_IS_BETTER: Final = frozenset({"brier", "log_loss", "ece"})
 
@@ -44,7 +44,7 @@ FIGURES = {
 
 @dataclass(frozen=True)
 class Metrics:
-    """The figures of one set of scores."""
+    """The metrics of one set of scores."""
 
     rows: int
     churn_rate: float
@@ -59,16 +59,16 @@ class Metrics:
     empc_usd: float
     """Expected maximum profit, USD per customer."""
     target_share: float
-    """Expected share contacted to earn it."""
+    """Expected contacted share at the maximum profit."""
     profit_threshold: float
-    """The score that maximises the expected profit on these very rows."""
+    """The score with the highest expected profit on these rows."""
     profit_share: float
     """Share at or above it."""
     profit_usd: float
-    """What it earns at the mean accept rate, USD per customer."""
+    """Profit at this threshold and the mean accept rate, USD per customer."""
 
     def as_dict(self) -> dict[str, float]:
-        """Return name -> value in the order of the fields, ready for JSON and MLflow."""
+        """Return name -> value in field order, for JSON and MLflow."""
         return asdict(self)
 
 
@@ -83,10 +83,10 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """Paired difference a - b of one figure over repeats on the same folds.
+    """Paired difference a - b of one metric over repeats on the same folds.
 
     ``standard_error`` and ``t`` are None for a single repeat, ``t`` also where all differences are equal.
-    ``ahead`` counts the repeats in which a is the better one, whichever direction is better for the figure.
+    ``ahead`` counts the repeats in which a is better, in the metric's own direction.
     """
 
     mean: float
@@ -100,7 +100,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Slice:
-    """The figures of the customers who share one value of one column."""
+    """The metrics of the customers with one value of one column."""
 
     column: str
     value: str
@@ -110,7 +110,7 @@ class Slice:
     """None where all of the slice churned or none did."""
     mean_score: float
     calibration_gap: float
-    """mean_score - churn_rate: above 0 the scores are too high."""
+    """mean_score - churn_rate; above 0: the scores are too high."""
 
 
 def roc_auc(churned: BoolArray, score: FloatArray) -> float:
@@ -129,7 +129,7 @@ def _roc_auc(ranking: Ranking) -> float:
 def pr_auc(churned: BoolArray, score: FloatArray) -> float:
     """Return the average precision: the sum of precision times gained recall, without interpolation.
 
-    Interpolating between points of a precision-recall curve would be too kind (Davis and Goadrich 2006).
+    Interpolation between points of a precision-recall curve is too optimistic (Davis and Goadrich 2006).
     """
     return _pr_auc(rank(churned, score))
 
@@ -160,7 +160,7 @@ def log_loss(churned: BoolArray, score: FloatArray) -> float:
 
 @dataclass(frozen=True)
 class CalibrationBins:
-    """Scores against outcomes, in bins of equal count. Each array is (b,), b at most the number asked for."""
+    """Mean scores and outcomes in bins of equal count. Each array is (b,), b at most the requested number."""
 
     rows: NDArray[np.int64]
     mean_score: FloatArray
@@ -170,8 +170,8 @@ class CalibrationBins:
 def calibration_bins(churned: BoolArray, score: FloatArray, bins: int = ECE_BINS) -> CalibrationBins:
     """Return the non-empty bins of equal count, lowest scores first, equal scores in one bin.
 
-    A group of equal scores goes to the bin in which its middle rank falls. Splitting the group instead would make
-    the result depend on the order of rows, and would compare one and the same score with two outcomes.
+    A group of equal scores is assigned to the bin of its middle rank. Splitting the group would make the result depend
+    on the order of rows, and would compare one score with two outcomes.
     """
     labels, scores = check(churned, score)
     distinct, group, rows = np.unique(scores, return_inverse=True, return_counts=True)
@@ -199,10 +199,10 @@ def ece(churned: BoolArray, score: FloatArray, bins: int = ECE_BINS) -> float:
 
 
 def lift_at(churned: BoolArray, score: FloatArray, share: float = LIFT_SHARE) -> float:
-    """Return the churn rate among the ``share`` of customers with the highest scores over that of all.
+    """Return the churn rate of the ``share`` of customers with the highest scores over the overall rate.
 
     Where the cut falls into a group of equal scores (or between two rows), the group counts in proportion: the
-    expectation over a random order among them. ``share`` is in (0, 1].
+    expectation over a random order within it. ``share`` is in (0, 1].
     """
     return _lift_at(rank(churned, score), share)
 
@@ -218,7 +218,7 @@ def _lift_at(ranking: Ranking, share: float) -> float:
 
 
 def measure(churned: BoolArray, score: FloatArray, economics: Economics) -> Metrics:
-    """Return every figure of one set of scores; see the module for units and errors."""
+    """Return all metrics of one set of scores; see the module for units and errors."""
     ranking = rank(churned, score)
     expected = empc(churned, score, economics)
     best = best_targeting(churned, score, economics)
@@ -240,10 +240,10 @@ def measure(churned: BoolArray, score: FloatArray, economics: Economics) -> Metr
 
 
 def summarise(per_repeat: Sequence[Metrics]) -> dict[str, Estimate]:
-    """Return name -> mean and standard error (s / sqrt(r), s with r - 1 degrees of freedom) over r repeats.
+    """Return name -> mean and standard error over r repeats: s / sqrt(r), s with r - 1 degrees of freedom.
 
-    Repeats of a cross-validation measure the same customers again: the standard error says how much a figure
-    depends on how they were split, not how much it would change with other customers.
+    Repeats of a cross-validation measure the same customers again: the standard error measures how much a metric
+    depends on the split, not how much it would change with other customers.
 
     Raises
     ------
@@ -262,17 +262,17 @@ def summarise(per_repeat: Sequence[Metrics]) -> dict[str, Estimate]:
 def paired_difference(
     a: Sequence[Metrics], b: Sequence[Metrics], *, test_to_train: float = 0.0
 ) -> dict[str, Difference]:
-    """Return name -> difference a - b over J repeats in which both saw the same folds.
+    """Return name -> difference a - b over J repeats on the same folds.
 
     Parameters
     ----------
     a, b
-        One entry a repeat, in the same order.
+        One entry per repeat, in the same order.
     test_to_train
         0 (the default) where an entry is one whole cross-validation, its out-of-fold scores pooled: the standard
-        error is then s / sqrt(J), and like :func:`summarise`'s it is about the split alone.
-        Where an entry is a single fold, training sets overlap and s / sqrt(J) is too small by a multiple: give
-        rows tested / rows trained on, 1 / (k - 1) for k folds, and the standard error becomes
+        error is then s / sqrt(J), and like :func:`summarise`'s it concerns the split alone.
+        Where an entry is a single fold, training sets overlap and s / sqrt(J) is too small by a multiple: pass
+        rows tested / rows trained on, 1 / (k - 1) for k folds. The standard error is then
         ``s * sqrt(1 / J + test_to_train)``, that of the corrected resampled t test with J - 1 degrees of freedom
         (Nadeau and Bengio 2003, "Inference for the generalization error"; for repeated k-fold cross-validation
         Bouckaert and Frank 2004).
@@ -300,29 +300,29 @@ def _difference(values: FloatArray, name: str, test_to_train: float) -> Differen
 
 
 def _table(per_repeat: Sequence[Metrics]) -> FloatArray:
-    """Return (repeats, figures) float64."""
+    """Return (repeats, metrics) float64."""
     if not per_repeat:
         raise EvaluationError("no repeat to summarise", "run at least one cross-validation")
     return np.asarray([list(each.as_dict().values()) for each in per_repeat], dtype=np.float64)
 
 
 def slices(snapshot: pd.DataFrame, churned: BoolArray, score: FloatArray, by: Sequence[str]) -> list[Slice]:
-    """Return the figures of each value of each column in ``by``, in that order, values ascending.
+    """Return the metrics of each value of each column in ``by``, in that order, values ascending.
 
     Parameters
     ----------
     snapshot
-        One row a customer, in the order of ``churned`` and ``score``; its index is ignored.
+        One row per customer, in the order of ``churned`` and ``score``; its index is ignored.
     by
-        Columns of it. Numbers with more than six distinct values are cut into quarters of about equal count; a
-        null is a value of its own, "(none)", listed last.
+        Columns of ``snapshot``. Numbers with more than six distinct values are cut into quartiles of about equal count;
+        a null is a value of its own, "(none)", listed last.
 
     Slices of fewer than 30 customers are left out.
 
     Raises
     ------
     EvaluationError
-        If a column is unknown, or as said for the module.
+        If a column is unknown, or as documented for the module.
     """
     labels, scores = check(churned, score)
     if len(snapshot) != labels.size:
@@ -338,7 +338,7 @@ def slices(snapshot: pd.DataFrame, churned: BoolArray, score: FloatArray, by: Se
 
 
 def _groups(values: pd.Series[Any]) -> list[tuple[str, BoolArray]]:
-    """Return (text of the value, (n,) bool of its rows) for each value of a column."""
+    """Return (label of the value, (n,) bool mask of its rows) for each value of a column."""
     missing = values.isna().to_numpy(dtype=bool)
     numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     if numeric and values.nunique() > SLICE_VALUES_MAX:
@@ -350,7 +350,7 @@ def _groups(values: pd.Series[Any]) -> list[tuple[str, BoolArray]]:
 
 
 def _quarters(values: FloatArray) -> list[tuple[str, BoolArray]]:
-    """Return up to four bands of about equal count, named by the lowest and highest value in them."""
+    """Return up to four bands of about equal count, labelled by their lowest and highest value."""
     inner = np.unique(np.nanquantile(values, [0.25, 0.5, 0.75]))
     band = np.where(np.isnan(values), -1, np.searchsorted(inner, values))
     named = []

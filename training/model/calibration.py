@@ -1,4 +1,4 @@
-"""Platt scaling on the margin, kept only where it helps out of fold. Pure."""
+"""Platt scaling of the margin, used only where it improves out-of-fold log loss. Pure."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from training.metrics.scores import log_loss
 
 IDENTITY: Final = (1.0, 0.0)
 GAIN_MIN: Final = 1e-4
-"""Nats of log loss that calibrating must save out of fold; below that it is noise, and no calibration is simpler."""
+"""Minimum reduction of the out-of-fold log loss, in nats; a smaller one is noise."""
 _HALVES: Final = 2
 
 
 def platt(margin: Floats, churned: NDArray[np.bool_]) -> tuple[float, float]:
-    """Return (slope, intercept) of the logistic regression of ``churned`` on ``margin`` (Platt 1999), both (n,)."""
+    """Fit a logistic regression of ``churned`` on ``margin``, (n,); return (slope, intercept) (Platt 1999)."""
     fitted = LogisticRegression(C=np.inf).fit(margin.reshape(-1, 1), churned)
     return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
 
@@ -26,11 +26,11 @@ def platt(margin: Floats, churned: NDArray[np.bool_]) -> tuple[float, float]:
 def calibration(
     margin: Floats, churned: NDArray[np.bool_], seed: int, moments: NDArray[np.int64] | None = None
 ) -> tuple[float, float]:
-    """Return (slope, intercept) if they lower the log loss of rows that did not fit them, else (1, 0).
+    """Return (slope, intercept) if they lower the log loss of rows not used to fit them, else (1, 0).
 
-    ``margin`` must be out of fold itself. Each half of the rows is scored by the calibration fitted on the other; with
-    several ``moments`` ((n,), numbers in the order of time) the newer half of them by the one fitted on the older. The
-    calibration returned is fitted on all rows.
+    ``margin`` must be out of fold. Each half of the rows is evaluated with the calibration fitted on the other half;
+    with several ``moments`` ((n,), ascending in time) the newer half of them with the one fitted on the older half. The
+    returned calibration is fitted on all rows.
     """
     if moments is not None and len(known := np.unique(moments)) > 1:
         older = moments < known[len(known) // 2]

@@ -1,4 +1,8 @@
-"""The model: a logistic regression and boosted trees, blended on the log-odds margin."""
+"""The estimator: logistic regression and boosted trees, blended on the log-odds margin.
+
+Fitted by :mod:`training.model.fit` and :mod:`training.evaluation.cross_validation`; a bundle stores its parts as data.
+See docs/decisions/0004-blended-model.md.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +30,10 @@ ITERATIONS: Final = 2000
 
 @dataclass(frozen=True)
 class Params:
-    """What tuning chooses. ``tree_weight`` is the trees' share of the margin, the rest is the linear part's."""
+    """Hyperparameters. ``tree_weight`` is the trees' share of the margin, the rest is the linear part's."""
 
     regularisation: float = 0.3
-    """C of the logistic regression: smaller is stronger."""
+    """C of the logistic regression: smaller is stronger regularisation."""
     tree_weight: float = 0.2
     max_depth: int = 3
     rounds: int = 300
@@ -41,19 +45,19 @@ class Params:
 
 
 class DesignMatrix(TransformerMixin, BaseEstimator):
-    """Transformer: a feature frame to a design matrix, by the very function that a bundle scores with.
+    """Transformer from a feature frame to a design matrix, with the function that bundles score with.
 
     Parameters
     ----------
     design
-        Columns of the result. The transformer learns nothing: ``fit`` only remembers that it ran.
+        Columns of the result. The transformer is stateless: ``fit`` records the number of input columns alone.
     """
 
     def __init__(self, design: Design) -> None:
         self.design = design
 
     def fit(self, features: pd.DataFrame, churned: object = None) -> Self:  # noqa: ARG002
-        """Do nothing but note the number of input columns."""
+        """Record the number of input columns."""
         self.n_features_in_ = features.shape[1]
         return self
 
@@ -67,8 +71,8 @@ class DesignMatrix(TransformerMixin, BaseEstimator):
 
 
 def linear_pipeline(regularisation: float, designs: Designs = DESIGNS[CORE_SERVICE]) -> Pipeline:
-    """Return design -> standard scaler -> logistic regression (L2; no class weights: they ruin calibration)."""
-    # Many rows, few columns: Newton's steps reach the optimum, where lbfgs stops early on hinges that overlap.
+    """Return design -> standard scaler -> logistic regression (L2; class weights would spoil calibration)."""
+    # Many rows, few columns: Newton's method converges, where lbfgs stops early on overlapping hinges.
     return Pipeline(
         [
             ("design", DesignMatrix(designs.linear)),
@@ -104,7 +108,7 @@ def tree_pipeline(
 class ChurnBlend(ClassifierMixin, BaseEstimator):
     """Classifier: margin = (1 - tree_weight) * logistic regression + tree_weight * trees, in log-odds.
 
-    Blending margins rather than probabilities keeps the sum additive, hence every score explainable exactly.
+    The blend of margins, unlike one of probabilities, is additive, so that every score is explained exactly.
     """
 
     def __init__(self, params: Params | None = None, seed: int = 0) -> None:
@@ -130,23 +134,23 @@ class ChurnBlend(ClassifierMixin, BaseEstimator):
         )
 
     def predict_proba(self, features: pd.DataFrame) -> Floats:
-        """Return (n, 2): the probabilities of staying and of leaving."""
+        """Return (n, 2): the probabilities of staying and of churning."""
         leaving = 1 / (1 + np.exp(-self.decision_function(features)))
         return np.column_stack([1 - leaving, leaving])
 
     def predict(self, features: pd.DataFrame) -> NDArray[np.bool_]:
-        """Return whether leaving is the likelier outcome, (n,) bool."""
+        """Return whether the probability of churning is at least 0.5, (n,) bool."""
         return np.asarray(self.decision_function(features) >= 0)
 
     def contributions(self, features: pd.DataFrame, names: Sequence[str]) -> Floats:
-        """Return each feature's contribution to the margin, (n, len(names)) float64, as a bundle explains it."""
+        """Return each feature's contribution to the margin, (n, len(names)) float64, as a bundle does."""
         share = self.params_.tree_weight
         linear, trees = self.parts()
         ours, theirs = (part.explain(matrix(part.design, features), names) for part in (linear, trees))
         return np.asarray((1 - share) * ours.contributions + share * theirs.contributions, dtype=np.float64)
 
     def parts(self) -> tuple[LinearPart, TreePart]:
-        """Return the fitted parts as a bundle holds them."""
+        """Return the fitted parts in the form that a bundle stores."""
         scaler, regression = self.linear_["scale"], self.linear_["regression"]
         linear = LinearPart(
             self.designs_.linear,
@@ -156,8 +160,8 @@ class ChurnBlend(ClassifierMixin, BaseEstimator):
             float(regression.intercept_[0]),
         )
         booster = self.trees_["boosting"].get_booster()
-        # After early stopping the sklearn wrapper stops at the best round and a plain booster does not: the saved
-        # one has exactly the rounds that were fitted.
+        # After early stopping the scikit-learn wrapper predicts with the best round and a plain booster with all
+        # rounds: the booster is cut to exactly the rounds that were fitted.
         return linear, TreePart(self.designs_.trees, booster[: self.params_.rounds])
 
 
@@ -167,8 +171,8 @@ def tree_margin(trees: Pipeline, features: pd.DataFrame) -> Floats:
 
 
 def baseline_pipeline(service: str = CORE_SERVICE) -> Pipeline:
-    """Return the baseline that every model must beat: one-hot and scaled numbers, logistic regression, C = 1."""
-    # What the core derives are sums and words of its other columns: a linear model does not need them.
+    """Return the baseline for all comparisons: one-hot and scaled numbers, logistic regression, C = 1."""
+    # Derived core features are sums and categories of other columns: redundant in a linear model.
     read = [feature for feature in features_of(service) if feature.view != DERIVED.name]
     categories = [feature.name for feature in read if feature.dtype in {"bool", "string"}]
     numbers = [feature.name for feature in read if feature.dtype not in {"bool", "string"}]
@@ -182,7 +186,7 @@ def baseline_pipeline(service: str = CORE_SERVICE) -> Pipeline:
 
 
 class _ZeroForNull(TransformerMixin, BaseEstimator):
-    """Transformer: a missing number counts as 0 (a total before the first bill, a window without events)."""
+    """Fills missing numbers with 0 (a total before the first bill, a window without events)."""
 
     def fit(self, features: pd.DataFrame, churned: object = None) -> Self:  # noqa: ARG002
         self.n_features_in_ = features.shape[1]

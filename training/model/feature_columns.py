@@ -1,6 +1,6 @@
-"""The columns that the two parts of the model read, in terms of the contract's features.
+"""The design columns of the linear part and of the trees, defined by the contract's features.
 
-The core was found by cross-validation on the public Telco file; docs/decisions tells what was tried and left out.
+Selected for the core by cross-validation on the public Telco file; see docs/decisions/0004-blended-model.md.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from feature_repo.contract import BEHAVIOR_SERVICE, CORE_SERVICE, SERVICES_OF, f
 
 @dataclass(frozen=True)
 class Designs:
-    """What each part of the model reads, and the direction (-1, 0, 1) that the trees must keep a column."""
+    """Columns of both parts, and the monotone constraint (-1, 0, 1) of each tree column."""
 
     linear: Design
     trees: Design
@@ -23,9 +23,9 @@ class Designs:
 
 
 TENURE_KNOTS: Final = (1, 2, 3, 6, 12, 24, 36, 48, 60, 70)
-"""Months after which the slope of tenure may change; dense where customers leave fastest."""
+"""Months at which the slope of tenure may change; dense where churn is highest."""
 CHARGE_KNOTS: Final = (25, 45, 60, 70, 80, 90, 100)
-"""USD a month, roughly the deciles of the public file."""
+"""USD per month, roughly the deciles of the public file."""
 ONE_HOT: Final = ("internet_service", "contract_type", "payment_method")
 
 
@@ -34,9 +34,9 @@ def _number(feature: str) -> Column:
 
 
 def _categories() -> list[Column]:
-    """Return a 0/1 column a yes/no feature, and one a value of the features with more to say.
+    """Return one 0/1 column per yes/no feature, and one per value of the features with more values.
 
-    "No internet service" counts as no add-on: `internet_service` says it already.
+    "No internet service" is encoded as no add-on: `internet_service` has this value already.
     """
     columns = []
     for feature in features_of(CORE_SERVICE):
@@ -167,7 +167,7 @@ _DIRECTION: Final = {
     "paperless_billing=True": 1,
     "payment_method=Electronic check": 1,
 }
-"""Direction that the trees must keep for a column: no reason may contradict what everybody knows."""
+"""Monotone constraints of the trees by column, so that no reason contradicts domain knowledge."""
 
 
 def _designs(linear: Design, trees: Design) -> Designs:
@@ -182,7 +182,7 @@ DESIGNS: Final[dict[str, Designs]] = {
 
 
 def service_of(names: Iterable[str]) -> str:
-    """Return the service whose features these are. Raises ValueError if no model reads them."""
+    """Return the service with exactly these features in this order. Raises ValueError if no model reads them."""
     found = tuple(names)
     for service in DESIGNS:
         if SERVICES_OF[service] == found:

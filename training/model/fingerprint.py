@@ -1,4 +1,8 @@
-"""What a model is made of, in one hash: the same hash, the same model."""
+"""The training fingerprint: one hash of all inputs of a model; equal hashes give equal models.
+
+Used by the training step to find a version that was trained from the same inputs.
+See docs/decisions/0020-idempotence.md.
+"""
 
 from __future__ import annotations
 
@@ -25,17 +29,17 @@ CODE: Final = (
     "bentos/decisions/economics.py",
     "feature_repo/**/*.py",
 )
-"""The Python that decides what a model is (bentos/decisions/economics.py: its threshold)."""
+"""The Python files that determine a model (bentos/decisions/economics.py: its threshold)."""
 
 
 def fingerprint(settings: Settings, service: str) -> str:
-    """Return the sha256 (hex) over everything that a model trained now on ``service`` would be made of.
+    """Return the sha256 (hex) of all inputs of a model trained now on ``service``.
 
-    That is: every version of every snapshot and every delivery of events (their digests, and when they were known),
+    Inputs are every version of every snapshot and every delivery of events (their digests, and when they were known),
     the offline parts that the join reads, the settings of labels and training, the economics, the reason codes, the
-    service with the hash of its contract, the code, and the libraries that fit. Not the clock, and not the settings
-    of serving. The code counts by its bytes, not by its commit: a commit of documents makes no other model, and
-    uncommitted code is told apart too.
+    service with the hash of its contract, the code, and the libraries used for fitting. The clock and the serving
+    settings are not included. The code is hashed by its bytes, not by its commit: a documentation commit gives the same
+    fingerprint, and uncommitted changes give another one.
 
     Raises
     ------
@@ -66,9 +70,9 @@ def fingerprint(settings: Settings, service: str) -> str:
 
 @functools.cache
 def code_version(root: Path = PROJECT_ROOT) -> str:
-    """Return the sha256 (hex) of the Python files that decide what a model is, names included.
+    """Return the sha256 (hex) of the Python files that determine a model, names included.
 
-    Read once a process: what was edited since is not the code that runs.
+    Computed once per process: files edited afterwards are not the code that runs.
     """
     digest = hashlib.sha256()
     for path in sorted(path for pattern in CODE for path in root.glob(pattern)):
@@ -77,7 +81,7 @@ def code_version(root: Path = PROJECT_ROOT) -> str:
 
 
 def _parts(home: Path, table: str) -> list[tuple[str, int]]:
-    # A part is immutable and named after what it was made of.
+    # A part is immutable and named after its inputs.
     return sorted((path.name, path.stat().st_size) for path in home.glob(table_pattern(table)))
 
 

@@ -1,4 +1,4 @@
-"""From a training set to a bundle with the figures of rows it never saw."""
+"""Model fitting: from a training set to an unsaved bundle and its metrics on held-out rows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REASON_CODES_FILE = CONFIG_DIR / "reason_codes.toml"
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a model comes from: snapshot ids (date and version), their time, git commit, and when it was made."""
+    """Origin of a model: snapshot ids (date and version), their time, git commit, and when it was made."""
 
     snapshots: tuple[str, ...]
     time: Literal["declared", "observed"]
@@ -38,7 +38,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A bundle (not saved yet) and how it did on the held-out rows ``test`` of its training set."""
+    """A bundle (not saved yet) and its metrics on the held-out rows ``test`` of its training set."""
 
     bundle: Bundle
     model: ChurnBlend
@@ -49,7 +49,7 @@ class Fitted:
     baseline: Metrics
 
 
-# OpenBLAS's threads spin while others compute: on matrices of this size one alone is several times as fast.
+# Idle OpenBLAS threads spin: on matrices of this size a single thread is several times faster.
 @threadpool_limits.wrap(limits=1, user_api="blas")
 def fit(
     training_set: TrainingSet,
@@ -59,19 +59,19 @@ def fit(
     *,
     journal: Path | None = None,
 ) -> Fitted:
-    """Hold rows out, tune and fit on the rest, calibrate if it helps, and measure on the held-out rows.
+    """Hold out rows, tune and fit on the rest, calibrate if it helps, and evaluate on the held-out rows.
 
-    With several observation dates time runs forward everywhere: the newest date is held out; tuning validates newer
-    dates by what was learnt on older ones; calibration is learnt from dates that were validated like that, so the
-    oldest has no part in it. With one date all of these are stratified folds.
+    With several observation dates every step is temporal: the newest date is held out; tuning validates newer dates
+    with models fitted on older ones; calibration is fitted on dates validated in that way, which excludes the oldest.
+    With one date all of these are stratified folds.
 
-    The held-out rows are not learnt from afterwards either: the next challenger is compared with this model on
-    them, and a champion that had seen them would win by memory.
+    The model is not refitted on the held-out rows: the next challenger is compared with it on them, and a champion that
+    had been fitted on them would have an unfair advantage.
 
     Raises
     ------
     OneClassTrainingSetError
-        If there are too few customers that left, or that stayed.
+        If there are too few customers of one class.
     """
     features, churned = training_set.features, training_set.churned.to_numpy(dtype=bool)
     train, test = holdout(training_set, settings.test_share, settings.seed)
@@ -116,7 +116,7 @@ def _calibration(
     params: Params,
     settings: TrainingSettings,
 ) -> tuple[float, float]:
-    """Return the calibration learnt from rows scored by models that did not see them, nor anything newer."""
+    """Return the calibration fitted on out-of-fold rows, scored by models fitted on older rows alone."""
     margin = np.full(len(churned), np.nan)
     for rows, valid in folds(features, churned, settings.folds, settings.seed, observed_at):
         model = ChurnBlend(params, settings.seed).fit(features.iloc[rows], churned[rows])

@@ -1,4 +1,4 @@
-"""Optuna's journal of finished trials: what a training that is killed or repeated need not compute again."""
+"""Optuna's journal of finished trials, reused by a training that is restarted or repeated."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from feature_repo.files.regular_files import identity, open_lock, open_regular
 log = logging.getLogger(__name__)
 
 DONE: Final = (TrialState.COMPLETE, TrialState.PRUNED)
-"""States of a trial that said something; a failed or a killed one is tried again."""
+"""States of a trial with a result; a failed or a killed one is run again."""
 LOCK: Final = ".flock"
 _OLD_LOCK: Final = ".lock"
-"""Of Optuna's own lock, which outlives its holder by 30 s."""
+"""Suffix of Optuna's own lock file, which remains for 30 s after its holder died."""
 
 
 class KernelLock(JournalFileOpenLock):
-    """A lock that the kernel frees when its holder dies, of whatever."""
+    """A ``flock`` lock: the kernel releases it when its holder dies for any reason."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
@@ -60,20 +60,20 @@ class KernelLock(JournalFileOpenLock):
 
 
 class Journal:
-    """The finished trials of one study in a journal, each to be taken once; new ones are appended.
+    """The finished trials of one study, each returned once; new ones are appended.
 
     Parameters
     ----------
     path
-        The journal. A line that a dying process or a full disk left unfinished is cut off, with all that follows; one
-        that Optuna can't read all the same is set aside. Either is told, and computed again.
+        The journal file. An incomplete line (a killed process, a full disk) is cut off with all that follows; a file
+        that Optuna can't read even so is renamed. Both are logged, and the lost trials are computed again.
     study
-        The study's name: trials of others are left alone.
+        The study's name: trials of other studies are ignored.
 
     Raises
     ------
     StorageFailed
-        If the disk refuses.
+        If the journal can't be written.
     """
 
     def __init__(self, path: Path, study: str) -> None:
@@ -90,7 +90,7 @@ class Journal:
                 self._study = _opened(path, lock, study)
             except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as unreadable:
                 with lock:
-                    # Another training may have set it aside meanwhile: what lies there now is that one's.
+                    # Another training may have renamed it meanwhile: the file now at this path is the new one.
                     if identity(path) == seen:
                         aside = _free(path.with_name(f"{path.name}.unreadable"))
                         path.replace(aside)
@@ -101,20 +101,20 @@ class Journal:
             self._known[_key(trial)].append(trial)
 
     def take(self, trial: optuna.Trial) -> FrozenTrial | None:
-        """Return the oldest trial with these parameters that was not taken yet, None if there is none."""
+        """Return the oldest trial with these parameters that was not returned yet, None if there is none."""
         known = self._known[_key(trial)]
         return known.pop() if known else None
 
     def add(self, trial: FrozenTrial) -> None:
-        """Append a finished trial. Raises StorageFailed if the disk refuses."""
+        """Append a finished trial. Raises StorageFailed if the journal can't be written."""
         with storage():
             self._study.add_trial(trial)
 
 
 def cut_torn_tail(path: Path) -> int:
-    """Cut a file of JSON lines off before its first line that is none; returns how many bytes went, and tells it.
+    """Truncate a file of JSON lines before its first invalid line, log it, and return the bytes removed.
 
-    Only under the lock of those who append to it.
+    Call only under the lock of the processes that append to it.
     """
     if not path.is_file():
         return 0
@@ -132,7 +132,7 @@ def cut_torn_tail(path: Path) -> int:
 
 
 def _free(path: Path) -> Path:
-    """Return ``path``, or with the first number behind it under which nothing lies."""
+    """Return ``path``, or ``path`` with the first numeric suffix that is not taken."""
     names = itertools.chain([path], (path.with_name(f"{path.name}.{number}") for number in itertools.count(2)))
     return next(each for each in names if not os.path.lexists(each))
 

@@ -1,4 +1,4 @@
-"""Tuning: Optuna over the two parts, with early stopping inside a fold and pruning between folds."""
+"""Hyperparameter tuning with Optuna: early stopping within a fold, pruning between folds."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ EARLY_STOPPING_ROUNDS: Final = 40
 WARMUP_FOLDS: Final = 1
 STARTUP_TRIALS: Final = 4
 FROM_JOURNAL: Final = "from_journal"
-"""Marks a trial whose figures were there already."""
+"""Attribute of a trial whose result was read from the journal."""
 SPACE: Final = 1
-"""Version of the search space: a study of another one is not resumed."""
+"""Version of the search space: a study of another version is not resumed."""
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """What the search found. ``log_loss`` is the mean over the inner folds; ``pruned`` trials were cut short."""
+    """Result of the search. ``log_loss``: mean over the inner folds; ``pruned``: number of pruned trials."""
 
     params: Params
     log_loss: float
@@ -53,7 +53,7 @@ class _Fold:
 
 
 class _Objective:
-    """Mean log loss of the blend over the inner folds; margins are kept, for most trials share a part."""
+    """Mean log loss of the blend over the inner folds; margins are cached, as most trials share a part."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class _Objective:
     def __call__(self, trial: Trial) -> float:
         import optuna
 
-        # Narrow on purpose: the surface is flat around the defaults, and a wider space only takes longer.
+        # Narrow on purpose: the loss is flat around the defaults, and a wider space only takes longer.
         regularisation = trial.suggest_categorical("regularisation", [0.1, 0.3, 1.0])
         tree_weight = round(trial.suggest_float("tree_weight", 0.1, 0.3, step=0.1), 1)
         max_depth = trial.suggest_int("max_depth", 2, 3)
@@ -137,25 +137,25 @@ def search(
     observed_at: pd.Series | None = None,
     journal: Path | None = None,
 ) -> Tuning:
-    """Tune on ``features`` (n, f) and ``churned`` (n,) bool; deterministic by ``settings.seed``.
+    """Tune on ``features`` (n, f) and ``churned`` (n,) bool; deterministic for ``settings.seed``.
 
     Parameters
     ----------
     observed_at
-        (n,) instants: with several of them each fold is validated on a date newer than all it was trained on, the
+        (n,) instants: with several of them each fold is validated on a date newer than all training rows, the
         newest FOLDS dates at most (see :func:`training.data.split.folds`). None: rows of one date.
     journal
-        File of finished trials: those on the same data and settings are not computed again. The search is the same
-        with it, without it, and after any kill: it goes through all trials in their order, and takes from the journal
-        what each of them came to. None keeps nothing.
+        File of finished trials: those on the same data and settings are not computed again. The result is the same
+        with it, without it, and after any kill: all trials run in their order, with results from the journal where it
+        has them. None: results are not stored.
 
-    It stops after ``settings.trials`` trials or ``settings.tuning_timeout_s`` seconds, whichever comes first; the
-    defaults are always the first trial, so that a search can only improve on them.
+    The search stops after ``settings.trials`` trials or ``settings.tuning_timeout_s`` seconds, whichever comes first;
+    the defaults are always the first trial, so that the result is never worse than they are.
 
     Raises
     ------
     StorageFailed
-        If the disk refuses the journal.
+        If the journal can't be written.
     """
     import optuna
 
@@ -193,7 +193,7 @@ def search(
 def _identity(
     features: pd.DataFrame, churned: NDArray[np.bool_], settings: TrainingSettings, observed_at: pd.Series | None
 ) -> str:
-    """Return the name of the study: another seed or other rows are another one, their trials say nothing here."""
+    """Return the name of the study; another seed or other rows give another name."""
     known = features.astype("string").assign(churned=churned)
     if observed_at is not None:
         known = known.assign(observed_at=observed_at.to_numpy())
