@@ -1,1 +1,1 @@
-"""The HTTP service: champion bundle, online features, one answer a customer."""
+"""The HTTP service: predictions from the champion bundle and the online features."""

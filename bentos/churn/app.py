@@ -1,4 +1,4 @@
-"""The FastAPI application: its life, and how each refusal is answered."""
+"""The FastAPI application: its lifespan, middleware and error handlers."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from configs.settings import Settings
 
 
 def create_app(settings: Settings) -> tuple[FastAPI, Meters]:
-    """Return the application and its meters; serve ``app.state.quick``. Nothing is loaded before the lifespan begins.
+    """Return the application and its metrics; serve ``app.state.quick``.
 
-    Raises TracingMissingError if traces are wanted and can't be had, SettingsError if receipts.database_url names no
-    PostgreSQL.
+    Nothing is loaded before the lifespan begins. Raises TracingMissingError if traces are configured and the extra is
+    not installed, SettingsError if receipts.database_url is not a PostgreSQL URL.
     """
-    open_sink(settings)  # opens nothing yet, and refuses what it never could
+    open_sink(settings)  # opens nothing yet, and raises for an unusable URL
     meters = Meters()
     keeper = Keeper(settings, meters)
     tracing = Tracing(settings.serving.traces_endpoint) if settings.serving.traces_endpoint else None
@@ -47,11 +47,11 @@ def create_app(settings: Settings) -> tuple[FastAPI, Meters]:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        # Before the first request is taken: a worker that restarts beside others must not refuse what they'd answer.
+        # Before the first request is accepted: a restarted worker must not refuse what the other workers can answer.
         try:
             await anyio.to_thread.run_sync(keeper.current)
         except NotReadyError as failure:
-            # Already logged. The service starts all the same, says at /readyz what is missing, and tries again.
+            # Already logged. The service starts all the same, reports at /readyz what is missing, and tries again.
             meters.refusals.labels(failure.error).inc()
         watcher = Watcher(keeper, settings.serving.reload_interval_s)
         key_failures.start()
@@ -59,7 +59,7 @@ def create_app(settings: Settings) -> tuple[FastAPI, Meters]:
             yield
         finally:
             await anyio.to_thread.run_sync(watcher.stop)
-            # What was answered is written down before the worker ends.
+            # Pending receipts are written before the worker ends.
             await anyio.to_thread.run_sync(answering.close)
             await anyio.to_thread.run_sync(key_failures.stop)
 
@@ -78,10 +78,10 @@ def create_app(settings: Settings) -> tuple[FastAPI, Meters]:
     refused = _refusals(settings, meters)
     app.add_exception_handler(ChurnError, lambda _, error: refused(error))
     app.add_exception_handler(HTTPException, lambda _, error: refused(error))
-    # In our shape too; it is raised on to the front door, which logs it by place alone.
+    # Answered in the common error body too; it is raised on to the gateway, which logs it by its place alone.
     app.add_exception_handler(Exception, lambda _, __: refused(InternalError()))
     openapi.secure(app)
-    # What the router and the framework around it do for a request takes as long as reading a customer.
+    # The overhead of the router and the framework per request is as long as reading a customer.
     quick: ASGIApp = QuickLane(app, {"/predict": routes.predicted}, refused)
     app.state.key_failures = key_failures
     app.state.quick = quick if tracing is None else tracing.around(quick, templates(app))
@@ -94,7 +94,7 @@ def templates(app: FastAPI) -> list[str]:
 
 
 def _refusals(settings: Settings, meters: Meters) -> Callable[[Exception], JSONResponse]:
-    """Return what makes every refusal that a route or the router raises the one JSON shape."""
+    """Return the handler that turns every error of a route or the router into the common error body."""
 
     def refused(error: Exception) -> JSONResponse:
         known = error if isinstance(error, ChurnError) else _of_router(error)

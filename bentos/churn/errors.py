@@ -1,4 +1,4 @@
-"""What the HTTP service refuses, and the one place where a refusal becomes an HTTP answer."""
+"""Errors of the HTTP service, and the one place where an error becomes an HTTP answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _JSON_HINT: Final = "see /openapi.json for the body of each route"
 
 
 class RequestInvalidError(ChurnError):
-    """The body is not what the route takes. Says where and which rule, never the value."""
+    """The body does not match the route's schema. Reports location and rule, never the value."""
 
     error = "request_invalid"
     http_status = 422
@@ -39,7 +39,7 @@ class MediaTypeError(ChurnError):
 
 
 class ContentEncodingError(ChurnError):
-    """The body is in a content encoding that is not read."""
+    """The body is in an unsupported content encoding."""
 
     error = "content_encoding_unsupported"
     http_status = 415
@@ -84,14 +84,14 @@ class KeyMissingError(ChurnError):
 
 
 class KeyForbiddenError(ChurnError):
-    """The key is valid, but has not the right that the route needs."""
+    """The key is valid, but lacks the right that the route needs."""
 
     error = "key_forbidden"
     http_status = 403
 
 
 class HostRefusedError(ChurnError):
-    """Where no keys are in use: the request names another machine than this one."""
+    """Without keys in use: the request's Host header names another machine than this one."""
 
     error = "host_refused"
     http_status = 421
@@ -105,7 +105,7 @@ class HostRefusedError(ChurnError):
 
 
 class RateLimitedError(ChurnError):
-    """The key has used up what access.requests_per_s gives it; ``wait_s``: until it may ask again."""
+    """The key exceeds access.requests_per_s; ``wait_s``: seconds until its next request is admitted."""
 
     error = "rate_limited"
     http_status = TOO_MANY
@@ -116,16 +116,16 @@ class RateLimitedError(ChurnError):
 
 
 class OverloadedError(ChurnError):
-    """As many requests as serving.concurrency_max are being worked on."""
+    """As many requests as serving.concurrency_max are in progress."""
 
     error = "overloaded"
     http_status = TOO_MANY
     retry_after_s = 1
-    """What is being worked on is done in a moment."""
+    """Requests in progress end within about a second."""
 
 
 class RequestMalformedError(ChurnError):
-    """What arrived is no HTTP request."""
+    """The bytes received are not an HTTP request."""
 
     error = "request_malformed"
     http_status = 400
@@ -139,7 +139,7 @@ class HeadTooLargeError(ChurnError):
 
 
 class NotReadyError(ChurnError):
-    """The service can't answer yet. Carries the error of its cause: that is what an operator has to mend."""
+    """The service can't answer yet. Carries the error of its cause, which the operator has to fix."""
 
     http_status = UNAVAILABLE
 
@@ -149,14 +149,14 @@ class NotReadyError(ChurnError):
 
 
 class LoadingError(ChurnError):
-    """Another request is loading the champion at this moment."""
+    """Another request is loading the champion."""
 
     error = "loading"
     http_status = UNAVAILABLE
 
 
 class HomeLostError(ChurnError):
-    """The home, or a file of it that the service works with, was removed."""
+    """The home, or a file of it that the service holds open, was removed."""
 
     error = "home_lost"
     http_status = UNAVAILABLE
@@ -169,7 +169,7 @@ class HomeLostError(ChurnError):
 
 
 def response_to(error: ChurnError, retry_after_s: int) -> JSONResponse:
-    """Return the HTTP answer to a refusal: its status, the one JSON shape, Retry-After where waiting may help."""
+    """Return the HTTP answer to an error: status, common error body, Retry-After where a retry may help."""
     wait_s = error.retry_after_s if isinstance(error, RateLimitedError | OverloadedError) else retry_after_s
     headers = {"Retry-After": str(wait_s)} if error.http_status in {UNAVAILABLE, TOO_MANY} else None
     return JSONResponse(error.body(), error.http_status, headers)

@@ -1,4 +1,7 @@
-"""What Prometheus may know: counts and times by route, method, status and error; never an id, never a raw path."""
+"""Prometheus metrics: counts and durations by route, method, status and error.
+
+No label ever holds an id or a raw path.
+"""
 
 from __future__ import annotations
 
@@ -45,14 +48,14 @@ class Meters:
     """The service's own metrics.
 
     BentoML's are switched off: their ``endpoint`` label is the raw path, which grows without bound and holds
-    whatever a caller typed. Every label here is one of a fixed set.
+    arbitrary text of callers. Every label here is one of a fixed set.
     """
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         if _SHARED:
             collector = MultiProcessCollector(CollectorRegistry())  # type: ignore[no-untyped-call]
-            self._folder = Path(collector._path)  # noqa: SLF001 - where the library itself looks
+            self._folder = Path(collector._path)  # noqa: SLF001 - the folder that the library itself reads
             self._files = identity(self._folder)
         self.requests = Counter(
             "churn_requests", "Answers sent", ["route", "method", "status"], registry=self._registry
@@ -141,7 +144,7 @@ class Meters:
             "missing": self.missing,
             "reason": self.reasons,
         }
-        # Known children are kept: looking a label up costs more than counting.
+        # Children are cached: looking a label up costs more than counting.
         self._children: dict[tuple[str, ...], Counter] = {}
         self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
@@ -152,17 +155,17 @@ class Meters:
             known = method if method in _METHODS else "other"
             counters = self.requests.labels(route, known, str(status)), self.seconds.labels(route)
             if known == method:
-                # Few by nature: our routes, their methods, their statuses.
+                # Bounded: our routes, their methods, their statuses.
                 self._answers[route, method, status] = counters
         counters[0].inc()
         counters[1].observe(seconds)
 
     def took(self, stage: str, seconds: float) -> None:
-        """Note how long a stage of a batch of answers took."""
+        """Record how many seconds a stage of a batch took."""
         self._stages[stage].observe(seconds)
 
     def scored(self, answers: Sequence[Answered]) -> None:
-        """Count the customers that got an answer; one asked for twice at once counts twice."""
+        """Count predicted customers; one that is requested twice counts twice."""
         counts: Tally[tuple[str, ...]] = Tally()
         for each in answers:
             counts["label", each.label] += 1
@@ -184,16 +187,19 @@ class Meters:
             child.inc(customers)
 
     def receipts_did(self, outcome: str, receipts: int, waiting: int) -> None:
-        """Count receipts that were written or dropped, or writes that failed, and note how many wait now."""
+        """Count receipts written or dropped, or failed writes, and set the number that is pending now."""
         self._receipts.labels(outcome).inc(receipts)
         self.receipts_waiting.set(waiting)
 
     def exposition(self, models: Iterable[ServedModel] = ()) -> bytes:
-        """Return the metrics of all workers in Prometheus' text format, and which ``models`` this one serves."""
+        """Return the metrics of all workers in Prometheus' text format.
+
+        ``models`` are those that this worker serves.
+        """
         return self._counted() + _info(models)
 
     def _counted(self) -> bytes:
-        # Under `bentoml serve` each worker keeps its values in a file, and any worker answers for all of them.
+        # Under `bentoml serve` each worker keeps its values in a file, and any worker reports all of them.
         if _SHARED:
             if identity(self._folder) != self._files:
                 raise MetricsLostError
@@ -205,7 +211,7 @@ class Meters:
 
 
 def _forget_the_dead(folder: Path) -> None:
-    """Remove what dead workers said of themselves at their last moment; what they counted stays."""
+    """Remove the gauges of ended workers; their counters stay."""
     for file in folder.glob("gauge_live*_*.db"):
         pid = int(file.stem.rpartition("_")[2])
         if not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
@@ -223,7 +229,7 @@ class ServedModel:
 
 
 def _info(models: Iterable[ServedModel]) -> bytes:
-    """Return one series a model of now. Not a metric of the registry: those keep every version they ever saw."""
+    """Return one series per current model; a metric of the registry would keep every version ever set."""
     family = GaugeMetricFamily(
         "churn_model_info",
         "Models that the answering worker serves",

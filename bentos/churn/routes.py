@@ -45,21 +45,22 @@ from configs.errors import ChurnError
 from configs.settings import Settings
 
 THREADS: Final = 4
-"""Requests worked on at once: enough that one which waits for the store does not hold up the others, and few
-enough that they don't fight for one interpreter."""
+"""Requests in progress at once: enough that one which waits for the store does not delay the others, and few
+enough that they do not compete for one interpreter.
+"""
 LOOKUPS: Final = 2
 """Receipts looked up and replayed at once."""
 BODIES: Final = 2
-"""Large bodies checked, or answers to many customers written, at once."""
+"""Large bodies parsed, or answers to many customers written, at once."""
 LARGE_BYTES: Final = 16 * 1024
-"""A larger body is checked in a thread: on the loop it would hold up every other request."""
+"""A larger body is parsed in a thread: on the event loop it would delay every other request."""
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 Result = TypeVar("Result")
 Body = TypeVar("Body", bound=BaseModel)
 
 
 class Routes:
-    """The routes' functions, with what they share."""
+    """The routes' functions, with their shared state."""
 
     def __init__(self, settings: Settings, keeper: Keeper, answering: Answering, meters: Meters) -> None:
         self._settings = settings
@@ -74,12 +75,12 @@ class Routes:
         self._probing: asyncio.Task[str] | None = None
 
     def add_to(self, app: FastAPI) -> None:
-        """Register every route with what OpenAPI says of it."""
+        """Register every route with its OpenAPI arguments."""
         limit = self._serving.batch_ids_max
         app.get("/health", **openapi.answers(Health))(self.health)
         app.get("/livez", **openapi.answers(Alive))(self.livez)
         app.get("/readyz", **openapi.answers(Ready, 503))(self.readyz)
-        # Load balancers and monitors ask so, and take any other answer for a service that is down.
+        # Load balancers and monitors send HEAD, and take any other answer for a service that is down.
         for path, answer in (("/health", self.health), ("/livez", self.livez), ("/readyz", self.readyz)):
             app.head(path, include_in_schema=False)(answer)
         app.get("/metadata", **openapi.answers(Metadata, 503))(self.metadata)
@@ -139,7 +140,7 @@ class Routes:
         return _bytes(await self.predicted(request.headers.get("content-type", ""), await request.body()))
 
     async def predicted(self, content_type: str, raw: bytes) -> bytes:
-        """Return the answer to the body of a request for one customer."""
+        """Return the encoded answer to the body of a request for one customer."""
         body = await self._read(content_type, raw, PredictRequest)
         (result,) = await self._answering.ask([body.customer_id])
         if isinstance(result, ChurnError):
@@ -173,7 +174,7 @@ class Routes:
     async def prediction(self, prediction_id: str) -> Response:
         """Return the receipt of an answer, its signature verified, and what comes out when it is scored again."""
         if self._lookups is None:
-            # Their own: receipts whose database hangs must not hold up who asks whether we are ready.
+            # Its own limiter: receipts whose database hangs must not delay the readiness probes.
             self._lookups = CapacityLimiter(LOOKUPS)
         return _json(await self._work(lambda: self._replayed(prediction_id), self._lookups))
 
@@ -199,7 +200,7 @@ class Routes:
         return await self._work(work, self._bodies)
 
     async def _probed(self) -> str:
-        """Return what :meth:`_probe` does, once for all requests that wait for it: they need no key."""
+        """Return the result of :meth:`_probe`, run once for all waiting requests: they need no key."""
         if self._probing is None or self._probing.done():
             self._probing = asyncio.create_task(self._work(self._probe))
             self._probing.add_done_callback(lambda probed: probed.cancelled() or probed.exception())
@@ -212,7 +213,7 @@ class Routes:
         return champion.bundle.manifest.model_version
 
     async def _work(self, work: Callable[[], Result], limiter: CapacityLimiter | None = None) -> Result:
-        """Run ``work`` in a thread, for as long as a request may take."""
+        """Run ``work`` in a thread, within the request time-out."""
         if self._limiter is None:
             self._limiter = CapacityLimiter(THREADS)
         async with self._answering.in_time():

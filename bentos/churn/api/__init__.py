@@ -1,1 +1,1 @@
-"""What the service's routes take and give."""
+"""Request and response bodies of the service's routes, and its OpenAPI document."""

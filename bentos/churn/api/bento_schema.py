@@ -1,4 +1,4 @@
-"""What BentoML's own client asks for at /schema.json: the routes that it can call, and their bodies. Pure."""
+"""The document at /schema.json, from which BentoML's own client makes its methods. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROUTES: Final[tuple[tuple[str, str, str, type[BaseModel], type[BaseModel]], ...]
         WhatIfAnswer,
     ),
 )
-"""Name of the client's method, path, what it does, body, answer. BentoML's client can only POST, so no others."""
+"""Name of the client's method, path, description, body, answer. BentoML's client can only POST, so no others."""
 
 
 def document(batch_ids_max: int) -> dict[str, Any]:
@@ -30,8 +30,8 @@ def document(batch_ids_max: int) -> dict[str, Any]:
     batch_ids_max
         Most ids of a batch, shown as ``maxItems``.
 
-    An answer is only said to be an object: BentoML's client hands out what it reads by the schema's properties, and
-    would drop a field that a newer service adds. The full schemas are at /openapi.json.
+    An answer is declared as an object without properties: BentoML's client returns only the properties of the schema,
+    and would drop a field that a newer service adds. The full schemas are at /openapi.json.
     """
     return {
         "name": "churn",

@@ -1,4 +1,7 @@
-"""Answers of the public file, for the document of the API: what a caller will see. A test holds them to the bodies."""
+"""Example answers for the OpenAPI document, from the public data set.
+
+A test validates them against the schemas.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What /openapi.json says of each route: its body, its answer and each status it may answer. Pure."""
+"""The document at /openapi.json: each route's body, its answer and its possible statuses. Pure."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _RETRY_AFTER: Final = {"Retry-After": {"description": "Seconds", "schema": {"typ
 
 
 def answers(model: type[BaseModel], *refusals: int) -> dict[str, Any]:
-    """Return the arguments of a route that answers ``model``, or one of the statuses ``refusals`` (or 500)."""
+    """Return the arguments of a route that answers ``model``, or a status of ``refusals`` (or 500)."""
     responses: dict[int | str, dict[str, Any]] = {
         status: {"model": ErrorBody, "description": _MEANING[status]} for status in (*refusals, 500)
     }
@@ -57,7 +57,7 @@ def answers(model: type[BaseModel], *refusals: int) -> dict[str, Any]:
 
 
 def text(description: str, media_type: str = "text/plain") -> dict[str, Any]:
-    """Return the arguments of a route that answers text."""
+    """Return the arguments of a route whose answer is text."""
     content = {media_type: {"schema": {"type": "string"}}}
     return {
         "responses": {
@@ -69,7 +69,7 @@ def text(description: str, media_type: str = "text/plain") -> dict[str, Any]:
 
 
 def data(description: str) -> dict[str, Any]:
-    """Return the arguments of a route that answers some JSON object."""
+    """Return the arguments of a route whose answer is a JSON object without a schema."""
     content = {"application/json": {"schema": {"type": "object"}}}
     return {
         "responses": {
@@ -81,7 +81,7 @@ def data(description: str) -> dict[str, Any]:
 
 
 def secure(app: FastAPI) -> None:
-    """Say in the document which routes need a key, how it is sent, and what those without one are answered."""
+    """Document which routes need a key, how it is sent, and the answers to requests without one."""
     described = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -91,7 +91,7 @@ def secure(app: FastAPI) -> None:
             for path, operations in document["paths"].items():
                 for operation in operations.values():
                     _complete(operation, keyed=path not in OPEN_PATHS)
-            # The framework's own, for parameters that a path can't get wrong.
+            # The framework's own answer to invalid parameters, which no path parameter here can cause.
             for name in ("HTTPValidationError", "ValidationError"):
                 document["components"]["schemas"].pop(name, None)
         return app.openapi_schema or {}
@@ -103,11 +103,11 @@ def _complete(operation: dict[str, Any], *, keyed: bool) -> None:
     responses = operation["responses"]
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]
-    # The front door reads and times a body wherever one is sent, and judges keys before any route.
+    # The gateway reads and times a body wherever one is sent, and checks keys before any route.
     for status in (408, 413, *((401, 403, 421, 429) if keyed else ())):
         responses.setdefault(str(status), _refusal(status))
     shown = responses["200"].get("content", {}).get("application/json", {})
-    # Added here: the framework takes what is null out of whatever it is given.
+    # Added here: the framework removes null values from the arguments of a route.
     example = _EXAMPLE_OF.get(shown.get("schema", {}).get("$ref", "").rpartition("/")[2])
     if example is not None:
         shown["example"] = example
@@ -126,16 +126,17 @@ def _refusal(status: int) -> dict[str, Any]:
 def takes(
     model: type[BaseModel], items_max: int | None = None, changes: Mapping[str, Choice] | None = None
 ) -> dict[str, Any]:
-    """Return the argument of a route that reads ``model`` itself.
+    """Return the argument of a route that parses ``model`` itself.
 
     Parameters
     ----------
     model
-        What it reads.
+        Model of the body.
     items_max
-        Caps its one array.
+        Most items of its one array.
     changes
-        Feature -> what it may become: the only names that its field ``changes`` takes. Empty: any, for nobody knows.
+        Feature -> allowed values: the only names that its field ``changes`` takes. Empty: any name, because the
+        levers are not known.
     """
     schema = model.model_json_schema()
     if items_max is not None:
@@ -155,10 +156,10 @@ def takes(
 
 
 def _value(choice: Choice) -> dict[str, Any]:
-    """Return the schema of what one feature may become; the extract's spelling of true and false is taken as well."""
+    """Return the schema of one feature's allowed values; the extract's Yes and No are accepted as well."""
     feature, span = choice.feature, choice.span
     if span is not None:
-        # No multipleOf: a step counts from the minimum, and is no binary fraction.
+        # No multipleOf: a step counts from the minimum, and need not be a binary fraction.
         return {
             "description": f"{feature.description}; on a step of {span.step:g} above the minimum",
             "type": "integer" if feature.dtype == "int64" else "number",

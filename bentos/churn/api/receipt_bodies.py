@@ -1,4 +1,7 @@
-"""A receipt and its replay as `GET /predictions/{id}` and `churn replay --json` show them. Pure."""
+"""JSON bodies of a receipt and its replay. Pure.
+
+For `GET /predictions/{id}` and `churn replay --json`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from bentos.receipts import Receipt, Replayed
 
 
 def answer_body(receipt: Receipt, replayed: Replayed) -> PredictionAnswer:
-    """Return a verified receipt with what came out when it was replayed."""
+    """Return a verified receipt with the result of its replay."""
     return PredictionAnswer(
         receipt=body(receipt, replayed.features),
         replay=ReplayBody(probability=replayed.probability, difference=replayed.difference, agrees=replayed.agrees),
@@ -17,7 +20,7 @@ def answer_body(receipt: Receipt, replayed: Replayed) -> PredictionAnswer:
 
 
 def body(receipt: Receipt, features: Sequence[str]) -> ReceiptBody:
-    """Return the receipt; ``features`` are the names of its values, as its bundle has them."""
+    """Return the receipt; ``features`` are the names of its values, in the order of its bundle."""
     return ReceiptBody(
         prediction_id=receipt.prediction_id,
         answered_at=receipt.answered_at,

@@ -1,4 +1,4 @@
-"""From the bytes of a request to a checked body: strict JSON, strict types, and no value in any refusal."""
+"""Parse and validate request bodies: strict JSON, strict types, and no value in any error text."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 def read(content_type: str, raw: bytes, model: type[Body]) -> Body:
-    """Return a JSON body, declared as ``content_type``, as ``model``.
+    """Parse a JSON body, declared as ``content_type``, and validate it as ``model``.
 
     Raises
     ------
     MediaTypeError
         Unless the content type is application/json in UTF-8.
     RequestInvalidError
-        If the body is no strict JSON, or not what the model takes.
+        If the body is not strict JSON, or does not validate.
     """
     if not _is_json(content_type):
         raise MediaTypeError("the body must be JSON in UTF-8", "send the header content-type: application/json")
@@ -34,8 +34,8 @@ def read(content_type: str, raw: bytes, model: type[Body]) -> Body:
 def parsed(body: bytes) -> Any:
     """Return the JSON value of ``body``.
 
-    Stricter than Python's own reader, which takes what no other JSON reader agrees on: NaN and Infinity, numbers
-    that overflow to infinity (1e999), and an object that names a key twice.
+    Stricter than Python's own parser, which accepts what JSON parsers do not agree on: NaN and Infinity, numbers
+    that overflow to infinity (1e999), and an object that has a key twice.
     """
     try:
         return json.loads(
@@ -48,15 +48,15 @@ def parsed(body: bytes) -> Any:
     except RecursionError:
         raise RequestInvalidError("the body is nested too deeply") from None
     except ValueError:
-        # Python refuses integers of thousands of digits; its text would repeat none, but ours says it in our words.
+        # Python refuses integers of thousands of digits; its text holds no digit, but ours has the service's wording.
         raise RequestInvalidError("the body holds a number that is too long") from None
 
 
 def checked(value: Any, model: type[Body]) -> Body:
-    """Return ``value`` as ``model``, or raise RequestInvalidError with the broken rules and their places.
+    """Validate ``value`` as ``model`` and return it.
 
-    Only the first broken rule of a list is told, and none of the fields where one is unknown: to collect them all takes
-    longer than to answer.
+    Raises RequestInvalidError with the broken rules and their locations. Only the first broken rule of a list is
+    reported, and none of the fields where one is unknown: collecting them all takes longer than a prediction.
     """
     if isinstance(value, dict) and not value.keys() <= model.model_fields.keys():
         raise RequestInvalidError(f"the body has a field that is none of: {', '.join(model.model_fields)}")
@@ -68,13 +68,13 @@ def checked(value: Any, model: type[Body]) -> Body:
 
 
 def _place(place: tuple[int | str, ...], model: type[BaseModel]) -> str:
-    """Return a place in the model's own names and in numbers: a key of an object is the caller's own text."""
+    """Return a location in field names and indices only: a key of an object is the caller's own text."""
     known = itertools.takewhile(lambda part: isinstance(part, int) or part in model.model_fields, place)
     return ".".join(map(str, known)) or "body"
 
 
 _CONTENT_TYPE_MAX_CHARS: Final = 256
-"""Reading its parameters takes a time that grows with the square of their number."""
+"""Longest content type that is parsed: parsing its parameters takes time quadratic in their number."""
 
 
 @lru_cache(maxsize=64)

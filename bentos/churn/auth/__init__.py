@@ -1,1 +1,1 @@
-"""API keys: who may ask what, and the audit of it."""
+"""API keys: storage, authentication, rights, rate limits and their audit log."""

@@ -1,7 +1,8 @@
-"""What was done with API keys, by whom, and which were refused: a chain of lines beside the key file.
+"""Audit log of API keys: creations, revocations and refused requests, as a hash chain.
 
-`keys.jsonl` holds the entries. `keys.head` is the lock of those who add to it, and holds number and hash of the newest
-entry, so that a tail which was cut off shows. As with every chain: who may write both can write both anew.
+It lies next to the key file. `keys.jsonl` holds the entries. `keys.head` is the writers' lock and holds number and hash
+of the newest entry, so that a truncated file is detected. As with every hash chain, a writer of both files can rewrite
+both. See docs/decisions/0029-key-audit.md.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class KeyAuditBrokenError(ChurnError):
 
 
 class KeyAuditUnreadableError(ChurnError):
-    """The operating system does not let us read the audit."""
+    """The operating system denies reading the audit."""
 
     error = "key_audit_unreadable"
 
@@ -54,7 +55,7 @@ class KeyAuditUnreadableError(ChurnError):
 class Refusals:
     """Requests refused for one ``reason`` since the last entry of the same reason, key and process.
 
-    ``times`` of them, from ``first_at`` to ``last_at`` (ISO 8601 UTC).
+    ``times`` is their number, from ``first_at`` to ``last_at`` (ISO 8601 UTC).
     """
 
     reason: Failure
@@ -65,10 +66,10 @@ class Refusals:
 
 @dataclass(frozen=True)
 class Grant:
-    """What was given out: ``rights``, until ``expires_at`` (ISO 8601 UTC, None: for good), under a key.
+    """The rights of a created key: ``rights``, until ``expires_at`` (ISO 8601 UTC, None: no expiry).
 
-    ``mark`` (hex) is a hash of the hash that the key file keeps: it tells two keys apart, and neither opens a door nor
-    helps to find the key that does.
+    ``mark`` (hex) is a hash of the hash that the key file keeps: it distinguishes two keys, and can be used neither as
+    a key nor to find one.
     """
 
     rights: tuple[str, ...]
@@ -77,7 +78,7 @@ class Grant:
 
     @classmethod
     def of(cls, key: KeyEntry) -> Grant:
-        """Return what a key gives."""
+        """Return the grant of a key."""
         expires_at = None if key.expires_at is None else key.expires_at.astimezone(UTC).isoformat()
         return cls(tuple(key.rights), expires_at, sha256(f"audit {key.sha256}".encode()).hexdigest()[:_MARK_CHARS])
 
@@ -105,7 +106,7 @@ class KeyEvent:
 
 @dataclass(frozen=True)
 class Happened:
-    """What shall become an entry."""
+    """The content of an entry that is not written yet."""
 
     action: Action
     key_id: str | None
@@ -116,20 +117,20 @@ class Happened:
 
     @classmethod
     def changed(cls, action: Literal["created", "revoked"], key: KeyEntry, who: str) -> Happened:
-        """Return that ``who`` made or revoked a key."""
+        """Return the record that ``who`` created or revoked a key."""
         return cls(action, key.id, key.name, who, grant=Grant.of(key) if action == "created" else None)
 
 
 def audit_path(settings: Settings) -> Path:
-    """Return where the audit lies: beside the keys it is about, whichever home they are used from."""
+    """Return the path of the audit: next to the key file, from whichever home that is used."""
     return path_of(settings).parent / "audit" / "keys.jsonl"
 
 
 def had_keys(settings: Settings) -> bool:
-    """Return whether a key was ever made for this key file. Raises KeyFileError.
+    """Return whether a key was ever created for this key file. Raises KeyFileError.
 
-    The first one begins the audit and makes the file. `churn keys` never writes an empty list; the audit does not lie
-    beside a file that is mounted.
+    The first key creates the audit and the file. `churn keys` never writes an empty list; a key file that is mounted
+    has no audit next to it.
     """
     for path in (path_of(settings), audit_path(settings)):
         try:
@@ -143,18 +144,19 @@ def had_keys(settings: Settings) -> bool:
 
 
 def append(path: Path, happened: Sequence[Happened], now: datetime) -> None:
-    """Add entries durably; waits for another process that is at it. A death in between may leave the first ones.
+    """Append entries durably; waits for another writing process. If killed, the first ones may be written.
 
-    Judges the newest line and the head alone, so that it costs the same however long the audit is. A line that was
-    changed further up stays where it is for :func:`events` to find, and what happens meanwhile is recorded all the
-    same: else one changed byte would be a way to switch the audit off.
+    Verifies only the newest line and the head, so that the cost does not depend on the length of the audit. A line that
+    was changed further up is left for :func:`events` to find, and new entries are recorded all the same: otherwise one
+    changed byte would switch the audit off.
 
     Raises
     ------
     KeyAuditBrokenError
-        If the newest line was changed, or is not what the head says: nothing is added.
+        If the newest line was changed, or does not match the head: nothing is appended.
     StorageFailed
-        If the disk refuses, or the folder of the key file is gone, which is not made again: the audit is as it was.
+        If a write to disk fails, or the folder of the key file is gone, which is not made again: the audit is
+        unchanged.
     """
     if now.tzinfo is None:
         raise ValueError(f"{now} has no time zone: instants are UTC")
@@ -162,18 +164,19 @@ def append(path: Path, happened: Sequence[Happened], now: datetime) -> None:
     with storage(), _locked(path) as lock:
         found = _end(path, _head(os.pread(lock, 100, 0)))
         made = hash_chain.append(path, found, [{"at": at, **asdict(each)} for each in happened])
-        # Its room was taken before the entry. If the disk refuses it all the same it lags, which the next one sees.
+        # Its space was allocated before the entry. If the write still fails, the head lags, and the next append
+        # corrects it.
         with suppress(OSError):
             _write_head(lock, made[-1]["sequence"], made[-1]["hash"])
 
 
 def events(path: Path) -> Iterator[KeyEvent]:
-    """Yield the audit, oldest entry first, each verified; nothing where nothing happened yet.
+    """Yield the audit, oldest entry first, each verified; nothing if there are no entries yet.
 
     Raises
     ------
     KeyAuditBrokenError
-        Naming the line that was changed or does not follow, or the entry that the head names and that is gone.
+        Names the line that was changed or does not follow, or the missing entry that the head names.
     KeyAuditUnreadableError
     """
     # The head first: read after the entries, it could name one that was written in between.
@@ -221,7 +224,7 @@ def _event(content: dict[str, Any]) -> KeyEvent:
 
 
 def _end(path: Path, head: hash_chain.End) -> hash_chain.End:
-    """Return where the audit ends. Raises KeyAuditBrokenError if that is not where the head says."""
+    """Return where the audit ends. Raises KeyAuditBrokenError if that does not match the head."""
     try:
         found = hash_chain.end(path)
     except hash_chain.ChainBrokenError as broken:
@@ -231,7 +234,7 @@ def _end(path: Path, head: hash_chain.End) -> hash_chain.End:
     if found.sequence == head.sequence and found.hash != head.hash:
         raise KeyAuditBrokenError(f"entry {found.sequence} of {path.name} is not the one that was written")
     if found.sequence > head.sequence > 0:
-        # Who wrote last died before the head, or the disk refused it: rare, and worth to be read whole.
+        # The last writer was killed before the head, or its write failed: rare, and worth reading the whole file.
         for _ in _verified(path, head):
             pass
     return found
@@ -246,7 +249,7 @@ def _locked(path: Path) -> Iterator[int]:
         with open_lock(head) as lock:
             handle = lock.fileno()
             fcntl.flock(handle, fcntl.LOCK_EX)
-            # Somebody may have set the folder aside while we waited: then this is no longer its lock.
+            # The folder may have been moved away meanwhile: then this is no longer its lock.
             try:
                 ours = os.path.samestat(os.fstat(handle), head.stat())
             except FileNotFoundError:
@@ -259,7 +262,7 @@ def _locked(path: Path) -> Iterator[int]:
 
 
 def _write_head(handle: int, sequence: int, entry_hash: str) -> None:
-    # Always as many bytes, in one sector: a reader, or a power cut, sees the old ones or the new.
+    # Always the same number of bytes, in one sector: a reader, or a power cut, sees the old ones or the new.
     os.pwrite(handle, b"%020d %s\n" % (sequence, entry_hash.encode()), 0)
     os.fsync(handle)
 

@@ -1,4 +1,4 @@
-"""Refused keys, counted behind the requests and written into the audit by a thread."""
+"""Count refused keys off the request path and write them to the audit log from a thread."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ log = logging.getLogger(__name__)
 
 _LOOK_S: Final = 1.0
 _APART_S: Final = 60.0
-"""Between two entries of one reason and one key; what a killed worker may lose."""
+"""Seconds between two entries of one reason and one key; the most that a killed worker loses."""
 _RETRY_S: Final = 5.0
 _STOP_S: Final = 2.0
-"""How long a disk, or another process that holds the audit's lock, may hold up the end."""
+"""How long a slow disk, or another process that holds the audit's lock, may delay the shutdown."""
 
 Pair = tuple[Failure, str | None]
 
@@ -37,18 +37,18 @@ class _Tally:
 
 
 class KeyFailures:
-    """The failures of one worker. Nothing is written where no key is refused.
+    """The refusals of one worker. Nothing is written while no key is refused.
 
-    The first of a reason and a key is written within about a second, later ones once a minute, the rest at the end.
-    However many requests are refused, memory and file grow with the keys that `churn keys` made: requests without a
-    known key have two reasons, and one tally each.
+    The first of a reason and a key is written within about a second, later ones once a minute, the rest at shutdown.
+    However many requests are refused, memory and file grow only with the keys that `churn keys` made: requests without
+    a known key have two reasons, and one tally each.
 
     Parameters
     ----------
     settings
-        Say where the key file is.
+        Locates the key file.
     meters
-        Count what became of it.
+        Counts written and failed entries.
     """
 
     def __init__(self, settings: Settings, meters: Meters) -> None:
@@ -58,27 +58,27 @@ class KeyFailures:
         self._tallies: dict[Pair, _Tally] = {}
         self._due_at: dict[Pair, float] = {}
         self._in_hand: dict[Pair, _Tally] = {}
-        """What is being written."""
+        """The tallies that are being written."""
         self._retry_at = 0.0
         self._failing = ""
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
     def count(self, reason: Failure, key: KeyEntry | None) -> None:
-        """Note one refused request; ``key`` is None where no known key was sent. Never waits for the disk."""
+        """Count one refused request; ``key`` is None if no known key was sent. Never waits for the disk."""
         now = datetime.now(UTC)
         pair = reason, None if key is None else key.id
         with self._lock:
             self._add(pair, _Tally(None if key is None else key.name, 1, now, now))
 
     def start(self) -> None:
-        """Begin to write."""
+        """Start the thread."""
         self._ended.clear()
         self._thread = threading.Thread(target=self._work, name="churn-key-audit", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Write what is left, if that can be done in a moment, and end the thread."""
+        """Write what is left, within a bounded time, and end the thread."""
         if self._thread is None:
             return
         self._ended.set()
@@ -92,7 +92,7 @@ class KeyFailures:
     def write(self, now: float, *, everything: bool = False) -> None:
         """Write what is due at ``now`` (seconds of a monotonic clock), or ``everything``.
 
-        What can't be written is kept and tried again. One thread at a time.
+        What can't be written is kept and tried again. For one thread at a time.
         """
         if now < self._retry_at and not everything:
             return
@@ -104,7 +104,7 @@ class KeyFailures:
             return
         try:
             append(self._path, _happened(self._in_hand), datetime.now(UTC))
-        except Exception as broken:  # noqa: BLE001 - a thread that died would end the audit without a message
+        except Exception as broken:  # noqa: BLE001 - uncaught, it would end the thread without a message
             self._failed(broken, now)
         else:
             self._done(now)
@@ -131,7 +131,7 @@ class KeyFailures:
                 self._add(pair, tally)
             self._in_hand = {}
         self._meters.key_audit.labels("broken" if isinstance(broken, KeyAuditBrokenError) else "failed").inc()
-        # Ours alone are told with their text: it holds neither path nor value.
+        # Only a ChurnError is logged with its text: it holds neither path nor value.
         why = f"{broken.message}; {broken.hint}" if isinstance(broken, ChurnError) else type(broken).__name__
         if why != self._failing:
             log.error("refused keys are not in the audit, tried again until they are: %s", why)

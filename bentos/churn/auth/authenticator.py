@@ -1,4 +1,4 @@
-"""Who may ask the service: the keys of the file as a worker knows them, and the judgement on each request's head."""
+"""Authenticate requests by API key: cached key file, and the check of each request's head."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ log = logging.getLogger(__name__)
 
 HEADERS: Final = frozenset({b"x-api-key", b"authorization"})
 _LOOK_S: Final = 1.0
-"""How often, at most, the file is looked at: so long after `churn keys` a worker may go by the old keys."""
+"""Seconds between two checks of the file, at least: for so long after `churn keys` a worker may use the old keys."""
 _TELL_S: Final = 60.0
-"""How often the log repeats that keys are refused for one reason; the metric counts each."""
+"""Seconds between two log lines about refusals for one reason; the metric counts each."""
 _ID: Final = slice(len(PREFIX), len(PREFIX) + 8)
 _KEY_CHARS: Final = len(PREFIX) + 8 + 1 + 43
 _NOBODY: Final = bytes(32)
@@ -46,7 +46,7 @@ _WHY: Final = {
 
 
 class KeysNeededError(ChurnError):
-    """The service may only start with keys, and there is none that is valid."""
+    """The service may only start with keys, and no key is valid."""
 
     error = "keys_needed"
     exit_code = EXIT_USAGE
@@ -54,7 +54,7 @@ class KeysNeededError(ChurnError):
 
 @lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
-    """Return whether an address is of this machine alone; a name is none that a socket would have."""
+    """Return whether an address is a loopback address; of names only localhost is."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -62,20 +62,20 @@ def is_loopback(host: str) -> bool:
 
 
 def keys_needed(settings: Settings) -> bool:
-    """Return whether a service with these settings answers only callers with a key. Raises KeyFileError."""
+    """Return whether the service with these settings requires a key. Raises KeyFileError."""
     read(path_of(settings))
     return _always(settings) or had_keys(settings)
 
 
 def may_start(settings: Settings, now: datetime) -> str:
-    """Return in one line who may ask.
+    """Return one line that describes which callers are admitted.
 
     Raises
     ------
     KeysNeededError
-        If only callers with a key may, and no key is valid.
+        If a key is required, and no key is valid.
     KeyFileError
-        If it can't be told.
+        If the key file or its audit can't be read.
     """
     keys = read(path_of(settings)).keys
     host = settings.serving.host
@@ -105,7 +105,10 @@ def may_start(settings: Settings, now: datetime) -> str:
 
 
 def check_start(settings: Settings) -> None:
-    """Say who may ask, or end the process as the command line would: for whoever starts the service without it."""
+    """Log which callers are admitted, or end the process as the command line would.
+
+    For a service that is started without the command line.
+    """
     try:
         log.warning("%s", may_start(settings, datetime.now(UTC)))
     except ChurnError as refused:
@@ -118,7 +121,7 @@ def _always(settings: Settings) -> bool:
 
 
 class _Holder:
-    """A key as it is met on each request."""
+    """A key in the form that is compared on each request."""
 
     __slots__ = ("bucket", "digest", "entry", "rights", "state")
 
@@ -131,13 +134,13 @@ class _Holder:
 
 
 class Access:
-    """Lets a request pass or refuses it, by the key that it carries. One a worker.
+    """Admits or refuses each request by its API key. One per worker.
 
-    What is kept of keys is the file's hashes: hashing the one that arrives takes a microsecond, so that no key has to
-    be remembered to be fast. The file is looked at once a second, when requests come. One that turns bad or vanishes
-    changes nothing: the last good keys stand. Where there never were good ones, every request is refused. A service
-    that had keys answers no request without one, also where the list is empty by now, or was so before this worker
-    started: the file is there, or its audit.
+    Only the file's hashes are kept: hashing the key of a request takes a microsecond, so that no key has to be held in
+    memory for speed. The file is checked once a second, when requests come. If it becomes unreadable or vanishes, the
+    last valid keys stay in use. If there never were any, every request is refused. A service that had keys answers no
+    request without one, even if the list is empty now, or was so before this worker started: the file or its audit
+    exists.
 
     Parameters
     ----------
@@ -146,7 +149,7 @@ class Access:
     meters
         Count failures by reason.
     refused
-        Told of each failure, and of the key if it is a known one; must not wait.
+        Called for each failure, with the key if it is a known one; must not block.
     """
 
     def __init__(
@@ -172,16 +175,16 @@ class Access:
         self._broken = ""
 
     def admit(self, headers: Mapping[bytes, bytes], right: Right | None, address: str | None, now: float) -> None:
-        """Return if the request may pass.
+        """Return if the request is admitted.
 
         Parameters
         ----------
         headers
             Those of HEADERS that the request has, by lower-case name.
         right
-            What it needs; None: any valid key.
+            The right that is needed; None: any valid key.
         address
-            Where it arrived; None: not over a network.
+            The local address at which it arrived; None: not over a network.
         now
             Seconds of a monotonic clock.
 
@@ -192,14 +195,14 @@ class Access:
         if now >= self._look_at:
             self._look_at = now + _LOOK_S
             self.refresh(datetime.now(UTC))
-        # BentoML can be told another address than the settings: without keys only this machine is answered.
+        # BentoML can be started on another address than that of the settings: without keys only loopback is admitted.
         if not self._needed and (address is None or is_loopback(address)):
             self._limit(self._anyone, now)
             return
         presented = _key(headers)
         holder = None if presented is None else self._holder(presented)
         if holder is None or holder.state != "valid":
-            # Failures have a limit too: one that all of them share.
+            # Failures have a rate limit too, shared by all of them.
             self._limit(self._anyone, now)
             self._refuse(_failure(presented, holder), holder, now)
         self._limit(holder.bucket, now)
@@ -208,11 +211,11 @@ class Access:
 
     @property
     def needed(self) -> bool:
-        """Whether only callers with a key may ask."""
+        """Whether a key is required."""
         return self._needed
 
     def refresh(self, now: datetime) -> None:
-        """Read the file if it has changed; judge at ``now`` which keys are valid."""
+        """Read the file if it has changed; determine which keys are valid at ``now``."""
         try:
             self._read()
         except KeyFileError as broken:
@@ -236,7 +239,7 @@ class Access:
             return
         except OSError as refused:
             raise KeyFileError(f"can't be read: {refused.strerror}") from None
-        # Whoever writes it puts another file in its place.
+        # A writer replaces the file by another one, so its identity changes.
         seen = (found.st_ino, found.st_mtime_ns, found.st_size)
         if seen == self._seen:
             return
@@ -253,7 +256,7 @@ class Access:
         self._had_keys = self._needed = True
 
     def _holder(self, presented: bytes) -> _Holder | None:
-        """Return whose key it is. The work is the same whether the id is known or not."""
+        """Return the holder of the key. The work is the same whether the id is known or not."""
         holder = self._holders.get(presented[_ID])
         digest = sha256(presented[: _KEY_CHARS + 1]).digest()
         same = compare_digest(digest, _NOBODY if holder is None else holder.digest)
@@ -269,7 +272,7 @@ class Access:
     def _refuse(self, why: Failure, holder: _Holder | None, now: float, right: Right | None = None) -> NoReturn:
         self._meters.key_failures.labels(why).inc()
         self._refused(why, holder.entry if holder else None)
-        # The id is what people call a key by, and opens nothing.
+        # The id is public and grants nothing.
         whose = f"key {holder.entry.id}" if holder else "no known key"
         if now >= self._told.get((why, whose), 0.0):
             self._told[why, whose] = now + _TELL_S
@@ -286,7 +289,7 @@ def _failure(presented: bytes | None, holder: _Holder | None) -> Failure:
 
 
 def _key(headers: Mapping[bytes, bytes]) -> bytes | None:
-    """Return the key that a request carries; None if it carries none. A gateway may need Authorization for itself."""
+    """Return the key of a request, None without one. A reverse proxy may need Authorization for itself."""
     if (key := headers.get(b"x-api-key")) is not None:
         return key.strip()
     scheme, _, value = headers.get(b"authorization", b"").partition(b" ")
@@ -294,7 +297,7 @@ def _key(headers: Mapping[bytes, bytes]) -> bytes | None:
         case b"bearer":
             return value.strip()
         case b"basic":
-            # Its password; the name is whatever a person typed into the browser's window.
+            # The password of HTTP Basic; the user name is whatever was entered in the browser's dialog.
             try:
                 return b64decode(value).partition(b":")[2]
             except binascii.Error:

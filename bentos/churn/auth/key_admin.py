@@ -1,4 +1,4 @@
-"""Make, show and revoke the API keys of the service, and audit them. A service follows within a second or two."""
+"""Create, list, revoke and audit the API keys. A running service follows within a second or two."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WORK: Final = "key-change"
 
 
 class KeyNameError(ChurnError):
-    """A key's name is not of the form that logs and lists can show."""
+    """A key's name does not have the form that logs and lists can show."""
 
     error = "key_name_invalid"
     exit_code = EXIT_USAGE
@@ -36,16 +36,17 @@ class KeyUnknownError(ChurnError):
 
 
 class RevocationUnrecordedError(ChurnError):
-    """A key is revoked, and the audit does not say so."""
+    """A key is revoked, and the audit could not record it."""
 
     error = "revocation_unrecorded"
 
 
 @dataclass(frozen=True)
 class Audit:
-    """The audit's newest entries, oldest first, and the ids of keys that it does not know: older than it, or forged.
+    """The audit's newest entries, oldest first, and the ids of keys that it lacks.
 
-    ``unrecorded`` are ids of revoked keys whose end it does not have: a process died in between.
+    A key that it lacks is older than the audit, or forged. ``unrecorded`` are ids of revoked keys whose revocation it
+    lacks: a process was killed in between.
     """
 
     entries: tuple[KeyEvent, ...]
@@ -62,12 +63,13 @@ def create(
     who: str,
     days: int | None = None,
 ) -> tuple[KeyEntry, str]:
-    """Add a key and return what is kept of it, and the key itself, which can't be had again.
+    """Create a key and return its entry, and the key itself, which is not stored.
 
-    A name may have several keys: the new one is given out, then the old one revoked. ``who`` made it, for the audit.
+    A name may have several keys, for rotation: hand out the new one, then revoke the old one. ``who`` is recorded in
+    the audit.
 
-    The audit has its entry before the key works. An entry whose key is in no key file says that somebody was about to
-    make it: it never worked.
+    The audit entry is written before the key works. An entry whose key is in no key file records an attempt: that key
+    never worked.
 
     Raises
     ------
@@ -90,17 +92,17 @@ def create(
 
 
 def revoke(settings: Settings, key_id: str, *, now: datetime, who: str) -> KeyEntry:
-    """End a key and return it as it is now; one that is revoked already stays as it was. ``who``: as for create.
+    """Revoke a key and return its entry; one that is revoked already stays as it was.
 
-    The key ends first: a broken audit, or a full disk, must not keep a stolen key alive. Again, it adds the entry that
-    is missing.
+    ``who`` is recorded in the audit. The key is revoked first: a broken audit, or a full disk, must not keep a stolen
+    key valid. A repeated call adds the audit entry that is missing.
 
     Raises
     ------
     KeyUnknownError, KeyFileError, LeaseHeldError, StorageFailed
         The key is as it was.
     RevocationUnrecordedError
-        The key is revoked, and the audit could not take it.
+        The key is revoked, and the audit could not record it.
     """
     path = path_of(settings)
     with _changing(settings):
@@ -131,7 +133,7 @@ def audit(settings: Settings, last: int | None = None) -> Audit:
         not in it, one that is not as it was made, or one in force that was revoked.
     KeyAuditUnreadableError, KeyFileError
     """
-    # The keys first: each has its entry before it is in the file.
+    # The keys are read first: each has its audit entry before it is in the file.
     keys = read(path_of(settings)).keys
     shown: deque[KeyEvent] = deque(maxlen=last)
     began: datetime | None = None
@@ -171,7 +173,7 @@ def _revoked_now(settings: Settings, key_id: str) -> bool:
 
 
 def told(event: KeyEvent) -> str:
-    """Return an entry as one line for people."""
+    """Return an entry as one line of text."""
     whose = "no known key" if event.key_id is None else printable(f"key {event.key_id} ({event.name})")
     what = f"{event.sequence:>5}  {_second(event.at)}  {event.action:<7}  {whose}"
     if (grant := event.grant) is not None:
@@ -186,7 +188,7 @@ def told(event: KeyEvent) -> str:
 
 
 def lines(settings: Settings, now: datetime) -> list[str]:
-    """Return what is known of each key, one a line, without any secret."""
+    """Return one line per key, without any secret."""
     keys = read(path_of(settings)).keys
     shown = [("id", "name", "state", "rights", "made", "expires")]
     for entry in keys:

@@ -1,7 +1,7 @@
-"""The file of API keys: what it holds of each, how it is read and written. A key itself is never in it.
+"""The file of API keys: its entries, reading and writing. It never holds a key itself.
 
-A key is ``churn_<id>_<secret>``: an id of 8 hex digits, by which people speak of it, and 256 random bits. Nobody can
-guess these, so one round of SHA-256 hides them as well as a slow password hash would, at a microsecond a request.
+A key is ``churn_<id>_<secret>``: a public id of 8 hex digits, and 256 random bits. These can't be guessed, so that one
+round of SHA-256 protects them as well as a slow password hash would, at a microsecond per request.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ State = Literal["valid", "expired", "revoked"]
 
 
 class KeyFileError(ChurnError):
-    """The key file can't be read, or is not what `churn keys` writes. Says where, never what."""
+    """The key file can't be read, or is not what `churn keys` writes. Reports where, never the value."""
 
     error = "key_file_invalid"
     exit_code = EXIT_USAGE
@@ -42,7 +42,7 @@ class KeyFileError(ChurnError):
 
 
 class KeyEntry(BaseModel):
-    """What is known of one key."""
+    """The stored entry of one key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,7 +55,7 @@ class KeyEntry(BaseModel):
     revoked_at: AwareDatetime | None
 
     def state(self, now: datetime) -> State:
-        """Return whether the key opens anything at ``now``, and if not, why."""
+        """Return whether the key is valid at ``now``, and if not, why."""
         if self.revoked_at is not None:
             return "revoked"
         return "expired" if self.expires_at is not None and self.expires_at <= now else "valid"
@@ -77,12 +77,12 @@ class KeyFile(BaseModel):
 
 
 def path_of(settings: Settings) -> Path:
-    """Return where the keys are kept; a relative setting lies below the home."""
+    """Return the path of the key file; a relative setting is resolved against the home."""
     return settings.home / Path(settings.access.keys_file or FILE).expanduser()
 
 
 def read(path: Path) -> KeyFile:
-    """Return the keys; none where there is no file.
+    """Return the keys; none if there is no file.
 
     Raises
     ------
@@ -107,12 +107,12 @@ def read(path: Path) -> KeyFile:
 
 
 def write(path: Path, keys: KeyFile) -> None:
-    """Replace the file as a whole, readable by its owner alone.
+    """Replace the file atomically, readable by its owner only.
 
     Raises
     ------
     KeyFileError
-        If it would be larger than a service reads.
+        If it would be larger than the service reads.
     StorageFailed
     """
     content = keys.model_dump_json(indent=1).encode() + b"\n"
@@ -123,7 +123,7 @@ def write(path: Path, keys: KeyFile) -> None:
 
 
 def issue(name: str, rights: tuple[Right, ...], *, now: datetime, expires_at: datetime | None) -> tuple[KeyEntry, str]:
-    """Make a key: what to keep of it, and the key itself, which exists nowhere else."""
+    """Make a key: its entry for the file, and the key itself, which is not stored."""
     key_id = secrets.token_hex(_ID_BYTES)
     key = f"{PREFIX}{key_id}_{secrets.token_urlsafe(_SECRET_BYTES)}"
     entry = KeyEntry(

@@ -1,4 +1,7 @@
-"""What a key may be given, and which of it each path needs. Pure; standard library only: `churn --help` reads it."""
+"""Rights of API keys, and the right that each path needs. Pure.
+
+Standard library only: `churn --help` reads it.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,15 @@ Right = Literal["predict", "receipts", "metrics"]
 RIGHTS: Final[tuple[Right, ...]] = get_args(Right)
 
 OPEN_PATHS: Final = frozenset({"/health", "/livez", "/readyz"})
-"""Whoever starts, stops or balances the service has no key."""
+"""Paths without a key: process managers and load balancers have none."""
 PAGE: Final = "/ui"
-"""What a person opens: a browser is asked for the key as for a password."""
+"""Paths for a browser, which asks for the key as for a password."""
 SCORING: Final = frozenset[Right]({"predict", "receipts"})
-"""Rights to what costs work: these requests are limited in number."""
+"""Rights to expensive routes: these requests are rate-limited."""
 
 
 def right_of(path: str) -> Right | None:
-    """Return the right that ``path`` needs; None: any valid key will do, also where there is no such route."""
+    """Return the right that ``path`` needs; None: any valid key, also if there is no such route."""
     if path.startswith("/predict"):
         if path == "/predict" or path.startswith("/predict/"):
             return "predict"
@@ -26,7 +29,7 @@ def right_of(path: str) -> Right | None:
 
 
 def template(path: str, routes: frozenset[str]) -> str:
-    """Return the route's template for a path, "other" for what is none: few names, and nothing that a caller typed."""
+    """Return a path's route template, "other" if there is none: few names, and no text of a caller."""
     if path in routes:
         return path
     parent = f"{path.rpartition('/')[0]}/{{"

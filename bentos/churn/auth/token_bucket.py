@@ -1,10 +1,10 @@
-"""A token bucket: how many requests a key may make."""
+"""Token bucket for rate limits."""
 
 from __future__ import annotations
 
 
 class Bucket:
-    """A token bucket: ``burst`` requests may come at once, ``per_s`` a second on average (Turner 1986).
+    """A token bucket: at most ``burst`` requests at once, ``per_s`` per second on average (Turner 1986).
 
     Times are seconds of one monotonic clock.
     """
@@ -18,7 +18,7 @@ class Bucket:
         self._at = 0.0
 
     def take(self, now: float) -> float:
-        """Take a token and return 0, or take none and return in how many seconds there will be one."""
+        """Take a token and return 0, or take none and return the seconds until one is available."""
         tokens = min(self._burst, self._tokens + (now - self._at) * self._per_s)
         self._at = now
         if tokens >= 1:

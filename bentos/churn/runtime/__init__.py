@@ -1,1 +1,1 @@
-"""The model that serves, and the way of a request to it."""
+"""The serving runtime of a worker: model hot-reload, batching and prediction requests."""

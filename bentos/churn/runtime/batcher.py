@@ -1,7 +1,8 @@
-"""Requests that come while others are being answered are answered together: one read, one scoring for all of them.
+"""Batch concurrent requests: those that arrive during one batch are answered together in the next.
 
-Nobody waits for a batch to fill: whoever is there when the last batch is done is taken. Alone, a request is a batch of
-one; under load a batch is what came in meanwhile, and the fixed cost of reading and scoring is shared.
+No request waits for a batch to fill: the next batch holds all requests that wait when the last one ends. A single
+request is a batch of one; under load the fixed cost of reading and scoring is shared. See
+docs/decisions/0024-answered-together.md.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from bentos.prediction.errors import internal
 from configs.errors import ChurnError
 
 CUSTOMERS_MAX: Final = 64
-"""Customers answered together: beyond it a batch takes longer without serving anyone sooner."""
+"""Most customers of a batch of several requests: beyond it a batch takes longer without a gain for any request."""
 
 Given = TypeVar("Given")
 Note = TypeVar("Note")
 Work = Callable[[Sequence[str]], tuple[list[Given], Note]]
 """Customer ids -> one result each, in order, and a note about the batch. Called with the ids of whole requests."""
 After = Callable[[Sequence[Given]], object]
-"""Told what was given, when it is on its way: nobody waits for it."""
+"""Called with the results once they are on their way to the callers, which do not wait for it."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ Results = list[tuple[list[Given], Note] | Exception]
 
 
 class Batcher(ABC, Generic[Given, Note]):
-    """Answers requests of one kind in the order in which they came.
+    """Answers requests of one kind in order of arrival.
 
     Parameters
     ----------
@@ -56,7 +57,7 @@ class Batcher(ABC, Generic[Given, Note]):
         self._waiting: deque[_Asked[Given, Note]] = deque()
 
     async def ask(self, customer_ids: Sequence[str]) -> tuple[list[Given], Note]:
-        """Return one result an id, and the note about their batch. Raises what ``work`` raises for this request."""
+        """Return one result per id, and the note about their batch; raises what ``work`` raises for them."""
         loop = asyncio.get_running_loop()
         asked: _Asked[Given, Note] = _Asked(customer_ids, loop.create_future(), loop)
         self._add(asked)
@@ -64,14 +65,14 @@ class Batcher(ABC, Generic[Given, Note]):
 
     @abstractmethod
     def _add(self, asked: _Asked[Given, Note]) -> None:
-        """Let a request wait for its turn."""
+        """Queue a request."""
 
     def _take(self) -> list[_Asked[Given, Note]]:
-        """Return the requests to be answered next, none if nobody waits."""
+        """Remove and return the requests of the next batch, none if the queue is empty."""
         batch: list[_Asked[Given, Note]] = []
         customers = 0
         while self._waiting:
-            # Who gave up in the meantime costs nothing any more.
+            # A request that was cancelled meanwhile is skipped.
             if self._waiting[0].answer.cancelled():
                 self._waiting.popleft()
                 continue
@@ -85,12 +86,13 @@ class Batcher(ABC, Generic[Given, Note]):
         try:
             given, note = self._work([each for asked in batch for each in asked.customer_ids])
         except ChurnError as refused:
-            # The store is away, or no model is there: the same for all, and asking again would only take longer.
+            # The store is away, or no model is loaded: the same for all requests, and a second attempt only takes
+            # longer.
             return [refused] * len(batch)
-        except Exception as broken:  # noqa: BLE001 - it is raised where it is waited for
+        except Exception as broken:  # noqa: BLE001 - it is raised in the waiting request
             if len(batch) == 1:
                 return [broken]
-            # Whatever one of them brought with it must not fail the others.
+            # A fault that one request brought along must not fail the others.
             return [self._answered([asked])[0] for asked in batch]
         results: Results[Given, Note] = []
         start = 0
@@ -104,23 +106,24 @@ class Batcher(ABC, Generic[Given, Note]):
 
 
 def tell(after: After[Given], given: Sequence[Given]) -> None:
-    """Tell what was given; a failure of that is logged, and costs neither the answer nor whoever answers next."""
+    """Pass the results to ``after``; a failure is logged, and affects neither this answer nor later ones."""
     try:
         after(given)
-    except Exception as broken:  # noqa: BLE001 - whatever it is: the answers are right, and may have left
+    except Exception as broken:  # noqa: BLE001 - any error: the answers are right, and may already be sent
         internal(broken)
 
 
 class OnLoop(Batcher[Given, Note]):
-    """Works on the event loop itself, between two looks at the sockets; for work of a few milliseconds.
+    """Works on the event loop itself, between two polls of the sockets; for work of a few milliseconds.
 
     A thread would cost more than it gains: each hand-over between two threads of one interpreter takes as long as
-    reading a customer. What came in during a batch is the next one.
+    reading a customer. Requests that arrive during a batch form the next one.
 
     Parameters
     ----------
     instead, well
-        Who answers, and whoever waits already, while ``well`` says no: the loop must not wait for what hangs.
+        While ``well`` returns False, new and waiting requests go to ``instead``: the loop must not block on a slow
+        store.
     """
 
     def __init__(
@@ -147,7 +150,7 @@ class OnLoop(Batcher[Given, Note]):
     def _plan(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._due:
             self._due = True
-            # Behind the requests that were read together with this one: they come along.
+            # Scheduled after the other requests that were read in the same poll, so that they join the batch.
             loop.call_soon(self._turn, loop)
 
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -157,7 +160,7 @@ class OnLoop(Batcher[Given, Note]):
             return
         results = self._answered(batch)
         _deliver(batch, results)
-        # Behind the callers that were just woken: their answers leave first.
+        # Scheduled after the callers that were just woken: their answers are sent first.
         loop.call_soon(self._tell, results)
         if not self._well():
             while self._waiting:
@@ -167,7 +170,7 @@ class OnLoop(Batcher[Given, Note]):
 
 
 class InThread(Batcher[Given, Note]):
-    """Works in a thread of its own, which begins with the first request."""
+    """Works in a thread of its own, which starts with the first request."""
 
     def __init__(
         self, work: Work[Given, Note], after: After[Given], *, name: str, together: int = CUSTOMERS_MAX
@@ -179,7 +182,7 @@ class InThread(Batcher[Given, Note]):
         self._thread: threading.Thread | None = None
 
     def close(self) -> None:
-        """End the thread when what waits is answered."""
+        """End the thread once the waiting requests are answered."""
         with self._changed:
             self._ended = True
             self._changed.notify()

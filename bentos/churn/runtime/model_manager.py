@@ -1,4 +1,8 @@
-"""Keep what serves and follow the pointer: another model is made ready beside, then one reference is swapped."""
+"""Hot-reload the serving models: load and warm up in the background, then swap one reference.
+
+Polls the roll-out pointer, starts, judges and ends trials. If loading fails, the current model keeps serving. See
+docs/decisions/0018-pointer-and-ledger.md.
+"""
 
 from __future__ import annotations
 
@@ -37,24 +41,24 @@ Files = tuple[tuple[int, int] | None, ...]
 
 _RETRY_S: Final = 1.0
 _REFUSED_RETRY_S: Final = 5.0
-"""How often a refused model is tried again: its folder may have been restored, the store may be back."""
+"""Seconds between two attempts to load a rejected model: its folder or the store may have been restored."""
 
 
 @dataclass(frozen=True)
 class Refused:
-    """What should serve and can't: the bundle's digest (None: the pointer itself is unusable), and why."""
+    """A model that can't be served: its digest (None: the pointer itself is unusable), and the error."""
 
     digest: str | None
     failure: ChurnError
 
     def same(self, other: Refused | None) -> bool:
-        """Return whether both say the same."""
+        """Return whether digest and error are the same."""
         return other is not None and (self.digest, self.failure.body()) == (other.digest, other.failure.body())
 
 
 @dataclass(frozen=True)
 class Serving:
-    """Everything that one request needs. Taken once at its start and used to its end, whatever serves by then."""
+    """The state that a request needs, immutable: taken at its start and used to its end, despite swaps."""
 
     rollout: Rollout
     champion: Model
@@ -64,7 +68,7 @@ class Serving:
     def answer(
         self, customer_ids: Sequence[str], now: datetime, *, reasons_max: int, took: Took = untold
     ) -> list[Answered | ChurnError]:
-        """Return one answer or refusal an id, in order. Raises StoreUnavailableError."""
+        """Return one answer or refusal per id, in order. Raises StoreUnavailableError."""
         if self.trial is None:
             return answer(self.champion, customer_ids, now, reasons_max=reasons_max, took=took)
         return self.trial.answer(self.champion, customer_ids, now, took=took)
@@ -85,12 +89,15 @@ class Serving:
         ]
 
     def alone(self, refused: Refused | None) -> Serving:
-        """Return the champion without a trial, and what can't serve."""
+        """Return the champion without a trial, with the model that can't be served."""
         return Serving(self.rollout.alone(), self.champion, None, refused)
 
 
 class Keeper:
-    """Holds what serves. Until there is a champion each request may try to load it, at most once a second."""
+    """Holds the serving state.
+
+    Until there is a champion each request may try to load it, at most once a second.
+    """
 
     def __init__(self, settings: Settings, meters: Meters) -> None:
         self._settings = settings
@@ -99,31 +106,31 @@ class Keeper:
         self._failure: ChurnError | None = None
         self._tried_at = 0.0
         self._halted = -1
-        """The trial that was to be ended and could not be."""
+        """Ledger sequence of a trial ended here that could not be ended in the ledger; -1 for none."""
         self._seen: Rollout | None = None
         self._retry_at = math.inf
         self._files: Files = ()
         self._gone: ChurnError | None = None
-        """Why the home that was restored or removed under us can't serve."""
+        """Why nothing can be served from a home that was restored or removed while the worker ran."""
         self._lock = threading.Lock()
 
     def peek(self) -> Serving | None:
-        """Return what serves, if anything does yet, or still."""
+        """Return the serving state, None if nothing is loaded yet, or the home is gone."""
         return self._serving if self._gone is None else None
 
     def current(self) -> Serving:
-        """Return what serves, loading it if there is a champion by now.
+        """Return the serving state, loading the champion if there is one by now.
 
         Raises
         ------
         NotReadyError
-            With the name, message and hint of what keeps the service from answering.
+            With name, message and hint of the error that keeps the service from answering.
         """
         if self._gone is not None:
             raise NotReadyError(self._gone)
         if self._serving is not None:
             return self._serving
-        # Who comes while another request loads is sent away to return: a queue of waiters would only time out.
+        # A request during the load of another one is refused with a retry hint: a queue would only time out.
         if not self._lock.acquire(blocking=False):
             raise NotReadyError(LoadingError("the champion model is being loaded", "repeat the request in a moment"))
         try:
@@ -134,15 +141,15 @@ class Keeper:
             self._lock.release()
 
     def poll(self, now: datetime) -> None:
-        """Look whether another model shall serve, judge a canary, end a trial in time. For one thread of its own."""
+        """Follow the pointer, judge a canary, end a trial in time. For one thread of its own."""
         serving = self._serving
         if serving is None:
             try:
                 self.current()
             except NotReadyError:
-                return  # logged where it arose
+                return  # already logged
             return
-        # First: to write the counts or the ledger would make a removed home again.
+        # First: writing the counts or the ledger would create a removed home again.
         if self._files_of_home() != self._files:
             self._reopen(serving, now)
             return
@@ -153,7 +160,7 @@ class Keeper:
         self._follow(serving, now)
 
     def close(self) -> None:
-        """End the trial's work in this worker, its counts written, and the store's thread."""
+        """End the trial's work in this worker, write its counts, and close the store's thread."""
         if self._serving is None:
             return
         if self._serving.trial is not None:
@@ -169,12 +176,12 @@ class Keeper:
         before = self._files_of_home()
         loaded = _named(lambda: self._loaded(served(self._settings.home).champion, None, datetime.now(UTC)))
         if isinstance(loaded, ChurnError):
-            # Whatever a library raises must not end the worker: it stays up, says that it is not ready, tries again.
+            # Errors of any library must not end the worker: it stays up, reports that it is not ready, and tries again.
             if self._failure is None or loaded.error != self._failure.error:
                 log.warning("not ready: %s: %s; %s", loaded.error, loaded.message, loaded.hint)
             self._failure, self._tried_at = loaded, time.monotonic()
             raise NotReadyError(loaded)
-        # Half a million objects of imported libraries will never be freed. Taken out of the collector's sight,
+        # Half a million objects of imported libraries will never be freed. Excluded from the garbage collection,
         # they no longer cost a pause of 100 ms and more in the middle of a request.
         gc.collect()
         gc.freeze()
@@ -197,7 +204,7 @@ class Keeper:
         return model
 
     def _files_of_home(self) -> Files:
-        """Return what tells the home and the files that are held open from others put in their place."""
+        """Return the identities of the home and of the files held open, to detect that they were replaced."""
         feast = self._settings.feast
         open_files = {
             "registry.db": not feast.registry_url.get_secret_value(),
@@ -207,20 +214,20 @@ class Keeper:
         return identity(home), *(identity(home / "feast" / name) for name, ours in open_files.items() if ours)
 
     def _known(self, before: Files) -> Files:
-        """Return the files as they were before they were opened; those that did not exist were made by that."""
+        """Return the identities from before opening; a file that did not exist then was made by opening it."""
         return tuple(now if was is None else was for was, now in zip(before, self._files_of_home(), strict=True))
 
     def _reopen(self, serving: Serving, now: datetime) -> None:
-        """Load everything from a home that was restored or replaced; until that succeeds nothing is answered.
+        """Load everything from a home that was restored or replaced; until then nothing is answered.
 
-        What is in memory, and files that are open and no longer in the home, belong to another state of it.
+        Models in memory, and open files that are no longer in the home, belong to another state of it.
         """
         from bentos.rollout.pointer import Rollout
         from bentos.rollout.rollout import served
 
         before = self._files_of_home()
         loaded: Model | ChurnError = HomeLostError()
-        if None not in before:  # to open a file of SQLite makes it
+        if None not in before:  # opening a SQLite file creates it
             loaded = _named(lambda: self._loaded(served(self._settings.home).champion, None, now, store_needed=True))
         if isinstance(loaded, ChurnError):
             if self._gone is None or self._gone.body() != loaded.body():
@@ -230,7 +237,7 @@ class Keeper:
         manifest = loaded.bundle.manifest
         made = Serving(Rollout(loaded.bundle.digest, manifest.model_version), loaded)
         self._swap(serving, made)
-        # Every model of before read from one store, that of the home of before.
+        # All earlier models read from one store, that of the earlier home.
         serving.champion.features.close()
         self._files, self._seen, self._gone = before, None, None
         self._follow(made, now)
@@ -240,12 +247,12 @@ class Keeper:
 
         wanted = _named(lambda: served(self._settings.home))
         if isinstance(wanted, ChurnError):
-            # Who can't be told to stop a trial must not go on with it.
+            # A worker that can't read the pointer can't see the end of a trial, so it must not continue one.
             self._seen = None
             self._swap(serving, serving.alone(Refused(None, wanted)))
             return
         if wanted.over(now) and wanted.sequence != self._halted:
-            # Whoever began it may be gone: no trial goes on because nobody looks.
+            # The command that started it may be gone: a trial ends even without an operator.
             if self._end(wanted, now, f"its time was over at {wanted.ends_at}"):
                 log.warning("%s ended: its time is over", wanted.mode)
             wanted = wanted.alone()
@@ -256,7 +263,10 @@ class Keeper:
         self._swap(serving, made)
 
     def _made(self, serving: Serving, wanted: Rollout, now: datetime) -> Serving:
-        """Return what serves ``wanted``, with each part that serves already; what can't serve is left out and told."""
+        """Return the state for ``wanted``, with the models already loaded.
+
+        A model that can't be served is left out and returned in ``refused``.
+        """
         trial = serving.trial
         ready = {model.bundle.digest: model for model in (serving.champion, *([trial.challenger] if trial else []))}
 
@@ -322,7 +332,7 @@ class Keeper:
             log.warning("canary ended: %s", why)
 
     def _end(self, trial: Rollout, now: datetime, why: str, counts: LiveComparison | None = None) -> bool:
-        """End a trial for all workers, by what was counted (an abort) or by its time; whether this worker did it."""
+        """End a trial for all workers, by its counts (an abort) or time; return whether this call did it."""
         from bentos.rollout.rollout import stop_trial
 
         try:
@@ -342,7 +352,7 @@ class Keeper:
         return ended is not None
 
     def _counts(self, trial: Canary, rollout: Rollout) -> LiveComparison:
-        """Return the counts of all workers; our own alone where theirs can't be read, or ours are not among them."""
+        """Return the counts of all workers; this worker's alone if theirs are unreadable or its own unsaved."""
         if trial.counting.written:
             with contextlib.suppress(LiveCountsError):
                 return read_live(self._settings.home, str(rollout.challenger), since=rollout.sequence)
@@ -350,10 +360,10 @@ class Keeper:
 
 
 def _named(work: Callable[[], Result]) -> Result | ChurnError:
-    """Return what ``work`` returns, or the named error of what it raises."""
+    """Return the result of ``work``, or the error that it raises as a ChurnError."""
     try:
         return work()
     except ChurnError as failure:
         return failure
-    except Exception as broken:  # noqa: BLE001 - whatever a library raises, the one that serves goes on
+    except Exception as broken:  # noqa: BLE001 - whatever a library raises, the current model keeps serving
         return internal(broken)

@@ -1,4 +1,4 @@
-"""A thread beside the requests that looks, again and again, whether another model shall serve."""
+"""Background thread that polls the model manager for changes of the roll-out."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from bentos.churn.runtime.model_manager import Keeper
 from bentos.prediction.errors import internal
 
 _STOP_S: Final = 10.0
-"""How long a model that is being loaded may hold up the end; the thread never outlives the process."""
+"""How long a model that is being loaded may delay the shutdown; the thread never outlives the process."""
 
 
 class Watcher:
-    """Polls the keeper: at once, then every ``interval_s`` seconds, until it is stopped."""
+    """Polls the manager: at once, then every ``interval_s`` seconds, until it is stopped."""
 
     def __init__(self, keeper: Keeper, interval_s: float) -> None:
         self._keeper = keeper
@@ -35,7 +35,7 @@ class Watcher:
             try:
                 self._keeper.poll(datetime.now(UTC))
                 failed = False
-            except Exception as broken:  # noqa: BLE001 - a watcher that died would keep an old model for ever, without a message
+            except Exception as broken:  # noqa: BLE001 - uncaught, it would end the thread and keep an old model for ever
                 if not failed:
                     internal(broken)
                 failed = True

@@ -1,4 +1,7 @@
-"""The way of a question through one worker: with those that came meanwhile, within its time, leaving a receipt."""
+"""Serve predictions in one worker: batch requests, enforce the time-out, record metrics and receipts.
+
+Used by the routes; knows no HTTP. See docs/decisions/0024-answered-together.md.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +34,13 @@ if TYPE_CHECKING:
     from bentos.decisions.levers import Value
 
 FEW: Final = 16
-"""Customers of a request that is answered on the loop, with others; more would hold them up, and have a thread."""
+"""Most customers of a request that is answered on the event loop; larger ones would delay others, and use a thread."""
 TRIAL_THREADS: Final = 4
-"""Requests at once while a challenger is on trial: each one alone, so that its time is its own."""
+"""Requests at once while a challenger is on trial: each one alone, so that its CPU time is its own."""
 _SLOW_S: Final = 0.1
-"""After a few customers took longer, a thread answers until it was quick again: the loop must not wait for a store."""
+"""Seconds after which a few customers were slow: a thread then answers until a batch is fast again, because the event
+loop must not block on the store.
+"""
 _FLUSH_S: Final = 10.0
 
 
@@ -46,7 +51,7 @@ class _Batch:
 
 
 class Answering:
-    """Answers questions from coroutines, counts what was answered and leaves receipts."""
+    """Answers requests from coroutines, records metrics and offers receipts."""
 
     def __init__(self, settings: Settings, keeper: Keeper, meters: Meters, tracing: Tracing | None = None) -> None:
         self._settings = settings
@@ -58,13 +63,13 @@ class Answering:
         self._many = InThread(self._answered, self._note, name="churn-batches", together=1)
         self._here = OnLoop(self._answered, self._note, instead=self._few, well=lambda: self._quick)
         self._quick = False
-        """Whether the last few customers were answered at once. The first ones may have to load the model."""
+        """Whether the last small batch was fast. The first one may have to load the model."""
         self._limiter: CapacityLimiter | None = None
         self._receipts: ReceiptWriter | None = None
         self._lock = threading.Lock()
 
     async def ask(self, customer_ids: Sequence[str]) -> list[Answered | ChurnError]:
-        """Return one answer or refusal an id, in order.
+        """Return one answer or refusal per id, in order.
 
         Raises
         ------
@@ -73,7 +78,7 @@ class Answering:
         """
         serving = self._keeper.peek()
         if self._quick and len(customer_ids) <= FEW and serving is not None and serving.trial is None:
-            # On the loop nothing can cut it short, and the store has a time-out of its own.
+            # On the event loop nothing can cancel it, and the store has a time-out of its own.
             found, batch = await self._here.ask(customer_ids)
         else:
             async with self.in_time():
@@ -92,7 +97,7 @@ class Answering:
 
         def work() -> tuple[list[Answered | ChurnError], _Batch]:
             found, batch = self._answered(customer_ids, tried=True)
-            tell(self._note, found)  # here: receipts of a thousand customers would hold up the loop
+            tell(self._note, found)  # in the thread: receipts of a thousand customers would delay the event loop
             return found, batch
 
         return await anyio.to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
@@ -105,7 +110,7 @@ class Answering:
         return supposed.body()
 
     def close(self) -> None:
-        """Answer what waits and write the receipts that are not written yet."""
+        """Answer the waiting requests and write the pending receipts."""
         self._few.close()
         self._many.close()
         if self._receipts is not None:
@@ -115,7 +120,7 @@ class Answering:
 
     @asynccontextmanager
     async def in_time(self) -> AsyncIterator[None]:
-        """Give what is inside as long as a request may take; raises AnswerTimeoutError after it."""
+        """Limit the block to the request time-out; raises AnswerTimeoutError after it."""
         try:
             async with asyncio.timeout(self._serving.request_timeout_s):
                 yield
@@ -127,10 +132,10 @@ class Answering:
     def _answered(
         self, customer_ids: Sequence[str], *, tried: bool = False
     ) -> tuple[list[Answered | ChurnError], _Batch]:
-        """Answer the customers; ``tried``: with the challenger on trial, which may take its time."""
+        """Answer the customers; ``tried``: with the challenger on trial, and not counted as slow."""
         serving, batch = self._keeper.current(), _Batch(len(customer_ids))
         if not tried and serving.trial is not None:
-            serving = replace(serving, trial=None)  # it began while they waited for their turn
+            serving = replace(serving, trial=None)  # the trial began while they were queued
 
         def took(stage: Stage, seconds: float) -> None:
             self._meters.took(stage, seconds)
@@ -142,13 +147,13 @@ class Answering:
         try:
             found = serving.answer(customer_ids, datetime.now(UTC), reasons_max=self._serving.reasons_max, took=took)
         finally:
-            # Whatever failed took its time: a store that hangs, or is slow, shows here.
+            # Failures count too: a store that hangs, or is slow, shows here.
             if not tried and len(customer_ids) <= CUSTOMERS_MAX:
                 self._quick = time.monotonic() - began < _SLOW_S
         return found, batch
 
     def _note(self, found: Sequence[Answered | ChurnError]) -> None:
-        """Count what was answered, and leave receipts."""
+        """Count the predictions, and offer receipts."""
         answers = [each for each in found if isinstance(each, Answered)]
         self._meters.scored(answers)
         self._keep(answers, "predict")
