@@ -1,7 +1,7 @@
-"""The BentoML service: a thin shell around the application.
+"""The BentoML service: a thin wrapper around the application.
 
 Serve it with `churn serve` or `bentoml serve bentos.churn.service:ChurnService`. BentoML reads a service from a
-module's level, so this is the one module of the package that acts when imported: it reads the settings. The model
+module's top level, so this is the one module of the package with effects on import: it reads the settings. The model
 and the feature store are loaded later, by each worker.
 """
 
@@ -16,12 +16,12 @@ from configs.telemetry import switch_off
 switch_off(os.environ)
 # One request is one row: a second thread in a numeric library costs more than it gains. Workers inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# A model that is made ready beside requests is plain Python for a while: they get the interpreter back sooner.
+# Loading a model in the background is plain Python for a while: requests get the interpreter back sooner.
 sys.setswitchinterval(0.001)
 
 from bentos.churn.server.parent_process import follow, hang_up, lead  # noqa: E402
 
-# Before what takes long to load: whoever starts us may be gone in the middle of it.
+# Before the slow imports: the process that started this one may end during them.
 follow(os.environ)
 
 import bentoml  # noqa: E402
@@ -42,7 +42,7 @@ _app, _meters = create_app(_settings)
     name="churn",
     workers=_settings.serving.workers,
     http={"host": _settings.serving.host, "port": _settings.serving.port},
-    # Requests don't pass the server's own time-out: the door has one, in our own shape.
+    # Requests bypass the server's own time-out: the gateway has one, with the common error body.
     traffic={"timeout": 2 * _settings.serving.request_timeout_s + 1},
     metrics={"enabled": False},  # see bentos/churn/metrics.py
     logging={"access": {"enabled": False}},  # a path is a caller's text, and may hold a customer id
@@ -55,7 +55,7 @@ class ChurnService:
 
     @bentoml.on_deployment
     def may_start() -> None:
-        """Refuse to start where nobody could ask; once, before any worker."""
+        """Refuse to start if no caller could be admitted; once, before any worker."""
         check_start(_settings)
         hold()
         lead(os.environ)
@@ -72,5 +72,5 @@ _door = partial(
 )
 # The decorator made it a bentoml.Service; to a type checker it is still the class.
 ChurnService.add_asgi_middleware(_door)  # type: ignore[attr-defined]
-# The server's own stack costs each request more than our door does, so the door stands before it too.
+# The server's own middleware costs each request more than the gateway does, so the gateway also wraps it.
 install(_settings.serving, _meters, _door)

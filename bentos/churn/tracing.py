@@ -1,7 +1,7 @@
-"""OpenTelemetry traces, where serving.traces_endpoint names a collector: a span a request, a span a stage below it.
+"""OpenTelemetry traces, if serving.traces_endpoint names a collector: spans per request and stage.
 
-No customer, no path and no value is in a span: routes are templates, and what a batch shared is shown in each of its
-requests.
+No span holds a customer id, a path or a value: routes are templates, and the stages of a batch are repeated in each of
+its requests.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 Stages = Sequence[tuple[Stage, int, int]]
-"""What was done for a batch: stage, begin and end in nanoseconds since 1970."""
+"""The stages of a batch: name, begin and end in nanoseconds since 1970."""
 _NAME: Final = "churn"
 _SERVER_ERROR: Final = 500
 
@@ -31,11 +31,11 @@ class TracingMissingError(ChurnError):
 
 
 class Tracing:
-    """Makes spans of its own provider and sends them in the background. Nothing starts before the first span."""
+    """Makes spans with its own provider and sends them in the background; nothing starts before the first."""
 
     def __init__(self, endpoint: str) -> None:
         try:
-            from opentelemetry.exporter.otlp.proto.http import trace_exporter  # noqa: F401 - only looked for
+            from opentelemetry.exporter.otlp.proto.http import trace_exporter  # noqa: F401 - import check
         except ImportError:
             raise TracingMissingError(
                 "serving.traces_endpoint is set, but OpenTelemetry's exporter is not installed",
@@ -58,18 +58,18 @@ class Tracing:
         return self._provider.get_tracer(_NAME)
 
     def stages(self, stages: Stages, customers: int) -> None:
-        """Add the stages of a batch, with how many customers it held, to the span of the request that is under way."""
+        """Add the stages of a batch, and its number of customers, to the span of the current request."""
         for stage, began, ended in stages:
             span = self._tracer.start_span(stage, start_time=began, attributes={"churn.batch_customers": customers})
             span.end(end_time=ended)
 
     def close(self) -> None:
-        """Send what is left."""
+        """Send the pending spans."""
         if self._provider is not None:
             self._provider.shutdown()
 
     def around(self, app: ASGIApp, routes: Sequence[str]) -> ASGIApp:
-        """Return an application that answers as ``app`` does, each request in a span that continues the caller's."""
+        """Wrap ``app``: each request in a span that continues the caller's trace."""
         return _Traced(app, self, routes)
 
     def request(self, scope: Scope, route: str) -> Any:

@@ -35,7 +35,7 @@ class Watcher:
             try:
                 self._keeper.poll(datetime.now(UTC))
                 failed = False
-            except Exception as broken:  # noqa: BLE001 - uncaught, it would end the thread and keep an old model for ever
+            except Exception as broken:  # noqa: BLE001 - uncaught, it would end the thread and keep an old model
                 if not failed:
                     internal(broken)
                 failed = True

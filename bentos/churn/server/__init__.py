@@ -1,1 +1,1 @@
-"""The HTTP server: connections, limits, the gateway before the routes."""
+"""The HTTP server: connections, limits, and the gateway in front of the routes."""

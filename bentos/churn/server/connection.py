@@ -1,8 +1,9 @@
-"""The connections of clients: each must do in time what it has begun, and what it may make the process hold is bounded.
+"""HTTP/1.1 connections with deadlines, and with bounds on what each may make the process hold.
 
-What uvicorn leaves open: a head that never ends, or is without end; requests sent ahead of their answers without end; a
-client that does not take its answer; more connections than descriptors; requests that offer another protocol; what
-comes after an answer and is no request; and a connection that ends while a request is on its way.
+Limits what uvicorn leaves unlimited: a head that never ends, or has no end; an unbounded number of pipelined requests;
+a client that does not read its answer; more connections than descriptors; requests that offer another protocol; bytes
+after an answer that are no request; and a connection that ends while a request is on its way. See
+docs/decisions/0027-front-door.md.
 """
 
 from __future__ import annotations
@@ -27,42 +28,43 @@ from configs.errors import ChurnError
 HEAD_MAX_BYTES: Final = 32 * 1024
 HEADERS_MAX: Final = 100
 FRAMES_MAX_BYTES: Final = 512 * 1024
-"""Of what surrounds a chunked body: sizes, extensions, trailers. The limit of the body's size does not count it."""
+"""Most bytes that frame a chunked body: sizes, extensions, trailers. The body's size limit does not count them."""
 ANSWERS_MAX: Final = 256
-"""On one connection; then its answer says that it is the last. Clients that keep their connections open would else stay
-for ever with the worker that happened to accept them, often one for all of them. Who connects anew is accepted by a
-worker that has time."""
+"""Most answers on one connection; the last one closes it. Otherwise clients that keep their connections open would stay
+for ever with the worker that accepted them, often one worker for all of them. A new connection is accepted by a worker
+that has time.
+"""
 _SPREAD: Final = 16
-"""Connections that were opened together get as many different limits, so that they don't end together."""
+"""Number of different limits among connections that were opened together, so that they do not end together."""
 _LINGER_S: Final = 0.5
-"""How long a connection is read from after its end was announced: what is on its way would else reset it."""
+"""Seconds for which a connection is read after its end was announced: bytes on their way would otherwise reset it."""
 _GRACE_S: Final = 2.0
 """How much longer an idle connection is kept than the client is told: a request sent in time may arrive later."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a connection must keep to.
+    """Limits and shared state of all connections of a worker.
 
     Parameters
     ----------
     head_s
-        For a head to arrive, and for the rest of a body whose answer is given.
+        Seconds for a head to arrive, and for the rest of a body whose answer was sent.
     answer_s
-        For the client to take its answer; for a body, which the front door times itself.
+        Seconds for the client to read its answer; for a body, which the gateway times itself.
     idle_s
-        For the next request to begin.
+        Seconds for the next request to begin.
     connections
-        Open at once. Beyond it one makes room (:meth:`Connection.connection_made`).
+        Most open at once. Beyond it one is closed to make room (:meth:`Connection.connection_made`).
     refused
-        Told of each refusal.
+        Called with each refusal.
     held
-        Bytes of requests that were sent ahead of the answers.
+        Budget of bytes of pipelined requests.
     strangers, known
-        The connections that owe a head, a body or the next request: those that were never admitted by a key, and those
-        that were. The former make room first.
+        Deadlines of the connections that owe a head, a body or the next request: those that were never admitted by a
+        key, and those that were. The former are closed first to make room.
     writing
-        The connections that have not taken their answer.
+        Deadlines of the connections that have not read their answer.
     unadmitted
         All connections that were never admitted by a key, in the order in which they were opened.
     """
@@ -82,12 +84,12 @@ class Limits:
 class Connection(HttpToolsProtocol):
     """A client's connection.
 
-    It parses one request at a time: what was sent behind it is held as bytes, and no more is read until it is answered.
+    Parses one request at a time: bytes behind it are held, and no more are read until it is answered.
     """
 
     limits: ClassVar[Limits]
     ending: ClassVar = False
-    """Whether the service ends: each answer is then the last of its connection."""
+    """Whether the service is shutting down: each answer is then the last of its connection."""
     opened: ClassVar[Iterator[int]] = count()
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -97,18 +99,18 @@ class Connection(HttpToolsProtocol):
         self._parts = Parts()
         self._in_head = False
         self._whole = True
-        """Whether nothing of a request is on its way: its body, too, has arrived."""
+        """Whether no request is being received: its body, too, has arrived."""
         self._upgrading = False
-        """Whether the head that is parsed offers another protocol: it is then parsed again without that."""
+        """Whether the head that is parsed offers another protocol: it is then parsed again without the offer."""
         self._frame_bytes = 0
-        """What came since the last request and is no body."""
+        """Bytes since the last request that are not of a body."""
         self._held = b""
         self._more = False
         """Whether more was received than is parsed at this moment."""
         self._deaf = False
-        """Whether what is received is dropped: the connection ends with the answer that is due, or has ended."""
+        """Whether received bytes are dropped: the connection ends with the pending answer, or has ended."""
         self._at_end = False
-        """Whether the client has said that it sends nothing more."""
+        """Whether the client has closed its sending side."""
         self._refusal: ChurnError | None = None
         self._last: RequestResponseCycle | None = None
         """The request whose answer shall be the last."""
@@ -116,21 +118,21 @@ class Connection(HttpToolsProtocol):
 
     @property
     def answering(self) -> bool:
-        """Whether an answer is owed to the client."""
+        """Whether an answer is pending."""
         return self.cycle is not None and not self.cycle.response_complete
 
     @property
     def admitted(self) -> bool:
-        """Whether a key has admitted a request of it, also one whose answer is still due."""
+        """Whether a key has admitted a request of it, also one whose answer is still pending."""
         return self._clock is self.limits.known or bool(self.cycle and self.cycle.scope["state"].get(KNOWN))
 
     @property
     def ahead(self) -> bool:
-        """Whether it has sent requests ahead of their answers, or does not take one."""
+        """Whether it has pipelined requests, or does not read its answer."""
         return bool(self._held) or self.flow.write_paused
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first head. Beyond the most connections, another one makes room first."""
+        """Start the deadline of the first head. Beyond the most connections, one is closed first."""
         super().connection_made(transport)
         self._way = _Way(transport, self._leave)
         if len(self.connections) > self.limits.connections:
@@ -140,9 +142,9 @@ class Connection(HttpToolsProtocol):
             self._clock.set(self, self.limits.head_s)
 
     def _first_to_go(self) -> Connection:
-        """Return which connection ends for this new one, itself if there is no other.
+        """Return the connection to close for this new one, itself if there is no other.
 
-        In this order: one that was never admitted and owes something, has sent requests ahead or does not take its
+        In this order: one that was never admitted and owes something, has pipelined requests or does not read its
         answer, or is any other; one that was admitted and owes something.
         """
         unadmitted, known = self.limits.unadmitted, self.limits.known
@@ -156,13 +158,13 @@ class Connection(HttpToolsProtocol):
         )
 
     def make_room(self) -> None:
-        """End at once."""
+        """Close the connection at once."""
         self._clock.clear(self)
         self.limits.unadmitted.pop(self, None)
         self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Remove the connection from the shared state."""
         self._clock.clear(self)
         self.limits.writing.clear(self)
         self.limits.unadmitted.pop(self, None)
@@ -170,7 +172,10 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, up to the end of one request; refuse in our own shape, and don't let it be without end."""
+        """Parse the received bytes, up to the end of one request; hold or drop what follows.
+
+        A malformed or unbounded request is refused with the common error body.
+        """
         if self._deaf:
             return
         if self._held or (self._whole and self.answering):
@@ -179,7 +184,7 @@ class Connection(HttpToolsProtocol):
             self._take(data)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Return whether to stay open: a client that sends nothing more may wait for its answers."""
+        """Return whether to stay open: a client that closed its sending side may wait for its answers."""
         self._at_end = True
         return self._whole and self.answering and not self.transport.is_closing()
 
@@ -194,7 +199,7 @@ class Connection(HttpToolsProtocol):
             self._parse(data[at:end])
             at = end
         if not (self._whole or self._deaf):
-            # Unless it has a deadline already.
+            # Keeps a deadline that is already set.
             self._clock.set(self, self.limits.head_s if self._in_head else self.limits.answer_s)
 
     def _parse(self, part: bytes) -> None:
@@ -203,7 +208,7 @@ class Connection(HttpToolsProtocol):
             self.parser.feed_data(part)
         except (httptools.HttpParserUpgrade, httptools.HttpParserError) as error:
             if self._upgrading and isinstance(error, httptools.HttpParserUpgrade):
-                # The parser takes the offer for accepted: no body would follow, and no other request.
+                # The parser takes the offer for accepted: it would parse neither a body nor another request.
                 head = self._head_without_upgrade()
                 self._upgrading = False
                 self.parser = httptools.HttpRequestParser(self)
@@ -221,9 +226,9 @@ class Connection(HttpToolsProtocol):
         return b"\r\n".join([line, *lines, b"", b""])
 
     def _hold(self, data: bytes) -> None:
-        """Keep what was sent ahead of the answer that is due, and read no more until then."""
+        """Hold bytes that follow a request whose answer is pending, and stop reading until then."""
         if self._last is not None and not (self._last.response_started or self.ending):
-            self._last.keep_alive = True  # this one came right behind it, and would be lost
+            self._last.keep_alive = True  # the next request is already here, and would be lost
         self._last = None
         if self.cycle.keep_alive and self.limits.held.take(len(data)):
             self._held += data
@@ -238,20 +243,20 @@ class Connection(HttpToolsProtocol):
         self._held = b""
 
     def on_message_begin(self) -> None:
-        """Begin with a head."""
+        """Begin a head."""
         super().on_message_begin()
         self._in_head, self._whole = True, False
         self._clock.clear(self)
 
     def on_headers_complete(self) -> None:
-        """Start to answer, unless the head is larger than any that is meant well."""
+        """Start to answer, unless the head is too large."""
         if self.parser.get_method() == b"CONNECT":
             # The parser would take all that follows for the tunnel's.
             self._refusal = RequestMalformedError(
                 "CONNECT asks for a tunnel, and this is no proxy", "send another method"
             )
             raise self._refusal
-        # What was counted of the frame may belong to the request before: what was read of this head says it surely.
+        # The bytes counted so far may include the end of the request before: the size of this head is exact.
         size = len(self.url)
         for name, value in self.headers:
             size += len(name) + len(value)
@@ -272,10 +277,10 @@ class Connection(HttpToolsProtocol):
         if self.ending:
             self.cycle.keep_alive = False
         self._clock.clear(self)
-        self.headers = []  # what stands behind a chunked body is no header
+        self.headers = []  # trailers of a chunked body are not headers
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body; the front door counts and times it."""
+        """Take a part of the body; the gateway counts and times it."""
         self._frame_bytes -= len(body)
         super().on_body(body)
 
@@ -289,17 +294,17 @@ class Connection(HttpToolsProtocol):
             self._rest()
             return
         self._clock.clear(self)
-        # Not before its body is here: what is refused in the middle of sending must be able to read why. And not while
-        # another one waits.
+        # Only once its body is here: a client that is refused while it sends must be able to read why. And not while
+        # another request waits.
         done = self._answers_left <= 0 and not self._more
         if done and self.cycle.keep_alive and not self.cycle.response_started:
             self.cycle.keep_alive = False
             self._last = self.cycle
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, or for the rest of one that has begun: this one's body, the next one's head."""
+        """Wait for the next request, or for the rest of the current body or the next head."""
         self.server_state.total_requests += 1
-        self.cycle.body = bytearray()  # what arrived of a body that was not wanted
+        self.cycle.body = bytearray()  # the unread rest of a body
         if self._deaf or self.transport.is_closing():
             return
         if self._clock is self.limits.strangers and self.cycle.scope["state"].get(KNOWN):
@@ -317,22 +322,22 @@ class Connection(HttpToolsProtocol):
                 self.flow.resume_reading()
 
     def _rest(self) -> None:
-        """Give the client time for what it owes now that it has its answer."""
+        """Set the deadline for what the client owes after its answer."""
         self._clock.clear(self)
         self._clock.set(self, self.limits.idle_s + _GRACE_S if self._whole else self.limits.head_s)
 
     def pause_writing(self) -> None:
-        """Begin to wait for the client to take its answer."""
+        """Start the deadline for the client to read its answer."""
         super().pause_writing()
         self.limits.writing.set(self, self.limits.answer_s)
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Clear the deadline of the answer."""
         super().resume_writing()
         self.limits.writing.clear(self)
 
     def shutdown(self) -> None:
-        """Answer what was begun, and what is on its way; then close."""
+        """Answer the requests in progress and those on their way; then close."""
         if self.answering:
             self.cycle.keep_alive = False
         self.loop.call_later(_LINGER_S, self._leave_idle)
@@ -345,10 +350,10 @@ class Connection(HttpToolsProtocol):
             self._leave()
 
     def _leave(self) -> None:
-        """Say that no more is answered, and close when the client has closed, or a moment later.
+        """Close the sending side, and the connection once the client has closed, or a moment later.
 
-        Closed at once, with bytes unread or on their way, the kernel resets the connection, and the client may lose
-        the answer that it was given.
+        If it were closed at once, with bytes unread or on their way, the kernel would reset the connection, and the
+        client might lose the answer that was sent.
         """
         self._deaf = True
         self._drop()
@@ -361,20 +366,20 @@ class Connection(HttpToolsProtocol):
         self._clock.set(self, _LINGER_S)
 
     def late(self) -> None:
-        """Cut: what was owed did not come."""
+        """Handle an expired deadline: refuse, wait or close."""
         if self._deaf:
             self.transport.close()
         elif self.answering:
-            self._clock.set(self, self.limits.head_s)  # a body: the front door answers that it is late
+            self._clock.set(self, self.limits.head_s)  # a body: the gateway answers that it is late
         elif self._in_head:
             self._refuse(RequestTimeoutError(f"the head did not arrive within {self.limits.head_s} s", "send it again"))
         elif self._whole and self._is_readable():
-            self._clock.set(self, self.limits.head_s)  # it came in time: only we have not read it yet
+            self._clock.set(self, self.limits.head_s)  # it arrived in time, and has not been read yet
         else:
             self._leave()
 
     def late_answer(self) -> None:
-        """Cut: the answer is not taken."""
+        """Abort: the client did not read its answer."""
         self.transport.abort()
 
     def _is_readable(self) -> bool:
@@ -387,7 +392,7 @@ class Connection(HttpToolsProtocol):
             return
         self._deaf = True
         if not self._in_head and not self._whole:
-            # Of a body. An answer that was begun is ended; one that was given stays the only one.
+            # Of a body. An answer that has begun is completed; one that was sent stays the only one.
             if self.answering and self.cycle.response_started:
                 self.cycle.keep_alive = False
                 return
@@ -412,7 +417,7 @@ class Connection(HttpToolsProtocol):
 
 
 class _Way:
-    """What an answer is written to: a transport whose end is that of the connection."""
+    """The transport of an answer: closing it ends the connection in order."""
 
     __slots__ = ("close", "is_closing", "write")
 

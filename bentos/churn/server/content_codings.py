@@ -1,4 +1,4 @@
-"""Content codings (RFC 9110, 8.4): a body in gzip or deflate is read within a limit, answers go as gzip. Pure."""
+"""Content codings (RFC 9110, 8.4): gzip and deflate bodies within a limit, and gzip answers. Pure."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from bentos.churn.errors import ContentEncodingError, RequestInvalidError
 Coding = Literal["identity", "gzip", "deflate"]
 
 ACCEPTED: Final = b"gzip, deflate"
-"""What a body may be sent in; the header Accept-Encoding of an answer that refuses another (RFC 7694)."""
+"""Supported codings of a body; the header Accept-Encoding of an answer that refuses another (RFC 7694)."""
 LARGE_BYTES: Final = 16 * 1024
-"""From this size on an answer is compressed: below it, handing it to a thread costs more than it saves."""
+"""Answers from this size on are compressed: below it, handing them to a thread costs more than it saves."""
 _ALIASES: Final[dict[str, Coding]] = {"identity": "identity", "gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
 _NAMED: Final = frozenset({"br", "compress", "dcb", "dcz", "x-compress", "zstd"})
-"""Codings of the registry that a refusal may name. Any other name is the caller's own text."""
+"""Registered codings that an error may name. Any other name is the caller's own text."""
 _GZIP, _ZLIB, _RAW = 31, 15, -15
 """wbits of zlib for each container."""
 _GZIP_BEGINS: Final = b"\x1f\x8b"
 _MEMBERS_MAX: Final = 16
-"""Of a gzip file. More are a way to keep the reader busy."""
+"""Most members of a gzip file: more would only keep the reader busy."""
 _LEVEL: Final = 1
 _ACCEPT_MAX_BYTES: Final = 512
 
 
 def coding_of(values: Iterable[bytes]) -> Coding:
-    """Return the one coding that the headers Content-Encoding name. Raises ContentEncodingError."""
+    """Return the one coding of the headers Content-Encoding. Raises ContentEncodingError."""
     names = [name.strip().lower() for value in values for name in value.decode("latin-1").split(",")]
     codings = [name for name in names if name not in {"", "identity"}]
     if not codings:
@@ -43,12 +43,12 @@ def coding_of(values: Iterable[bytes]) -> Coding:
 
 
 def decoded(body: bytes, coding: Coding, limit: int) -> bytes:
-    """Return what ``body`` holds, but never more than ``limit`` + 1 bytes: a longer one shows by its length.
+    """Return the decoded ``body``, cut at ``limit`` + 1 bytes: a longer one shows by its length.
 
     Raises
     ------
     RequestInvalidError
-        If the body is not in ``coding``, is cut short, has something behind its end, or too many members.
+        If the body is not in ``coding``, is truncated, has bytes after its end, or too many members.
     """
     try:
         if coding == "identity":
@@ -58,7 +58,7 @@ def decoded(body: bytes, coding: Coding, limit: int) -> bytes:
         try:
             return _unpacked(body, _ZLIB, limit, 1)
         except zlib.error:
-            return _unpacked(body, _RAW, limit, 1)  # what some clients take deflate for
+            return _unpacked(body, _RAW, limit, 1)  # some clients send a raw stream as deflate
     except zlib.error:
         raise _broken(coding) from None
 
@@ -100,7 +100,7 @@ def _offers(accept: bytes) -> bool:
 
 
 def offers_gzip(accept: bytes) -> bool:
-    """Return whether the header Accept-Encoding asks for gzip, and not rather for the bare answer."""
+    """Return whether the header Accept-Encoding accepts gzip and does not prefer the identity."""
     return 0 < len(accept) <= _ACCEPT_MAX_BYTES and _offers(accept)
 
 

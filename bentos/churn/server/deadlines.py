@@ -1,4 +1,4 @@
-"""How much and how long: a budget of bytes, and deadlines that cost no timer each."""
+"""Byte budgets, and deadlines that cost no timer each."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ class Budget:
         self.taken = 0
 
     def take(self, size: int) -> bool:
-        """Take ``size`` bytes and return True, or take none and return False if they are not left."""
+        """Take ``size`` bytes and return True, or take none and return False if fewer are left."""
         if self.taken + size > self._limit:
             return False
         self.taken += size
         return True
 
     def give(self, size: int) -> None:
-        """Give back what was taken."""
+        """Return ``size`` bytes to the budget."""
         self.taken -= size
 
 
 class Deadlines(Generic[Thing]):
-    """Things that must come about in time, for one event loop.
+    """Deadlines of objects, for one event loop.
 
-    A timer of the loop's own costs some microseconds a request, and nearly all are cancelled unused. Here to set and
-    to clear a deadline is a dictionary's entry; one timer looks at those that are left, ``_LOOK_S`` late at most.
+    A timer of the event loop costs some microseconds per request, and nearly all are cancelled unused. Here setting and
+    clearing a deadline is a dictionary operation; one timer checks the remaining ones, ``_LOOK_S`` late at most.
 
     Parameters
     ----------
     late
-        Called with each thing whose time is up; its deadline is cleared before.
+        Called with each object whose deadline has passed; the deadline is cleared before.
     """
 
     def __init__(self, late: Callable[[Thing], None]) -> None:
@@ -51,7 +51,7 @@ class Deadlines(Generic[Thing]):
         self._timer: asyncio.TimerHandle | None = None
 
     def set(self, thing: Thing, seconds: float) -> None:
-        """Give ``thing`` so many seconds from now; one that has a deadline keeps it."""
+        """Set a deadline in ``seconds`` from now; an object that has one keeps it."""
         if thing in self._due:
             return
         self._due[thing] = time.monotonic() + seconds
@@ -59,7 +59,7 @@ class Deadlines(Generic[Thing]):
             self._timer = asyncio.get_running_loop().call_later(_LOOK_S, self._look)
 
     def clear(self, thing: Thing) -> None:
-        """Let ``thing`` be, if it had a deadline."""
+        """Clear the deadline of ``thing``, if it has one."""
         self._due.pop(thing, None)
 
     def __len__(self) -> int:
@@ -69,7 +69,7 @@ class Deadlines(Generic[Thing]):
         return iter(self._due)
 
     def oldest(self) -> Thing | None:
-        """Return what has been waited for the longest."""
+        """Return the object whose deadline was set first, None without any."""
         return next(iter(self), None)
 
     def _look(self) -> None:

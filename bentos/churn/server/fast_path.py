@@ -1,4 +1,4 @@
-"""A short way for the busiest routes: past the router and the framework around it, to the same function."""
+"""Fast path for the busiest routes: calls the route's function without router and framework."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from configs.errors import ChurnError
 
 Lane = Mapping[str, Callable[[str, bytes], Awaitable[bytes]]]
-"""Path of a POST route -> what makes its JSON answer of the declared content type and the body."""
+"""Path of a POST route -> function of the declared content type and the body that returns the JSON answer."""
 
 
 class QuickLane:
-    """Answers the routes of ``lane`` itself, and hands every other request to ``app``.
+    """Answers the routes of ``lane`` itself, and passes every other request to ``app``.
 
-    ``refused`` makes the answer of a refusal, as for every other route.
+    ``refused`` returns the answer to an error, as for every other route.
     """
 
     def __init__(self, app: ASGIApp, lane: Lane, refused: Callable[[ChurnError], Response]) -> None:

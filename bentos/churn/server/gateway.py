@@ -1,4 +1,7 @@
-"""The front door: what every request passes before a route sees it. Pure ASGI."""
+"""The gateway: ASGI middleware that every request passes before a route. Pure ASGI.
+
+Wraps the server's application. See docs/decisions/0027-front-door.md.
+"""
 
 from __future__ import annotations
 
@@ -49,30 +52,30 @@ _READ: Final = HEADERS | {b"host", b"content-length", b"content-encoding", b"acc
 _CLOSE: Final = (b"connection", b"close")
 _VARY: Final = (b"vary", b"accept-encoding")
 KNOWN: Final = "churn.known"
-"""Set in a scope's state when a key was needed for the request, and a valid one was sent."""
+"""Key of a scope's state, set when a key was required for the request, and a valid one was sent."""
 CODERS: Final = 2
 """Bodies decoded, and answers compressed, at once."""
 
 
 class FrontDoor:
-    """Hands every HTTP request to ``own`` and never to the server's own routes.
+    """Passes every HTTP request to ``own`` and never to the server's own routes.
 
-    BentoML adds pages to each service (`/`, `/docs.json`, `/schema.json`, static files) that load scripts from
-    other hosts and answer errors in other shapes; behind this door they don't exist. ``app`` still gets the
-    lifespan. On the way the key is judged, work beyond what a worker can do is turned away, the body is read whole
-    within a size and a time (only where a route takes one), headers are set, a large answer is compressed, the answer
-    is counted, and an uncaught exception ends here, logged by place alone.
+    BentoML adds pages to each service (`/`, `/docs.json`, `/schema.json`, static files) that load scripts from other
+    hosts and answer errors in other shapes; behind the gateway they are not reachable. ``app`` still gets the lifespan.
+    The gateway checks the key, refuses work beyond the worker's capacity, reads the whole body within limits of size
+    and time (only where a route takes one), sets headers, compresses a large answer, counts the answer, and catches
+    every exception, which is logged by its place alone.
 
     Parameters
     ----------
     app
         The server's application.
     own
-        Ours.
+        The application that gets the requests.
     routes
         Path templates that metrics may name.
     access
-        Judges keys; None lets everybody pass.
+        Checks keys; None admits every request.
     """
 
     def __init__(
@@ -95,7 +98,7 @@ class FrontDoor:
         self._uploads = Uploads(serving, self._aside)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection's request; the lifespan goes to the server's own application."""
+        """Serve one request; the lifespan goes to the server's own application."""
         if scope["type"] != "http":
             await self._other(scope, receive, send)
             return
@@ -106,7 +109,7 @@ class FrontDoor:
         try:
             right = self._admitted(scope, headers, path, started)
             body = b""
-            # Of any other request the body is dropped as it comes.
+            # The body of any other request is dropped as it comes.
             if right == "predict" and scope["method"] == "POST" and path in self._routes:
                 body = await self._uploads.read(scope, headers, receive)
                 answer.last = False
@@ -115,9 +118,9 @@ class FrontDoor:
             await self._refuse(refused, path, answer)
         except ClientDisconnect:
             return
-        except Exception as broken:  # noqa: BLE001 - the last line: anything else would be logged with its values
+        except Exception as broken:  # noqa: BLE001 - the last handler: anything else would be logged with its values
             error = internal(broken)
-            if not answer.status:  # else the application has said so itself
+            if not answer.status:  # else the application has already answered
                 self._meters.refusals.labels(error.error).inc()
                 await response_to(error, self._serving.retry_after_s)(scope, receive, answer)
         finally:
@@ -127,7 +130,7 @@ class FrontDoor:
                 )
 
     def _admitted(self, scope: Scope, headers: Mapping[bytes, bytes], path: str, now: float) -> Right | None:
-        """Refuse by what the head says; return the right that was needed."""
+        """Check the head of a request; return the right that it needed, or raise its refusal."""
         if path in OPEN_PATHS:
             return None
         right = right_of(path)
@@ -136,12 +139,12 @@ class FrontDoor:
             self._access.admit(headers, right, server[0] if server else None, now)
             if self._access.needed:
                 scope.setdefault("state", {})[KNOWN] = True
-            # A request without a key may come from a page of another site, in a browser of this machine, whose name
-            # was made to lead here. It can't send another Host than that name.
+            # A request without a key may come from a page of another site, in a browser of this machine, whose name was
+            # made to resolve to this address (DNS rebinding). It can't send another Host than that name.
             elif server and not _is_here(headers.get(b"host", b"")):
                 raise HostRefusedError
         if not path.isprintable():
-            # A router's pattern may end before a line's end: "/predict\n" would reach its route without its right.
+            # A router's pattern may match before a line's end: "/predict\n" would reach its route without its right.
             raise RouteUnknownError("there is no such route", "see /openapi.json for the routes")
         if right in SCORING:
             self._room()
@@ -152,7 +155,7 @@ class FrontDoor:
             raise OverloadedError("the service has as much to do as it can", "repeat it in a moment")
 
     async def _work(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._room()  # again: others came while the body did
+        self._room()  # again: others may have started while the body arrived
         self._working += 1
         try:
             await self._own(scope, receive, send)
@@ -163,13 +166,14 @@ class FrontDoor:
         self._meters.refusals.labels(refused.error).inc()
         response = response_to(refused, self._serving.retry_after_s)
         if isinstance(refused, KeyMissingError):
-            # Only a person's browser shall ask for a password; a program's would in the middle of a page.
+            # Only a browser at the page shall prompt for a password; elsewhere a prompt would interrupt a program's
+            # page.
             challenge = b'Basic realm="churn", charset="UTF-8"' if path == PAGE else b"Bearer"
             response.raw_headers.append((b"www-authenticate", challenge))
         if isinstance(refused, ContentEncodingError):
             response.raw_headers.append((b"accept-encoding", ACCEPTED))
-        # The server drops the rest of a body by itself. But one that we stopped to read may never come: then its place
-        # would be taken by the next request.
+        # The server drops the rest of a body by itself. But if reading was stopped, the rest may never come: the next
+        # request would be taken for it.
         if isinstance(refused, BodyTooLargeError | RequestTimeoutError):
             answer.last = True
         await answer({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
@@ -182,25 +186,25 @@ class FrontDoor:
             await self._inner(scope, receive, send)
 
     async def _aside(self, work: Callable[[], bytes]) -> bytes:
-        """Run ``work`` in a thread: a large body would hold up every other request."""
+        """Run ``work`` in a thread: a large body would delay every other request."""
         if self._coders is None:
             self._coders = CapacityLimiter(CODERS)
         return await anyio.to_thread.run_sync(work, limiter=self._coders)
 
 
 class _Answer:
-    """Sends one answer: sets its headers, compresses it if it is large and the client offers gzip, keeps its status.
+    """Sends one answer: sets headers, compresses a large one if the client accepts gzip, keeps the status.
 
     Parameters
     ----------
     send
-        Where to.
+        The server's ``send``.
     headers
         Of the request.
     aside
-        Where an answer is compressed.
+        Runs the compression.
     page
-        Whether it is that to the page for people.
+        Whether the answer is that of the page for people.
     """
 
     __slots__ = ("_aside", "_headers", "_large", "_page", "_send", "last", "status")
@@ -214,8 +218,9 @@ class _Answer:
         """The head of an answer whose body is compressed first."""
         self.status = 0
         self.last = b"expect" in headers
-        """Whether the connection ends with it. A client that holds its body back until it is asked may never send it:
-        then its place would be taken by the next request."""
+        """Whether the connection ends with it. A client that waits for "100 Continue" may never send its body: the next
+        request would be taken for it.
+        """
 
     async def __call__(self, message: Message) -> None:
         """Send one message."""
@@ -242,14 +247,17 @@ class _Answer:
 
 @lru_cache(maxsize=256)
 def _is_here(host: bytes) -> bool:
-    """Return whether a Host header names this machine, with or without a port, or nothing: no browser leaves it out."""
+    """Return whether a Host header names this machine, with or without a port, or is empty.
+
+    Browsers always send it.
+    """
     name = host.decode("latin-1").lower()
     name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
     return not host or is_loopback(name)
 
 
 def _fixed(headers: Iterable[tuple[bytes, bytes]], *, page: bool) -> list[tuple[bytes, bytes]]:
-    """Return the headers of an answer with ours in place of its own; the page knows its own script's hash."""
+    """Return an answer's headers with the fixed ones in place of its own; the page keeps its own policy."""
     if page and any(name == _POLICY for name, _ in headers):
         kept = [header for header in headers if header[0] == _POLICY or header[0] not in _NAMES]
         return kept + [header for header in FIXED_HEADERS if header[0] != _POLICY]
@@ -264,7 +272,7 @@ def _is_large(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Return a ``receive`` that gives the body that was read, then what the connection says."""
+    """Return a ``receive`` that yields the body that was read, then the messages of the connection."""
     given = False
 
     async def replayed() -> Message:

@@ -1,7 +1,7 @@
-"""A folder of its own for the metrics of each service that BentoML starts, so that no start empties another's.
+"""A separate metrics folder per service that BentoML starts, so that no start empties another's.
 
 BentoML empties one folder below BENTOML_HOME at each start, before it binds. A start on a taken port, which fails,
-took the values of the service that runs away; by hand, a start on any port did.
+removed the values of the running service; when started by hand, a start on any port did.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from feature_repo.files.atomic_writes import remove
 
 _PROCESS: Final = re.compile("[1-9][0-9]{0,8}")
 _FOREIGN_AGE_MIN_S: Final = 86_400
-"""A service of another container makes its folder and holds it in seconds."""
+"""Age from which a folder of another host may be removed: a service there makes its folder and locks it in seconds."""
 _HELD: Final[list[int]] = []
 
 
 def set_apart() -> None:
-    """Name the folder after this process; BentoML makes it when it starts to serve, and hands it to its workers.
+    """Name the folder after this process.
 
-    A folder that the environment names is one that BentoML does not look at, or that of a worker, which makes none.
+    BentoML makes it when it starts to serve, and passes it to its workers. If the environment names a folder, BentoML
+    does not use this one; or this is a worker, which makes none.
     """
     from bentoml._internal.configuration.containers import BentoMLContainer
 
@@ -36,15 +37,15 @@ def set_apart() -> None:
 
 
 def hold() -> None:
-    """Hold the folder for as long as this process lives, and remove those of processes that have ended.
+    """Lock the folder for as long as this process lives, and remove those of processes that have ended.
 
-    Does nothing where the folder is not the one of :func:`set_apart`: what lies beside it is not known.
+    Does nothing if the folder is not the one of :func:`set_apart`: the folders next to it are then not known.
     """
     from bentoml._internal.configuration.containers import BentoMLContainer
 
     own = Path(BentoMLContainer.prometheus_multiproc_dir.get())
     if own.name != _own_name() or not own.is_dir():
-        return  # where BentoML may not make it, it takes a temporary one
+        return  # where BentoML can't make the folder, it takes a temporary one
     handle = os.open(own, os.O_RDONLY | os.O_CLOEXEC)
     fcntl.flock(handle, fcntl.LOCK_SH)
     _HELD.append(handle)
@@ -55,7 +56,7 @@ def hold() -> None:
 
 
 def _own_name() -> str:
-    """Return the folder's name; with the host, because processes of two containers have the same numbers."""
+    """Return the folder's name, with the host: processes of two containers may have the same number."""
     return f"{_host()}-{os.getpid()}"
 
 
@@ -64,7 +65,7 @@ def _host() -> str:
 
 
 def _left(folder: Path) -> bool:
-    """Return whether the process of the folder has ended; of another host, whether it may have: its lock tells."""
+    """Return whether the folder's process has ended; of another host, whether its lock must decide."""
     host, _, process = folder.name.rpartition("-")
     if not host or not _PROCESS.fullmatch(process):
         return False
@@ -74,7 +75,7 @@ def _left(folder: Path) -> bool:
 
 
 def _remove_if_free(folder: Path) -> None:
-    """Remove the folder unless a process holds it: one of another container, which has no number here."""
+    """Remove the folder unless a process holds its lock: pids of another container are not known here."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

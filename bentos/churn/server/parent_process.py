@@ -1,4 +1,4 @@
-"""Ends a process of the service when the one that started it is gone, however that ended."""
+"""End a process of the service when the process that started it is gone, however that ended."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from collections.abc import MutableMapping
 from typing import Final
 
 VARIABLE: Final = "SERVICE_PARENT_PID"
-"""In the environment of a process of the service: the process that started it and that it must not outlive."""
+"""Environment variable with the pid of the process that started this one and that it must not outlive."""
 _PATIENCE_S: Final = 15.0
-"""How long what was accepted may be finished before the process is killed."""
+"""Seconds to finish accepted requests before the process is killed."""
 _LOOK_S: Final = 0.5
-"""How often the parent is looked for where the system does not tell of its end."""
+"""Seconds between two checks of the parent where the system does not report its end."""
 
 
 def follow(environ: MutableMapping[str, str]) -> None:
-    """End this process (SIGTERM, then SIGKILL) once the parent that ``environ`` names is gone; it may be already."""
+    """End this process (SIGTERM, then SIGKILL) once the parent named in ``environ`` is gone, or if it is."""
     if told := environ.get(VARIABLE):
         threading.Thread(target=_end_after, args=(int(told),), name="churn-parent", daemon=True).start()
 
 
 def lead(environ: MutableMapping[str, str]) -> None:
-    """Have the processes that are started with ``environ`` follow this one."""
+    """Make the processes that are started with ``environ`` follow this one."""
     environ[VARIABLE] = str(os.getpid())
 
 
 def hang_up() -> None:
-    """Make a terminal that hangs up end the service, unless it was started to survive that (nohup).
+    """Make SIGHUP of a closed terminal end the service, unless it was started to survive that (nohup).
 
-    BentoML's supervisor would take SIGHUP for the wish to start its workers anew. Only in the supervisor.
+    BentoML's supervisor would restart its workers on SIGHUP. Only in the supervisor.
     """
     from circus.sighandler import SysHandler  # type: ignore[import-untyped]  # none are published
 

@@ -1,4 +1,4 @@
-"""Where a request ends in the bytes of a connection, so that no more than one is parsed at a time. Pure."""
+"""Find where a request ends in the bytes of a connection, so that one at a time is parsed. Pure."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from typing import Final
 
 _END: Final = b"\r\n\r\n"
-"""Ends every head and every chunked body: the parser takes no bare line feed. Within chunks it means nothing."""
+"""Ends every head and every chunked body: the parser rejects a bare line feed. Within chunks it has no meaning."""
 _OVERLAP: Final = len(_END) - 1
 
 
 class Parts:
-    """Cuts what arrives on one connection into parts, none of which reaches from one request into the next.
+    """Splits the bytes of one connection into parts, none of which spans two requests.
 
     A part is a head or less, a body of known length or less, or a piece of a chunked body.
     """
@@ -21,12 +21,12 @@ class Parts:
     def __init__(self) -> None:
         self._left = 0
         self._tail = b""
-        """The last bytes of a part that did not end: its end may begin in them."""
+        """The last bytes of an incomplete part: its end may begin in them."""
 
     def begin_body(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
-        """Take note that a head is complete, whose headers the parser has checked.
+        """Begin the body of a complete head, whose headers the parser has checked.
 
-        Return whether its body comes as it is, or in chunks: the parser passes other transfer codings on undone.
+        Return whether the body is plain or chunked: the parser passes other transfer codings on undecoded.
         """
         for name, value in headers:
             if name == b"content-length":
@@ -36,7 +36,7 @@ class Parts:
         return True
 
     def end(self, data: bytes, at: int) -> int:
-        """Return where in ``data`` the part that begins at ``at`` ends, at most ``len(data)``; it counts as taken."""
+        """Return the end of the part that begins at ``at`` in ``data``, at most ``len(data)``; consumes it."""
         if self._left:
             end = min(len(data), at + self._left)
             self._left -= end - at

@@ -1,4 +1,4 @@
-"""Bodies of requests on their way: read whole, within a size, a time and a number, and decoded."""
+"""Read request bodies within limits of size, time and number, and decode them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from bentos.churn.server.deadlines import Deadlines
 from configs.settings import ServingSettings
 
 DRAIN_MAX_BYTES: Final = 128 * 1024 * 1024
-"""How much of a refused body is read and dropped, so that a client which sends before it reads sees the answer."""
+"""Most bytes of a refused body that are read and dropped: a client that sends before it reads then sees the answer."""
 Aside = Callable[[Callable[[], bytes]], Awaitable[bytes]]
-"""Runs a function where it does not hold up the event loop."""
+"""Runs a function where it does not block the event loop."""
 
 
 class Uploads:
@@ -27,10 +27,10 @@ class Uploads:
     ----------
     serving
         A body has ``body_size_max_kb``, as sent and decoded, and ``request_timeout_s``. At most 2 x ``concurrency_max``
-        are on their way or decoded at once: one more, and the one that has been on its way for longest is given up,
-        or the new one where all are being decoded.
+        are received or decoded at once: beyond it the one that has been received for longest is cancelled, or the new
+        one is refused if all are being decoded.
     aside
-        Where a body is decoded.
+        Runs the decoding of a body.
     """
 
     def __init__(self, serving: ServingSettings, aside: Aside) -> None:
@@ -41,7 +41,7 @@ class Uploads:
         self._aside = aside
         self._waiting = Deadlines[asyncio.Task[Any]](self._late)
         self._decoding = 0
-        """Bodies that have arrived, and are decoded or wait for it."""
+        """Number of bodies that have arrived, and are decoded or wait for it."""
         self._cuts: dict[asyncio.Task[Any], RequestTimeoutError] = {}
         """Why a task that waits for its body was cancelled."""
 
@@ -53,7 +53,7 @@ class Uploads:
         BodyTooLargeError, RequestTimeoutError
             If it exceeds its limits; then the rest of it may never come.
         ContentEncodingError, RequestInvalidError
-            If it is in an encoding that is not read, or not in the one that it names.
+            If it is in an unsupported encoding, or not in the declared one.
         OverloadedError
             If as many bodies as may be at once are being decoded.
         ClientDisconnect
@@ -75,10 +75,10 @@ class Uploads:
         return body
 
     async def _sent(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-        """Return the whole body as it arrives: what arrives is counted."""
+        """Return the whole body as it arrives, not decoded; counts the bytes that arrive."""
         limit = self._limit
         declared = headers.get(b"content-length", b"0")
-        # A client that waits for "100 Continue" has sent nothing yet: it is told at once.
+        # A client that waits for "100 Continue" has sent nothing yet: it is refused at once.
         if declared.isdigit() and int(declared) > limit and b"expect" in headers:
             raise self._too_large()
         chunks: list[bytes] = []

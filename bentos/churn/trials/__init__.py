@@ -1,1 +1,1 @@
-"""Challengers on live requests: shadow and canary."""
+"""Live trials of a challenger: shadow and canary."""

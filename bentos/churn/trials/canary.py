@@ -1,4 +1,4 @@
-"""Canary: the challenger answers for a fixed share of customers, and the champion for it wherever it fails."""
+"""Canary: the challenger answers for a fixed share of customers; if it fails, the champion does."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from configs.errors import ChurnError
 log = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 8
-"""Requests that may wait for the challenger at once, those that were given up included."""
+"""Requests that may wait for the challenger at once, including those that timed out."""
 
 Found = TypeVar("Found")
 
@@ -35,13 +35,13 @@ class Share:
     share: float
 
     def takes(self, customer_id: str) -> bool:
-        """Return whether the customer is one of them.
+        """Return whether the canary answers for the customer.
 
         The same in each worker and at each request; a greater share keeps the customers of a smaller one; another
         bundle has other customers, so that not every canary answers for the same ones.
         """
         hashed = hashlib.sha256(f"{self.digest}:{customer_id}".encode()).digest()
-        # 53 bits, as many as a float holds: dividing more could round up to 1, and a share of 1 would miss someone.
+        # 53 bits, as many as a float holds: dividing more could round up to 1, and a share of 1 would miss a customer.
         return (int.from_bytes(hashed[:8]) >> 11) / 2**53 < self.share
 
 
@@ -51,15 +51,15 @@ class Canary:
     Parameters
     ----------
     challenger
-        What is on trial.
+        The model on trial.
     counting
-        Where it is counted. Closed with the trial.
+        Its counts. Closed with the trial.
     customers
-        Whom it answers for.
+        The customers that it answers for.
     reasons_max
-        As in answering.
+        Most reasons per answer.
     limit_s
-        How long a request waits for it before the champion is asked.
+        Seconds that a request waits for it before the champion answers.
     """
 
     def __init__(
@@ -76,9 +76,9 @@ class Canary:
     def answer(
         self, champion: Model, customer_ids: Sequence[str], now: datetime, *, took: Took = untold
     ) -> list[Answered | ChurnError]:
-        """Return one answer or refusal an id, in order; those of one customer are all of one model.
+        """Return one answer or refusal per id, in order; those of one customer are all of one model.
 
-        Raises what the champion does: StoreUnavailableError.
+        Raises StoreUnavailableError, as the champion does.
         """
         places = [place for place, each in enumerate(customer_ids) if self._customers.takes(each)]
         timed = len(customer_ids) == 1
@@ -87,12 +87,12 @@ class Canary:
         try:
             given = self._champion(champion, [customer_ids[each] for each in rest], now, timed and not places, took)
         except Exception:
-            # Both failed, each for its own: a store that is down speaks against neither.
+            # Both failed, each for its own customers: a store that is down counts against neither.
             self._count("challenger", tried.values(), {customer_ids[each] for each in places if tried[each] is None})
             self._count("champion", (), {customer_ids[each] for each in rest})
             raise
         instead = dict(zip(rest, given, strict=True))
-        # A customer that the champion refuses as well is nobody's failure.
+        # A customer that the champion refuses as well does not count as a failure.
         saved = {customer_ids[each] for each in places if isinstance(instead.get(each), Answered)}
         self._count("challenger", tried.values(), saved)
         self._count("champion", given, set())
@@ -104,7 +104,7 @@ class Canary:
         return self._customers.takes(customer_id)
 
     def save(self) -> None:
-        """Write the counts for whoever judges."""
+        """Write the counts to the file of this worker."""
         self.counting.save()
 
     def close(self) -> None:
@@ -117,12 +117,13 @@ class Canary:
         now: datetime,
         timed: bool,  # noqa: FBT001 - private
     ) -> Sequence[Answered | ChurnError | None]:
-        """Return what the challenger says, None for each if it fails; it fails also by taking too long."""
+        """Return the challenger's answers, None for each if it fails or exceeds the time limit."""
         if not customer_ids:
             return []
 
         def work() -> tuple[list[Answered | ChurnError], float]:
-            # CPU time, as the champion's; see breach. The hand-over to this thread is the canary's doing, not its own.
+            # CPU time, as the champion's; see breach. The hand-over to this thread is the canary's cost, not the
+            # model's.
             started = time.thread_time()
             found = answer(self.challenger, customer_ids, now, reasons_max=self._reasons_max)
             return found, time.thread_time() - started
@@ -166,8 +167,8 @@ class Canary:
         self.counting.meter(model, "failed", len(failed))
 
     def _within(self, work: Callable[[], Found]) -> Found:
-        """Return what ``work`` returns, from a thread of its own. Raises TimeoutError if it takes too long."""
-        # Who never comes back keeps its place: then nobody waits for the challenger any more.
+        """Return the result of ``work``, run in a thread. Raises TimeoutError if it takes too long."""
+        # A call that never returns keeps its slot: once all are taken, no request waits for the challenger any more.
         if not self._free.acquire(blocking=False):
             raise TimeoutError
         done: Future[Found] = Future()
@@ -175,7 +176,7 @@ class Canary:
         def act() -> None:
             try:
                 done.set_result(work())
-            except Exception as broken:  # noqa: BLE001 - it is raised where it is waited for
+            except Exception as broken:  # noqa: BLE001 - it is raised in the waiting thread
                 done.set_exception(broken)
             finally:
                 self._free.release()

@@ -1,4 +1,4 @@
-"""Shadow: the challenger scores what the champion has answered, in the background, and nobody sees its scores."""
+"""Shadow: the challenger scores answered customers in the background; its scores are never returned."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from configs.errors import ChurnError
 log = logging.getLogger(__name__)
 
 SLICE: Final = 50
-"""Customers scored at once: a request that comes in between competes with one slice for the interpreter at most."""
+"""Customers scored at once: a request that arrives meanwhile competes with at most one slice for the interpreter."""
 PATIENCE_S: Final = 0.25
-"""How long a slice waits for a moment without requests. A worker that never has one still gets a few slices a second
-done: without any it could never say anything of the challenger."""
+"""Seconds that a slice waits for a moment without requests. A worker that never has one still scores a few slices a
+second: otherwise the trial would have no counts.
+"""
 _LOOK_S: Final = 0.002
 _STOP_S: Final = 5.0
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """Customers of one request that the champion answered; ``seconds`` of CPU it took, None unless it was for one."""
+    """Customers of one request that the champion answered; ``seconds`` of CPU, None unless it was for one."""
 
     at: datetime
     answers: tuple[Answered, ...]
@@ -43,15 +44,15 @@ class Shadow:
     Parameters
     ----------
     challenger
-        What is on trial.
+        The model on trial.
     counting
-        Where it is counted. Closed with the trial.
+        Its counts. Closed with the trial.
     reasons_max
-        As in answering: the challenger does the same work.
+        Most reasons per answer: the challenger does the same work.
     room
         Customers that may wait; those beyond are counted and left out.
     patience_s
-        How long a slice waits for a moment without requests.
+        Seconds that a slice waits for a moment without requests.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Shadow:
     def answer(
         self, champion: Model, customer_ids: Sequence[str], now: datetime, *, took: Took = untold
     ) -> list[Answered | ChurnError]:
-        """Return the champion's answers; what it answered is left for the challenger. Raises what the champion does."""
+        """Return the champion's answers and queue them for the challenger. Raises what the champion does."""
         with self._changed:
             self._requests += 1
         started = time.thread_time()
@@ -88,11 +89,11 @@ class Shadow:
         return found
 
     def save(self) -> None:
-        """Write the counts for whoever judges."""
+        """Write the counts to the file of this worker."""
         self.counting.save()
 
     def close(self) -> None:
-        """End the background work; who still waits is counted as left out."""
+        """End the background work; customers still waiting are counted as left out."""
         with self._changed:
             self._ended.set()
             self._changed.notify_all()
@@ -141,7 +142,7 @@ class Shadow:
         found: Sequence[Answered | ChurnError | None] = [None] * len(ids)
         try:
             found = answer(self.challenger, ids, asked.at, reasons_max=self._reasons_max)
-        except Exception as broken:  # noqa: BLE001 - whatever the challenger raises is what the trial is there to find
+        except Exception as broken:  # noqa: BLE001 - finding what the challenger raises is the purpose of the trial
             self._tell(type(broken).__name__)
         seconds = time.thread_time() - started
         failed = 0

@@ -1,4 +1,4 @@
-"""A worker's counts of a trial: taken as requests are answered, written to a file of its own for whoever judges."""
+"""A worker's counts of a trial: updated as requests are answered, and written to a file per worker."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ log = logging.getLogger(__name__)
 
 
 class Counting:
-    """What one worker counts of one trial. Safe to share between threads.
+    """One worker's counts of one trial. Safe to share between threads.
 
     Parameters
     ----------
     home, trial
-        Where to write; which trial is counted.
+        Where the file lies; which trial is counted.
     meters
-        Count the same for Prometheus.
+        Gets the same counts for Prometheus.
     """
 
     def __init__(self, home: Path, trial: Rollout, meters: Meters) -> None:
         digest = str(trial.challenger)
-        # A name of its own for each worker and each of its lives: nobody overwrites another's counts.
+        # A name per worker process: none overwrites another's counts.
         self._path = live_folder(home, digest) / live_name(trial.sequence, uuid4().hex[:12])
         self._home, self._known = home, identity(home)
         self._mode = trial.mode
@@ -47,12 +47,12 @@ class Counting:
         self._pairing = Pairing()
         self._lock = threading.Lock()
         self.written = False
-        """Whether the file holds what was counted when it was last to be saved."""
+        """Whether the file holds the counts as of the last save."""
         self._told = False
 
     @contextmanager
     def open(self) -> Iterator[LiveComparison]:
-        """Give the counts, to be added to and left at once."""
+        """Yield the counts under the lock; release them at once."""
         with self._lock:
             yield self._counts
 
@@ -70,14 +70,14 @@ class Counting:
             self._meters.trials.labels(self._mode, model, outcome).inc(customers)
 
     def snapshot(self) -> LiveComparison:
-        """Return a copy of the counts as they are now."""
+        """Return a copy of the current counts."""
         with self._lock:
             return self._counts.merge(LiveComparison())
 
     def save(self) -> None:
-        """Write the counts if they changed. A disk that refuses is logged once: answering goes on.
+        """Write the counts if they changed. A failed write is logged once, and does not stop answering.
 
-        Nothing is written to a home that was removed or replaced: the trial is not one of it.
+        Nothing is written to a home that was removed or replaced: the trial does not belong to it.
         """
         counts = self.snapshot()
         if counts == self._written or self._known not in {None, identity(self._home)}:

@@ -1,1 +1,1 @@
-"""The page for people: one file, no other host."""
+"""The web page of the service: one file, no other host."""

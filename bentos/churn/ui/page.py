@@ -1,4 +1,4 @@
-"""The page at /ui, and the policy that lets its own script and style run and nothing else."""
+"""The page at /ui, and the Content-Security-Policy that runs only its own script and style."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PATH: Final = Path(__file__).with_name("page.html")
 _POLICY: Final = (
     "default-src 'none'; script-src {scripts}; style-src {styles}; img-src data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-    # The browser itself refuses any text that a script would turn into HTML or code.
+    # The browser itself rejects any text that a script would turn into HTML or code.
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
 
@@ -23,7 +23,7 @@ _POLICY: Final = (
 def page() -> tuple[bytes, str]:
     """Return the page (UTF-8) and its Content-Security-Policy.
 
-    Inline text is allowed by its sha256 alone, so the file stays one piece and what is injected into it does not run.
+    Inline elements are allowed by their sha256 alone, so the file stays one piece and injected text does not run.
     """
     # A browser hashes what it has read, with line ends made "\\n"; so does read_text, whatever a checkout made of them.
     text = PATH.read_text("utf-8")
