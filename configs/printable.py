@@ -15,7 +15,7 @@ _DIRECTIONS: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e
 
 
 def unprintable(text: str) -> str:
-    """Return the first character of ``text`` that may not stand in one line of output, "" if there is none."""
+    """Return the first character of ``text`` that is not allowed in one line of output, "" if none is."""
     return next((each for each in text if each in _DIRECTIONS or unicodedata.category(each) in _CATEGORIES), "")
 
 

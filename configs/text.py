@@ -25,12 +25,15 @@ _LONG: Final = re.compile(r"[^\x00-\x7f]{256,}")
 
 
 def encoding_of(head: bytes) -> str:
-    """Return the encoding that the first four bytes of a text announce; ``utf-8`` where they announce none."""
+    """Return the encoding by the byte-order mark in a text's first four bytes; ``utf-8`` without a mark."""
     return next((name for mark, name in _MARKS if head.startswith(mark)), "utf-8")
 
 
 def decoded(content: bytes) -> str:
-    """Return the text of ``content`` without leading byte-order marks. Raises UnicodeDecodeError for invalid text."""
+    """Return the text of ``content`` without leading byte-order marks.
+
+    Raises UnicodeDecodeError for invalid text.
+    """
     return content.decode(encoding_of(content[:4])).lstrip(MARK)
 
 

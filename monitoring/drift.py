@@ -1,4 +1,4 @@
-"""Drift of features, scores and labels: PSI between held-out rows and current rows, in fixed bins. Pure.
+"""Drift of features, scores and labels: PSI between held-out and current rows, in fixed bins. Pure.
 
 The bins are made once, from the model's held-out rows, and kept: bins that follow the newest data would hide the drift.
 Counts add up over chunks of customers, so that memory does not grow with their number.
@@ -51,7 +51,7 @@ class Bins:
 
     @classmethod
     def of(cls, feature: Feature, values: pd.Series, count: int) -> Self:
-        """Return the bins of a feature; for a number about ``count`` intervals with equal shares of ``values``."""
+        """Return a feature's bins; for a number about ``count`` intervals with equal shares of ``values``."""
         if feature.dtype in {"bool", "string"}:
             return cls(feature.name, "feature", words=feature.categories or _BOOL)
         return cls.of_numbers(feature.name, "feature", values.to_numpy(dtype=np.float64), count)
@@ -141,7 +141,7 @@ class Baseline:
 
 @dataclass
 class Counted:
-    """Current rows counted in a baseline's bins, over chunks: ``rows`` seen, of which ``scored`` were scored."""
+    """Current rows counted in a baseline's bins, over chunks: ``rows`` seen, ``scored`` of them scored."""
 
     counts: dict[str, Counts]
     rows: int = 0

@@ -94,7 +94,7 @@ class _Suite(BaseModel):
 
 @dataclass(frozen=True)
 class _Outcome:
-    """A check and the index labels of the rows that broke it (empty if it passed or is on the whole table)."""
+    """A check and the index labels of the failing rows (empty if it passed or is on the whole table)."""
 
     check: CheckResult
     rows: frozenset[int]
@@ -253,7 +253,7 @@ class _Shown:
 
     @cached_property
     def _shapes(self) -> frozenset[str]:
-        """Letter and digit patterns of this file's ids; those without a digit are left out, as words have them too."""
+        """Letter and digit patterns of this file's ids, without those that words share (no digit)."""
         return frozenset(shape for shape in map(_shape, self._known) if "9" in shape)
 
     def _value(self, value: str) -> str:

@@ -1,1 +1,1 @@
-"""What arrives: snapshots of customers, deliveries of events, and a simulator of both."""
+"""Input data: customer snapshots, deliveries of events, and a simulator of both."""

@@ -1,4 +1,4 @@
-"""Was a clock ahead when something was published? Pure."""
+"""Check that nothing published before is dated after now, before more is published. Pure."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from feature_repo.clocks import KNOWN_AHEAD_MAX
 
 
 class ClockWasAhead(ChurnError):  # noqa: N818 - read as a sentence: refused, clock was ahead
-    """Something is published as known long after now; what follows it would be known later still, and hidden."""
+    """An earlier publication is dated long after now: later ones would be hidden until then."""
 
     error = "clock_was_ahead"
 
 
 def check_clock(known: Iterable[datetime], now: datetime, *, ahead_max: timedelta = KNOWN_AHEAD_MAX) -> None:
-    """Refuse to publish after what is known more than ``ahead_max`` after ``now``; all instants are UTC.
+    """Raise if an instant in ``known`` is more than ``ahead_max`` after ``now``; all instants are UTC.
 
     Raises
     ------
     ClockWasAhead
-        Naming the instant. It is then either the clock of now that is behind, or that of then was ahead.
+        Naming the latest instant. Either this machine's clock is behind, or the clock was ahead at that publication.
     """
     latest = max(known, default=None)
     if latest is not None and latest - now > ahead_max:

@@ -1,1 +1,1 @@
-"""Deliveries of events: read, judged, published."""
+"""Event deliveries: reading, validation and publication."""

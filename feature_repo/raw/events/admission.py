@@ -1,7 +1,9 @@
-"""The rules that compare events: with each other, with all that was admitted before, and with the known customers.
+"""Admission of a delivery's events: duplicates, conflicts and unknown customers, in SQL.
 
-An order is fixed, so that the same deliveries give the same answer: who arrived first wins; at a tie the earlier
-delivery, then the earlier row. An event of an unknown customer is not compared with any other: it waits.
+Events are compared with each other, with all events admitted before, and with the known customers. Precedence is
+fixed, so that the same deliveries give the same result: the earlier arrival first, at a tie the earlier delivery, then
+the earlier row. An event of an unknown customer waits; it is compared with no other event until the customer is known.
+See docs/decisions/0016-event-deliveries.md.
 """
 
 from __future__ import annotations
@@ -17,10 +19,10 @@ from feature_repo.contract import CUSTOMER
 from feature_repo.events import SCHEMA, Reason
 
 COLUMNS: Final = ("delivery", "row", *SCHEMA.names)
-"""Of an event in the log: where it stood (number of the delivery, row of its file), and the event."""
+"""Columns of an event in the log: its origin (number of the delivery, row of its file), and the event."""
 
 _CONTENT: Final = tuple(name for name in SCHEMA.names if name not in {"event_id", "revision", "arrived_at"})
-"""What must be equal for the same event to be a duplicate: it may well arrive twice at different times."""
+"""Columns that are equal in a duplicate of an event; its arrival time may differ."""
 
 
 def settle(
@@ -32,7 +34,7 @@ def settle(
     admitted: Sequence[Path],
     customers: pa.Table,
 ) -> None:
-    """Create the tables or views ``admitted_now``, ``quarantined_now`` and ``waiting_now`` of one delivery.
+    """Create the relations ``admitted_now``, ``quarantined_now`` and ``waiting_now`` of one delivery.
 
     Parameters
     ----------
@@ -41,15 +43,16 @@ def settle(
     number
         The delivery's number.
     staged
-        Parquet of its judged events: SCHEMA, row, content, reason.
+        Parquet of its validated events: SCHEMA, row, content, reason.
     waiting
-        Parquet (:data:`COLUMNS`) of the events of unknown customers that earlier deliveries left.
+        Parquet (:data:`COLUMNS`) of the events of earlier deliveries that wait for their customer; None: none wait.
     admitted
         Parquet (:data:`COLUMNS`) of all events admitted by earlier deliveries.
     customers
-        One column customer_id: everybody whom a published snapshot knows.
+        One column customer_id: all customers of the live snapshots.
 
-    ``admitted_now`` and ``waiting_now`` have :data:`COLUMNS`; ``quarantined_now`` has them, reason and content.
+    They are temporary tables or views. ``admitted_now`` and ``waiting_now`` have :data:`COLUMNS`; ``quarantined_now``
+    also has reason and content.
     """
     names = ", ".join(COLUMNS)
     connection.register("known_customer", customers)

@@ -1,7 +1,8 @@
-"""The log of events: deliveries, numbered in the order in which they came.
+"""The event log: published deliveries, numbered in the order of arrival.
 
-A delivery is a folder below ``events/deliveries`` that appears whole and never changes: the admitted events, those
-set aside with their reasons, those of any delivery that wait for their customer to be known, and a manifest.
+A delivery is an immutable folder below ``events/deliveries``, published atomically. It holds the admitted events, the
+quarantined ones with their reasons, those of all deliveries that wait for their customer to be known, and a manifest.
+See docs/decisions/0016-event-deliveries.md.
 """
 
 from __future__ import annotations
@@ -22,23 +23,23 @@ WAITING: Final = "waiting.parquet"
 
 
 class DeliveryDamaged(ChurnError):  # noqa: N818
-    """A published delivery is missing or no longer what its manifest says."""
+    """A published delivery is missing, unreadable or no longer matches its manifest."""
 
     error = "delivery_damaged"
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """What one delivery is and where it came from.
+    """Manifest of one delivery: its counts, timestamps and origin.
 
-    ``number`` counts from 1 in the order of coming. ``rows`` is the file's, and splits into ``admitted`` and
-    ``quarantined`` (by reason), but that ``readmitted`` events of earlier deliveries, whose customers are known by
-    now, count among the admitted (or, as duplicates, the quarantined) too. ``waiting`` events wait still, of all
-    deliveries. ``revisions`` is how many admitted events have a revision above 0.
+    ``number`` counts from 1 in the order of arrival. ``rows`` counts the file's rows: each is ``admitted`` or
+    ``quarantined`` (by reason). ``readmitted`` events are those of earlier deliveries whose customers are known by now;
+    they are also counted in ``admitted`` (or, as duplicates, in ``quarantined``). ``waiting`` counts the events of all
+    deliveries that still wait. ``revisions`` is how many admitted events have a revision above 0.
 
-    ``known_at`` is when all of it was known: the greatest arrival, and later than the delivery before. It and
-    ``occurred_from``, ``occurred_until`` are None where nothing was admitted. ``digest`` is the sha256 (hex) of the
-    admitted events' file, ``path`` leads from the home to it. Instants are tz-aware UTC.
+    ``known_at`` is when the whole delivery was known: the greatest arrival, but later than the delivery before. It,
+    ``occurred_from`` and ``occurred_until`` are None where nothing was admitted. ``digest`` is the sha256 (hex) of the
+    admitted events' file, ``path`` its path relative to the home. Instants are tz-aware UTC.
     """
 
     number: int
@@ -59,7 +60,7 @@ class Delivery:
 
     @property
     def name(self) -> str:
-        """The folder's name."""
+        """Name of the delivery's folder."""
         return Path(self.path).parent.name
 
     def to_json(self) -> str:
@@ -77,23 +78,25 @@ class Delivery:
 
 
 def log_folder(home: Path) -> Path:
-    """Return the folder that every delivery's folder lies in."""
+    """Return the folder that contains the deliveries' folders."""
     return home / "events" / "deliveries"
 
 
 def deliveries(home: Path) -> list[Delivery]:
-    """Return every published delivery in the order of coming. Raises DeliveryDamaged for an unreadable manifest."""
+    """Return all published deliveries in order of arrival; DeliveryDamaged if a manifest is unreadable."""
     folders = [path for path in log_folder(home).glob("*") if not path.name.startswith(TEMPORARY)]
     return sorted((_manifest(path / "manifest.json") for path in folders), key=lambda delivery: delivery.number)
 
 
 def file_of(home: Path, delivery: Delivery, name: str = EVENTS) -> Path:
-    """Return the path of a delivery's file for DuckDB, which waits at a FIFO.
+    """Return the path of a delivery's file, after a check that it is a regular file.
+
+    The path is for DuckDB, which would block on a FIFO.
 
     Raises
     ------
     DeliveryDamaged
-        If it is missing, can't be opened or is no regular file.
+        If the file is missing, can't be opened or is not a regular file.
     """
     path = (home / delivery.path).with_name(name)
     try:
@@ -106,7 +109,7 @@ def file_of(home: Path, delivery: Delivery, name: str = EVENTS) -> Path:
 
 
 def check_whole(home: Path, delivery: Delivery) -> Path:
-    """Return the path of a delivery's admitted events. Raises DeliveryDamaged unless their bytes are unchanged."""
+    """Return the path of a delivery's admitted events. Raises DeliveryDamaged if its digest differs."""
     path = home / delivery.path
     if not path.is_file() or file_sha256(path) != delivery.digest:
         raise DeliveryDamaged(

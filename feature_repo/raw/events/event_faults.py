@@ -1,4 +1,4 @@
-"""What is wrong with an event that was set aside, in a few words: the field and how it is wrong, never its value."""
+"""Short descriptions of a quarantined event's fault: the field and its error, never its value. Pure."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _FIELDS: Final = ("schema_version", *SCHEMA.names)
 
 
 def event_fault(reason: str, event: Mapping[str, Any], content: bytes | None) -> str:
-    """Say what is wrong with an event; empty where the reason's own sentence says all.
+    """Return what is wrong with an event, empty where the reason's own sentence is enough.
 
     Parameters
     ----------
     reason
         A :class:`Reason`.
     event
-        The columns of SCHEMA, as they were read.
+        The columns of SCHEMA, as read.
     content
-        The line, where it is no event.
+        The line that could not be read as an event; None for an event that was read.
     """
     if content is not None:
         return _line_fault(reason, content)

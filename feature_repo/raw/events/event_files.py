@@ -1,4 +1,7 @@
-"""Files of events: JSON lines, Parquet, or a folder of Parquet, read in pieces: memory does not grow with the file."""
+"""Readers of event files: JSON lines, Parquet, or a folder of Parquet files.
+
+Files are read in chunks: memory does not grow with the file's size.
+"""
 
 from __future__ import annotations
 
@@ -22,26 +25,26 @@ _MAGIC: Final = b"PAR1"
 _PART: Final = ".parquet"
 _LINES: Final = (".jsonl", ".ndjson")
 SUFFIXES: Final = (_PART, *_LINES)
-"""How the names of files of events end, in any letter case."""
+"""Suffixes of event files, in any letter case."""
 
 _PIECE_BYTES: Final = 16 << 20
 _PIECE_LINES: Final = 1 << 17
-"""A line of a byte or two takes fifty times as much while it is read."""
+"""Limit for short lines: a line of a byte or two takes fifty times as much memory while it is read."""
 _HEAD_BYTES: Final = 1 << 16
-# Written into a folder before it is whole, by Spark and by Databricks.
+# Names that Spark and Databricks write into a folder before it is complete.
 _UNFINISHED: Final = ("_temporary", ".spark-staging", "_started_")
-# The logs of Delta Lake, Hudi and Spark's streams, which say which of the files beside them count.
+# The logs of Delta Lake, Hudi and Spark's streams, which list the valid files of their folder.
 _TABLES: Final = ("_delta_log", ".hoodie", "_spark_metadata")
 _ENCRYPTED: Final = b"PARE"
 
 
 def kind_of(path: Path) -> Kind:
-    """Return what a file is, by its first bytes, then by its name; a folder is Parquet.
+    """Return the kind of a file, by its first bytes, then by its name; a folder is Parquet.
 
     Raises
     ------
     BadEvents
-        If it is none of them, empty, no regular file, or a folder that is not whole (see :func:`parts_of`).
+        If it is of no known kind, empty, not a regular file, or a folder that :func:`parts_of` refuses.
     """
     if path.is_dir():
         parts_of(path)
@@ -65,12 +68,12 @@ def kind_of(path: Path) -> Kind:
 
 
 def parts_of(folder: Path) -> list[Path]:
-    """Return the Parquet files of a folder, by name. Hidden files, and those whose names begin with _, are none.
+    """Return the Parquet files of a folder, sorted by name, without names that begin with ``.`` or ``_``.
 
     Raises
     ------
     BadEvents
-        If it is still being written, holds anything else, or no part.
+        If the folder is still being written, is a table with a log, holds other files, or no Parquet file.
     """
     names = {path.name: path for path in sorted(folder.iterdir())}
     committed = {name.removeprefix("_committed_") for name in names if name.startswith("_committed_")}
@@ -99,27 +102,27 @@ def parts_of(folder: Path) -> list[Path]:
 
 
 def read_events(path: Path, kind: Kind, shown_as: str, memory_max_mb: int) -> Iterator[pa.Table]:
-    """Yield the events of a file, or of a folder's files by their names, in their order.
+    """Yield the events of a file, or of a folder's files sorted by name, in file order.
 
     Parameters
     ----------
     path, kind
-        The file or folder, and what :func:`kind_of` says that it is.
+        The file or folder, and its :func:`kind_of`.
     shown_as
-        What messages call the file: the copy that is read has another name than the one that the user knows.
+        Name of the file in messages: the stored copy that is read has another name than the user's file.
     memory_max_mb
-        What decoding Parquet may take, 10^6 bytes.
+        Limit on the memory for decoding Parquet, 10^6 bytes.
 
     Yields
     ------
     pyarrow.Table
-        As :func:`feature_repo.events.parse_lines` gives it; ``row`` counts lines or rows from 1. Of Parquet also
+        As :func:`feature_repo.events.parse_lines` returns it; ``row`` counts lines or rows from 1. For Parquet also
         ``fault`` (string): the column that could not be read, and why; null where there is none.
 
     Raises
     ------
     BadEvents
-        If a Parquet file is damaged, has other columns than an event or takes too much memory, or if lines are no
+        If a Parquet file is damaged, has other columns than an event or takes too much memory, or if lines are not
         text.
     """
     return _read_lines(path, shown_as) if kind == "jsonl" else _read_parts(path, shown_as, memory_max_mb)
@@ -132,7 +135,7 @@ def _read_lines(path: Path, shown_as: str) -> Iterator[pa.Table]:
         try:
             while line := file.readline(limit):
                 rest = line
-                # Only the beginning of an oversized line is kept: it is refused, and one line may be the whole file.
+                # Only the beginning of an oversized line is kept: the line is refused, and may be the whole file.
                 while len(rest) == limit and not rest.endswith(b"\n"):
                     rest = file.readline(limit)
                 lines.append(line if line.endswith(b"\n") else line + b"\n")
@@ -148,7 +151,7 @@ def _read_lines(path: Path, shown_as: str) -> Iterator[pa.Table]:
 
 
 def _text(raw: BinaryIO, shown_as: str) -> BinaryIO:
-    """Return the lines of a file as UTF-8. Raises BadEvents for a copy that was not finished and for lone CR."""
+    """Return the file's content as UTF-8. Raises BadEvents for an unfinished copy and for CR line ends."""
     head = raw.read(_HEAD_BYTES)
     raw.seek(0)
     if (wide := encoding_of(head[:4])) != "utf-8":
@@ -166,7 +169,7 @@ def _text(raw: BinaryIO, shown_as: str) -> BinaryIO:
 
 
 class _Recoded(io.RawIOBase):
-    """A file of text as UTF-8, piece by piece. Reading raises UnicodeDecodeError where it is no text."""
+    """Raw stream of a text file re-encoded as UTF-8. Raises UnicodeDecodeError on invalid text."""
 
     def __init__(self, raw: BinaryIO, encoding: str) -> None:
         self._raw, self._decoder, self._ready = raw, codecs.getincrementaldecoder(encoding)(), b""
@@ -192,7 +195,7 @@ def _read_parts(path: Path, shown_as: str, memory_max_mb: int) -> Iterator[pa.Ta
         name = shown_as if len(parts) == 1 else f"{shown_as}, part {number} of {len(parts)},"
         for rows in read_parquet(part, name, memory_max_mb, first - 1):
             events = rows.append_column("row", pa.array(range(first, first + len(rows)), pa.int64()))
-            # There is no line to keep: what was wrong with the row's value stands in its place.
+            # Parquet has no line to keep: the fault of the row's value is stored instead.
             yield events.append_column("content", rows["fault"].cast(pa.binary()))
             first += len(rows)
 

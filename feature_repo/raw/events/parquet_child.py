@@ -1,9 +1,12 @@
-"""Read a Parquet file of events within bounds, in a process of its own: ``python -m … PATH MEMORY_MB ROWS``.
+"""Child process that reads a Parquet event file in bounded memory.
 
-What a Parquet file takes to read is not seen from outside: a few kilobytes may decode to gigabytes, or say millions of
-rows, and damage may end the reader. Here either ends this process alone. ROWS is how many were read before from the
+Usage: ``python -m … PATH MEMORY_MB ROWS``.
+
+The memory to decode a Parquet file is not known in advance: a few kilobytes may decode to gigabytes or claim millions
+of rows, and damage may crash the reader. Both end only this process. ROWS is the number of rows read before from the
 same folder. It writes the rows, read as events, to standard output as an Arrow stream; a refusal is one JSON line on
-standard error, and exit code 3.
+standard error, and exit code 3. Started by :mod:`feature_repo.raw.events.parquet_events`.
+See docs/decisions/0038-parquet-in-a-child.md.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from feature_repo.raw.events.parquet_columns import read_columns, refused_column
 
 COLUMNS_MAX: Final = 1000
 READ: Final = pa.schema([*SCHEMA, ("refusal", pa.string()), ("fault", pa.string())])
-"""The columns of what is written."""
+"""Schema of the Arrow stream."""
 
 # Measured on logins and days of usage: 115 to 119.
 _ROW_BYTES: Final = 120
@@ -32,10 +35,10 @@ _ROWS: Final = 1 << 16
 _GATHERED_BYTES: Final = 16 << 20
 _BUFFER_BYTES: Final = 1 << 20
 _FOOTER_MAX_BYTES: Final = 32 << 20
-# A page of such words is read with its dictionary apart; of any other encoding (DuckDB, Spark and Arrow write DELTA_…
-# in version 2 of the format) Arrow 25 gives the rows alone.
+# Words in these encodings can be read as dictionaries; for any other encoding (DuckDB, Spark and Arrow write DELTA_… in
+# version 2 of the format) Arrow 25 returns plain rows only.
 _IN_DICTIONARIES: Final = frozenset({"PLAIN", "RLE", "BIT_PACKED", "PLAIN_DICTIONARY", "RLE_DICTIONARY"})
-# How Arrow begins, or what it says, where a file is whole and holds what it can't read.
+# Parts of Arrow's messages for an intact file with a feature that it can't read.
 _NOT_READ: Final = ("not yet implemented", "not implemented", "unsupported", "not supported", "decrypt")
 _STATM: Final = Path("/proc/self/statm")
 _SPARK: Final = b"org.apache.spark.version"
@@ -46,12 +49,12 @@ class _Refused(ChurnError):  # noqa: N818 - read as a sentence
 
 
 def main(path: str, memory_max_mb: int, rows_before: int) -> int:
-    """Read the file at ``path``, after so many rows of the same folder; returns the exit code."""
+    """Read the file at ``path``, after ``rows_before`` rows of the same folder; returns the exit code."""
     # Threads would each keep memory of their own, and the parent waits for one batch at a time.
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     pa.set_memory_pool(pa.system_memory_pool())
-    # What is loaded late is loaded now: it is no part of what the file takes.
+    # Load the lazy imports now, so that they do not count towards the memory limit of the file.
     read_columns(SCHEMA.empty_table())
     _limit(memory_max_mb)
     try:
@@ -75,12 +78,12 @@ def main(path: str, memory_max_mb: int, rows_before: int) -> int:
 
 
 def _limit(memory_max_mb: int) -> None:
-    """Bound what this process may map beyond what it has, by ``memory_max_mb`` (10^6 bytes)."""
+    """Limit the memory that this process may map in addition to now, to ``memory_max_mb`` (10^6 bytes)."""
     mapped = int(_STATM.read_text("ascii").split()[0]) * resource.getpagesize() if _STATM.exists() else 0
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     wanted = mapped + memory_max_mb * 10**6
     resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
-    # A reader that ends by a signal is told of by the parent; its memory, with customers in it, is not kept.
+    # The parent reports a reader that ends by a signal; no core dump is written, since it would hold customer data.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
@@ -94,10 +97,10 @@ def _rows(path: str, memory_max_mb: int, rows_before: int) -> Iterator[pa.Table]
     with pq.ParquetFile(path, **options) as file:
         _check_rows(file.metadata, memory_max_mb, rows_before)
         columns = _checked_columns(file)
-        # Arrow ends the process where an encrypted column is described; where one is read, it raises.
+        # Reading an encrypted column raises; describing it crashes the process. So one row is read first.
         next(file.iter_batches(1, columns=SCHEMA.names, use_threads=False), None)
         apart = _in_dictionaries(file.metadata)
-    # Words stay apart from their rows until they are cut: the file may repeat a long one a million times.
+    # Words stay dictionary-encoded until they are truncated: the file may repeat a long one a million times.
     words = [
         each.path
         for place, each in enumerate(columns)
@@ -109,7 +112,7 @@ def _rows(path: str, memory_max_mb: int, rows_before: int) -> Iterator[pa.Table]
 
 
 def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
-    """Put small batches together: a file of a row in each row group would take a thousand times as long as its rows."""
+    """Group small batches; a file with one row per row group would take a thousand times as long."""
     gathered: list[pa.RecordBatch] = []
     rows = size = 0
     for batch in batches:
@@ -123,7 +126,7 @@ def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch
 
 
 def _checked_columns(file: pq.ParquetFile) -> list[pq.ColumnSchema]:
-    """Return the columns of a file, which are an event's; refuses others."""
+    """Return the columns of a file; raises if they are not those of an event."""
     found = file.schema
     wide = len(found.names)
     if wide > COLUMNS_MAX:
@@ -137,7 +140,7 @@ def _checked_columns(file: pq.ParquetFile) -> list[pq.ColumnSchema]:
 
 
 def _check_footer(path: Path) -> None:
-    """Refuse a description of the file that is itself too large to be looked at."""
+    """Raise if the footer is larger than ``_FOOTER_MAX_BYTES``; it is not parsed then."""
     with path.open("rb") as file:
         file.seek(-8, 2)
         size = int.from_bytes(file.read(4), "little")
@@ -149,8 +152,8 @@ def _check_footer(path: Path) -> None:
 
 
 def _check_rows(described: pq.FileMetaData, memory_max_mb: int, rows_before: int) -> None:
-    """Refuse more rows than fit into ``memory_max_mb`` once decoded, whatever the file's size."""
-    # The file's own sum may say less than its row groups, and these are what is read.
+    """Raise if the rows would not fit into ``memory_max_mb`` once decoded, whatever the file's size."""
+    # The file's stated total may be less than the sum of its row groups, which are what is read.
     grouped = sum(described.row_group(place).num_rows for place in range(described.num_row_groups))
     rows = rows_before + max(described.num_rows, grouped)
     if rows * _ROW_BYTES > memory_max_mb * 10**6:
@@ -163,7 +166,7 @@ def _check_rows(described: pq.FileMetaData, memory_max_mb: int, rows_before: int
 
 
 def _in_dictionaries(described: pq.FileMetaData) -> frozenset[int]:
-    """Return the places of the columns that can be read as dictionaries, in each of the file's row groups."""
+    """Return the indices of the columns that can be read as dictionaries in all row groups."""
     wide, apart = min(described.num_columns, COLUMNS_MAX), set(range(described.num_columns))
     for number in range(described.num_row_groups):
         group = described.row_group(number)

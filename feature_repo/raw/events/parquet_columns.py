@@ -1,7 +1,8 @@
-"""Columns of a Parquet file as an event's: every type that says the same, and each value that cannot be told. Pure.
+"""Conversion of Parquet columns to event columns: accepted types, and faults of values. Pure.
 
-What a type means is looked at before a row is read (:func:`refused_columns`), what a value means row by row: a row
-with one that cannot be held is refused by itself, as a JSON line would be.
+Types are checked before a row is read (:func:`refused_columns`), values row by row: a row with a value that can't be
+converted is refused individually, as a JSON line would be. Used by :mod:`feature_repo.raw.events.parquet_child`.
+See docs/decisions/0038-parquet-in-a-child.md.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from feature_repo.events import SCHEMA, Reason, composed
 from feature_repo.instants import EPOCH_FROM_S, EPOCH_UNITS, EPOCH_UNTIL_S, INSTANT, WANTED, instant, instants
 
 TEXT_CHARS_MAX: Final = 65
-"""Longer text is cut: one more than any id may have, so that every rule says of it what it said of the whole."""
+"""Longer text is truncated: one more than any id may have, so that every rule gives the same result as on the whole."""
 
 _INT64_MAX: Final = 2**63 - 1
 _EXACT_MAX: Final = 2**53
@@ -26,24 +27,24 @@ _YEAR_1_S: Final = -62_135_596_800
 _YEAR_10000_S: Final = 253_402_300_800
 _UNITS: Final = dict(zip(("s", "ms", "us", "ns"), EPOCH_UNITS, strict=True))
 _SHOWN: Final = 5
-# What pandas adds where a frame's index is no plain count and has no name.
+# Column that pandas adds for an unnamed index that is not a plain range.
 _INDEX: Final = re.compile(r"__index_level_[0-9]+__")
 
 Read = tuple[Any, Any, str]
-"""A column as the event's, where its values could not be told (boolean, or None: nowhere), and what these are."""
+"""(converted column, mask of values that could not be converted (boolean; None: no such value), their fault)."""
 
 
 def refused_columns(found: pa.Schema, utc: Collection[str] = ()) -> str:
-    """Say which columns are missing, unknown or of another meaning than an event's; empty where none is.
+    """Return which columns are missing, unknown or of an unsuitable type; empty if none is.
 
-    The file's own names and types of unknown columns are not repeated: a column may be called after a customer.
+    Names and types of unknown columns are not repeated: a column may be named after a customer.
 
     Parameters
     ----------
     found
-        The file's columns.
+        The file's schema.
     utc
-        Those whose instants are UTC although their type does not say so: Spark's INT96.
+        Names of columns whose instants are UTC although their type has no time zone: Spark's INT96.
     """
     places: dict[str, list[int]] = {}
     for place, name in enumerate(found.names, 1):
@@ -69,7 +70,7 @@ def refused_columns(found: pa.Schema, utc: Collection[str] = ()) -> str:
 
 
 def read_columns(rows: pa.Table) -> pa.Table:
-    """Return rows as events.
+    """Convert rows to events.
 
     Parameters
     ----------
@@ -79,8 +80,8 @@ def read_columns(rows: pa.Table) -> pa.Table:
     Returns
     -------
     pyarrow.Table
-        The columns of SCHEMA, ``refusal`` (string: :attr:`Reason.WRONG_TYPE` of a row with a value that cannot be
-        told, else null) and ``fault`` (string: the first such column and what its value is).
+        The columns of SCHEMA, ``refusal`` (string: :attr:`Reason.WRONG_TYPE` for a row with a value that can't be
+        converted, else null) and ``fault`` (string: the first such column and what its value is; else null).
     """
     columns, faults = [], []
     for field in SCHEMA:
@@ -96,7 +97,7 @@ def read_columns(rows: pa.Table) -> pa.Table:
 
 
 def _index_columns(found: pa.Schema) -> list[str]:
-    """Return the columns that pandas wrote for an index without a name; none where its description is damaged."""
+    """Return the columns that pandas wrote for an unnamed index; none if its metadata is damaged."""
     try:
         told = (found.pandas_metadata or {}).get("index_columns", [])
         return [name for name in told if isinstance(name, str) and _INDEX.fullmatch(name)]
@@ -116,7 +117,7 @@ def _meaning(wanted: pa.DataType) -> str:
 
 
 def _other_meaning(found: pa.DataType, wanted: pa.DataType, utc: bool) -> str:  # noqa: FBT001 - private
-    """Return what a type is that can't be read as the wanted one; empty for one that can."""
+    """Return a description of a type that can't be read as ``wanted``; empty for one that can."""
     types = pa.types
     if isinstance(found, pa.UuidType):
         return "a UUID"
@@ -141,7 +142,7 @@ def _other_meaning(found: pa.DataType, wanted: pa.DataType, utc: bool) -> str:  
         return ""
     if types.is_date(found):
         return "a date without a time"
-    # The names of a nested type's fields are the file's own, and so may an extension's be, as a dictionary's values.
+    # str() of a nested type contains the file's field names; that of an extension (a dictionary's values) may too.
     return "a nested type" if types.is_nested(found) or isinstance(found, pa.BaseExtensionType) else str(found)
 
 
@@ -154,7 +155,7 @@ def _text(column: Any) -> Read:
     if pa.types.is_null(column.type):
         return pa.nulls(len(column), pa.string()), None, ""
     if pa.types.is_dictionary(column.type):
-        # Cut before it is spread out over the rows: a word of a megabyte may stand in each of a million.
+        # Truncated before it is decoded to rows: a word of a megabyte may occur in each of a million.
         words, wrong, what = _text(column.dictionary)
         spread = words.take(column.indices)
         return spread, None if wrong is None else wrong.take(column.indices), what
@@ -189,7 +190,7 @@ def _whole(column: Any) -> Read:
         return pa.array(whole, pa.int64()), pc.invert(good), "a number with a fraction, or beyond int64"
     if types.is_floating(kind):
         numbers = column.cast(pa.float64())
-        # pandas has no other way to write a gap among whole numbers.
+        # NaN is null: pandas writes missing values in a column of whole numbers so.
         numbers = pc.if_else(pc.is_nan(numbers), None, numbers)
         exact = pc.and_(pc.equal(pc.floor(numbers), numbers), pc.less_equal(pc.abs(numbers), float(_EXACT_MAX)))
         whole = pc.if_else(exact, numbers, None).cast(pa.int64())
@@ -233,7 +234,7 @@ def _instant(column: Any) -> Read:
 
 
 def _whole_count(column: Any) -> Any:
-    """Return whole numbers as int64, null where one is none; doubles beyond 2**53 too, as JSON's are."""
+    """Return numbers as int64, null where not whole; also doubles beyond 2**53, as in JSON."""
     if not pa.types.is_floating(column.type):
         return _whole(column)[0]
     good = pc.and_(pc.equal(pc.floor(column), column), pc.less(pc.abs(column), float(EPOCH_UNTIL_S * EPOCH_UNITS[-1])))
@@ -241,7 +242,7 @@ def _whole_count(column: Any) -> Any:
 
 
 def _told(text: str) -> Any:
-    """Return the instant, or what is wrong with its text."""
+    """Return the parsed instant, or the error message of its text."""
     try:
         return instant(text)
     except ValueError as fault:
@@ -250,7 +251,7 @@ def _told(text: str) -> Any:
 
 def _of_count(count: Any, unit: int) -> Any:
     micro = EPOCH_UNITS[2]
-    # Floored, not rounded: what comes later in the same microsecond is still not earlier than it.
+    # Floored, not rounded: the order of instants is kept.
     scaled = pc.multiply(count, micro // unit) if unit <= micro else pc.divide(count, unit // micro)
     return scaled.cast(INSTANT)
 

@@ -1,4 +1,8 @@
-"""Events from a Parquet file, through a process of its own that may take a bounded amount of memory."""
+"""Reader of Parquet event files through a child process with bounded memory.
+
+Used by :mod:`feature_repo.raw.events.event_files`; never decodes Parquet in its own process.
+See docs/decisions/0038-parquet-in-a-child.md.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ _TOLD_BYTES: Final = 1 << 16
 
 
 class BadEvents(ChurnError):  # noqa: N818 - read as a sentence: refused, bad events
-    """The file is no file of events. The message names the file and what is wrong, never a customer id."""
+    """The file is not a valid event file. The message names the file and the fault, never a customer id."""
 
     error = "events_invalid"
     exit_code = EXIT_GATE
@@ -30,22 +34,24 @@ class BadEvents(ChurnError):  # noqa: N818 - read as a sentence: refused, bad ev
 
 
 def read_parquet(path: Path, shown_as: str, memory_max_mb: int, rows_before: int = 0) -> Iterator[pa.Table]:
-    """Yield the rows of a Parquet file: the columns of SCHEMA, ``refusal`` and ``fault`` (strings, null where fine).
+    """Yield the rows of a Parquet file as tables.
+
+    Columns: those of SCHEMA, ``refusal`` and ``fault`` (strings, null where the row is valid).
 
     Raises
     ------
     BadEvents
-        If it is damaged, has other columns than an event, or would take more than ``memory_max_mb`` (10^6 bytes), or
-        if its rows would, together with ``rows_before`` of the same folder.
+        If the file is damaged, has other columns than an event, or would take more than ``memory_max_mb`` (10^6 bytes),
+        or if its rows would, together with the ``rows_before`` read before from the same folder.
     """
     with tempfile.TemporaryFile() as said, _child(path, memory_max_mb, rows_before, said) as child:
         try:
-            # A child that was refused, or ended, leaves no stream, or one without an end.
+            # A child that refused the file, or crashed, leaves no stream or a truncated one.
             with suppress(pa.ArrowInvalid, OSError), pa.ipc.open_stream(child.stdout) as stream:
                 for batch in stream:
                     yield pa.Table.from_batches([batch])
         finally:
-            # A reader that stops before the end needs no more of it; the child ends at its next write.
+            # If the caller stops early, the child ends at its next write to the closed pipe.
             cast("IO[bytes]", child.stdout).close()
         code = child.wait()
         said.seek(0)

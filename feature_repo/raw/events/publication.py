@@ -1,7 +1,7 @@
-"""Deliver a file of events: whole or not at all.
+"""Atomic storage of raw event files, and publication of their events as deliveries.
 
-The delivery's folder is written aside, synced, and renamed into place. All of it happens under the home's lock:
-number and known_at rest on the deliveries before.
+The delivery's folder is written under a temporary name, synced, and renamed into place. All of it happens under the
+home's lock: number and known_at depend on the deliveries before. See docs/decisions/0016-event-deliveries.md.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from feature_repo.raw.events.parquet_events import BadEvents
 from feature_repo.raw.snapshots.publication import Manifest, RawFile, published, read_snapshot
 
 HARMLESS: Final = frozenset({Reason.DUPLICATE, Reason.UNKNOWN_CUSTOMER})
-"""Reasons that say nothing against a file: it came twice in part, or before its customers' snapshot."""
+"""Reasons that do not count against a file: it was partly delivered before, or before its customers' snapshot."""
 
 _STAGED: Final = pa.schema([*SCHEMA, ("row", pa.int64()), ("content", pa.binary()), ("reason", pa.string())])
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -58,14 +58,14 @@ _NAMED: Final = 3
 
 
 GRACE: Final = timedelta(days=1)
-"""How long after a month's extract its events may come and still count as known with it: the month is scored then."""
+"""How long after a month's extract its events may arrive and still count as known when the month is scored."""
 
 
 class DeliveryRefused(ChurnError):  # noqa: N818 - read as a sentence: refused, delivery refused
-    """Too many of a file's events are bad: nothing of it was published.
+    """Too many of a file's events are invalid: none of them was published.
 
-    ``rows`` counts its events; ``counts``, ``places`` and ``faults`` say, by reason, how many there are, in which rows
-    the first stand, and what is wrong with most of them.
+    ``rows`` counts the file's events. By reason, ``counts`` is the number of events set aside, ``places`` the row
+    numbers of the first ones, and ``faults`` the most frequent fault.
     """
 
     error = "delivery_refused"
@@ -86,11 +86,11 @@ class DeliveryRefused(ChurnError):  # noqa: N818 - read as a sentence: refused, 
 
 
 def land_file(home: Path, path: Path, suffix: str) -> RawFile:
-    """Keep a file of events as it came, below ``raw/events/`` under its sha256, with a JSON note beside it.
+    """Copy an event file unchanged to ``raw/events/``, named by its sha256, along with a JSON note.
 
-    Of a folder its parts are kept, in a folder; its sha256 is that of its parts' names and sha256s. The same content
-    again changes nothing. Raises StorageFailed if it can't be written, StillWritten if it changes meanwhile (nothing is
-    left then), BadEvents for a folder that is not whole.
+    A folder's parts are copied into a folder; its sha256 is computed from its parts' names and sha256s. The same
+    content again changes nothing. Raises StorageFailed if the copy can't be written, StillWritten if the file changes
+    meanwhile (nothing is left then), BadEvents for an incomplete folder.
     """
     folder = home / "raw" / "events"
     with exclusive(home), storage():
@@ -103,7 +103,7 @@ def land_file(home: Path, path: Path, suffix: str) -> RawFile:
                 with unchanged(path):
                     sha256, size = copy_file(path, temporary)
                 landed = folder / f"{sha256[:_SHORT]}.{suffix}"
-                # A landed copy that the disk has damaged since is healed by the same file.
+                # A stored copy that was damaged on disk is replaced when the same file is ingested again.
                 if not landed.is_file() or file_sha256(landed) != sha256:
                     temporary.replace(landed)
         note = landed.with_suffix(".json")
@@ -115,7 +115,7 @@ def land_file(home: Path, path: Path, suffix: str) -> RawFile:
 
 
 def _land_folder(root: Path, path: Path, suffix: str) -> tuple[Path, str, int]:
-    """Copy a folder's parts; returns the copy's path, its sha256 and its bytes."""
+    """Copy a folder's parts; returns the copy's path, its sha256 and its size in bytes."""
     with folder_aside(root) as temporary:
         with unchanged(path):
             copied = {part.name: copy_file(part, temporary / part.name) for part in parts_of(path)}
@@ -148,35 +148,35 @@ def deliver(
     Parameters
     ----------
     judged
-        Its events as :func:`feature_repo.events.judge` gives them, in pieces, with ``row`` and ``content``.
+        Its events as :func:`feature_repo.events.judge` returns them, in chunks, with ``row`` and ``content``.
     raw
-        The landed file.
+        The stored file.
     ingested_at
-        Now, tz-aware UTC.
+        The current instant, tz-aware UTC.
     clock
-        This machine's clock, tz-aware UTC, where ``ingested_at`` is an instant of the past; None: ``ingested_at``.
+        This machine's clock, tz-aware UTC, if ``ingested_at`` is an instant in the past; None: ``ingested_at``.
     quarantine_share_max
-        Above this share of bad events (those of :data:`HARMLESS` reasons left out) the file is refused.
+        Above this share of invalid events (without those of :data:`HARMLESS` reasons) the file is refused.
     limits
-        The home, and what DuckDB may use of the machine.
+        The home, and DuckDB's resource limits.
 
     Returns
     -------
     tuple of Delivery and bool
-        What is published, and whether it is new: False if the same file had been delivered before.
+        The published delivery, and whether it is new: False if the same file was delivered before.
 
     Raises
     ------
     DeliveryRefused
-        If too many events are bad.
+        If too many events are invalid.
     BadEvents
         If the file holds no event.
     ClockWasAhead
-        If a delivery before is known long after ``ingested_at`` and ``clock``.
+        If an earlier delivery is known long after ``ingested_at`` and ``clock``.
     DeliveryDamaged
-        If a file of a delivery before is missing or no file.
+        If a file of an earlier delivery is missing or not a regular file.
     StorageFailed
-        If the disk refuses a write. In each case nothing is published and nothing is left behind.
+        If a write fails. In all these cases nothing is published and nothing is left behind.
     """
     home = limits.home
     with exclusive(home), storage():
@@ -227,7 +227,7 @@ def deliver(
 
 
 def _stage(judged: Iterable[pa.Table], path: Path, raw: RawFile) -> tuple[int, dict[str, str]]:
-    """Write the events; returns their number and, by reason, what is wrong with most of those looked at."""
+    """Write the events; return their number and, by reason, the most frequent fault of the first ones."""
     rows, looked_at = 0, 0
     faults: dict[str, Counter[str]] = {}
     with pq.ParquetWriter(path, _STAGED) as writer:
@@ -246,7 +246,7 @@ def _stage(judged: Iterable[pa.Table], path: Path, raw: RawFile) -> tuple[int, d
 
 
 def _customers(home: Path) -> pa.Table:
-    """Return the ids, each once, of everybody in a live snapshot."""
+    """Return the distinct customer ids of all live snapshots, sorted."""
     known: set[str] = set()
     for manifest in published(home):
         known.update(read_snapshot(home, manifest, [CUSTOMER])[CUSTOMER])
@@ -291,7 +291,7 @@ def _check_share(
 
 def _write(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     tables = {
-        # By customer, so that later a few customers' events are found without reading the rest.
+        # Sorted by customer, so that a few customers' events can be read without the rest.
         EVENTS: f"admitted_now ORDER BY {CUSTOMER}, occurred_at, event_id, revision",
         QUARANTINE: "quarantined_now ORDER BY delivery, row",
         WAITING: "waiting_now ORDER BY delivery, row",
@@ -349,10 +349,11 @@ def _describe(  # noqa: PLR0913 - one fact of the manifest each
 
 
 def _overdue(months: Iterable[Manifest], arrived_at: datetime, ingested_at: datetime) -> bool:
-    """Return whether a month was scored before this delivery was there, although its events are older.
+    """Return whether a month was scored before this delivery was ingested, although its events are older.
 
-    Then nobody could know them at the time that they say: they are known when they were ingested. A month that was
-    itself ingested long after its date is a back-fill, scored by nobody then; its events are taken at their word.
+    Its events could not be known at their arrival time then: they are known from ``ingested_at`` on. A month that was
+    itself ingested long after its date is a back-fill and was not scored at its date; its events keep their arrival
+    times.
     """
     return any(
         month.time == "observed"
@@ -368,7 +369,7 @@ def _instant(microseconds: int | None) -> datetime | None:
 
 
 def _sweep(home: Path) -> None:
-    """Remove what killed runs left."""
+    """Remove leftovers of killed runs."""
     for leftover in (
         *home.glob(f"raw/events/{TEMPORARY}*"),
         *home.glob(f"events/deliveries/{TEMPORARY}*"),

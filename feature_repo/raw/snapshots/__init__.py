@@ -1,1 +1,1 @@
-"""Extracts of customers: read, published, dated, compared."""
+"""Customer extracts: reading, publication, timestamps, offline rows and changes between snapshots."""

@@ -1,4 +1,4 @@
-"""Who joined, left, vanished and returned since the snapshot before. Pure."""
+"""Counts of customers who joined, left, vanished and returned since the snapshot before. Pure."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from feature_repo.raw.snapshots.timing import staying
 
 @dataclass(frozen=True)
 class Movements:
-    """What changed since the snapshot ``before`` ("<date>.v<version>", None for the first one of all).
+    """Changes since the snapshot ``before`` ("<date>.v<version>", None for the first snapshot).
 
-    ``customers`` are those of this snapshot that have not left, ``customers_before`` those of the one before;
+    ``customers`` counts those of this snapshot that have not left, ``customers_before`` those of the one before;
     customers = customers_before + joined + returned - left - vanished. All counts.
     """
 
     before: str | None
     customers_before: int
     joined: int
-    """Never seen before; some of them may have left already."""
+    """Never seen in a snapshot before; some of them may have left already."""
     returned: int
-    """Here again: seen in an older snapshot, but missing in the one before or left by then."""
+    """Present again: seen in an older snapshot, but missing in the one before or left by then."""
     left: int
-    """Churn says Yes, for the first time."""
+    """``Churn`` is Yes for the first time."""
     vanished: int
-    """Customers before who have not left and are missing now: a finding on the data, never a label."""
+    """Customers in the snapshot before who had not left and are missing now: a data finding, never a label."""
     customers: int
 
     @property
     def vanished_share(self) -> float:
-        """Vanished customers / customers before; 0 where there were none."""
+        """Vanished customers / ``customers_before``; 0 where there were none."""
         return self.vanished / self.customers_before if self.customers_before else 0.0
 
     def to_json(self) -> str:
@@ -59,22 +59,22 @@ class Movements:
 def movements(
     snapshot: pd.DataFrame, before: pd.DataFrame | None, seen: Collection[str], *, named: str | None
 ) -> Movements:
-    """Count what changed.
+    """Count the changes between two snapshots.
 
     Parameters
     ----------
     snapshot, before
-        This snapshot and the last one before it (customer_id, churned); None for the first of all.
+        This snapshot and the last one before it (customer_id, churned); None for the first snapshot.
     seen
-        Every customer of the snapshots before, left or not.
+        All customers of the snapshots before, including those who left.
     named
-        How :attr:`Movements.before` names ``before``.
+        The value of :attr:`Movements.before`.
     """
     here, stay = frozenset(snapshot[CUSTOMER]), staying(snapshot)
     there = frozenset(before[CUSTOMER]) if before is not None else frozenset()
     stayed = staying(before) if before is not None else frozenset()
     old = frozenset(seen)
-    # Some extracts keep who left for months: they neither return nor leave again.
+    # Some extracts keep listing leavers for months: these neither return nor leave again.
     listed_on = (here & there) - stayed - stay
     fresh = here - stayed - listed_on
     return Movements(

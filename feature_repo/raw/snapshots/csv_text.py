@@ -1,6 +1,7 @@
-"""The text of a CSV file: its encoding, its separator, and rows that each have exactly the header's cells.
+"""Parsing of CSV text: encoding, separator, and rows with exactly the header's number of cells.
 
-Linear in the file's size, whatever it holds; what would not fit into memory is refused before it is read.
+Used by :mod:`feature_repo.raw.snapshots.telco_csv`. Takes time linear in the file's size, whatever it holds;
+:func:`check_memory` refuses a file that would not fit into memory before it is read.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from feature_repo.files.compression_formats import packed_as
 from feature_repo.files.regular_files import open_regular
 
 COLUMNS_MAX: Final = 1000
-"""More columns than that are no extract, and are refused before their names are looked at."""
+"""A file with more columns is not an extract; it is refused before its column names are checked."""
 
 _MAGIC: Final = {
     b"PK\x03\x04": "an Excel workbook or ZIP archive",
@@ -32,13 +33,13 @@ _CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 # control characters. Real Latin-1 holds neither, so both are refused rather than guessed at.
 _NOT_LATIN_1: Final = re.compile(rb"[\x80-\x9f]|[\xc2-\xf4][\xa0-\xbf]")
 _SEPARATORS: Final = ",;"
-# Excel's first line, which names the separator and is no row.
+# Excel's optional first line, which names the separator and is not a row.
 _NAMED_SEPARATOR: Final = re.compile(r'"?sep=([,;|\t])"?[,;]*\s*', re.IGNORECASE)
 
 
-# Measured on 100,000 and on 715,000 customers: rows, the gate's copies and the snapshot beside each other.
+# Measured on 100,000 and on 715,000 customers: rows, the gate's copies and the snapshot at the same time.
 _MEMORY_A_ROW_BYTES: Final = 1700
-# A cell with one letter beyond the Basic Multilingual Plane takes four bytes a character, beside the file's own bytes.
+# A cell with one letter beyond the Basic Multilingual Plane takes four bytes per character, plus the file's own bytes.
 _MEMORY_A_BYTE: Final = 5
 _CHUNK_BYTES: Final = 1 << 20
 
@@ -52,12 +53,14 @@ class BadCsv(ChurnError):  # noqa: N818 - read as a sentence: refused, bad CSV
 
 
 def check_memory(path: Path, *, memory_max_mb: int, shown_as: str) -> None:
-    """Refuse a file that would take more than ``memory_max_mb`` (10^6 bytes) to read and judge; it is not read then.
+    """Raise if reading and validating a file would take more than ``memory_max_mb`` (10^6 bytes).
+
+    Bytes and line ends are counted in chunks; the file is never held in memory here.
 
     Raises
     ------
     BadCsv
-        Naming the file, what it would take, and the setting.
+        Naming the file, the estimated memory and the limit.
     """
     size = rows = returns = 0
     with open_regular(path) as file:
@@ -75,8 +78,8 @@ def check_memory(path: Path, *, memory_max_mb: int, shown_as: str) -> None:
 def text_of(data: bytes, name: str) -> tuple[bytes, str]:
     """Return a file's text as bytes and their encoding, ``utf-8`` or ``latin-1``.
 
-    UTF-8 may have a byte-order mark, UTF-16 and UTF-32 must; without one they are refused, as is all else that is no
-    text (BadCsv).
+    UTF-8 may have a byte-order mark, UTF-16 and UTF-32 must: without one they are refused. Raises BadCsv for these and
+    for anything else that is not text.
     """
     for magic, what in _MAGIC.items():
         if data.startswith(magic):
@@ -111,7 +114,7 @@ def text_of(data: bytes, name: str) -> tuple[bytes, str]:
 
 
 def _not_utf8(data: bytes) -> int | None:
-    """Return where the first byte stands that is no UTF-8, None if all is; a piece at a time is decoded."""
+    """Return the offset of the first byte that is not UTF-8, None if there is none; decodes in chunks."""
     start = 0
     while start < len(data):
         end = data.find(b"\n", min(start + _CHUNK_BYTES, len(data) - 1)) + 1 or len(data)
@@ -124,22 +127,22 @@ def _not_utf8(data: bytes) -> int | None:
 
 
 def numbered_rows(data: bytes, encoding: str, name: str, cell_length_max_chars: int) -> Iterator[tuple[int, list[str]]]:
-    """Yield (number of its last line, cells) of each row, the header first; text in its composed form (NFC).
+    """Yield (number of its last line, cells) per row, the header first; text in NFC.
 
     Parameters
     ----------
     data, encoding
-        As :func:`text_of` gives them; lines end with LF, CRLF or CR.
+        As :func:`text_of` returns them; lines end with LF, CRLF or CR.
     name
-        What errors call the file.
+        Name of the file in errors.
     cell_length_max_chars
         The longest cell allowed.
 
     Raises
     ------
     BadCsv
-        If it is empty or broken: rows that are cut off, blank lines but at the end, cells that are too
-        long or not quoted right, rows with another number of cells than the header has.
+        If the file is empty or malformed: truncated rows, blank lines except at the end, cells that are too long or
+        wrongly quoted, rows with another number of cells than the header, or more than :data:`COLUMNS_MAX` columns.
     """
     lines = _lines(io.TextIOWrapper(io.BytesIO(data), encoding=encoding, newline=""), name, cell_length_max_chars)
     first = next(lines, "").lstrip(MARK)
@@ -147,9 +150,9 @@ def numbered_rows(data: bytes, encoding: str, name: str, cell_length_max_chars: 
     if named := _NAMED_SEPARATOR.fullmatch(first):
         delimiter, first, skipped = named[1], next(lines, "").lstrip(MARK), 1
     else:
-        # The header decides, not the data: its names hold neither sign.
+        # Chosen by the header, not by the data: its column names hold neither separator.
         delimiter = max(_SEPARATORS, key=first.count)
-    # Counted before it is split, and again for a header that goes over several lines.
+    # Checked before the header is split, and again after it, since a header may span several lines.
     wide = BadCsv(
         f"{name}, line {skipped + 1}: more than {COLUMNS_MAX} columns",
         "an extract has one column a name; is the separator or the line end lost?",

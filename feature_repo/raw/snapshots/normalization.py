@@ -1,6 +1,7 @@
-"""How other programs spell numbers, words and ids: which spellings mean one thing and are read, and what the rest is.
+"""Normalization of numbers that other programs write differently, and likely causes of invalid cells.
 
-Pure. docs/extracts.md has the same rules in words; the gate's patterns hold what comes out of here.
+Pure. A spelling with one possible meaning is read, any other is left for the gate to refuse. docs/extracts.md states
+the same rules; the gate's patterns match the output.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from feature_repo.raw.snapshots.telco_csv import DECIMAL, INTEGER, ZERO_ONE, dom
 _DIGITS_MAX: Final = 9
 _DECIMALS: Final = 6
 _ID_CHARS_MAX: Final = 64
-# Relative: the noise of some hundred additions of doubles, and far less than a seventh decimal that means something.
+# Relative: the rounding error of some hundred additions of doubles, far below a significant seventh decimal.
 _NOISE: Final = Decimal("1e-12")
 # A spelling below has up to 139 decimals (40 and an exponent of -99), and nine digits before them.
 _EXACT: Final = Context(prec=150)
@@ -56,7 +57,7 @@ _NUMBER_FAULTS: Final = (
 
 @dataclass(frozen=True)
 class Respelling:
-    """How many cells of a column were read although they are spelled in another way than the Telco file's."""
+    """Number of cells of a column that were read from another spelling than the Telco file's."""
 
     column: str
     spelling: str
@@ -64,7 +65,7 @@ class Respelling:
 
 
 def respelled(raw: pd.DataFrame) -> tuple[pd.DataFrame, list[Respelling]]:
-    """Write numbers as the Telco file does, where the spelling allows one meaning only.
+    """Rewrite numbers as in the Telco file, where the spelling has only one meaning.
 
     Parameters
     ----------
@@ -74,7 +75,7 @@ def respelled(raw: pd.DataFrame) -> tuple[pd.DataFrame, list[Respelling]]:
     Returns
     -------
     tuple of pd.DataFrame and list of Respelling
-        The rows, each other cell as it was, and what was changed. What is not understood is left for the gate.
+        The rows with all other cells unchanged, and what was rewritten. Unknown spellings are left for the gate.
     """
     changed, told = {}, []
     for column, feature in _FEATURES.items():
@@ -93,7 +94,7 @@ def respelled(raw: pd.DataFrame) -> tuple[pd.DataFrame, list[Respelling]]:
 
 
 def likely_cause(column: str, text: str) -> str:
-    """Say what a cell that its column's rule refuses probably is; empty where nothing is known. Repeats no cell."""
+    """Return the likely cause of an invalid cell, empty where unknown; never contains the cell's text."""
     if column == CSV_KEY:
         return id_fault(text)
     if text.strip().casefold() in _MISSING:
@@ -109,7 +110,7 @@ def likely_cause(column: str, text: str) -> str:
 
 
 def id_fault(text: str) -> str:
-    """Say how a customer id is malformed, without repeating it; empty for one that is well formed."""
+    """Return how a customer id is malformed, without repeating it; empty for a valid id."""
     faults = {
         "": bool(re.fullmatch(CUSTOMER_PATTERN.removesuffix("$"), text)),
         "empty": not text.strip(),
@@ -123,7 +124,7 @@ def id_fault(text: str) -> str:
 
 
 def _pattern(feature: Feature) -> str:
-    """Return what a plain number of the column matches, blanks included where they mean null; empty for words."""
+    """Return the pattern of the column's plain numbers (and of blanks that mean null); empty for words."""
     if feature.name == "senior_citizen":
         return r"[01]"
     if domain(feature):
@@ -132,8 +133,8 @@ def _pattern(feature: Feature) -> str:
 
 
 def _reader(feature: Feature, cells: pd.Series) -> Callable[[str], tuple[str, str] | None]:
-    """Return what reads a cell of the column as (plain number, name of its spelling), or None."""
-    # 1,936 alone is either. A comma separates thousands only where the column's other cells show a decimal point.
+    """Return a function from a cell of the column to (plain number, name of its spelling), or None."""
+    # 1,936 alone is ambiguous. A comma separates thousands only where the column's other cells show a decimal point.
     commas = bool(cells.str.contains(_POINT_IS_DECIMAL).any()) and not cells.str.contains(_COMMA_IS_DECIMAL).any()
 
     def read(text: str) -> tuple[str, str] | None:
@@ -158,7 +159,7 @@ def _reader(feature: Feature, cells: pd.Series) -> Callable[[str], tuple[str, st
 
 
 def _rounded(text: str) -> str | None:
-    """Return a number with at most six decimals, None if it has more that are no noise of binary floats."""
+    """Return a number with at most six decimals, None if further decimals are not binary rounding noise."""
     value = Decimal(text)
     if value.adjusted() > _DIGITS_MAX - 1:
         return None

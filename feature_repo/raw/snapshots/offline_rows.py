@@ -1,8 +1,9 @@
-"""What a published version says of each customer, as rows for Feast: values, and withdrawals of who is gone. Pure.
+"""Offline table rows of a snapshot version: values, and withdrawals of former customers. Pure.
 
-The rule that all rows together obey: at any instant the newest date known by then decides. Who is in its last known
-version and has not left has the values in it; who was known before has none. A withdrawal is a row whose stored
-features are all null, so that the newest row of a customer always tells the truth.
+All rows together follow one rule: at any instant the newest date known by then determines the values. A customer in the
+last known version of that date who has not left has the values in it; all other customers have none. A withdrawal is a
+row whose stored features are all null, so that the newest row of a customer is always the valid one.
+See docs/decisions/0014-snapshots-over-time.md.
 """
 
 from __future__ import annotations
@@ -21,23 +22,25 @@ Reader = Callable[[Manifest], pd.DataFrame]
 
 
 def offline_rows(manifest: Manifest, history: Sequence[Manifest], read: Reader) -> pd.DataFrame:
-    """Return the rows that ``manifest`` adds to the offline table; at most one a customer and pair of timestamps.
+    """Return the rows that ``manifest`` adds to the offline table.
+
+    There is at most one row per customer and pair of timestamps.
 
     Parameters
     ----------
     manifest
-        The version.
+        The version to add.
     history
-        Every version in the order of publication; those after ``manifest`` play no part, so that a part built today
-        is the one that would have been built then.
+        All versions in the order of publication; those after ``manifest`` are ignored, so that the result does not
+        depend on when it is built.
     read
-        Gives a version's rows.
+        Returns a version's rows.
 
     Returns
     -------
     pd.DataFrame
-        Columns as :func:`feature_repo.raw.snapshots.timing.feature_rows`, in pandas' nullable types. Values are stamped
-        with the version's own instants; leavers, vanished customers and those a correction removed are withdrawn at the
+        Columns as :func:`feature_repo.raw.snapshots.timing.feature_rows`, in pandas' nullable types. Values have the
+        version's own timestamps; leavers, vanished customers and those a correction removed are withdrawn at the
         extract's date. The declared snapshot keeps the values of its leavers (its features lie a label window before
         its labels) and withdraws them at its date, known with the same lag.
     """
@@ -52,7 +55,7 @@ def offline_rows(manifest: Manifest, history: Sequence[Manifest], read: Reader) 
     if manifest.time == "declared":
         values = feature_rows(snapshot, manifest.event_at, manifest.created_at)
         gone[manifest.event_at, manifest.created_at] |= removed
-        # Who left by an older version, or was missing in one, may be withdrawn at the date: the values are said again.
+        # An older version may have withdrawn customers at the date (left, or missing in it): their values are repeated.
         seen = frozenset[str]().union(*(read(each)[CUSTOMER] for each in replaced))
         always = stay.intersection(*(staying(read(each)) for each in replaced))
         again = snapshot[snapshot[CUSTOMER].isin((seen & stay) - always)]
@@ -61,7 +64,7 @@ def offline_rows(manifest: Manifest, history: Sequence[Manifest], read: Reader) 
         values = feature_rows(snapshot[snapshot[CUSTOMER].isin(stay)], manifest.event_at, manifest.created_at)
     known, known_later = _before(manifest, earlier)
     for before in (*known, *known_later):
-        # A correction of the month before may be known after this version: then its additions are withdrawn then.
+        # A correction of the month before may be known after this version: its additions are withdrawn at that instant.
         gone[at, max(known_at, before.created_at)] |= staying(read(before)) - here
     if (after := _after(manifest, earlier)) is not None:
         gone[after.event_at, manifest.created_at] |= stay - frozenset(read(after)[CUSTOMER])
@@ -70,14 +73,14 @@ def offline_rows(manifest: Manifest, history: Sequence[Manifest], read: Reader) 
 
 
 def extract_known_at(manifest: Manifest) -> datetime:
-    """Return when the extract itself was known: of the declared snapshot, as long after its date as its values."""
+    """Return when the extract was known; for the declared snapshot with the same lag as its values."""
     if manifest.late:
         return manifest.created_at
     return manifest.created_at + (midnight(manifest.snapshot_date) - manifest.event_at)
 
 
 def _before(manifest: Manifest, earlier: Sequence[Manifest]) -> tuple[list[Manifest], list[Manifest]]:
-    """Return the version of the date before that was known with ``manifest``, and those that became known later."""
+    """Return the previous date's last version known by ``manifest``, and its versions known later."""
     dates = [each.snapshot_date for each in earlier if each.snapshot_date < manifest.snapshot_date]
     versions = [each for each in earlier if dates and each.snapshot_date == max(dates)]
     known = [each for each in versions if each.created_at <= manifest.created_at]
@@ -85,6 +88,6 @@ def _before(manifest: Manifest, earlier: Sequence[Manifest]) -> tuple[list[Manif
 
 
 def _after(manifest: Manifest, earlier: Sequence[Manifest]) -> Manifest | None:
-    """Return the last version of the next date, if that was published before ``manifest``."""
+    """Return the last version of the next date that was published before ``manifest``, if any."""
     dates = [each.snapshot_date for each in earlier if each.snapshot_date > manifest.snapshot_date]
     return next((each for each in reversed(earlier) if dates and each.snapshot_date == min(dates)), None)

@@ -1,8 +1,8 @@
-"""Landing and publishing, whole or not at all.
+"""Atomic storage of raw extracts and publication of snapshot versions.
 
-A version is a folder that is written aside, synced, and renamed into place; it becomes live when one small file,
-the date's ``manifest.json``, is replaced. Readers start at that file and follow its path, so they see the old
-version or the new one, never a mixture; a killed run leaves only folders that no reader knows.
+A version is a folder that is written under a temporary name, synced, and renamed into place; it becomes live when one
+small file, the date's ``manifest.json``, is replaced. Readers start at that file and follow its path, so they see the
+old version or the new one, never a mixture; a killed run leaves only folders that no reader uses.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from feature_repo.files.regular_files import read_regular
 from feature_repo.files.stable_reads import unchanged
 
 SCHEMA_VERSION: Final = 1
-"""Of the snapshot's columns and types; raise it with the contract's stored features."""
+"""Version of the snapshot's columns and types; increment it when the contract's stored features change."""
 
 _VERSION: Final = re.compile(r"([0-9]+)-[0-9a-f]{12}")
 _SHORT: Final = 12
@@ -59,14 +59,14 @@ class SnapshotTooEarly(ChurnError):  # noqa: N818
 
 
 class SnapshotDamaged(ChurnError):  # noqa: N818
-    """A published file is missing or no longer what the manifest says."""
+    """A published file is missing or no longer matches its manifest, or the manifest is unreadable."""
 
     error = "snapshot_damaged"
 
 
 @dataclass(frozen=True)
 class RawFile:
-    """A landed file: its immutable copy, the sha256 (hex) and length of its bytes, and the name it came under."""
+    """A stored raw file: its immutable copy, sha256 (hex) and size in bytes, and the source file's name."""
 
     path: Path
     sha256: str
@@ -76,13 +76,13 @@ class RawFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What one version of a snapshot is and where it came from.
+    """Identity and origin of one version of a snapshot.
 
-    ``version`` counts from 1 within a date, ``sequence`` from 1 over all publications of the home: who was published
-    after whom; ``late`` says that a later date was published before this version came, so that ``created_at`` is its
-    real arrival. ``digest`` is the sha256 (hex) of the snapshot's Parquet bytes; ``replaces`` the digest of the
-    version before, if any; ``path`` leads from the home to the snapshot. Instants are tz-aware UTC; ``churn_rate`` is
-    the share of rows with ``churned`` (0..1).
+    ``version`` counts from 1 within a date, ``sequence`` from 1 over all publications of the home, in their order.
+    ``late``: a later date was published before this version arrived, so that ``created_at`` is its real arrival.
+    ``digest`` is the sha256 (hex) of the snapshot's Parquet bytes; ``replaces`` the digest of the version before, if
+    any; ``path`` is the snapshot's path relative to the home. Instants are tz-aware UTC; ``churn_rate`` is the share of
+    rows with ``churned`` (0..1).
     """
 
     snapshot_date: date
@@ -120,17 +120,17 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Publication:
-    """The live version after a publish; ``fresh`` is False if it was there before."""
+    """The live version after a publication; ``fresh`` is False if it was live before."""
 
     manifest: Manifest
     fresh: bool
 
 
 def land_raw(home: Path, path: Path, as_of: date) -> RawFile:
-    """Keep a file as it came, below ``raw/<date>/`` under its sha256, with a JSON note beside it.
+    """Copy a file unchanged to ``raw/<date>/``, named by its sha256, along with a JSON note.
 
-    The same content again changes nothing. Raises StorageFailed if it can't be written, StillWritten if it changes
-    meanwhile; nothing is left then.
+    The same content again changes nothing. Raises StorageFailed if the copy can't be written, StillWritten if the file
+    changes meanwhile; nothing is left then.
     """
     folder = home / "raw" / as_of.isoformat()
     with exclusive(home), storage():
@@ -140,7 +140,7 @@ def land_raw(home: Path, path: Path, as_of: date) -> RawFile:
             with unchanged(path):
                 sha256, size = copy_file(path, temporary)
             landed = folder / f"{sha256[:_SHORT]}.csv"
-            # A landed copy that the disk has damaged since is healed by the same file.
+            # A stored copy that was damaged on disk is replaced when the same file is ingested again.
             if not landed.is_file() or file_sha256(landed) != sha256:
                 temporary.replace(landed)
         note = landed.with_suffix(".json")
@@ -152,20 +152,20 @@ def land_raw(home: Path, path: Path, as_of: date) -> RawFile:
 
 
 def admit(home: Path, as_of: date, sha256: str, *, replace: bool) -> Manifest | None:
-    """Say whether a source may be published for a date.
+    """Check whether a source may be published for a date.
 
     Returns
     -------
     Manifest or None
-        The live version if it has this very source (nothing to do), else None: go on.
+        The live version if it has the same source (nothing to do), else None: publish.
 
     Raises
     ------
     SnapshotExists
         If the date has other content and ``replace`` is not set.
     SnapshotTooEarly
-        If the date lies before the first snapshot: that one's time is declared, and what was learnt from it
-        rests on there being nothing earlier.
+        If the date lies before the first snapshot: that one's time is declared, and models trained on it assume that
+        nothing is earlier.
     """
     manifests = published(home)
     if manifests and as_of < manifests[0].snapshot_date:
@@ -205,30 +205,30 @@ def publish(  # noqa: PLR0913 - one row of the manifest each
     Parameters
     ----------
     home
-        The folder that everything lies in.
+        The folder that holds everything the platform writes.
     as_of
         The snapshot date.
     snapshot
-        ``(customers, …)`` as :func:`feature_repo.raw.snapshots.telco_csv.normalise` gives it.
+        ``(customers, …)`` as :func:`feature_repo.raw.snapshots.telco_csv.normalise` returns it.
     quarantine
-        The rows left out, as raw strings with their reasons.
+        The excluded rows, as raw strings with their reasons.
     raw
-        Where the rows came from.
+        The stored file that the rows were read from.
     time, event_at, created_at, late, ingested_at
         See :class:`Manifest`.
     replace
-        Whether other content may take a live version's place; the old version is kept.
+        Whether other content may replace a live version; the old version is kept.
     extra_files
-        File name -> content, kept beside the snapshot.
+        File name -> content, stored in the version's folder.
     held
-        The lock, if the caller holds it (it decided the times under it); else it is taken here.
+        The home's lock if the caller holds it (it determined the times under it); None: it is taken here.
 
     Raises
     ------
     SnapshotExists, SnapshotTooEarly
         See :func:`admit`.
     StorageFailed
-        If the disk refuses a write: the old version stays live and nothing is left behind.
+        If a write fails: the old version stays live and nothing is left behind.
     """
     with nullcontext() if held else exclusive(home), storage():
         if (live := admit(home, as_of, raw.sha256, replace=replace)) is not None:
@@ -267,7 +267,7 @@ def publish(  # noqa: PLR0913 - one row of the manifest each
 
 
 def published(home: Path) -> list[Manifest]:
-    """Return the live version of every date, oldest first. Raises SnapshotDamaged for an unreadable manifest."""
+    """Return the live version of every date, oldest first; SnapshotDamaged if a manifest is unreadable."""
     return sorted(
         (_manifest(path) for path in (home / "processed").glob("*/manifest.json")),
         key=lambda manifest: manifest.snapshot_date,
@@ -281,7 +281,7 @@ def live_version(home: Path, as_of: date) -> Manifest | None:
 
 
 def versions(home: Path, as_of: date) -> list[Manifest]:
-    """Return every version of a date that is or was live, oldest first."""
+    """Return all versions of a date that are or were live, oldest first."""
     live = live_version(home, as_of)
     if live is None:
         return []
@@ -292,13 +292,13 @@ def versions(home: Path, as_of: date) -> list[Manifest]:
 
 
 def history(home: Path) -> list[Manifest]:
-    """Return every version of every date that is or was live, in the order in which they were published."""
+    """Return all versions of all dates that are or were live, in the order of publication."""
     known = [manifest for live in published(home) for manifest in versions(home, live.snapshot_date)]
     return sorted(known, key=lambda manifest: manifest.sequence)
 
 
 def read_snapshot(home: Path, manifest: Manifest, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Return the rows of one version, as they were published; all columns, or those named.
+    """Return the rows of one version as published; all columns, or only ``columns``.
 
     Raises
     ------
@@ -336,7 +336,7 @@ def _parquet(frame: pd.DataFrame) -> bytes:
 
 
 def _sweep(home: Path) -> None:
-    """Remove what killed runs left: temporary files, and version folders newer than the live one."""
+    """Remove leftovers of killed runs: temporary files, and version folders newer than the live one."""
     for leftover in (
         *home.glob(f"raw/*/{TEMPORARY}*"),
         *home.glob(f"processed/*/{TEMPORARY}*"),

@@ -1,7 +1,8 @@
-"""The Telco CSV: read it right or refuse it, and turn its words into the contract's types.
+"""Reader of the Telco CSV: strict parsing, and conversion of its strings to the contract's types.
 
 pandas' own reader pads short rows, drops surplus cells and guesses types without a message, so a damaged file would
-become a plausible frame. Here every row has exactly the header's cells or the file is refused by name and line.
+become a plausible frame. Here every row has exactly the header's number of cells, else the file is refused with an
+error that names the file and the line.
 """
 
 from __future__ import annotations
@@ -48,30 +49,30 @@ ZERO_ONE: Final = {"1": True, "0": False}
 INTEGER: Final = r"^[0-9]{1,9}\Z"
 DECIMAL: Final = r"^[0-9]{1,9}(?:\.[0-9]{1,6})?\Z"
 DECIMAL_OR_BLANK: Final = r"^(?:\s*|[0-9]{1,9}(?:\.[0-9]{1,6})?)\Z"
-"""TotalCharges is one blank before the first bill."""
+"""Pattern of TotalCharges, which is blank before the first bill."""
 
 _LISTED: Final = 5
-# What pandas, R and spreadsheets call a column of row numbers (floats after a merge), or a column without a name.
+# Names that pandas, R and spreadsheets give a column of row numbers (floats after a merge) or an unnamed column.
 _UNNAMED: Final = re.compile(r"|index|Unnamed: ?[0-9]+(?:\.[0-9]+)?")
 _ROW_NUMBER: Final = re.compile(r"[0-9]{1,12}(?:\.0)?")
-# Words repeat; ids and totals hardly do. One object for each word takes a third of the memory.
+# Words repeat; ids and totals hardly do. One object per word takes a third of the memory.
 _REPEATED: Final = frozenset(COLUMNS) - {CSV_KEY, "TotalCharges"}
 
 
 def domain(feature: Feature) -> tuple[str, ...]:
-    """Return the words by which the CSV spells a stored feature's values; empty for a number."""
+    """Return the words that the CSV uses for a stored feature's values; empty for a number."""
     if feature.dtype == "bool":
         return tuple(_truth(feature))
     return feature.categories
 
 
 def check_size(path: Path, *, file_size_max_mb: int, shown_as: str = "") -> None:
-    """Refuse a file that is missing, no file, or larger than ``file_size_max_mb`` (10^6 bytes) before it is read.
+    """Raise if a path is missing, not a file, or larger than ``file_size_max_mb`` (10^6 bytes).
 
     Raises
     ------
     BadCsv
-        Naming the file and the limit.
+        Naming the file and, if it is too large, the limit.
     """
     name = shown_as or path.name
     try:
@@ -110,11 +111,11 @@ def read_raw(
     file_size_max_mb, cell_length_max_chars
         Limits from the settings: megabytes (10^6 bytes), and characters in one cell.
     memory_max_mb
-        What reading and judging the file may take, 10^6 bytes; None: not asked.
+        Limit on the memory to read and validate the file, 10^6 bytes; None: not checked.
     extra_allowed
         Further columns to accept; the gate warns of them.
     shown_as
-        The name that errors show; by default the file's own.
+        Name of the file in errors; by default its own.
 
     Returns
     -------
@@ -125,7 +126,7 @@ def read_raw(
     Raises
     ------
     BadCsv
-        If the file is empty, holds no row, is cut off, is no text, or its columns, cells or lengths are wrong.
+        If the file is empty, holds no row, is cut off, is not text, or its columns, cells or lengths are wrong.
     """
     name = shown_as or path.name
     check_size(path, file_size_max_mb=file_size_max_mb, shown_as=name)
@@ -137,12 +138,12 @@ def read_raw(
 
 
 def normalise(raw: pd.DataFrame) -> pd.DataFrame:
-    """Turn the CSV's words into the contract's types.
+    """Convert the CSV's strings to the contract's types.
 
     Parameters
     ----------
     raw
-        Rows of :func:`read_raw` that the gate left in.
+        Rows of :func:`read_raw` that the gate did not quarantine.
 
     Returns
     -------
@@ -216,7 +217,7 @@ def _table(
         rows.append(cells)
     if not rows:
         raise BadCsv(f"{name}: holds a header and no rows", "export it again")
-    # Without a line end nothing tells a whole last value from a cut one ("18" of "1889.5"), but for a label.
+    # Without a line end a truncated last value ("18" of "1889.5") looks complete; only a label is unambiguous.
     if not data.endswith((b"\n", b"\r")) and not (header[-1] == CSV_LABEL and rows[-1][-1] in YES_NO):
         raise BadCsv(
             f"{name}, line {line}: the last line is cut off",
@@ -236,9 +237,9 @@ def _table(
 
 
 def _check_header(header: list[str], name: str, line: int, extra_allowed: Collection[str]) -> list[int]:
-    """Return the places of the columns without a name. Raises BadCsv for a header that is not the Telco schema's.
+    """Return the positions of the unnamed columns. Raises BadCsv if the header is not the Telco schema's.
 
-    What the file calls a column is not repeated: it may be a customer.
+    Unknown column names are not repeated in errors: one may be a customer id.
     """
     count, known = Counter(header), frozenset(COLUMNS)
     missing = [column for column in COLUMNS if column not in count]
@@ -274,7 +275,7 @@ def _check_header(header: list[str], name: str, line: int, extra_allowed: Collec
 
 
 def _place(place: int, column: str, missing: list[str]) -> str:
-    """Return where an unknown column stands, and which missing one it is but for case, blanks and signs."""
+    """Return an unknown column's number, and the missing one it equals but for case, blanks and signs."""
     meant = [known for known in missing if _letters(known) == _letters(column)]
     return f"{place + 1} ({meant[0]!r} in another spelling?)" if meant else str(place + 1)
 

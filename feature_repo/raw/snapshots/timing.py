@@ -1,8 +1,9 @@
-"""When a snapshot's rows were true, when they were known, and whom they label. Pure.
+"""Event and creation timestamps of a snapshot's rows, and the labels that it gives. Pure.
 
-The Telco CSV has no time at all. The first snapshot is a *declared bootstrap*: its features are stamped 30 days
-before the extract, its ``Churn`` column is the label of those 30 days. From the second on, features are stamped
-with the extract's own date, and its ``Churn`` column labels the customers observed at the snapshot before.
+The Telco CSV has no time at all. The first snapshot is a *declared bootstrap*: its features are dated 30 days before
+the extract, its ``Churn`` column is the label of those 30 days. From the second on, features are dated with the
+extract's own date, and its ``Churn`` column labels the customers observed at the snapshot before.
+See docs/decisions/0002-time.md and docs/decisions/0014-snapshots-over-time.md.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ NULLABLE: Final = {"bool": "boolean", "int64": "Int64", "float64": "Float64", "s
 
 @dataclass(frozen=True)
 class Observation:
-    """When a snapshot's values were true and when they were known (UTC), and whether that is declared or observed.
+    """When a snapshot's values were true and known (UTC), and whether that is declared or observed.
 
-    ``late``: a later date was published before, so that nobody can have known these values when that one was scored.
+    ``late``: a later date was published before, so that these values were not known when that date was scored.
     """
 
     time: Literal["declared", "observed"]
@@ -43,8 +44,8 @@ def midnight(as_of: date) -> datetime:
 def scored_at(as_of: date, delivery_lag_hours: float) -> datetime:
     """Return the instant (UTC) at which the customers of the extract of ``as_of`` could first be scored.
 
-    That is when the extract reached us, not when it was taken: in between nobody could have known its values. A
-    later correction does not move it, or a training row would hold what nobody knew when it was scored.
+    That is when the extract arrived, not when it was taken: in between its values were not known. A later correction
+    does not move it, or a training row would hold values that were not known when it was scored.
     """
     return midnight(as_of) + timedelta(hours=delivery_lag_hours)
 
@@ -67,20 +68,20 @@ def observation(
     as_of
         The extract's date; its instant is midnight UTC.
     ingested_at
-        Now, tz-aware UTC.
+        The current instant, tz-aware UTC.
     first
         Whether no earlier snapshot exists: then the time is declared.
     version
-        1 for the first publication of this date. A later one of the declared snapshot is known a microsecond later,
-        so that it wins the tie with the one it replaces.
+        1 for the first publication of this date. Each later version of the declared snapshot is known a microsecond
+        later, so that it takes precedence over the one it replaces.
     late
         Whether a later date is published already.
     known_until
-        The greatest ``created_at`` of what is published, if anything is.
+        The greatest ``created_at`` of all publications; None if there are none.
     label_window_days, delivery_lag_hours
         From the settings.
 
-    The first version of a month, back-filled or not, is declared to have come with the usual lag. A correction and a
+    The first version of a month, back-filled or not, is declared to have arrived with the usual lag. A correction and a
     late file are known when they arrive, and after everything that was published before them: no hindsight.
 
     Raises ValueError for an ``ingested_at`` without a time zone.
@@ -90,7 +91,7 @@ def observation(
     lag = timedelta(hours=delivery_lag_hours) + timedelta(microseconds=version - 1)
     event_at = midnight(as_of) - timedelta(days=label_window_days) if first else midnight(as_of)
     kind: Literal["declared", "observed"] = "declared" if first else "observed"
-    # As long as nothing follows it, the declared snapshot can be declared anew: it is an assumption as a whole.
+    # As long as nothing follows it, the declared snapshot can be declared anew: its time is an assumption anyway.
     if not late and (first or version == 1):
         return Observation(kind, event_at, event_at + lag)
     after = known_until + timedelta(microseconds=1) if known_until else ingested_at
@@ -105,7 +106,7 @@ def arrival(
     label_window_days: int,
     delivery_lag_hours: float,
 ) -> Observation:
-    """Return the :func:`observation` of what is published next for ``as_of``, after ``history`` (every version)."""
+    """Return the :func:`observation` of the next version of ``as_of``, after ``history`` (all versions)."""
     return observation(
         as_of,
         ingested_at,
@@ -119,10 +120,10 @@ def arrival(
 
 
 def feature_rows(snapshot: pd.DataFrame, event_at: datetime, created_at: datetime) -> pd.DataFrame:
-    """Return the snapshot's stored features with their two timestamps, one row a customer.
+    """Return the snapshot's stored features with their two timestamps, one row per customer.
 
     Columns: customer_id, the contract's stored features in order, event_timestamp and created_timestamp
-    (datetime64[us, UTC]). The label is left out: it was not known then.
+    (datetime64[us, UTC]). The label is left out: it was not known at that time.
     """
     rows = snapshot[[CUSTOMER, *(feature.name for feature in STORED)]].copy()
     rows[EVENT_TIMESTAMP] = _constant(event_at, len(rows), rows.index)
@@ -131,7 +132,9 @@ def feature_rows(snapshot: pd.DataFrame, event_at: datetime, created_at: datetim
 
 
 def withdrawal_rows(gone: Mapping[tuple[datetime, datetime], Collection[str]]) -> pd.DataFrame:
-    """Return a row a customer that says "no customer any more": every stored feature null, and the two timestamps.
+    """Return one withdrawal row per customer: every stored feature null, and the two timestamps.
+
+    A withdrawal states that the customer has left or is no longer listed.
 
     ``gone``: (event timestamp, created timestamp) -> customers. Columns as :func:`feature_rows`, in pandas' nullable
     types; sorted by customer within a pair of timestamps.
@@ -151,18 +154,20 @@ def staying(snapshot: pd.DataFrame) -> frozenset[str]:
 
 
 def label_rows(snapshot: pd.DataFrame, observed_at: datetime, observed: Collection[str] | None = None) -> pd.DataFrame:
-    """Return the labels that ``snapshot`` gives: customer_id, observed_at (datetime64[us, UTC]), churned (bool).
+    """Return the labels that ``snapshot`` gives.
+
+    Columns: customer_id, observed_at (datetime64[us, UTC]), churned (bool).
 
     Parameters
     ----------
     snapshot
         The published rows; ``churned`` as in the CSV.
     observed_at
-        The observation date that is labelled: the declared one, or when the snapshot before could be scored.
+        The observation date to label: the declared one, or when the snapshot before could be scored.
     observed
-        Who was observed then and had not left: only they can be labelled. None: everybody in ``snapshot``.
+        Customers observed then who had not left: only they can be labelled. None: all in ``snapshot``.
 
-    Who is missing in ``snapshot`` gets no label: vanishing is a finding, not a churn.
+    A customer missing in ``snapshot`` gets no label: vanishing is a finding, not churn.
     """
     labels = snapshot[[CUSTOMER, LABEL]].copy()
     if observed is not None:
