@@ -1,1 +1,1 @@
-"""The command line, the Prefect flows, and the steps that both call."""
+"""The command line, the Prefect flows, and the step functions that both call."""

@@ -1,4 +1,4 @@
-"""Who runs a command: for ledgers and audits."""
+"""The operating system user of this process, for ledgers and audits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pwd
 
 
 def operator() -> str:
-    """Return the name of the user that runs this process, for the ledger and the audit."""
+    """Return the name of the user that runs this process, "uid N" without a name."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # a container's user may have no name

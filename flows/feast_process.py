@@ -1,4 +1,4 @@
-"""`python -m flows.feast_process …` is `feast …` in a process that a hang-up of its terminal ends."""
+"""`python -m flows.feast_process …` runs `feast …` in a process that SIGHUP ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def main() -> None:
     from feast.cli.cli import cli
     from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]  # none are published
 
-    # Feast's server would take SIGHUP for the wish to start its workers anew, and stay for ever.
+    # Feast's server would restart its workers on SIGHUP and never end.
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup
         Arbiter.handle_hup = lambda _arbiter: None
     else:

@@ -1,4 +1,4 @@
-"""Whether a server can listen where it is told to, asked before it is started: a start that fails changes nothing."""
+"""Check of a listen address before a server is started, so that a failed start changes nothing."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class PortTakenError(ChurnError):
 
 
 class AddressError(ChurnError):
-    """No server of ours can listen at this address."""
+    """A server can't listen at this address."""
 
     error = "address_invalid"
     exit_code = EXIT_USAGE
 
 
 def resolved(host: str) -> str:
-    """Return the IP address of ``host``: itself, or the first of IPv4 that a name has. Raises AddressError."""
+    """Return the IP address of ``host``: itself, or the first IPv4 address of a name. Raises AddressError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return str(socket.getaddrinfo(host, None, family, socket.SOCK_STREAM)[0][4][0])
@@ -40,18 +40,18 @@ def resolved(host: str) -> str:
 
 
 def refuse_taken(host: str, port: int) -> None:
-    """Return if a server can listen at ``host`` (an IP address or a name) and ``port``; no connection is accepted.
+    """Return if a server can listen at ``host`` (IP address or name) and ``port``; accepts no connection.
 
     Raises
     ------
     PortTakenError
-        If another one does.
+        If another process listens there.
     AddressError
-        If the host has no IP address or not this machine's, or this process may not use the port.
+        If the host has no IP address or not this machine's, or this process may not bind the port.
     """
     address = resolved(host)
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
-        # As servers do: connections of one that has ended must not hold up the next.
+        # As servers do: connections of an ended server must not block the next one.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))

@@ -1,8 +1,9 @@
-"""Ends what a command has started when the command itself is gone, however that ended.
+"""Cleanup of orphaned processes: ends a command's child processes when the command itself has ended.
 
-A process beside the command waits for its end, be it by SIGKILL. Then everything that carries the command's mark in
-its environment is told to end, and killed if it does not. Libraries start processes of their own (Prefect its server,
-Feast's server its workers), which can't be taught to look after us.
+A watcher process waits for the end of the command, even by SIGKILL. Then every process that has the command's mark in
+its environment is terminated, and killed if it does not end. Needed for libraries that start processes of their own
+(Prefect its server, Feast's server its workers) and don't watch their parent.
+See docs/decisions/0035-processes-and-files.md.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ _PATIENCE_S: Final = 15.0
 
 
 def leave_none(environ: MutableMapping[str, str]) -> subprocess.Popen[bytes]:
-    """Mark ``environ``, so that no process started with it outlives this one; return the process that sees to it.
+    """Mark ``environ``, so that no process started with it outlives this one; return the watcher process.
 
-    This one may become another program.
+    This process may replace itself by another program.
     """
     mark = uuid4().hex
-    # Out of our session: what ends us from a terminal must not end it first. Without a mark: the watcher of the
-    # command that started this one would end it before it has ended anything.
+    # In a session of its own: a signal from the terminal must not end the watcher first. Without a mark: the watcher of
+    # the command that started this one would end it before it has ended any process.
     watch = subprocess.Popen(  # noqa: S603 - ourselves
         [sys.executable, "-P", "-m", "flows.orphan_processes", str(os.getpid()), mark],
         stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""Start the HTTP service: in the foreground for `churn serve`, or beside us for the demo and the tests."""
+"""Start of the HTTP service: in this process for `churn serve`, as a child for the demo and the tests."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from flows.listen_address import PortTakenError, refuse_taken, resolved
 
 SERVICE: Final = "bentos.churn.service:ChurnService"
 STOP_S: Final = 15
-"""How long a stopped service may finish what it has accepted before it is killed."""
+"""Seconds in which a stopped service may complete accepted requests before it is killed."""
 _POLL_S: Final = 0.1
 _LOG_LINES: Final = 15
 
@@ -50,11 +50,11 @@ def command(settings: Settings, target: str = SERVICE) -> list[str]:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Return our environment with what the child needs to read the same settings as ours.
+    """Return this process's environment with the variables that make the child read the same settings.
 
-    Only what differs from what it would read anyway is added, so that a secret which came from elsewhere is not
-    copied without need. BentoML's own files go below the home, one folder a port: it empties its metrics folder
-    at each start, also another service's.
+    Only values that differ from what the child would read anyway are added, so that secrets from elsewhere are not
+    copied without need. BentoML's own files go below the home, one folder per port: BentoML empties its metrics folder
+    at each start, even another service's.
     """
     child = dict(os.environ)
     child[f"{PREFIX}HOME"] = str(settings.home)
@@ -71,30 +71,30 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def serve(settings: Settings) -> NoReturn:
-    """Become the service: this process is it from here on, so that no signal can end one and leave the other.
+    """Replace this process by the service, so that no signal can end one and leave the other.
 
     Raises
     ------
     KeysNeededError, KeyFileError
-        If nobody could ask it: see bentos/churn/auth/authenticator.py.
+        If no caller would be accepted: see bentos/churn/auth/authenticator.py.
     PortTakenError, AddressError, StorageFailed
-        If it could not listen, or not write below the home. Nothing has changed then.
+        If the port can't be bound, or the home not written. Nothing has changed then.
     """
     settings = _resolved(settings)
     lock = _prepared(settings)
-    # Held until the last process of the service has ended.
+    # The lock is inherited and held until the last process of the service has ended.
     os.set_inheritable(lock.fileno(), True)  # noqa: FBT003 - the name says it
     sys.stdout.flush()
     os.execve(sys.executable, command(settings), environment(settings))  # noqa: S606 - our own command
 
 
 class Running:
-    """A service process of ours: a context manager that stops it at the end.
+    """A child process with the service: a context manager that stops it at the end.
 
     Parameters
     ----------
     settings
-        ``serving.host`` and ``serving.port`` say where; everything else is the service's own.
+        ``serving.host`` and ``serving.port`` are the listen address; everything else is the service's own.
     target
         What to serve: the service's import path, or the folder of a bento.
     """
@@ -109,7 +109,7 @@ class Running:
             output = self.log.open("wb")
             child = environment(settings)
             lead(child)
-            # A session of its own: the process that BentoML starts for each worker can then be ended with it.
+            # A session of its own, so that the processes that BentoML starts per worker are ended with it.
             with output:
                 self.process = subprocess.Popen(  # noqa: S603 - our own command
                     command(settings, target),
@@ -122,12 +122,12 @@ class Running:
                 )
 
     def wait(self, path: str, timeout_s: float) -> Self:
-        """Wait until ``path`` answers 200.
+        """Wait until ``path`` answers 200, at most ``timeout_s`` seconds.
 
         Raises
         ------
         ServeError
-            If the process ends before, or the time is up; with the error that the service names, and its last lines.
+            If the process ends before, or on timeout; with the service's error, and the last lines of its log.
         """
         ends_at = time.monotonic() + timeout_s
         answered: dict[str, Any] = {}
@@ -143,12 +143,12 @@ class Running:
         raise ServeError(f"the service was not ready within {timeout_s:.0f} s: {why}", hint)
 
     def stop(self) -> None:
-        """End the process and its workers: politely, then, after STOP_S seconds, by force."""
+        """End the process and its workers: by SIGTERM, then, after STOP_S seconds, by SIGKILL."""
         if self.process.poll() is None:
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(STOP_S)
-        # It may have been killed: then nobody has told its workers. The lock is free when the last one has ended.
+        # After a SIGKILL of the process its workers may still run. The lock is free when the last one has ended.
         kill_group(self.process.pid)
         self.process.wait()
         ends_at = time.monotonic() + STOP_S
@@ -171,7 +171,7 @@ class Running:
 
 @contextlib.contextmanager
 def start(settings: Settings, port: int, timeout_s: float = 90) -> Iterator[str]:
-    """Serve on ``port`` while the block runs; yields the base URL once the service is ready to predict."""
+    """Serve on ``port`` for the duration of the block; yields the base URL once ``/readyz`` answers 200."""
     serving = settings.serving.model_copy(update={"port": port})
     with Running(settings.model_copy(update={"serving": serving})) as running:
         yield running.wait("/readyz", timeout_s).base_url
@@ -180,7 +180,10 @@ def start(settings: Settings, port: int, timeout_s: float = 90) -> Iterator[str]
 def ask(
     url: str, body: dict[str, Any] | None = None, *, key: str | None = None, timeout_s: float = 30
 ) -> tuple[int, dict[str, Any]]:
-    """GET, or POST ``body`` as JSON, with an API key if given; return (status, JSON answer), (0, {}) from nobody."""
+    """GET, or POST ``body`` as JSON; return (status, JSON answer), or (0, {}) without a connection.
+
+    ``key`` is sent as a bearer token if it is not None.
+    """
     data = None if body is None else json.dumps(body).encode()
     headers = {"content-type": "application/json"} | ({} if key is None else {"authorization": f"Bearer {key}"})
     request = urllib.request.Request(url, data, headers)  # noqa: S310 - our own service
@@ -195,29 +198,29 @@ def ask(
 
 
 def free_port() -> int:
-    """Return a loopback port that is free now."""
+    """Return a loopback port that is currently free."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def kill_group(leader: int) -> None:
-    """Kill the process group of ``leader``, if it is still there."""
+    """Kill the process group of ``leader``, if it still exists."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(leader, signal.SIGKILL)
 
 
 def _resolved(settings: Settings) -> Settings:
-    """Return the settings with the IP address of the host: BentoML takes no name. Raises AddressError."""
+    """Return the settings with the host's IP address: BentoML takes no name. Raises AddressError."""
     host = resolved(settings.serving.host)
     return settings.model_copy(update={"serving": settings.serving.model_copy(update={"host": host})})
 
 
 def _prepared(settings: Settings) -> BufferedRandom:
-    """Refuse by name what the service itself would refuse in the middle of its start; make its folders.
+    """Check the conditions of a start, with named errors; create the service's folders.
 
-    Returns the lock of this home and port, held. BentoML empties its folder before it binds: without the lock a
-    second start, in vain, would take the metrics of the first one away.
+    Returns the held lock of this home and port. BentoML empties its folder before it binds: without the lock a second
+    start that fails would delete the metrics of the first one.
     """
     from bentos.churn.auth.authenticator import may_start
 
@@ -229,9 +232,9 @@ def _prepared(settings: Settings) -> BufferedRandom:
         lock = open_lock(_lock_path(settings))
         if not _locks(lock):
             lock.close()
-            # The folder of BentoML's files is one a port, whatever the host.
+            # The folder of BentoML's files depends on the port, not on the host.
             raise PortTakenError(f"port {port} is taken: another service of this home has it, at this or another host")
-        # What a killed one left.
+        # Left by a killed service.
         remove(_folder(settings) / "tmp")
         (_folder(settings) / "tmp").mkdir()
     return lock
@@ -246,7 +249,7 @@ def _locks(lock: BufferedRandom) -> bool:
 
 
 def _folder(settings: Settings) -> Path:
-    """Return where BentoML keeps the files of one service, temporary ones too."""
+    """Return the folder of BentoML's files of one service, temporary ones included."""
     return settings.home / "bentoml" / str(settings.serving.port)
 
 

@@ -1,4 +1,4 @@
-"""The group `churn` with all its commands. Heavy libraries load inside the commands, never with this module."""
+"""The click group `churn` with all its commands. Heavy libraries are imported inside the commands."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def cli(context: click.Context, *, debug: bool) -> None:
 
 @contextmanager
 def _traceback_shown() -> Iterator[None]:
-    """Print the traceback of what ends the block; it goes on."""
+    """Print the traceback of an exception in the block and re-raise it."""
     import traceback
 
     try:

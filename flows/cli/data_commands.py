@@ -1,4 +1,4 @@
-"""Commands on data and features: simulate, ingest, register, write online, prove; Feast's own command line."""
+"""Commands on data and features: simulation, ingestion, online store, parity, Feast's command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process `churn …`: signals, the file mode of what it writes, exit codes, and errors in one line."""
+"""Entry point of `churn …`: signals, umask, exit codes, and one-line errors."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from flows.cli.commands import cli
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; a refusal is one line and its exit code, never a traceback."""
+    """Run the command line; an error is printed in one line with its exit code, never as a traceback."""
     switch_off(os.environ)
-    # What is written is personal data: for the user that runs this, and nobody else.
+    # Written files hold personal data: only this user gets access.
     os.umask(0o077)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one
@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _terminated(number: int, _frame: FrameType | None) -> None:
-    """End as an interrupted command does: what it started is stopped, what it left unfinished is removed."""
+    """Exit as on an interrupt: child processes are stopped and unfinished files removed."""
     signal.signal(number, signal.SIG_IGN)  # a second signal must not interrupt the clean-up
     click.echo("interrupted", err=True)
     sys.exit(128 + number)

@@ -1,4 +1,4 @@
-"""Feast's own command line, on the stores that the settings describe."""
+"""Feast's own command line on the stores of the settings. See docs/decisions/0009-feast-command.md."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flows.listen_address import AddressError, refuse_taken
 from flows.orphan_processes import leave_none
 
 CONFIGURATION: Final = "FEATURE_STORE_YAML"
-"""In the environment of Feast: its configuration."""
+"""Environment variable with Feast's configuration."""
 _TEMPLATE: Final = REPO_PATH / "from_environment.yaml"
 _SERVERS: Final = {
     "serve": ("127.0.0.1", 6566),
@@ -26,28 +26,28 @@ _SERVERS: Final = {
     "serve_transformations": ("::", 6569),
     "ui": ("0.0.0.0", 8888),  # noqa: S104 - Feast's own default
 }
-"""Feast's commands that listen, and where by default."""
+"""Feast's server commands and their default (host, port)."""
 _REST_PORT: Final = 6572
 _GROUP: Final = frozenset({"-c", "--chdir", "-f", "--feature-store-yaml", "--log-level"})
-"""Options before Feast's command that take the next argument as their value."""
+"""Global options of Feast that take the next argument as their value."""
 _HOST: Final = re.compile("-[mr]*h(.+)?|--host(?:=(.*))?")
 _PORT: Final = re.compile("-[mr]*p(.+)?|--port(?:=(.*))?")
 _REST: Final = re.compile("--rest-port(?:=(.*))?")
-"""Options with a value of their own or in the next argument; the flags -m and -r may stand before a short one."""
+"""Options with an attached value or one in the next argument; flags -m, -r may precede a short one."""
 _REST_API: Final = re.compile("-r+|-r+[hp].*|--rest-api")
 _PORT_MAX: Final = 65535
 
 
 def run(settings: Settings, arguments: Sequence[str]) -> NoReturn:
-    """Become ``feast <arguments>``: no signal can end this process and leave Feast's.
+    """Replace this process by ``feast <arguments>``, so that no signal can end one and leave the other.
 
-    The configuration holds secrets. It travels in the environment, as they came: Feast puts it where the template
-    names it, so that no file ever holds them.
+    The configuration holds secrets. It is passed in the environment and never written to a file: Feast inserts it where
+    the template names it.
 
     Raises
     ------
     PortTakenError, AddressError
-        If it is a server that could not listen.
+        If the command is a server whose port can't be bound.
     StorageFailed
         If the home can't be written.
     """
@@ -74,18 +74,18 @@ def run(settings: Settings, arguments: Sequence[str]) -> NoReturn:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Return our environment with Feast's configuration. Holds secrets: never log it."""
+    """Return this process's environment with Feast's configuration. Holds secrets: never log it."""
     return {
         **os.environ,
-        # Of ASCII alone: YAML has characters that it takes only where they are escaped in its own way.
+        # ASCII only: YAML has characters that must be escaped in its own way.
         CONFIGURATION: yaml.safe_dump(configuration(settings)),
-        # Feast's servers of several processes forget "-f", and take the file that the environment names.
+        # Feast's servers with several processes ignore "-f" and read the file named in the environment.
         "FEAST_FS_YAML_FILE_PATH": str(_TEMPLATE),
     }
 
 
 def addresses(arguments: Sequence[str]) -> list[tuple[str, int]]:
-    """Return each (host, port) at which ``feast <arguments>`` will listen. Raises AddressError: no such port."""
+    """Return each (host, port) of the server ``feast <arguments>``. Raises AddressError: invalid port."""
     server, *options = _command(arguments) or [""]
     if server not in _SERVERS or "--help" in arguments:
         return []
@@ -93,7 +93,7 @@ def addresses(arguments: Sequence[str]) -> list[tuple[str, int]]:
     host, port = _given(options, _HOST) or everywhere, _port(options, _PORT, port)
     if server != "serve_registry":
         return [(host, port)]
-    # Its host is that of REST alone; without gRPC it listens at the port of REST.
+    # The option --host applies to REST alone; without gRPC the server listens at the port of REST.
     rest = (host, _port(options, _REST, _REST_PORT))
     if "--no-grpc" in options:
         return [rest]
@@ -101,7 +101,7 @@ def addresses(arguments: Sequence[str]) -> list[tuple[str, int]]:
 
 
 def _command(arguments: Sequence[str]) -> Sequence[str]:
-    """Return the arguments from Feast's command on, without the options of its group."""
+    """Return the arguments from Feast's command on, without the global options."""
     place = 0
     while place < len(arguments) and arguments[place].startswith("-"):
         place += 2 if arguments[place] in _GROUP else 1
@@ -109,7 +109,7 @@ def _command(arguments: Sequence[str]) -> Sequence[str]:
 
 
 def _given(options: Sequence[str], option: re.Pattern[str]) -> str | None:
-    """Return the last value of an option; None without one."""
+    """Return the last value of an option; None if absent."""
     found = None
     for each, after in zip(options, (*options, None)[1:], strict=True):
         if match := option.fullmatch(each):

@@ -1,4 +1,4 @@
-"""What each command works with: the settings, the present instant, and lines that are safe to print."""
+"""Context of a command: the settings, the present instant, and output of escaped lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def run_settings() -> Settings:
-    """Return the settings of this run, and remove what killed processes left half-written below the home.
+    """Return the settings of this run; removes half-written files of killed processes below the home.
 
     Raises
     ------
@@ -30,10 +30,10 @@ def run_settings() -> Settings:
 
 
 def now() -> datetime:
-    """Return the present instant in UTC, which commands hand down."""
+    """Return the present instant in UTC; commands pass it down."""
     return datetime.now(UTC)
 
 
 def say(line: str) -> None:
-    """Print one line, of which a part may be somebody's text."""
+    """Print one line, of which a part may be untrusted text."""
     click.echo(printable(line))

@@ -1,4 +1,4 @@
-"""Commands on models: train, compare, promote, take back, try, watch, and score everyone."""
+"""Commands on models: training, promotion, roll-back, trials, evaluation, monitoring, batch scoring."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _SHARE: Final = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 
 def _named_champion(home: Path, version: str) -> str | None:
-    """Return the champion's digest if it is the one that is named; else None, and says so.
+    """Return the champion's digest if ``version`` names it; else print so and return None.
 
-    Raises NoChampionError if there is none, UnknownNameError if no bundle has that name.
+    Raises NoChampionError if there is none, UnknownNameError if ``version`` names no bundle.
     """
     from bentos.rollout.rollout import served
     from flows.steps.compare import serving

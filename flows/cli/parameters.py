@@ -1,4 +1,4 @@
-"""Types of parameters that several commands take: files, folders, a day, one line of text."""
+"""Shared click parameter types: files, folders, a day, one line of text."""
 
 from __future__ import annotations
 
@@ -38,4 +38,4 @@ class _Line(click.ParamType[str]):
 
 DAY: Final = _Day()
 LINE: Final = _Line()
-"""What goes into a ledger: one line."""
+"""Text for the ledger: one line."""

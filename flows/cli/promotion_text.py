@@ -1,4 +1,4 @@
-"""What the terminal says of promotions: a verdict, an entry of the ledger, what serves now."""
+"""Terminal text of promotions: a verdict, a ledger entry, the roll-out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHORT = 12
 
 
 def outcome_lines(home: Path, outcome: Outcome) -> Iterator[str]:
-    """Yield the challenger, every rule with its figures, and what became of it."""
+    """Yield the challenger, every rule with its figures, and the outcome."""
     trained = outcome.trained
     manifest, _, _ = read_verified(bundles_folder(home) / trained.digest)
     known = "" if trained.fresh else ", trained before"
@@ -39,7 +39,7 @@ def outcome_lines(home: Path, outcome: Outcome) -> Iterator[str]:
 
 
 def ledger_line(entry: Entry) -> str:
-    """Return one entry as a line: number, instant, what, of which model, by whom, why."""
+    """Return a ledger entry as one line: number, instant, action, model, operator, reason."""
     about = entry.after["challenger"] or entry.details.get("challenger") or entry.after["champion"]
     return printable(
         f"{entry.sequence:>4} {entry.at[:19]} {entry.action:<8} {about[:_SHORT]} by {entry.who}"
@@ -48,9 +48,9 @@ def ledger_line(entry: Entry) -> str:
 
 
 def nothing_to_leave(home: Path) -> str:
-    """Return why a rollback had nothing to do: the champion serves by one, or is another than the one to leave.
+    """Return why a rollback did nothing: the champion serves by a rollback, or is not the one named.
 
-    And how to leave it: the one before a champion that serves by a rollback was withdrawn.
+    The text includes how to replace it: the champion before one that serves by a rollback was withdrawn.
     """
     served = rollout(home)
     newest = [each for each in entries(home) if each.action in {"promote", "rollback"}][-1:]
@@ -66,7 +66,7 @@ def nothing_to_leave(home: Path) -> str:
 
 
 def rollout_lines(home: Path) -> Iterator[str]:
-    """Yield what serves now, what served before, and what a trial has seen so far."""
+    """Yield the champion, the previous champion, and the counts of a running trial."""
     served = rollout(home)
     if served is None:
         yield "no model serves yet"

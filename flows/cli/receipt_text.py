@@ -1,4 +1,4 @@
-"""What was answered to whom, and whether the same comes out again. Needs the home (and database), no service."""
+"""Replay of a prediction from its receipt, as text. Needs the home (and database), no service."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from configs.settings import Settings
 
 
 def replay_prediction(settings: Settings, prediction_id: str) -> tuple[Receipt, Replayed]:
-    """Find the receipt of an answer, verify it, and score its values again with the bundle that answered.
+    """Find and verify a prediction's receipt, and score its values again with the bundle of that time.
 
     Raises
     ------
     ReceiptUnknownError, ReceiptTamperedError, ReceiptStoreError
-        If there is no such receipt, it was changed, or the database is away.
+        If the receipt does not exist or was changed, or the database can't be reached.
     ReceiptBundleError
-        If the bundle is gone, was changed, or is of another contract than this code's.
+        If the bundle is missing, was changed, or has another contract than this code.
     """
     receipt = find(settings, prediction_id)
     return receipt, Replayer(settings).replay(receipt)
 
 
 def told(receipt: Receipt, replayed: Replayed) -> Iterator[str]:
-    """Yield what an operator reads: the answer, what it was made from, and what came out again."""
+    """Yield the lines for the operator: the prediction, its inputs, and the result of the replay."""
     what = "answered" if receipt.kind == "predict" else "asked what if, answered"
     yield f"{what} {receipt.answered_at:%Y-%m-%d %H:%M:%S.%f} UTC for customer {receipt.customer_id}"
     yield f"model {receipt.model_version} (bundle {receipt.bundle_digest[:12]}), {receipt.feature_service}"

@@ -1,4 +1,4 @@
-"""Commands on the HTTP service: the demo that ends in it, serving, its API keys, and what it answered."""
+"""Commands on the HTTP service: the demo, serving, API keys, and replay of predictions."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from feature_repo.raw.simulator.manifest import World
 
 @dataclass(frozen=True)
 class Simulated:
-    """A written world and what to tell of it."""
+    """A simulated world on disk and the lines that describe it."""
 
     world: World
     lines: tuple[str, ...]
@@ -30,7 +30,7 @@ def simulate_world(  # noqa: PLR0913 - an option each
     jsonl: bool,
     monthly_churn: float | None = None,
 ) -> Simulated:
-    """Simulate into ``out`` and say in a few lines what was written; see :func:`simulate` for parameters and errors."""
+    """Simulate into ``out`` and summarise it in lines; see :func:`simulate` for parameters and errors."""
     from feature_repo.raw.simulator.simulate import simulate
 
     world = simulate(out, customers, months, seed, start, drift, drift_month, jsonl=jsonl, monthly_churn=monthly_churn)

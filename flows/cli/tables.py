@@ -1,4 +1,4 @@
-"""What the terminal shows: the comparison of two models, the demo's lines and its table."""
+"""Terminal tables: the comparison of model and baseline, and the drift report."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def comparison(validation: CrossValidation, console: Console | None = None) -> N
 
 
 def drift(found: MonitorReport, console: Console | None = None) -> None:
-    """Print what moved most since the champion was measured: all that drifted, and the largest of the others."""
+    """Print all features that drifted since the champion was measured, and the largest PSI of the others."""
     out = console or Console()
     ranked = sorted(found.rows, key=lambda row: (row.status != "drift", -(row.psi or 0.0)))
     shown = [row for place, row in enumerate(ranked) if row.status == "drift" or place < _STABLE_SHOWN]

@@ -1,4 +1,4 @@
-"""What a command says of an exception that has no name of its own: one line, and where the rest is."""
+"""One-line errors for exceptions without a ChurnError: their type, and where the rest is."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from configs.settings import PROJECT_ROOT
 
 
 class UnexpectedError(ChurnError):
-    """A library raised what nothing here expects."""
+    """An exception that the platform does not handle."""
 
     error = "unexpected"
 
 
 def unexpected(broken: BaseException) -> ChurnError:
-    """Return the one line of an exception. Its own text is left out: it may hold a customer or a secret.
+    """Return the error of an exception. Its own text is omitted: it may hold a customer or a secret.
 
-    Of the operating system's refusals the reason and the file are told: they hold neither.
+    For errors of the operating system the reason and the file are included: they hold neither.
     """
     if isinstance(broken, MemoryError):
         return UnexpectedError("out of memory", "lower feast.offline_memory_max_mb or batch.chunk_customers")
@@ -34,7 +34,7 @@ def unexpected(broken: BaseException) -> ChurnError:
 
 
 def _place(broken: BaseException) -> str:
-    """Return file and line of the innermost frame of this project's code, of any code if there is none."""
+    """Return file and line of the innermost frame in this project's code, else of the innermost frame."""
     frames = traceback.extract_tb(broken.__traceback__)
     ours = [
         frame

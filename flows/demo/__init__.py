@@ -1,1 +1,1 @@
-"""The whole job on embedded defaults, on a Prefect server of its own."""
+"""The demo: the whole pipeline on embedded defaults, with a Prefect server of its own."""

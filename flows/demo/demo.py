@@ -1,4 +1,4 @@
-"""The main job from one CSV to an explained answer over HTTP, as a Prefect flow on embedded defaults."""
+"""The demo: from one CSV to explained predictions over HTTP, a Prefect flow on embedded defaults."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ class HomeInUseError(ChurnError):
 
 
 class UnansweredError(ChurnError):
-    """The service did not answer a customer that it should know."""
+    """The service returned no prediction for a known customer."""
 
     error = "demo_unanswered"
 
 
 @dataclass(frozen=True)
 class DemoInputs:
-    """What the demo runs on: a CSV, or a simulated world of so many customers (rows of an extract) and months."""
+    """Input of the demo: a CSV, or a simulated world of ``customers`` (rows per extract) and ``months``."""
 
     settings: Settings
     csv: Path | None
@@ -79,14 +79,14 @@ class DemoInputs:
 
 @dataclass
 class Steps:
-    """Runs steps under one progress bar, prints a line for each and remembers how long it took (seconds)."""
+    """Run steps under one progress bar, print a line per step and record its duration (seconds)."""
 
     console: Console
     progress: Progress
     seconds: dict[str, float] = field(default_factory=dict)
 
     def run(self, name: str, work: Callable[[], Any], told: Callable[[Any], str]) -> Any:
-        """Do ``work`` as a Prefect task called ``name``; ``told`` says in one line what came out."""
+        """Run ``work`` as a Prefect task called ``name``; ``told`` formats its result as one line."""
         bar = self.progress.tasks[0].id
         self.progress.update(bar, description=name)
         began = time.perf_counter()
@@ -159,7 +159,7 @@ def _demo_flow(inputs: DemoInputs, steps: Steps) -> list[str]:
 
 def _simulate(inputs: DemoInputs, steps: Steps) -> World:
     folder, numbers = inputs.settings.home / "simulated", {"customers": inputs.customers, "months": inputs.months}
-    # Yesterday's extract has arrived, whatever the hour is now.
+    # Yesterday's extract has arrived at any hour of today.
     newest = inputs.now.date() - timedelta(days=1)
     world: World = steps.run(
         "simulate a world",
@@ -212,25 +212,25 @@ def _best_reachable(world: World, rows: TrainingSet, evaluated: Evaluated) -> fl
 
 
 def demo(inputs: DemoInputs, console: Console | None = None) -> None:
-    """Run the demo, print what happens, and leave the service up if asked to.
+    """Run the demo, print its steps, and keep the service running if ``inputs.stay``.
 
     Raises
     ------
     ChurnError
-        Whatever a step refuses: the first refusal ends the demo.
+        Any error of a step: the first one ends the demo.
     """
     console = console or Console()
     columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         progress.add_task("start Prefect", total=STEPS + (inputs.csv is None))
-        # Prefect would hash and record the inputs: they are frames and models, and stay in this process.
+        # Prefect would hash and record the inputs: they are frames and models, and must stay in this process.
         asked = _demo_flow.with_options(validate_parameters=False)(inputs, Steps(console, progress))
     if inputs.stay:
         _stay(inputs.settings, asked[0], console)
 
 
 def day(home: Path, csv: Path, today: date) -> date:
-    """Return the date to ingest ``csv`` under: the one it has, if it is live already, else today.
+    """Return the snapshot date for ``csv``: its own if it is published already, else today.
 
     Raises
     ------
@@ -252,7 +252,7 @@ def _refuse_other_files(home: Path, ours: Mapping[str, str]) -> None:
 
 
 def customers_to_ask(settings: Settings, bundle: Bundle, now: datetime) -> list[str]:
-    """Return three of today's customers: those with the highest, the middle and the lowest score."""
+    """Return the current customers with the highest, the middle and the lowest score."""
     newest = read_snapshot(settings.home, published(settings.home)[-1])
     here = newest.loc[~newest[LABEL].astype(bool), CUSTOMER].reset_index(drop=True)
     keys = pd.DataFrame({CUSTOMER: here, OBSERVED_AT: pd.Timestamp(now)})
@@ -281,10 +281,10 @@ def _evaluate(
 
 @contextlib.contextmanager
 def own_key(settings: Settings) -> Iterator[str | None]:
-    """Make an API key for as long as the block runs; yields None where the service asks for none.
+    """Create an API key for the duration of the block; yields None if the service needs none.
 
-    The first key of a home would close it for everybody: so none is made without need. However the block ends, the
-    key is revoked; one whose process is killed expires within a day.
+    The first key of a home makes keys mandatory for all callers: none is created without need. The key is revoked
+    however the block ends; the key of a killed process expires within a day.
     """
     if not keys_needed(settings):
         yield None
@@ -301,7 +301,7 @@ def _with_a_key(settings: Settings) -> str:
 
 
 def _ask(settings: Settings, customer_ids: list[str]) -> list[dict[str, Any]]:
-    # The key first: the service does not start where no key is valid.
+    # Before the service: it does not start where no key is valid.
     with own_key(settings) as key, start(settings, free_port()) as base_url:
         found = [ask(f"{base_url}/predict", {"customer_id": each}, key=key) for each in customer_ids]
     for status, answer in found:
@@ -359,7 +359,7 @@ def _stay(settings: Settings, customer_id: str, console: Console) -> None:
 
 
 def answers(found: list[dict[str, Any]], console: Console) -> None:
-    """Print what the service said of some customers."""
+    """Print the predictions of some customers with their reasons."""
     for answer in found:
         console.print(
             f"  customer [bold]{answer['customer_id']}[/]: {answer['probability']:.1%} -> [bold]{answer['label']}[/] "

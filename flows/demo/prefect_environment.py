@@ -1,4 +1,4 @@
-"""The demo needs Prefect's settings in the environment before Prefect is imported: this module sets them."""
+"""Prefect's settings for the demo: they must be in the environment before Prefect is imported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flows.orphan_processes import leave_none
 
 
 def prefect_environment(environ: MutableMapping[str, str], home: Path) -> None:
-    """Make Prefect run in process: its database below ``home``, a temporary server on loopback, no telemetry."""
+    """Configure Prefect in process: database below ``home``, temporary loopback server, no telemetry."""
     environ.pop("PREFECT_API_URL", None)
     (home / "prefect").mkdir(parents=True, exist_ok=True)
     ours = {
@@ -29,7 +29,7 @@ def prefect_environment(environ: MutableMapping[str, str], home: Path) -> None:
         "PREFECT_LOGGING_TO_API_ENABLED": "false",
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        # A small machine needs more than the 20 s that Prefect gives its own server.
+        # A small machine needs more than Prefect's default of 20 s.
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
     }
@@ -41,16 +41,16 @@ def run_demo(
 ) -> None:
     """Run :func:`flows.demo.demo.demo` as a Prefect flow in this process."""
     if stay:
-        # Before minutes of work.
+        # Checked before minutes of work.
         refuse_taken(settings.serving.host, settings.serving.port)
     if csv is not None:
-        # Not in the flow: Prefect would log a traceback.
+        # Checked outside the flow: Prefect would log a traceback.
         check_size(csv, file_size_max_mb=settings.data.file_size_max_mb)
     prefect_environment(os.environ, settings.home)
     leave_none(os.environ)
     from flows.demo.demo import DemoInputs, demo
 
-    # Prefect routes every library's deprecation warning to the terminal; they are for developers, whose tests
-    # turn them into errors.
+    # Prefect prints every library's deprecation warnings to the terminal; they concern developers, whose tests turn
+    # them into errors.
     logging.getLogger("py.warnings").setLevel(logging.ERROR)
     demo(DemoInputs(settings, csv, customers, months, seed, now, stay=stay))

@@ -1,4 +1,4 @@
-"""Live a simulated world through: each month's extract and events are ingested as time passes."""
+"""Replay of a simulated world: each month's extract and events are ingested in order of arrival."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _REPLACED: Final = 1
 
 @dataclass
 class Replay:
-    """What came in: landings in order, rows of events by what became of them, and corrected extracts."""
+    """Result of a replay: landings in order, counts of events by outcome, and corrected extracts."""
 
     landings: list[Landing] = field(default_factory=list)
     events: Counter[str] = field(default_factory=Counter)
@@ -33,42 +33,42 @@ class Replay:
 
     @property
     def rows(self) -> int:
-        """Rows of the extracts as they were first published."""
+        """Rows of all extracts in the version first published."""
         return sum(landing.manifest.rows for landing in self.landings)
 
 
 def simulated_world(folder: Path, *, customers: int, months: int, seed: int, newest: date) -> World:
-    """Return the world of these numbers below ``folder``, simulating it if it is not there yet.
+    """Return the world with these parameters below ``folder``; simulates it if it does not exist.
 
-    A new world's last extract is of ``newest``; one that is there keeps its dates, so that a second run finds what
-    it published.
+    The last extract of a new world is of ``newest``; an existing world keeps its dates, so that a second run finds its
+    published snapshots.
     """
     from feature_repo.raw.simulator.simulate import simulate
 
     out = folder / f"world-{customers}x{months}-seed{seed}"
     if (out / FILE).is_file():
         return World.load(out)
-    # Without its last file it is what a killed run left.
+    # Without the file written last it is incomplete, left by a killed run.
     shutil.rmtree(out, ignore_errors=True)
     start = newest - timedelta(days=MONTH_DAYS * (months - 1))
     return simulate(out, customers, months, seed, start, jsonl=False)
 
 
 def replay(settings: Settings, world: World) -> Replay:
-    """Ingest extracts, events and corrections in the order in which they arrived, at the instants at which they did.
+    """Ingest extracts, events and corrections in order of arrival, each at its instant of arrival.
 
-    What is published already is left as it is. Raises what :func:`flows.steps.ingest_snapshot.ingest` and
-    :func:`flows.steps.ingest_events.ingest_events` raise.
+    Published snapshots and deliveries stay unchanged. Raises as :func:`flows.steps.ingest_snapshot.ingest` and
+    :func:`flows.steps.ingest_events.ingest_events`.
     """
     done = Replay()
     known = {manifest.snapshot_date: manifest for manifest in published(settings.home)}
     for place, snapshot in enumerate(world.snapshots):
         arrived = scored_at(snapshot)
         corrected = snapshot in known and known[snapshot].version > _REPLACED
-        # A month that was corrected meanwhile is not published again in its first form.
+        # A month with a published correction is not published again in its first version.
         csv = world.out / _correction(world, snapshot) if corrected else world.extract(snapshot)
         done.landings.append(ingest(settings, csv, snapshot, ingested_at=arrived))
-        # The first extract tells who the customers are; only then can the events before it be admitted.
+        # The first extract defines the customers: events before it can be admitted only afterwards.
         for observed in world.observation_dates[0 if place == 0 else place + 1 : place + 2]:
             delivery = ingest_events(settings, world.events(observed), now=arrived).delivery
             done.deliveries += 1
@@ -82,10 +82,10 @@ def replay(settings: Settings, world: World) -> Replay:
 
 
 def true_hazard(world: World, keys: pd.DataFrame) -> pd.Series:
-    """Return the probability with which each row's customer really left, (n,) float64; NaN where the world has none.
+    """Return each row's true churn probability, (n,) float64; NaN for rows that are not in the world.
 
-    ``keys``: customer_id and observed_at, n rows. Nobody can know it outside a simulation: it is the best score there
-    can be, and what a model's figures are held against.
+    ``keys``: customer_id and observed_at, n rows. It is known in a simulation only: the best possible score, and the
+    reference for a model's figures.
     """
     truth = pd.concat([pd.read_parquet(world.truth(observed)) for observed in world.observation_dates])
     columns = [CUSTOMER, OBSERVED_AT]

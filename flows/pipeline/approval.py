@@ -1,4 +1,4 @@
-"""Answer a deployment that waits for a person's approval, through Prefect's API."""
+"""Approval of a waiting deployment by a person, through Prefect's API."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ log = logging.getLogger(__name__)
 DEPLOY: Final = "deploy"
 _VERSION: Final = "challenger.version"
 _DIGEST: Final = "challenger.digest"
-"""Labels of a run that asks: which challenger it asks about."""
+"""Labels of a waiting run: the version and the digest of its challenger."""
 
 
 class NothingWaitsError(ChurnError):
-    """No deployment waits for approval, or more than one does and none was named."""
+    """No deployment waits for approval, or several do and none was named."""
 
     error = "nothing_waits"
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """A paused run by its id and name; ``over`` where it was answered before, or ended.
+    """A paused run by its id and name; ``over`` if it was answered before, or ended.
 
-    ``version`` and ``digest`` name the challenger that it asks about: its MLflow version and its bundle; empty where
-    the run does not say.
+    ``version`` and ``digest`` are of its challenger: the MLflow version and the bundle; empty where the run has no such
+    labels.
     """
 
     run_id: str
@@ -43,14 +43,14 @@ class Waiting:
     digest: str = ""
 
     def told(self) -> str:
-        """Return it as words."""
+        """Return the run as text."""
         return f"{self.name}, run {self.run_id}, version {self.version or 'unknown'} ({self.digest[:12] or 'unknown'})"
 
 
 def name_challenger(run_id: str, version: str, digest: str) -> None:
-    """Write on the run which challenger it asks about, for :func:`waiting`.
+    """Label the run with its challenger, for :func:`waiting`.
 
-    Where Prefect does not take it this is logged, and the run asks without: a canary that passed is not ended for it.
+    If Prefect refuses, this is logged and the run continues without labels: a canary that passed must not end for it.
     """
     from uuid import UUID
 
@@ -66,21 +66,21 @@ def name_challenger(run_id: str, version: str, digest: str) -> None:
 def approve(
     settings: Settings, run_id: str | None, version: str | None = None, *, yes: bool, who: str, why: str
 ) -> Waiting | None:
-    """Give the answer to the run of this home that waits for it; ``run_id`` is needed only where several do.
+    """Answer the waiting run of this home; ``run_id`` is needed only if several wait.
 
-    A run that is named and over is left as it is: who asks again does not answer another one. ``version`` names the
-    challenger that is meant, as :func:`flows.steps.promote.is_named` takes it: where none waits that is, nothing is
-    answered, and None returned.
+    A named run that is over is left unchanged: a repeated command does not answer another run. ``version`` names the
+    challenger, as :func:`flows.steps.promote.is_named` takes it: if no run waits for it, nothing is answered and None
+    is returned.
 
     Raises
     ------
     NothingWaitsError
         If no such run waits, or several do (names them), or Prefect no longer takes the answer; and if ``version`` is
-        that of no run that says what it asks about, while one waits that does not say it.
+        that of no labelled run while a run without labels waits.
     UnknownNameError
-        If ``version`` names no challenger that waits, and nothing else that the home or MLflow knows.
+        If ``version`` names neither a waiting challenger nor anything else known to the home or MLflow.
     RegistryUnavailableError
-        If only MLflow could say whether there is such a version, and does not answer.
+        If only MLflow could know the version, and does not respond.
     """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.responses import SetStateStatus
@@ -118,7 +118,7 @@ def _is_about(home: Path, run: Waiting, version: str | None) -> bool:
 
 
 def _must_exist(settings: Settings, version: str) -> None:
-    """Raise UnknownNameError if a version was mistyped: a script must not be told that all is well."""
+    """Raise UnknownNameError if a version was mistyped: a script must not get a success for it."""
     try:
         is_named(settings.home, None, version)
     except UnknownNameError as unknown:
@@ -129,7 +129,7 @@ def _must_exist(settings: Settings, version: str) -> None:
 
 
 def _over(run_id: str) -> Waiting | None:
-    """Return the run if it is one of a deployment and has ended, None otherwise."""
+    """Return the run if it is a run of the deployment flow and has ended, None otherwise."""
     from uuid import UUID
 
     from prefect.client.orchestration import get_client
@@ -145,9 +145,9 @@ def _over(run_id: str) -> Waiting | None:
 
 
 def waiting(home: Path) -> list[Waiting]:
-    """Return the deployments that wait for an answer, oldest first: those whose process on this home lives.
+    """Return the deployments waiting for an answer whose process on this home lives, oldest first.
 
-    One whose process died would never hear it: the sweep starts it again, and then it asks again.
+    A run whose process died can't receive an answer: the sweep starts it again, and it waits again.
     """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import (

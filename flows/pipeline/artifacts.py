@@ -1,4 +1,4 @@
-"""What each flow leaves for people on Prefect's pages: Markdown, escaped, without a customer's id."""
+"""Prefect artifacts of the flows: Markdown, escaped, without customer ids."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ ROWS_MAX: Final = 60
 
 
 def publish(key: str, title: str, parts: Iterable[str], description: str = "") -> None:
-    """Make an artifact ``key`` (lowercase and dashes) of some Markdown parts under a title."""
+    """Create an artifact ``key`` (lowercase and dashes) of some Markdown parts under a title."""
     text = "\n\n".join([f"# {escaped(title)}", *parts])
     create_markdown_artifact(key=key, markdown=text + "\n", description=description or title)
 
 
 def escaped(value: object) -> str:
-    """Return a value as one line of Markdown that shows it as it is: texts of files and people are no markup.
+    """Return a value as one line of escaped Markdown: text of files and people is no markup.
 
-    Of a number with a fraction four digits are shown.
+    Numbers with a fraction have four digits.
     """
     if isinstance(value, float):
         return f"{value:.4g}"
@@ -39,7 +39,7 @@ def escaped(value: object) -> str:
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return a Markdown table; beyond ROWS_MAX rows it says how many are left out."""
+    """Return a Markdown table; beyond ROWS_MAX rows it states the number of omitted rows."""
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     lines += [f"| {' | '.join(escaped(cell) for cell in row)} |" for row in rows[:ROWS_MAX]]
     if len(rows) > ROWS_MAX:
@@ -48,12 +48,12 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def facts(told: Mapping[str, object]) -> str:
-    """Return a list of names and values."""
+    """Return a Markdown list of names and values."""
     return "\n".join(f"- **{escaped(name)}**: {escaped(value)}" for name, value in told.items())
 
 
 def gate_parts(gate: GateResult, report: Path) -> list[str]:
-    """Return what the gate found: the broken rules first, each with its reason."""
+    """Return the gate's result: the broken rules first, each with its reason."""
 
     def row(check: CheckResult) -> list[object]:
         outcome = "passed" if check.passed else ("quarantined" if check.quarantine else check.severity)
@@ -68,14 +68,14 @@ def gate_parts(gate: GateResult, report: Path) -> list[str]:
 
 
 def refusal_parts(refused: ChurnError) -> list[str]:
-    """Return what was refused and how to mend it."""
+    """Return the message of an error and its fix."""
     return [f"**{escaped(refused.message)}**", f"What to do: {escaped(refused.hint)}" if refused.hint else ""]
 
 
 def mlflow_place(settings: Settings, run_id: str | None = None) -> str:
-    """Return where a run is looked at: a page of the MLflow server, or the command that opens the embedded one.
+    """Return where a run is displayed: a page of the MLflow server, or the command for the embedded one.
 
-    A user and password in the server's address are left out.
+    A user and password in the server's address are omitted.
     """
     address = server(settings)
     if not address:

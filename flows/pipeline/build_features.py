@@ -1,4 +1,4 @@
-"""Turn what was landed into what Feast reads."""
+"""The flow that appends published data to Feast's offline tables."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from flows.steps import build_features as parts
 
 @flow(name="build_features", flow_run_name="build features", timeout_seconds=6 * 3600, **FLOW)
 def build_features() -> dict[str, Any]:
-    """Register the definitions and append the parts that the offline tables lack; what is there already stays.
+    """Register the definitions and append the missing parts of the offline tables; existing parts stay.
 
-    Returns the registered names and the parts of both tables. Does only what changed: parts are immutable and named
-    after the snapshot or delivery that they were made of.
+    Returns the registered names and the parts of both tables. Only missing parts are written: parts are immutable and
+    named after their snapshot or delivery.
     """
     begin()
     return {"registered": register(), "snapshots": snapshots(), "activity": activity()}
@@ -31,11 +31,11 @@ def register() -> list[str]:
 
 @task(name="snapshot parts", **TASK)
 def snapshots() -> list[str]:
-    """Append a part for every published version of a snapshot."""
+    """Append a part per published version of a snapshot."""
     return parts.build_features(load_settings())
 
 
 @task(name="activity parts", **TASK)
 def activity() -> list[str]:
-    """Append a part for every delivery of events."""
+    """Append a part per delivery of events."""
     return parts.build_activity(load_settings())

@@ -1,4 +1,4 @@
-"""Let a challenger serve: after the verdict, unseen beside the champion, to a few, after a person's yes, to all."""
+"""The deployment flow: verdict, shadow, canary, a person's approval, promotion."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def deploy(
     why: str = "",
     now: Now = None,
 ) -> dict[str, Any]:
-    """Compare a challenger with the champion of this moment and let it serve if every rule holds.
+    """Compare a challenger with the current champion and promote it if every rule passes.
 
-    In between, where the settings ask for them: shadow, canary, a person's approval. Running services follow by
-    themselves. Returns version, outcome ("promoted", "serves already" or "refused") and why. A refusal is a result,
-    not a failure.
+    In between, if the settings require them: shadow, canary, a person's approval. Running services follow by
+    themselves. Returns version, outcome ("promoted", "serves already" or "refused") and why. A refusal is a result, not
+    a failure.
 
     Args:
         version: MLflow version of the challenger; empty: the newest one.
@@ -93,7 +93,7 @@ def _decided(settings: Settings, trained: Trained, served: Rollout | None, why: 
     try:
         promote(trained, compared, who, because or "every rule held", at, trial)
     except TrialEndedError as ended:
-        # The canary goes on while a person is asked, and the service while nobody looks.
+        # The canary continues while the approval is pending, and the service in any case.
         return _refused(settings, trained, ended.message, at)
     return _told(trained, "promoted", compared.verdict.why)
 
@@ -106,12 +106,12 @@ def look_up(version: str | None) -> dict[str, Any]:
 
 @task(name="compare", **TASK)
 def compare(trained: Trained, live: LiveFigures | None, now: datetime) -> dict[str, Any]:
-    """Decide about the challenger; from what both did with live requests, too, where they met some."""
+    """Decide about the challenger; with the results on live requests, if there are any."""
     return comparing.compare(load_settings(), trained, now, live=live).to_json()
 
 
 def ask(settings: Settings, trained: Trained, verdict: Verdict) -> Approval | None:
-    """Pause until a person answers on Prefect's page or with `churn approve`; None if nobody did in time."""
+    """Pause until a person answers on Prefect's page or by `churn approve`; None if there is no answer."""
     rules = "\n".join(f"- {'held' if held else 'FAILED'}: {name} ({told})" for name, held, told in verdict.rules)
     form = Approval.with_initial_data(
         description=f"Shall version {trained.version} ({trained.digest[:12]}) serve?\n\n{rules}", approve=False
@@ -129,13 +129,13 @@ def ask(settings: Settings, trained: Trained, verdict: Verdict) -> Approval | No
 def promote(
     trained: Trained, compared: comparing.Compared, who: str, why: str, now: datetime, trial: int | None = None
 ) -> int:
-    """Swap the pointer, write the ledger, move MLflow's aliases; returns the ledger's sequence."""
+    """Swap the pointer, write the ledger, move MLflow's aliases; return the ledger's sequence."""
     entry = deploying.deploy(load_settings(), trained, compared, who=who, why=why, now=now, trial=trial)
     return entry.sequence if entry else 0
 
 
 def _trial(settings: Settings, trained: Trained, mode: Mode, now: datetime) -> Met:
-    """Let the challenger meet live requests, and publish what came of it."""
+    """Run a trial of the challenger on live requests and publish its result."""
     get_run_logger().info("%s of version %s", mode, trained.version)
     met = meet(settings, trained.digest, mode, who=WHO, as_of=now, clock=CLOCK)
     figures = {name: f"{value:.5g}" for name, value in plain(met.live.figures()).items()}
@@ -144,7 +144,7 @@ def _trial(settings: Settings, trained: Trained, mode: Mode, now: datetime) -> M
 
 
 def _refused(settings: Settings, trained: Trained, why: str, now: datetime) -> dict[str, Any]:
-    """Take a challenger that may not serve off the live requests, and say why."""
+    """End the trial of a refused challenger and return why."""
     withdraw(settings.home, trained.digest, who=WHO, why=why, now=CLOCK(), as_of=now)
     return _told(trained, "refused", why)
 

@@ -1,4 +1,4 @@
-"""Champion against challenger: the verdict, and on request the report of a nested cross-validation."""
+"""The evaluation flow: the verdict on a challenger, and on request a cross-validation report."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Version = str | None
 
 
 def version_name(verb: str) -> Callable[[], str]:
-    """Return what names a run about one version on Prefect's pages."""
+    """Return a function that names a run about one version on Prefect's pages."""
 
     def name() -> str:
         return f"{verb} {flow_run.get_parameters().get('version') or 'the newest challenger'}"
@@ -39,7 +39,7 @@ def evaluate(
     report: bool = False,  # noqa: FBT001, FBT002 - a field of Prefect's form
     now: Now = None,
 ) -> dict[str, Any]:
-    """Compare a challenger with the champion on the rows held out of its training; nothing is promoted.
+    """Compare a challenger with the champion on the challenger's held-out rows; promotes nothing.
 
     Returns the verdict: whether it may be promoted, and every rule with its figures.
 
@@ -57,17 +57,17 @@ def evaluate(
 
 
 def report_on(version: str | None, now: datetime) -> None:
-    """Write the nested cross-validation's report of a version, unless it is there."""
+    """Write the nested cross-validation's report of a version if it is missing."""
     settings = load_settings()
     trained = registered_challenger(settings, version)
-    # Prefect's cache knows of the run, not of the file: one that is gone is written again.
+    # Prefect's cache stores the run, not the file: a deleted file is written again.
     there = list((settings.home / "reports" / "evaluation").glob("*/report.html"))
     write_report.with_options(refresh_cache=not there)(trained.fingerprint, trained.model_version, now)
 
 
 @task(name="compare", **TASK)
 def compare(version: str | None, now: datetime) -> dict[str, Any]:
-    """Decide about the challenger from all the figures there are."""
+    """Decide about the challenger from all available figures."""
     settings = load_settings()
     trained = registered_challenger(settings, version)
     compared = comparing.compare(settings, trained, now)
@@ -93,7 +93,7 @@ def show(compared: comparing.Compared, version: str) -> None:
 
 
 def _sides(figures: Mapping[str, float]) -> list[list[object]]:
-    """Return name, challenger's and champion's figure, in the order given."""
+    """Return name, challenger's and champion's figure per row, in the order of ``figures``."""
     ours, theirs = _SIDES
     names = [name.removeprefix(ours) for name in figures if name.startswith(ours)]
     return [[name, figures[ours + name], figures.get(theirs + name, "")] for name in names]
@@ -105,7 +105,7 @@ def _report_key(_context: Any, given: Mapping[str, Any]) -> str:
 
 @task(name="evaluation report", **{**_CACHED, "cache_key_fn": _report_key})
 def write_report(fingerprint: str, model_version: str, now: datetime) -> str:  # noqa: ARG001 - the cache's key
-    """Cross-validate the whole procedure, once for one fingerprint; returns the report's path."""
+    """Cross-validate the training procedure, once per fingerprint; return the report's path."""
     from flows.steps.evaluate import evaluate as cross_validate
 
     settings = load_settings()

@@ -1,4 +1,4 @@
-"""Say when the values that everything answers with are too old."""
+"""The freshness flow: fails if the values that predictions are based on are too old."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ STALE: Final = "churn.data.stale"
 
 
 class StaleError(ChurnError):
-    """Something is older than monitoring.freshness_max_h, or is not landed after monitoring.inbox_max_h."""
+    """Data exceed monitoring.freshness_max_h, or wait in the inbox longer than monitoring.inbox_max_h."""
 
     error = "data_stale"
 
 
 @flow(name="freshness", flow_run_name="freshness", timeout_seconds=600, **UNKEPT)
 def freshness(now: Now = None) -> list[dict[str, Any]]:
-    """Look how old the newest snapshot, events and online values are; returns a dict each.
+    """Measure the age of the newest snapshot, events and online values; returns a dict each.
 
-    Fails, and emits ``churn.data.stale``, if one of them is older than ``monitoring.freshness_max_h``, or if something
-    lies in the inbox for longer than ``monitoring.inbox_max_h``: what is not landed is not known.
+    Fails, and emits ``churn.data.stale``, if one of them is older than ``monitoring.freshness_max_h``, or if a file has
+    been in the inbox for longer than ``monitoring.inbox_max_h``.
 
     Args:
         now: The instant that the run works as of, with its time zone; empty: the present moment.
@@ -52,7 +52,7 @@ def freshness(now: Now = None) -> list[dict[str, Any]]:
 
 @task(name="look", **TASK)
 def look(now: datetime) -> list[dict[str, Any]]:
-    """Ask for the ages and show them."""
+    """Measure the ages and publish them."""
     found = [plain(age) for age in data_ages(load_settings(), now)]
     publish("freshness", "Age of the values", [table(list(found[0]), [list(age.values()) for age in found])])
     return found

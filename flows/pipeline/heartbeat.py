@@ -1,4 +1,4 @@
-"""Which runs are alive: each holds a lock on a file of its own, which the kernel frees when the process dies."""
+"""Liveness of runs: each holds a lock on its own file, which the kernel frees when its process ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HELD: Final[list[IO[str]]] = []
 
 @dataclass(frozen=True)
 class Dead:
-    """A run whose process ended without saying so."""
+    """A run whose process ended without reporting its state."""
 
     run_id: str
     host: str
@@ -27,14 +27,14 @@ class Dead:
     path: Path
 
     def forget(self) -> None:
-        """Remove its trace: it has been marked."""
+        """Remove the file of a run that has been marked."""
         self.path.unlink(missing_ok=True)
 
 
 def announce(home: Path, run_id: str) -> None:
-    """Say that the run ``run_id`` (a UUID) is alive for as long as this process lives.
+    """Mark the run ``run_id`` (a UUID) as alive for the lifetime of this process.
 
-    The lock is kept to the end of the process, not of the run: a run whose function has returned may still die before
+    The lock is held to the end of the process, not of the run: a run whose function has returned may still die before
     its state is reported.
     """
     path = home / FOLDER / f"{run_id}.json"
@@ -42,7 +42,7 @@ def announce(home: Path, run_id: str) -> None:
     with storage():
         path.parent.mkdir(parents=True, exist_ok=True)
         file = aside.open("w")
-        # Locked and whole before it is seen: nobody may take a run that begins for one that died.
+        # Locked and complete before it is visible: a starting run must never be taken for a dead one.
         fcntl.flock(file, fcntl.LOCK_EX)
         file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
         file.flush()
@@ -51,7 +51,7 @@ def announce(home: Path, run_id: str) -> None:
 
 
 def dead(home: Path) -> list[Dead]:
-    """Return the runs whose process has died. The home must be on a file system with locks, as for everything else."""
+    """Return the runs whose process has ended. The home's file system must support locks."""
     found = []
     for path in _files(home):
         with open_regular(path) as file:

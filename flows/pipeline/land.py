@@ -1,4 +1,4 @@
-"""Land what waits in the inbox, or one file: keep it, judge it, publish it."""
+"""The ingestion flow: store, validate and publish the files of the inbox, or one file."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from flows.steps.ingest_snapshot import ingest
 from monitoring.quality import GateFailed
 
 LEFT: Final = "Left in the inbox"
-"""The name of the state of a run that landed all it could, and beside which other things lie in the inbox."""
+"""Name of the state of a run that ingested all valid files while other files remain in the inbox."""
 T = TypeVar("T")
 
 
 def _run_name() -> str:
-    """Return what a run is called on Prefect's pages."""
+    """Return the name of a run on Prefect's pages."""
     file = flow_run.get_parameters().get("file")
     return f"land {Path(file).name}" if file else "land the inbox"
 
@@ -37,11 +37,11 @@ def land(
     as_of: date | None = None,
     now: Now = None,
 ) -> list[dict[str, Any]] | State[list[dict[str, Any]]]:
-    """Land extracts and events, extracts first, oldest first; the first refusal ends it and says why.
+    """Ingest extracts, then events, oldest first; the first refusal ends the run with its reason.
 
-    Returns a dict a file: name, kind, whether it was new, and its counts. A file of the inbox moves to
-    ``inbox/landed``; one that was refused stays, and is refused each time until it is mended or taken away. Where
-    anything else lies there the run's state is called :data:`LEFT` and names it.
+    Returns a dict per file: name, kind, whether it was new, and its counts. An ingested file of the inbox moves to
+    ``inbox/landed``; a refused one stays, and is refused by each run until it is fixed or removed. If other files
+    remain in the inbox, the run's state is called :data:`LEFT` and names them.
 
     Args:
         file: One file to land; empty: everything in the inbox.
@@ -68,7 +68,7 @@ def land(
         except ChurnError as refused:
             _show(each, refused)
             raise
-        # A run that was killed before this finds the file again, and that it was landed.
+        # After a kill before this line the next run finds the file again, and that it is published.
         if file is None and settle(settings.home, each.path, before) is None:
             left.append(left_behind(each.path, "written again after it was read: the next run lands it"))
     if not landed:
@@ -78,13 +78,13 @@ def land(
 
 
 def ended(left: list[Left], data: T) -> T | State[T]:
-    """Return what a run returns: a state that names what was not landed, where there is any."""
+    """Return the run's result: a state that names the files left in the inbox, if there are any."""
     return Completed(name=LEFT, message="; ".join(map(str, left)), data=data) if left else data
 
 
 @task(name="extract", **TASK)
 def extract(waits: Waiting, now: datetime) -> dict[str, Any]:
-    """Ingest one extract behind the gate."""
+    """Ingest one extract through the gate."""
     settings = load_settings()
     landing = ingest(
         settings, waits.path, waits.as_of, ingested_at=now, clock=datetime.now(UTC), replace=waits.revision > 0
@@ -127,7 +127,7 @@ def events(waits: Waiting, now: datetime) -> dict[str, Any]:
 
 
 def _show(waits: Waiting, refused: ChurnError) -> None:
-    """Say on Prefect's pages what was refused, and why."""
+    """Publish an artifact with the reason of a refusal."""
     parts = refusal_parts(refused)
     if isinstance(refused, GateFailed):
         parts += gate_parts(refused.result, Path(refused.report))

@@ -1,4 +1,4 @@
-"""All of it in order: what came in becomes features, a model that may serve, scores of everyone, and a judgement."""
+"""The lifecycle flow: ingestion, features, training, deployment, scoring and monitoring, in order."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def lifecycle(
     scoring: bool = True,  # noqa: FBT001, FBT002 - a field of Prefect's form
     now: Now = None,
 ) -> dict[str, Any]:
-    """Land, build features, materialise, train, evaluate, deploy, score everyone and monitor, one after the other.
+    """Ingest, build features, materialise, train, evaluate, deploy, score the base and monitor, in order.
 
-    The first step that fails ends the run: after a failed gate nothing is built, trained or deployed, and the
-    champion goes on serving. A drift found at the end starts a retraining of its own.
+    The first step that fails ends the run: after a failed gate nothing is built, trained or deployed, and the champion
+    keeps serving. Drift found at the end starts a separate retraining.
 
     Args:
         training: When to train: at each run, only while no model serves (drift starts the others), or never.

@@ -1,4 +1,4 @@
-"""Bring the newest values online, and prove that they are the right ones."""
+"""The materialisation flow: write the newest values to the online store and check their parity."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from flows.steps.check_parity import check_parity, report
 
 @flow(name="materialize", flow_run_name="materialize", timeout_seconds=2 * 3600, **FLOW)
 def materialize(parity_customers: NonNegativeInt = 200, now: Now = None) -> dict[str, Any]:
-    """Write each customer's newest values to the online store, then compare a sample of them with the offline truth.
+    """Write each customer's newest values to the online store, then compare a sample with the join.
 
-    Returns the counts of customers and views and the newest event timestamp. A value that differs fails the run.
+    Returns the counts of customers and views and the newest event timestamp. A difference fails the run.
 
     Args:
         parity_customers: How many customers are compared with the point-in-time join afterwards; 0: none.
@@ -35,7 +35,7 @@ def materialize(parity_customers: NonNegativeInt = 200, now: Now = None) -> dict
 
 @task(name="write online", **TASK)
 def write_online(now: datetime) -> dict[str, Any]:
-    """Materialise; a run that was killed is simply run again."""
+    """Materialise; a killed run can be repeated."""
     return plain(materialising.materialize(load_settings(), now))
 
 

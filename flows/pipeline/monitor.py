@@ -1,4 +1,4 @@
-"""Compare today's customers with those that the champion was trained on, and say so to whoever listens."""
+"""The monitoring flow: compare current customers with the champion's held-out rows, and emit drift."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flows.pipeline.policy import FLOW, TASK, Now, begin, instant, plain
 from flows.steps import monitor as monitoring
 
 DRIFT: Final = "churn.drift.detected"
-"""The event that starts a retraining; its payload: now, detail, champion."""
+"""Event that starts a retraining; its payload: now, detail, champion."""
 
 
 @flow(name="monitor", flow_run_name="monitor", timeout_seconds=4 * 3600, **FLOW)
@@ -36,7 +36,7 @@ def monitor(now: Now = None) -> dict[str, Any]:
 
 @task(name="measure drift", **TASK)
 def measure(now: datetime) -> dict[str, Any]:
-    """Count, compare and write the report down."""
+    """Measure and write the report."""
     report = monitoring.monitor(load_settings(), now)
     told = plain(report)
     publish("drift", "Drift found" if report.drift else "No drift", _parts(told))
@@ -45,7 +45,7 @@ def measure(now: datetime) -> dict[str, Any]:
 
 @task(name="announce drift", **TASK)
 def announce_drift(found: dict[str, Any], now: datetime) -> None:
-    """Emit the event. Said twice it starts one training: the cool-down holds the other back."""
+    """Emit the event. Emitted twice it starts one training: the cool-down refuses the other."""
     detail = ", ".join(found["drifted"])
     get_run_logger().warning("drift: %s", detail)
     emit_event(
@@ -57,7 +57,7 @@ def announce_drift(found: dict[str, Any], now: datetime) -> None:
 
 def _parts(told: dict[str, Any]) -> list[str]:
     ages, did = told["freshness"], told["performance"]
-    # What a person has come for stands first.
+    # Drifted features first, then by PSI.
     rows = sorted(told["rows"], key=lambda row: (row["status"] != "drift", -(row["psi"] or 0.0)))
     drifted = {"drifted": ", ".join(told["drifted"]) or "nothing"}
     return [

@@ -1,4 +1,4 @@
-"""What all flows and tasks share: JSON results, retries where a retry can help, and what "now" is."""
+"""Shared options of flows and tasks: JSON results, retries of transient errors, and the run's instant."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ Now = AwareDatetime | None
 
 
 class InstantInFuture(ChurnError):  # noqa: N818 - read as a sentence: refused, instant in future
-    """A run is to work as of an instant after this machine's clock: nothing is known of it yet."""
+    """The requested instant of a run lies after this machine's clock."""
 
     error = "instant_in_future"
     http_status = 422
 
 
 def may_help(_task: Any, _run: Any, state: Any) -> bool:
-    """Return whether doing a failed task again can help: a server was away, or the disk was full.
+    """Return whether a retry of a failed task can help: a server was unreachable, or the disk was full.
 
-    A refusal (a failed gate, no labels, a damaged file) stays one however often it is asked.
+    A refusal (a failed gate, no labels, a damaged file) is the same on every retry.
     """
     broken = state.result(raise_on_failure=False)
     if isinstance(broken, ChurnError):
@@ -42,13 +42,13 @@ def may_help(_task: Any, _run: Any, state: Any) -> bool:
 
 
 FLOW: Final[dict[str, Any]] = {"persist_result": True, "result_serializer": "json", "validate_parameters": True}
-"""Options of every flow: no pickle, so that a result can be read by anyone and runs nobody's code."""
+"""Options of every flow: results are JSON, not pickle: any program can read them, no code is run."""
 UNKEPT: Final[dict[str, Any]] = {**FLOW, "persist_result": False}
-"""Options of flows that run so often that what they return is not kept: the artifacts and the state say it."""
+"""Options of frequent flows: their results are not stored, as artifacts and state contain them."""
 TASK: Final[dict[str, Any]] = {
     "persist_result": False,
     "result_serializer": "json",
-    # What the functions do is idempotent: they look at what is there themselves. Only what is dear has a cache key.
+    # The functions are idempotent: they check for existing results. Only expensive tasks have a cache key.
     "cache_policy": NO_CACHE,
     "retries": 3,
     "retry_delay_seconds": exponential_backoff(backoff_factor=2),
@@ -61,7 +61,7 @@ TASK: Final[dict[str, Any]] = {
 def begin() -> Settings:
     """Return the settings of this run, and mark it as alive.
 
-    As for `churn …`: no library reports anything to anybody, and what is written is for this user alone.
+    As in `churn …`: libraries send no telemetry, and written files are accessible to this user alone.
     """
     switch_off(os.environ)
     os.umask(0o077)
@@ -73,9 +73,9 @@ def begin() -> Settings:
 
 
 def instant(now: datetime | None) -> datetime:
-    """Return ``now`` in UTC, the present moment where it is not given.
+    """Return ``now`` in UTC, the present moment if None.
 
-    Raises InstantInFuture if it lies after this machine's clock by more than clocks of two machines differ.
+    Raises InstantInFuture if it lies after this machine's clock by more than the tolerance for clock differences.
     """
     clock = datetime.now(UTC)
     if now is None:
@@ -91,6 +91,6 @@ def instant(now: datetime | None) -> datetime:
 
 
 def plain(found: Any) -> dict[str, Any]:
-    """Return a dataclass as JSON values: what flows hand on and what Prefect keeps."""
+    """Return a dataclass as JSON values, for results of flows and tasks."""
     told: dict[str, Any] = json.loads(json.dumps(asdict(found), default=str))
     return told

@@ -1,4 +1,4 @@
-"""Land, build and materialise: what every night brings."""
+"""The nightly flow: ingestion, features and materialisation."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from flows.steps.inbox import waiting
 
 @flow(name="refresh", flow_run_name="refresh", timeout_seconds=12 * 3600, **FLOW)
 def refresh(now: Now = None) -> dict[str, Any] | State[dict[str, Any]]:
-    """Land what waits in the inbox, then features and the online store; a refusal at the gate ends it there.
+    """Ingest the inbox, then build features and materialise; a refusal at the gate ends the run.
 
-    Where the inbox holds what cannot be landed, the run's state says so, as that of ``land`` does.
+    If other files remain in the inbox, the run's state names them, as that of ``land`` does.
 
     Args:
         now: The instant that the run works as of, with its time zone; empty: the present moment.

@@ -1,4 +1,4 @@
-"""Train, compare and deploy: on a schedule, or by itself after a drift."""
+"""The retraining flow: train, compare and deploy, on a schedule or after drift."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def retrain(
     report: bool = False,  # noqa: FBT001, FBT002 - a field of Prefect's form
     now: Now = None,
 ) -> dict[str, Any] | State[dict[str, Any]]:
-    """Fit a challenger on everything known, compare it with the champion, and let it serve if it is better.
+    """Fit a challenger on all published data, compare it with the champion, promote it if it is better.
 
-    Returns the version and what became of it. Skipped, with the reason, if a drift comes within the cool-down, over
-    the daily cap, or while another training is at work.
+    Returns the version and the outcome. Skipped, with the reason, for drift within the cool-down or over the daily cap,
+    or while another training is running.
 
     Args:
         reason: Why it is trained; only a drift has a cool-down and a daily cap.
@@ -40,7 +40,7 @@ def retrain(
     settings, at = begin(), instant(now)
     why = f"{reason}: {detail}" if detail else reason
     try:
-        # To the end of its trial: a second challenger would have nobody to be compared with.
+        # Held to the end of the trial: only one challenger can be on trial.
         with lease(settings.home, "retraining", f"a retraining as of {at.isoformat()} ({reason})"):
             held_back = admit(settings.home, at, why, settings.retraining, drift=reason == "drift")
             if held_back is not None:
@@ -49,7 +49,7 @@ def retrain(
             evaluate(version=version, now=at)
             outcome: dict[str, Any] = deploy(version=version, why=why, now=at)
             if report:
-                # It is for people and decides nothing: should it fail, the better model serves already.
+                # The report decides nothing: if it fails, the better model is serving already.
                 report_on(version, at)
             return outcome
     except LeaseHeldError as busy:

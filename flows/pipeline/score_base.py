@@ -1,4 +1,4 @@
-"""Score every active customer, in chunks, to Parquet."""
+"""The batch scoring flow: score every active customer, in chunks, to Parquet."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from flows.pipeline.policy import FLOW, TASK, Now, begin, instant, plain
 
 @flow(name="score_base", flow_run_name="score base", timeout_seconds=12 * 3600, **FLOW)
 def score_base(now: Now = None) -> dict[str, Any]:
-    """Score everyone with the champion, as of now; a run that was killed goes on where it was.
+    """Score every active customer with the champion, as of now; resumes a killed run.
 
-    Returns the summary of the run: where it lies, customers scored, and how many of them could not be, by reason.
+    Returns the summary of the run: its folder, customers scored, and counts of those without a score, by reason.
 
     Args:
         now: The instant that the run works as of, with its time zone; empty: the present moment.
@@ -29,7 +29,7 @@ def score_base(now: Now = None) -> dict[str, Any]:
 
 @task(name="score everyone", **TASK)
 def score_everyone(now: datetime) -> dict[str, Any]:
-    """Write the chunks that are missing, and publish them together."""
+    """Write the missing chunks and publish all of them together."""
     done = plain(scoring.score_base(load_settings(), now))
     publish("score-run", "Scores of the whole base", [facts(done)])
     return done

@@ -1,4 +1,4 @@
-"""Find the runs whose process died without a word, mark them as crashed, and start them again."""
+"""The sweep flow: find runs whose process died, mark them as crashed, and start them again."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from flows.pipeline.heartbeat import Dead, alive, dead
 from flows.pipeline.policy import UNKEPT, begin
 
 TAG: Final = "churn"
-"""Of every deployment in flows/prefect.yaml, and so of every run of them."""
+"""Tag of every deployment in flows/prefect.yaml, and so of all their runs."""
 ATTEMPT: Final = "attempt:"
-"""A tag: how often a run was started, the dead ones before it included."""
+"""Prefix of the tag with the number of starts of a run, dead ones included."""
 _MESSAGE: Final = "Its process died without reporting; what it had finished is kept, and a new run goes on from there."
 
 
@@ -41,11 +41,11 @@ def sweep(
     attempts_max: PositiveInt = 5,
     pending_max_minutes: PositiveFloat = 10.0,
 ) -> list[dict[str, Any]]:
-    """Mark dead runs as crashed, and run again what a deployment had started; returns a dict a run.
+    """Mark dead runs as crashed, and start those of a deployment again; returns a dict per run.
 
-    A run is dead if no process holds the lock on its file below ``runs/`` and Prefect still takes it for running or
-    paused; one that was being cancelled is cancelled. Every step of the flows can be repeated, so the new run
-    finishes what the old one began. Only runs of the deployments of ``flows/prefect.yaml`` (tag churn) are looked at.
+    A run is dead if no process holds the lock on its file below ``runs/`` and its state in Prefect is running or
+    paused; one that was being cancelled is marked as cancelled. Every step of the flows is idempotent, so the new run
+    completes the old one. Only runs of the deployments of ``flows/prefect.yaml`` (tag churn) are considered.
 
     Args:
         rerun: Whether what was scheduled or triggered is started again.
@@ -65,14 +65,14 @@ def sweep(
 
 
 def mark_dead(client: SyncPrefectClient, home: Path, *, rerun: bool, attempts_max: int) -> list[dict[str, Any]]:
-    """Mark what died on this home; returns flow_run, name and outcome of each."""
+    """Mark the dead runs of this home; return flow_run, name and outcome of each."""
     found = []
     for gone in dead(home):
         run = _read(client, gone)
         state = run.state.type if run is not None and run.state is not None else None
         outcome = None
         if run is not None and state in {StateType.RUNNING, StateType.PAUSED}:
-            # The new run first: who dies in between is followed by a sweep that asks for the same one again.
+            # The new run first: after a kill in between, the next sweep requests the same run by its idempotency key.
             outcome = _start_again(client, run, attempts_max) if rerun and run.deployment_id else "marked as crashed"
             client.set_flow_run_state(run.id, Crashed(message=_MESSAGE), force=True)
         elif run is not None and state is StateType.CANCELLING:
@@ -81,13 +81,13 @@ def mark_dead(client: SyncPrefectClient, home: Path, *, rerun: bool, attempts_ma
         if run is not None and outcome is not None:
             _mark_tasks(client, run)
             found.append({"flow_run": str(run.id), "name": run.name, "outcome": outcome})
-        # Of one that ended, or that a person started again, nothing but its file is left.
+        # For a run that ended, or that a person started again, only its file remains.
         gone.forget()
     return found
 
 
 def mark_lost(client: SyncPrefectClient, home: Path, older_than: timedelta) -> list[dict[str, Any]]:
-    """Mark runs of our deployments that a worker took and that never got to their first line."""
+    """Mark runs of our deployments that a worker took and that never marked themselves as alive."""
     taken = client.read_flow_runs(
         flow_run_filter=FlowRunFilter(
             state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING])),

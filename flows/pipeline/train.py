@@ -1,4 +1,4 @@
-"""Fit and register a challenger."""
+"""The training flow: fit and register a challenger."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from training.registry import Trained, figures_of
 
 @flow(name="train", flow_run_name="train", timeout_seconds=24 * 3600, **FLOW)
 def train(now: Now = None) -> dict[str, Any]:
-    """Build the point-in-time training set, tune, fit, measure, and register the bundle as challenger.
+    """Build the point-in-time training set, tune, fit, evaluate, and register the bundle as challenger.
 
-    Returns the version, its bundle's digest and the fingerprint of everything it was made of. The same data, settings
-    and code give the version that is there already. Raises LeaseHeldError while another training is at work.
+    Returns the version, its bundle's digest and the fingerprint of its inputs. The same data, settings and code return
+    the existing version. Raises LeaseHeldError while another training is running.
 
     Args:
         now: The instant written into the model and the ledger; empty: the present moment. All that is published is
@@ -33,7 +33,7 @@ def train(now: Now = None) -> dict[str, Any]:
 
 @task(name="fit and register", **TASK)
 def fit_and_register(now: datetime) -> dict[str, Any]:
-    """Train once for one fingerprint."""
+    """Train once per fingerprint."""
     settings = load_settings()
     trained: Trained = train_challenger(settings, now)
     logged = figures_of(settings, trained.run_id)

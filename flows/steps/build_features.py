@@ -1,4 +1,4 @@
-"""Turn published snapshots, and deliveries of events, into the rows that Feast reads."""
+"""Feature building: published snapshots and event deliveries become parts of Feast's offline tables."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from feature_repo.raw.snapshots.publication import history, read_snapshot
 from feature_repo.transforms import tiles
 
 KEPT: Final = 4
-"""Snapshots in memory at once: a version, its neighbours, and the one it replaces."""
+"""Maximum number of snapshots in memory: a version, its neighbours, and the one it replaces."""
 
 ROWS: Final = pa.schema(
     [
@@ -43,7 +43,7 @@ ROWS: Final = pa.schema(
 )
 """The columns of a part."""
 CUSTOMERS_AT_ONCE: Final = 20_000
-"""So many customers' events of three months, some millions, lie in memory at once."""
+"""Customers per piece: their events of three months, some millions, are in memory at once."""
 
 
 class NothingPublishedError(ChurnError):
@@ -53,11 +53,11 @@ class NothingPublishedError(ChurnError):
 
 
 def build_features(settings: Settings) -> list[str]:
-    """Append every published version that Feast's source lacks; return the parts of all, oldest date first.
+    """Append every published version missing in Feast's source; return all parts, oldest date first.
 
-    A replaced version stays: what was known then must be known again when an old date is asked for. Parts are
-    immutable and named after date and version, and say nothing that was published after them, so that a run killed
-    anywhere is completed by the next.
+    A replaced version stays, so that point-in-time queries return the values known at their instant. Parts are
+    immutable and named after date and version, and contain nothing published after them, so that the next run completes
+    a killed one.
     """
     every = history(settings.home)
     if not every:
@@ -76,16 +76,16 @@ def build_features(settings: Settings) -> list[str]:
 
 
 def build_activity(settings: Settings, customers_at_once: int = CUSTOMERS_AT_ONCE) -> list[str]:
-    """Append one part for every delivery that Feast's table lacks; return the parts of all, oldest first.
+    """Append one part per delivery missing in Feast's table; return all parts, oldest first.
 
-    A part holds the customers of whom the delivery admitted an event, with the tiles as all deliveries up to it left
-    them. It appears whole or not at all and never changes, so that a run killed anywhere is completed by the next. A
-    delivery that admitted nothing has none.
+    A part holds the customers of whom the delivery admitted an event, with their tiles as of all deliveries up to it.
+    It is written atomically and never changes, so that the next run completes a killed one. A delivery without admitted
+    events has no part.
 
     Raises
     ------
     DeliveryDamaged
-        If a delivery is no longer what it was.
+        If a delivery was changed.
     """
     every = deliveries(settings.home)
     parts, whole = [], dict[int, Path]()
@@ -107,7 +107,7 @@ def build_activity(settings: Settings, customers_at_once: int = CUSTOMERS_AT_ONC
 def _pieces(
     settings: Settings, known_at: datetime, files: Sequence[Path], customers_at_once: int
 ) -> Iterator[pa.Table]:
-    """Yield the rows of a delivery, the first of ``files``, some customers at a time, ascending."""
+    """Yield the rows of a delivery, the first of ``files``, in pieces of customers, ascending."""
     columns = ", ".join(SCHEMA.names)
     stamp = pa.scalar(known_at, INSTANT)
     with session(event_limits(settings)) as connection:
@@ -119,7 +119,7 @@ def _pieces(
         ).fetchall()
         bounds = [first for (first,) in firsts]
         for low, high in zip(bounds, [*bounds[1:], None], strict=True):
-            # The files are sorted by customer: a range of them is read without the rest.
+            # The files are sorted by customer: a range is read without the rest.
             range_ = f"{CUSTOMER} >= $low AND ($high IS NULL OR {CUSTOMER} < $high)"
             events = connection.execute(
                 f"""
@@ -143,7 +143,7 @@ def _pieces(
 
 
 def _matters(earlier: Delivery, known_at: datetime) -> bool:
-    """Whether a delivery may hold an event within the window, or a later revision of one."""
+    """Return whether a delivery may hold an event within the window, or a later revision of one."""
     return earlier.occurred_until is not None and (earlier.occurred_until >= _oldest(known_at) or earlier.revisions > 0)
 
 

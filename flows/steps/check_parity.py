@@ -1,4 +1,4 @@
-"""Check that the platform's promises hold on the data that lies here."""
+"""Online/offline parity check on the data of the home."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CHUNK_CUSTOMERS: Final = 5_000
 
 
 class ParityBrokenError(ChurnError):
-    """The online store answers something else than the point-in-time join."""
+    """The online store returns other values than the point-in-time join."""
 
     error = "parity_broken"
 
@@ -49,8 +49,8 @@ def check_parity(
 ) -> dict[str, Parity]:
     """Compare online and offline values of every customer as of ``now`` (UTC), through Feast on both sides.
 
-    ``customers_max`` takes that many of them, evenly spread over the sorted ids. Returns service -> what was found:
-    the core service, and the behavioural one where events were delivered.
+    ``customers_max`` limits them to a sample, evenly spread over the sorted ids. Returns service -> result: for the
+    core service, and for the behavioural one where events were delivered.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def check_parity(
     StoreUnavailableError, NothingRegisteredError and the like
         If a store can't be read.
     StorageFailed
-        If a file of the offline tables can't be read, or is no file.
+        If a file of the offline tables can't be read, or is no regular file.
     """
     with refusals(settings):
         services = [CORE_SERVICE, *([BEHAVIOR_SERVICE] if table_files(settings.home, ACTIVITY_SOURCE) else [])]
@@ -67,7 +67,7 @@ def check_parity(
         found = {}
         for service in services:
             features = features_of(service)
-            # What is compared are values: a policy that refuses earlier than the join is no difference.
+            # Values are compared: a stricter policy of the online reader is no difference.
             reader = OnlineFeatures(store, service, at_the_contract())
             found[service] = Parity()
             for ids in _chunks(_customers(settings, now), customers_max):
@@ -80,12 +80,12 @@ def check_parity(
 
 
 def report(settings: Settings, found: dict[str, Parity]) -> list[str]:
-    """Return a line a service, of what was compared.
+    """Return a line per compared service.
 
     Raises
     ------
     ParityBrokenError
-        If a value differs; names the features, how many customers each, and pseudonyms of some.
+        If a value differs; names the features, the number of customers per feature, and pseudonyms of some.
     """
     lines = []
     for service, parity in found.items():
@@ -96,7 +96,7 @@ def report(settings: Settings, found: dict[str, Parity]) -> list[str]:
         )
     broken = [parity for parity in found.values() if not parity.holds]
     if broken:
-        # The behavioural service holds the core's features too: each is named once, with its larger count.
+        # The behavioural service includes the core's features: each is listed once, with its larger count.
         differing: Counter[str] = Counter()
         for parity in broken:
             differing |= parity.differing
@@ -113,7 +113,7 @@ def report(settings: Settings, found: dict[str, Parity]) -> list[str]:
 
 
 def _customers(settings: Settings, now: datetime) -> list[str]:
-    """Return every customer that the offline table has known until ``now``, sorted."""
+    """Return every customer of the offline table up to ``now``, sorted."""
     import duckdb
 
     files = table_files(settings.home, SOURCE)

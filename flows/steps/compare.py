@@ -1,4 +1,4 @@
-"""Measure a challenger and the champion on the challenger's held-out rows, and decide."""
+"""Comparison of a challenger with the champion on the challenger's held-out rows, and the verdict."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ if TYPE_CHECKING:
 
 TIMED_ROWS: Final = 25
 TAG_LENGTH_MAX: Final = 5000
-"""Of a version's tag where MLflow keeps them in PostgreSQL."""
+"""Maximum length of a version's tag where MLflow stores tags in PostgreSQL."""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A verdict, and whom it is about: digests of the challenger and of the champion (None: nobody served)."""
+    """A verdict and the digests of the challenger and the champion (None: no model served)."""
 
     verdict: Verdict
     challenger: str
@@ -52,7 +52,7 @@ class Compared:
     compared_at: str
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON values."""
+        """Return the comparison as JSON values."""
         return {
             "verdict": self.verdict.to_json(),
             "challenger": self.challenger,
@@ -62,45 +62,45 @@ class Compared:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """Read what :meth:`to_json` wrote."""
+        """Return the comparison that :meth:`to_json` wrote."""
         return cls(**{**content, "verdict": Verdict.from_json(content["verdict"])})
 
 
 def compare(settings: Settings, trained: Trained, now: datetime, *, live: LiveFigures | None = None) -> Compared:
-    """Decide from all the figures there are; the verdict becomes a file of the run and tags of the version.
+    """Decide from all available figures; the verdict becomes a file of the run and tags of the version.
 
-    A champion whose bundle is lost or damaged is restored from MLflow first: services may still answer with it. One
-    that can't be compared with all the same (of another contract, too) stays until a person decides. One that reads
-    another service is asked with what it knew.
+    A champion whose bundle is missing or damaged is restored from MLflow first: services may still use it. One that
+    can't be compared even so (another contract included) stays until a person decides. A champion that reads another
+    feature service is scored with its own features.
 
     Parameters
     ----------
     live
-        What both did with live requests: ``rollout.shadow_requests_min`` of them are required then. None: this is
-        decided without them.
+        Results of both on live requests: ``rollout.shadow_requests_min`` of them are required then. None: decided
+        without them.
 
     Raises
     ------
     HeldOutMissingError
-        If nobody knows on which rows the challenger is to be measured.
+        If the challenger's held-out rows are not stored.
     LedgerBrokenError
-        If the ledger can't say whether this challenger was withdrawn.
+        If the ledger was changed, so that withdrawals of this challenger are unknown.
     RegistryUnavailableError
-        If MLflow does not take the verdict, or can't be asked for the champion's copy.
+        If MLflow does not accept the verdict, or the champion's copy can't be fetched.
     """
     served = serving(settings.home)
     evidence = gather(settings, trained, served, live)
     verdict = decide(evidence, load_economics(), settings.promotion, settings.rollout, seed=settings.training.seed)
     champion = served.champion if served else None
     compared = Compared(verdict, trained.digest, champion, now.isoformat())
-    # The champion itself is no better than itself: what was said of it when it was a challenger stays.
+    # Not for the champion itself: the verdict on it as a challenger stays.
     if champion != trained.digest:
         _keep(settings, trained, compared)
     return compared
 
 
 def serving(home: Path) -> Rollout | None:
-    """Return what serves, None where nothing was promoted; without a whole pointer what the ledger says."""
+    """Return the roll-out, from the ledger if the pointer is missing or damaged; None before a promotion."""
     try:
         pointed = rollout(home)
     except BundleError:
@@ -112,9 +112,9 @@ def serving(home: Path) -> Rollout | None:
 
 
 def gather(settings: Settings, trained: Trained, served: Rollout | None, live: LiveFigures | None) -> Evidence:
-    """Measure all that a verdict is made of, from the offline store and the bundles.
+    """Collect the input of a verdict from the offline store and the bundles.
 
-    Writes nothing but the champion's bundle, where that has to be restored.
+    Writes nothing, except a restored bundle of the champion.
     """
     keys = read_heldout(settings.home, trained.digest)
     customers, churned = keys[CUSTOMER].to_numpy(dtype=str), keys[LABEL].to_numpy(dtype=bool)
@@ -156,11 +156,11 @@ def gather(settings: Settings, trained: Trained, served: Rollout | None, live: L
 
 
 def withdrawal(home: Path, digest: str) -> str:
-    """Return by whom and why the model of the bundle ``digest`` was last taken out of service, "" if it was not.
+    """Return by whom and why the model of the bundle ``digest`` was last withdrawn, "" if it was not.
 
-    The same data give the same model again, in a bundle with another date and hence another digest: what was rolled
-    back, or failed as a canary, must not come back by itself. So bundles are told apart by what answers; one that
-    can't be read any more by its digest alone.
+    The same data give the same model again, in a bundle with another date and hence another digest: a model that was
+    rolled back, or failed as a canary, must not return by itself. So bundles are identified by their content
+    hash; an unreadable bundle by its digest alone.
     """
     model = functools.cache(functools.partial(_model, home))
     left_as = {"rollback": "champion", "abort": "challenger"}
@@ -175,9 +175,9 @@ def withdrawal(home: Path, digest: str) -> str:
 
 
 def rolled_back(home: Path) -> str:
-    """Return who rolled back and why, "" if a model was promoted since.
+    """Return by whom and why was rolled back, "" if a model was promoted since.
 
-    A person took a model out of service that had held every rule: the rules alone do not choose its successor.
+    A person withdrew a model that had passed every rule: the rules alone do not choose its successor.
     """
     changes = [entry for entry in entries(home) if entry.action in {"promote", "rollback"}]
     if not changes or changes[-1].action == "promote":
@@ -186,9 +186,9 @@ def rolled_back(home: Path) -> str:
 
 
 def slices(features: pd.DataFrame, audit: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Return column -> (n,) text: by what customers are told apart when nobody may be worse off.
+    """Return column -> (n,) text: the groups in which the challenger must not be worse.
 
-    ``features`` of any service that a model reads, ``audit`` the protected ones, row by row the same customers.
+    ``features`` of any service that a model reads, ``audit`` the protected ones, same customers row by row.
     """
     tenure = features["tenure_months"]
     columns = {
@@ -203,7 +203,7 @@ def slices(features: pd.DataFrame, audit: pd.DataFrame) -> dict[str, np.ndarray]
 def explained(bundle: Bundle, features: pd.DataFrame) -> tuple[np.ndarray, float]:
     """Return the scores (n,) and the share of rows whose reasons add up to their score, in [0, 1].
 
-    0 where a feature of the service stands under no reason code: what it adds would be left unsaid.
+    0 if a feature of the service has no reason code: its contribution would be missing in the reasons.
     """
     found = bundle.explain(features)
     try:
@@ -225,7 +225,7 @@ def latency_p50_ms(bundle: Bundle, features: pd.DataFrame) -> float:
 
 
 def _incumbent(settings: Settings, served: Rollout | None) -> tuple[Bundle | None, str]:
-    """Return the champion's bundle, or why there is none to compare with; (None, "") where nobody serves."""
+    """Return the champion's bundle, or why it can't be compared; (None, "") if no model serves."""
     if served is None:
         return None, ""
     try:

@@ -1,6 +1,6 @@
-"""How old the values are that everything answers with: extracts, events, the online copy, and what was not landed.
+"""Age of the data that predictions are based on: extracts, events, online values, and waiting files.
 
-Loads nothing that a model is made or served with: this is looked at often.
+Used by the freshness and monitoring flows; imports no library of model training or serving, as it runs often.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from flows.steps.inbox import oldest
 from monitoring.freshness import Age, ages
 
 INBOX: Final = "inbox"
-"""What :func:`data_ages` calls the age of the oldest thing that was not landed."""
+"""Name of the age of the oldest file in the inbox in :func:`data_ages`."""
 
 log = logging.getLogger(__name__)
 
 
 def data_ages(settings: Settings, now: datetime) -> list[Age]:
-    """Return how old at ``now`` the newest snapshot's values, the newest events and the online store's copy are.
+    """Return the age at ``now`` of the newest snapshot's values, the newest events and the online values.
 
-    Events are left out where none were delivered; the age of the copy is unknown where the online store does not
-    answer, which the log says. The last is how long the oldest thing lies in the inbox, left out where that is empty.
-    Raises RegistryUnavailableError if the registry does not answer.
+    Events are omitted if none were delivered; the age of the online values is unknown if the online store does not
+    respond, which is logged. The last entry is the time since the oldest file came to the inbox, omitted if that is
+    empty. Raises RegistryUnavailableError if the registry does not respond.
     """
     values = [manifest.event_at for manifest in known_extracts(settings.home, now)]
     newest: dict[str, datetime | None] = {"snapshot": max(values, default=None)}
@@ -46,7 +46,7 @@ def data_ages(settings: Settings, now: datetime) -> list[Age]:
             newest["online store"] = None
     found = ages(newest, now, settings.monitoring.freshness_max_h)
     since = oldest(settings.home)
-    # What came after `now` was not there; a time after the clock is wrong, and no reason to leave it out.
+    # Arrivals after `now` don't count; a time after the clock is an error and must stay visible.
     if since is None or now < since <= datetime.now(UTC):
         return found
     return [*found, *ages({INBOX: since}, now, settings.monitoring.inbox_max_h)]
@@ -58,5 +58,5 @@ def known_extracts(home: Path, now: datetime) -> list[Manifest]:
 
 
 def known_deliveries(home: Path, now: datetime) -> list[datetime]:
-    """Return when the deliveries of events up to ``now`` came."""
+    """Return the arrival instants of the deliveries of events up to ``now``."""
     return [each.known_at for each in deliveries(home) if each.known_at is not None and each.known_at <= now]

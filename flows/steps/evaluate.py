@@ -1,4 +1,4 @@
-"""Measure the model on a CSV by repeated nested cross-validation, and write the report."""
+"""Evaluation of the training procedure by repeated nested cross-validation, with a report."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ SLICES: Final = ("senior_citizen", "gender", "contract_type", "internet_service"
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The cross-validation and where its report and figures lie."""
+    """The cross-validation and the paths of its report and figures."""
 
     validation: CrossValidation
     html: Path
     figures: Path
     leak_suspected: bool
-    """Whether ROC-AUC is above what is known to be possible on the public file (never said of simulated rows)."""
+    """Whether ROC-AUC is above the known optimum of the public file (never True for simulated rows)."""
 
 
 def evaluate_csv(
@@ -52,16 +52,16 @@ def evaluate_csv(
     repeats: int,
     progress: Callable[[int], object] = lambda _fold: None,
 ) -> Evaluated:
-    """Take a CSV the whole way (gate, Feast, point-in-time join) in a home of its own, and measure on it.
+    """Run a CSV through gate, Feast and point-in-time join in a temporary home, and cross-validate on it.
 
-    The settings' home keeps the report alone: evaluating a file must not publish it.
+    Only the report is written to the settings' home: an evaluation must not publish the file.
     """
-    # Below the home: it holds the rows of customers, and the next command removes it if this one is killed.
+    # Below the home: it holds customer rows, and the next command removes it if this one is killed.
     with folder_aside(settings.home, "evaluate-") as scratch:
-        # A file comes without events: whatever else the home's models read.
+        # A file has no events, whatever service the home's models read.
         training = settings.training.model_copy(update={"feature_service": CORE_SERVICE})
         aside = settings.model_copy(update={"home": scratch, "training": training})
-        # The features must not have expired on the day that the file is declared for: today.
+        # Declared for today, so that the features have not expired.
         ingest(aside, csv, now.date(), ingested_at=now)
         build_features(aside)
         apply(aside)
@@ -83,7 +83,7 @@ def evaluate(
 ) -> Evaluated:
     """Cross-validate on ``rows`` and write ``reports/evaluation/<source>/report.html`` and ``figures.json``.
 
-    Both are about the rows that were scored: with several observation dates, those of the newest ones.
+    Both cover the scored rows: with several observation dates, those of the newest ones.
     """
     economics = load_economics()
     validation = cross_validate(
@@ -95,7 +95,7 @@ def evaluate(
         repeats=repeats,
         progress=progress,
     )
-    # With several dates the oldest ones are learnt from alone: figures are about the others.
+    # With several dates the oldest ones are used for fitting alone: figures cover the others.
     rows = _taken(rows, validation.scored)
     churned = rows.churned.to_numpy(dtype=bool)
     source = _source(settings, rows, now, model_version)
@@ -128,7 +128,7 @@ def _taken(rows: TrainingSet, positions: Rows) -> TrainingSet:
 
 
 def _slice_columns(settings: Settings, rows: TrainingSet) -> pd.DataFrame:
-    """Return what figures are broken down by; the protected attributes come from their audit-only service."""
+    """Return the columns of the slices; protected attributes are read from their audit-only service."""
     audit = historical_features(open_store(settings), rows.keys, AUDIT_SERVICE)
     return rows.features[["contract_type", "internet_service"]].assign(
         senior_citizen=audit["senior_citizen"].to_numpy(),

@@ -1,4 +1,4 @@
-"""Files that wait to be landed: a folder whose names say what each file is, and what else lies there."""
+"""The inbox: the folder of files to ingest. File names define what each file is."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ FOLDER: Final = "inbox"
 LANDED: Final = "landed"
 _EXTRACT: Final = re.compile(r"telco_(\d{4}-\d{2}-\d{2})(?:\.v(\d+))?\.csv")
 SUCCESS: Final = "_SUCCESS"
-"""The empty file that Spark writes into a folder when it is whole."""
+"""The empty file that Spark writes into a folder when it is complete."""
 _EVENTS: Final = re.compile(rf"events_[\w.-]+(?i:{'|'.join(map(re.escape, SUFFIXES))})")
 
 
 class InboxNameError(ChurnError):
-    """A file's name does not say what it is."""
+    """A file's name does not define its kind or date."""
 
     error = "inbox_name"
 
 
 @dataclass(frozen=True, order=True)
 class Waiting:
-    """One file to land. In order: by day, an extract before its corrections, extracts before events.
+    """One file to ingest. Sort order: by day, an extract before its corrections, extracts before events.
 
-    ``as_of`` is the snapshot date of an extract (``date.max`` for events, which wait for all extracts); ``revision``
-    is above 0 for a correction of it.
+    ``as_of`` is the snapshot date of an extract (``date.max`` for events, which follow all extracts); ``revision`` is
+    above 0 for a correction of it.
     """
 
     as_of: date
@@ -46,7 +46,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Left:
-    """One thing that lies in the inbox and is not landed: its name, fit to be shown on one line, and why."""
+    """One entry of the inbox that is not ingested: its printable name, and why."""
 
     name: str
     why: str
@@ -56,11 +56,12 @@ class Left:
 
 
 def waiting(home: Path) -> tuple[list[Waiting], list[Left]]:
-    """Return the files to land, in order, and everything else that lies in the inbox; that stays where it is.
+    """Return the files to ingest, in order, and all other entries of the inbox, which stay there.
 
     ``telco_2026-11-01.csv`` is the extract of that day, ``telco_2026-11-01.v2.csv`` a correction of it,
-    ``events_….parquet``, ``.jsonl`` or ``.ndjson`` a file of events; the former may be a folder, which is whole once
-    :data:`SUCCESS` lies in it. Copy a large file under a name that begins with a dot, and rename it when it is whole.
+    ``events_….parquet``, ``.jsonl`` or ``.ndjson`` a file of events; the former may be a folder, which is complete once
+    it contains :data:`SUCCESS`. Copy a large file under a name that begins with a dot, and rename it when it is
+    complete.
     """
     files, left = [], []
     for path in _lying(home):
@@ -74,14 +75,14 @@ def waiting(home: Path) -> tuple[list[Waiting], list[Left]]:
 
 
 def left_behind(path: Path, why: str) -> Left:
-    """Return what to say of a thing that is not landed."""
+    """Return the entry of a path that is not ingested, its name made printable."""
     return Left("".join(sign if sign.isprintable() else "?" for sign in path.name), why)
 
 
 def oldest(home: Path) -> datetime | None:
-    """Return since when (UTC) the thing lies in the inbox that came first, of those still there; None: it is empty.
+    """Return the arrival instant (UTC) of the oldest entry of the inbox; None if it is empty.
 
-    By the change of its inode: moving a file keeps the time of its content.
+    Measured by ctime: a move keeps the mtime of the content.
     """
     times = [path.lstat().st_ctime for path in _lying(home)]
     return datetime.fromtimestamp(min(times), UTC) if times else None
@@ -95,7 +96,7 @@ def _lying(home: Path) -> Iterator[Path]:
 
 
 def _why_not(path: Path) -> str:
-    """Return why a thing is not landed, whatever its name; empty where it may be."""
+    """Return why an entry is not ingested, whatever its name; "" if it may be."""
     if path.name.startswith("."):
         return "hidden: a copy that is not finished"
     if path.is_symlink():
@@ -124,7 +125,7 @@ def _why_no_folder(path: Path) -> str:
 
 
 def read_name(path: Path) -> Waiting | None:
-    """Return what a file's name says it is, None if nothing."""
+    """Return the file with the kind and date that its name defines, None if it defines none."""
     if extract := _EXTRACT.fullmatch(path.name):
         try:
             as_of = date.fromisoformat(extract[1])
@@ -135,14 +136,13 @@ def read_name(path: Path) -> Waiting | None:
 
 
 def settle(home: Path, path: Path, landed: Content) -> Path | None:
-    """Move a file that was landed to ``inbox/landed`` and return where it is now.
+    """Move an ingested file to ``inbox/landed`` and return its new path.
 
-    ``landed`` is its content as of before it was read; where that has changed since, the file is left in the inbox for
-    the next run, and None returned.
+    ``landed`` is its content from before it was read; if that has changed since, the file stays in the inbox for the
+    next run, and None is returned.
 
-    Where a file of the same name lies there already it gets a number: nothing is overwritten. A file that was refused
-    stays in the inbox and is refused each time, until somebody mends it or takes it away: a gate that says no once and
-    then lets everything behind it pass would be none.
+    If a file of the same name exists there it gets a number: nothing is overwritten. A refused file stays in the inbox
+    and is refused by each run until it is fixed or removed: skipping it would let later files bypass the gate.
     """
     target = home / FOLDER / LANDED / path.name
     number = 1
@@ -159,12 +159,12 @@ def settle(home: Path, path: Path, landed: Content) -> Path | None:
 
 
 def named(path: Path, as_of: date | None) -> Waiting:
-    """Return a file that was given by hand; ``as_of`` is the day of an extract, where its name does not say it.
+    """Return a file passed explicitly; ``as_of`` makes it the extract of that day.
 
     Raises
     ------
     InboxNameError
-        If neither its name nor ``as_of`` says what it is.
+        If neither its name nor ``as_of`` defines what it is.
     """
     found = read_name(path)
     if as_of is not None:

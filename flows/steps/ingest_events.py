@@ -1,4 +1,4 @@
-"""Ingest one file, or folder, of behavioural events: keep it, judge it, publish it as the next delivery."""
+"""Ingestion of behavioural events, a file or folder: store, validate, publish as the next delivery."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from feature_repo.raw.events.publication import DeliveryRefused, deliver, land_f
 
 @dataclass(frozen=True)
 class EventLanding:
-    """A delivery that is published; ``fresh`` is False if the same file had been delivered before."""
+    """A published delivery; ``fresh`` is False if the same file had been delivered before."""
 
     delivery: Delivery
     fresh: bool
 
 
 def ingest_events(settings: Settings, path: Path, *, now: datetime, clock: datetime | None = None) -> EventLanding:
-    """Land, judge and publish one file of events.
+    """Store, validate and publish one file of events.
 
     Parameters
     ----------
@@ -37,23 +37,23 @@ def ingest_events(settings: Settings, path: Path, *, now: datetime, clock: datet
     now
         The instant of ingesting, tz-aware UTC. Nothing may be dated later.
     clock
-        This machine's clock, tz-aware UTC, where ``now`` is an instant of the past; None: ``now``. What is published
-        already may be known until then.
+        This machine's clock, tz-aware UTC, where ``now`` is an instant of the past; None: ``now``. Published
+        deliveries may be known until then.
 
     Raises
     ------
     BadEvents
         If the file is no file of events.
     DeliveryRefused
-        If too many of its events are bad. ``reports/events/<sha12>.json`` says which rows, nothing is published.
+        If too many of its events are bad. ``reports/events/<sha12>.json`` lists the rows; nothing is published.
     StillWritten
         If it changes while it is copied.
     ClockWasAhead
-        If a delivery before is known long after ``now`` and ``clock``.
+        If an earlier delivery has a known-at instant long after ``now`` and ``clock``.
     DeliveryDamaged
-        If a file of a delivery before is missing or no file.
+        If a file of an earlier delivery is missing or no regular file.
     StorageFailed
-        If the disk refuses a write.
+        If a file can't be written.
     """
     kind = kind_of(path)
     raw = land_file(settings.home, path, kind)
@@ -75,7 +75,7 @@ def ingest_events(settings: Settings, path: Path, *, now: datetime, clock: datet
 
 
 def told(landing: EventLanding) -> list[str]:
-    """Return what to say of a delivery: a line of counts, and a line for every reason."""
+    """Return the summary of a delivery: a line of counts, and a line per reason."""
     delivery = landing.delivery
     what = "published" if landing.fresh else "was published before, nothing to do:"
     known = f", known at {delivery.known_at:%Y-%m-%d %H:%M:%S.%f} UTC" if delivery.known_at else ""

@@ -1,4 +1,7 @@
-"""Ingest one Telco CSV: keep it, judge it, publish it. Prefect is not needed for any of it."""
+"""Ingestion of one Telco CSV: store, validate, publish. Independent of Prefect.
+
+See docs/decisions/0014-snapshots-over-time.md.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ log = logging.getLogger(__name__)
 
 
 class SnapshotInFuture(ChurnError):  # noqa: N818 - read as a sentence: refused, snapshot in future
-    """The date of the extract lies after today (UTC): its values would be known before they are true."""
+    """The snapshot date lies after today (UTC): its values would be known before they are true."""
 
     error = "snapshot_in_future"
     http_status = 422
@@ -63,10 +66,10 @@ class SnapshotInFuture(ChurnError):  # noqa: N818 - read as a sentence: refused,
 
 @dataclass(frozen=True)
 class Landing:
-    """A snapshot that is live.
+    """A published snapshot.
 
-    ``fresh`` is False if the same file had been published before: nothing was done then, and ``gate`` is the
-    verdict of that time.
+    ``fresh`` is False if the same file had been published before: nothing was done then, and ``gate`` is the verdict of
+    that time.
     """
 
     manifest: Manifest
@@ -75,9 +78,9 @@ class Landing:
     report_html: Path
     report_json: Path
     movements: Movements | None
-    """What changed since the snapshot before; None for a version that was published without counting."""
+    """Changes since the previous snapshot; None for a version that was published without them."""
     finding: str | None
-    """What a person should look at although the snapshot is live."""
+    """A warning about a published snapshot, for a person to check; None without one."""
 
 
 def ingest(
@@ -89,7 +92,7 @@ def ingest(
     clock: datetime | None = None,
     replace: bool = False,
 ) -> Landing:
-    """Land, validate and publish the extract of one date.
+    """Store, validate and publish the extract of one date.
 
     Parameters
     ----------
@@ -103,14 +106,14 @@ def ingest(
         Now, tz-aware UTC.
     clock
         This machine's clock, tz-aware UTC, where ``ingested_at`` is an instant of the past; None: ``ingested_at``.
-        What is published already may be known until then.
+        Published snapshots may be known until then.
     replace
-        Whether other content may take the place of this date's live snapshot.
+        Whether other content may replace this date's live snapshot.
 
     Raises
     ------
     BadCsv
-        If the file can't be read as a Telco CSV. As with GateFailed the report says why, and nothing is published.
+        If the file can't be read as a Telco CSV. As with GateFailed the report has the reason; nothing is published.
     GateFailed
         If a rule of the suites is broken.
     SnapshotExists, SnapshotTooEarly, SnapshotInFuture
@@ -118,16 +121,16 @@ def ingest(
     StillWritten
         If the extract changes while it is copied.
     ClockWasAhead
-        If what is published already is known long after ``ingested_at`` and ``clock``.
+        If a published snapshot has a known-at instant long after ``ingested_at`` and ``clock``.
     StorageFailed
-        If the disk refuses a write.
+        If a file can't be written.
     """
     if as_of > ingested_at.date():
         raise SnapshotInFuture(f"the extract is dated {as_of}, which has not come yet", "give the day it describes")
     home, limits = settings.home, settings.data
     check_size(csv, file_size_max_mb=limits.file_size_max_mb)
     raw = land_raw(home, csv, as_of)
-    # Asked before the work is done, and again by publish under the lock.
+    # Checked before the work, and again by publish under the lock.
     if (live := admit(home, as_of, raw.sha256, replace=replace)) is not None:
         return _landing(home, Publication(live, fresh=False), limits)
     pseudonym_key = settings.privacy.pseudonym_key.get_secret_value()
@@ -156,7 +159,7 @@ def ingest(
     quarantine = rows.loc[list(reasons)].assign(row=list(reasons), reasons=pd.Series(reasons, dtype=object))
     with exclusive(home) as held:
         every = history(home)
-        # An extract of today is declared to be known some hours later.
+        # The known-at instant of an extract declared today lies some hours later.
         check_clock(
             (manifest.created_at for manifest in every),
             max(ingested_at, clock or ingested_at),
@@ -189,7 +192,7 @@ def ingest(
 
 
 def _movements(home: Path, as_of: date, snapshot: pd.DataFrame) -> Movements:
-    """Count what changed since the live snapshot of the date before."""
+    """Return the changes since the live snapshot of the previous date."""
     earlier = [manifest for manifest in published(home) if manifest.snapshot_date < as_of]
     if not earlier:
         return movements(snapshot, None, (), named=None)
@@ -199,7 +202,7 @@ def _movements(home: Path, as_of: date, snapshot: pd.DataFrame) -> Movements:
 
 
 def vanished_finding(moved: Movements | None, limits: DataSettings) -> str | None:
-    """Say that too many customers vanished, if they did; a finding, not a refusal: the others' rows are good."""
+    """Return a warning if too many customers vanished; no refusal, as the other customers' rows are valid."""
     if moved is None or moved.vanished_share <= limits.vanished_share_max:
         return None
     return (
@@ -210,7 +213,7 @@ def vanished_finding(moved: Movements | None, limits: DataSettings) -> str | Non
 
 
 def _bounds(home: Path, as_of: date, rows: int, limits: DataSettings) -> dict[str, float | None]:
-    """Return the gate's parameters: the rows and the churn rate that the snapshots before this date suggest."""
+    """Return the gate's parameters: bounds of rows and churn rate from the snapshots before this date."""
     earlier = [manifest for manifest in published(home) if manifest.snapshot_date < as_of]
     rows_min, rows_max = limits.rows_min, None
     if earlier:
@@ -229,7 +232,7 @@ def _bounds(home: Path, as_of: date, rows: int, limits: DataSettings) -> dict[st
 
 
 def _unreadable(refused: BadCsv) -> GateResult:
-    """Return the verdict on a file that no suite could be run on, so that it has a report like any other."""
+    """Return the verdict on an unreadable file, so that it has a report like any other."""
     check = CheckResult(
         rule="readable",
         column="",
@@ -251,7 +254,7 @@ def _files(gate: GateResult, title: str) -> dict[str, bytes]:
 
 
 def _write_reports(home: Path, as_of: date, raw: RawFile, files: dict[str, bytes]) -> Path:
-    """Write a refused file's report; returns the HTML's path."""
+    """Write a refused file's report; return the HTML's path."""
     stem = home / "reports" / "gate" / f"{as_of}-{raw.sha256[:12]}"
     with exclusive(home), storage():
         for name, content in files.items():

@@ -1,4 +1,7 @@
-"""Compare today's customers with those that the champion was measured on; check labels, quality and freshness too."""
+"""Monitoring of the champion: drift against its held-out rows, labels, data quality and freshness.
+
+See docs/decisions/0021-drift.md.
+"""
 
 from __future__ import annotations
 
@@ -48,16 +51,16 @@ log = logging.getLogger(__name__)
 def monitor(settings: Settings, now: datetime) -> MonitorReport:
     """Measure, and write ``reports/monitor/<observed_at>.json`` below the home.
 
-    Everything is as it was known at ``now`` (tz-aware UTC): customers, labels, snapshots. Values are taken at the
-    newest arrival before it, as those of the held-out rows were: windows that go on ending later while nothing
-    arrives empty themselves, which is age (see :mod:`flows.steps.data_age`) and no drift.
+    Customers, labels and snapshots are as known at ``now`` (tz-aware UTC). Values are taken at the newest arrival
+    before it, as those of the held-out rows were: time windows that end later without new arrivals become empty, which
+    is age (see :mod:`flows.steps.data_age`) and no drift.
 
     Raises
     ------
     NoChampionError, BundleError
         If there is no champion, or it is damaged.
     HeldOutMissingError
-        If nobody kept the rows that it was measured on.
+        If the champion's held-out rows are not stored.
     NothingToMaterializeError, NothingRegisteredError, RegistryUnavailableError
         If there are no features.
     """
@@ -102,7 +105,7 @@ def monitor(settings: Settings, now: datetime) -> MonitorReport:
 
 
 def quality(settings: Settings, now: datetime) -> Quality | None:
-    """Return the gate's newest verdict as of ``now``, None where it never judged."""
+    """Return the gate's newest verdict as of ``now``, None without one."""
     known = known_extracts(settings.home, now)
     live = max(known, key=lambda manifest: (manifest.snapshot_date, manifest.version), default=None)
     refused = [
@@ -125,7 +128,7 @@ def _quality(snapshot: str, report: Path, finding: str | None) -> Quality:
     try:
         gate = from_json(read_regular(report).decode())
     except (OSError, ValueError, KeyError, TypeError):
-        # What the gate said is lost. That is told as a failure, and stops no measurement of drift.
+        # The verdict is lost: reported as a failure, while drift is still measured.
         return Quality(snapshot, passed=False, rows=0, quarantined=0, failed=["unreadable report"], finding=finding)
     return Quality(
         snapshot=snapshot,
@@ -138,13 +141,13 @@ def _quality(snapshot: str, report: Path, finding: str | None) -> Quality:
 
 
 def _newest_arrival(home: Path, now: datetime) -> datetime:
-    """Return when the newest extract or delivery of events up to ``now`` came; ``now`` itself if there is none."""
+    """Return the arrival of the newest extract or delivery up to ``now``; ``now`` itself without one."""
     extracts = [extract_known_at(manifest) for manifest in known_extracts(home, now)]
     return max([*extracts, *known_deliveries(home, now)], default=now)
 
 
 def _baseline(settings: Settings, store: FeatureStore, bundle: Bundle) -> Baseline:
-    """Return the champion's baseline, from ``baselines/<digest>.json`` or made anew and kept there."""
+    """Return the champion's baseline, read from ``baselines/<digest>.json`` or computed and stored there."""
     path = settings.home / "baselines" / f"{bundle.digest}.json"
     if (kept := _kept(path, settings.monitoring.bins)) is not None:
         return kept
@@ -168,11 +171,11 @@ def _baseline(settings: Settings, store: FeatureStore, bundle: Bundle) -> Baseli
 
 
 def _present(home: Path, keys: pd.DataFrame) -> NDArray[np.bool_]:
-    """Return which held-out rows (n,) are of customers as :func:`monitor` finds them: after an extract has come.
+    """Return a mask (n,) of held-out rows whose customers are comparable with those of :func:`monitor`.
 
-    An extract withdraws its leavers, so that those observed when it came are the ones who had not left by it; whoever
-    leaves later is a customer still. The declared extract alone labels itself, and its customers are observed a label
-    window before it came: who leaves by it is no customer when it has come.
+    An extract withdraws the customers who left, so that the customers observed at its arrival are those who had not
+    left by then; customers who leave later are included. Only the declared extract holds its own labels, and its
+    customers are observed one label window before its arrival: those who left by then are excluded.
     """
     declared = {manifest.created_at for manifest in history(home) if manifest.time == "declared"}
     itself = keys[OBSERVED_AT].isin([pd.Timestamp(each) for each in declared])
@@ -180,7 +183,7 @@ def _present(home: Path, keys: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def _kept(path: Path, bins: int) -> Baseline | None:
-    """Return a kept baseline, None if there is none of this form: it can always be made again."""
+    """Return a stored baseline, None if there is none in this format: it can be computed again."""
     if not path.is_file():
         return None
     try:
@@ -192,9 +195,9 @@ def _kept(path: Path, bins: int) -> Baseline | None:
 
 
 def _newest_labels(settings: Settings, reference: Baseline, now: datetime) -> pd.DataFrame:
-    """Return the labels of the newest observation date of which it was known at ``now`` who had left.
+    """Return the labels of the newest observation date with outcomes known at ``now``.
 
-    Empty where none is newer than the rows that the champion was measured on.
+    Empty if none is newer than the champion's held-out rows.
     """
     labels = label_history(
         known_extracts(settings.home, now), lambda each: read_snapshot(settings.home, each), settings.data
@@ -206,7 +209,7 @@ def _newest_labels(settings: Settings, reference: Baseline, now: datetime) -> pd
 
 
 def _score(store: FeatureStore, bundle: Bundle, labels: pd.DataFrame, rows: int) -> Floats:
-    """Return the champion's scores of labelled customers as known when they were observed, (n,)."""
+    """Return the champion's scores of labelled customers as known at their observation date, (n,)."""
     scores: Sequence[Floats] = [
         bundle.score(features_as_known(store, labels.iloc[start : start + rows], bundle.manifest.service))
         for start in range(0, len(labels), rows)

@@ -1,4 +1,7 @@
-"""Let a challenger serve, go back to the champion before it, and keep MLflow's aliases true to what serves."""
+"""Promotion, roll-back and trials of models; keeps MLflow's aliases in line with the roll-out.
+
+Used by the command line and the deployment flow. See docs/decisions/0018-pointer-and-ledger.md.
+"""
 
 from __future__ import annotations
 
@@ -35,25 +38,25 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DIGITS_MIN: Final = 8
-"""Of a digest, to name a bundle."""
+"""Minimum number of hex digits of a digest that name a bundle."""
 TRIALS: Final = frozenset({"shadow", "canary"})
 
 
 class UnknownNameError(NoSuchVersionError):
-    """No bundle and no entry of the ledger has the name that an operator gives."""
+    """An operator's name matches no bundle and no entry of the ledger."""
 
     exit_code = EXIT_USAGE
 
 
 class WhyMissingError(ChurnError):
-    """Somebody overrules the verdict and gives no reason."""
+    """The verdict is overruled without a reason."""
 
     error = "why_missing"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a challenger: ``compared`` is None where it serves already, ``entry`` where it was refused."""
+    """Outcome for a challenger: ``compared`` is None if it serves already, ``entry`` if it was refused."""
 
     trained: Trained
     compared: Compared | None
@@ -61,7 +64,7 @@ class Outcome:
 
     @property
     def serves(self) -> bool:
-        """Whether it is the champion now."""
+        """Whether the challenger is the champion now."""
         return self.compared is None or self.entry is not None
 
 
@@ -75,11 +78,11 @@ def compare_and_deploy(
     force: bool = False,
     leaving: str | None = None,
 ) -> Outcome:
-    """Decide about a challenger and let it serve if the verdict says so, or if ``force`` overrules it.
+    """Decide about a challenger and promote it if the verdict allows it, or if ``force`` overrules it.
 
-    Where the settings ask for live requests before a promotion, those that its shadow has seen count, if it runs. A
-    challenger that serves already stays, and the aliases are put right. ``leaving``: the digest of the only champion
-    that may be replaced.
+    If the settings require live requests before a promotion, those of its running shadow count. A challenger that
+    serves already stays, and the aliases are corrected. ``leaving``: the digest of the only champion that may be
+    replaced.
 
     Raises
     ------
@@ -112,9 +115,9 @@ def deploy(
     force: bool = False,
     trial: int | None = None,
 ) -> Entry | None:
-    """Let a challenger serve after its verdict; returns the ledger's entry, None where the verdict refuses it.
+    """Promote a challenger after its verdict; return the ledger's entry, None if the verdict refuses it.
 
-    Done again it changes nothing and returns the same entry. Running services follow by themselves.
+    A repeated call changes nothing and returns the same entry. Running services follow by themselves.
 
     Parameters
     ----------
@@ -126,11 +129,11 @@ def deploy(
     Raises
     ------
     ChampionChangedError
-        If another champion serves than the one it was compared with.
+        If the champion is not the one of the comparison.
     TrialEndedError
         If ``trial`` was ended meanwhile.
     BundleError, LedgerBrokenError, StorageFailed
-        As :func:`bentos.rollout.rollout.promote` says: the old champion stays.
+        As :func:`bentos.rollout.rollout.promote`: the old champion stays.
     """
     if not (compared.verdict.promote or force):
         return None
@@ -161,10 +164,11 @@ def roll_back(
     leaving: str | None = None,
     told: Callable[[Entry | None], object] = lambda _entry: None,
 ) -> Entry | None:
-    """Let the champion before this one serve again; needs neither a training nor MLflow.
+    """Promote the previous champion again; needs neither a training nor MLflow.
 
-    ``told`` hears of it as soon as it is so: MLflow's aliases follow after that, and loading MLflow takes longer than
-    all the rest. ``leaving``, what is returned and raised: as :func:`bentos.rollout.rollout.rollback`.
+    ``told`` is called with the entry right after the roll-back: MLflow's aliases follow after that, and importing
+    MLflow takes longer than all the rest. ``leaving``, return value and errors: as
+    :func:`bentos.rollout.rollout.rollback`.
     """
     entry = serving_now.rollback(settings.home, who=who, why=why, now=now, leaving=leaving)
     told(entry)
@@ -173,15 +177,15 @@ def roll_back(
 
 
 def is_named(home: Path, digest: str | None, version: str) -> bool:
-    """Return whether an operator's ``version`` means the bundle ``digest`` (None: there is none to mean).
+    """Return whether an operator's ``version`` names the bundle ``digest`` (None: no bundle to match).
 
-    It may be the digest or the 8 hex digits and more that it begins with, the model's version, or MLflow's number as
-    the ledger has it: a rollback must not wait for MLflow.
+    It may be the digest or its first 8 or more hex digits, the model's version, or MLflow's version number as recorded
+    in the ledger: a rollback must not depend on MLflow.
 
     Raises
     ------
     UnknownNameError
-        If it means no other bundle either: none in the home, and none in the ledger.
+        If it names no other bundle either: none in the home, and none in the ledger.
     LedgerBrokenError
         If the ledger was changed.
     """
@@ -223,15 +227,15 @@ def _means(home: Path, book: list[Entry], digest: str, version: str) -> bool:
 def begin_trial(
     settings: Settings, trained: Trained, *, share: float | None, who: str, why: str, now: datetime
 ) -> Entry:
-    """Let a challenger meet live requests: unseen (``share`` None), or answering for a share of the customers.
+    """Start a trial of a challenger: shadow (``share`` None), or canary for a share of the customers.
 
-    It ends ``rollout.trial_timeout_h`` after ``now``, the clock's instant, if nobody ends it before. One that was
-    aborted or rolled back begins only with a reason: a command that is repeated does not bring it back.
+    The trial ends ``rollout.trial_timeout_h`` after ``now``, the clock's instant, unless it is ended before. A
+    challenger that was aborted or rolled back needs a reason: a repeated command does not start its trial again.
 
     Raises
     ------
     WhyMissingError
-        If it was withdrawn and no reason is given.
+        If it was withdrawn and no reason is passed.
     OtherTrialError
         If another challenger is on trial.
     BundleError, LedgerBrokenError, NoChampionError, StorageFailed, TrialInvalidError
@@ -256,7 +260,7 @@ def begin_trial(
 
 
 def end_trial(settings: Settings, version: str | None, *, who: str, why: str, now: datetime) -> Entry | None:
-    """End the trial, or the one of the challenger ``version`` alone; None where it is not running.
+    """End the running trial, or only that of the challenger ``version``; None if it is not running.
 
     Raises UnknownNameError as :func:`is_named`, and as :func:`bentos.rollout.rollout.stop_trial`.
     """
@@ -270,7 +274,7 @@ def end_trial(settings: Settings, version: str | None, *, who: str, why: str, no
 
 
 def mirror(settings: Settings) -> None:
-    """Put MLflow's aliases right; where MLflow does not answer, say so and let what serves be."""
+    """Correct MLflow's aliases; if MLflow does not respond, log it and leave the roll-out unchanged."""
     try:
         sync_aliases(settings)
     except RegistryUnavailableError as away:
@@ -278,10 +282,10 @@ def mirror(settings: Settings) -> None:
 
 
 def sync_aliases(settings: Settings) -> dict[str, str | None]:
-    """Let the aliases champion, previous and challenger follow what serves; returns alias -> version (None: nowhere).
+    """Set the aliases champion, previous, challenger from the roll-out; return alias -> version or None.
 
-    What serves is decided by the pointer in the home; MLflow tells it to people. A bundle that MLflow does not know
-    has no alias. The challenger is the one on trial; without a trial it stays the newest that was trained.
+    The pointer in the home decides what serves; MLflow displays it. A bundle unknown to MLflow has no alias. The
+    challenger is the one on trial; without a trial it stays the newest trained one.
 
     Raises
     ------
@@ -303,7 +307,7 @@ def sync_aliases(settings: Settings) -> dict[str, str | None]:
 
 
 def _live(settings: Settings, trained: Trained, served: Rollout) -> LiveFigures:
-    """Return what the shadow that is running has seen of this challenger: an earlier trial met another champion."""
+    """Return the results of the running shadow; earlier trials ran against another champion."""
     if served.challenger != trained.digest or served.mode != "shadow":
         return LiveComparison().figures()
     return read_live(settings.home, trained.digest, since=served.sequence).figures()

@@ -1,4 +1,4 @@
-"""Whether a drift may start a training now: a cool-down, and so many a day."""
+"""Retraining policy: a cool-down and a daily cap for trainings started by drift."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _KEPT: Final = 100
 
 
 def admit(home: Path, now: datetime, reason: str, rules: RetrainingSettings, *, drift: bool) -> str | None:
-    """Write a training down and return None, or return why it may not start.
+    """Record a training and return None, or return why it may not start.
 
-    Only trainings that a ``drift`` started are held back; one that is scheduled or asked for by hand always may, and
-    counts. Called by who holds the home's lease on retraining: one that is skipped has not begun. A second call of
-    the same instant is the same training: after a kill it may go on.
+    Only trainings started by ``drift`` are limited; a scheduled or requested one is always admitted, and counts. Call
+    under the home's lease on retraining, so that a skipped training is not recorded. A second call with the same
+    instant is the same training: after a kill it may continue.
 
     Parameters
     ----------

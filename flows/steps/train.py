@@ -1,6 +1,6 @@
-"""Train a challenger on everything published, and let it serve if it is better than the champion.
+"""Training of a challenger on all published data, and its promotion if it is better than the champion.
 
-What fits a model (scikit-learn, XGBoost, Optuna) loads when one is fitted: most callers look for a registered one.
+Libraries for fitting (scikit-learn, XGBoost, Optuna) are imported only when a model is fitted.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ if TYPE_CHECKING:
     from training.model.fit import Fitted, Provenance
 
 SEEN: Final = "rows_seen"
-"""Tag: how many held-out rows the model was fitted on."""
+"""Tag: number of held-out rows that the model was fitted on."""
 
 
 class DataChangedError(ChurnError):
-    """Something was published while the training set was read."""
+    """Data were published while the training set was read."""
 
     error = "data_changed"
     http_status = 409
@@ -63,7 +63,7 @@ class DataChangedError(ChurnError):
 
 @dataclass(frozen=True)
 class Challenger:
-    """A fitted, saved and registered model, before anybody decided about it."""
+    """A fitted, saved and registered model, before its verdict."""
 
     fitted: Fitted
     bundle: Bundle
@@ -72,26 +72,26 @@ class Challenger:
 
 
 def train(settings: Settings, now: datetime, *, who: str) -> Outcome:
-    """Do all of it: challenger, verdict, and the champion's place if the verdict gives it; errors as of its parts."""
+    """Train a challenger, compare it, and promote it if the verdict allows it; raises as these steps do."""
     return compare_and_deploy(settings, train_challenger(settings, now), who=who, why="churn train", now=now)
 
 
 def train_challenger(settings: Settings, now: datetime) -> Trained:
-    """Fit and register a challenger; the same data, settings and code give the version that is there already.
+    """Fit and register a challenger; the same data, settings and code return the existing version.
 
-    Killed anywhere, it is run again and leaves one version: a version is there whole or not at all, and what lies
-    around it (bundle, held-out rows, alias) is put right.
+    After a kill at any point a second run leaves one version: a version is registered completely or not at all, and its
+    bundle, held-out rows and alias are restored.
 
     Raises
     ------
     LeaseHeldError
-        If another training is at work in this home.
+        If another training is running in this home.
     DataChangedError
-        If something was published meanwhile.
+        If data were published meanwhile.
     RegistryUnavailableError
-        If MLflow does not answer, or would not take the model (its experiment was deleted): before the work begins.
+        If MLflow does not respond, or would refuse the model (its experiment was deleted): before the work begins.
     StorageFailed
-        If there is no room for a model: before the work begins.
+        If the disk has no space for a model: before the work begins.
     """
     with lease(settings.home, "training", f"process {os.getpid()} since {now.isoformat()}"):
         _room(settings)
@@ -111,7 +111,7 @@ def train_challenger(settings: Settings, now: datetime) -> Trained:
 
 
 def _room(settings: Settings) -> None:
-    """Raise StorageFailed where a bundle of the greatest size allowed would not fit on the disk."""
+    """Raise StorageFailed if a bundle of the maximum size would not fit on the disk."""
     free_mb = shutil.disk_usage(settings.home).free / 1e6
     if free_mb < settings.promotion.bundle_size_max_mb:
         raise StorageFailed(
@@ -121,9 +121,9 @@ def _room(settings: Settings) -> None:
 
 
 def forget_orphans(settings: Settings) -> list[str]:
-    """Remove the held-out labels, personal data, that a killed training left; only under the lease of trainings.
+    """Remove held-out labels (personal data) of a killed training; call only under the training lease.
 
-    Those of a bundle stay that MLflow, the ledger or the pointer names. Returns the names of the removed files. Raises
+    Labels of bundles named by MLflow, the ledger or the pointer stay. Returns the names of the removed files. Raises
     RegistryUnavailableError.
     """
     try:
@@ -153,20 +153,20 @@ def registered_challenger(settings: Settings, version: str | None = None) -> Tra
 
 
 def fingerprint(settings: Settings) -> str:
-    """Return what a model trained now would be made of; see :func:`training.model.fingerprint.fingerprint`."""
+    """Return the fingerprint of a model trained now; see :func:`training.model.fingerprint.fingerprint`."""
     from training.model.fingerprint import fingerprint as fingerprint_of
 
     return fingerprint_of(settings, feature_service(settings))
 
 
 def training_set(settings: Settings) -> TrainingSet:
-    """Return the labelled observations of all published snapshots with the features known then."""
+    """Return the labelled observations of all published snapshots with the features known at their dates."""
     labels = load_labels(settings.home, settings.data)
     return load_training_set(settings, labels, feature_service(settings))
 
 
 def feature_service(settings: Settings) -> str:
-    """Return the feature service that a model trained now reads: behaviours too, where events were delivered."""
+    """Return the feature service of a model trained now: the behavioural one if events were delivered."""
     if settings.training.feature_service != "auto":
         return settings.training.feature_service
     delivered = any(settings.home.glob(table_pattern(ACTIVITY_SOURCE)))
@@ -174,18 +174,18 @@ def feature_service(settings: Settings) -> str:
 
 
 def provenance(settings: Settings, now: datetime) -> Provenance:
-    """Return where a model trained now comes from."""
+    """Return the provenance of a model trained now."""
     from training.model.fit import Provenance
 
     manifests = published(settings.home)
     snapshots = tuple(f"{m.snapshot_date.isoformat()}.v{m.version}" for m in manifests)
-    # The newest label decides: one declared snapshot is the bootstrap, any later one is observed.
+    # Determined by the newest label: one declared snapshot is the bootstrap, any later one is observed.
     time: Literal["declared", "observed"] = "observed" if any(m.time == "observed" for m in manifests) else "declared"
     return Provenance(snapshots, time, git_commit(), now)
 
 
 def fit_challenger(settings: Settings, rows: TrainingSet, now: datetime) -> tuple[Fitted, Bundle]:
-    """Tune, fit and measure; save the bundle and the rows it was measured on; nothing is registered yet."""
+    """Tune, fit and evaluate; save the bundle and its held-out labels; register nothing."""
     from training.model.fit import fit
 
     journal = settings.home / "optuna" / "journal.log"
@@ -196,7 +196,7 @@ def fit_challenger(settings: Settings, rows: TrainingSet, now: datetime) -> tupl
 
 
 def register_challenger(settings: Settings, fitted: Fitted, bundle: Bundle, rows: TrainingSet, mark: str) -> Challenger:
-    """Log the run in MLflow and register the bundle as challenger; ``mark`` is the fingerprint it was fitted under."""
+    """Log the run in MLflow and register the bundle as challenger; ``mark`` is its training fingerprint."""
     from training.data.split import seen_rows
 
     metrics = {f"test_{name}": value for name, value in fitted.metrics.as_dict().items()}
@@ -219,7 +219,7 @@ def register_challenger(settings: Settings, fitted: Fitted, bundle: Bundle, rows
 
 
 def _whole(settings: Settings, registered: Registered) -> bool:
-    """Whether a version can be compared and served; its bundle and held-out rows are restored if they can be."""
+    """Return whether a version can be compared and served; restores its bundle and held-out rows."""
     try:
         read_verified(bundles_folder(settings.home) / registered.bundle_digest)
     except BundleError:
@@ -228,7 +228,7 @@ def _whole(settings: Settings, registered: Registered) -> bool:
     if not heldout_path(settings.home, registered.bundle_digest).is_file():
         from training.data.split import holdout
 
-        # Of the same fingerprint, hence the same rows.
+        # The same fingerprint gives the same rows.
         rows = training_set(settings)
         _, test = holdout(rows, settings.training.test_share, settings.training.seed)
         save_heldout(settings.home, registered.bundle_digest, rows.keys.iloc[test])
@@ -249,7 +249,7 @@ def _trained(registered: Registered, *, fresh: bool) -> Trained:
 
 
 def _gate_report(settings: Settings) -> Path:
-    """Return the verdict of the gate on the newest snapshot: what the model was trained behind."""
+    """Return the path of the gate's verdict on the newest snapshot, for the training's artifacts."""
     return (settings.home / published(settings.home)[-1].path).with_name("gate.json")
 
 

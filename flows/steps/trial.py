@@ -1,4 +1,4 @@
-"""A challenger meets live requests until it has seen enough, breaks the rules, or its time is over. Without Prefect."""
+"""Trial of a challenger on live requests, until enough were seen, a rule is broken, or time is up."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ POLL_S: Final = 2.0
 
 @dataclass(frozen=True)
 class Met:
-    """What a trial has seen: ``ended`` says why it may not go on, None where it saw enough and goes on.
+    """Result of a trial: ``ended`` is why it was stopped, None if it has seen enough and continues.
 
-    ``sequence`` is the one of the ledger's entry that began it.
+    ``sequence`` is that of the ledger's entry that started it.
     """
 
     sequence: int
@@ -45,10 +45,10 @@ def meet(
     clock: Clock,
     poll_s: float = POLL_S,
 ) -> Met:
-    """Begin the trial of the bundle ``digest`` and wait for its outcome; the same trial again, after a kill, goes on.
+    """Start the trial of the bundle ``digest`` and wait for its outcome; a killed trial is continued.
 
-    A canary is judged as the service judges it, by what all workers have counted, up to the end: a breach aborts it.
-    It has not seen enough while a figure lies beyond its limit and chance may explain it.
+    A canary is judged by the rules of the service, on the counts of all workers, up to the end: a breach aborts it. It
+    has not seen enough while a figure is beyond its limit and may be so by chance.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def meet(
     Raises
     ------
     LiveCountsError, LedgerBrokenError, BundleError, StorageFailed
-        The trial goes on: see :func:`withdrawn_on_error`.
+        The trial continues: see :func:`withdrawn_on_error`.
     """
     rules, home = settings.rollout, settings.home
     wanted = rules.shadow_requests_min if mode == "shadow" else rules.canary_requests_min
@@ -96,13 +96,13 @@ def meet(
             time.sleep(poll_s)
             continue
         details = {"as_of": as_of.isoformat(), **asdict(live.figures())}
-        # Where a service was faster its reason counts: the next look finds it.
+        # If a service ended the trial first its reason counts: the next iteration reads it.
         if stop_trial(home, who=who, why=why, now=clock(), action=action, trial=began.sequence, details=details):
             return Met(began.sequence, live, why)
 
 
 def withdraw(home: Path, digest: str, *, who: str, why: str, now: datetime, as_of: datetime) -> None:
-    """Take a challenger that may not serve off the live requests; the trial of another one goes on."""
+    """End the trial of a challenger that may not serve; the trial of another one continues."""
     served = rollout(home)
     if served is not None and served.challenger == digest:
         stop_trial(home, who=who, why=why, now=now, trial=served.sequence, details={"as_of": as_of.isoformat()})
@@ -110,7 +110,7 @@ def withdraw(home: Path, digest: str, *, who: str, why: str, now: datetime, as_o
 
 @contextmanager
 def withdrawn_on_error(home: Path, digest: str, *, who: str, as_of: datetime, clock: Clock) -> Iterator[None]:
-    """End the trial of a challenger if what waits for it fails or is told to end; the error goes on."""
+    """End the trial of a challenger if the block fails or is interrupted; the error is re-raised."""
     try:
         yield
     except BaseException as first:
@@ -122,7 +122,7 @@ def withdrawn_on_error(home: Path, digest: str, *, who: str, as_of: datetime, cl
 
 
 def _longest(settings: Settings, mode: Mode) -> timedelta:
-    """Return how long a trial may run: a canary goes on while a person is asked."""
+    """Return the maximum duration of a trial: a canary continues while its approval is pending."""
     hours = settings.rollout.trial_timeout_h
     if mode == "canary" and settings.promotion.approval_required:
         hours += settings.promotion.approval_timeout_h
