@@ -1,4 +1,4 @@
-"""The population stability index of two sets of counts. Pure."""
+"""Population stability index of two sets of counts. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 PSEUDO_COUNT: Final = 0.5
-"""Added to each bin of both sides, so that an empty one gives a large number and not infinity."""
+"""Added to each bin of both sides, so that an empty bin gives a large number and not infinity."""
 
 
 def psi(reference: ArrayLike, current: ArrayLike) -> float:
@@ -32,7 +32,7 @@ def psi(reference: ArrayLike, current: ArrayLike) -> float:
         raise ValueError(f"counts of shape {before.shape} and {now.shape} are not of the same bins")
     if not before.sum() > 0 or not now.sum() > 0:
         raise ValueError("a side has no rows")
-    # A bin that is empty on both sides says nothing: half a row of n and half a row of m would differ.
+    # A bin that is empty on both sides carries no information: half a row of n and half a row of m would differ.
     filled = (before + now) > 0
     r, c = (side[filled] + PSEUDO_COUNT for side in (before, now))
     r, c = r / r.sum(), c / c.sum()

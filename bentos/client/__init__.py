@@ -1,6 +1,6 @@
-"""A client of the HTTP service, for Python applications: typed answers, time-outs, repeats where they can help.
+"""Python client of the HTTP service: typed answers, time-outs, and retries where they can help.
 
-Loads httpx and pydantic, and nothing that scores::
+Loads httpx and pydantic, but no model code::
 
     with ChurnClient("http://127.0.0.1:3000", api_key=key) as client:
         answer = client.predict("7590-VHVEG")

@@ -1,4 +1,4 @@
-"""The client for asynchronous code."""
+"""The asynchronous client."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class AsyncChurnClient:
         return await self._run(self._calls.predict(customer_id))
 
     async def predict_many(self, customer_ids: Sequence[str]) -> list[Answer | RefusedCustomer]:
-        """Return an entry for each id, in the order given, twice for an id given twice."""
+        """Return an entry for each id, in the order passed, twice for an id passed twice."""
         return await self._run(self._calls.predict_many(customer_ids))
 
     async def what_if(self, customer_id: str, changes: Mapping[str, Change]) -> WhatIfAnswer:
@@ -55,15 +55,15 @@ class AsyncChurnClient:
         return await self._run(self._calls.what_if(customer_id, changes))
 
     async def prediction(self, prediction_id: str) -> PredictionAnswer:
-        """Return the receipt of an answer, and what came out when it was replayed."""
+        """Return the receipt of a prediction, with the result of its replay."""
         return await self._run(self._calls.prediction(prediction_id))
 
     async def metadata(self) -> Metadata:
-        """Return which model answers, and what it was made from."""
+        """Return the version and provenance of the serving model."""
         return await self._run(self._calls.metadata())
 
     async def ready(self) -> bool:
-        """Return whether a prediction would be answered now; asks once, and is False where nothing listens."""
+        """Return whether a prediction would be answered now; one attempt, False if nothing listens."""
         return await self._run(self._calls.ready())
 
     async def close(self) -> None:

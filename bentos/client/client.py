@@ -1,4 +1,4 @@
-"""The client for ordinary code."""
+"""The blocking client."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from bentos.client.retries import Clock, Failed, Outcome, Patience, Reply, Send,
 Result = TypeVar("Result")
 
 BATCH_IDS_MAX: Final = 1000
-"""As many as serving.batch_ids_max of the service allows when nobody changed it."""
+"""Default of serving.batch_ids_max of the service."""
 
 
 class ChurnClient:
-    """Asks the service and waits for its answer. A context manager; threads may share one.
+    """Calls the service and waits for its answer. A context manager; threads may share one.
 
     Parameters
     ----------
     base_url
-        Where the service is: ``http://127.0.0.1:3000``, or with a path behind a gateway.
+        Base URL of the service: ``http://127.0.0.1:3000``, or with a path behind a reverse proxy.
     api_key
         Sent as a bearer token with each request, and shown nowhere.
     patience
-        Time-outs and repeats.
+        Time-outs and retries.
     batch_ids_max
         Most ids in one request of :meth:`predict_many`: at most the service's ``serving.batch_ids_max``.
     transport
         How to connect, instead of over TCP with the system's certificates: a socket's path, a client certificate.
     sleep, clock, rng
-        What waits, what tells the time (seconds, monotonic) and what draws the pauses.
+        Functions that wait and return the time (seconds, monotonic), and the random generator of the pauses.
 
     Raises
     ------
@@ -67,14 +67,14 @@ class ChurnClient:
         Raises
         ------
         CustomerUnknownError, CustomerWithdrawnError
-            If there is no such customer, or no more.
+            If the customer is unknown, or has left.
         ChurnServiceError
-            One of the other families of :mod:`bentos.client.errors`; so does every method.
+            Another subclass of :mod:`bentos.client.errors`; so does every method.
         """
         return self._run(self._calls.predict(customer_id))
 
     def predict_many(self, customer_ids: Sequence[str]) -> list[Answer | RefusedCustomer]:
-        """Return an entry for each id, in the order given, twice for an id given twice.
+        """Return an entry for each id, in the order passed, twice for an id passed twice.
 
         More ids than ``batch_ids_max`` go in several requests; if one of them fails in the end, so does the call.
         """
@@ -83,20 +83,20 @@ class ChurnClient:
     def what_if(self, customer_id: str, changes: Mapping[str, Change]) -> WhatIfAnswer:
         """Return the score as it is and as it would be with ``changes`` (feature or column -> value).
 
-        With no changes both are the same: a way to learn what may be changed.
+        Without changes both are the same; the answer lists what may be changed.
         """
         return self._run(self._calls.what_if(customer_id, changes))
 
     def prediction(self, prediction_id: str) -> PredictionAnswer:
-        """Return the receipt of an answer, and what came out when it was replayed."""
+        """Return the receipt of a prediction, with the result of its replay."""
         return self._run(self._calls.prediction(prediction_id))
 
     def metadata(self) -> Metadata:
-        """Return which model answers, and what it was made from."""
+        """Return the version and provenance of the serving model."""
         return self._run(self._calls.metadata())
 
     def ready(self) -> bool:
-        """Return whether a prediction would be answered now; asks once, and is False where nothing listens."""
+        """Return whether a prediction would be answered now; one attempt, False if nothing listens."""
         return self._run(self._calls.ready())
 
     def close(self) -> None:

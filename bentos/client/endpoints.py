@@ -1,4 +1,4 @@
-"""What each method of the clients asks, and how its answer is read. Pure: shared by both clients."""
+"""Request and response handling of each client method, shared by both clients. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Body = TypeVar("Body", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Calls:
-    """The steps of each method; what they raise is in :mod:`bentos.client.errors`."""
+    """The steps of each method; its errors are those of :mod:`bentos.client.errors`."""
 
     patience: Patience
     batch_ids_max: int
@@ -36,11 +36,11 @@ class Calls:
     rng: random.Random
 
     def predict(self, customer_id: str) -> Steps[Answer]:
-        """Ask for one customer."""
+        """Request the score of one customer."""
         return self._ask(_post("/predict", customer_id=customer_id), Answer)
 
     def predict_many(self, customer_ids: Sequence[str]) -> Steps[list[Answer | RefusedCustomer]]:
-        """Ask for many customers in batches, one after the other; each has all of the patience."""
+        """Request the scores of many customers in batches, in sequence; each has the whole ``patience``."""
         if isinstance(customer_ids, str):
             raise TypeError("customer_ids is one str: give a list of ids")
         found: list[Answer | RefusedCustomer] = []
@@ -53,13 +53,13 @@ class Calls:
         return found
 
     def what_if(self, customer_id: str, changes: Mapping[str, Change]) -> Steps[WhatIfAnswer]:
-        """Ask how the score would be with ``changes``."""
+        """Request the score with ``changes``."""
         return self._ask(_post("/predict/what-if", customer_id=customer_id, changes=dict(changes)), WhatIfAnswer)
 
     def prediction(self, prediction_id: str) -> Steps[PredictionAnswer]:
-        """Ask for the receipt of an answer."""
+        """Request the receipt of a prediction."""
         try:
-            # Also keeps anything that is no id out of the path.
+            # Also keeps text that is not an id out of the path.
             name = str(UUID(prediction_id))
         except ValueError:
             raise RequestRefusedError(
@@ -71,11 +71,11 @@ class Calls:
         return self._ask(Request(f"/predictions/{name}"), PredictionAnswer)
 
     def metadata(self) -> Steps[Metadata]:
-        """Ask which model answers."""
+        """Request the version and provenance of the serving model."""
         return self._ask(Request("/metadata"), Metadata)
 
     def ready(self) -> Steps[bool]:
-        """Ask once whether a prediction would be answered now."""
+        """Request once whether a prediction would be answered now."""
         try:
             yield from exchange(Request("/readyz"), replace(self.patience, attempts_max=1), self.clock, self.rng)
         except UnavailableError:
@@ -90,13 +90,13 @@ class Calls:
 def read(reply: Reply, model: type[Body]) -> Body:
     """Return the body of an answer; fields that this client does not know yet are left out.
 
-    The service's models forbid unknown fields, which is right for what it is sent; a newer service may answer more
-    than an older client knows, so here they are read leniently, without a second set of models.
+    The service's models forbid unknown fields, which is right for requests; a newer service may return more fields
+    than an older client knows, so here they are ignored, without a second set of models.
 
     Raises
     ------
     UnexpectedAnswerError
-        If it is not what the route answers. Says where and which rule, never the value.
+        If it does not match the route's model. Reports location and rule, never the value.
     """
     try:
         return model.model_validate_json(reply.content, extra="ignore")

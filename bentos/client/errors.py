@@ -1,4 +1,4 @@
-"""What a call of the service can end with instead of an answer: one class a family."""
+"""Errors of the client: one class per family of failures."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from configs.errors import ChurnError
 NO_ANSWER: Final = "service_unreachable"
 """The ``error`` of a call that got no answer at all."""
 NOT_OURS: Final = "answer_unreadable"
-"""The ``error`` of an answer that this service did not write: a gateway's page, another service's JSON."""
+"""The ``error`` of an answer that this service did not write: a proxy's page, another service's JSON."""
 
 
 class ChurnServiceError(ChurnError):
-    """The service gave no answer to what was asked. All that this client raises on purpose derives from it.
+    """Base class of all errors that the client raises on purpose.
 
     Parameters
     ----------
     message, hint
-        The service's own words; they hold no customer id.
+        As the service wrote them; they hold no customer id.
     error
-        The service's stable name of the refusal: what to switch on within a family.
+        The service's stable error name, to distinguish errors within a family.
     status
         The HTTP status; None if there was no answer.
     retry_after_s
-        How long the service asks to wait, seconds; None if it does not say.
+        Seconds to wait as the service requested; None if it did not.
     """
 
     def __init__(
@@ -45,19 +45,19 @@ class CustomerUnknownError(ChurnServiceError):
 
 
 class CustomerWithdrawnError(ChurnServiceError):
-    """The customer has left: take them off the list."""
+    """The customer has left: remove them from the list."""
 
 
 class NotAllowedError(ChurnServiceError):
-    """The API key is missing, wrong, or has not the right that the route needs."""
+    """The API key is missing, wrong, or lacks the right that the route needs."""
 
 
 class RequestRefusedError(ChurnServiceError):
-    """The service does not take this request, and would not take it a second time."""
+    """The service refuses this request, and would refuse it again."""
 
 
 class OverloadedError(ChurnServiceError):
-    """More was asked than the service, or this key, may be asked now."""
+    """The service, or the limit of this key, has no capacity for the request now."""
 
     transient = True
 
@@ -90,7 +90,7 @@ _OF_STATUS: Final[dict[int, type[ChurnServiceError]]] = {
 def refusal(status: int, content: bytes, retry_after_s: float | None) -> ChurnServiceError:
     """Return the error of an answer that is not a success. Pure.
 
-    The body decides where it can: behind a gateway a 404 may as well mean that the gateway knows no such service.
+    The body decides where it can: behind a reverse proxy a 404 may also mean that the proxy does not know the service.
     """
     body = _body(status, content)
     family = _OF_NAME.get(body.error) or _OF_STATUS.get(status)

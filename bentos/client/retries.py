@@ -1,9 +1,9 @@
-"""One request until it is answered: when to repeat it, how long to wait, when to give up. Pure: no socket, no clock.
+"""Retry policy of one request: when to repeat it, how long to wait, when to give up. Pure.
 
-The rules are written once, as a generator that yields what is to be done (:class:`Send`, :class:`Wait`) and is sent
-what came of it; the blocking and the awaiting client only do it.
+The rules are written once, as a generator that yields the next step (:class:`Send`, :class:`Wait`) and is sent its
+result; the blocking and the asynchronous client only execute the steps. No socket and no clock is used here.
 
-Every request may be repeated, POST too: the service changes nothing for a caller but that another receipt is kept.
+Every request may be repeated, POST too: its only effect in the service is another receipt.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ from bentos.client.errors import NO_ANSWER, ChurnServiceError, UnavailableError,
 
 Result = TypeVar("Result")
 Clock = Callable[[], float]
-"""Seconds from any fixed instant on, monotonic."""
+"""Monotonic clock, seconds from any fixed instant."""
 
 REPEATED: Final = frozenset(
     {
         HTTPStatus.REQUEST_TIMEOUT,
         HTTPStatus.TOO_MANY_REQUESTS,
-        HTTPStatus.BAD_GATEWAY,  # a gateway's word for a connection that failed
+        HTTPStatus.BAD_GATEWAY,  # a proxy's status for a connection that failed
         HTTPStatus.SERVICE_UNAVAILABLE,
     }
 )
 NEEDS_NEW_DATA: Final = "features_expired"
-"""The one 503 that concerns a customer and not the service: no wait of seconds helps."""
+"""The one error of status 503 that concerns a customer and not the service: waiting some seconds does not help."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a call may take, and how it is repeated.
+    """Time-outs and retries of a call.
 
-    A pause is drawn from [0, min(pause_max_s, pause_first_s * 2^n)] after the n-th failure (n from 0): "full
-    jitter" of Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015. Where the service says how
-    long to wait, that is waited first. If it asks for more than ``retry_after_max_s``, or if the pause would end
-    after ``total_s``, the call fails at once: asking sooner than told helps nobody.
+    A pause is drawn from [0, min(pause_max_s, pause_first_s * 2^n)] after the n-th failure (n from 0): "full jitter" of
+    Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015. If the service sends Retry-After, that is
+    waited first. If it asks for more than ``retry_after_max_s``, or if the pause would end after ``total_s``, the call
+    fails at once: an earlier attempt would be refused.
 
     Parameters
     ----------
     connect_s
-        For a connection to be made, seconds.
+        Time-out of a connection attempt, seconds.
     read_s
-        Between two pieces of an answer, seconds. An answer that does not come in time is not asked for again: the
-        service may still be at work on it.
+        Time-out between two pieces of an answer, seconds. A request that timed out here is not repeated: the
+        service may still be working on it.
     total_s
-        For one request with its repeats and pauses, seconds. It is looked at between the pieces of an answer.
+        For one request with its retries and pauses, seconds. Checked between the pieces of an answer.
     attempts_max
         How often a request is sent at most.
     pause_first_s, pause_max_s
@@ -77,7 +77,7 @@ class Patience:
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked: ``content`` is JSON, None for a GET."""
+    """A request: ``content`` is JSON, None for a GET."""
 
     path: str
     content: bytes | None = None
@@ -85,7 +85,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Send:
-    """Send ``request``; the answer is to be complete at ``ends_at`` (of the clock)."""
+    """Send ``request``; the answer must be complete at ``ends_at`` (of the clock)."""
 
     request: Request
     connect_s: float
@@ -95,7 +95,7 @@ class Send:
 
 @dataclass(frozen=True)
 class Wait:
-    """Do nothing for so long."""
+    """Wait for ``seconds``."""
 
     seconds: float
 
@@ -111,14 +111,14 @@ class Reply:
 
 @dataclass(frozen=True)
 class Failed:
-    """No answer: the connection failed, or the answer took too long."""
+    """No answer: the connection failed, or the answer timed out."""
 
     kind: Literal["connection", "time"]
     cause: Exception
 
 
 Outcome: TypeAlias = Reply | Failed | None
-"""What came of a step; None of a wait."""
+"""The result of a step; None for a wait."""
 Steps: TypeAlias = Generator[Send | Wait, Outcome, Result]
 
 
@@ -148,7 +148,7 @@ def exchange(request: Request, patience: Patience, clock: Clock, rng: random.Ran
 
 
 def _judged(outcome: Reply | Failed) -> tuple[ChurnServiceError, bool]:
-    """Return the error, and whether the same request may succeed a moment later."""
+    """Return the error, and whether a retry may succeed."""
     if isinstance(outcome, Reply):
         failure = refusal(outcome.status, outcome.content, _retry_after_s(outcome.headers))
         return failure, outcome.status in REPEATED and failure.error != NEEDS_NEW_DATA
@@ -165,16 +165,16 @@ def _unreachable(message: str, hint: str) -> UnavailableError:
 
 
 def _pause(failure: ChurnServiceError, patience: Patience, failures: int, rng: random.Random) -> float | None:
-    """Return how long to wait, seconds; None if the service asks for more than we have."""
+    """Return how long to wait, seconds; None if the service asks for more than is left."""
     jitter = rng.uniform(0, min(patience.pause_max_s, patience.pause_first_s * 2**failures))
     asked = failure.retry_after_s or 0.0
     return None if asked > patience.retry_after_max_s else asked + jitter
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Return what Retry-After asks for, seconds; None without it, or if it can't be understood.
+    """Return the wait of Retry-After, seconds; None without it, or if it can't be parsed.
 
-    Our service says seconds; a gateway may name an instant, which is then taken against the answer's own Date: the
+    This service sends seconds; a proxy may send an instant, which is then compared with the answer's own Date: the
     clock of this machine may be wrong.
     """
     said = headers.get("retry-after", "").strip()
@@ -189,5 +189,5 @@ def _instant(text: str) -> datetime | None:
         found = parsedate_to_datetime(text)
     except ValueError:
         return None
-    # A date without a zone can't be taken from one with a zone.
+    # A date without a zone can't be subtracted from one with a zone.
     return found if found.tzinfo is not None else None

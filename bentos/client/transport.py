@@ -1,4 +1,4 @@
-"""What the two clients need of httpx alike: a connection's options, and what its exceptions mean."""
+"""Use of httpx shared by both clients: connection options, and the mapping of its exceptions."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def options(base_url: str, api_key: str | None) -> dict[str, Any]:
         raise ValueError("base_url must begin with http:// or https:// and name a host")
     headers = dict(_HEADERS)
     if api_key is not None:
-        # Anything else httpx would refuse later, with the whole header in its text.
+        # httpx would refuse anything else later, with the whole header in its text.
         if not api_key or not all("!" <= character <= "~" for character in api_key):
             raise ValueError("api_key must be printable ASCII without spaces")
         headers["authorization"] = f"Bearer {api_key}"
-    # A redirect is no answer of the service, and would take the ids elsewhere.
+    # A redirect is not an answer of the service, and would send the ids elsewhere.
     return {"base_url": url, "headers": headers, "follow_redirects": False}
 
 
@@ -41,13 +41,13 @@ def arguments(step: Send) -> dict[str, Any]:
 
 
 def reply(response: httpx.Response, content: bytes) -> Reply:
-    """Return the answer."""
+    """Return httpx's response as a Reply."""
     headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
     return Reply(response.status_code, headers, content)
 
 
 def failed(broken: httpx.TransportError) -> Failed:
-    """Say what an exception of httpx means; raise it again if it is a mistake of this code's."""
+    """Return an exception of httpx as Failed; raise it again if it is a mistake of this code."""
     match broken:
         case httpx.ReadTimeout() | httpx.WriteTimeout():
             return Failed("time", broken)
@@ -58,6 +58,6 @@ def failed(broken: httpx.TransportError) -> Failed:
 
 
 def refuse_late(step: Send, clock: Clock) -> None:
-    """Raise httpx.ReadTimeout if the time of a step is up: httpx itself only limits the pause between two pieces."""
+    """Raise httpx.ReadTimeout once a step's time is up: httpx only limits the pause between two pieces."""
     if clock() >= step.ends_at:
         raise httpx.ReadTimeout("the answer was not complete in time")

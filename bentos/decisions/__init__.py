@@ -1,1 +1,1 @@
-"""From a probability to what is done: threshold, reasons, levers."""
+"""Decisions from a probability: threshold, profit, reasons, levers and what-ifs."""

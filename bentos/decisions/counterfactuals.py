@@ -1,6 +1,7 @@
-"""A customer as they would be: checked changes, derived features computed again, and the lever that is worth most.
+"""Counterfactual customers: validated changes, recomputed derived features, and the best lever. Pure.
 
-Pure. A customer's values are (k,) in the contract's order of the service, Python's own, None where null.
+A customer's values are (k,) in the contract's order of the service, Python values, None where null. See
+docs/decisions/0028-levers.md.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ NOTE: Final = (
     "This is what the model says of customers with such values: advice from a model of risk, not a statement about "
     "causes. Whether a change keeps this customer only a controlled test tells."
 )
-"""How to read a what-if."""
+"""Note on how to read a what-if."""
 
 PLANS_MAX: Final = 4096
-"""Kinds of customers to remember; the public file has 201 kinds for a model without milestones, 3,441 with them."""
+"""Kinds of customers in the cache; the public file has 201 kinds for a model without milestones, 3,441 with them."""
 
 
 class WhatIfRefusedError(ChurnError):
@@ -61,9 +62,9 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class Trials:
-    """What to score so as to know the best lever of each of n customers.
+    """The lever candidates of n customers, to be scored.
 
-    ``options`` has each customer's levers, ``vectors`` (m, f) the customers as they would be: one row a customer and
+    ``options`` has each customer's levers, ``vectors`` (m, f) the customers with them applied: one row per customer and
     lever, in that order.
     """
 
@@ -71,23 +72,25 @@ class Trials:
     vectors: Vectors
 
     def best(self, own: Floats, scores: Floats) -> list[Recommendation | None]:
-        """Return each customer's lever of the greatest worth, the first of equal ones; None if none lowers the score.
+        """Return each customer's best lever, the first of equal ones; None if none lowers the score.
 
-        Worth is how far the score falls, times the share of customers who would take the offer.
+        The worth of a lever is the decrease of the score, times the share of customers who would accept the offer.
 
         Parameters
         ----------
         own
             (n,) the scores of the customers as they are.
         scores
-            (m,) those of ``vectors``. What is no number is no better than anything.
+            (m,) those of ``vectors``. A NaN is never the best.
         """
         left = iter(scores.tolist())
         return [_best(levers, score, left) for levers, score in zip(self.options, own.tolist(), strict=True)]
 
 
 def checked(levers: Levers, values: Sequence[Any], asked: Mapping[str, Any]) -> dict[str, Value]:
-    """Return the changes that a what-if asks for: feature -> new value, in the contract's order, no own value in it.
+    """Return the validated changes of a what-if: feature -> new value, in the contract's order.
+
+    Values that the customer already has are left out.
 
     Parameters
     ----------
@@ -96,7 +99,7 @@ def checked(levers: Levers, values: Sequence[Any], asked: Mapping[str, Any]) -> 
     values
         (k,) the customer's own values.
     asked
-        Name of a feature, or of its column in the extract -> value: a word of its domain, true or false (also "Yes"
+        Name of a feature, or of its column in the extract -> value: a string of its domain, true or false (also "Yes"
         or "No") or a number.
 
     Raises
@@ -104,7 +107,7 @@ def checked(levers: Levers, values: Sequence[Any], asked: Mapping[str, Any]) -> 
     WhatIfRefusedError
         If a name is unknown, not actionable or there twice, a value is not allowed, the values contradict each other
         or the customer's, or nothing changes. It names rules: never a value, and no name but the contract's own,
-        for an unknown one is the caller's text and may be a customer id.
+        because an unknown one is the caller's text and may be a customer id.
     """
     own = named(levers.features, values)
     known = _names(levers.service)
@@ -133,9 +136,9 @@ def checked(levers: Levers, values: Sequence[Any], asked: Mapping[str, Any]) -> 
 
 
 def changed(service: str, values: Sequence[Any], changes: Mapping[str, Value]) -> tuple[Any, ...]:
-    """Return a customer's values (k,) with changes applied (feature -> value) and what derives from them recomputed.
+    """Return a customer's values (k,) with changes (feature -> value), and derived values recomputed.
 
-    Windows over events, and all else that no change touches, stay as they are.
+    Windows over events, and all else that does not depend on a change, stay as they are.
 
     Raises
     ------
@@ -158,7 +161,7 @@ def differences(service: str, before: Sequence[Any], after: Sequence[Any]) -> tu
 
 
 def trials(levers: Levers, rows: Sequence[Sequence[Any]], vectors: Vectors) -> Trials:
-    """Return n customers, at least one, as they would be with each lever that can be offered to them.
+    """Return n customers, at least one, with each lever applied that can be offered to them.
 
     Parameters
     ----------
@@ -184,7 +187,7 @@ def trials(levers: Levers, rows: Sequence[Sequence[Any]], vectors: Vectors) -> T
 
 
 class _Plan(NamedTuple):
-    """What is tried for a kind of customers: (c,) places and numbers in which the trials differ from the customer."""
+    """Lever candidates of one kind of customers: (c,) indices and numbers that differ from the customer."""
 
     levers: tuple[Lever, ...]
     rows: NDArray[np.intp]
@@ -193,7 +196,7 @@ class _Plan(NamedTuple):
 
 
 class _Planner:
-    """Customers who agree in all that levers and derivations read are tried alike: their plan is made once."""
+    """Caches plans: customers with the same values in all that levers and derivations read share one."""
 
     def __init__(self, levers: Levers) -> None:
         from feature_repo.stores.vectors import coder
@@ -221,7 +224,7 @@ class _Planner:
         self._plans: dict[tuple[Any, ...], _Plan] = {}
 
     def of(self, values: Sequence[Any]) -> _Plan:
-        # A plan depends on what is read alone, hence the key holds nothing else.
+        # A plan depends only on these values, hence the key holds nothing else.
         key = tuple(map(values.__getitem__, self._reads))
         plan = self._plans.get(key)
         if plan is None:
@@ -238,7 +241,7 @@ class _Planner:
         places, columns, numbers = [], [], []
         for row, lever in enumerate(options):
             after = changed(self._levers.service, values, lever.changes)
-            # What is computed again is written even if it comes out as it was: the key does not hold it.
+            # Recomputed values are written even if unchanged: the key does not hold them.
             for column in self._columns[lever.name]:
                 places.append(row)
                 columns.append(column)
@@ -246,14 +249,14 @@ class _Planner:
         return _Plan(options, np.array(places, np.intp), np.array(columns, np.intp), np.array(numbers, np.float64))
 
 
-@functools.lru_cache(maxsize=8)  # the champion, a challenger, and those of a moment before
+@functools.lru_cache(maxsize=8)  # the champion, a challenger, and the models before them
 def _planner(levers: Levers) -> _Planner:
     return _Planner(levers)
 
 
 @dataclass(frozen=True)
 class _Derivation:
-    """A function of feature_repo.transforms, with the names that it reads and gives."""
+    """A function of feature_repo.transforms, with the names of its inputs and outputs."""
 
     compute: Callable[[Columns], dict[str, list[Any]]]
     inputs: tuple[str, ...]
@@ -267,7 +270,7 @@ class _Derivation:
 
 
 class _Asked(dict[str, list[Any]]):
-    """Columns that note which of them are read."""
+    """Columns that record which of them are read."""
 
     def __missing__(self, name: str) -> list[Any]:
         self[name] = [None]
@@ -276,7 +279,7 @@ class _Asked(dict[str, list[Any]]):
 
 @functools.cache
 def _derivations(service: str) -> tuple[_Derivation, ...]:
-    """Return what is computed at read time from a service's stored features, windows over events apart."""
+    """Return the derivations at read time from a service's stored features, except windows over events."""
     found = []
     for compute in (derive, milestones):
         asked = _Asked()
@@ -297,7 +300,7 @@ def _names(service: str) -> dict[str, Feature]:
 
 
 def _read(feature: Feature, value: Any) -> Any:
-    """Take the extract's spelling of true and false, and leave every other value as it is."""
+    """Convert the extract's Yes and No to bool, and return every other value as it is."""
     return value == "Yes" if feature.dtype == "bool" and value in ("Yes", "No") else value
 
 

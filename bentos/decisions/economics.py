@@ -1,4 +1,4 @@
-"""What a retention campaign costs and earns, the score from which a contact pays, and what one is expected to bring.
+"""Economics of a retention campaign: costs, gains, profit threshold and expected profit.
 
 The profit of contacting one customer follows Verbraken, Verbeke and Baesens (2013), "A novel profit maximizing
 metric for measuring classification performance of customer churn prediction models", IEEE TKDE 25(5), 961-973:
@@ -44,7 +44,7 @@ class Economics:
     clv_usd
         Lifetime value of a customer who stays, above ``incentive_usd``.
     incentive_usd
-        Cost of the offer when taken, at least 0 (``d`` of the paper).
+        Cost of the offer when accepted, at least 0 (``d`` of the paper).
     contact_usd
         Cost of one contact, at least 0 (``f`` of the paper).
     accept_alpha, accept_beta
@@ -53,8 +53,8 @@ class Economics:
     Raises
     ------
     EconomicsError
-        If a value is not a finite number, has the wrong sign, or catching a churner would pay no more than
-        missing one: no campaign could then be worth its cost, and the threshold would lie at or above 1.
+        If a value is not a finite number, has the wrong sign, or contacting a churner would pay no more than not
+        contacting one: no campaign could then be worth its cost, and the threshold would lie at or above 1.
     """
 
     clv_usd: float = 200.0
@@ -102,17 +102,17 @@ class Economics:
 
 
 def load_economics(path: Path = ECONOMICS_FILE) -> Economics:
-    """Read a campaign's costs and gains from TOML; a key left out keeps the paper's value.
+    """Read a campaign's costs and gains from TOML; a missing key keeps the paper's value.
 
     Raises
     ------
     EconomicsError
-        If the file is missing or no TOML, holds an unknown key, or :class:`Economics` refuses its values.
+        If the file is missing or not TOML, holds an unknown key, or :class:`Economics` refuses its values.
     """
     try:
         values: dict[str, Any] = tomllib.loads(decoded(read_regular(path)))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as broken:
-        # Shown by the service too: the file's name and not where it lies.
+        # The service shows this error too: only the file's name, not its folder.
         detail = broken.strerror if isinstance(broken, OSError) else broken
         raise EconomicsError(
             f"cannot read {path.name}: {detail}", "see configs/economics.toml for the form"
@@ -145,7 +145,7 @@ def expected_profit_usd(probability: float, economics: Economics) -> float: ...
 @overload
 def expected_profit_usd(probability: NDArray[np.float64], economics: Economics) -> NDArray[np.float64]: ...
 def expected_profit_usd(probability: float | NDArray[np.float64], economics: Economics) -> float | NDArray[np.float64]:
-    """Return what contacting a customer brings on average, in USD, against leaving them alone (0).
+    """Return the mean profit of contacting a customer, in USD, compared with not contacting them (0).
 
     Parameters
     ----------

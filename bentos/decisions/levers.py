@@ -1,6 +1,7 @@
-"""What an agent can offer, and what may be changed in a what-if: the checked reader of configs/levers.toml.
+"""Retention levers, and the features that a what-if may change: checked reader of configs/levers.toml.
 
-Pure, but for :func:`load`. A customer's values are (k,) in the contract's order of the service, None where null.
+Pure, except :func:`load`. A customer's values are (k,) in the contract's order of the service, None where null. See
+docs/decisions/0028-levers.md.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from feature_repo.files.regular_files import read_regular
 
 PATH: Final = CONFIG_DIR / "levers.toml"
 NOTE: Final = "Advice from a model of risk: whether the offer keeps the customer only a controlled test tells."
-"""How to read a recommended lever."""
+"""Note on how to read a recommended lever."""
 
 Value = bool | int | float | str
 
@@ -57,14 +58,14 @@ class Span(BaseModel):
 
 @dataclass(frozen=True)
 class Choice:
-    """What one actionable feature may become: one of ``values`` (closed domain), or else a number of ``span``."""
+    """Allowed values of one actionable feature: ``values`` of a closed domain, else a number of ``span``."""
 
     feature: Feature
     values: tuple[Value, ...]
     span: Span | None
 
     def takes(self, value: Any) -> bool:
-        """Return whether a value is of the feature's type and allowed; True is no 1 and 1.0 no whole number."""
+        """Return whether a value is of the feature's type and allowed; True is not 1, and 1.0 not an integer."""
         if self.span is None:
             return any(type(value) is type(each) and value == each for each in self.values)
         kinds = (int,) if self.feature.dtype == "int64" else (int, float)
@@ -89,10 +90,10 @@ class Lever:
 
 @dataclass(frozen=True)
 class Actionable:
-    """What one customer's value of a feature may become in a what-if, all else as it is.
+    """Allowed values of one customer's feature in a what-if, all else unchanged.
 
-    ``allowed`` has the values of a closed domain in the contract's order, the customer's own among them if it may be
-    asked for; None for a number, which lies from ``minimum`` to ``maximum`` in steps of ``step``.
+    ``allowed`` has the values of a closed domain in the contract's order, including the customer's own if it is
+    allowed; None for a number, which lies from ``minimum`` to ``maximum`` in steps of ``step``.
     """
 
     feature: str
@@ -114,7 +115,7 @@ class Levers:
     levers: tuple[Lever, ...]
 
     def actionable(self, values: Sequence[Any]) -> tuple[Actionable, ...]:
-        """Return what may be changed for a customer by itself; features with no other value left are not in it."""
+        """Return the features that may be changed for a customer; those with no other value are left out."""
         own = named(self.features, values)
         return tuple(found for choice in self.choices.values() if (found := _actionable(choice, own)))
 
@@ -125,12 +126,12 @@ class Levers:
 
 
 def named(features: Sequence[Feature], values: Sequence[Any]) -> dict[str, Any]:
-    """Return a customer's values by name. Raises ValueError unless there is one a feature."""
+    """Return a customer's values by name. Raises ValueError unless there is one per feature."""
     return {feature.name: value for feature, value in zip(features, values, strict=True)}
 
 
 def contradictions(values: Mapping[str, Any], touched: Collection[str]) -> list[str]:
-    """Return the rules about ``touched`` features that no customer with ``values`` (name -> value) can meet."""
+    """Return the rules about ``touched`` features that ``values`` (name -> value) break."""
     return [str(rule) for rule in _RULES if {rule.feature, rule.of} & set(touched) and rule.broken(values)]
 
 
@@ -144,9 +145,9 @@ def load(service: str, reasons: ReasonDictionary, path: Path = PATH) -> Levers:
 
 
 def changeable(path: Path = PATH) -> dict[str, Choice]:
-    """Return what may be changed in a what-if, feature -> choice, whichever feature service the model may have.
+    """Return the features that may be changed in a what-if, feature -> choice, over all feature services.
 
-    A service that the file or the reason codes do not fit adds nothing: whoever loads a model for it is told why.
+    A service that the file or the reason codes do not fit adds nothing: loading a model for it raises the error.
     """
     found: dict[str, Choice] = {}
     for service in SERVICES_OF:
@@ -161,9 +162,9 @@ def parse(text: str, service: str, reasons: ReasonDictionary) -> Levers:
     Raises
     ------
     LeversError
-        If it is no such TOML; a feature is not stored for ``service`` (protected and derived ones never are), or its
+        If it is not such TOML; a feature is not stored for ``service`` (protected and derived ones never are), or its
         reason code is not actionable; a value lies outside its domain; a lever's code is unknown, not actionable or
-        about something else; or a lever would change nothing, or make a customer that the contract does not know.
+        about something else; or a lever would change nothing, or lead to values that the contract rules out.
     """
     try:
         file = _File.model_validate(tomllib.loads(text))
@@ -218,7 +219,7 @@ class _File(BaseModel):
 
 @dataclass(frozen=True)
 class _Exactly:
-    """``feature`` is ``word`` exactly where ``of`` is ``value``: what the quality gate holds every extract to."""
+    """``feature`` is ``word`` exactly where ``of`` is ``value``; the quality gate checks every extract."""
 
     feature: str
     word: str
@@ -306,7 +307,7 @@ def _change_faults(lever: Lever, choices: Mapping[str, Choice]) -> Iterator[str]
 
 
 def _may_break(lever: Lever, rule: _Exactly) -> bool:
-    """Return whether some customer who meets a rule and gets the lever would no longer meet it."""
+    """Return whether a customer who meets a rule and gets the lever may no longer meet it."""
     pair = (rule.feature, rule.of)
     if not lever.changes.keys() & set(pair):
         return False

@@ -1,4 +1,7 @@
-"""From the contributions of a score to reasons that a retention agent can act on. Pure, but for :func:`load`."""
+"""Reason codes: group a score's contributions into reasons for a retention agent.
+
+Pure, except :func:`load`. See docs/decisions/0008-reasons.md.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ PATH: Final = CONFIG_DIR / "reason_codes.toml"
 NONE_YET: Final = "none yet"
 _TEXTS_MAX: Final = 8192
 _RANKED_FROM: Final = 8
-"""Customers from which on sorting all at once is quicker than one by one."""
+"""Number of customers from which on sorting all at once is faster than one by one."""
 _SAMPLES: Final[dict[str, tuple[Any, ...]]] = {"bool": (True, False), "int64": (0, 7), "float64": (-1.5, 20.0)}
 
 Direction = Literal["raises", "lowers"]
@@ -59,10 +62,10 @@ class ReasonCode(BaseModel):
 
 
 class Reason(NamedTuple):
-    """Why a score is what it is: one cause.
+    """One reason of a score.
 
-    ``contribution`` is what the cause adds to the margin (log-odds, signed); ``value`` is the customer's value of
-    the code's value feature, None where it has none yet.
+    ``contribution`` is what the reason adds to the margin (log-odds, signed); ``value`` is the customer's value of
+    the code's value feature, None where null.
     """
 
     code: str
@@ -83,7 +86,7 @@ class ReasonDictionary:
 
     @cached_property
     def _order(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """The features' places, code by code, and where each code's begin."""
+        """The features' indices, code by code, and the start of each code's."""
         groups = [[self.features.index(name) for name in code.features] for code in self.codes.values()]
         starts = np.cumsum([0, *(len(group) for group in groups[:-1])])
         return np.array([place for group in groups for place in group], np.intp), np.asarray(starts, np.intp)
@@ -118,7 +121,7 @@ class ReasonDictionary:
     def reasons_of(
         self, sums: NDArray[np.float64], values: Sequence[Sequence[Any]], leaves: Sequence[bool], *, most: int
     ) -> list[tuple[Reason, ...]]:
-        """Return at most ``most`` reasons for each customer, those that speak for the label first.
+        """Return at most ``most`` reasons for each customer, those that support the label first.
 
         Parameters
         ----------
@@ -131,15 +134,15 @@ class ReasonDictionary:
         most
             How many reasons at most.
 
-        Within each half the larger contribution comes first, ties by code. The reader of a list of churners asks
-        what drives this customer away, and a strong tie that holds it must not push that off the list; what speaks
-        against the label follows where there is room. Causes below ``contribution_min`` are left out.
+        Within each half the larger contribution comes first, ties by code. A list of churners is read to learn why each
+        customer leaves, so strong reasons to stay must not displace those; reasons against the label follow where there
+        is room. Reasons below ``contribution_min`` are left out.
         """
         if len(sums) < _RANKED_FROM:
             shown = [self._shown(row, leaving, most) for row, leaving in zip(sums.tolist(), leaves, strict=True)]
         else:
             shown = self._ranked(sums, np.asarray(leaves, np.bool_), most)
-        # Only for the few that are shown is a sentence made.
+        # Texts are made only for the few reasons that are returned.
         return [
             tuple([self._reason(code, row[code], known) for code in codes])
             for codes, row, known in zip(shown, sums.tolist(), values, strict=True)
@@ -149,13 +152,13 @@ class ReasonDictionary:
         name, own, shown, actionable = self._entries[code]
         direction: Direction = "raises" if contribution > 0 else "lowers"
         values = own(known)
-        # Types too: True is 1 and 1.0 to a dictionary, and not to a sentence.
+        # Types too: as a cache key True equals 1 and 1.0, but their texts differ.
         text = self._text(name, direction, values, tuple(map(type, values)))
         return Reason(name, text, direction, contribution, known[shown], actionable)
 
     @cached_property
     def _entries(self) -> list[tuple[str, Callable[[Sequence[Any]], tuple[Any, ...]], int, bool]]:
-        """Each code's name, what takes the values of its features, the place of the one that is shown, actionable."""
+        """Each code's name, getter of its features' values, index of the value feature, and actionable."""
         place = {name: index for index, name in enumerate(self.features)}
         return [
             (name, _taker([place[each] for each in code.features]), place[code.value_feature], code.actionable)
@@ -164,8 +167,8 @@ class ReasonDictionary:
 
     @cached_property
     def _text(self) -> Callable[[str, Direction, tuple[Any, ...], tuple[type, ...]], str]:
-        """The sentence of a code for the values of its features, and their types; many customers share one."""
-        codes = self.codes  # not ourselves: what holds itself is not freed when the model goes
+        """The cached text of a code for its features' values and their types; many customers share one."""
+        codes = self.codes  # not self: an object in a reference cycle is not freed when the model is replaced
 
         @lru_cache(maxsize=_TEXTS_MAX)
         def text(name: str, direction: Direction, values: tuple[Any, ...], _types: tuple[type, ...]) -> str:
@@ -175,7 +178,7 @@ class ReasonDictionary:
         return text
 
     def _shown(self, row: Sequence[float], leaves: bool, most: int) -> list[int]:  # noqa: FBT001 - private
-        """Return the places of the codes that one customer is told, in order: see :meth:`reasons_of`."""
+        """Return the indices of the codes to show one customer, in order: see :meth:`reasons_of`."""
         found = [
             ((each > 0) != leaves, -abs(each), name, code)
             for code, (name, each) in enumerate(zip(self._names, row, strict=True))
@@ -185,7 +188,7 @@ class ReasonDictionary:
         return [code for _, _, _, code in found[:most]]
 
     def _ranked(self, sums: NDArray[np.float64], leaves: NDArray[np.bool_], most: int) -> list[list[int]]:
-        """Return what :meth:`_shown` does for each of n customers, at once: quicker for more than a few."""
+        """Return what :meth:`_shown` does for each of n customers, vectorised: faster for more than a few."""
         against = (sums > 0) != leaves[:, None]
         sizes = np.abs(sums)
         small = sizes < self.contribution_min
@@ -195,7 +198,7 @@ class ReasonDictionary:
 
     @cached_property
     def _by_name(self) -> NDArray[np.intp]:
-        """The place of each code among all, sorted by name."""
+        """The rank of each code by name."""
         return np.argsort(np.argsort(np.array(self._names, dtype=object)))
 
     def ranked(self, contributions: np.ndarray, leaves: np.ndarray, *, most: int) -> list[list[str]]:
@@ -215,7 +218,7 @@ class ReasonDictionary:
 
 
 def _taker(places: list[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
-    """Return what gives the values at these places as a tuple, however few they are."""
+    """Return a getter of the values at these indices, always as a tuple."""
     if len(places) > 1:
         return itemgetter(*places)
     (only,) = places
@@ -237,8 +240,8 @@ def parse(text: str, service: str) -> ReasonDictionary:
     Raises
     ------
     ReasonDictionaryError
-        If it is no such TOML, a feature of ``service`` stands under no code or two, a code names a feature that
-        the service does not have (a protected one above all), or a text asks for what its code does not know.
+        If it is not such TOML, a feature of ``service`` is listed under no code or two, a code names a feature that
+        the service does not have (a protected one above all), or a text has a placeholder that its code does not have.
     """
     try:
         content = tomllib.loads(text)
@@ -258,7 +261,7 @@ def parse(text: str, service: str) -> ReasonDictionary:
 
 
 def _elsewhere(code: ReasonCode, service: str) -> bool:
-    """Whether all that a code speaks for belongs to models that read other services: one file serves them all."""
+    """Return whether all features of a code belong to other services: one file serves all models."""
     known = {name for names in SERVICES_OF.values() for name in names if not BY_NAME[name].protected}
     return set(code.features) <= known - set(SERVICES_OF[service])
 
@@ -296,12 +299,12 @@ def _text_faults(name: str, code: ReasonCode, features: Mapping[str, Feature]) -
 
 
 def _domain(feature: Feature) -> tuple[Any, ...]:
-    """Values to try: all of a closed domain, two of an open one, and null where it may be."""
+    """Values to test texts with: all of a closed domain, two of an open one, and null where it may be."""
     return (feature.categories or _SAMPLES[feature.dtype]) + ((None,) if feature.nullable else ())
 
 
 class _Word(str):
-    """A value that reads as a word ("yes", "no", "none yet") in whatever number format a text asks for."""
+    """A value that is written as a word ("yes", "no", "none yet") in any number format of a text."""
 
     __slots__ = ()
 

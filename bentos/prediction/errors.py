@@ -1,4 +1,4 @@
-"""Why a prediction is refused."""
+"""Errors of a prediction."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNAVAILABLE: Final = 503
 
 
 class ContractMismatchError(ChurnError):
-    """The registered feature service is not the one that the bundle and this code know."""
+    """The registered feature service has another contract than the bundle or this code."""
 
     error = "contract_mismatch"
     http_status = UNAVAILABLE
@@ -41,14 +41,14 @@ class FeaturesExpiredError(ChurnError):
 
 
 class FeaturesMissingError(ChurnError):
-    """A value is null that the contract does not allow to be."""
+    """A value is null although the contract forbids it."""
 
     error = "features_missing"
     http_status = 422
 
 
 class InternalError(ChurnError):
-    """A defect of ours."""
+    """A defect of this software."""
 
     error = "internal"
     http_status = 500
@@ -58,7 +58,7 @@ class InternalError(ChurnError):
 
 
 def internal(broken: Exception) -> InternalError:
-    """Log an unexpected exception by type and place, and return what the caller is told.
+    """Log an unexpected exception by type and place, and return the error for the caller.
 
     Neither the exception's text nor the local values are written: both may hold a customer id.
     """

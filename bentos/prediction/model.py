@@ -1,4 +1,4 @@
-"""Load a model and everything that its answers need, and check that the parts agree."""
+"""The serving model: load a bundle with its features, reasons and levers, and check that they agree."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PROBE_ID: Final = "readiness-probe"
-"""No customer's id; asking for it shows that the online store answers."""
+"""Not a customer's id; reading it shows whether the online store answers."""
 _THRESHOLD_GAP: Final = 1e-6
 _APPLY: Final = "run: churn apply"
 _PROBE_VALUE: Final[dict[str, Any]] = {"bool": False, "int64": 0, "float64": 0.0}
@@ -34,7 +34,7 @@ _PROBE_VALUE: Final[dict[str, Any]] = {"bool": False, "int64": 0, "float64": 0.0
 
 @dataclass(frozen=True)
 class Model:
-    """One model in service, with the features it reads and the words for its reasons."""
+    """One model in service, with its feature reader, reasons, levers and economics."""
 
     bundle: Bundle
     features: OnlineFeatures
@@ -44,7 +44,7 @@ class Model:
 
     @cached_property
     def said(self) -> ModelSaid:
-        """What all its answers share."""
+        """The fields that all its predictions share."""
         manifest = self.bundle.manifest
         return ModelSaid(
             self.bundle.digest, manifest.model_version, manifest.service, manifest.contract_hash, manifest.threshold
@@ -52,20 +52,20 @@ class Model:
 
 
 def load(settings: Settings, folder: Path, beside: Model | None = None) -> Model:
-    """Load the bundle in ``folder`` and open its features, on the store of the model ``beside`` if there is one.
+    """Load the bundle in ``folder`` and open its features, on the store of the model ``beside`` if passed.
 
     Raises
     ------
     ChurnError
         BundleError, ReasonDictionaryError, LeversError, EconomicsError, NothingRegisteredError,
-        RegistryUnavailableError or ContractMismatchError: nothing that an answer needs is half loaded, and a store that
-        was opened for it is closed.
+        RegistryUnavailableError or ContractMismatchError: nothing is half loaded, and a store that was opened for it is
+        closed.
     """
     from bentos.bundle import Bundle
 
     bundle = Bundle.load(folder)
     service = bundle.manifest.service
-    # The bundle's own dictionary explains it, the same words at each replay; one without has that of the configs.
+    # The bundle's own dictionary gives the same texts at each replay; a bundle without one uses that of configs/.
     reasons = parse(bundle.reason_codes, service) if bundle.reason_codes else load_reasons(service)
     features = _features(settings, service, beside)
     try:
@@ -77,7 +77,7 @@ def load(settings: Settings, folder: Path, beside: Model | None = None) -> Model
 
 
 def _agreed(bundle: Bundle, features: OnlineFeatures, reasons: ReasonDictionary) -> Model:
-    """Return the model of parts that agree. Raises ContractMismatchError, LeversError or EconomicsError."""
+    """Return the model of its parts. Raises ContractMismatchError, LeversError or EconomicsError."""
     service = bundle.manifest.service
     expected = {bundle.manifest.contract_hash, contract_hash(service)}
     if expected != {features.contract_hash}:
@@ -96,9 +96,9 @@ def _agreed(bundle: Bundle, features: OnlineFeatures, reasons: ReasonDictionary)
 
 
 def _levers(service: str, reasons: ReasonDictionary) -> Levers:
-    """Return today's levers, checked against today's reason codes; without those that the model's own words lack.
+    """Return the current levers, checked against the current reason codes, that the model's codes have.
 
-    Advice must keep no older model from serving: a rollback may lead to one.
+    Recommendations must not keep an older model from serving: a rollback may lead to one.
     """
     levers = load_levers(service, load_reasons(service))
     known = tuple(lever for lever in levers.levers if lever.code in reasons.codes)
@@ -119,23 +119,23 @@ def _features(settings: Settings, service: str, beside: Model | None) -> OnlineF
         try:
             return OnlineFeatures(store, service)
         except BaseException:
-            # Tried again every second: each try would leave a thread that asks the registry for ever.
+            # The load is tried again every second: each try would leave a thread that polls the registry for ever.
             close_store(store)
             raise
 
 
 def warm_up(model: Model, now: datetime, *, store_needed: bool = False) -> None:
-    """Score, explain and read once, so that no caller pays for lazy imports and first allocations.
+    """Score, explain and read once, so that no request pays for lazy imports and first allocations.
 
-    A store that does not answer is no reason to refuse: readiness asks it again each time. With ``store_needed`` it
-    is, as StoreUnavailableError: where a model answers already, it goes on until the other one can.
+    A store that does not answer is only logged: readiness checks it again each time. With ``store_needed`` it raises
+    StoreUnavailableError: the current model then serves until the new one can.
     """
     from feature_repo.stores.errors import StoreUnavailableError
     from feature_repo.stores.vectors import encode
 
     features = features_of(model.bundle.manifest.service)
     vectors = encode(features, {feature.name: [_probe_value(feature)] for feature in features})
-    # One customer and several take different ways.
+    # One customer and several take different code paths.
     model.bundle.explain_vectors(vectors)
     model.bundle.explain_vectors(vectors.repeat(2, axis=0))
     model.bundle.score_vectors(vectors)

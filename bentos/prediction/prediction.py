@@ -1,4 +1,4 @@
-"""An answer before it is JSON: what the service, a trial and the receipts read of it. Pure."""
+"""A prediction before it is JSON, as the service, trials and receipts read it. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REASONS_FAILED: Final = "the explanation failed; the probability is not affected
 
 @dataclass(frozen=True, slots=True)
 class ModelSaid:
-    """What all answers of one model share."""
+    """The fields that all predictions of one model share."""
 
     bundle_digest: str
     model_version: str
@@ -33,7 +33,7 @@ class ModelSaid:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The score of one customer and what follows from it; ``reasons`` None where the explanation failed."""
+    """One customer's prediction; ``reasons`` None where the explanation failed."""
 
     prediction_id: str
     answered_at: datetime
@@ -47,25 +47,25 @@ class Answered:
 
     @property
     def customer_id(self) -> str:
-        """Who was asked for."""
+        """Id of the customer."""
         return self.row.customer_id
 
     @property
     def model_version(self) -> str:
-        """The model that answered."""
+        """Version of the model that predicted."""
         return self.said.model_version
 
     @property
     def reasons_error(self) -> str | None:
-        """Why there are no reasons, None where there are."""
+        """Why there are no reasons, None if there are."""
         return REASONS_FAILED if self.reasons is None else None
 
     def again(self, prediction_id: str) -> Answered:
-        """Return the same answer to somebody who asked for the customer again."""
+        """Return a copy with another id, for a customer that is requested again."""
         return replace(self, prediction_id=prediction_id)
 
     def body(self) -> dict[str, Any]:
-        """Return what the schema Answer of the service says, as a dict: a model would be made only to be dumped."""
+        """Return the body of the schema Answer as a dict: a pydantic model would be made only to be dumped."""
         return {
             "customer_id": self.row.customer_id,
             "prediction_id": self.prediction_id,
@@ -81,7 +81,7 @@ class Answered:
         }
 
     def receipt(self, kind: Literal["predict", "what_if"] = "predict") -> Receipt:
-        """Return what is kept of the answer."""
+        """Return the receipt of the prediction."""
         from bentos.receipts import Receipt
 
         reasons = self.reasons
@@ -107,7 +107,7 @@ class Answered:
 
 
 def quality_body(row: OnlineRow) -> dict[str, Any]:
-    """Return what an answer says of the data that it was made from."""
+    """Return the fields of an answer on the quality of its data."""
     return {
         "features_as_of": row.as_of,
         "stale": row.stale,
@@ -117,7 +117,7 @@ def quality_body(row: OnlineRow) -> dict[str, Any]:
 
 
 def reason_bodies(reasons: Sequence[Reason] | None) -> list[dict[str, Any]] | None:
-    """Return what :class:`bentos.churn.api.schemas.ReasonBody` says of each reason."""
+    """Return the bodies of the reasons, as of :class:`bentos.churn.api.schemas.ReasonBody`."""
     if reasons is None:
         return None
     return [
@@ -148,7 +148,7 @@ def _lever(recommended: Recommendation | None) -> dict[str, Any] | None:
 
 def prediction_ids(now: datetime, count: int) -> list[str]:
     """Return UUIDs version 7 (RFC 9562): milliseconds since 1970, then 74 random bits."""
-    # Spelt here, all at once: the library's UUID, and a call of the system for each, take as long as an answer's words.
+    # Encoded here, all at once: the library's UUID, and a system call for each, take as long as an answer's texts.
     chances = secrets.token_hex(_CHANCE_BYTES * count)
     milliseconds = f"{int(now.timestamp() * 1000):012x}"
     front = f"{milliseconds[:8]}-{milliseconds[8:]}-7"

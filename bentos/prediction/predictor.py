@@ -1,4 +1,4 @@
-"""From customer ids to answers: one read of the features, one scoring, one explanation for all."""
+"""Predict customers by id: one read of the features, one scoring, one explanation for all."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ log = logging.getLogger(__name__)
 
 Stage = Literal["features", "score", "explain"]
 Took = Callable[[Stage, float], None]
-"""Told how many seconds a stage took: reading the features, scoring with contributions, words and levers."""
+"""Called with the seconds of a stage: reading the features, scoring with contributions, texts and levers."""
 
 
 def untold(_stage: Stage, _seconds: float) -> None:
-    """Tell nobody."""
+    """Discard a stage's duration; the default observer."""
 
 
 def answer(
     model: Model, customer_ids: Sequence[str], now: datetime, *, reasons_max: int, took: Took = untold
 ) -> list[Answered | ChurnError]:
-    """Return the model's answer or a refusal for each id, in the order given, twice for an id given twice.
+    """Return a prediction or a refusal for each id, in the order passed, twice for an id passed twice.
 
     Raises
     ------
     StoreUnavailableError
-        If the online store does not answer: then there is nothing to say about anyone.
+        If the online store does not answer: then no customer can be predicted.
     """
     began = time.perf_counter()
     block = model.features.read_block(list(dict.fromkeys(customer_ids)), now)
@@ -84,18 +84,18 @@ def scored(
     reasons_max: int,
     took: Took = untold,
 ) -> list[Answered | ChurnError]:
-    """Return the answer to each of n present customers (n, f), or why their values give none."""
+    """Return the prediction of each of n present customers (n, f), or why their values allow none."""
     from bentos.bundle import FeaturesInvalidError
 
     began = time.perf_counter()
     try:
         explained = _explained(model, vectors)
-        # The explanation holds the very score that Bundle.score gives; computing it twice would double the work.
+        # The explanation holds the same score as Bundle.score; computing it twice would double the work.
         scores = model.bundle.score_vectors(vectors) if explained is None else explained.score
     except FeaturesInvalidError as refused:
         if len(rows) == 1:
             return [refused]
-        # One customer's impossible value is nobody else's refusal.
+        # One customer's unusable value must not refuse the others.
         alone = (scored(model, [row], vectors[[place]], now, reasons_max=reasons_max) for place, row in enumerate(rows))
         return [given for (given,) in alone]
     after = time.perf_counter()
@@ -144,7 +144,7 @@ def refusal(row: OnlineRow) -> ChurnError:
 
 
 def _explained(model: Model, vectors: Floats) -> Explanation | None:
-    """Return the explanation, or None if it can't be had: the score is worth giving without it."""
+    """Return the explanation, or None if it fails: the score is returned without it."""
     from bentos.bundle import FeaturesInvalidError
 
     try:
@@ -159,7 +159,7 @@ def _explained(model: Model, vectors: Floats) -> Explanation | None:
 def _reasons(
     model: Model, rows: Sequence[OnlineRow], explained: Explanation | None, leaving: Sequence[bool], reasons_max: int
 ) -> Sequence[tuple[Reason, ...] | None]:
-    """Return each row's reasons; None where the contributions leave something unsaid, or a text can't be filled in."""
+    """Return each row's reasons; None if the contributions do not add up, or a text can't be formatted."""
     if explained is None:
         return [None] * len(rows)
     sums = model.reasons.sums(explained.contributions)
@@ -174,7 +174,7 @@ def _reasons(
         log.error("reasons failed: %s", type(broken).__name__)  # noqa: TRY400
         if len(rows) == 1:
             return [None]
-        # One customer's value that no text takes costs nobody else the reasons.
+        # One customer's value that no text can show must not cost the others their reasons.
         return [
             _reasons(model, [row], _row_of(explained, place), [leaves], reasons_max)[0]
             for place, (row, leaves) in enumerate(zip(rows, leaving, strict=True))
@@ -213,5 +213,5 @@ def _recommended(
 
 
 def _again(found: Answered | ChurnError, now: datetime) -> Answered | ChurnError:
-    """Give the entry of a customer that was asked for twice a prediction id of its own."""
+    """Return the prediction of a customer that was requested twice with an id of its own."""
     return found.again(*prediction_ids(now, 1)) if isinstance(found, Answered) else found

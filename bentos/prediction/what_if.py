@@ -1,4 +1,4 @@
-"""What the score would be if something were different: read once, scored twice, explained once."""
+"""What-if predictions: features read once, scored before and after, explained once."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Supposed:
-    """A what-if's two scores: of the customer in ``row``, ``own`` in [0, 1], and as they would be.
+    """A what-if's two scores: ``own`` in [0, 1] of the customer in ``row``, and that with the changes.
 
-    ``after`` carries the prediction id and is what the receipt is of; reasons and levers are its alone.
+    ``after`` carries the prediction id of the receipt; reasons and levers belong to it only.
     """
 
     model: Model
@@ -35,7 +35,7 @@ class Supposed:
     after: Answered
 
     def body(self) -> dict[str, Any]:
-        """Return what :class:`bentos.churn.api.schemas.WhatIfAnswer` says."""
+        """Return the body of :class:`bentos.churn.api.schemas.WhatIfAnswer`."""
         service, row = self.model.said.service, self.row
         actionable = self.model.levers.actionable(row.values)
         return {
@@ -69,13 +69,13 @@ class Supposed:
 
 
 def suppose(model: Model, customer_id: str, asked: Mapping[str, Value], now: datetime, *, reasons_max: int) -> Supposed:
-    """Return a customer's score as it is and as it would be; without anything asked, the two are the same.
+    """Return a customer's score as it is and with changes; without changes the two are the same.
 
     Raises
     ------
     ChurnError
-        CustomerUnknownError, CustomerWithdrawnError, FeaturesExpiredError or FeaturesMissingError as for an answer,
-        FeaturesInvalidError, StoreUnavailableError; WhatIfRefusedError for what can't be changed.
+        CustomerUnknownError, CustomerWithdrawnError, FeaturesExpiredError or FeaturesMissingError as for a prediction,
+        FeaturesInvalidError, StoreUnavailableError; WhatIfRefusedError for changes that are not possible.
     """
     block = model.features.read_block([customer_id], now)
     (row,) = block.rows

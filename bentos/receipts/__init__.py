@@ -1,4 +1,7 @@
-"""What was answered, from which values, by which model: kept signed, found again, replayed."""
+"""Prediction receipts: signed records of answer, values and model; stored, found and replayed.
+
+See docs/decisions/0026-receipts.md.
+"""
 
 from bentos.receipts.receipt import Receipt
 from bentos.receipts.replay import ReceiptBundleError, Replayed, Replayer

@@ -42,10 +42,10 @@ _SELECT: Final = f"SELECT {COLUMNS.replace('answered_at', _SPELT)} FROM {TABLE} 
 
 
 class PostgresSink:
-    """A :class:`~bentos.receipts.sink.Sink`. ``url`` is a SQLAlchemy URL; raises SettingsError for any other.
+    """A :class:`~bentos.receipts.sink.Sink`. Raises SettingsError unless ``url`` is a PostgreSQL URL.
 
-    The table is made by whoever comes first and may; where it is there, the right to INSERT and SELECT is enough.
-    Sessions keep no state, so that a pooler may stand between.
+    ``url`` is a SQLAlchemy URL. The first process with the right to do so creates the table; if it exists, the rights
+    to INSERT and SELECT suffice. Sessions keep no state, so that a connection pooler can be used.
     """
 
     def __init__(self, url: str) -> None:
@@ -65,7 +65,7 @@ class PostgresSink:
                 self._connection.execute(_INSERT, [list(column) for column in zip(*rows, strict=True)])
 
     def find(self, prediction_id: str) -> Row | None:
-        """Return the row of an id as it is stored, unverified, by a connection of its own."""
+        """Return the row of an id as it is stored, unverified, over a connection of its own."""
         import psycopg
 
         with _refusals(), self._opened() as connection:
@@ -85,7 +85,7 @@ class PostgresSink:
     def _opened(self) -> Connection[Any]:
         import psycopg
 
-        # Keep-alives: a server that is cut off without a word is noticed, and the batch tried again elsewhere.
+        # Keep-alives: a server that is cut off without a reset is noticed, and the batch tried again elsewhere.
         defaults: dict[str, Any] = {
             "application_name": "churn-receipts",
             "client_encoding": "UTF8",
@@ -97,7 +97,7 @@ class PostgresSink:
 
     @contextmanager
     def _undone(self) -> Iterator[None]:
-        """Close the connection after any failure: the next use begins with a new one."""
+        """Close the connection after any failure: the next use opens a new one."""
         try:
             yield
         except BaseException:
@@ -106,16 +106,16 @@ class PostgresSink:
 
     @contextmanager
     def _limited(self, connection: Connection[Any]) -> Iterator[None]:
-        """One transaction that waits for nobody's lock for ever."""
+        """Run one transaction with a statement time-out, so that no lock is waited for without limit."""
         with connection.transaction():
             connection.execute(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_S}s'")
             yield
 
     def _prepare(self, connection: Connection[Any]) -> None:
-        """Make the table if it is not there; workers that start at once wait for each other."""
+        """Create the table if it does not exist; workers that start at once wait for each other."""
         with self._limited(connection):
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-            # Asked first: IF NOT EXISTS needs the right to create even where nothing is to be created.
+            # Checked first: IF NOT EXISTS needs the right to create even if the table exists.
             there = connection.execute("SELECT to_regclass(%s)", (TABLE,)).fetchone()
             if there is not None and there[0] is None:
                 connection.execute(_SCHEMA)

@@ -1,4 +1,4 @@
-"""What was answered and from what, and the one spelling of it that is signed. Pure."""
+"""The receipt of a prediction, and its canonical encoding, which is signed. Pure."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _VALUES: Final = frozenset({bool, int, float, str, type(None)})
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """One answer, with everything that it was made from.
+    """One prediction, with everything that it was made from.
 
     ``answered_at`` UTC; windows over events end here. ``kind`` what-if: the values are those after the changes.
     ``bundle_digest`` names the model, ``contract_hash`` the meaning of ``values``: those of ``feature_service`` in
     contract order, None where null. ``views`` are (view, event timestamp in UTC or None, status). ``probability``,
     ``label``, ``threshold``, ``expected_profit_usd`` and ``lever`` (its name, None without one) as answered.
-    ``reasons`` are (code, contribution in log-odds) in the order given, None where the explanation failed.
+    ``reasons`` are (code, contribution in log-odds) in the order of the answer, None where the explanation failed.
     Every number is finite.
     """
 
@@ -57,11 +57,11 @@ def spelt(instant: datetime) -> str:
 
 
 spelt_again = functools.lru_cache(maxsize=512)(spelt)
-"""Most customers share their event timestamps, and those answered together their instant."""
+"""Cache size: most customers share their event timestamps, and those answered together their instant."""
 
 
 def to_content(receipt: Receipt) -> str:
-    """Return the receipt as JSON with sorted keys, in ASCII; a float has the digits that it takes to keep every bit.
+    """Return the receipt as JSON with sorted keys, in ASCII; floats keep every bit.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def to_content(receipt: Receipt) -> str:
         raise TypeError("a value of a type that receipts don't hold")
     # In Rust, and a third of the time that json takes: this is most of what a receipt costs.
     content = to_json(
-        # Sorted by hand: nobody sorts them for us.
+        # Sorted by hand: the encoder does not sort them.
         {
             "answered_at": spelt_again(receipt.answered_at),
             "bundle_digest": receipt.bundle_digest,
@@ -96,7 +96,7 @@ def to_content(receipt: Receipt) -> str:
         },
         ensure_ascii=True,
     )
-    # To look for the words is quicker than to look at each number. They may stand in a text too.
+    # Searching for the words is faster than checking each number. They may occur in a text too.
     if b"NaN" in content or b"Infinity" in content:
         _refuse_infinite(receipt)
     return content.decode("ascii")

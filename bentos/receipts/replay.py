@@ -21,7 +21,7 @@ _KEPT: Final = 2
 
 
 class ReceiptBundleError(ChurnError):
-    """The bundle that answered is gone, was changed, or is of another contract than this code's."""
+    """The bundle that answered is missing, was changed, or has another contract than this code."""
 
     error = "receipt_bundle_invalid"
     http_status = 409
@@ -29,11 +29,11 @@ class ReceiptBundleError(ChurnError):
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What came out the second time.
+    """Result of a replay.
 
     ``features`` are the names of the receipt's values. ``difference`` is that of the probabilities, absolute.
     ``label`` by the receipt's threshold. ``reasons`` are (code, contribution in log-odds), None where the answer had
-    none. Profit and lever are not computed again: they follow the economics of the day, not the model alone.
+    none. Profit and lever are not computed again: they depend on the economics of the day, not on the model alone.
     """
 
     features: tuple[str, ...]
@@ -63,7 +63,7 @@ class Replayer:
         Raises
         ------
         ReceiptBundleError
-            If that bundle is not in the home any more, a file of it was changed, or its contract is not this code's.
+            If that bundle is no longer in the home, a file of it was changed, or its contract is not this code's.
         ReasonDictionaryError
             If the bundle's reasons can't be read.
         """
@@ -83,7 +83,7 @@ class Replayer:
                 "contract is replayed by the version of that day",
             ) from broken
         service = bundle.manifest.service
-        # As in the service: the bundle's own words; one without has those of the configs.
+        # As in the service: the bundle's own dictionary; a bundle without one uses that of configs/.
         return bundle, parse(bundle.reason_codes, service) if bundle.reason_codes else load(service)
 
 
@@ -99,7 +99,7 @@ def replay(receipt: Receipt, bundle: Bundle, dictionary: ReasonDictionary) -> Re
     label: Literal["churn", "stay"] = "churn" if leaves else "stay"
     reasons = None
     if receipt.reasons is not None:
-        # As many as were given: how many that may be is a setting, which can have changed since.
+        # As many as were returned: their maximum is a setting, which can have changed since.
         most = len(receipt.reasons)
         again = dictionary.reasons(explained.contributions[0], receipt.values, leaves=leaves, most=most)
         reasons = tuple((reason.code, reason.contribution) for reason in again)

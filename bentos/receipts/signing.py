@@ -1,8 +1,7 @@
-"""Receipts as signed rows: nobody without the key can change one, or put one in another's place, unseen. Pure.
+"""Sign receipts by HMAC: without the key no row can be changed, forged or copied undetected. Pure.
 
-What shows: any change of a row, a signature or a row copied to another place, a row that somebody without the key made
-up. What does not: a row that was taken away. Erasing a person must be able to do that; who holds a prediction id finds
-that its receipt is gone.
+Detected: any change of a row, a signature or a row copied to another place, a row written without the key. Not
+detected: a deleted row. Erasing a person must be possible; a look-up by prediction id then finds no receipt.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ class ReceiptTamperedError(ChurnError):
 class Row(NamedTuple):
     """A receipt as it is stored.
 
-    ``content`` is all of it (:func:`to_content`), ``signature`` its HMAC-SHA256 (64 hex digits). The others repeat what
-    rows are looked for by; ``answered_at`` is ISO 8601 UTC.
+    ``content`` is all of it (:func:`to_content`), ``signature`` its HMAC-SHA256 (64 hex digits). The others repeat the
+    columns that rows are searched by; ``answered_at`` is ISO 8601 UTC.
     """
 
     prediction_id: str
@@ -40,13 +39,13 @@ class Row(NamedTuple):
 
 
 def signing_key(settings: Settings) -> bytes:
-    """Return the key that receipts are signed with: derived, so that the same secret elsewhere gives other codes."""
+    """Return the derived key that signs receipts, so that other uses of the secret give other codes."""
     return hmac.digest(settings.receipts.signing_key.get_secret_value().encode(), _PURPOSE, "sha256")
 
 
 def signed(receipt: Receipt, key: bytes) -> Row:
-    """Return the receipt's row. Raises what :func:`to_content` raises, and ValueError for an id that no table takes."""
-    # The content is ASCII whatever it holds; these stand in columns of their own as they are.
+    """Return the receipt's signed row. Raises as :func:`to_content`, and ValueError for an unusable id."""
+    # The content is ASCII whatever it holds; these have columns of their own, where they are stored as they are.
     if not all(map(str.isprintable, (receipt.prediction_id, receipt.customer_id, receipt.bundle_digest))):
         raise ValueError("an id with a character that not every database takes")
     content = to_content(receipt)

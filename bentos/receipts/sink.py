@@ -1,4 +1,4 @@
-"""What every place that receipts are written to offers, whichever database it is."""
+"""Interface of the databases that store receipts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from configs.errors import ChurnError
 TABLE: Final = "churn_receipts"
 COLUMNS: Final = ", ".join(Row._fields)
 CONNECT_TIMEOUT_S: Final = 2
-"""For a connection to be made, or a lock to be freed, while somebody waits for the receipt."""
+"""Seconds for a connection to be made, or a lock to be freed, while a request waits for the receipt."""
 STATEMENT_TIMEOUT_S: Final = 5
 
 
@@ -24,11 +24,11 @@ class ReceiptStoreError(ChurnError):
 
 
 class RowsRefusedError(Exception):
-    """The database is there, but will never take these rows as they are."""
+    """The database is available, but will never accept these rows as they are."""
 
 
 class Sink(Protocol):
-    """A database that keeps receipts. Nothing is opened until it is used; for one thread at a time."""
+    """A database that stores receipts. Opened on first use; for one thread at a time."""
 
     def write(self, rows: Sequence[Row]) -> None:
         """Store all rows or none, durably; one whose id is stored already changes nothing.
@@ -36,13 +36,13 @@ class Sink(Protocol):
         Raises
         ------
         ReceiptStoreError
-            If the database is away: the same call may succeed later.
+            If the database is unavailable: the same call may succeed later.
         RowsRefusedError
-            If it can't hold one of the rows.
+            If it can't store one of the rows.
         """
 
     def find(self, prediction_id: str) -> Row | None:
         """Return the row of an id as it is stored, unverified. Raises ReceiptStoreError."""
 
     def close(self) -> None:
-        """Close what is open; another use opens it again."""
+        """Close the connection; the next use opens it again."""

@@ -38,7 +38,7 @@ _PLACES: Final = f"({', '.join('?' * len(Row._fields))})"
 
 
 def receipts_path(home: Path) -> Path:
-    """Return where the receipts of a home lie."""
+    """Return the path of a home's receipts."""
     return home / "receipts" / "receipts.db"
 
 
@@ -58,7 +58,8 @@ class SqliteSink:
     def write(self, rows: Sequence[Row]) -> None:
         """Store the rows in one transaction, by one statement.
 
-        ``executemany`` takes and drops the interpreter's lock for each row; beside busy threads each of them waits.
+        ``executemany`` acquires and releases the interpreter's lock for each row; with busy threads each acquisition
+        waits.
         """
         statement = f"INSERT INTO {TABLE} ({COLUMNS}) VALUES {', '.join([_PLACES] * len(rows))} ON CONFLICT DO NOTHING"  # noqa: S608 - names of ours, bound values
         with _refusals(), self._undone():
@@ -68,14 +69,14 @@ class SqliteSink:
             connection.execute("COMMIT")
 
     def find(self, prediction_id: str) -> Row | None:
-        """Return the row of an id as it is stored, unverified, by a connection of its own."""
+        """Return the row of an id as it is stored, unverified, over a connection of its own."""
         if not self._path.is_file():
             return None
         query = f"SELECT {COLUMNS} FROM {TABLE} WHERE prediction_id = ?"  # noqa: S608 - names of ours
-        # Never creates the file: who looks for a receipt in the wrong home leaves no trace in it.
+        # Never creates the file: a look-up in the wrong home leaves no trace in it.
         where = f"{self._path.absolute().as_uri()}?mode=rw"
         with _refusals(), closing(sqlite3.connect(where, timeout=CONNECT_TIMEOUT_S, uri=True)) as connection:
-            # Bytes that are no text were not written by us: the signature will say so.
+            # Bytes that are not text were not written by this code: the signature check reports it.
             connection.text_factory = lambda content: content.decode(errors="replace")
             there = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (TABLE,)).fetchone()
             found = connection.execute(query, (prediction_id,)).fetchone() if there else None
@@ -88,14 +89,14 @@ class SqliteSink:
             self._connection = None
 
     def _opened(self) -> sqlite3.Connection:
-        # SQLite goes on writing to a file that was moved away or deleted, where nobody would ever read.
+        # SQLite goes on writing to a file that was moved away or deleted, where it would never be read.
         if self._connection is not None and identity(self._path) != self._file:
             self.close()
         if self._connection is None:
-            # A home that was removed since is not made again.
+            # A home that was removed since is not created again.
             self._path.parent.mkdir(parents=self._homeless, exist_ok=True, mode=0o700)
-            # Personal data: the file, and the two that SQLite keeps beside it, are for their owner alone.
-            # Only where there is none: closing any descriptor of a file drops the locks that SQLite holds on it.
+            # Personal data: the file, and the two that SQLite keeps next to it, are readable by their owner only.
+            # Only if it does not exist: closing any descriptor of a file drops the locks that SQLite holds on it.
             with suppress(FileExistsError):
                 os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             connection = sqlite3.connect(
@@ -113,7 +114,7 @@ class SqliteSink:
 
     @contextmanager
     def _undone(self) -> Iterator[None]:
-        """Close the connection after any failure: that rolls back, and the next use begins with a new one."""
+        """Close the connection after any failure: that rolls back, and the next use opens a new one."""
         try:
             yield
         except BaseException:

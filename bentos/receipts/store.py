@@ -1,4 +1,4 @@
-"""Where receipts lie by the settings, and how one is found again."""
+"""The receipt store of the settings: open it, and find a receipt by prediction id."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class ReceiptUnknownError(ChurnError):
 
 
 def open_sink(settings: Settings) -> Sink:
-    """Return the database of the settings; nothing is opened until it is used.
+    """Return the database of the settings; it is opened on first use.
 
     Raises
     ------
     SettingsError
-        If ``receipts.database_url`` is set and names no PostgreSQL.
+        If ``receipts.database_url`` is set and is not a PostgreSQL URL.
     """
     if url := settings.receipts.database_url.get_secret_value():
         from bentos.receipts.postgres_sink import PostgresSink
@@ -34,7 +34,7 @@ def open_sink(settings: Settings) -> Sink:
 
 
 def find(settings: Settings, prediction_id: str) -> Receipt:
-    """Return the receipt of an answer, its signature verified.
+    """Return the receipt of a prediction, its signature verified.
 
     Waits a few seconds at most for a database that does not answer.
 
@@ -45,9 +45,9 @@ def find(settings: Settings, prediction_id: str) -> Receipt:
     ReceiptTamperedError
         If it is not what was written.
     ReceiptStoreError
-        If the database is away.
+        If the database is unavailable.
     """
-    # What no id of ours is made of is not even asked for: a NUL would be an error of the database.
+    # An id with other characters than ours is not looked up: a NUL would be an error of the database.
     row = open_sink(settings).find(prediction_id) if prediction_id.isprintable() else None
     if row is None:
         raise ReceiptUnknownError(

@@ -1,7 +1,7 @@
-"""Write receipts behind the answers: a bounded queue and one thread, so that no answer ever waits for a database.
+"""Write receipts in the background, by a bounded queue and one thread: no answer waits for a database.
 
-A receipt is signed by whoever offers it, which takes some microseconds; only the writing has a thread. A thread that
-made receipts beside the one that answers would fight with it for the interpreter, and cost twice as much.
+A receipt is signed in the offering thread, which takes some microseconds; only the writing has a thread. Making
+receipts in a second thread would compete with the answering one for the interpreter, and cost twice as much.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 Outcome = Literal["written", "dropped", "failed_writes"]
 
 Offered = Receipt | Callable[[], Receipt]
-"""A receipt, or what makes it: one that can't be made then costs the others nothing, and is counted."""
+"""A receipt, or a function that makes it: one that fails does not affect the others, and is counted."""
 
 BATCH: Final = 500
 _INTERVAL_S: Final = 0.1
@@ -40,9 +40,9 @@ class ReceiptWriter:
     ----------
     settings
         Sections ``receipts`` and ``home``. Raises SettingsError for a ``receipts.database_url`` of another database;
-        one that is away is no error: the thread goes on trying.
+        one that is unavailable is no error: the thread goes on trying.
     counted
-        Called with an outcome and how often it happened since, from any thread; for metrics.
+        Called with an outcome and its number since the last call, from any thread; for metrics.
     """
 
     def __init__(self, settings: Settings, counted: Callable[[Outcome, int], object] = lambda _what, _n: None) -> None:
@@ -53,7 +53,7 @@ class ReceiptWriter:
         self._counts: dict[Outcome, int] = {"written": 0, "dropped": 0, "failed_writes": 0}
         self._waiting: deque[Row] = deque()
         self._in_hand = 0
-        """Receipts that the thread has taken and not yet written."""
+        """Number of receipts that the thread has taken and not yet written."""
         self._given_up = False
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -61,13 +61,13 @@ class ReceiptWriter:
         self._thread.start()
 
     def offer(self, receipts: Sequence[Offered]) -> int:
-        """Leave receipts to be written; return how many were taken. Never waits and never raises.
+        """Queue receipts to be written; return how many were accepted. Never waits and never raises.
 
         Those beyond ``receipts.queue_max``, and all after :meth:`close`, are counted as dropped, and so is one that
-        can't be made or spelt: it never will be.
+        can't be made or encoded: a retry would fail too.
         """
         rows = []
-        for each in receipts if self._room() else ():  # who is refused anyway costs nothing
+        for each in receipts if self._room() else ():  # nothing is made for a full queue
             try:
                 rows.append(signed(each if isinstance(each, Receipt) else each(), self._key))
             except Exception as broken:  # noqa: BLE001 - whatever is wrong with one must not cost the others
@@ -83,26 +83,26 @@ class ReceiptWriter:
 
     @property
     def pending(self) -> int:
-        """How many were taken and are not written yet."""
+        """Number of receipts accepted and not written yet."""
         return len(self._waiting) + self._in_hand
 
     @property
     def written(self) -> int:
-        """How many the database has."""
+        """Number of receipts that the database has stored."""
         return self._counts["written"]
 
     @property
     def dropped(self) -> int:
-        """How many are lost: no room, refused by the database, or not written when the process ended."""
+        """Number of lost receipts: queue full, refused by the database, or not written at shutdown."""
         return self._counts["dropped"]
 
     @property
     def failed_writes(self) -> int:
-        """How many writes of a batch failed and were, or will be, tried again."""
+        """Number of failed batch writes, each of which was or will be tried again."""
         return self._counts["failed_writes"]
 
     def close(self, timeout_s: float) -> None:
-        """Write what waits, for at most so long; what is left then is counted as dropped. Twice is once."""
+        """Write pending receipts for at most ``timeout_s``; count the rest as dropped. May be called twice."""
         self._closing.set()
         self._thread.join(timeout_s)
         with self._lock:
@@ -167,7 +167,7 @@ class ReceiptWriter:
             self._write([row])
 
     def _done(self, what: Outcome, number: int) -> None:
-        """Count what is out of hand, unless it was counted as dropped already."""
+        """Count receipts that are finished, unless they were counted as dropped already."""
         with self._lock:
             if self._given_up:
                 return
@@ -181,6 +181,6 @@ class ReceiptWriter:
     def _failed(self, broken: Exception, *, first: bool) -> None:
         self._count("failed_writes", 1)
         if first:
-            # The name alone: a driver's text, or a traceback, may hold values.
+            # The exception's name only: a driver's text, or a traceback, may hold values.
             why = broken.message if isinstance(broken, ReceiptStoreError) else type(broken).__name__
             log.warning("receipts are not written, tried again until they are: %s", why)

@@ -1,4 +1,4 @@
-"""Which bundle serves, and which one is on trial: the pointer, the ledger, and the one door that changes them."""
+"""Roll-out of bundles: the pointer to champion and challenger, the ledger, and their only writer."""
 
 from bentos.rollout.ledger import Entry, LedgerBrokenError
 from bentos.rollout.rollout import ChampionChangedError, NoChampionError, NothingToRollBackError, Rollout, champion

@@ -1,7 +1,8 @@
-"""Who made which bundle serve, when and why: a file that only grows, each line sealed by the hash of the one before.
+"""Append-only ledger of promotions and trials: who changed what serves, when and why, as a hash chain.
 
-The seal shows a change, it does not forbid one: whoever may write the file can write all of it anew. A copy of any
-later hash (the pointer holds the newest) shows that too.
+Each line holds the hash of the one before. The chain detects a change, it does not prevent one: a writer of the file
+can rewrite all of it. A copy of any later hash (the pointer holds the newest) detects that too. See
+docs/decisions/0018-pointer-and-ledger.md.
 """
 
 from __future__ import annotations
@@ -53,24 +54,24 @@ class Entry:
     hash: str
 
     def rollout(self) -> Rollout:
-        """Return what serves after it."""
+        """Return the roll-out after the change."""
         return Rollout.of(self.after, self.sequence, self.hash)
 
 
 def ledger_path(home: Path) -> Path:
-    """Return where the ledger lies."""
+    """Return the path of the ledger."""
     return home / "ledger" / "ledger.jsonl"
 
 
 def entries(home: Path) -> list[Entry]:
-    """Return the ledger, oldest entry first; empty where nothing was ever promoted.
+    """Return the ledger, oldest entry first; empty if nothing was ever promoted.
 
-    A last line that a dying process left unfinished was never in force and is passed over.
+    An incomplete last line, of a process that was killed, was never in force and is skipped.
 
     Raises
     ------
     LedgerBrokenError
-        Naming the line that was changed, or the entry that the pointer names and the ledger no longer has.
+        Names the line that was changed, or the entry that the pointer names and the ledger no longer has.
     """
     # The pointer first: read after the ledger it could name an entry that was written in between.
     try:
@@ -87,7 +88,7 @@ def entries(home: Path) -> list[Entry]:
 
 
 def ending(found: list[Entry], trial: int) -> str:
-    """Return who ended the trial that entry ``trial`` began, and why: the entry after its own did."""
+    """Return a text of who ended the trial of entry ``trial``, and why: its next entry did."""
     if not 0 < trial < len(found):
         return "the trial was ended by nobody in the ledger: the pointer was changed without it"
     return printable(f"the {found[trial - 1].action} was ended by {found[trial].who}: {found[trial].why}")
@@ -104,14 +105,14 @@ def append(
     now: datetime,
     details: Mapping[str, Any] | None = None,
 ) -> Entry:
-    """Add an entry durably and return it; only under the roll-out's lock.
+    """Append an entry durably and return it; only under the roll-out's lock.
 
-    ``after`` is the whole ledger so far; ``change`` what served before and what shall serve.
+    ``after`` is the whole ledger so far; ``change`` the roll-outs before and after.
 
     Raises
     ------
     StorageFailed
-        If the disk refuses: the ledger is as it was.
+        If a write to disk fails: the ledger is unchanged.
     """
     if now.tzinfo is None:
         raise ValueError(f"{now} has no time zone: instants are UTC")
@@ -130,7 +131,7 @@ def append(
 
 
 def withdraw(home: Path, entry: Entry) -> None:
-    """Take the last entry back, because what it says could not be done; only under the roll-out's lock."""
+    """Remove the last entry, because its change could not be made; only under the roll-out's lock."""
     hash_chain.withdraw(ledger_path(home), asdict(entry))
 
 

@@ -1,6 +1,7 @@
-"""What champion and challenger did with the same live requests: counts that add up over workers. Pure but for reading.
+"""Counts of champion and challenger on the same live requests, mergeable over workers.
 
-No customer and no single score is in it: only how many, and in which bin.
+Pure, except for reading. It holds no customer id and no single score: only numbers per bin. See
+docs/decisions/0032-live-rules.md.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ STEPS_PER_OCTAVE: Final = 4
 EDGES_MS: Final = tuple(0.1 * 2 ** (step / STEPS_PER_OCTAVE) for step in range(81))
 """Upper edges of the latency bins: from 0.1 ms to 105 s, each 19 % above the one before."""
 SCORE_BINS: Final = 20
-"""Of equal width on [0, 1]."""
+"""Number of score bins, of equal width on [0, 1]."""
 _UNIT: Final = 1e-9
-"""Differences and shares add up in whole billionths: integers add in any order to the same sum."""
+"""Differences and shares are summed in whole billionths: a sum of integers does not depend on the order."""
 _WHOLE: Final = 10**9
 """The share 1 in billionths."""
 FALSE_END: Final = 0.005
-"""Chance that one of the two rules ever ends a canary which keeps it, however often it is looked at: 1 % for both."""
+"""Chance that one of the two rules ever ends a canary within its limits, at any number of looks: 1 % for both."""
 
 
 class LiveCountsError(ChurnError):
@@ -41,12 +42,12 @@ class LiveCountsError(ChurnError):
 
 @dataclass(frozen=True)
 class LiveFigures:
-    """The figures of a live comparison; NaN where there is nothing to tell.
+    """Figures of a live comparison; NaN where there are no counts.
 
     ``compared`` customers that both scored. ``agreement`` share of them with the same label. ``mean_difference`` of
     the two probabilities, absolute. ``score_psi`` between the two models' scores. ``latency_ratio`` challenger's
     median CPU time over the champion's, over requests for one customer. ``error_rate`` and ``champion_error_rate``
-    share of customers that the model should have answered for and did not. ``dropped`` customers that the shadow had
+    share of customers that the model should have scored and did not. ``dropped`` customers that the shadow had
     no time for.
     """
 
@@ -64,8 +65,8 @@ class LiveFigures:
 class Arm:
     """One model's counts, of customers; ``latency`` (82,) of requests for one customer, ``score`` (20,).
 
-    ``requests`` of a canary in which the model was asked for a customer; ``lost`` (billionths) sums over them which
-    share of these customers it failed for.
+    ``requests`` of a canary that needed the model for a customer; ``lost`` (billionths) is the sum over them of the
+    share of these customers that it failed for.
     """
 
     answered: int = 0
@@ -76,12 +77,12 @@ class Arm:
     score: list[int] = field(default_factory=lambda: [0] * SCORE_BINS)
 
     def answer(self, probability: float) -> None:
-        """Count one answer."""
+        """Count one scored customer."""
         self.answered += 1
         self.score[min(int(probability * SCORE_BINS), SCORE_BINS - 1)] += 1
 
     def request(self, customers: int, failed: int) -> None:
-        """Count one request in which the model was asked for so many customers, and those that it failed for."""
+        """Count one request with ``customers`` for the model, of which it failed for ``failed``."""
         self.failed += failed
         if customers:
             self.requests += 1
@@ -93,11 +94,11 @@ class Arm:
 
     @property
     def timed(self) -> int:
-        """How many requests were timed."""
+        """Number of timed requests."""
         return sum(self.latency)
 
     def p50_ms(self) -> float:
-        """Return the median time in ms, within its bin in proportion; NaN where nothing was timed."""
+        """Return the median time in ms, interpolated within its bin; NaN if nothing was timed."""
         half, below = self.timed / 2, 0
         for position, count in enumerate(self.latency):
             if count and below + count >= half:
@@ -108,7 +109,7 @@ class Arm:
         return math.nan
 
     def error_rate(self) -> float:
-        """Return the share of failures, NaN where nothing was asked."""
+        """Return the share of failures, NaN without customers."""
         asked = self.answered + self.failed
         return self.failed / asked if asked else math.nan
 
@@ -117,7 +118,7 @@ class Arm:
         return self.lost * _UNIT / self.requests if self.requests else 0.0
 
     def add(self, other: Arm) -> None:
-        """Add another's counts."""
+        """Add the counts of ``other``."""
         self.answered += other.answered
         self.failed += other.failed
         self.requests += other.requests
@@ -151,7 +152,7 @@ class LiveComparison:
         self.ratios[ratio_bin(challenger_s, champion_s)] += 1
 
     def merge(self, other: LiveComparison) -> Self:
-        """Return the counts of both; neither is changed."""
+        """Return the sum of both; neither is changed."""
         merged = type(self).from_json(self.to_json())
         merged.champion.add(other.champion)
         merged.challenger.add(other.challenger)
@@ -163,7 +164,7 @@ class LiveComparison:
         return merged
 
     def figures(self) -> LiveFigures:
-        """Return what the counts say."""
+        """Return the figures of the counts."""
         ours, theirs = self.challenger, self.champion
         return LiveFigures(
             compared=self.compared,
@@ -206,14 +207,14 @@ class LiveComparison:
 
 
 def breach(counts: LiveComparison, rules: RolloutSettings) -> str | None:
-    """Return why the canary must end, None while nothing that was counted proves it. Pure.
+    """Return why the canary must end, None while the counts do not prove it. Pure.
 
     Times: of pairs of requests, close in time and one of each model, more than half take the challenger more than
     ``latency_ratio_max`` times the champion's CPU time. CPU time of the answering thread, because both models share
     an interpreter: by the clock a slow one makes the other as slow. Failures: its rate exceeds the champion's by more
     than ``error_rate_margin``. The rate is the mean over requests of the share that failed in each: customers of one
-    request fail together, and are one observation. Each rule ends a canary that keeps it with a chance of at most
-    FALSE_END in all its life, whoever looks and however often; see docs/decisions/0032-live-rules.md.
+    request fail together, and are one observation. Each rule ends a canary within its limits with a chance of at most
+    FALSE_END in its whole life, at any number of looks; see docs/decisions/0032-live-rules.md.
     """
     ours, theirs = counts.challenger, counts.champion
     if _proven(_evidence_of_failures(counts, rules)):
@@ -233,7 +234,7 @@ def breach(counts: LiveComparison, rules: RolloutSettings) -> str | None:
 
 
 def open_question(counts: LiveComparison, rules: RolloutSettings) -> str | None:
-    """Return which figure lies beyond its limit although chance may explain it, None if there is none. Pure.
+    """Return a figure beyond its limit that chance may explain, None if there is none. Pure.
 
     Such a canary is not ended by :func:`breach`, and is not yet fit for promotion. Failures are rated as there.
     """
@@ -258,24 +259,24 @@ def _proven(log_evidence: float) -> bool:
 
 
 def live_folder(home: Path, digest: str) -> Path:
-    """Return where the workers write their counts of the challenger ``digest``."""
+    """Return the folder of the workers' counts of the challenger ``digest``."""
     return home / "rollout" / digest
 
 
 def live_name(trial: int, worker: str) -> str:
-    """Return the name of a worker's counts of the trial that the ledger's entry ``trial`` began."""
+    """Return the file name of a worker's counts of the trial that the ledger's entry ``trial`` began."""
     return f"{trial:08d}-{worker}.json"
 
 
 def read_live(home: Path, digest: str, *, since: int = 0) -> LiveComparison:
-    """Return the counts of all workers for the challenger ``digest``, empty where there are none.
+    """Return the counts of all workers for the challenger ``digest``, empty if there are none.
 
     ``since`` leaves out trials that began before this entry of the ledger.
 
     Raises
     ------
     LiveCountsError
-        If a file can't be read: what it held might have spoken against the challenger.
+        If a file can't be read: its counts might have ended the challenger's trial.
     """
     merged = LiveComparison()
     for file in sorted(live_folder(home, digest).glob("[0-9]*-*.json")):

@@ -1,4 +1,4 @@
-"""CPU times of two models, compared in pairs that lie close in time, so that a busy machine is busy for both. Pure."""
+"""Paired CPU times of two models, close in time, so that load of the machine affects both. Pure."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def ratio_bin(challenger_s: float, champion_s: float) -> int:
 
 
 def first_above(limit: float) -> int:
-    """Return the first bin that holds only ratios above ``limit``: the rest of the limit's own bin is not counted."""
+    """Return the first bin with only ratios above ``limit``: the bin of the limit itself is not counted."""
     return bisect_left(RATIO_EDGES, limit) + 1
 
 
 @dataclass
 class Pairing:
-    """Makes pairs of times as requests are answered. Not safe to share between threads.
+    """Pairs times as requests are answered. Not safe to share between threads.
 
     Each pair has the newest time of one model and the next one of the other. Which of them comes first alternates:
     load that grows slowly and ends at once would otherwise make the later one look slower.
@@ -35,7 +35,7 @@ class Pairing:
     _kept_s: float | None = None
 
     def add(self, arm: ArmName, seconds: float) -> tuple[float, float] | None:
-        """Return (challenger's, champion's) seconds where this time completes a pair."""
+        """Return (challenger's, champion's) seconds if this time completes a pair."""
         if arm == self._first:
             self._kept_s = seconds
             return None

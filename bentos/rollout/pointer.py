@@ -1,4 +1,8 @@
-"""The pointer file: which bundle serves, and which one is on trial beside it. Replaced whole."""
+"""The roll-out pointer: the file that names the champion and the challenger. Replaced atomically.
+
+Read by every service and by batch scoring; written by bentos.rollout.rollout only. See
+docs/decisions/0018-pointer-and-ledger.md.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +24,12 @@ _MEND: Final = "promote again: churn train"
 
 @dataclass(frozen=True)
 class Rollout:
-    """Which bundles meet requests, each by its digest.
+    """The bundles that get requests, each by its digest.
 
     ``champion`` answers. ``previous`` answered before it, None for a first champion. ``challenger`` is on trial, None
     if ``mode`` is none. ``share`` of customers in [0, 1] that a canary answers for, 0 otherwise. ``sequence`` and
-    ``hash`` name the ledger's entry that made it so: 0 and GENESIS where nobody wrote one. ``ends_at`` is the instant
-    (ISO 8601 UTC) after which the trial may not go on, None without a trial or where it has no end.
+    ``hash`` name the ledger's entry of this state: 0 and GENESIS if there is none. ``ends_at`` is the instant
+    (ISO 8601 UTC) after which the trial must end, None without a trial or an end.
     """
 
     champion: str
@@ -39,7 +43,7 @@ class Rollout:
     ends_at: str | None = None
 
     def state(self) -> dict[str, Any]:
-        """Return what the ledger says of it: everything but its own reference to the ledger."""
+        """Return the part that the ledger records: everything but the reference to the ledger."""
         # Without an end there is no key: entries of an earlier version read as they were written.
         left_out = {"sequence", "hash"} | ({"ends_at"} if self.ends_at is None else set())
         return {name: value for name, value in asdict(self).items() if name not in left_out}
@@ -54,7 +58,7 @@ class Rollout:
 
     @classmethod
     def of(cls, state: dict[str, Any], sequence: int, entry_hash: str) -> Self:
-        """Return what :meth:`state` said. Raises ValueError or TypeError for anything else."""
+        """Read what :meth:`state` returned. Raises ValueError or TypeError for anything else."""
         made = cls(**state, sequence=sequence, hash=entry_hash)
         digests = [made.champion, *(each for each in (made.previous, made.challenger) if each is not None)]
         if not all(isinstance(each, str) and is_digest(each) for each in digests):
@@ -71,13 +75,13 @@ class Rollout:
 
 
 def read_pointer(home: Path) -> Rollout | None:
-    """Return what the pointer says, None where there is none.
+    """Return the roll-out of the pointer, None if there is no pointer.
 
     Raises
     ------
     BundleError
-        If it can't be read, or its path is anything but the digest that names a bundle's folder: it is followed by
-        whoever serves, so it may lead nowhere else.
+        If it can't be read, or its path is not the digest that names a bundle's folder: services load the bundle that
+        it names, so it must not lead elsewhere.
     """
     file = bundles_folder(home) / POINTER
     try:
@@ -91,7 +95,7 @@ def read_pointer(home: Path) -> Rollout | None:
     try:
         content: dict[str, Any] = json.loads(text)
         digest, path = str(content["digest"]), str(content["path"])
-        # A pointer of an earlier version, or one that a person wrote, names the champion alone.
+        # A pointer of an earlier version, or one written by hand, names the champion alone.
         entry = content.get("ledger") or {"sequence": 0, "hash": GENESIS}
         state = {"champion": digest, "model_version": str(content["model_version"])}
         known = ("previous", "challenger", "mode", "share", "ends_at")
@@ -107,9 +111,9 @@ def read_pointer(home: Path) -> Rollout | None:
 
 
 def write_pointer(home: Path, rollout: Rollout) -> None:
-    """Replace the pointer; running readers see the old one or the new one.
+    """Replace the pointer atomically; concurrent readers see the old one or the new one.
 
-    Raises StorageFailed if the disk refuses: the old one stays.
+    Raises StorageFailed if a write to disk fails: the old one stays.
     """
     state = rollout.state()
     digest = state.pop("champion")

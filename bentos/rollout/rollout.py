@@ -1,4 +1,7 @@
-"""Which bundle serves and which one is on trial: the only door to change it, each change an entry of the ledger."""
+"""Change champion and trial: the only writer of pointer and ledger, one ledger entry per change.
+
+See docs/decisions/0018-pointer-and-ledger.md.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ __all__ = [
 ]
 
 ANY: Final = "any"
-"""For ``expected``: whatever serves now."""
+"""Value of ``expected``: any current champion."""
 
 
 class NoChampionError(ChurnError):
@@ -50,21 +53,21 @@ class NoChampionError(ChurnError):
 
 
 class ChampionChangedError(ChurnError):
-    """Another champion serves than the one that the challenger was compared with."""
+    """The champion is no longer the one that the challenger was compared with."""
 
     error = "champion_changed"
     http_status = 409
 
 
 class NothingToRollBackError(ChurnError):
-    """No champion served before this one."""
+    """There is no champion before this one."""
 
     error = "nothing_to_roll_back"
     http_status = 409
 
 
 class WithdrawnError(ChurnError):
-    """The champion before this one was itself rolled back."""
+    """The previous champion was itself rolled back."""
 
     error = "model_withdrawn"
     http_status = 409
@@ -85,14 +88,14 @@ class TrialEndedError(ChurnError):
 
 
 class TrialInvalidError(ChurnError):
-    """A trial that can't be: of the champion itself, or with a share that is none."""
+    """A trial that is not possible: of the champion itself, or with an invalid share."""
 
     error = "trial_invalid"
     http_status = 422
 
 
 def rollout(home: Path) -> Rollout | None:
-    """Return what serves now, None where nothing was promoted. Raises BundleError if the pointer is damaged."""
+    """Return the current roll-out, None if nothing was promoted. Raises BundleError for a damaged pointer."""
     return read_pointer(home)
 
 
@@ -104,13 +107,13 @@ def champion(home: Path) -> Path:
     NoChampionError
         If nothing has been promoted.
     BundleError
-        If the pointer can't be read, or leads anywhere but to a bundle's folder.
+        If the pointer can't be read, or does not lead to a bundle's folder.
     """
     return bundles_folder(home) / served(home).champion
 
 
 def served(home: Path) -> Rollout:
-    """Return what serves now. Raises NoChampionError or BundleError as :func:`champion`."""
+    """Return the current roll-out. Raises NoChampionError or BundleError as :func:`champion`."""
     return _some(read_pointer(home))
 
 
@@ -125,7 +128,7 @@ def promote(
     trial: int | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> Entry:
-    """Make the bundle ``digest`` the champion; a trial ends with it. Running services follow by themselves.
+    """Make the bundle ``digest`` the champion, and end any trial. Running services reload by themselves.
 
     Promoting the champion again changes nothing and returns the entry that made it champion.
 
@@ -134,11 +137,11 @@ def promote(
     who, why
         For the ledger: no secret, no customer.
     now
-        The clock's instant, as for every other change here; what a run works as of belongs into ``details``.
+        The clock's instant, as for every other change here; the instant that a run works as of belongs in ``details``.
     expected
         The champion's digest (None: there was none) that the challenger was compared with.
     trial
-        The ledger's sequence of the trial that must still be running; None: whether one runs does not matter.
+        The ledger's sequence of the trial that must still be running; None: not checked.
     details
         JSON values for the ledger: the figures that decided.
 
@@ -149,11 +152,11 @@ def promote(
     ChampionChangedError
         If another champion than ``expected`` serves by now.
     TrialEndedError
-        If ``trial`` was ended or replaced, or its end has passed; says by whom and why.
+        If ``trial`` was ended or replaced, or its end has passed; names who ended it and why.
     LedgerBrokenError
         If the ledger was changed.
     StorageFailed
-        If the disk refuses: the old champion stays.
+        If a write to disk fails: the old champion stays.
     """
     manifest = _verified(home, digest)
     with _book(home) as book:
@@ -174,19 +177,19 @@ def promote(
 
 
 def rollback(home: Path, *, who: str, why: str, now: datetime, leaving: str | None = None) -> Entry | None:
-    """Let the champion before this one serve again, and end a trial. Returns None where there was nothing to do.
+    """Make the previous champion serve again, and end any trial. Return None if nothing was to be done.
 
     Parameters
     ----------
     leaving
-        The digest of the champion to leave: where another one serves by now nothing is done. None: whichever serves,
-        unless it does so by a rollback: the second of two operators, or one who asks again after a kill, does not
-        bring back what the first one left.
+        The digest of the champion to leave: if another one serves by now nothing is done. None: whichever serves,
+        unless it does so by a rollback: a second operator, or a repetition after a kill, does not bring back the bundle
+        that the first rollback left.
 
     Raises
     ------
     NoChampionError, NothingToRollBackError
-        If there is nothing to leave, or nothing to go back to.
+        If there is no champion, or none before it.
     WithdrawnError
         If the previous champion was rolled back and not promoted since: the champion stays.
     BundleError
@@ -227,17 +230,17 @@ def start_trial(  # noqa: PLR0913 - each is a word of the ledger
     replacing: bool = True,
     details: Mapping[str, Any] | None = None,
 ) -> Entry:
-    """Let the bundle ``digest`` meet live requests beside the champion; replaces another trial.
+    """Start a trial of the bundle ``digest`` on live requests; replaces another trial.
 
-    ``mode``: *shadow* scores what the champion answers, unseen; *canary* answers for the ``share`` of customers in
-    (0, 1): with everyone there would be no champion to compare with (a shadow's share is not looked at). From
-    ``ends_at`` on any service stops it; None: it goes on until somebody does. The same trial again changes nothing,
-    its end neither, and returns its entry; one whose end has passed begins anew.
+    ``mode``: *shadow* scores what the champion answers, unseen; *canary* answers for the ``share`` of customers in (0,
+    1): at 1 there would be no champion to compare with (a shadow's share is ignored). From ``ends_at`` on any service
+    stops it; None: it runs until it is stopped. Starting the same trial again changes nothing, its end neither, and
+    returns its entry; one whose end has passed is started anew.
 
     Raises
     ------
     TrialInvalidError
-        If it is the champion, or a canary's share is none.
+        If it is the champion, or a canary's share is invalid.
     OtherTrialError
         If another challenger's trial is running and is not to be replaced (``replacing``).
     NoChampionError, BundleError, LedgerBrokenError, StorageFailed
@@ -278,9 +281,9 @@ def stop_trial(
     trial: int | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> Entry | None:
-    """End the trial, if there is one; the champion answers for everyone. Returns None where none was running.
+    """End the trial; the champion answers for all customers. Return None if none was running.
 
-    ``trial``: the ledger's sequence of the trial that is meant; another one goes on. Raises as :func:`promote`.
+    ``trial``: the ledger's sequence of the trial to end; another one goes on. Raises as :func:`promote`.
     """
     with _book(home) as book:
         current = book.served
@@ -293,7 +296,7 @@ def stop_trial(
 
 @dataclass
 class _Book:
-    """The ledger and what serves, under the lock."""
+    """The ledger and the current roll-out, under the lock."""
 
     home: Path
     entries: list[Entry]
@@ -309,13 +312,16 @@ class _Book:
         now: datetime,
         details: Mapping[str, Any] | None = None,
     ) -> Entry:
-        """Write the entry, then the pointer: who dies in between has promoted, and the next one moves the pointer."""
+        """Write the entry, then the pointer.
+
+        If killed in between, the promotion is in force, and the next operation moves the pointer.
+        """
         change = (self.served, after)
         entry = ledger.append(self.home, self.entries, action, change, who=who, why=why, now=now, details=details)
         try:
             write_pointer(self.home, entry.rollout())
         except StorageFailed:
-            # Told as failed, it must not take effect at the next operation; unless it has already.
+            # Reported as failed, it must not take effect at the next operation; unless it already has.
             if _readable(self.home) != entry.rollout():
                 ledger.withdraw(self.home, entry)
             raise
@@ -324,7 +330,7 @@ class _Book:
 
 @contextmanager
 def _book(home: Path) -> Iterator[_Book]:
-    """Open the ledger for one change, with a lock of its own: a rollback must not wait for a landing."""
+    """Open the ledger for one change, with a lock of its own: a rollback must not wait for an ingest."""
     with storage():
         home.mkdir(parents=True, exist_ok=True)
         lock = open_lock(home / ".rollout.lock")
@@ -337,13 +343,13 @@ def _book(home: Path) -> Iterator[_Book]:
 
 
 def _moved(home: Path, entries: list[Entry]) -> Rollout | None:
-    """Return what serves, after the pointer was moved to the newest entry if it lags behind or can't be read."""
+    """Return the current roll-out; first move a lagging or unreadable pointer to the newest entry."""
     served = _readable(home)
     if not entries:
         return served
     newest = entries[-1]
-    # A pointer without an entry was written by a person, or by an earlier version: it decides what serves, and the
-    # next entry says what it found. Only an entry that found this very pointer is ahead of it.
+    # A pointer without an entry was written by hand, or by an earlier version: it decides what serves, and the
+    # next entry records it. Only an entry whose ``before`` is this very pointer is newer than it.
     if served is None or served.sequence:
         lags = served is None or served.sequence < newest.sequence
     else:
@@ -368,14 +374,14 @@ def _some(served: Rollout | None) -> Rollout:
 
 
 def _by_rollback(book: _Book) -> bool:
-    """Return whether the champion serves by a rollback: nothing was promoted since, by a command or by hand."""
+    """Return whether the champion serves by a rollback: no promotion since, by a command or by hand."""
     made = [entry for entry in book.entries if entry.action in {"promote", "rollback"}]
     current = book.served
     return bool(made) and made[-1].action == "rollback" and made[-1].after["champion"] == _some(current).champion
 
 
 def _withdrawal(entries: list[Entry], digest: str) -> Entry | None:
-    """Return the rollback that left the bundle ``digest``, None if there was none or it was made champion since."""
+    """Return the rollback that left the bundle ``digest``; None without one, or if it was promoted since."""
     found = None
     for entry in entries:
         if entry.action == "rollback" and entry.before is not None and entry.before["champion"] == digest:
@@ -402,7 +408,7 @@ def _before(served: Rollout | None, digest: str) -> str | None:
 
 
 def _verified(home: Path, digest: str) -> Manifest:
-    """Return the manifest of a bundle whose every file was checked. Raises BundleError."""
+    """Return the manifest of a bundle after checking every file. Raises BundleError."""
     if not is_digest(digest):
         raise BundleError("this is not the digest of a bundle", "give the 64 hex digits that name its folder")
     return read_verified(bundles_folder(home) / digest)[0]

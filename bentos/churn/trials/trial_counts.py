@@ -47,7 +47,7 @@ class Counting:
         self._pairing = Pairing()
         self._lock = threading.Lock()
         self.written = False
-        """Whether the file holds the counts as of the last save."""
+        """Whether the file holds the counts as of the last attempt to save them."""
         self._told = False
 
     @contextmanager
