@@ -1,5 +1,5 @@
-"""What features are: the contract, its views, its transforms and its stores."""
+"""Feature definitions: the contract, its Feast views and transforms, and the stores of the values."""
 
 from configs.type_checks import leave_out
 
-leave_out()  # all that imports Feast comes this way
+leave_out()  # before anything imports Feast, see docs/decisions/0031-no-type-checks-in-feast.md

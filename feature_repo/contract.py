@@ -1,6 +1,6 @@
-"""The feature contract: every name, type and meaning, once. Standard library only.
+"""The feature contract: every name, type and meaning, defined once. Standard library only.
 
-Training, serving, monitoring and the Feast definitions all read this module; nothing else spells a column list.
+Training, serving, monitoring and the Feast definitions read this module; no other module spells out a column list.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ PROJECT: Final = "churn"
 CUSTOMER: Final = "customer_id"
 """Join key: the customer's id, a non-empty string."""
 CUSTOMER_PATTERN: Final = r"^\w[\w.-]{0,63}$"
-"""What an id looks like: letters of any script, digits, - . _, at most 64; the gate and the service agree on it."""
+"""Pattern of an id: letters of any script, digits, - . _, at most 64; shared by gate and service."""
 OBSERVED_AT: Final = "observed_at"
-"""UTC instant: the last at which anything may be known when we score."""
+"""UTC instant of scoring: the last at which a used value may be known."""
 EVENT_TIMESTAMP: Final = "event_timestamp"
 """UTC instant: when a value became true in the world."""
 CREATED_TIMESTAMP: Final = "created_timestamp"
@@ -26,9 +26,9 @@ LABEL: Final = "churned"
 """True if the customer left in (observed_at, observed_at + 30 days]."""
 
 SOURCE: Final = "customer_snapshot"
-"""The offline table, one row a customer and snapshot, that the CSV-derived views read."""
+"""The offline table, one row per customer and snapshot, that the CSV-derived views read."""
 ACTIVITY_SOURCE: Final = "customer_activity"
-"""The offline table, one row a customer and delivery of events, that the behavioural views read."""
+"""The offline table, one row per customer and delivery of events, that the behavioural views read."""
 TTL_DAYS: Final = 92
 """A value older than this is expired: three monthly extracts missed in a row."""
 WINDOW_DAYS: Final = 90
@@ -46,7 +46,7 @@ YES_NO_INTERNET: Final = ("No", "No internet service", "Yes")
 
 @dataclass(frozen=True)
 class View:
-    """One feature view: an owner, whether it is served online, and the offline table it reads (empty: on demand)."""
+    """One feature view: owner, whether it is served online, offline table it reads (empty: on demand)."""
 
     name: str
     owner: str
@@ -59,10 +59,9 @@ class View:
 class Feature:
     """One feature.
 
-    ``column`` is the column it is read from (empty for a derived one): of the CSV, or of the activity table;
-    ``categories`` its closed domain
-    (strings only); ``nullable`` whether a missing value has a trained meaning: any other null is refused, never
-    scored; ``protected`` marks an attribute that no model reads and no reason names.
+    ``column`` is the source column, in the CSV or in the activity table (empty for a derived feature). ``categories``
+    is the closed domain (strings only). ``nullable`` states whether a missing value has a trained meaning: any other
+    null is refused and never scored. ``protected`` marks an attribute that no model reads and no reason names.
     """
 
     name: str
@@ -134,7 +133,7 @@ ACTIVITY_VIEWS: Final = (USAGE, SUPPORT, PAYMENTS)
 VIEWS: Final = (*SNAPSHOT_VIEWS, *ACTIVITY_VIEWS)
 """The views with a source; :data:`DERIVED`, :data:`MILESTONES` and :data:`BEHAVIOR` are computed on demand."""
 SNAPSHOT_DERIVED: Final = (DERIVED, MILESTONES)
-"""Computed from the snapshot alone: what they say expires with it. Windows over events know their own time to live."""
+"""Views computed from the snapshot alone, whose values expire with it; windows have their own TTL."""
 
 
 def _add_on(name: str, column: str, what: str) -> Feature:
@@ -327,11 +326,11 @@ _SNAPSHOT_NAMES: Final = {view.name for view in SNAPSHOT_VIEWS}
 STORED: Final[tuple[Feature, ...]] = tuple(f for f in FEATURES if f.view in _SNAPSHOT_NAMES)
 """Features read from the CSV, hence columns of the snapshot."""
 TILES: Final[tuple[Feature, ...]] = tuple(f for f in FEATURES if f.view in {view.name for view in ACTIVITY_VIEWS})
-"""Columns of the activity table. No model reads them: they are what the windows are summed from."""
+"""Columns of the activity table, from which the windows are computed. No model reads them."""
 ADD_ONS: Final[tuple[str, ...]] = tuple(f.name for f in FEATURES if f.categories == YES_NO_INTERNET)
-"""All internet add-ons: what nobody without internet has."""
+"""All internet add-ons; a customer without internet has none of them."""
 PROTECTION: Final = ("online_security", "online_backup", "device_protection", "tech_support")
-"""The add-ons that solve or prevent problems, as against those that entertain."""
+"""The add-ons that solve or prevent problems, as opposed to entertainment."""
 
 _CORE: Final = tuple(f.name for f in FEATURES if f.view in _SNAPSHOT_NAMES | {DERIVED.name} and not f.protected)
 SERVICES_OF: Final[dict[str, tuple[str, ...]]] = {
@@ -341,7 +340,7 @@ SERVICES_OF: Final[dict[str, tuple[str, ...]]] = {
 }
 """Feature service -> its features, in the order in which every vector and frame holds them."""
 REQUEST_DATA: Final[dict[str, tuple[str, ...]]] = {BEHAVIOR_SERVICE: (OBSERVED_AT_US,)}
-"""Feature service -> what a reader must give beside the customer (int64); nothing where a service is absent."""
+"""Feature service -> request data (int64) needed along with the customer; none for absent services."""
 
 
 def features_of(service: str) -> tuple[Feature, ...]:

@@ -1,4 +1,4 @@
-"""The one door that `feast apply` opens; .feastignore hides every other file from it."""
+"""Feast definitions: the only module that `feast apply` reads; .feastignore hides all other files."""
 
 from __future__ import annotations
 

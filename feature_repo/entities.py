@@ -1,4 +1,4 @@
-"""The one entity: a customer."""
+"""The Feast entity of the platform: a customer."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Behavioural events: what one looks like, and why one is set aside. Pure; the one set of rules for files and stream.
+"""Schema and validation rules of behavioural events, the same for files and streams. Pure.
 
-An event is never dropped: it is admitted, or it is quarantined under exactly one :class:`Reason`, the first that fits
-in the order of the class. The rules that compare events with each other are in
+An event is never dropped: it is admitted, or it is quarantined under exactly one :class:`Reason`, the first that
+applies in the order of the class. Rules that compare events with each other are in
 :mod:`feature_repo.raw.events.admission`.
 """
 
@@ -24,7 +24,7 @@ from feature_repo.contract import CUSTOMER, CUSTOMER_PATTERN
 from feature_repo.instants import INSTANT, instant, instants
 
 SCHEMA_VERSION: Final = 1
-"""What each JSON line carries as ``schema_version``."""
+"""Value of the field ``schema_version`` in each JSON line."""
 SCHEMA: Final = pa.schema(
     [
         ("event_id", pa.string()),
@@ -44,7 +44,10 @@ SCHEMA: Final = pa.schema(
         ("price_after_cents", pa.int64()),
     ]
 )
-"""The columns of an event. Payload is null where the type has none; ``revision`` may be null (0), ``retracted`` too."""
+"""The columns of an event.
+
+Payload is null where the type has none; ``revision`` may be null (0), and ``retracted`` (False).
+"""
 PAYLOAD: Final[dict[str, tuple[str, ...]]] = {
     "usage_day": ("data_mb", "voice_minutes"),
     "ticket_opened": ("ticket_id",),
@@ -53,10 +56,10 @@ PAYLOAD: Final[dict[str, tuple[str, ...]]] = {
     "login": (),
     "plan_change": ("price_before_cents", "price_after_cents"),
 }
-"""Event type -> the payload it must have, and nothing else; a retraction may leave its payload out."""
+"""Event type -> payload columns that it must have, others being refused; optional in a retraction."""
 LINE_BYTES_MAX: Final = 64 * 1024
 VALUE_MAX: Final = 10**12
-"""No day's traffic, no price and no revision is larger; sums of such values cannot leave int64."""
+"""Upper limit of each number in an event (traffic of a day, price, revision): sums stay within int64."""
 OLDEST: Final = datetime.fromisoformat("2000-01-01T00:00:00+00:00")
 
 _ID_CHARS_MAX: Final = 64
@@ -73,11 +76,11 @@ _LINE: Final = pa.schema(
 KINDS: Final[dict[str, type]] = {
     field.name: {pa.int64(): int, pa.bool_(): bool, pa.string(): str, INSTANT: datetime}[field.type] for field in SCHEMA
 }
-"""Field -> what its values are in Python."""
+"""Field -> the Python type of its values."""
 
 
 class Pairs(list[tuple[str, Any]]):
-    """A JSON object as it was written, every key in its place; a list in JSON stays a plain list."""
+    """A JSON object as written, with every key in order; a list in JSON stays a plain list."""
 
 
 _JSON_KINDS: Final[dict[type, str]] = {
@@ -92,12 +95,12 @@ _JSON_KINDS: Final[dict[type, str]] = {
 
 
 class Reason(StrEnum):
-    """Why an event is quarantined; ``sentence`` says it in plain words. The first that fits counts."""
+    """Why an event is quarantined; ``sentence`` is the text for people. The first that applies counts."""
 
     sentence: str
 
     def __new__(cls, name: str, sentence: str) -> Self:
-        """Make the member of this name, with its sentence."""
+        """Create the member called ``name``, with its sentence."""
         member = str.__new__(cls, name)
         member._value_ = name
         member.sentence = sentence
@@ -129,17 +132,17 @@ class Reason(StrEnum):
 
 
 SENTENCES: Final[dict[str, str]] = {reason.value: reason.sentence for reason in Reason}
-"""Reason -> what it means."""
+"""Reason -> its sentence."""
 
 
 def parse_lines(content: bytes, first_line: int = 1) -> pa.Table:
-    r"""Read JSON lines.
+    r"""Parse JSON lines.
 
     Parameters
     ----------
     content
-        Lines of JSON objects, UTF-8, ended by ``\n`` or ``\r\n``. Blank lines hold no event and are passed over; so is
-        a byte-order mark at the beginning of a line, however often it stands there: files may have been joined.
+        Lines of JSON objects, UTF-8, ended by ``\n`` or ``\r\n``. Blank lines are skipped; so are byte-order marks at
+        the beginning of a line, any number of them: files may have been concatenated.
     first_line
         The number of the first line, where ``content`` is a piece of a file.
 
@@ -147,8 +150,8 @@ def parse_lines(content: bytes, first_line: int = 1) -> pa.Table:
     -------
     pyarrow.Table
         The columns of :data:`SCHEMA`, ``row`` (int64, the number of the line), ``refusal`` (string, the
-        :class:`Reason` of a line that is no event, else null) and ``content`` (binary, that line as it came, its first
-        64 KiB). A refused line's other columns are null.
+        :class:`Reason` of a line that is no event, else null) and ``content`` (binary, at most the first 64 KiB of
+        that line, unchanged). The other columns of such a line are null.
     """
     tables, start, line = [_parsed([], [])], 0, first_line
     while start < len(content):
@@ -161,21 +164,21 @@ def parse_lines(content: bytes, first_line: int = 1) -> pa.Table:
 
 
 def judge(events: pa.Table, now: datetime, clock_skew_s: float) -> pa.Table:
-    """Say of each event by itself whether it may be admitted.
+    """Check each event on its own against the rules of admission.
 
     Parameters
     ----------
     events
-        At least the columns of :data:`SCHEMA`; others are kept. ``refusal``, if there, is taken over.
+        At least the columns of :data:`SCHEMA`; others are kept. ``refusal``, if present, becomes the reason.
     now
-        The instant of judging, tz-aware; nothing may be dated later than ``clock_skew_s`` seconds after it.
+        Reference instant, tz-aware; nothing may be dated later than ``clock_skew_s`` seconds after it.
 
     Returns
     -------
     pyarrow.Table
-        The same rows in the same order without ``refusal``, and ``reason`` (string; null = nothing against it). What
-        is admitted has no null in revision (0) and retracted (False), and never occurred after it arrived: within
-        the tolerated skew ``arrived_at`` is moved to ``occurred_at``. What is not admitted is left as it came.
+        The same rows in the same order without ``refusal``, and ``reason`` (string; null = no rule broken). Rows
+        without a reason have no null in revision (0) and retracted (False), and none of them occurred after it
+        arrived: within the tolerated skew ``arrived_at`` is moved to ``occurred_at``. The other rows are unchanged.
     """
     skew = timedelta(seconds=clock_skew_s)
     occurred, arrived = events["occurred_at"], events["arrived_at"]
@@ -232,7 +235,7 @@ def _is_id(column: Any) -> Any:
 
 
 def _is_customer(column: Any) -> Any:
-    # Python's own idea of a letter, on the distinct ids: Arrow's regular expressions know ASCII letters only.
+    # Matched in Python, on the distinct ids: Arrow's regular expressions know ASCII letters only.
     good = re.compile(CUSTOMER_PATTERN)
     known = [each for each in pc.unique(column).to_pylist() if each is not None and good.fullmatch(each)]
     return pc.is_in(column, pa.array(known, pa.string()))
@@ -250,10 +253,10 @@ def _payload(events: pa.Table, *, wanted: bool) -> Any:
 
 
 def _parse_clean(block: bytes, lines: list[bytes], first_line: int) -> pa.Table | None:
-    """Parse a block in which nothing is wrong, ten times as fast as line by line; None where something may be.
+    """Parse a block without faults, ten times as fast as line by line; None where there may be one.
 
-    Flat objects, one a line: a line that begins with { and ends with } begins and ends an object, as no text holds a
-    line break; and as many objects as lines means one each.
+    It handles flat objects, one per line: a line that begins with { and ends with } begins and ends an object, as no
+    text holds a line break; and as many objects as lines means one per line.
     """
     if b"\\u" in block or not all(
         line[:1] == b"{" and line[-1:] == b"}" and len(line) <= LINE_BYTES_MAX for line in lines
@@ -280,7 +283,7 @@ def _parse_clean(block: bytes, lines: list[bytes], first_line: int) -> pa.Table 
 
 
 def composed(column: Any) -> Any:
-    """Return a column of text with its letters composed (NFC), so that an id has one spelling."""
+    """Return a column of text with its letters composed (NFC), so that an id has one encoding."""
     if pc.all(pc.string_is_ascii(column)).as_py() is not False:
         return column
     # Not Arrow's utf8_normalize: of its four forms each decomposes (pyarrow 25).
@@ -345,15 +348,16 @@ def _no_constant(name: str) -> None:
 
 
 def typed(kind: type, value: Any) -> Any:
-    """Return a JSON value as its column holds it: text composed (NFC), whole numbers also where written as 1.0.
+    """Return a JSON value as its column holds it: text in NFC, whole numbers also where written as 1.0.
 
-    Raises ValueError where it can't, saying what is wrong without the value (UnicodeEncodeError is one, and does not).
+    Raises ValueError if it does not fit; the message names the fault without the value. UnicodeEncodeError, a subclass,
+    gives no such guarantee.
     """
     if kind is datetime:
         return instant(value)
     if kind is int and type(value) is float and value.is_integer():
         value = int(value)
-    # Not isinstance: true and false are integers to Python.
+    # Not isinstance: bool is a subclass of int in Python.
     if type(value) is not kind:
         raise ValueError(f"{_JSON_KINDS.get(type(value), 'something else')} where {_JSON_KINDS[kind]} belongs")
     if isinstance(value, str):

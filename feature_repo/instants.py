@@ -1,4 +1,4 @@
-"""Instants as other programs write them: ISO 8601 with an offset, and whole numbers of time since 1970. Pure."""
+"""Parsers of instants: ISO 8601 with an offset, or a whole number of units since 1970. Pure."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pyarrow.compute as pc
 
 INSTANT: Final = pa.timestamp("us", "UTC")
 WANTED: Final = "2024-05-01T10:00:00Z"
-"""How an instant is written, for whoever is told that it was not."""
+"""Example of a valid instant, for error messages."""
 EPOCH_UNITS: Final = (1, 1000, 1_000_000, 1_000_000_000)
-"""Seconds, milli-, micro- and nanoseconds: how many are in a second."""
+"""Units per second: seconds, milli-, micro- and nanoseconds."""
 EPOCH_FROM_S: Final = 946_684_800
 EPOCH_UNTIL_S: Final = 4_102_444_800
-"""2000-01-01 and 2100-01-01. Between them each count since 1970 is one instant: no two units overlap."""
+"""2000-01-01 and 2100-01-01: between them a count since 1970 fits one unit only."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CANONICAL: Final = r"^[12][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z\z"
@@ -32,16 +32,16 @@ _DATE: Final = re.compile(r"[0-9]{4}-?[0-9]{2}-?[0-9]{2}")
 
 
 def instant(value: object) -> datetime:
-    """Return the instant, UTC, that a JSON value says.
+    """Return the instant (UTC) that a JSON value encodes.
 
-    Text is ISO 8601 with ``Z`` or an offset; a blank may stand for the T, and ``UTC`` for Z. A whole number counts
-    seconds, milli-, micro- or nanoseconds since 1970, whichever lies between 2000 and 2100. What is finer than a
-    microsecond is cut off.
+    Text is ISO 8601 with ``Z`` or an offset; a space may replace the T, and ``UTC`` the Z. A whole number counts
+    seconds, milli-, micro- or nanoseconds since 1970, whichever lies between 2000 and 2100. Fractions finer than a
+    microsecond are cut off.
 
     Raises
     ------
     ValueError
-        Saying what is wrong, without the value.
+        If it encodes no instant; the message names the fault without the value.
     """
     if isinstance(value, str):
         return _of_text(value)
@@ -56,7 +56,7 @@ def instant(value: object) -> datetime:
 
 
 def instants(column: Any) -> Any:
-    """Return a column (string, nulls stay) as INSTANT, where all are plainly UTC; None where one is not."""
+    """Return a string column (nulls stay) as ``INSTANT`` if all values are plainly UTC, else None."""
     if not _all_match(column, _CANONICAL):
         column = pc.replace_substring_regex(column, _UTC, r"\1T\2\3Z")
         if not _all_match(column, _CANONICAL):

@@ -1,4 +1,4 @@
-"""Named sets of features: what a model reads, and what an audit reads."""
+"""Feast feature services: the features that a model reads, and those that an audit reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where values come from: the offline table that the feature build appends to."""
+"""Feast data sources: the offline tables that the feature build appends to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from feast.data_format import ParquetFormat
 from feature_repo.contract import ACTIVITY_SOURCE, CREATED_TIMESTAMP, EVENT_TIMESTAMP, SOURCE
 from feature_repo.files.parquet_tables import table_pattern
 
-# Relative to the offline store's home: the registry holds no machine's path.
+# Paths are relative to the offline store's home, so that the registry holds no machine's path.
 customer_snapshot = FileSource(
     name=SOURCE,
     path=table_pattern(SOURCE),

@@ -1,1 +1,1 @@
-"""Files that every part of a home is made of: written whole, locked, chained, queried."""
+"""Files of a home: atomic writes, locks, hash chains, Parquet tables and DuckDB sessions."""

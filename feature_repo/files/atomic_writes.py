@@ -1,7 +1,7 @@
-"""Files that appear whole or not at all.
+"""Atomic file writes: a file appears whole or not at all.
 
-Everything is written under a temporary name beside its place, synced, and renamed. What is created is readable by
-its owner alone (mkstemp's default): it holds personal data.
+Content is written under a temporary name in the target's folder, synced, and renamed. Created files are readable by
+their owner alone (mkstemp's default): they hold personal data.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from configs.errors import ChurnError
 from feature_repo.files.regular_files import open_regular
 
 TEMPORARY: Final = ".tmp-"
-"""How every unfinished file and folder is called: readers pass it over, the next writer removes it."""
+"""Prefix of every unfinished file and folder: readers skip them, the next writer removes them."""
 _CHUNK_BYTES: Final = 1 << 20
 _FOREIGN: Final = {".": frozenset({"prefect", "bentoml", "inbox"}), "mlflow": frozenset({"artifacts"})}
 """Folder of a home -> folders in it that other software or users fill: a dot name in the inbox is a user's copy."""
@@ -36,7 +36,7 @@ class StorageFailed(ChurnError):  # noqa: N818 - read as a sentence: refused, st
 
 @contextmanager
 def storage() -> Iterator[None]:
-    """Turn the operating system's refusal (disk full, read-only, no right) into one named error."""
+    """Turn an OSError (disk full, read-only, no permission) into StorageFailed."""
     try:
         yield
     except OSError as refused:
@@ -48,9 +48,9 @@ def storage() -> Iterator[None]:
 
 @contextmanager
 def aside(folder: Path) -> Iterator[Path]:
-    """Give an empty temporary file in ``folder``; what is still there at the end is removed.
+    """Create an empty temporary file in ``folder`` and yield its path; remove it if it is left at the end.
 
-    It is locked until then, so that :func:`sweep` knows it from what a dead process left.
+    It is locked until then, so that :func:`sweep` can tell it from the leftovers of a dead process.
     """
     with _held(lambda: tempfile.mkstemp(dir=folder, prefix=TEMPORARY)) as temporary:
         yield temporary
@@ -58,7 +58,7 @@ def aside(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def folder_aside(folder: Path, name: str = "") -> Iterator[Path]:
-    """Give a temporary folder in ``folder``, as :func:`aside` gives a file; ``name`` says what for."""
+    """Create a temporary folder in ``folder``, as :func:`aside` does a file; its name contains ``name``."""
 
     def made() -> tuple[int, str]:
         while True:
@@ -73,14 +73,14 @@ def folder_aside(folder: Path, name: str = "") -> Iterator[Path]:
 
 @contextmanager
 def _held(make: Callable[[], tuple[int, str]]) -> Iterator[Path]:
-    """Make a file or a folder and lock it; the kernel frees the lock when this process dies."""
+    """Create a file or a folder and lock it; the kernel frees the lock when this process dies."""
     while True:
         handle, name = make()
         with ExitStack() as ended:
             ended.callback(os.close, handle)
             fcntl.flock(handle, fcntl.LOCK_EX)
             temporary = Path(name)
-            # A sweep may have come between: then this is the lock of something that is no longer there.
+            # A sweep may have run in between: then the locked file no longer exists.
             if temporary.exists():
                 ended.callback(remove, temporary)
                 yield temporary
@@ -88,9 +88,9 @@ def _held(make: Callable[[], tuple[int, str]]) -> Iterator[Path]:
 
 
 def sweep(home: Path) -> None:
-    """Remove what dead processes left unfinished below a home; what a living one holds stays.
+    """Remove unfinished files and folders of dead processes below a home; locked ones stay.
 
-    It may hold customers' rows. Folders of other software and the inbox are left alone, and so is what can't be
+    They may hold customers' rows. Folders of other software and the inbox are left alone, and so is what can't be
     removed.
     """
     for place, folders, files in os.walk(home):
@@ -102,7 +102,7 @@ def sweep(home: Path) -> None:
 
 
 def sweep_folder(folder: Path) -> None:
-    """Do the same for what lies in ``folder`` itself."""
+    """Remove the leftovers directly in ``folder``, as :func:`sweep` does."""
     for left in folder.glob(f"{TEMPORARY}*"):
         with suppress(OSError):
             handle = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -126,7 +126,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def write_folder(final: Path, files: Mapping[str, bytes]) -> None:
-    """Make the folder ``final`` with these files (name -> content), durably and all at once."""
+    """Create the folder ``final`` with these files (name -> content), durably and atomically."""
     final.parent.mkdir(parents=True, exist_ok=True)
     with folder_aside(final.parent) as temporary:
         for name, content in files.items():
@@ -136,7 +136,7 @@ def write_folder(final: Path, files: Mapping[str, bytes]) -> None:
 
 
 def copy_file(source: Path, target: Path) -> tuple[str, int]:
-    """Copy bytes durably; returns their sha256 (hex) and number, taken from what was copied."""
+    """Copy a file durably; return the sha256 (hex) and the number of the copied bytes."""
     digest, size = hashlib.sha256(), 0
     with open_regular(source) as original, target.open("wb") as copy:
         while chunk := original.read(_CHUNK_BYTES):
@@ -163,7 +163,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove(leftover: Path) -> None:
-    """Remove a file or a folder, if it is there."""
+    """Remove a file or a folder if it exists."""
     if leftover.is_dir():
         shutil.rmtree(leftover)
     else:

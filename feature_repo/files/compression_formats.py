@@ -1,4 +1,4 @@
-"""Which packed formats a file may be, by its first bytes. Pure."""
+"""Compression formats of files, detected by their first bytes. Pure."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ PACKED: Final = {
 
 
 def packed_as(head: bytes) -> str | None:
-    """Return the packed format that begins with these bytes (four or more), None if none does."""
+    """Return the format whose files begin with ``head`` (four bytes or more), None if there is none."""
     return next((name for magic, name in PACKED.items() if head.startswith(magic)), None)

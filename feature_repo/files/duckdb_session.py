@@ -1,4 +1,4 @@
-"""A DuckDB session within limits, its overflow below the home gone afterwards; and quoting for its SQL."""
+"""DuckDB sessions with resource limits that spill below the home, and quoting for their SQL."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 @dataclass(frozen=True)
 class Limits:
-    """What one query may use. ``memory_mb`` is for the whole process: DuckDB gets a part, the rows' arrays the rest."""
+    """Resources of one query.
+
+    ``memory_mb`` is for the whole process: DuckDB gets a part, the rows' arrays the rest.
+    """
 
     home: Path
     memory_mb: int
@@ -30,22 +33,22 @@ class Limits:
 
     @staticmethod
     def of(config: RepoConfig) -> Limits:
-        """Return those of an offline store's configuration; a relative home is one below feature_store.yaml."""
+        """Return the limits of an offline store's configuration; a relative home is below feature_store.yaml."""
         store = config.offline_store
         return Limits((Path(str(config.repo_path)) / store.home).resolve(), store.memory_max_mb, store.threads)
 
     @property
     def duckdb_mb(self) -> int:
-        """DuckDB's own share. Half: the answer and the row groups being read lie beside it."""
+        """DuckDB's own share: half, because the result and the row groups being read need the rest."""
         return max(self.memory_mb // 2, 64)
 
 
 @contextmanager
 def session(limits: Limits) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open an in-memory DuckDB in UTC; what does not fit its memory goes to a folder that is removed at the end.
+    """Open an in-memory DuckDB in UTC that spills to a folder below the home, removed at the end.
 
-    Folders that killed sessions left behind are removed first. On a home that may not be written nothing is spilt: a
-    query that does not fit its memory fails.
+    Folders that killed sessions left are removed first. On a read-only home nothing is spilled: a query that does not
+    fit its memory fails.
     """
     with _spill(limits.home) as spill:
         connection = duckdb.connect(
@@ -66,7 +69,7 @@ def session(limits: Limits) -> Iterator[duckdb.DuckDBPyConnection]:
 
 @contextmanager
 def _spill(home: Path) -> Iterator[Path | None]:
-    """Make a folder of one's own, held for as long as this process lives; None where the home is read-only.
+    """Create a spill folder for one session and hold it until the end; None where the home is read-only.
 
     Raises
     ------
@@ -90,15 +93,15 @@ def _held_folder(home: Path, held: ExitStack) -> Path | None:
 
 
 def quoted(name: str) -> str:
-    """Return an identifier as DuckDB wants it, whatever is in the name."""
+    """Return an identifier quoted for DuckDB; the name may hold any character."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def literal(text: str) -> str:
-    """Return a string literal."""
+    """Return ``text`` as a SQL string literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def event_limits(settings: Settings) -> Limits:
-    """Return what DuckDB may use for events: as much as a query of the offline store."""
+    """Return the limits of DuckDB sessions over events: those of a query of the offline store."""
     return Limits(settings.home, settings.feast.offline_memory_max_mb, settings.feast.offline_threads)

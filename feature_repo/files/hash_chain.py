@@ -1,6 +1,7 @@
-"""A file that only grows, each line sealed by the hash of the one before: how it is spelt, verified and added to.
+"""Append-only hash-chained files: encoding, verification and appending.
 
-What the lines say belongs to whoever keeps the file, and so does the lock under which it is added to.
+Each line holds the hash of the line before. The caller defines the content of the lines and holds the lock for
+appending.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from feature_repo.files.atomic_writes import storage, sync_folder
 from feature_repo.files.regular_files import open_regular
 
 GENESIS: Final = "0" * 64
-"""What stands for the hash of the entry before the first one."""
+"""Previous hash of the first entry."""
 _TAIL_BYTES: Final = 1 << 17
-"""More than a whole line and an unfinished one behind it have, where :func:`end` is used."""
+"""More than a complete line and an unfinished one after it, in the files that :func:`end` reads."""
 
 Known = TypeVar("Known")
 
 
 class ChainBrokenError(ValueError):
-    """A line was changed, or does not follow the one before it; the text says which."""
+    """A line was changed, or does not follow the line before it; the message names the line."""
 
 
 @dataclass(frozen=True)
 class End:
-    """Where a chain ends: after entry ``sequence`` with its ``hash``, and after so many bytes."""
+    """End of a chain: sequence and hash of its last entry, and its size in bytes."""
 
     sequence: int = 0
     hash: str = GENESIS
@@ -38,7 +39,7 @@ class End:
 
 
 def line(content: Mapping[str, Any]) -> bytes:
-    """Return the one spelling of an entry. Raises ValueError for a figure that is not finite."""
+    """Return the canonical encoding of an entry. Raises ValueError for a number that is not finite."""
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
 
@@ -48,16 +49,16 @@ def seal(content: Mapping[str, Any]) -> str:
 
 
 def sealed(after: End, content: Mapping[str, Any]) -> tuple[dict[str, Any], End]:
-    """Return the entry that ``content`` makes after ``after``, and the end then."""
+    """Return ``content`` as the sealed entry that follows ``after``, and the chain's new end."""
     entry = {**content, "sequence": after.sequence + 1, "previous_hash": after.hash}
     entry["hash"] = seal(entry)
     return entry, End(entry["sequence"], entry["hash"], after.size_bytes + len(line(entry)))
 
 
 def walk(path: Path, accept: Callable[[dict[str, Any]], Known]) -> Iterator[Known]:
-    """Yield what ``accept`` makes of each entry, oldest first, each verified; nothing where there is no file.
+    """Yield ``accept(entry)`` for each verified entry, oldest first; nothing if there is no file.
 
-    A last line that a dying process left unfinished was never in force and is passed over. ``accept`` raises
+    An unfinished last line, left by a process that died, was never in force and is skipped. ``accept`` raises
     ValueError or TypeError for what is no entry.
 
     Raises
@@ -84,12 +85,12 @@ def walk(path: Path, accept: Callable[[dict[str, Any]], Known]) -> Iterator[Know
 
 
 def end(path: Path) -> End:
-    """Return where the chain ends, by its last whole line alone, however long it is.
+    """Return the end of the chain, read from its last complete line alone, however long the chain is.
 
     Raises
     ------
     ChainBrokenError
-        If that line was changed, or there is none where one must be. What lies before is for :func:`walk` to judge.
+        If that line was changed, or is missing where there must be one. Only :func:`walk` checks earlier lines.
     OSError
         If the file can't be read.
     """
@@ -113,15 +114,15 @@ def end(path: Path) -> End:
 
 
 def append(path: Path, after: End, contents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Add entries durably and return them sealed; only under the lock of whoever keeps the file.
+    """Append entries durably and return them sealed; the caller holds the file's lock.
 
-    What lies behind ``after`` is cut off: a dying process left it unfinished. The folder must not be lost with the
-    file, so it is synced too.
+    Bytes after ``after`` are cut off: a process that died left them unfinished. The folder is synced too, so that a new
+    file is not lost.
 
     Raises
     ------
     StorageFailed
-        If the disk refuses: the chain is as it was.
+        If the write fails; the chain is unchanged.
     """
     made = []
     at = after
@@ -146,14 +147,14 @@ def append(path: Path, after: End, contents: Sequence[Mapping[str, Any]]) -> lis
 
 
 def withdraw(path: Path, entry: Mapping[str, Any]) -> None:
-    """Take the last entry back, because what it says could not be done; under the same lock. Raises StorageFailed."""
+    """Remove the last entry, because what it records failed; under the same lock. Raises StorageFailed."""
     with storage(), path.open("r+b") as file:
         file.truncate(path.stat().st_size - len(line(entry)))
         os.fsync(file.fileno())
 
 
 def _write(handle: int, content: bytes, at: int) -> None:
-    # Without a buffer: what a full disk refused would be written again when that is closed, behind what was cut off.
+    # Unbuffered: a buffer would write the bytes that a full disk refused again at close, after the truncation.
     while content:
         written = os.pwrite(handle, content, at)
         content, at = content[written:], at + written
@@ -163,7 +164,7 @@ def _verified(found: bytes, accept: Callable[[dict[str, Any]], Known], where: st
     try:
         content = json.loads(found)
         known = accept(content)
-        # Sealed again from what was read: another value, another spelling and a field too many all show.
+        # Sealed again from the parsed content: detects another value, another encoding and an extra field.
         genuine = line(content) == found and seal(content) == content["hash"]
     except (ValueError, TypeError, KeyError, RecursionError):
         genuine = False

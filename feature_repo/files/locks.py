@@ -1,4 +1,4 @@
-"""The locks of a home: its publishing lock, and leases on a piece of work."""
+"""Locks of a home: the publishing lock, and leases on a piece of work."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from feature_repo.files.regular_files import open_lock
 
 @dataclass(frozen=True)
 class Held:
-    """The proof of holding a home's publishing lock, for work that must happen under one hold."""
+    """Proof of holding a home's publishing lock, passed to work that must run under one hold."""
 
     home: Path
 
 
 @contextmanager
 def exclusive(home: Path) -> Iterator[Held]:
-    """Hold the home's publishing lock; waits for another holder. The kernel frees it when a holder dies."""
+    """Hold the home's publishing lock; waits for another holder. The kernel frees it when the holder dies."""
     with storage():
         home.mkdir(parents=True, exist_ok=True)
         lock = open_lock(home / ".publish.lock")
@@ -32,7 +32,7 @@ def exclusive(home: Path) -> Iterator[Held]:
 
 
 class LeaseHeldError(ChurnError):
-    """Another process is at the same work."""
+    """Another process is doing the same work."""
 
     error = "lease_held"
     http_status = 409
@@ -40,9 +40,10 @@ class LeaseHeldError(ChurnError):
 
 @contextmanager
 def lease(home: Path, work: str, holder: str) -> Iterator[None]:
-    """Hold the home's lease on ``work`` (a word), or be told at once who does. A holder that dies frees it.
+    """Hold the home's lease on ``work`` (a word), or fail at once if it is held.
 
-    ``holder`` says who this is, for whoever is refused; it holds no secret and no customer.
+    The kernel frees it when the holder dies. ``holder`` names this process in the error that others get; it must hold
+    no secret and no customer id.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The offline tables: append-only Parquet files, each appearing whole or not at all."""
+"""Offline tables: append-only Parquet files, each of which appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from feature_repo.files.atomic_writes import aside, storage, sync_folder, write_
 from feature_repo.files.regular_files import open_regular
 
 _ROWS_A_GROUP = 122_880
-"""Small enough that reading one takes little memory, large enough that its statistics are few."""
+"""Rows per row group: few enough to read one in little memory, many enough to keep the statistics few."""
 _WILD = re.compile(r"[*?\[]")
 
 
@@ -29,7 +29,7 @@ class TableAppendOnlyError(ChurnError):
 
 
 class OfflineRowsError(ChurnError):
-    """Rows given for an offline table don't fit its columns."""
+    """Rows for an offline table do not fit its columns."""
 
     error = "offline_rows_unfit"
 
@@ -40,7 +40,10 @@ def table_pattern(table: str) -> str:
 
 
 def table_files(home: Path, table: str) -> list[str]:
-    """Return the paths of a table's files for DuckDB, which waits at a FIFO. Raises OSError for what is no file."""
+    """Return the paths of a table's files.
+
+    Raises OSError for a path that is no file: DuckDB would block at a FIFO.
+    """
     found = sorted(home.glob(table_pattern(table)))
     for path in found:
         open_regular(path).close()
@@ -48,12 +51,12 @@ def table_files(home: Path, table: str) -> list[str]:
 
 
 def part_path(home: Path, table: str, part: str) -> Path:
-    """Return where a part of a table lies, whether it is there or not."""
+    """Return the path of a part of a table, whether it exists or not."""
     return home / "offline" / table / f"{part}.parquet"
 
 
 def append(home: Path, table: str, part: str, rows: pd.DataFrame | pa.Table) -> Path:
-    """Write ``rows`` as the file ``<part>.parquet`` of a table, atomically; an existing part is left as it is.
+    """Write ``rows`` atomically as the file ``<part>.parquet`` of a table; an existing part is kept.
 
     Parts are immutable: the same name means the same content, so a re-run after a kill changes nothing.
     """
@@ -74,7 +77,7 @@ def append_part(folder: Path, part: str, rows: pd.DataFrame | pa.Table) -> Path:
 
 
 def content_name(prefix: str, rows: pa.Table) -> str:
-    """Return a part's name made of what is in it: the same rows twice are one part."""
+    """Return a part's name derived from its rows, so that the same rows give the same part."""
     stream = io.BytesIO()
     plain = rows.replace_schema_metadata(None).combine_chunks()
     with pa.ipc.new_stream(stream, plain.schema) as writer:
@@ -83,7 +86,7 @@ def content_name(prefix: str, rows: pa.Table) -> str:
 
 
 def before_wildcard(home: Path, path: Path) -> Path | None:
-    """Return the folder before a pattern's first wildcard, None without one; the home's own name is no pattern."""
+    """Return the folder before a pattern's first wildcard, None without one; ``home`` is taken literally."""
     inside = path.is_relative_to(home)
     parts = path.relative_to(home).parts if inside else path.parts
     wild = next((place for place, part in enumerate(parts) if _WILD.search(part)), None)
@@ -91,14 +94,14 @@ def before_wildcard(home: Path, path: Path) -> Path | None:
 
 
 def folder_of(path: Path, home: Path = Path()) -> Path:
-    """Return the folder that a source's path or pattern appends to: what stands before its first wildcard.
+    """Return the folder that a source's path or pattern appends to: the part before its first wildcard.
 
-    What the path has in common with ``home`` is a name and no pattern.
+    The part that the path shares with ``home`` is taken literally.
 
     Raises
     ------
     TableAppendOnlyError
-        If the path is that of one file, which can't be appended to without rewriting it.
+        If the path is a single file: appending would rewrite it.
     """
     folder = before_wildcard(home, path)
     if folder is not None:
@@ -141,15 +144,15 @@ def fitted(rows: pa.Table, schema: pa.Schema, required: tuple[str, ...]) -> pa.T
 
 
 def has(home: Path, table: str, part: str) -> bool:
-    """Say whether a table has a part."""
+    """Return whether a table has a part."""
     return part_path(home, table, part).exists()
 
 
 def append_tables(home: Path, table: str, part: str, schema: pa.Schema, pieces: Iterable[pa.Table]) -> Path:
-    """Write pieces of the same columns as one part, without holding them all in memory.
+    """Write ``pieces``, which share their columns, as one part, without holding all of them in memory.
 
-    As with :func:`feature_repo.files.parquet_tables.append` the same name means the same content: where the part
-    exists, no piece is asked for.
+    As with :func:`feature_repo.files.parquet_tables.append` the same name means the same content: if the part exists,
+    ``pieces`` is not read.
     """
     target = part_path(home, table, part)
     if not target.exists():

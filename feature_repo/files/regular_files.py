@@ -1,4 +1,4 @@
-"""Open files for reading and as locks: regular files alone. A FIFO or a device would wait, or never end."""
+"""Opens regular files only, for reading and as locks; a FIFO or a device would block or never end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KINDS: Final = {
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """Open ``path``, or what a link at it leads to, for reading bytes; never waits.
+    """Open ``path``, or the target of a link at it, for reading bytes; never blocks.
 
     Raises
     ------
@@ -31,18 +31,24 @@ def open_regular(path: Path) -> BufferedReader:
 
 
 def read_regular(path: Path, bytes_max: int = -1) -> bytes:
-    """Return the content of a regular file, at most ``bytes_max`` of it (-1: all). Raises as :func:`open_regular`."""
+    """Return the content of a regular file, at most ``bytes_max`` bytes (-1: all).
+
+    Raises as :func:`open_regular`.
+    """
     with open_regular(path) as file:
         return file.read(bytes_max)
 
 
 def open_lock(path: Path) -> BufferedRandom:
-    """Open a lock file for reading and writing, made for its owner alone where it is missing; raises as above."""
+    """Open a lock file for reading and writing; a missing one is created with mode 0600.
+
+    Raises as :func:`open_regular`.
+    """
     return os.fdopen(_opened(path, os.O_RDWR | os.O_CREAT), "r+b")
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells the file or folder at ``path`` from another one put in its place; None where there is none."""
+    """Return (device, inode) of what is at ``path``, which changes when it is replaced; None if missing."""
     try:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -51,7 +57,7 @@ def identity(path: Path) -> tuple[int, int] | None:
 
 
 def _opened(path: Path, flags: int) -> int:
-    # Looked at before it is opened: to open a device may already act on it. And after: it may be another by then.
+    # Checked before opening, because opening a device may already act on it; and after, because it may be another file.
     try:
         _refuse(path, os.stat(path).st_mode)  # noqa: PTH116 - one call for a path and a descriptor
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Files that come from outside, read while nothing writes them."""
+"""Consistent reads of files from outside: a write during the read is an error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 from configs.errors import ChurnError
 
 Content = tuple[tuple[str, int, int, int, int], ...]
-"""Name, device, inode, bytes and time of the last write (ns) of a file, or of each thing in a folder."""
+"""Name, device, inode, bytes and time of the last write (ns) of a file, or of each entry of a folder."""
 
 _HINT: Final = (
     "wait until its writer has ended, then run again; "
@@ -20,7 +20,7 @@ _HINT: Final = (
 
 
 class StillWritten(ChurnError):  # noqa: N818 - read as a sentence: refused, still written
-    """The file or folder changed while it was read: what was read may be a part of it. Nothing was published."""
+    """The file or folder changed while it was read: the content may be incomplete; nothing was published."""
 
     error = "still_written"
     http_status = 409
@@ -28,7 +28,7 @@ class StillWritten(ChurnError):  # noqa: N818 - read as a sentence: refused, sti
 
 
 class SourceUnreadable(ChurnError):  # noqa: N818 - read as a sentence: refused, source unreadable
-    """The operating system refused to list the folder, or to look at the file. Nothing was published."""
+    """The operating system refused to list the folder or to stat the file. Nothing was published."""
 
     error = "source_unreadable"
     http_status = 422
@@ -36,17 +36,17 @@ class SourceUnreadable(ChurnError):  # noqa: N818 - read as a sentence: refused,
 
 @contextmanager
 def unchanged(path: Path) -> Iterator[None]:
-    """Let what is at ``path`` be read; a write in between is an error.
+    """Let the caller read ``path``; a write in between is an error.
 
     A writer that pauses for the whole read is not noticed.
 
     Raises
     ------
     StillWritten
-        If it is another file, or of another size or time of writing, at the end; in a folder, also if files came or
-        went.
+        If at the end it is another file, or has another size or time of writing; for a folder, also if files were
+        added or removed.
     SourceUnreadable
-        If the operating system refuses to list the folder, or to look at the file.
+        If the operating system refuses to list the folder or to stat the file.
     """
     before = content(path)
     yield
@@ -58,10 +58,10 @@ def unchanged(path: Path) -> Iterator[None]:
 
 
 def content(path: Path) -> Content:
-    """Return what is another as soon as a file, or a thing in the folder at ``path``, is written or replaced.
+    """Return a value that changes when the file, or an entry of the folder, is written or replaced.
 
-    Of what is not there it is empty; a thing that goes while the folder is listed is left out. Of a link that leads
-    nowhere it is the link's own. Raises SourceUnreadable.
+    It is empty for a missing path; an entry that disappears during the listing is left out. For a dangling link it is
+    the link's own status. Raises SourceUnreadable.
     """
     try:
         things = sorted(path.iterdir()) if path.is_dir() else [path]
