@@ -2,6 +2,7 @@
 
 Used by `.ci/run` after the tests. Interpreters are those that uv or pyenv finds; nothing is downloaded. The newest
 patch of each minor version is used, in an environment of its own, `.venv-3.X`.
+See docs/decisions/0030-interpreters.md.
 """
 
 from __future__ import annotations

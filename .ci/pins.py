@@ -3,6 +3,7 @@
 Run by `uv run poe pins` after a dependency was added, raised or dropped. `uv.lock` names the host of a package
 registry, which no committed file may. Its result is kept as complete constraints in pyproject.toml, so that every
 clone resolves to the same versions from any index, and as a hashed requirements file for images.
+See docs/decisions/0010-pins.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Check of a listen address before a server is started, so that a failed start changes nothing."""
+"""Check of a listen address before a server is started, so that a failed start changes nothing.
+
+See docs/decisions/0035-processes-and-files.md.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ def resolved(host: str) -> str:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return str(socket.getaddrinfo(host, None, family, socket.SOCK_STREAM)[0][4][0])
-    except (OSError, ValueError):  # UnicodeError: no name that a resolver could be asked for
+    except (OSError, ValueError):  # UnicodeError: the name can't be encoded for a resolver
         raise AddressError(
             "the host to listen at is no IP address, and no name of one",
             "127.0.0.1 is this machine alone, 0.0.0.0 every network",

@@ -1,7 +1,7 @@
 """Promotion rules: the verdict on a challenger against the champion, from metrics alone. Pure.
 
 A promotion needs proof: a challenger that is as good as the champion, or the very same model, is refused.
-See docs/decisions/0019-promotion-needs-proof.md.
+See docs/decisions/0019-promotion-needs-proof.md and 0040-bounds-where-few-leave.md.
 """
 
 from __future__ import annotations
@@ -130,7 +130,20 @@ def decide(
     in every slice of customers that is large enough to judge, it may be worse by no more than its margin. Where few
     customers leave, margins shrink and required numbers of rows grow: see :mod:`bentos.base_rate`.
 
-    Fails closed: no rule passes on rows without a computable metric, or on a figure that is not a number.
+    Fails closed: rows without a computable metric are refused, and a figure that is not a number fails its rule.
+
+    Parameters
+    ----------
+    evidence
+        Both models on the challenger's held-out rows, and other measurements.
+    economics
+        Costs and revenue of a contact, for the profit metrics.
+    rules
+        Limits, margins and significance of the rules on held-out rows.
+    rollout
+        Limits of the rules on live requests.
+    seed
+        Seed of the bootstrap.
     """
     outcome = list(_fit_to_serve(evidence, rules))
     figures: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""Shared click parameter types: files, folders, a day, one line of text."""
+"""Shared click parameter types: files, folders, a date, one line of text."""
 
 from __future__ import annotations
 

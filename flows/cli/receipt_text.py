@@ -1,4 +1,7 @@
-"""Replay of a prediction from its receipt, as text. Needs the home (and database), no service."""
+"""Replay of a prediction from its receipt, as text. Needs the home (and database), no service.
+
+See docs/decisions/0026-receipts.md.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Approval of a waiting deployment by a person, through Prefect's API."""
+"""Approval of a waiting deployment by a person, through Prefect's API.
+
+See docs/decisions/0033-commands-that-work-once.md.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,7 @@ def name_challenger(run_id: str, version: str, digest: str) -> None:
     try:
         with get_client(sync_client=True) as client:
             client.update_flow_run_labels(UUID(run_id), {_VERSION: version, _DIGEST: digest})
-    except Exception as refused:  # noqa: BLE001 - whatever it is, a person can still be asked
+    except Exception as refused:  # noqa: BLE001 - any error: the approval works without labels
         log.warning("the run does not say which challenger it asks about: %s", type(refused).__name__)
 
 
@@ -145,7 +148,7 @@ def _over(run_id: str) -> Waiting | None:
 
 
 def waiting(home: Path) -> list[Waiting]:
-    """Return the deployments waiting for an answer whose process on this home lives, oldest first.
+    """Return the deployments waiting for an answer whose process on this home is alive, oldest first.
 
     A run whose process died can't receive an answer: the sweep starts it again, and it waits again.
     """

@@ -63,7 +63,7 @@ def dead(home: Path) -> list[Dead]:
 
 
 def alive(home: Path) -> set[str]:
-    """Return the ids of the runs whose process lives."""
+    """Return the ids of the runs whose process is alive."""
     found = set()
     for path in _files(home):
         with open_regular(path) as file:

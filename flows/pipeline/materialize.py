@@ -1,4 +1,7 @@
-"""The materialisation flow: write the newest values to the online store and check their parity."""
+"""The materialisation flow: write the newest values to the online store and check their parity.
+
+See docs/decisions/0013-materialisation.md.
+"""
 
 from __future__ import annotations
 

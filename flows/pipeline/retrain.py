@@ -40,7 +40,7 @@ def retrain(
     settings, at = begin(), instant(now)
     why = f"{reason}: {detail}" if detail else reason
     try:
-        # Held to the end of the trial: only one challenger can be on trial.
+        # Held to the end of the trial, so that no second challenger is compared at the same time.
         with lease(settings.home, "retraining", f"a retraining as of {at.isoformat()} ({reason})"):
             held_back = admit(settings.home, at, why, settings.retraining, drift=reason == "drift")
             if held_back is not None:

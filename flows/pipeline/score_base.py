@@ -1,4 +1,7 @@
-"""The batch scoring flow: score every active customer, in chunks, to Parquet."""
+"""The batch scoring flow: score every active customer, in chunks, to Parquet.
+
+See docs/decisions/0022-whole-base-runs.md.
+"""
 
 from __future__ import annotations
 

@@ -175,7 +175,7 @@ def withdrawal(home: Path, digest: str) -> str:
 
 
 def rolled_back(home: Path) -> str:
-    """Return by whom and why was rolled back, "" if a model was promoted since.
+    """Return the operator and reason of the last roll-back, "" if a model was promoted since.
 
     A person withdrew a model that had passed every rule: the rules alone do not choose its successor.
     """
@@ -242,7 +242,7 @@ def _restored(settings: Settings, digest: str) -> Bundle:
     try:
         return Bundle.load(folder)
     except OtherContractError:
-        raise  # so is the copy
+        raise  # the copy has the same contract
     except BundleError:
         if not any(restore_bundle(settings, each) for each in versions_with(settings, DIGEST, digest)):
             raise

@@ -1,4 +1,8 @@
-"""Ingestion of behavioural events, a file or folder: store, validate, publish as the next delivery."""
+"""Ingestion of behavioural events, a file or folder: store, validate, publish as the next delivery.
+
+Used by the command line, the ingestion flow and the demo; independent of Prefect.
+See docs/decisions/0016-event-deliveries.md.
+"""
 
 from __future__ import annotations
 

@@ -290,7 +290,7 @@ def sync_aliases(settings: Settings) -> dict[str, str | None]:
     Raises
     ------
     RegistryUnavailableError
-        If MLflow does not answer.
+        If MLflow does not respond.
     """
     served = serving(settings.home)
     if served is None:

@@ -130,7 +130,7 @@ def forget_orphans(settings: Settings) -> list[str]:
         served = rollout(settings.home)
         states = [state for each in entries(settings.home) for state in (each.before, each.after)]
     except (BundleError, LedgerBrokenError):
-        return []  # whom they name can't be known before they are mended
+        return []  # the bundles that they name are unknown until they are repaired
     states.append(served.state() if served else None)
     named = {state[role] for state in states if state for role in ("champion", "previous", "challenger")}
     return forget_heldout(settings.home, named | known_digests(settings))
@@ -144,7 +144,7 @@ def registered_challenger(settings: Settings, version: str | None = None) -> Tra
     NoSuchVersionError
         If there is none.
     RegistryUnavailableError
-        If MLflow does not answer.
+        If MLflow does not respond.
     """
     found = version_of(settings, CHALLENGER) if version is None else find_version(settings, version)
     if found is None:

@@ -116,7 +116,7 @@ def withdrawn_on_error(home: Path, digest: str, *, who: str, as_of: datetime, cl
     except BaseException as first:
         try:
             withdraw(home, digest, who=who, why=f"it failed: {type(first).__name__}", now=clock(), as_of=as_of)
-        except Exception as second:  # noqa: BLE001 - the first error is the one to tell; a service ends the trial in time
+        except Exception as second:  # noqa: BLE001 - the first error is raised; a service ends the trial in time
             log.warning("the trial goes on to its end, it could not be stopped: %s", type(second).__name__)
         raise
 

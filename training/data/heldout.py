@@ -1,4 +1,7 @@
-"""Storage of a model's held-out labels: the rows of its comparison and of its monitoring baseline."""
+"""Storage of a model's held-out labels: the rows of its comparison and of its monitoring baseline.
+
+See docs/decisions/0007-held-out-rows.md.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ def read_heldout(home: Path, digest: str) -> pd.DataFrame:
     Raises
     ------
     HeldOutMissingError
-        If they were not kept (a bundle from elsewhere, or of an older version).
+        If they were not stored (a bundle from elsewhere, or of an older version).
     """
     path = heldout_path(home, digest)
     if not path.is_file():

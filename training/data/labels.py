@@ -1,4 +1,7 @@
-"""Churn labels, computed from the published snapshots; not stored."""
+"""Churn labels, computed from the published snapshots; not stored.
+
+See docs/decisions/0014-snapshots-over-time.md.
+"""
 
 from __future__ import annotations
 

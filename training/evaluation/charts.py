@@ -1,4 +1,7 @@
-"""The charts of the evaluation report: data in, SVG and its text out; :mod:`~.chart_theme` renders."""
+"""The charts of the evaluation report: data in, SVG and its text out; :mod:`~.chart_theme` renders.
+
+See docs/decisions/0043-charts.md.
+"""
 
 from __future__ import annotations
 

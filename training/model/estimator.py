@@ -109,6 +109,13 @@ class ChurnBlend(ClassifierMixin, BaseEstimator):
     """Classifier: margin = (1 - tree_weight) * logistic regression + tree_weight * trees, in log-odds.
 
     The blend of margins, unlike one of probabilities, is additive, so that every score is explained exactly.
+
+    Parameters
+    ----------
+    params
+        Hyperparameters; None: the defaults of :class:`Params`.
+    seed
+        Random state of the trees.
     """
 
     def __init__(self, params: Params | None = None, seed: int = 0) -> None:

@@ -68,6 +68,19 @@ def fit(
     The model is not refitted on the held-out rows: the next challenger is compared with it on them, and a champion that
     had been fitted on them would have an unfair advantage.
 
+    Parameters
+    ----------
+    training_set
+        Labelled rows of one feature service.
+    settings
+        Test share, folds, seed, and the limits of the search.
+    economics
+        Costs and revenue of a contact; they determine the threshold.
+    provenance
+        Origin of the model, written to the bundle's manifest.
+    journal
+        File of finished tuning trials; see :func:`training.model.tuning.search`.
+
     Raises
     ------
     OneClassTrainingSetError
@@ -116,7 +129,7 @@ def _calibration(
     params: Params,
     settings: TrainingSettings,
 ) -> tuple[float, float]:
-    """Return the calibration fitted on out-of-fold rows, scored by models fitted on older rows alone."""
+    """Return the calibration fitted on margins of models that saw neither these rows nor newer ones."""
     margin = np.full(len(churned), np.nan)
     for rows, valid in folds(features, churned, settings.folds, settings.seed, observed_at):
         model = ChurnBlend(params, settings.seed).fit(features.iloc[rows], churned[rows])
