@@ -1,4 +1,4 @@
-"""Receipts in PostgreSQL: a batch is one statement of whole columns."""
+"""PostgreSQL sink of receipts: a batch is one statement of whole columns."""
 
 from __future__ import annotations
 

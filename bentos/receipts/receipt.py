@@ -96,7 +96,7 @@ def to_content(receipt: Receipt) -> str:
         },
         ensure_ascii=True,
     )
-    # Searching for the words is faster than checking each number. They may occur in a text too.
+    # Searching for the two words is faster than checking each number. They may occur in a text too.
     if b"NaN" in content or b"Infinity" in content:
         _refuse_infinite(receipt)
     return content.decode("ascii")

@@ -1,4 +1,4 @@
-"""Receipts in a SQLite file below the home; several processes may write at once."""
+"""SQLite sink of receipts, a file below the home; several processes may write at once."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ _SPREAD: Final = 16
 _LINGER_S: Final = 0.5
 """Seconds for which a connection is read after its end was announced: bytes on their way would otherwise reset it."""
 _GRACE_S: Final = 2.0
-"""How much longer an idle connection is kept than the client is told: a request sent in time may arrive later."""
+"""Seconds that an idle connection is kept beyond the announced time-out: a request sent in time may arrive later."""
 
 
 @dataclass(frozen=True)
