@@ -1,4 +1,4 @@
-"""The command line `churn …`, which calls the functions of :mod:`flows.steps`; its entry point is :func:`main`."""
+"""The command line `churn …` over the functions of :mod:`flows.steps`; entry point: :func:`main`."""
 
 from flows.cli.entry_point import main
 

@@ -47,7 +47,7 @@ def check_parity(
     customers_max: int | None = None,
     progress: Callable[[int], object] = lambda _customers: None,
 ) -> dict[str, Parity]:
-    """Compare online and offline values of every customer as of ``now`` (UTC), through Feast on both sides.
+    """Compare online and offline values of every customer as of ``now`` (UTC), both read through Feast.
 
     ``customers_max`` limits them to a sample, evenly spread over the sorted ids. Returns service -> result: for the
     core service, and for the behavioural one where events were delivered.

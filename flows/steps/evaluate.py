@@ -81,7 +81,7 @@ def evaluate(
     model_version: str = "cross-validated",
     progress: Callable[[int], object] = lambda _fold: None,
 ) -> Evaluated:
-    """Cross-validate on ``rows`` and write ``reports/evaluation/<source>/report.html`` and ``figures.json``.
+    """Cross-validate on ``rows``; write ``report.html``, ``figures.json`` to ``reports/evaluation/<source>``.
 
     Both cover the scored rows: with several observation dates, those of the newest ones.
     """

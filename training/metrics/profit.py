@@ -192,7 +192,7 @@ def empc(churned: NDArray[np.bool_], score: FloatArray, economics: Economics) ->
 
 
 def _hull(ranking: Ranking) -> tuple[FloatArray, FloatArray]:
-    """Return the vertices (churners, stayers contacted) of the ROC curve's upper convex hull, (0, 0) first.
+    """Return the vertices (churners, stayers contacted) of the ROC curve's upper hull, (0, 0) first.
 
     Andrew's monotone chain on integer counts: the cross products are exact, so that collinear points are removed.
     """

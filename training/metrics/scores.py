@@ -188,7 +188,7 @@ def calibration_bins(churned: BoolArray, score: FloatArray, bins: int = ECE_BINS
 
 
 def ece(churned: BoolArray, score: FloatArray, bins: int = ECE_BINS) -> float:
-    """Return the expected calibration error: the mean over rows of ``|mean score - churn rate|`` of their bin.
+    """Return the expected calibration error: the mean ``|mean score - churn rate|`` of the rows' bins.
 
     Defined by Naeini, Cooper and Hauskrecht (2015), "Obtaining well calibrated probabilities using Bayesian
     binning"; with bins of equal count, which estimate more stably than equal widths, after Nixon et al. (2019),

@@ -18,7 +18,7 @@ _HALVES: Final = 2
 
 
 def platt(margin: Floats, churned: NDArray[np.bool_]) -> tuple[float, float]:
-    """Fit a logistic regression of ``churned`` on ``margin``, (n,); return (slope, intercept) (Platt 1999)."""
+    """Fit a logistic regression of ``churned`` on ``margin`` (n,); return (slope, intercept) (Platt 1999)."""
     fitted = LogisticRegression(C=np.inf).fit(margin.reshape(-1, 1), churned)
     return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
 

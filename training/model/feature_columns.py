@@ -182,7 +182,7 @@ DESIGNS: Final[dict[str, Designs]] = {
 
 
 def service_of(names: Iterable[str]) -> str:
-    """Return the service with exactly these features in this order. Raises ValueError if no model reads them."""
+    """Return the service with exactly these features in this order. Raises ValueError if there is none."""
     found = tuple(names)
     for service in DESIGNS:
         if SERVICES_OF[service] == found:
