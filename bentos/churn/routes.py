@@ -1,4 +1,4 @@
-"""The routes of the service: HTTP in, predictions, receipts and health out; no model code."""
+"""The routes of the service: HTTP in, predictions, receipts and health out."""
 
 from __future__ import annotations
 
