@@ -1,1 +1,4 @@
-"""A Telco population that lives month by month, with everything it does written as events and its truth beside."""
+"""Month-by-month simulator of a Telco population.
+
+Writes extracts, events and the ground truth. See docs/simulator.md.
+"""

@@ -1,4 +1,7 @@
-"""What customers do in one month of 30 days: made block by block, remembered in the windows of the population."""
+"""Customer behaviour in one month of 30 days, simulated per block of customers. No files.
+
+Generates the events, and updates the windows of :class:`~feature_repo.raw.simulator.population.Population`.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ MONTH_DAYS: Final = 30
 _DAY_S: Final = 86_400
 MONTH_S: Final = MONTH_DAYS * _DAY_S
 METERED: Final = 85
-"""Of 256 days: a day's usage is metered, or estimated and not delivered; ten days a month on average."""
+"""Of 256 days, those whose usage is metered: ten per month on average. Other days are not delivered."""
 MOOD_KEPT: Final = 0.7
 MOOD_ON_USAGE: Final = 0.4
 MOOD_ON_TICKETS: Final = -0.6
@@ -36,7 +39,7 @@ DAY_SPREAD: Final = 0.4
 TICKETS_MEAN: Final = 0.22
 LOGINS_MEAN: Final = 1.4
 LATE_CHANCE: Final = (0.16, 0.04)
-"""Share of payments after the due date: by hand, automatic."""
+"""Share of payments after the due date: manual, automatic."""
 RESOLUTION_HOURS: Final = 20
 RESOLUTION_SPREAD: Final = 0.9
 RESOLUTION_HOURS_MAX: Final = 15 * 24
@@ -47,10 +50,11 @@ Numbers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Month:
-    """When a block lives: the month's first instant, and each customer's part of it, ``(n,)`` seconds from it.
+    """The month of a block: its start, and each customer's presence in it.
 
-    ``change_*`` are ``(changes,)``: row, charge before and after in cents, second in the month. ``outage``: fibre
-    hardly works in it.
+    ``start_s`` is in seconds since 1970; ``from_s`` and ``until_s`` are ``(n,)`` seconds after it. ``change_*`` are
+    ``(changes,)``: row, charge before and after in cents, seconds after the start. ``outage``: the month has the fibre
+    outage.
     """
 
     start_s: int
@@ -64,13 +68,13 @@ class Month:
 
 
 def live(rng: np.random.Generator, block: Population, month: Month) -> Happenings:
-    """Let a block of customers live one month.
+    """Simulate one month of a block of customers.
 
     Returns
     -------
     Happenings
-        What truly happened (and what will be said and withdrawn), in no order. The block's windows, moods and last
-        logins are brought up to date in place.
+        The true events (and the false ones that will be delivered and withdrawn), unsorted. The block's windows, moods
+        and last logins are updated in place.
     """
     fresh = rng.standard_normal(len(block), np.float32)
     block.mood = (MOOD_KEPT * block.mood + np.float32(np.sqrt(1 - MOOD_KEPT**2)) * fresh).astype(np.float32)
@@ -82,7 +86,7 @@ def live(rng: np.random.Generator, block: Population, month: Month) -> Happening
 
 def _usage(rng: np.random.Generator, block: Population, month: Month) -> Happenings:
     n = len(block)
-    # A day's usage is complete in its last second; a customer who is gone by then has none.
+    # A day's usage occurs in its last second; a customer who has left by then has none.
     ends = np.arange(MONTH_DAYS) * _DAY_S + _DAY_S - 1
     metered = rng.integers(0, 256, (n, MONTH_DAYS), np.uint8) < METERED
     metered &= (ends >= month.from_s[:, None]) & (ends < month.until_s[:, None])
@@ -114,7 +118,7 @@ def _tickets(
     hours *= np.where(cut_off[row], OUTAGE_RESOLUTION_FACTOR, 1.0)
     hours = np.clip(np.ceil(hours), 1, RESOLUTION_HOURS_MAX).astype(np.int64)
     closed = opened + hours * 3600
-    # Who leaves with an open ticket never sees it closed; one open at the month's end is closed in the next.
+    # The open ticket of a leaver is never closed; one that is open at the month's end is closed in the next.
     seen = (month.until_s[row] >= MONTH_S) | (closed < month.until_s[row])
     told = happenings(row, OPENED, month.start_s + opened)
     told.ticket = np.arange(1, len(row) + 1)

@@ -1,4 +1,4 @@
-"""The constants fitted on the real file, read once: shares, quantiles and coefficients, no rows."""
+"""Constants fitted on the real file: shares, quantiles and coefficients, no rows; read once."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ FILE: Final = Path(__file__).with_name("calibration.json")
 
 @dataclass(frozen=True)
 class Calibration:
-    """What is known of the real file.
+    """Constants fitted on the real file.
 
-    ``tenure_share``, ``active_tenure_share``: ``(73,)`` share of the customers at each tenure in an extract, and of
-    those still active in it; ``active_cells``: ``(CELLS,)`` share of the latter in each cell of
+    ``tenure_share``, ``active_tenure_share``: ``(73,)`` share of the customers per tenure in an extract, and of those
+    still active in it; ``active_cells``: ``(CELLS,)`` share of the latter per cell of
     :func:`feature_repo.raw.simulator.profile.cell`. ``chain``: attribute -> logistic coefficients, ``(1, columns)`` for
-    two values, else ``(values, columns)``, on what :class:`feature_repo.raw.simulator.profile.Design` knows by then.
+    two values, else ``(values, columns)``, on :attr:`feature_repo.raw.simulator.profile.Design.known` before it.
     ``hazard``: ``(DESIGN_WIDTH,)`` log-odds of Churn=Yes. ``noise_quantiles``: ``(3, levels)`` charge minus price list
     in steps of 0.05 USD, by internet. ``bill_median_gap_usd``, ``bill_deviation_usd``: ``(3,)`` |total - tenure x
-    charge| per root of tenure, its median and standard deviation, by internet. The core log intensity
+    charge| per square root of tenure, its median and standard deviation, by internet. The core log intensity
     of leaving is multiplied by ``risk_contrast``, then ``log_intensity_shift`` is added; ``fixed_mix`` holds tenures
-    and plans at the file's shares. :mod:`feature_repo.raw.simulator.steady_state` sets the three.
+    and plans at the file's shares. :mod:`feature_repo.raw.simulator.steady_state` sets these three.
     """
 
     source: str

@@ -1,4 +1,4 @@
-"""What may go wrong in the world, and from when."""
+"""Drift scenarios of the simulator, and the month in which they begin."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CAMPAIGN_MONTHS: Final = 3
 CAMPAIGN_LOG_ODDS: Final = 0.7
 OUTAGE_DAYS: Final = range(11, 20)
 OUTAGE_TICKETS: Final = 0.7
-"""Expected tickets more for each fibre customer."""
+"""Expected additional tickets per fibre customer."""
 OUTAGE_RESOLUTION_FACTOR: Final = 3.0
 WRONG_UNIT_FACTOR: Final = 1000
 LABEL_DELAY_SHARE: Final = 0.6
@@ -27,17 +27,17 @@ LABEL_DELAY_SHARE: Final = 0.6
 
 @dataclass(frozen=True)
 class Drift:
-    """A scenario and the month (1 = the first extract) whose 30 days are the first to show it."""
+    """A scenario and its first month (1 = the 30 days before the first extract)."""
 
     scenario: str
     month: int
 
     def begins(self, scenario: str, month: int) -> bool:
-        """Whether ``month`` is the one in which ``scenario`` sets in."""
+        """Whether ``scenario`` begins in ``month``."""
         return self.scenario == scenario and month == self.month
 
     def since(self, scenario: str, month: int) -> bool:
-        """Whether ``scenario`` has set in, in this month or an earlier one."""
+        """Whether ``scenario`` has begun, in this month or an earlier one."""
         return self.scenario == scenario and month >= self.month
 
     def campaign(self, month: int) -> bool:

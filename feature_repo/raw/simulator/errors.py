@@ -1,4 +1,4 @@
-"""The one refusal of the simulator."""
+"""Error class of the simulator."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from configs.errors import EXIT_USAGE, ChurnError
 
 
 class SimulationRefused(ChurnError):  # noqa: N818 - read as a sentence: refused, simulation refused
-    """An argument is out of range, the folder is not empty, or no simulated world lies there."""
+    """An argument is out of range, the folder is not empty, or it holds no world of this version."""
 
     error = "simulation_refused"
     exit_code = EXIT_USAGE

@@ -1,4 +1,4 @@
-"""Events as columns of numbers, before anybody spells them: made in blocks of customers."""
+"""Events as numeric arrays per block of customers; arrival times and corrections. No files."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ USAGE, OPENED, CLOSED, PAYMENT, LOGIN, CHANGE = (
     TYPES.index(name) for name in ("usage_day", "ticket_opened", "ticket_closed", "payment", "login", "plan_change")
 )
 LATE_SHARE: Final = 0.015
-"""Events that reach us days after the rest."""
+"""Share of events that arrive days after the rest."""
 LATE_DAYS_MAX: Final = 20
 CORRECTED_SHARE: Final = 0.008
-"""Usage days and payments that are delivered wrong and corrected later."""
+"""Share of usage days and payments that are delivered wrong and corrected later."""
 RETRACTED_SHARE: Final = 0.2
-"""Corrections that withdraw the event altogether."""
+"""Share of corrections that withdraw the event altogether."""
 CORRECTION_DAYS_MAX: Final = 12
 LAG_DAYS_MAX: Final = LATE_DAYS_MAX + CORRECTION_DAYS_MAX + 2
-"""No event and no revision arrives later after it occurred."""
+"""Upper bound of the days from occurrence to arrival, for events and revisions."""
 _LAG_MEAN_S: Final = 4500.0
 _LAG_MAX_S: Final = 86_400
 _DAY_S: Final = 86_400
 _PLACE_BITS: Final = 24
 _EARLY_S: Final = 6 * 3600
-"""From midnight to the hour at which a month is scored."""
+"""Seconds from midnight to the hour at which a month is scored."""
 
 Numbers = NDArray[np.int64]
 
@@ -39,7 +39,7 @@ Numbers = NDArray[np.int64]
 class Happenings:
     """``n`` events as ``(n,)`` arrays.
 
-    ``row`` is the customer's row in its block, ``kind`` the place in :data:`TYPES`, instants are whole seconds since
+    ``row`` is the customer's row in its block, ``kind`` the index in :data:`TYPES`, instants are whole seconds since
     1970, ``first`` and ``second`` the payload numbers in the order of the type, ``ticket`` the ticket's number (0
     where there is none), ``key`` the number behind the event id.
     """
@@ -64,14 +64,14 @@ class Happenings:
 
     @classmethod
     def joined(cls, parts: Sequence[Happenings]) -> Happenings:
-        """Return the parts one behind the other."""
+        """Return the concatenation of the parts."""
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
 def happenings(
     row: Numbers, kind: int, occurred_s: Numbers, first: Numbers | None = None, second: Numbers | None = None
 ) -> Happenings:
-    """Return events of one type that have neither an id nor arrived yet."""
+    """Return events of one type without ids and arrival times: these are 0."""
     none = np.zeros(len(row), np.int64)
     return Happenings(
         row=row,
@@ -88,18 +88,20 @@ def happenings(
 
 
 def delivered(rng: np.random.Generator, true: Happenings, key_from: int, closed_until_s: int = 0) -> Happenings:
-    """Give events ids and arrivals, deliver some wrong first, and sort by arrival.
+    """Assign ids and arrival times, deliver some events wrong first, and sort by arrival.
 
     Parameters
     ----------
     rng
         The block's generator.
     true
-        What happened. Events whose ``retracted`` is set never happened: they are delivered, and withdrawn later.
+        The true events; changed in place. Those with ``retracted`` never happened: they are delivered and withdrawn
+        later.
     key_from
         The first event's number; the others follow.
     closed_until_s
-        The month before was scored then, seconds since 1970: what happened in the hours before that arrives after it.
+        When the month before was scored, seconds since 1970: an event that would arrive by then is delayed by six
+        hours.
     """
     n = len(true)
     true.key = np.uint64(key_from) + np.arange(n, dtype=np.uint64)
@@ -121,12 +123,12 @@ def delivered(rng: np.random.Generator, true: Happenings, key_from: int, closed_
     mistaken += mistaken == right
     true.first[wrong] = np.where(mended.retracted, right, mistaken)
     every = Happenings.joined([true, mended])
-    # The place makes every key different: any sorting algorithm gives the same order.
+    # The index makes all keys different, so that any sorting algorithm gives the same order.
     return every.take(np.argsort((every.arrived_s << _PLACE_BITS) + np.arange(len(every))))
 
 
 def withdrawn(rng: np.random.Generator, count: int) -> NDArray[np.bool_]:
-    """Return which of so many deliveries are of something that never happened, ``(count,)``."""
+    """Return a random mask ``(count,)`` of delivered events that never happened."""
     return rng.random(count, np.float32) < CORRECTED_SHARE * RETRACTED_SHARE
 
 

@@ -1,4 +1,4 @@
-"""Events spelled out: an Arrow table in the schema of events, and the same as JSON lines."""
+"""Encoding of event arrays: an Arrow table in the schema of events, and the same as JSON lines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ENCODED: Final = pa.schema(
         for field in SCHEMA
     ]
 )
-"""The schema of events with the two columns encoded that repeat themselves: a Parquet file of it reads as the plain."""
+"""The schema of events with its two repetitive columns dictionary-encoded; in Parquet it reads as the plain schema."""
 _EVENT_SALT: Final = 0x5EED_0001
 _TICKET_SALT: Final = 0x71C3_E700
 _DAY_S: Final = 86_400
@@ -32,7 +32,7 @@ _NUMBERS: Final = {
 
 
 def event_table(told: Happenings, customers: NDArray[np.bytes_], ticket_from: int, seed: int) -> pa.Table:
-    """Return events in :data:`ENCODED`, in their order.
+    """Return events as a table in :data:`ENCODED`, in the same order.
 
     Parameters
     ----------
@@ -41,9 +41,9 @@ def event_table(told: Happenings, customers: NDArray[np.bytes_], ticket_from: in
     customers
         ``(block,)`` ids by row.
     ticket_from
-        The number of the block's ticket 0.
+        Added to the block's ticket numbers.
     seed
-        Of the world: other worlds have other ids.
+        The world's seed: other seeds give other ids.
     """
     names = pa.array(customers.astype("U"), pa.string())
     ticketed = np.flatnonzero(told.ticket)
@@ -68,7 +68,7 @@ def event_table(told: Happenings, customers: NDArray[np.bytes_], ticket_from: in
 
 
 def json_lines(events: pa.Table) -> memoryview:
-    r"""Return the events as JSON lines in their order: flat objects without null keys, ``\n`` at each end."""
+    r"""Return the events as JSON lines in the same order: flat objects without nulls, each ended by ``\n``."""
     events = events.cast(SCHEMA)
     kinds = events["type"].combine_chunks()
     parts, rows = [], []

@@ -1,4 +1,7 @@
-"""The post: events go into the file of the month in which they arrive; what is under way waits in memory."""
+"""Writer of the monthly event files, by arrival time.
+
+Events that arrive after the open file's cut wait in memory for the next file.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,15 @@ from feature_repo.raw.simulator.event_encoding import ENCODED, json_lines
 from feature_repo.raw.simulator.manifest import events_name
 
 _FEW_VALUES: Final = ["type", CUSTOMER]
-# Ids are random: nothing shrinks them.
+# Ids are random and do not compress.
 _COMPRESSION: Final = {name: "NONE" if name == "event_id" else "SNAPPY" for name in SCHEMA.names}
 
 
 class Post:
-    """Writes event files, one open at a time."""
+    """Write event files, one open at a time.
+
+    ``written`` lists their paths relative to ``out``.
+    """
 
     def __init__(self, out: Path, *, jsonl: bool) -> None:
         self._out = out
@@ -36,14 +42,14 @@ class Post:
         self.written: list[str] = []
 
     def open(self, day: date, cut: datetime) -> None:
-        """Begin the file of a date, which takes what arrives up to ``cut``; nothing happens if it is open already."""
+        """Open the file of a date, for events that arrive up to ``cut``; does nothing if it is open already."""
         if day == self._day:
             return
         self.close()
         (self._out / "events").mkdir(exist_ok=True)
         name = events_name(day)
         self._day, self._cut = day, pa.scalar(cut, pa.timestamp("us", "UTC"))
-        # The Arrow schema is left out of the file: readers see plain strings, whoever wrote it.
+        # The Arrow schema is left out of the file, so that readers see plain strings.
         self._parquet = pq.ParquetWriter(
             self._out / f"{name}.parquet",
             ENCODED,
@@ -61,9 +67,12 @@ class Post:
             self.send(pa.concat_tables(waiting).sort_by(order).cast(ENCODED))
 
     def send(self, events: pa.Table) -> None:
-        """Write the events of a block, sorted by arrival, that have arrived by the cut, and keep the others."""
+        """Write the events of a block that arrive by the cut; keep the others for the next file.
+
+        ``events`` must be sorted by arrival.
+        """
         here = int(pc.sum(pc.less_equal(events["arrived_at"], self._cut)).as_py() or 0)
-        # A slice would keep the whole block in memory: what waits is copied.
+        # Copied: a slice would keep the whole block in memory.
         if here < len(events):
             self._waiting.append(events.take(pa.array(np.arange(here, len(events)))).cast(SCHEMA))
         if here:
@@ -73,7 +82,7 @@ class Post:
                 self._lines.write(json_lines(arrived))
 
     def close(self) -> None:
-        """End the open file."""
+        """Close the open file, if any."""
         if self._parquet is not None:
             self._parquet.close()
         if self._lines is not None:

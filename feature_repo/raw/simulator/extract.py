@@ -1,4 +1,4 @@
-"""An extract: the 21 Telco columns of a month, with or without the mistakes that a later file corrects."""
+"""Monthly extracts: the 21 Telco columns, and a first issue with errors that a later file corrects."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from feature_repo.raw.snapshots.telco_csv import COLUMNS
 
 WRONG_CHARGE_SHARE: Final = 0.004
 WRONG_LABEL_SHARE: Final = 0.01
-"""Of the leavers: listed as customers in the first issue of an extract that is corrected later."""
+"""Share of the leavers listed as customers in the first issue of an extract that is corrected later."""
 _WRONG_CENTS: Final = 1000
 _CHARGE_MAX_USD: Final = 200
 _NO_YES: Final = ("No", "Yes")
@@ -37,7 +37,7 @@ _NO_YES: Final = ("No", "Yes")
 
 @dataclass
 class Extract:
-    """``n`` listed customers: profile, number (``(n,)``), charge and total in cents, and whether they left."""
+    """``n`` listed customers: profile, ``(n,)`` numbers, charges and totals in cents, and leaver flags."""
 
     profile: Profile
     number: NDArray[np.int64]
@@ -50,11 +50,11 @@ class Extract:
 
     @classmethod
     def of(cls, customers: Population, left: Flags) -> Extract:
-        """List customers as they are now."""
+        """Return an extract of customers in their current state."""
         return cls(customers.profile, customers.number, customers.charge_cents, customers.total_cents, left)
 
     def take(self, rows: NDArray[Any]) -> Extract:
-        """Return some rows."""
+        """Return the rows of an index or a mask."""
         columns = (self.number, self.charge_cents, self.total_cents, self.left)
         return Extract(self.profile.take(rows), *(column[rows] for column in columns))
 
@@ -63,7 +63,7 @@ class Extract:
         return Extract(self.profile, self.number, self.charge_cents, self.total_cents, left)
 
     def behind(self, other: Extract) -> Extract:
-        """Return these rows and behind them another's."""
+        """Return these rows followed by those of ``other``."""
         pairs = zip(
             (self.number, self.charge_cents, self.total_cents, self.left),
             (other.number, other.charge_cents, other.total_cents, other.left),
@@ -72,7 +72,7 @@ class Extract:
         return Extract(Profile.joined([self.profile, other.profile]), *(np.concatenate(pair) for pair in pairs))
 
     def mistaken(self, rng: np.random.Generator) -> Extract:
-        """Return the extract as it was first issued: some charges ten dollars too high, some leavers still listed."""
+        """Return a first issue with errors: some charges ten dollars too high, some leavers still customers."""
         chance = rng.random(len(self))
         wrong_label = self.left & (chance < WRONG_LABEL_SHARE)
         wrong_label[np.flatnonzero(self.left)[:1]] = True
@@ -83,7 +83,10 @@ class Extract:
 
 
 def write_extract(extract: Extract, path: Path, seed: int) -> None:
-    """Write the CSV: UTF-8, ``,``, LF, no quotes, money with two decimals, a blank total before the first bill."""
+    """Write an extract as CSV: UTF-8, ``,``, LF, no quotes.
+
+    Money has two decimals; the total is blank before the first bill.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         file.write((",".join(COLUMNS) + "\n").encode())
@@ -93,7 +96,7 @@ def write_extract(extract: Extract, path: Path, seed: int) -> None:
 
 
 def extract_table(extract: Extract, seed: int) -> Any:
-    """Return the extract as a pyarrow table of 21 string columns, every cell as the file has it."""
+    """Return the extract as a pyarrow table of 21 string columns, each cell as written to the file."""
     profile = extract.profile
     online, phone = profile.internet != OFFLINE, profile.phone == 1
     add_ons = [np.where(online, getattr(profile, name), 2) for name in ADD_ONS]
@@ -131,6 +134,6 @@ def _total(profile: Profile, cents: NDArray[np.int64]) -> Any:
 
 @cache
 def _money() -> Any:
-    """Return every amount on the grid up to the largest total, as it is written."""
+    """Return all amounts on the grid up to the largest total, as strings with two decimals."""
     steps = range(_CHARGE_MAX_USD * 100 * TENURE_MAX_MONTHS // GRID_CENTS)
     return pa.array([f"{step * GRID_CENTS / 100:.2f}" for step in steps])

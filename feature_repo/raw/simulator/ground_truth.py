@@ -1,4 +1,7 @@
-"""The truth of an observation date: what no platform knows, and every model is measured against."""
+"""Ground truth per observation date: leaving probabilities, outcomes and offer effects.
+
+Written by the simulator to evaluate models; real data has no such table.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +27,9 @@ SCHEMA: Final = pa.schema(
         (OFFER_EFFECT, pa.float64()),
     ]
 )
-"""One row a customer who is active at ``observed_at``. ``hazard``: the probability to leave within 30 days, which
-the outcome was drawn with. ``churned``: the outcome; null where the 30 days are not told (the last month) or the
-customer vanished from the books in them. ``offer_effect``: by how much a retention offer would lower the log-odds."""
+"""One row per customer who is active at ``observed_at``. ``hazard``: the probability to leave within 30 days, which
+the outcome was drawn with. ``churned``: the outcome; null where the 30 days are not simulated (the last month) or the
+customer vanished in them. ``offer_effect``: by how much a retention offer would lower the log-odds."""
 
 
 def write_truth(
@@ -38,7 +41,7 @@ def write_truth(
     unknown: NDArray[np.bool_],
     offer_effect: NDArray[np.float64],
 ) -> None:
-    """Write one observation date, ``(n,)`` arrays by customer; ``unknown`` marks outcomes to leave null."""
+    """Write the truth of one observation date, ``(n,)`` arrays; ``unknown`` marks outcomes to leave null."""
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = [
         pa.array(customers.astype("U"), pa.string()),

@@ -1,14 +1,16 @@
-"""How likely a customer is to leave, from what a reader of the extracts and the events can see.
+"""Hazard model: the probability to leave within 30 days, from core profile and behaviour.
 
-The real file is one extract: customers still there (Churn=No) and those who left in its 30 days (Churn=Yes). Were
-the base steady, every leaver's place taken by somebody alike, then leavers over stayers at a profile x is the rate at
-which such a place is left: 30-day intensity lambda(x) = P(Yes | x) / P(No | x), the odds of the logistic regression
-fitted on the file. One customer then leaves within 30 days with probability 1 - exp(-lambda). The rest of the
-leavers, lambda - (1 - exp(-lambda)), came into a place and left it between two extracts; the extract lists them too.
+It depends only on what the extracts and events show.
 
-Behaviours multiply lambda by exp(b). Its mean is held at 1 in every class of customers that sees other behaviours by
-its nature (with internet or without, paying automatically or not, new or not), so that the extract's relation of churn
-with the core profile stays the file's.
+The real file is one extract: active customers (Churn=No) and those who left in its 30 days (Churn=Yes). In a steady
+base, where each leaver is replaced by a customer of the same profile, the ratio of leavers to stayers at a profile x is
+the rate of leaving: 30-day intensity lambda(x) = P(Yes | x) / P(No | x), the odds of the logistic regression fitted on
+the file. One customer then leaves within 30 days with probability 1 - exp(-lambda). The rest of the leavers,
+lambda - (1 - exp(-lambda)), joined and left between two extracts; the extract lists them too.
+
+Behaviours multiply lambda by exp(b). The mean of exp(b) is held at 1 in each class of customers with different
+behaviours (with internet or without, automatic payment or not, new or not), so that the extract's relation of churn
+with the core profile remains that of the file.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ _NEVER: Final = -6.0
 _CLASS_MONTHS: Final = 3
 _NODES: Final = 7
 BEHAVIOUR_SPREAD: Final = 0.7
-"""About the standard deviation of b."""
+"""Approximate standard deviation of b."""
 
 CLASS_MEANS: Final = np.array(
     [
@@ -52,7 +54,7 @@ From tests/bench/behaviour_means.py.
 
 
 def core_log_intensity(profile: Profile, constants: Calibration) -> NDArray[np.float64]:
-    """Return log lambda(x), ``(n,)``: the file's log-odds of Churn=Yes. Before the first bill nobody leaves."""
+    """Return log lambda(x), ``(n,)``: the file's log-odds of Churn=Yes, -6 before the first bill."""
     score = np.empty(len(profile))
     for start in range(0, len(profile), _ROWS):
         part = slice(start, start + _ROWS)
@@ -61,10 +63,10 @@ def core_log_intensity(profile: Profile, constants: Calibration) -> NDArray[np.f
 
 
 def behaviour_log_factor(customers: Population, now_s: int) -> NDArray[np.float64]:
-    """Return b, ``(n,)``, before its class mean is taken off.
+    """Return b, ``(n,)``, before its class mean is subtracted.
 
-    Read from the 90 days up to ``now_s`` (seconds since 1970): traffic of the last 30 days against the 90 days' mean,
-    tickets, their mean time to resolution, late payments, days since the last login, net rise of the charge.
+    Computed from the 90 days up to ``now_s`` (seconds since 1970): traffic of the last 30 days relative to the 90 days'
+    mean, tickets, their mean time to resolution, late payments, days since the last login, net rise of the charge.
     """
     quarter = customers.data_mb.sum(axis=1)
     trend = 3 * customers.data_mb[:, 0] / np.maximum(quarter, 1)
@@ -86,7 +88,7 @@ def behaviour_log_factor(customers: Population, now_s: int) -> NDArray[np.float6
 
 
 def behaviour_class(customers: Population) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """Return each customer's place in :data:`CLASS_MEANS`."""
+    """Return each customer's index in :data:`CLASS_MEANS`, three ``(n,)`` arrays."""
     offline = (customers.profile.internet == OFFLINE).astype(np.intp)
     automatic = (customers.profile.payment >= AUTOMATIC).astype(np.intp)
     return offline, automatic, np.minimum(customers.months_here, _CLASS_MONTHS).astype(np.intp)
@@ -100,9 +102,10 @@ def leaving_probability(customers: Population, now_s: int, constants: Calibratio
 
 
 def leaving_share(log_intensity: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the share of the customers at a core intensity lambda who leave within 30 days, same shape, 0..1.
+    """Return the share of customers who leave within 30 days at a core intensity lambda, 0..1, same shape.
 
-    E[1 - exp(-lambda e^b)] over behaviours b, by Gauss-Hermite quadrature.
+    ``log_intensity`` is log lambda. The result is E[1 - exp(-lambda e^b)] over behaviours b, by Gauss-Hermite
+    quadrature.
     """
     nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
     factors = np.exp(BEHAVIOUR_SPREAD * nodes - BEHAVIOUR_SPREAD**2 / 2)
@@ -112,14 +115,14 @@ def leaving_share(log_intensity: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def between_extracts(log_intensity: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the share of the leavers at an intensity that no extract ever listed as customers, ``(n,)``, 0..1."""
+    """Return the share of leavers who joined and left between two extracts, ``(n,)``, 0..1."""
     return np.asarray(np.clip(1 - leaving_share(log_intensity) / np.exp(log_intensity), 0, 1))
 
 
 def offer_log_odds(customers: Population) -> NDArray[np.float64]:
     """Return by how much a retention offer lowers the log-odds of leaving, ``(n,)``, 0 or more.
 
-    It works best on those who saw a price rise and have no contract, and least on those waiting for support.
+    It is greatest for customers with a price rise and no contract, and least for those with recent support tickets.
     """
     rise = customers.price_change_cents.sum(axis=1) > 0
     effect = 0.3 + 0.3 * (customers.profile.contract == 0) + 0.5 * rise - 0.2 * (customers.tickets[:, 0] > 0)

@@ -1,4 +1,4 @@
-"""Numbers that look like names: customer ids, event ids and ticket ids, each unique by construction."""
+"""Generation of customer ids, event ids and ticket ids from numbers; unique by construction."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 DIGITS: Final = 10**4
 LETTERS: Final = 26**5
 IDS: Final = DIGITS * LETTERS
-"""So many different customer ids there are."""
+"""Number of different customer ids."""
 _STRIDE: Final = 48_271 * 1_000_003
-"""Shares no factor with 10^4 x 26^5, so that multiples of it give every id once before one recurs."""
+"""Coprime to 10^4 x 26^5, so that its multiples give every id once before one recurs."""
 _HALF: Final = 1 << 18
 _HEX: Final = np.frombuffer("".join(f"{value:04x}" for value in range(1 << 16)).encode(), np.uint32)
 _HEX_CHARS: Final = 16
 
 
 def customer_ids(numbers: NDArray[np.int64], seed: int) -> NDArray[np.bytes_]:
-    """Return the ids of customers by their number (0, 1, ...), ``(n,)`` S10, written like the real ones."""
-    # In two halves: the product as a whole would leave int64.
+    """Return customer ids by number (0, 1, ...), ``(n,)`` S10, in the format of the real file."""
+    # In two halves: the whole product would overflow int64.
     high, low = numbers // _HALF, numbers % _HALF
     code = ((seed + 1) % IDS + high * (_STRIDE * _HALF % IDS) % IDS + low * _STRIDE % IDS) % IDS
     signs = np.empty((len(numbers), 10), np.uint8)
@@ -37,7 +37,7 @@ def customer_ids(numbers: NDArray[np.int64], seed: int) -> NDArray[np.bytes_]:
 
 
 def opaque_ids(numbers: NDArray[np.uint64], salt: int) -> Any:
-    """Return 16 hexadecimal signs for each number as a pyarrow string array.
+    """Return 16 hexadecimal digits per number as a pyarrow string array.
 
     The mixing is a bijection of 64 bits (the finaliser of SplitMix64; Steele, Lea, Flood 2014), so that different
     numbers give different ids.

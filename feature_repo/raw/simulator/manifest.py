@@ -1,4 +1,4 @@
-"""world.json: what was simulated, and every file of it with its sha256."""
+"""world.json, the manifest of a simulated world: its arguments, and its files with their sha256."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from feature_repo.raw.simulator.errors import SimulationRefused
 FILE: Final = "world.json"
 VERSION: Final = 1
 DELIVERY_LAG_HOURS: Final = 6
-"""An extract of D, and the events up to it, are at hand at D 06:00 UTC: then the month is scored."""
+"""An extract of D, and the events up to it, are available at D 06:00 UTC, when the month is scored."""
 MONTH_DAYS: Final = 30
 
 
@@ -31,8 +31,8 @@ class Correction:
 class World:
     """A simulated world on disk.
 
-    ``snapshots`` are the extracts' dates, oldest first; ``files`` maps each file's path below ``out`` to its sha256
-    (hex). ``prices_usd`` is the price list by service; ``price_level_percent`` its level in each month.
+    ``snapshots`` are the extracts' dates, oldest first; ``files`` maps each file's path relative to ``out`` to its
+    sha256 (hex). ``prices_usd`` is the price list by service; ``price_level_percent`` its level per month.
     """
 
     out: Path
@@ -57,7 +57,7 @@ class World:
 
     @property
     def observation_dates(self) -> tuple[date, ...]:
-        """The dates that have a truth and a file of events: the declared bootstrap's, and each extract's."""
+        """The dates with a truth and an event file: the declared bootstrap's and the extracts'."""
         return (self.start - timedelta(days=MONTH_DAYS), *self.snapshots)
 
     def extract(self, snapshot: date) -> Path:
@@ -65,11 +65,11 @@ class World:
         return self.out / extract_name(snapshot)
 
     def events(self, observed: date) -> Path:
-        """Return the path of the events (Parquet) that arrived after the observation before and up to this one."""
+        """Return the path of the events (Parquet) that arrived since the last observation, up to this one."""
         return self.out / f"{events_name(observed)}.parquet"
 
     def lines(self, observed: date) -> Path:
-        """Return the path of the same events as JSON lines; there only if :attr:`jsonl`."""
+        """Return the path of the same events as JSON lines; the file exists only if :attr:`jsonl`."""
         return self.out / f"{events_name(observed)}.jsonl"
 
     def truth(self, observed: date) -> Path:
@@ -77,7 +77,7 @@ class World:
         return self.out / truth_name(observed)
 
     def save(self) -> None:
-        """Write world.json; it comes last, so that a world that has one is whole."""
+        """Write world.json. It must be written last: a world that has one is complete."""
         told = {key: value for key, value in asdict(self).items() if key != "out"}
         write_file(self.out / FILE, (json.dumps(told, default=str, indent=1, sort_keys=True) + "\n").encode())
 
@@ -88,7 +88,7 @@ class World:
         Raises
         ------
         SimulationRefused
-            If there is none (a simulation that was stopped leaves none), or it is of another version.
+            If there is none (an interrupted simulation leaves none), or it has another version.
         """
         hint = "simulate into an empty folder: churn simulate --out DIR"
         try:
@@ -108,12 +108,12 @@ class World:
 
 
 def scored_at(day: date) -> datetime:
-    """Return the instant at which a date's extract is at hand, UTC."""
+    """Return the instant at which a date's extract is available, UTC."""
     return datetime.combine(day, time(DELIVERY_LAG_HOURS), UTC)
 
 
 def extract_name(snapshot: date) -> str:
-    """Return an extract's path below the world's folder."""
+    """Return an extract's path, relative to the world's folder."""
     return f"months/{snapshot}/telco.csv"
 
 
@@ -123,7 +123,7 @@ def correction_name(snapshot: date, number: int) -> str:
 
 
 def events_name(snapshot: date) -> str:
-    """Return the path of a month's events without its ending."""
+    """Return the path of a month's events without its suffix."""
     return f"events/{snapshot}"
 
 

@@ -1,4 +1,4 @@
-"""One month of the world: who leaves, changes, vanishes, joins and comes back. No files."""
+"""One month of the simulation: leavers, changes, vanished, new and returning customers. No files."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from feature_repo.raw.simulator.profile import FIBRE, OFFLINE, TENURE_MAX_MONTHS
 from feature_repo.raw.simulator.transitions import changed, joiners, legacy, passers
 
 VANISHING_SHARE: Final = 0.002
-"""Of the customers, each month: gone from the extract without a word; those of the legacy book come on top."""
+"""Share of the customers who vanish from the extract per month, in addition to those of the legacy book."""
 RETURNING_SHARE: Final = 0.02
-"""Of the former customers remembered, each month, from the second month after they left."""
+"""Share of the remembered former customers who return per month, from the second month after they left."""
 REMEMBERED_SHARE: Final = 0.15
-"""Of the leavers: who may come back one day."""
+"""Share of the leavers who are remembered and may return."""
 _RETURN_MONTHS_MIN: Final = 2
 _DAY_S: Final = 86_400
 _FIRST_S: Final = _DAY_S // 4
-"""Nobody leaves before the month is scored, at six in the morning of its first day."""
+"""Customers leave only after the month is scored, at 06:00 of its first day."""
 
 Numbers = NDArray[np.int64]
 
 
 @dataclass
 class Former:
-    """Customers who left and may come back: number, gender, senior (``(n,)``) and the month in which they left."""
+    """Former customers who may return: ``(n,)`` number, gender, senior, and the month in which they left."""
 
     number: Numbers
     gender: NDArray[np.int16]
@@ -41,20 +41,24 @@ class Former:
 
     @classmethod
     def nobody(cls) -> Former:
-        """Return nobody."""
+        """Return an empty set of former customers."""
         return cls(np.empty(0, np.int64), np.empty(0, np.int16), np.empty(0, np.int16), np.empty(0, np.int64))
 
     def __len__(self) -> int:
         return len(self.number)
 
     def take(self, rows: NDArray[np.bool_] | NDArray[np.intp] | slice) -> Former:
-        """Return some of them."""
+        """Return the rows of an index, a mask or a slice."""
         return Former(self.number[rows], self.gender[rows], self.senior[rows], self.month[rows])
 
 
 @dataclass(frozen=True)
 class Span:
-    """A month: 1 for the one that the first extract closes; its first second since 1970; rows of a usual extract."""
+    """One month of the simulation.
+
+    ``month`` is 1 for the month that ends with the first extract; ``start_s`` its start in seconds since 1970;
+    ``listed`` the number of rows of an average extract.
+    """
 
     month: int
     start_s: int
@@ -63,11 +67,11 @@ class Span:
 
 @dataclass
 class Turn:
-    """What one month does to everybody present in it: old customers, then joiners, then passers, ``(n,)`` each.
+    """Outcome of one month for all its customers, ``(n,)`` arrays: old customers, joiners, passers.
 
-    ``old`` counts the customers at the month's begin; ``hazard`` ``(old,)`` is theirs. ``stays``: still a customer at
-    the end. ``left``: told so in the extract. Who neither stays nor left has vanished. ``change_*`` as in
-    :class:`feature_repo.raw.simulator.behaviour.Month`.
+    ``old`` counts the customers at the month's start; ``hazard`` ``(old,)`` is theirs. ``stays``: still a customer at
+    the end. ``left``: reported as a leaver in the extract. A customer with neither has vanished. Passers joined and
+    left within the month. ``change_*`` as in :class:`feature_repo.raw.simulator.behaviour.Month`.
     """
 
     people: Population
@@ -92,14 +96,14 @@ def turn(
     drift: Drift,
     constants: Calibration,
 ) -> tuple[Turn, Former, int]:
-    """Decide one month.
+    """Draw the outcome of one month.
 
     Parameters
     ----------
     customers
-        Active at the month's begin; taken over.
+        Active at the month's start; changed in place.
     former, next_number
-        Who may return; the first number that no customer has had. The new ones of both are returned.
+        Former customers who may return; the first unused customer number. The new values of both are returned.
     span
         The month.
     """
@@ -141,13 +145,13 @@ def turn(
 
 
 def close(rng: np.random.Generator, people: Population, told: Turn) -> Population:
-    """Return the customers at the month's end: a month older, billed."""
+    """Return the customers at the month's end, with their tenure and bills updated."""
     here = people.take(told.stays)
     known = np.flatnonzero(told.stays) < told.old
     before, total = here.profile.tenure, here.total_cents
     here.profile.tenure = np.where(known, np.minimum(before + 1, TENURE_MAX_MONTHS), before).astype(np.int16)
     here.bill(rng, before == TENURE_MAX_MONTHS)
-    # Newcomers have brought their bills along.
+    # The total of new customers already holds their bills.
     here.total_cents = np.where(known, here.total_cents, total)
     here.months_here = here.months_here + known
     return here
@@ -156,7 +160,10 @@ def close(rng: np.random.Generator, people: Population, told: Turn) -> Populatio
 def _changes(
     rng: np.random.Generator, customers: Population, free: Flags, price_percent: int, constants: Calibration
 ) -> tuple[Numbers, Numbers, Numbers]:
-    """Change profiles and charges in place; return whose charge changed (ascending), before and after in cents."""
+    """Change profiles and charges in place.
+
+    Returns the rows whose charge changed (ascending), and their charges before and after in cents.
+    """
     profile = customers.profile
     rows, after = changed(rng, profile, constants)
     keep = free[rows]
@@ -172,7 +179,10 @@ def _changes(
 
 
 def _returned(rng: np.random.Generator, former: Former, new: Profile, numbers: Numbers, month: int) -> Former:
-    """Give some new customers (in place) the number and the person of somebody who left; they sign up as new."""
+    """Turn some new customers into returning ones, in place; return the remaining former ones.
+
+    A returning customer keeps number, gender and senior, and has the contract of a new customer.
+    """
     ready = former.month <= month - _RETURN_MONTHS_MIN
     back = np.flatnonzero(ready & (rng.random(len(former)) < RETURNING_SHARE))
     fresh = np.flatnonzero(new.tenure == 1)[: len(back)]
@@ -187,7 +197,7 @@ def _returned(rng: np.random.Generator, former: Former, new: Profile, numbers: N
 def _remembered(
     rng: np.random.Generator, former: Former, customers: Population, left: Flags, month: int, most: int
 ) -> Former:
-    """Return former customers with some of those who left now; the oldest are forgotten beyond ``most``."""
+    """Return the former customers plus some of this month's leavers; keeps the newest ``most``."""
     rows = np.flatnonzero(left & (rng.random(len(left)) < REMEMBERED_SHARE))
     everybody = Former(
         np.concatenate([former.number, customers.number[rows]]),
@@ -201,7 +211,7 @@ def _remembered(
 def _presence(
     rng: np.random.Generator, left: Flags, vanished: Flags, joining: int, passing: int
 ) -> tuple[Numbers, Numbers]:
-    """Return the seconds of the month between which each is a customer."""
+    """Return each customer's presence as (from, until) seconds after the month's start, ``(n,)`` each."""
     goes = _FIRST_S + rng.integers(0, MONTH_S - _FIRST_S, len(left))
     joins = rng.integers(0, MONTH_S - _DAY_S, joining)
     comes = rng.integers(0, MONTH_S - 2 * _DAY_S, passing)

@@ -1,4 +1,4 @@
-"""Who is a customer now, and what is remembered of each: memory grows with customers, never with months."""
+"""State of the current customers. Memory grows with their number, not with the number of months."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from feature_repo.raw.simulator.calibration import Calibration
 from feature_repo.raw.simulator.profile import CHARGE_MIN_CENTS, GRID_CENTS, OFFLINE, Flags, Profile, list_price_cents
 
 BUCKETS: Final = 3
-"""Months of 30 days that windows of 90 days reach back; bucket 0 is the newest."""
+"""Number of 30-day buckets of the 90-day windows; bucket 0 is the newest."""
 _TAIL: Final = 0.5
 _SHORT_MONTH_SHARE: Final = 0.3
 _HISTORY_GAP_MAX: Final = 0.3
-"""Of the charges: in the file 1 bill sum in 1,000 is further from tenure x charge than 35 %."""
+"""Share of tenure x charge; in the file 1 total in 1,000 is further from tenure x charge than 35 %."""
 
 Numbers = NDArray[np.int64]
 Reals = NDArray[np.float32]
@@ -25,13 +25,13 @@ Reals = NDArray[np.float32]
 
 @dataclass
 class Population:
-    """State of ``n`` customers: ``(n,)`` arrays, or ``(n, 3)`` with a column for each of the last 90 days' buckets.
+    """State of ``n`` customers: ``(n,)`` arrays, or ``(n, 3)`` with a column per 30-day bucket.
 
     Money is in US cents, ``spread_cents`` the deviation of one bill from the monthly charge, ``bill_cents`` the
     last bill (0 before the first), ``total_cents`` the sum of the bills of the last 72 months. Levels are
-    log-factors that a customer keeps for good; ``mood`` (mean 0, deviation 1) changes from month to month.
+    constant log-factors of a customer; ``mood`` (mean 0, deviation 1) changes from month to month.
     ``pending_*`` are tickets that will be closed after the month in which they were opened. ``login_s`` is the last
-    login, seconds since 1970 (0 = none).
+    login, seconds since 1970 (0: none).
     """
 
     profile: Profile
@@ -62,14 +62,14 @@ class Population:
         return len(self.number)
 
     def take(self, rows: NDArray[np.intp] | Flags | slice) -> Self:
-        """Return some rows, copied."""
+        """Return the rows of an index, a mask or a slice, copied."""
         told: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         profile = told.pop("profile").take(rows)
         return type(self)(profile=profile, **{name: np.array(values[rows]) for name, values in told.items()})
 
     @classmethod
     def joined(cls, parts: Sequence[Population]) -> Population:
-        """Return the parts one behind the other."""
+        """Return the concatenation of the parts."""
         names = [field.name for field in fields(cls) if field.name != "profile"]
         told: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
         return cls(profile=Profile.joined([part.profile for part in parts]), **told)
@@ -84,10 +84,10 @@ class Population:
         self.pending_hours[:], self.pending_closed[:] = 0, 0
 
     def bill(self, rng: np.random.Generator, capped: Flags) -> None:
-        """Write one month's bill: the charge, and what was used beyond or short of it; the first is exact.
+        """Add one month's bill: the charge plus a random deviation; the first bill is exact.
 
-        ``capped`` marks those whose tenure stood at the cap before: their ledger holds 72 bills like their tenure, so
-        that the oldest, about a charge, drops out.
+        ``capped`` marks customers whose tenure was at the cap before: their total holds 72 bills like their tenure, so
+        that the oldest, approximated by the charge, is subtracted.
         """
         deviation = rng.standard_normal(len(self), np.float32) * self.spread_cents
         most = (1 - _SHORT_MONTH_SHARE) * self.charge_cents
@@ -101,7 +101,7 @@ class Population:
 def newcomers(
     rng: np.random.Generator, profile: Profile, numbers: Numbers, price_percent: int, constants: Calibration
 ) -> Population:
-    """Return customers who were not here before; those with a tenure bring the bills of their earlier book along."""
+    """Return the state of new customers; those with a tenure above 1 have a total of earlier bills."""
     n = len(profile)
     normal = rng.standard_normal((8, n), np.float32)
     spread = constants.bill_deviation_usd[profile.internet] * 100 * np.exp(_TAIL * normal[0] - _TAIL**2 / 2)

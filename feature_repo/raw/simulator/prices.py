@@ -1,4 +1,4 @@
-"""The price list as people read it."""
+"""Price list in USD, for world.json."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from feature_repo.raw.simulator.profile import (
 
 
 def price_list_usd() -> dict[str, float]:
-    """Return the monthly price of each service in USD; a customer's charge lies within a few dollars of their sum."""
+    """Return the monthly price of each service in USD.
+
+    A customer's charge lies within a few dollars of their sum.
+    """
     prices = {"line": LINE_CENTS, "second line": SECOND_LINE_CENTS}
     prices |= {net: cents for net, cents in zip(INTERNETS, INTERNET_CENTS, strict=True) if cents}
     prices |= dict(zip(ADD_ONS, ADD_ON_CENTS, strict=True))

@@ -1,4 +1,4 @@
-"""A customer's core profile as small integers, and the columns that every fitted model of it reads.
+"""Core profiles of customers as small integers, and the design matrix of the fitted models.
 
 The order of :data:`CHAIN` is the order in which a profile is drawn: each attribute is drawn given those before it.
 """
@@ -23,7 +23,7 @@ PAYMENTS: Final = ("Electronic check", "Mailed check", "Bank transfer (automatic
 FIBRE: Final = 1
 OFFLINE: Final = 2
 AUTOMATIC: Final = 2
-"""The first payment method that needs no act of the customer; those after it are automatic too."""
+"""Index of the first automatic payment method; those after it are automatic too."""
 ADD_ONS: Final = ("security", "backup", "protection", "support", "tv", "movies")
 CHAIN: Final = (
     ("contract", len(CONTRACTS)),
@@ -37,7 +37,7 @@ CHAIN: Final = (
     ("paperless", 2),
     ("payment", len(PAYMENTS)),
 )
-"""(attribute, number of values), in the order of drawing; tenure comes before, gender and price noise after."""
+"""(attribute, number of values), in the order of drawing; tenure is drawn before, gender and price noise after."""
 
 LINE_CENTS: Final = 2000
 SECOND_LINE_CENTS: Final = 500
@@ -52,8 +52,9 @@ _KNOTS: Final = (6, 12, 24, 48, 60, 66)
 
 @dataclass
 class Profile:
-    """Core attributes of ``n`` customers, ``(n,)`` int16 each; 0/1 but for those named in :data:`CHAIN` with more.
+    """Core attributes of ``n`` customers, ``(n,)`` int16 each.
 
+    Values are 0 and 1, except for attributes with more values in :data:`CHAIN`.
     ``tenure`` is in whole months (0..72), ``noise`` the deviation of the charge from the price list in steps of
     0.05 USD. Attributes that do not apply (a second line without a telephone, add-ons without internet) are 0.
     """
@@ -91,17 +92,17 @@ class Profile:
 
     @classmethod
     def empty(cls, customers: int) -> Profile:
-        """Return all zeros."""
+        """Return profiles of all zeros."""
         return cls(*(np.zeros(customers, np.int16) for _ in fields(cls)))
 
     @classmethod
     def joined(cls, parts: Sequence[Profile]) -> Profile:
-        """Return the parts one behind the other."""
+        """Return the concatenation of the parts."""
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
 def list_price_cents(profile: Profile) -> NDArray[np.int64]:
-    """Return the price list's charge of each customer, US cents a month."""
+    """Return the price list's charge of each customer, ``(n,)`` US cents per month."""
     cents = LINE_CENTS * profile.phone.astype(np.int64) + SECOND_LINE_CENTS * profile.lines
     cents += np.array(INTERNET_CENTS)[profile.internet]
     for name, price in zip(ADD_ONS, ADD_ON_CENTS, strict=True):
@@ -110,9 +111,9 @@ def list_price_cents(profile: Profile) -> NDArray[np.int64]:
 
 
 def applicable(name: str, profile: Profile) -> Flags:
-    """Return who can have a choice in an attribute, ``(n,)``: everybody else has 0 (``phone``: 1)."""
+    """Return a mask ``(n,)`` of customers with a choice in an attribute; all others have 0 (``phone``: 1)."""
     if name == "phone":
-        # In the real file nobody without a telephone has fibre or no internet.
+        # In the real file all customers without a telephone have DSL.
         return np.asarray(profile.internet == 0)
     if name == "lines":
         return np.asarray(profile.phone == 1)
@@ -122,10 +123,10 @@ def applicable(name: str, profile: Profile) -> Flags:
 
 
 class Design:
-    """The columns that the fitted models read, ``(DESIGN_WIDTH, n)`` float32: one row of memory a column.
+    """Design matrix of the fitted models, ``(DESIGN_WIDTH, n)`` float32: one row of memory per column.
 
-    They are added attribute by attribute in the order of :data:`CHAIN`, so that the model of an attribute reads what
-    stands before it: :attr:`known`. Tenure is a piecewise linear curve with its own step at 1; products of tenure,
+    Columns are added per attribute in the order of :data:`CHAIN`, so that the model of an attribute reads those of the
+    attributes before it: :attr:`known`. Tenure is a piecewise linear curve with its own step at 1; products of tenure,
     contract and internet with the rest carry the pairwise relations.
     """
 
@@ -145,11 +146,11 @@ class Design:
 
     @property
     def known(self) -> Reals:
-        """The columns so far, ``(columns, n)``."""
+        """The columns added so far, ``(columns, n)``."""
         return self._matrix[: self._width]
 
     def learn(self, name: str) -> None:
-        """Add the columns of an attribute, which the profile holds by now."""
+        """Add the columns of an attribute, which the profile must hold."""
         values = getattr(self._profile, name)
         if name == "contract":
             self._add("one", values == 1)
@@ -212,7 +213,10 @@ CELLS: Final = _BANDS * _SCORES * _PLANS
 
 
 def cell(profile: Profile, score: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Return in which of :data:`CELLS` each customer is: tenure band, contract, internet, band of the leaving score."""
+    """Return the index of each customer's cell, ``(n,)``, 0 to :data:`CELLS` - 1.
+
+    Cells combine tenure band, contract, internet and the band of the leaving score.
+    """
     band, risk = np.digitize(profile.tenure, _BAND_STARTS), np.digitize(score, _SCORE_STARTS)
     plan = profile.contract.astype(np.intp) * len(INTERNETS) + profile.internet
     return (band * _SCORES + risk) * _PLANS + plan

@@ -1,6 +1,6 @@
-"""Draw core profiles as the real file has them, and say how likely a profile is.
+"""Sampling of core profiles from the real file's distribution, and their likelihood.
 
-A Bayesian network: tenure from its shares, then each attribute from a logistic regression on those before it.
+The model is a Bayesian network: tenure from its shares, then each attribute from a logistic regression on those before.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from feature_repo.raw.simulator.profile import CHAIN, INTERNETS, Design, Profile
 
 _TWO: Final = 2
 _ROWS: Final = 1 << 13
-"""Designs are built for so many customers at a time: memory stays bounded, and the result is the same."""
+"""Customers per design matrix: it bounds the memory; the result does not depend on it."""
 
 
 def draw_profiles(rng: np.random.Generator, tenure: Small, constants: Calibration) -> Profile:
-    """Draw a profile for each tenure.
+    """Draw one profile per tenure.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def draw_profiles(rng: np.random.Generator, tenure: Small, constants: Calibratio
     tenure
         ``(n,)`` whole months.
     constants
-        The fitted chain.
+        The constants of the fitted models.
     """
     profile = Profile.empty(len(tenure))
     profile.tenure = tenure.astype(np.int16)
@@ -43,7 +43,10 @@ def draw_profiles(rng: np.random.Generator, tenure: Small, constants: Calibratio
 
 
 def price_noise(internet: Small, chance: NDArray[np.float32], constants: Calibration) -> Small:
-    """Return the deviation from the price list, steps of 0.05 USD, by the inverse of the real file's quantiles."""
+    """Return deviations from the price list, ``(n,)`` steps of 0.05 USD, by inverse transform sampling.
+
+    ``chance`` ``(n,)`` in [0, 1) is mapped to the real file's quantiles.
+    """
     noise = np.zeros(len(internet), np.int16)
     levels = np.linspace(0, 1, constants.noise_quantiles.shape[1])
     for net in range(len(INTERNETS)):
@@ -76,7 +79,7 @@ def _drawn(profile: Profile, chances: NDArray[np.float32], constants: Calibratio
 
 
 def _shares(columns: NDArray[np.float32], coefficients: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the probability of each value, ``(values, n)``: a softmax, or for two values a logistic curve."""
+    """Return the probability of each value, ``(values, n)``: softmax, or logistic for two values."""
     scores = coefficients @ columns
     if len(scores) == 1:
         share = 1 / (1 + np.exp(-scores))

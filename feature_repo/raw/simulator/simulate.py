@@ -1,7 +1,7 @@
-"""Simulate a world and write it: extracts, corrections, events, truth and world.json.
+"""Simulation of a world, written as extracts, corrections, events, truth and world.json.
 
-Everything random comes from generators keyed by (seed, month, purpose, block), so that the bytes depend on the
-arguments alone. Memory holds the customers of one month, one block of their events, and the events under way.
+All random numbers come from generators keyed by (seed, month, purpose, block), so that the bytes depend only on the
+arguments. Memory holds the customers of one month, one block of their events, and the events that have not arrived.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ CUSTOMERS_MIN: Final = 100
 CUSTOMERS_MAX: Final = 20_000_000
 MONTHS_MAX: Final = 120
 WARM_UP_MONTHS: Final = 4
-"""Months lived before the first observation date, which is itself a month before the first extract."""
+"""Months simulated before the first observation date, which is a month before the first extract."""
 FIRST_MONTH: Final = 1 - WARM_UP_MONTHS
 BLOCK: Final = 8192
-"""Customers whose events are in memory at a time; a constant, for it decides the order of rows."""
+"""Customers whose events are in memory at a time; constant, because it determines the order of rows."""
 _CORRECTED_EVERY: Final = 4
 _CORRECTED_FIRST: Final = 2
 _MONTH_SHIFT: Final = 44
@@ -69,22 +69,22 @@ def simulate(  # noqa: PLR0913 - what `churn simulate` takes
     jsonl: bool = True,
     monthly_churn: float | None = None,
 ) -> World:
-    """Simulate a Telco world into a folder.
+    """Simulate a Telco world and write it to a folder.
 
     Parameters
     ----------
     out
         An empty or missing folder.
     customers
-        Rows that an extract has on average: those active and those who left in its 30 days.
+        Average number of rows of an extract: active customers and those who left in its 30 days.
     months, start
         Number of extracts, and the date of the first; the others follow every 30 days.
     seed
         The same arguments give the same files, byte for byte.
     drift, drift_month
-        One of :data:`SCENARIOS` and the extract (1 is the first) whose 30 days first show it; by default the middle.
+        One of :data:`SCENARIOS`, and the extract (1 is the first) whose 30 days first show it; by default the middle.
     jsonl
-        Whether to write the events as JSON lines too.
+        Whether to also write the events as JSON lines.
     monthly_churn
         Share of an extract's rows that left in its 30 days, on average, :data:`MONTHLY_CHURN_MIN` to
         :data:`MONTHLY_CHURN_MAX`; None: the public file's 0.265.
@@ -92,7 +92,7 @@ def simulate(  # noqa: PLR0913 - what `churn simulate` takes
     Raises
     ------
     SimulationRefused
-        If an argument is out of range or the folder holds anything.
+        If an argument is out of range or the folder is not empty.
     """
     drift_month = months // 2 + 1 if drift_month is None else drift_month
     _check_churn(monthly_churn)
@@ -128,7 +128,10 @@ def simulate(  # noqa: PLR0913 - what `churn simulate` takes
 
 
 class History:
-    """The run of one simulation: state, and where its files go."""
+    """State of one simulation run, and its output files.
+
+    ``here`` are the active customers; ``written`` the paths of extracts and truths, relative to ``out``.
+    """
 
     def __init__(
         self,
@@ -154,7 +157,7 @@ class History:
         self._former, self._number = Former.nobody(), active
 
     def step(self, month: int) -> None:
-        """Live one month (1 is the one that the first extract closes) and write what becomes known by its end."""
+        """Simulate one month and write its files; month 1 ends with the first extract."""
         begin, here = self._day(month - 1), self.here
         effect = offer_log_odds(here) if month >= 1 else None
         told, self._former, self._number = turn(
@@ -176,16 +179,16 @@ class History:
             self._write_extracts(month, people, told)
 
     def end(self) -> None:
-        """Write the truth of the last date, whose outcome nobody has seen."""
+        """Write the truth of the last date, with null outcomes."""
         here, last = self.here, self._day(self.months)
         hazard = leaving_probability(here, _seconds(last), self.constants)
         nobody = np.zeros(len(here), bool)
         self._write_truth(last, here.number, hazard, nobody, ~nobody, offer_log_odds(here))
 
     def _lived(self, told: Turn, month: int, begin: date) -> Population:
-        """Let everybody live the month block by block, and post what arrives; return the people after it."""
+        """Simulate the month per block and write the events that arrive; return the people after it."""
         told.people.turn_month()
-        # The warm-up has a file of its own: the bootstrap is observed before the first extract, and knows it.
+        # The warm-up's events are in the file of the bootstrap, which is observed a month before the first extract.
         day = self._day(max(month, 0))
         self.post.open(day, scored_at(day))
         outage = self.drift.begins("fibre_outage", month)
@@ -217,7 +220,7 @@ class History:
     def _write_extracts(self, month: int, people: Population, told: Turn) -> None:
         left, here = people.take(told.left), self.here
         extract = Extract.of(here, np.zeros(len(here), bool)).behind(Extract.of(left, np.ones(len(left), bool)))
-        # Who joined or left stands among the others, as in any export.
+        # Sorted by number, so that joiners and leavers are among the others, as in a real export.
         extract = extract.take(np.argsort(extract.number, kind="stable"))
         extract = self._late_labels.listed(extract, month, self._rng(month, _LABELS))
         day = self._day(month)

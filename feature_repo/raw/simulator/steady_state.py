@@ -1,10 +1,10 @@
-"""A base whose monthly churn is given: customers like the public file's, leaving less often.
+"""Steady-state customer base with a given monthly churn: profiles of the public file, lower churn.
 
-26.5 % of the public file's rows left within 30 days; a carrier loses 0.8 to 2 % a month, so that most of its customers
-have been with it for years. Here everybody's intensity of leaving is the file's to the power of RISK_CONTRAST, times
-one factor. All joiners are new customers, otherwise like those who leave. The base starts as it would be after many
-years: the lives of a cohort of new customers are drawn once, and each month of them is weighted by the probability
-that the customer is still there.
+26.5 % of the public file's rows left within 30 days; a carrier loses 0.8 to 2 % per month, so that most of its
+customers have been with it for years. Here each customer's intensity of leaving is the file's to the power of
+RISK_CONTRAST, times one factor. All joiners are new customers, with the profiles of leavers. The base starts in the
+state after many years: a cohort of new customers is simulated once, and each of its months is weighted by the
+probability that the customer has not left by then. See docs/decisions/0040-bounds-where-few-leave.md.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from feature_repo.raw.simulator.transitions import changed, new_customers
 MONTHLY_CHURN_MIN: Final = 0.002
 MONTHLY_CHURN_MAX: Final = 0.2
 RISK_CONTRAST: Final = 0.7
-"""With 1, the riskiest kinds of customers leave so fast that no extract holds any; with 0.7 the best possible ROC-AUC
-is near that of the file."""
+"""With 1, the riskiest profiles leave so fast that no extract holds any; with 0.7 the best possible ROC-AUC is near
+that of the file."""
 _COHORT: Final = 1000
 _MONTHS: Final = 300
-"""After so many months a customer's attributes no longer depend on those at the start."""
+"""Simulated months of the cohort; by then a customer's attributes no longer depend on those at the start."""
 _SEED: Final = 20_250_131
 _SHIFTS: Final = (-12.0, 2.0)
 _STEPS: Final = 60
@@ -36,7 +36,7 @@ _STEPS: Final = 60
 
 @dataclass(frozen=True)
 class SteadyState:
-    """Constants of the base, profiles that its customers have, ``(n,)``, and how likely each of them is, ``(n,)``."""
+    """Constants of the base, its possible profiles ``(n,)``, and their probabilities ``share`` ``(n,)``."""
 
     constants: Calibration
     profiles: Profile
@@ -53,16 +53,16 @@ def steady_state(constants: Calibration, monthly_churn: float) -> SteadyState:
     Parameters
     ----------
     constants
-        The public file's.
+        The public file's constants.
     monthly_churn
         Share of ``Churn = Yes`` rows, :data:`MONTHLY_CHURN_MIN` to :data:`MONTHLY_CHURN_MAX`.
 
     Returns
     -------
     SteadyState
-        Its constants have a ``churn_rate``, ``log_intensity_shift`` and ``risk_contrast`` of their own, and no
-        ``fixed_mix``. The shift is found by bisection on lives drawn with a fixed seed: the result depends on the
-        arguments alone.
+        Its constants have other values of ``churn_rate``, ``log_intensity_shift`` and ``risk_contrast``, and
+        ``fixed_mix`` False. The shift is found by bisection on a cohort drawn with a fixed seed: the result depends
+        only on the arguments.
     """
     lives = _lives(constants)
     log_intensity = RISK_CONTRAST * core_log_intensity(lives, constants).reshape(_MONTHS, _COHORT)
@@ -71,7 +71,7 @@ def steady_state(constants: Calibration, monthly_churn: float) -> SteadyState:
         leaves = leaving_share(log_intensity + shift)
         remains = (1 - leaves) * (1 - VANISHING_SHARE)
         here = np.cumprod(np.vstack([np.ones(_COHORT), remains[:-1]]), axis=0)
-        # The last month stands for all that follow.
+        # The last month represents all that follow.
         here[-1] /= 1 - remains[-1]
         share = np.asarray(here / here.sum(), dtype=np.float64)
         left = float((share * leaves).sum())
@@ -89,7 +89,7 @@ def steady_state(constants: Calibration, monthly_churn: float) -> SteadyState:
 
 
 def _lives(constants: Calibration) -> Profile:
-    """Return the profiles of a cohort, month after month, as :func:`~.month.turn` changes them."""
+    """Return the profiles of a cohort in all months, changed as :func:`~.month.turn` changes them."""
     rng = np.random.default_rng(_SEED)
     now = new_customers(rng, _COHORT, constants)
     months = []

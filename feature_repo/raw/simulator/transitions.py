@@ -1,7 +1,8 @@
-"""Who comes into free places, and who changes contract, services or price: so that an extract keeps its make-up.
+"""Joiners, and changes of contract, services or price, such that the mix of an extract stays constant.
 
-Newcomers mirror those who left. Changes are Metropolis-Hastings steps (Hastings 1970) on the joint distribution of
-the active customers, which therefore stays what it is however many customers change.
+Joiners fill the shares of tenures and cells that leavers reduced; without ``fixed_mix`` they have the profiles of
+leavers. Changes are Metropolis-Hastings steps (Hastings 1970) on the joint distribution of the active customers, which
+therefore stays the same however many customers change.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ from feature_repo.raw.simulator.profile import (
 from feature_repo.raw.simulator.sampling import draw_profiles, log_likelihood, price_noise
 
 CANDIDATES: Final = 6
-"""A place is taken by one of so many candidates."""
+"""Number of candidate profiles per draw."""
 CHANGE_SHARE: Final = 0.05
-"""Customers a month who consider a change; about half of these are made."""
+"""Share of the customers per month with a proposed change; about half of these are accepted."""
 REPRICED_SHARE: Final = 0.025
-"""Customers a month whose charge is set anew within the noise around the price list."""
+"""Share of the customers per month whose deviation from the price list is redrawn."""
 _LEAST_SHARE: Final = 0.002
-"""Newcomers go to a full cell too, a few."""
+"""Least weight of a cell that lacks no customers, as a share of its target size."""
 _PASSING: Final = 1.12
-"""Measured: the base is a little more loyal than the file's (whom nobody replaces is who stays longest), so that
-without this factor extracts hold a churn rate of 25 instead of 26.5 per cent."""
+"""Measured: the base is a little more loyal than the file's (its customers who stay longest are not replaced), so that
+without this factor extracts have a churn rate of 25 instead of 26.5 %."""
 _CHANGING: Final = (
     ("contract", len(CONTRACTS)),
     ("internet", len(INTERNETS)),
@@ -56,16 +57,17 @@ def first_customers(rng: np.random.Generator, customers: int, constants: Calibra
 
 
 def one_extract(rng: np.random.Generator, listed: int, constants: Calibration) -> Profile:
-    """Draw the rows of a whole extract, those who left among them, as the real file has them."""
+    """Draw the rows of a whole extract, including leavers, from the real file's distribution."""
     tenure = rng.choice(len(constants.tenure_share), listed, p=constants.tenure_share)
     return draw_profiles(rng, tenure.astype(np.int16), constants)
 
 
 def joiners(rng: np.random.Generator, survivors: Profile, places: int, constants: Calibration) -> Profile:
-    """Draw who fills the base up to ``places`` customers, given the survivors after the month's turn.
+    """Draw joiners that fill the base up to ``places`` customers, given the survivors of the month.
 
-    Each tenure gets what it lacks of its share. New customers are drawn as such; books of other providers' customers
-    that bring a tenure along mirror the leavers of that tenure, more of them where a cell lacks customers.
+    Tenures are drawn in proportion to what each lacks of its share. Those up to 1 are new customers; longer ones
+    represent customers taken over from other providers, drawn from the active customers of that tenure, more where a
+    cell lacks customers. Without ``fixed_mix`` all are new customers.
     """
     here = np.bincount(survivors.tenure, minlength=len(constants.active_tenure_share))
     lacking = np.maximum(places * constants.active_tenure_share - here, 0)
@@ -82,7 +84,7 @@ def joiners(rng: np.random.Generator, survivors: Profile, places: int, constants
 
 
 def new_customers(rng: np.random.Generator, count: int, constants: Calibration) -> Profile:
-    """Draw customers like the file's leavers, at tenure 1, or 0 for those without a bill yet."""
+    """Draw new customers with the profiles of the file's leavers, at tenure 1, or 0 if not billed yet."""
     drawn = one_extract(rng, count * CANDIDATES, constants)
     leaves = 1 / (1 + np.exp(-core_log_intensity(drawn, constants)))
     below = np.cumsum(leaves.reshape(CANDIDATES, count), axis=0)
@@ -94,7 +96,10 @@ def new_customers(rng: np.random.Generator, count: int, constants: Calibration) 
 
 
 def passers(rng: np.random.Generator, listed: int, constants: Calibration) -> Profile:
-    """Draw those who came and left between two extracts of about ``listed`` rows; none without the file's mix."""
+    """Draw customers who join and leave between two extracts of about ``listed`` rows.
+
+    None without ``fixed_mix``.
+    """
     if not constants.fixed_mix:
         return Profile.empty(0)
     drawn = one_extract(rng, listed, constants)
@@ -104,7 +109,7 @@ def passers(rng: np.random.Generator, listed: int, constants: Calibration) -> Pr
 
 
 def legacy(rng: np.random.Generator, tenure: Small, places: int, constants: Calibration) -> NDArray[np.intp]:
-    """Return the rows of customers at the tenure cap who are moved to a legacy book, for the cap keeps its share."""
+    """Return the rows at the tenure cap to move to a legacy book, so that the cap keeps its share, sorted."""
     if not constants.fixed_mix:
         return np.empty(0, np.intp)
     cap = len(constants.active_tenure_share) - 1
@@ -114,7 +119,7 @@ def legacy(rng: np.random.Generator, tenure: Small, places: int, constants: Cali
 
 
 def changed(rng: np.random.Generator, profile: Profile, constants: Calibration) -> tuple[NDArray[np.intp], Profile]:
-    """Return the rows that change something this month, ascending, and their profiles after it."""
+    """Return the rows that change this month, ascending, and their profiles after the change."""
     rows = np.flatnonzero(rng.random(len(profile)) < CHANGE_SHARE)
     before = profile.take(rows)
     after = _proposed(rng, before)
@@ -131,7 +136,7 @@ def changed(rng: np.random.Generator, profile: Profile, constants: Calibration) 
 
 
 def _proposed(rng: np.random.Generator, before: Profile) -> Profile:
-    """Return one attribute of each set to another value, every other value as likely: a symmetric proposal."""
+    """Return profiles with one attribute each set to another value, uniformly: a symmetric proposal."""
     after = before.take(slice(None))
     which = rng.integers(len(_CHANGING), size=len(before))
     shift = rng.random(len(before))
@@ -139,7 +144,7 @@ def _proposed(rng: np.random.Generator, before: Profile) -> Profile:
         rows = np.flatnonzero((which == place) & applicable(name, before))
         value = getattr(after, name)
         value[rows] = (value[rows] + 1 + (shift[rows] * (values - 1)).astype(np.int16)) % values
-    # Fibre and no internet need a telephone, and add-ons need internet: what would break that is not proposed.
+    # Fibre and no internet need a telephone, and add-ons need internet: invalid proposals are undone.
     broken = (after.internet > 0) & (after.phone == 0)
     broken |= (after.internet != before.internet) & (
         (after.internet == len(INTERNETS) - 1) | (before.internet == len(INTERNETS) - 1)
@@ -149,14 +154,14 @@ def _proposed(rng: np.random.Generator, before: Profile) -> Profile:
 
 
 def _log_active(profile: Profile, constants: Calibration) -> NDArray[np.float64]:
-    """Return log P(x) P(No | x), the density of the active customers at their tenure but for a constant."""
+    """Return log P(x) P(No | x), the density of active customers at their tenure, up to a constant."""
     return log_likelihood(profile, constants) - np.logaddexp(0, core_log_intensity(profile, constants))
 
 
 def _chosen(
     rng: np.random.Generator, tenure: Small, constants: Calibration, wanted: NDArray[np.float64] | None = None
 ) -> Profile:
-    """Draw one profile a tenure from the active customers; with ``wanted``, so many (relatively) of each cell."""
+    """Draw one active customer's profile per tenure; ``wanted``: relative numbers per cell."""
     drawn = draw_profiles(rng, np.tile(tenure, CANDIDATES), constants)
     score = core_log_intensity(drawn, constants)
     weight = np.exp(-np.logaddexp(0, score))
