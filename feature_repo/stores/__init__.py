@@ -1,1 +1,1 @@
-"""Feast's plug-ins of this project, and what others call of the feature store; rooms behind them are theirs alone."""
+"""Plug-ins for Feast and the public modules of the feature store; the sub-packages are internal."""

@@ -1,4 +1,4 @@
-"""Cast what a store returned to the contract's types, the same for offline and online values. Pure."""
+"""Casts of store values to the contract's types, the same for offline and online values. Pure."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ _PYTHON: Final[dict[DType, Callable[[Any], Any]]] = {"bool": bool, "int64": int,
 
 
 def as_python(feature: Feature, values: Sequence[Any]) -> list[Any]:
-    """Return the values as bool, int, float or str, None for every spelling of null.
+    """Return the values as bool, int, float or str; each representation of null becomes None.
 
-    A store may hand an integer column with a null back as floats (pandas has no integer null), numpy scalars or
-    pandas NA; the same value must look the same from both stores. Raises ValueError where a float holds no integer.
+    A store may return an integer column with a null as floats (pandas has no integer null), numpy scalars or pandas NA;
+    the same value must be equal from both stores. Raises ValueError for a float in an integer feature that is not
+    whole.
     """
     cast = _PYTHON[feature.dtype]
     known: list[Any] = []
@@ -31,10 +32,10 @@ def as_python(feature: Feature, values: Sequence[Any]) -> list[Any]:
 
 
 def as_frame(features: Sequence[Feature], columns: dict[str, Sequence[Any]]) -> pd.DataFrame:
-    """Return a frame with one column a feature, in the given order.
+    """Return a frame with one column per feature, in the given order.
 
-    dtypes: bool and string features are object (None where null), int64 and float64 are float64 (NaN where null):
-    one numeric type, so that a null in one row never changes the dtype of the others.
+    dtypes: bool and string features are object (None where null), int64 and float64 are float64 (NaN where null): one
+    numeric type, so that a null in one row never changes the dtype of the others.
     """
     frame = {}
     for feature in features:

@@ -1,4 +1,4 @@
-"""The metadata catalogue: what is registered, in two formats that another store can import."""
+"""Metadata catalogue of the registered objects, in two formats that another store can import."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def catalogue(store: FeatureStore) -> dict[str, Any]:
-    """Return entities, feature views and feature services as Feast has them registered (not as the code says).
+    """Return entities, feature views and feature services as registered in Feast, not as in the code.
 
-    Each feature carries name, type, description, owner, source (table and column, or the function that computes
-    it), unit, nullability, sensitivity, tags and its consumers (feature services).
+    Each feature has name, type, description, owner, source (table and column, or the function that computes it), unit,
+    nullability, sensitivity, tags and its consumers (feature services).
     """
     services = {service.name: service for service in store.list_feature_services()}
     consumers: dict[str, list[str]] = {}
@@ -77,7 +77,7 @@ def _view(view: Any, consumers: dict[str, list[str]]) -> dict[str, Any]:
 
 
 def _feature(feature: Any, source: Any, consumers: list[str]) -> dict[str, Any]:
-    # An on-demand field comes back from the registry without its description and tags: the contract has them.
+    # The registry returns an on-demand field without its description and tags: the contract has them.
     declared = BY_NAME[feature.name]
     return {
         "name": feature.name,

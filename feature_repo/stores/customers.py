@@ -1,4 +1,4 @@
-"""Who the offline table knows at an instant, a chunk of customers at a time."""
+"""Queries for the customers that the offline table knows at an instant, in chunks."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Gone:
-    """Customers whom the point-in-time join has nothing to say of: too old to be used, or withdrawn so long ago."""
+    """Numbers of customers without a point-in-time result: expired rows, and withdrawals as old as that."""
 
     expired: int
     withdrawn: int
 
 
 def customers_known(settings: Settings, now: datetime, rows: int) -> Iterator[list[str]]:
-    """Yield the ids of whoever was said something of within the time to live, sorted, at most ``rows`` at a time.
+    """Yield the ids of customers with a row within the time to live, sorted, at most ``rows`` at a time.
 
-    Only what was true and known at ``now`` (UTC) counts. Whether they are customers still, the join says: see
+    Only rows that were true and known at ``now`` (UTC) count. The join decides whether an id is still a customer: see
     :func:`present`.
 
     Raises
@@ -49,9 +49,9 @@ def customers_known(settings: Settings, now: datetime, rows: int) -> Iterator[li
 
 
 def newest_customers(settings: Settings, now: datetime, most: int) -> dict[str, datetime]:
-    """Return at most so many customers with the newest event timestamps known at ``now``, and those (UTC, seconds).
+    """Return customer -> event timestamp (UTC, whole seconds) of the ``most`` newest known at ``now``.
 
-    Raises what :func:`customers_known` raises.
+    Raises as :func:`customers_known`.
     """
     with _newest(settings, now) as connection:
         rows = connection.execute(
@@ -61,7 +61,7 @@ def newest_customers(settings: Settings, now: datetime, most: int) -> dict[str, 
 
 
 def customers_gone(settings: Settings, now: datetime) -> Gone:
-    """Count those whom :func:`customers_known` leaves out; raises what it raises."""
+    """Count the customers that :func:`customers_known` leaves out; raises as it does."""
     with _newest(settings, now) as connection:
         expired, withdrawn = connection.execute(
             "SELECT count(*) FILTER (NOT withdrawn), count(*) FILTER (withdrawn) FROM newest WHERE NOT young"
@@ -70,18 +70,18 @@ def customers_gone(settings: Settings, now: datetime) -> Gone:
 
 
 def present(features: pd.DataFrame, service: str) -> NDArray[np.bool_]:
-    """Return which rows of a join are customers, (n,): a withdrawn one has no stored value at all."""
+    """Return which rows of a join are customers, (n,) bool: a withdrawn one has no stored value at all."""
     stored = [feature.name for feature in features_of(service) if not feature.derived]
     return np.asarray(features[stored].notna().any(axis=1), dtype=np.bool_)
 
 
 @contextmanager
 def _newest(settings: Settings, now: datetime) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a session with the view ``newest``: customer, whether its newest row is young, and a withdrawal."""
+    """Open a session with the view ``newest``: customer, newest event, whether young, whether withdrawn."""
     files = table_files(settings.home, SOURCE)
     if not files:
         raise NothingToMaterializeError("the offline table has no rows", "run: churn ingest, then churn build-features")
-    # In a withdrawal every stored feature is null: one that may never be null otherwise tells.
+    # In a withdrawal every stored feature is null: a null in one that is otherwise never null shows it.
     required = next(feature.name for feature in STORED if not feature.nullable)
     instant, oldest = (literal(each.isoformat()) for each in (now, now - timedelta(days=TTL_DAYS)))
     feast = settings.feast

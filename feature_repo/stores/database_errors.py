@@ -1,4 +1,4 @@
-"""Why a database refused, and what mends it: SQLite, Redis and PostgreSQL, each in its own words. Pure.
+"""Causes and remedies of database errors: SQLite, Redis and PostgreSQL. Pure.
 
 The libraries' texts may hold a host, a user or a value, so none of them is repeated.
 """
@@ -15,9 +15,9 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Cause:
-    """What happened, to be read after the name of the database, and its cure.
+    """What happened, as a clause to follow the name of the database, and its remedy.
 
-    ``passing``: of SQLite, whether it may be over at the next try.
+    ``passing``: for SQLite, whether the next attempt may succeed.
     """
 
     what: str
@@ -42,8 +42,8 @@ _SQLITE: Final = {
 def sqlite_cause(broken: BaseException, *, damaged: str, otherwise: str) -> Cause:
     """Return why SQLite refused.
 
-    ``damaged`` is the cure of a file that is no longer a database, ``otherwise`` that of any other failure, such as
-    tables that are not there.
+    ``damaged`` is the remedy for a file that is no longer a database, ``otherwise`` the one for any other failure, such
+    as missing tables.
     """
     code, name = getattr(broken, "sqlite_errorcode", None), getattr(broken, "sqlite_errorname", type(broken).__name__)
     primary = None if code is None else code & _PRIMARY
@@ -58,7 +58,7 @@ def sqlite_cause(broken: BaseException, *, damaged: str, otherwise: str) -> Caus
 
 _REDIS_URL: Final = "CHURN_FEAST__REDIS_URL"
 _REDIS: Final = (
-    # The first words of Redis' own errors; redis-py cuts some of them off, and what follows tells.
+    # The first words of Redis' own errors; redis-py removes some of them, then the next words identify the error.
     (
         ("OOM", "command not allowed when used memory"),
         Cause(
@@ -136,7 +136,7 @@ _REDIS: Final = (
 
 
 def redis_cause(broken: BaseException) -> Cause:
-    """Return why Redis refused, or what kept us from it."""
+    """Return why Redis refused a command or could not be reached."""
     from redis import exceptions
 
     kinds = {
@@ -162,7 +162,7 @@ def redis_cause(broken: BaseException) -> Cause:
 
 
 def _unreachable(broken: BaseException) -> Cause:
-    # Some of redis-py's errors tell TLS in their words alone.
+    # Some of redis-py's TLS errors can be recognised by their text only.
     if "SSL" in str(broken):
         return _tls(_REDIS_SERVER)
     return unreachable(broken, _REDIS_SERVER) or Cause(
@@ -173,7 +173,10 @@ def _unreachable(broken: BaseException) -> Cause:
 
 @dataclass(frozen=True)
 class Server:
-    """How a server is named: the setting with its URL, the URL's beginning without and with TLS, its time limit."""
+    """Names of a server in messages.
+
+    The setting with its URL, the beginning of the URL without and with TLS, the setting of its time limit.
+    """
 
     setting: str
     plain: str
@@ -185,7 +188,7 @@ _REDIS_SERVER: Final = Server(_REDIS_URL, "redis://", "rediss://", "feast.redis_
 
 
 def unreachable(broken: BaseException, server: Server) -> Cause | None:
-    """Return what kept a client from a server; None for anything else. Only the kinds of the errors are looked at."""
+    """Return why a client could not reach a server, None for other errors; only error types are checked."""
     causes = list(chain(broken))
     if any(isinstance(each, ssl.SSLError) for each in causes):
         return _tls(server)
@@ -245,9 +248,12 @@ _POSTGRES: Final = (
 
 
 def postgres_cause(broken: BaseException, url: str) -> Cause:
-    """Return why PostgreSQL refused, or what kept us from it; ``url`` is the variable that names the server."""
+    """Return why PostgreSQL refused or could not be reached.
+
+    ``url`` is the variable that names the server.
+    """
     state, text = getattr(broken, "sqlstate", None) or "", str(broken)
-    # The name of a missing database is the server's only in its message: no SQLSTATE reaches us before the log-in.
+    # A missing database can be recognised by the message only: before the log-in there is no SQLSTATE.
     if 'database "' in text and "does not exist" in text:
         state = "3D000"
     for words, cause in _POSTGRES:
@@ -259,7 +265,7 @@ def postgres_cause(broken: BaseException, url: str) -> Cause:
 
 
 def chain(broken: BaseException) -> Iterator[BaseException]:
-    """Yield an error, the one that it was raised from or during, and so on."""
+    """Yield an error, then the one that it was raised from or during, and so on."""
     each: BaseException | None = broken
     while each is not None:
         yield each

@@ -1,4 +1,8 @@
-"""A Feast compute engine that materialises by columns: ``batch_engine: {type: …engine.ColumnarComputeEngine}``."""
+"""Feast compute engine that materialises whole columns.
+
+Configured as ``batch_engine: {type: …engine.ColumnarComputeEngine}``. See docs/decisions/0013-materialisation.md and
+docs/decisions/0036-instants-online.md.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +57,7 @@ class ColumnarComputeEngineConfig(FeastConfigBaseModel):
 
     ``batch_rows``: rows encoded and sent at once; memory grows with it and not with the table. ``send_kib``: size of
     one write to the socket. ``sqlite_timeout_s``: how long to wait for a reader. ``overwrite_newer``: write without
-    looking at what is stored; faster, for the first load of an empty store.
+    comparing with the stored rows; faster, for the first load of an empty store.
     """
 
     type: Literal["feature_repo.stores.engine.ColumnarComputeEngine"] = (
@@ -67,7 +71,7 @@ class ColumnarComputeEngineConfig(FeastConfigBaseModel):
 
 @dataclass(frozen=True)
 class _Read:
-    """What must be the same for views to share one read of the offline store."""
+    """Key of a read of the offline store: views with equal keys share it."""
 
     source: bytes
     entities: tuple[str, ...]
@@ -81,22 +85,23 @@ class ColumnarComputeEngine(LocalComputeEngine):
 
     The rule, the same for `feast materialize`, `materialize-incremental` and the API:
 
-    - Each key's latest row of the view's whole TTL window up to ``end`` is read, by event then created timestamp, and
-      not only what is newer than the watermark: a late row arrives too. Rows created after ``end`` count as unknown.
-    - It is written where its event timestamp is that of the row online or later. So a correction of the same instant
-      lands, and what a stream wrote since is never replaced by something older. A run whose ``end`` is before the
-      watermark knows less than the one before it: it corrects nothing, and only adds what is later.
-    - The watermark moves after the last reply was read, and not at all where one of them was an error. A run that
-      failed or was killed is simply run again.
+    - For each key the latest row (by event, then created timestamp) of the view's whole TTL window up to ``end`` is
+      read, not only rows newer than the watermark: so late rows are included. Rows created after ``end`` count as
+      unknown.
+    - It is written if its event timestamp is that of the online row or later. So a correction of the same instant is
+      written, and a value that a stream wrote since is never replaced by an older one. A run whose ``end`` is before
+      the watermark knows less than the previous run: it corrects nothing and only adds later rows.
+    - The watermark moves after the last reply was read, and not at all if one of them was an error. A run that failed
+      or was killed can be run again.
     - An ``end`` after this machine's clock counts as now, and a watermark after it, which a version before this rule
-      may have left, is brought back to now.
-    - Rows left as they are online because those are later, and rows left out because they were created after ``end``,
-      are counted in the log; ``kept`` holds the former, a view, of the last call.
+      may have left, is moved back to ``end``.
+    - The log counts the rows that are not written because the online rows are later, and those left out because they
+      were created after ``end``; ``kept`` holds the former, per view, of the last call.
 
-    Views of one source are read once, and go to Redis together. Views and stores that this engine does not know
-    (another online store, a Redis cluster, transformations, vector indexes, …) are left to Feast's local engine. Which
-    rows are read and where the watermark moves is then by Feast's rules; of those rows, a store of this project still
-    writes none over a later one.
+    Views of one source are read once and written to Redis together. Views and stores that this engine does not support
+    (another online store, a Redis cluster, transformations, vector indexes, …) are left to Feast's local engine.
+    Feast's rules then decide which rows are read and where the watermark moves; a store of this project still writes
+    none of those rows over a later one.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -107,7 +112,7 @@ class ColumnarComputeEngine(LocalComputeEngine):
 
     @property
     def supports_batch(self) -> bool:
-        """Whether all views are handed over at once: yes, so that those of one source can share its rows."""
+        """Whether all views are passed at once: yes, so that those of one source share its rows."""
         return True
 
     @property
@@ -121,7 +126,7 @@ class ColumnarComputeEngine(LocalComputeEngine):
         tasks: MaterializationTask | list[MaterializationTask],
         **kwargs: Any,
     ) -> list[LocalMaterializationJob]:
-        """Do all tasks; return a job each, in their order, that says whether it succeeded."""
+        """Run all tasks; return one job per task, in their order, with its status."""
         tasks = [_up_to_now(task) for task in ([tasks] if isinstance(tasks, MaterializationTask) else tasks)]
         self.kept = Counter()
         together: dict[_Read, list[int]] = {}
@@ -138,7 +143,7 @@ class ColumnarComputeEngine(LocalComputeEngine):
         for read, places in together.items():
             error = errors[read]
             if fed and isinstance(error, OfflineTableEmptyError):
-                # Beside tables that are fed, one that nobody feeds yet is no fault: there is nothing to write.
+                # Where other tables have rows, one without a file is no error: there is nothing to write.
                 _log.warning("%s: %s", ", ".join(tasks[at].feature_view.name for at in places), error.message)
                 error = None
             jobs |= {at: _job(tasks[at], error) for at in places}
@@ -198,7 +203,7 @@ class ColumnarComputeEngine(LocalComputeEngine):
                 yield writer
             return
         with connection_of(store._get_client(config)) as connection:  # noqa: SLF001
-            refuse_unwritable(connection, project)  # before rows are read for nothing
+            refuse_unwritable(connection, project)  # before any row is read
             yield RedisWriter(
                 connection,
                 project=project,
@@ -222,7 +227,7 @@ class ColumnarComputeEngine(LocalComputeEngine):
 
 
 def _knows_view(view: FeatureView) -> bool:
-    """Return whether a view is rows of its batch source and nothing more."""
+    """Return whether a view consists of rows of its batch source only, without any computation."""
     without = set(view.entities) <= {DUMMY_ENTITY_NAME}
     keys = {field.name for field in view.entity_columns} - {DUMMY_ENTITY_ID}
     computed = ("source_views", "feature_transformation", "aggregations", "filter", "enable_validation", "offline")
@@ -236,7 +241,7 @@ def _knows_view(view: FeatureView) -> bool:
 
 
 class _Counted:
-    """Batches on their way to a writer, and how many ``rows`` they had so far."""
+    """Iterator over batches for a writer that counts their ``rows`` so far."""
 
     def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
         self._batches, self.rows = batches, 0
@@ -248,12 +253,12 @@ class _Counted:
 
 
 def _up_to_now(task: MaterializationTask) -> MaterializationTask:
-    """Return the task with its window ending now where it would end later."""
+    """Return the task; a window that ends in the future ends now instead."""
     end = task.end_time
     if _in_future(end):
         end = datetime.now(UTC)
         _log.warning("%s: the end %s lies in the future, taken as now", task.feature_view.name, task.end_time)
-    # The start may be a watermark that lies in the future itself.
+    # The start may be a watermark that is in the future itself.
     start = task.start_time if task.start_time <= end else _window(task.feature_view, end)
     return replace(task, start_time=start, end_time=end)
 
@@ -263,7 +268,7 @@ def _window(view: FeatureView, end: datetime) -> datetime:
 
 
 def _move_watermark(registry: BaseRegistry, task: MaterializationTask) -> None:
-    """Tell the registry what is online, instead of Feast; a watermark in the future comes back first."""
+    """Record the materialised window in the registry, in place of Feast; reset a future watermark first."""
     stored = registry.get_any_feature_view(task.feature_view.name, task.project)
     if _in_future(stored.most_recent_end_time):
         stored.materialization_intervals = [
@@ -292,7 +297,7 @@ def _read_of(task: MaterializationTask) -> _Read:
 
 
 def _overlap(batches: Iterable[pa.RecordBatch], writer: _Writer[Any]) -> None:
-    """Read and encode here while a thread writes the batch before: few batches are in memory at a time."""
+    """Read and encode a batch while a thread writes the previous one: few batches are in memory at a time."""
     with ThreadPoolExecutor(1, "materialize") as sender:
         writing: Future[None] | None = None
         for rows in batches:

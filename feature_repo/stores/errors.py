@@ -1,4 +1,7 @@
-"""What the stores raise, in words that name the cure. One place: every command that touches Feast goes through it."""
+"""Errors of the feature stores, and the translation of library errors into them.
+
+Every command that uses Feast goes through :func:`refusals`. The hints name the remedy.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class NothingRegisteredError(ChurnError):
-    """The registry does not hold what was asked for."""
+    """The registry does not hold the requested object."""
 
     error = "nothing_registered"
     http_status = 503
@@ -39,7 +42,7 @@ class StoreUnavailableError(ChurnError):
 
 
 class OfflineTableDamagedError(ChurnError):
-    """A Parquet file of the offline table is not what it was written as."""
+    """A Parquet file of the offline tables is damaged."""
 
     error = "offline_table_damaged"
 
@@ -52,9 +55,10 @@ class OfflineMemoryError(ChurnError):
 
 @contextmanager
 def refusals(settings: Settings) -> Iterator[None]:
-    """Turn what Feast, SQLAlchemy, sqlite3 and redis raise into one named error with a hint.
+    """Translate errors of the stores and the disk into one named error with a hint.
 
-    The libraries' texts may hold a password or a host: they stay in the chained exception alone.
+    Covers Feast, SQLAlchemy, DuckDB, Arrow, sqlite3, redis and OSError. The libraries' texts may hold a password or a
+    host: they stay in the chained exception alone.
     """
     import sqlite3
 
@@ -90,7 +94,7 @@ def refusals(settings: Settings) -> Iterator[None]:
 
 
 def registry_failure(settings: Settings, broken: SQLAlchemyError) -> RegistryUnavailableError:
-    """Return the named error of what SQLAlchemy raised about the registry."""
+    """Return the error for a failure of the registry that SQLAlchemy raised."""
     driver = getattr(broken, "orig", None) or broken
     if url := settings.feast.registry_url.get_secret_value():
         name, where = "CHURN_FEAST__REGISTRY_URL", "the server of CHURN_FEAST__REGISTRY_URL"
@@ -110,7 +114,7 @@ def registry_failure(settings: Settings, broken: SQLAlchemyError) -> RegistryUna
 
 
 def store_failure(broken: Exception) -> StoreUnavailableError:
-    """Return the named error of what a client of the online store raised."""
+    """Return the error for a failure of the online store that its client raised."""
     import sqlite3
 
     from redis.exceptions import RedisError

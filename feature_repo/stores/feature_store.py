@@ -1,4 +1,4 @@
-"""Open the feature store that the settings describe."""
+"""Configuration and opening of Feast's FeatureStore, from the platform's settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REPO_PATH = PROJECT_ROOT / "feature_repo"
 def configuration(settings: Settings, *, overwrite_newer: bool = False) -> dict[str, Any]:
     """Return the content of feature_store.yaml for these settings. Holds secrets: never log it.
 
-    With ``overwrite_newer`` materialising writes what the offline store holds, whatever is online.
+    With ``overwrite_newer`` materialisation writes the offline values, whatever the online store holds.
     """
     engine: dict[str, Any] = {"type": "feature_repo.stores.engine.ColumnarComputeEngine"}
     return {
@@ -48,7 +48,10 @@ def registry_url(settings: Settings) -> str:
 
 
 def sqlite_url(path: Path) -> str:
-    """Return the SQLAlchemy URL of a SQLite file: in a plain one a question mark ends the path."""
+    """Return the SQLAlchemy URL of a SQLite file.
+
+    In a plain URL a question mark would end the path: then it is a ``file:`` URI, quoted.
+    """
     from urllib.parse import quote
 
     return f"sqlite:///file:{quote(str(path))}?uri=true" if "?" in str(path) else f"sqlite:///{path}"
@@ -73,14 +76,14 @@ def open_store(settings: Settings, *, overwrite_newer: bool = False) -> FeatureS
 def close_store(store: FeatureStore) -> None:
     """End the thread that refreshes the store's registry, and close the registry's connections.
 
-    Reads in progress, and reads after it, get what the registry held. A refresh that is at work is the last one.
-    Again it does nothing.
+    Reads in progress and later reads get the registry's last content. A refresh in progress is the last one. A second
+    call does nothing.
     """
     from feast.infra.registry.caching_registry import CachingRegistry
 
     registry: Any = store.registry
     if isinstance(registry, CachingRegistry):
-        # Feast's own end cancels the timer of now alone: a refresh that is at work would set the next one.
+        # Feast's exit handler cancels the current timer only: a refresh in progress would start the next one.
         registry._start_thread_async_refresh = _refreshed_no_more  # noqa: SLF001 - Feast has no other way to end it
         registry._exit_handler()  # noqa: SLF001
         atexit.unregister(registry._exit_handler)  # noqa: SLF001
@@ -89,7 +92,7 @@ def close_store(store: FeatureStore) -> None:
 
 
 def _refreshed_no_more(_ttl_s: float) -> None:
-    """Stand in the place of a closed registry's refresh."""
+    """Do nothing; replaces the refresh of a closed registry."""
 
 
 def _online_store(settings: Settings) -> dict[str, Any]:
@@ -116,8 +119,8 @@ def redis_connection(url: str, timeout_ms: int) -> str:
         "db": parts.path.strip("/") or "0",
         "socket_timeout": f"{timeout_s}",
         "socket_connect_timeout": f"{timeout_s}",
-        # Feast reads the value as JSON. By default redis-py tries a dead server again for seconds, while the
-        # caller could have had its 503 at once.
+        # Feast reads the value as JSON. By default redis-py retries a dead server for seconds; without retries the
+        # caller gets its 503 at once.
         "retry": "null",
     }
     if parts.username:

@@ -1,4 +1,4 @@
-"""How old feature values may be when a customer is scored: the policy of configs/freshness.toml, view by view."""
+"""Freshness policy: the maximum age of feature values per view, read from configs/freshness.toml."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from feature_repo.files.regular_files import read_regular
 
 FRESHNESS_FILE: Final = CONFIG_DIR / "freshness.toml"
 LIMIT_H: Final = TTL_DAYS * 24
-"""The point-in-time join gives no older values: no model was trained on one."""
+"""Upper limit, hours: the point-in-time join gives no older values, so no model was trained on one."""
 _HINT: Final = "see the head of configs/freshness.toml"
 _SERVED: Final = tuple(view.name for view in VIEWS if view.online)
 _SNAPSHOT: Final = frozenset(view.name for view in SNAPSHOT_VIEWS)
@@ -42,10 +42,10 @@ class FreshnessError(ChurnError):
 
 
 class ViewState(NamedTuple):
-    """What one read found in one feature view of one customer.
+    """State of one feature view of one customer at one read.
 
-    ``event_timestamp`` is UTC, to the second, None for a view that holds nothing of the customer. *unknown* says that
-    the age is: of such a view, and of one whose event timestamp lies in the future.
+    ``event_timestamp`` is UTC, to the second, None for a view without a row for the customer. *unknown* means that the
+    age is unknown: for such a view, and for one whose event timestamp is in the future.
     """
 
     view: str
@@ -54,11 +54,11 @@ class ViewState(NamedTuple):
 
 
 class Age(NamedTuple):
-    """How old what was found is.
+    """Ages of the views of one read.
 
-    ``views`` in the order they were read; ``stale`` names those that are; ``as_of`` is the oldest event timestamp
-    among the snapshot's views, None where none of them knows the customer; ``refused`` says whether a view expired
-    whose values may not be replaced by nulls. All of it holds for an instant after ``since`` up to ``until``.
+    ``views`` in the order they were read; ``stale`` names the stale ones; ``as_of`` is the oldest event timestamp among
+    the snapshot's views, None where none of them knows the customer; ``refused`` states whether a view expired whose
+    values may not be replaced by nulls. All of it is valid for instants after ``since`` and up to ``until``.
     """
 
     views: tuple[ViewState, ...]
@@ -88,15 +88,15 @@ class _File(BaseModel):
 
 @dataclass(frozen=True)
 class Freshness:
-    """The whole policy: view -> its limits, and the features whose nulls are no gap."""
+    """The whole policy: view -> its limits, and the features whose nulls do not count as gaps."""
 
     views: Mapping[str, ViewFreshness]
     ordinary_nulls: frozenset[str]
 
     def age(self, views: Sequence[str], instants: Sequence[datetime | None], now: datetime) -> Age:
-        """Judge what was found: the event timestamps (UTC, None for unknown) of views, at the instant ``now``.
+        """Return the ages of ``views`` at ``now``, from their event timestamps (UTC, None for unknown).
 
-        Values may be as old as a limit says; one tick more, and they are beyond it. What lies further after ``now``
+        Limits are inclusive: a value exactly as old as a limit is within it. An event timestamp further after ``now``
         than clocks differ (:func:`feature_repo.clocks.in_future`) has no age: *unknown*, never *fresh*.
 
         Raises
@@ -140,7 +140,7 @@ class Freshness:
 
 
 def load_freshness(path: Path = FRESHNESS_FILE) -> Freshness:
-    """Read a policy file and check it; raises what :func:`parse` raises."""
+    """Read a policy file and check it; raises as :func:`parse`."""
     try:
         text = decoded(read_regular(path))
     except (OSError, UnicodeDecodeError) as broken:
@@ -149,13 +149,13 @@ def load_freshness(path: Path = FRESHNESS_FILE) -> Freshness:
 
 
 def parse(text: str) -> Freshness:
-    """Read a policy (TOML) and check it against the contract.
+    """Parse a policy (TOML) and check it against the contract.
 
     Raises
     ------
     FreshnessError
-        If it is no such TOML, a served view has no entry, an entry names no served view, or a rule would give a
-        model values, or nulls, that training never saw.
+        If it is no TOML of a policy, a served view has no entry, an entry names no served view, or a rule would
+        give a model values, or nulls, that training never had.
     """
     try:
         found = _File.model_validate(tomllib.loads(text))
@@ -171,7 +171,7 @@ def parse(text: str) -> Freshness:
 
 
 def at_the_contract() -> Freshness:
-    """Return the policy that refuses exactly what the point-in-time join does not give: for comparisons with it."""
+    """Return the policy that refuses what the point-in-time join leaves out, for comparisons with it."""
     every = {
         name: ViewFreshness(
             stale_after_h=LIMIT_H, refuse_after_h=LIMIT_H, on_expired="null" if name in _EVENTS else "refuse"

@@ -1,4 +1,4 @@
-"""Features of customers as they were known at past instants, read through Feast."""
+"""Historical features: values as they were known at past instants, read through Feast."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ ROW = "label_row"
 
 
 class RowsLostError(ChurnError):
-    """The point-in-time join gave other rows than were asked for."""
+    """The point-in-time join returned other rows than those requested."""
 
     error = "rows_lost"
 
 
 def features_as_known(store: FeatureStore, keys: pd.DataFrame, service: str) -> pd.DataFrame:
-    """Join ``service`` to customers at instants of theirs: what was true and known then.
+    """Join the features of ``service`` to customers, as true and known at each row's instant.
 
     Parameters
     ----------
@@ -33,8 +33,8 @@ def features_as_known(store: FeatureStore, keys: pd.DataFrame, service: str) -> 
     Returns
     -------
     pd.DataFrame
-        ``(n, features of the service)``, rows as given, columns in contract order, types as
-        :func:`feature_repo.stores.casting.as_frame` says; null where nothing was known, or it had expired.
+        ``(n, features of the service)``, rows in the given order, columns in contract order, types as in
+        :func:`feature_repo.stores.casting.as_frame`; null where nothing was known, or it had expired.
 
     Raises
     ------

@@ -1,4 +1,7 @@
-"""Copy the newest offline values into the online store."""
+"""Materialisation: copies the newest offline values into the online store.
+
+See docs/decisions/0013-materialisation.md.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,9 @@ from feature_repo.stores.point_in_time.parquet_source import has_files
 
 @dataclass(frozen=True)
 class Materialized:
-    """What is online now: views and customers written, and the newest event timestamp (UTC) among the values.
+    """Result of a run: views and customers written, and the newest event timestamp (UTC) among the values.
 
-    ``kept`` counts the rows, a view, that were not written because a later event timestamp is online.
+    ``kept`` counts, per view, the rows not written because the online store holds a later event timestamp.
     """
 
     views: int
@@ -31,9 +34,8 @@ class Materialized:
 def materialize(settings: Settings, now: datetime, *, overwrite_newer: bool = False) -> Materialized:
     """Write each customer's newest unexpired values online.
 
-    The engine (:class:`feature_repo.stores.engine.ColumnarComputeEngine`) states the rule: the whole TTL window as it
-    was known at ``now``, and never something older over something newer, unless ``overwrite_newer``. Views whose table
-    has no file are left out.
+    The rule is that of :class:`feature_repo.stores.engine.ColumnarComputeEngine`: the whole TTL window as known at
+    ``now``; no value replaces a later one, unless ``overwrite_newer``. Views whose table has no file are left out.
 
     Raises
     ------
@@ -49,9 +51,9 @@ def materialize(settings: Settings, now: datetime, *, overwrite_newer: bool = Fa
         if not online:
             raise NothingRegisteredError("no feature view is registered", "run: churn apply")
         customers, newest = _young(settings, start, now)
-        # A table that nobody feeds (there may be no events, only extracts) is no fault.
+        # A table without files is no error: there may be extracts and no events.
         views = [view.name for view in online if has_files(settings.home, view.batch_source)]
-        with contextlib.redirect_stdout(io.StringIO()):  # Feast prints its progress, colours and all
+        with contextlib.redirect_stdout(io.StringIO()):  # Feast prints its progress
             store.materialize(start_date=start, end_date=now, feature_views=views)
     kept = getattr(store._get_provider().batch_engine, "kept", {})  # noqa: SLF001 - Feast has no other way to ask
     return Materialized(len(views), customers, newest, {view: count for view, count in kept.items() if count})

@@ -1,9 +1,9 @@
-"""Feast's offline store over append-only Parquet: an exact point-in-time join, fast and within a memory limit.
+"""Feast offline store over append-only Parquet files, with an exact point-in-time join.
 
-The differences from Feast's DuckDB store, whose configuration and file of monitoring results it takes:
-a source's path is relative to the store's ``home``, so that the registry holds no machine's path; a training row
-never sees a value that arrived after it was observed, asked for or not; rows keep their order and number; files are
-added, never rewritten. ``docs/decisions/0012-point-in-time-join.md`` says how the join works.
+It differs from Feast's DuckDB store, whose configuration and file of monitoring results it takes over: a source's path
+is relative to the store's ``home``, so that the registry holds no machine's path; a training row never gets a value
+that arrived after it was observed, even if that is requested; rows keep their order and number; files are added, never
+rewritten; a query stays within a memory limit. See docs/decisions/0012-point-in-time-join.md.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _log = logging.getLogger(__name__)
 
 
 class HindsightError(ChurnError):
-    """Values were asked for that had not arrived at the instant of the row."""
+    """The request is for values that had not arrived at the instant of the row."""
 
     error = "hindsight"
 
@@ -55,12 +55,12 @@ class AsofOfflineStoreConfig(DuckDBOfflineStoreConfig):
     type: Literal["feature_repo.stores.offline.AsofOfflineStore"] = "feature_repo.stores.offline.AsofOfflineStore"
     home: str
     memory_max_mb: int = 4096
-    """What one query may use, in MiB of the whole process; beyond it works in buckets and spills."""
+    """Memory of the whole process for one query, MiB; beyond it the query works in buckets and spills."""
     threads: int = 2
 
 
 class AsofOfflineStore(FeatureMetricsStore):
-    """The point-in-time store over ``<home>/<source path>``."""
+    """Offline store with a point-in-time join over ``<home>/<source path>``."""
 
     supports_filter_by_created_timestamp = True
 
@@ -79,16 +79,16 @@ class AsofOfflineStore(FeatureMetricsStore):
     ) -> RetrievalJob:
         """Join features to the entity rows as they were known at each row's event timestamp.
 
-        ``entity_df`` is a pandas frame, an Arrow table, the path of a Parquet file or a SELECT. Without one, every
-        key that has a value with an event timestamp in [start_date, end_date] is asked for as of end_date.
+        ``entity_df`` is a pandas frame, an Arrow table, the path of a Parquet file or a SELECT. Without one, the rows
+        are all keys that have a value with an event timestamp in [start_date, end_date], as of end_date.
 
         Raises
         ------
         EntityRowsError, SourceColumnError, OfflineTableEmptyError
             If rows and views don't fit, or a source has no file.
         HindsightError
-            For ``filter_by_created_timestamp=False``. Feast hands on only True: what its default False leaves out is
-            told in the log, where it is everything.
+            For ``filter_by_created_timestamp=False``. Feast passes on only True: if the rule leaves out all values of
+            a call with Feast's default False, the log reports it.
         """
         if not filter_by_created_timestamp:
             raise HindsightError(
@@ -111,11 +111,11 @@ class AsofOfflineStore(FeatureMetricsStore):
         start_date: datetime,
         end_date: datetime,
     ) -> AsofRetrievalJob:
-        """Return the greatest row a key, by event, created and place, with event in [start_date, end_date].
+        """Return per key the greatest row by (event, created, place) with event in [start_date, end_date].
 
-        What materialisation writes online. The job's ``to_reader`` streams it in constant memory; rows come in the
-        order of the files, not of the keys. A row without a key or a timestamp is no one's newest. Without join keys it
-        is the greatest row of all, with Feast's column for "no entity" beside it.
+        Materialisation writes these rows online. The job's ``to_reader`` streams them in constant memory; rows come in
+        the order of the files, not of the keys. Rows without a key or a timestamp do not count. Without join keys it is
+        the greatest row of all, along with Feast's column for "no entity".
         """
         limits = Limits.of(config)
         times = Times(timestamp_field, created_timestamp_column or None)
@@ -146,8 +146,8 @@ class AsofOfflineStore(FeatureMetricsStore):
     ) -> AsofRetrievalJob:
         """Return every row with event in [start_date, end_date], in the order of the files.
 
-        As in Feast nothing is read before the job is asked: a saved data set is known whose files are gone. Without
-        join keys Feast's column for "no entity" stands beside the rows.
+        As in Feast nothing is read before the job runs: a saved data set whose files are gone is still known. Without
+        join keys the rows have Feast's column for "no entity" in addition.
         """
         limits = Limits.of(config)
         from_us = micros(start_date) if start_date else None
@@ -170,7 +170,7 @@ class AsofOfflineStore(FeatureMetricsStore):
         table: pa.Table,
         progress: Callable[[int], Any] | None,
     ) -> None:
-        """Append the rows as one immutable part, named after its content: the same rows twice are there once.
+        """Append the rows as one immutable part, named after its content: a repeated write adds nothing.
 
         Raises
         ------
@@ -199,7 +199,7 @@ class AsofOfflineStore(FeatureMetricsStore):
         logging_config: LoggingConfig,
         registry: BaseRegistry,
     ) -> None:
-        """Append logged answers as immutable parts below the destination, in folders by ``partition_by``."""
+        """Append logged features as immutable parts below the destination, in folders by ``partition_by``."""
         destination = logging_config.destination
         if not isinstance(destination, FileLoggingDestination):
             raise SourceColumnError(
@@ -228,20 +228,22 @@ class AsofOfflineStore(FeatureMetricsStore):
     def get_table_column_names_and_types_from_data_source(
         self, config: RepoConfig, data_source: DataSource
     ) -> list[tuple[str, str]]:
-        """Return (column, Arrow type) of a source; Feast's own looks for the path below feature_repo."""
+        """Return (column, Arrow type) of a source; Feast's own method resolves the path below feature_repo."""
         return _columns(data_source, config)
 
     def validate_data_source(self, config: RepoConfig, data_source: DataSource) -> None:  # noqa: ARG002 - Feast's signature
-        """Accept what this store can read, there or not: `feast apply` comes before the first data on a new clone.
+        """Accept every source that this store can read, even without files.
+
+        On a new clone `feast apply` runs before the first data exists.
 
         Raises
         ------
         SourceColumnError
-            If the source is none of Parquet files on a disk.
+            If the source does not consist of Parquet files on a disk.
         """
         path = readable(data_source).path
         if Path(path).is_absolute() and not has_files(Path(), data_source):
-            # Below the home nothing may be there yet; a path of this machine is more likely misspelt.
+            # Below the home there may be no file yet; an absolute path is more likely mistyped.
             _log.warning("the path of source %s does not exist, or holds no Parquet file", data_source.name)
 
 
@@ -259,7 +261,7 @@ def _columns_of_source(source: FileSource, config: RepoConfig) -> Iterable[tuple
     return columns
 
 
-# Feast's inference and its offline server ask the source itself, which knows feature_repo alone and no pattern.
+# Feast's inference and its offline server call the source's method, which knows only feature_repo and no pattern.
 FileSource.get_table_column_names_and_types = _columns_of_source
 go_round()
 
@@ -267,7 +269,7 @@ go_round()
 def _rows(
     limits: Limits, listed: Callable[[], Parts], columns: list[str | None], places: Callable[[Parts], Ints]
 ) -> AsofRetrievalJob:
-    """Return the job that lists a source's files when it is first asked, and then keeps to them."""
+    """Return a job that lists a source's files when it first runs, and uses the same files from then on."""
     names = list(dict.fromkeys(name for name in columns if name))
 
     @cache

@@ -1,4 +1,7 @@
-"""Online features of customers: values, ages, numbers, and whether each row may be used."""
+"""Online feature reader: values, ages, model vectors and status of customers.
+
+See docs/decisions/0025-online-reads.md.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +30,10 @@ _AGES_MAX: Final = 10_000
 
 
 class OnlineFeatures:
-    """A feature service, opened once and read many times, by many threads if need be.
+    """Reader of one feature service, opened once and read many times, also by several threads.
 
-    ``freshness`` is the policy of configs/freshness.toml unless another is given. Raises FreshnessError for a policy
-    that does not fit.
+    ``freshness`` is the policy of configs/freshness.toml by default. Raises FreshnessError for a policy that does not
+    fit.
     """
 
     def __init__(self, store: FeatureStore, service: str, freshness: Freshness | None = None) -> None:
@@ -41,27 +44,27 @@ class OnlineFeatures:
         self._freshness = load_freshness() if freshness is None else freshness
         self._ages: dict[tuple[str, ...], dict[tuple[Hashable, ...], Age]] = {}
         self._serving = Serving(self.features, self._freshness)
-        # Looking a service up costs milliseconds a call: the object is kept.
+        # A look-up of the service costs milliseconds per call: the object is kept.
         self._service = store.get_feature_service(service)
         self._by_plan = ByPlan(store, self._service, self.features)
         self._through_feast = ThroughFeast(store, self._service)
 
     def another(self, service: str) -> OnlineFeatures:
-        """Open ``service`` on the same store: each store has connections and a thread of its own."""
+        """Return a reader of ``service`` on the same store: each store has its own connections and thread."""
         self._store.refresh_registry()
         return OnlineFeatures(self._store, service, self._freshness)
 
     def close(self) -> None:
-        """End the store's own thread, for every service that was opened on it; reads go on as they were."""
+        """End the store's own thread, for every service that was opened on it; reads keep working."""
         close_store(self._store)
 
     @property
     def contract_hash(self) -> str:
-        """The hash that the service was registered with."""
+        """The contract hash that the service was registered with."""
         return str(self._service.tags.get("contract_hash", ""))
 
     def read(self, customer_ids: Sequence[str], now: datetime) -> list[OnlineRow]:
-        """Return one row an id, in the order given; ``now`` (UTC) decides what is old.
+        """Return one row per id, in the given order; ages are those at ``now`` (UTC).
 
         Raises
         ------
@@ -71,7 +74,7 @@ class OnlineFeatures:
         return self._rows(customer_ids, self._columns(customer_ids, now), now) if customer_ids else []
 
     def read_block(self, customer_ids: Sequence[str], now: datetime) -> OnlineBlock:
-        """Return the rows of :meth:`read` and their numbers, for the scorer; raises as it does."""
+        """Return the rows of :meth:`read` and their vectors, for the scorer; raises as it does."""
         if not customer_ids:
             return OnlineBlock([], np.empty((0, len(self.features))))
         columns = self._columns(customer_ids, now)
@@ -81,7 +84,7 @@ class OnlineFeatures:
         try:
             return self._by_plan.read(customer_ids, now) or self._through_feast.read(customer_ids, now)
         except Exception as broken:
-            # The client's text may hold an address or a key: neither the caller nor the log gets it.
+            # The client's text may hold an address or a key: neither the error nor the log repeats it.
             failure = store_failure(broken)
             log.error("online store failed: %s: %s", type(broken).__name__, failure.message)  # noqa: TRY400 - see above
             raise failure from broken
@@ -92,7 +95,7 @@ class OnlineFeatures:
             known.clear()
         ages = []
         for stamps in columns.stamps:
-            # Customers of one delivery are of one age, and mostly that of the last read.
+            # Customers of one delivery have the same age, mostly that of the last read.
             age = known.get(stamps)
             if age is None or not age.since < now <= age.until:
                 age = known[stamps] = self._freshness.age(columns.views, list(map(columns.instant, stamps)), now)

@@ -1,4 +1,7 @@
-"""Feast's Redis online store, read by plan: ``online_store: {type: …online_redis.PlannedRedisOnlineStore}``."""
+"""Feast's Redis online store with planned reads.
+
+Configured as ``online_store: {type: …online_redis.PlannedRedisOnlineStore}``. See docs/decisions/0025-online-reads.md.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +36,9 @@ class PlannedRedisOnlineStoreConfig(RedisOnlineStoreConfig):
 class PlannedRedisOnlineStore(PlannedReads, RedisOnlineStore):
     """Feast's Redis store, its data and its API; all views of all entities are read in one round trip.
 
-    Rows are written by the rule of :class:`~feature_repo.stores.online_write.redis_writer.RedisWriter`, whichever API
-    they come by: none over a later one, and the same instant again is a correction. So ``skip_dedup`` has no effect.
-    Deletions and asynchronous reads are Feast's. Reads from a cluster, Sentinel and the client *glide* are left to it.
+    Every API writes by the rule of :class:`~feature_repo.stores.online_write.redis_writer.RedisWriter`: no row replaces
+    a later one, and a row of the same instant is a correction. So ``skip_dedup`` has no effect. Deletions and
+    asynchronous reads are Feast's. Reads from a cluster, Sentinel and the client *glide* are left to Feast.
     """
 
     _client_async: Any
@@ -53,7 +56,7 @@ class PlannedRedisOnlineStore(PlannedReads, RedisOnlineStore):
             await client.aclose()
 
     def reads_by_plan(self, config: RepoConfig) -> bool:
-        """Return whether it is one server, asked through redis-py."""
+        """Return whether the store is one server, accessed through redis-py."""
         store = config.online_store
         return (
             super().reads_by_plan(config) and store.redis_type == RedisType.redis and store.client == RedisClient.redis
@@ -80,11 +83,11 @@ class PlannedRedisOnlineStore(PlannedReads, RedisOnlineStore):
     def online_write_batch(
         self, config: RepoConfig, table: FeatureView, data: FeastRows, progress: Callable[[int], Any] | None
     ) -> None:
-        """Write rows, none of them over a later one; those left out are counted in the log.
+        """Write rows, none of them over a later one; the log counts those left out.
 
         Keys are watched (WATCH) from before their stored timestamps are read until the rows are written (MULTI, EXEC):
-        where another writer changes one in that time, the part is read again. A transaction of a cluster is one of a
-        single slot, so there the two steps stay apart. Raises redis.exceptions.RedisError.
+        if another writer changes one in that time, the part is read again. In a cluster a transaction is limited to a
+        single slot, so there the two steps stay separate. Raises redis.exceptions.RedisError.
         """
         client, kept = self._get_client(config.online_store), 0
         watches = config.online_store.redis_type != RedisType.redis_cluster
@@ -96,7 +99,7 @@ class PlannedRedisOnlineStore(PlannedReads, RedisOnlineStore):
                     pipe.multi()
                 left[0].ask(asked)
                 late = left[0].put(pipe, asked.execute(), config.online_store.key_ttl_seconds)
-                # Another writer came between: its rows are read, and these judged, again.
+                # Another writer changed a key: the stored timestamps are read and compared again.
                 with suppress(WatchError):
                     pipe.execute()
                     kept += late
@@ -106,7 +109,7 @@ class PlannedRedisOnlineStore(PlannedReads, RedisOnlineStore):
     async def online_write_batch_async(
         self, config: RepoConfig, table: FeatureView, data: FeastRows, progress: Callable[[int], Any] | None
     ) -> None:
-        """Do what :meth:`online_write_batch` does, for the feature server."""
+        """Write rows as :meth:`online_write_batch` does, for the feature server."""
         client, kept = await self._get_client_async(config.online_store), 0
         watches = config.online_store.redis_type != RedisType.redis_cluster
         left = _hashes(config, table, data)
@@ -126,7 +129,7 @@ class PlannedRedisOnlineStore(PlannedReads, RedisOnlineStore):
     def _get_features_for_entity(
         self, values: Sequence[bytes | None], feature_view: str, requested_features: list[str]
     ) -> tuple[datetime | None, dict[str, Value] | None]:
-        """Return nothing where nothing is stored, for reads without a plan: Feast makes it nulls at time 0."""
+        """Return (None, None) where nothing is stored, for reads without a plan: Feast gives nulls at time 0."""
         if all(value is None for value in values):
             return None, None
         found: tuple[datetime | None, dict[str, Value] | None] = super()._get_features_for_entity(

@@ -1,4 +1,8 @@
-"""Feast's SQLite online store, read by plan: ``online_store: {type: …online_sqlite.PlannedSqliteOnlineStore}``."""
+"""Feast's SQLite online store with planned reads.
+
+Configured as ``online_store: {type: …online_sqlite.PlannedSqliteOnlineStore}``. See
+docs/decisions/0025-online-reads.md.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +34,7 @@ from feature_repo.stores.online_write.push_rows import FeastRows, PushedRow, pus
 from feature_repo.stores.online_write.sqlite_writer import upsert
 
 _KEYS_AT_ONCE: Final = 500
-"""Bound values of a statement: SQLite has a limit, and each number of them is a statement of its own."""
+"""Bound values per statement: SQLite has a limit, and each number of values is another statement."""
 
 
 class PlannedSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
@@ -42,16 +46,16 @@ class PlannedSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
 
 
 class PlannedSqliteOnlineStore(PlannedReads, SqliteOnlineStore):
-    """Feast's SQLite store, its tables and its API; a view is one statement for all entities.
+    """Feast's SQLite store, its tables and its API; one statement per view reads all entities.
 
-    Instants in the tables are UTC, where Feast's class takes the process's time zone; in UTC both are the same. Rows
-    are written by the rule of :class:`~feature_repo.stores.online_write.sqlite_writer.SqliteWriter`, whichever API they
-    come by. Vector search and the OpenAI-compatible store are Feast's, its writer and its local instants included.
+    Instants in the tables are UTC, where Feast's class takes the process's time zone; in UTC both are the same. Every
+    API writes by the rule of :class:`~feature_repo.stores.online_write.sqlite_writer.SqliteWriter`. Vector search and
+    the OpenAI-compatible store are Feast's, including its writer and its local instants.
     """
 
     _utc = False
     _file: tuple[int, int] | None = None
-    """The file that is open, not its name: a home may be restored under a service."""
+    """Device and inode of the open file: a home may be restored while a service uses it."""
 
     _conn: sqlite3.Connection | None = None
 
@@ -82,8 +86,8 @@ class PlannedSqliteOnlineStore(PlannedReads, SqliteOnlineStore):
         connection: sqlite3.Connection = super()._get_conn(config)
         if opened:
             self._utc, self._file = False, identity(path)
-            # A file that is locked or may not be written is read as it is. An empty one may be a copy that is being
-            # written: nothing is written to it.
+            # A file that is locked or may not be written is read as it is. An empty one may be a copy in progress:
+            # nothing is written to it.
             with suppress(sqlite3.OperationalError):
                 if connection.execute("SELECT 1 FROM sqlite_master").fetchone():
                     bring_to_utc(connection)
@@ -104,7 +108,7 @@ class PlannedSqliteOnlineStore(PlannedReads, SqliteOnlineStore):
         return list(rows.values())
 
     def instant(self, stamp: int) -> datetime:
-        """Return an event timestamp."""
+        """Return a stored event timestamp (seconds since 1970) as a UTC datetime."""
         return datetime.fromtimestamp(stamp, UTC)
 
     def online_read(
@@ -114,7 +118,7 @@ class PlannedSqliteOnlineStore(PlannedReads, SqliteOnlineStore):
         entity_keys: list[EntityKey],
         requested_features: list[str] | None = None,  # noqa: ARG002 - Feast's signature; its own class reads all, too
     ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
-        """Return (event timestamp, feature -> value) an entity, (None, None) where nothing is stored."""
+        """Return (event timestamp, feature -> value) per entity, (None, None) where nothing is stored."""
         version = config.entity_key_serialization_version
         keys = [serialize_entity_key(key, entity_key_serialization_version=version) for key in entity_keys]
         found: dict[bytes, tuple[datetime | None, dict[str, Value]]] = {}
@@ -126,18 +130,21 @@ class PlannedSqliteOnlineStore(PlannedReads, SqliteOnlineStore):
     def online_write_batch(
         self, config: RepoConfig, table: FeatureView, data: FeastRows, progress: Callable[[int], Any] | None
     ) -> None:
-        """Write rows, none of them over a later one; those left out are counted in the log. Raises sqlite3.Error."""
+        """Write rows, none of them over a later one; the log counts those left out.
+
+        Raises sqlite3.Error.
+        """
         if config.online_store.vector_enabled or config.online_store.enable_openai_compatible_store:
             super().online_write_batch(config, table, data, progress)
             return
-        # Feast's text search reads created timestamps, and no fraction of a second.
+        # Feast's text search reads created timestamps, but no fractions of a second.
         created_at = utc_seconds if config.online_store.text_search_enabled else utc_exactly
         rows = [row for row in pushed_rows(data, config.entity_key_serialization_version) if row.values]
         groups = [
             (features, [_arguments(row, features, created_at) for row in some])
             for features, some in groupby(rows, lambda row: tuple(sorted(row.values)))
         ]
-        # The threads share one connection, and with it one transaction: another one's would end this one half-way.
+        # The threads share one connection and its transaction: another thread's commit would end this one half-way.
         with self._writing:
             kept = _upserted(self._get_conn(config), _table(config, table), groups)
         tell_kept(table.name, kept, len(rows))
@@ -145,10 +152,13 @@ class PlannedSqliteOnlineStore(PlannedReads, SqliteOnlineStore):
             progress(len(data))
 
     def plan(self, config: RepoConfig, desired_registry_proto: Registry) -> list[InfraObject]:
-        """Return the tables that the file lacks: Feast notes what was made only for the store type ``sqlite``."""
+        """Return the tables that are missing in the file.
+
+        Feast records created tables only for the store type ``sqlite``.
+        """
         wanted: list[InfraObject] = super().plan(config, desired_registry_proto)
         there = {row[0] for row in self._get_conn(config).execute("SELECT name FROM sqlite_master")}
-        # Views that are not served never get one.
+        # Views that are not served online never get a table.
         there |= {f"{config.project}_{v.spec.name}" for v in desired_registry_proto.feature_views if not v.spec.online}
         for table in wanted:
             if table.name in there:
@@ -159,7 +169,7 @@ class PlannedSqliteOnlineStore(PlannedReads, SqliteOnlineStore):
         rows: list[Any] = []
         for start in range(0, len(keys), _KEYS_AT_ONCE):
             some = keys[start : start + _KEYS_AT_ONCE]
-            # Two threads that run one statement of a connection at a time can get each other's bound keys.
+            # Two threads that run the same statement of a connection at once can get each other's bound keys.
             with self._lock:
                 connection = self._get_conn(config)
                 try:
@@ -173,10 +183,10 @@ class PlannedSqliteOnlineStore(PlannedReads, SqliteOnlineStore):
         return rows
 
     def _drop(self, connection: sqlite3.Connection) -> None:
-        """Close the connection, the readers' lock being held: the next read opens the file anew.
+        """Close the connection, while the caller holds the readers' lock: the next read opens the file anew.
 
-        Of a file that is rewritten in its place SQLite may keep what it saw in between, for good. A writer that is at
-        work would lose its rows: the connection stays then, and the next read that fails closes it.
+        If a file is rewritten in place, SQLite may keep an intermediate state for good. A write in progress would lose
+        its rows: then the connection stays, and the next failing read closes it.
         """
         if self._writing.acquire(blocking=False):
             try:
@@ -194,7 +204,7 @@ def _table(config: RepoConfig, view: FeatureView) -> str:
 def _upserted(
     connection: sqlite3.Connection, table: str, groups: Sequence[tuple[tuple[str, ...], list[list[Any]]]]
 ) -> int:
-    """Write rows, grouped by their features, in one transaction; return how many were kept."""
+    """Write rows, grouped by their features, in one transaction; return the number of rows not written."""
     bring_to_utc(connection)
     kept = 0
     with connection:
@@ -206,13 +216,13 @@ def _upserted(
 
 
 def _is_held(refused: sqlite3.Error) -> bool:
-    """Return whether another connection's lock was in the way: the file is the one that was opened."""
+    """Return whether another connection's lock caused the error: the file is the one that was opened."""
     return getattr(refused, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 def _statement(table: str, keys: int) -> str:
     quoted = table.replace('"', '""')
-    # "+ 0" takes the column's declared type away, and with it Feast's converter, a Python call a row.
+    # "+ 0" removes the column's declared type, and with it Feast's converter, a Python call per row.
     return (
         f'SELECT entity_key, feature_name, value, event_ts + 0 FROM "{quoted}" '  # noqa: S608 - a quoted name, bound values
         f"WHERE entity_key IN ({','.join('?' * keys)})"

@@ -1,4 +1,4 @@
-"""Up to when the online store holds what the offline tables held."""
+"""Watermark of the online store: the instant up to which it holds the offline values."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _SAMPLE: Final = 100
 
 
 def copied_until(settings: Settings, store: FeatureStore, now: datetime) -> datetime | None:
-    """Return the instant up to which all views were copied, as it was known at ``now`` (UTC); None where unknown.
+    """Return the instant up to which all views were copied, as known at ``now`` (UTC); None if unknown.
 
-    A watermark says what was asked for and not what is there. So one after ``now`` does not count; and where the
-    customers of the newest extract are older online than they were offline at the watermark, it is their newest event
-    timestamp online instead. A view whose table nobody feeds was never materialised, and is no fault of the others.
+    A watermark states what was requested and not what is stored. So one after ``now`` does not count; and if the
+    customers of the newest extract are older online than they were offline at the watermark, the result is their newest
+    event timestamp online. A view whose table has no file was never materialised, and is ignored.
 
     Raises
     ------

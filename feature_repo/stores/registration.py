@@ -1,4 +1,4 @@
-"""Write the definitions into the registry: `feast apply`, from code."""
+"""Registration of the feature definitions: `feast apply` from code."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def apply(settings: Settings) -> list[str]:
-    """Register everything that definitions.py holds and create the online tables; return the names, sorted.
+    """Register all of definitions.py and create the online tables; return the names, sorted.
 
-    It is the function behind `feast apply` itself: objects that left the definitions leave the registry, and
-    `feast plan` finds nothing to do afterwards.
+    It calls the function behind `feast apply`: objects removed from the definitions leave the registry, and `feast
+    plan` reports no changes afterwards.
 
     Raises
     ------
@@ -31,12 +31,12 @@ def apply(settings: Settings) -> list[str]:
     with refusals(settings), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         from feast.repo_operations import apply_total_with_repo_instance
 
-        # Feast calls on-demand views experimental at each apply; ours are plain Python and tested for parity.
+        # Feast warns at each apply that on-demand views are experimental; ours are plain Python and tested for parity.
         warnings.filterwarnings("ignore", message="On demand feature view is an experimental", category=RuntimeWarning)
         store = open_store(settings)
         apply_total_with_repo_instance(store, PROJECT, store.registry, _contents(), skip_source_validation=True)
-        # Feast creates online tables when the registry learns of them; an online store that was lost needs them
-        # again although the registry knows them all.
+        # Feast creates online tables for views that are new to the registry; a lost online store needs them again
+        # although all views are registered.
         views = store.list_feature_views()
         store._get_provider().update_infra(PROJECT, [], views, [], [], partial=True)  # noqa: SLF001 - no public name
         store.refresh_registry()
@@ -52,7 +52,7 @@ def _contents() -> RepoContents:
 
     from feature_repo import definitions
 
-    # Feast completes what it registers in place, and would refuse its own additions the second time in a process.
+    # Feast modifies what it registers in place, and would refuse its own additions the second time in a process.
     objects = [copy.deepcopy(getattr(definitions, name)) for name in definitions.__all__]
     return RepoContents(
         projects=[each for each in objects if isinstance(each, Project)],
@@ -61,7 +61,7 @@ def _contents() -> RepoContents:
         on_demand_feature_views=[each for each in objects if isinstance(each, OnDemandFeatureView)],
         stream_feature_views=[],
         label_views=[],
-        # Views without entities (the on-demand one counts as such) look for Feast's own dummy, as its command adds it.
+        # Views without entities (on-demand views included) need Feast's dummy entity, which its command adds as well.
         entities=[*(each for each in objects if isinstance(each, Entity)), DUMMY_ENTITY],
         feature_services=[each for each in objects if isinstance(each, FeatureService)],
         permissions=[],

@@ -1,4 +1,4 @@
-"""The address of :mod:`feature_repo.stores.casting` that model scripts stored in MLflow import from."""
+"""Alias of :mod:`feature_repo.stores.casting`, imported by the model scripts stored in MLflow."""
 
 from feature_repo.stores.casting import as_frame, as_python
 

@@ -1,4 +1,4 @@
-"""Features as numbers: the one encoding that designs, trees and the online read share. Pure."""
+"""Numeric encoding of features, shared by design matrices, trees and online reads. Pure."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 Vectors = npt.NDArray[np.float64]
 
 UNKNOWN_CATEGORY: Final = -1.0
-"""The code of a word outside the contract's domain: it equals none of them."""
+"""The code of a category outside the contract's domain, different from all codes of the domain."""
 
 
 def code_of(feature: Feature, value: Any) -> float:
-    """Return the number that stands for a value in a vector.
+    """Return the number that encodes a value in a vector.
 
-    Numbers are themselves, bools 1 and 0, words their place in ``feature.categories``, every spelling of null NaN.
+    Numbers stay as they are, bools become 1 and 0, categories their index in ``feature.categories`` or
+    :data:`UNKNOWN_CATEGORY`, each representation of null NaN.
     """
     if feature.categories:
         return _word(feature, value)
@@ -31,7 +32,7 @@ def code_of(feature: Feature, value: Any) -> float:
 
 
 def coder(feature: Feature) -> Callable[[Any], float]:
-    """Return :func:`code_of` of one feature, for values that are already Python's own (None where null)."""
+    """Return :func:`code_of` of one feature, for values that are native Python objects (None where null)."""
     if feature.categories:
         codes = _codes(feature)
         return lambda value: codes.get(value, UNKNOWN_CATEGORY)
@@ -39,7 +40,7 @@ def coder(feature: Feature) -> Callable[[Any], float]:
 
 
 def encode(features: Sequence[Feature], columns: Mapping[str, Sequence[Any]] | pd.DataFrame) -> Vectors:
-    """Return (n, f) float64, one column a feature in the given order, of any columns that hold them by name."""
+    """Return (n, f) float64, one column per feature in the given order, from columns accessed by name."""
     encoded = [_column(feature, columns[feature.name]) for feature in features]
     return np.column_stack(encoded) if encoded else np.empty((0, 0))
 
@@ -48,7 +49,7 @@ def _column(feature: Feature, values: Any) -> Vectors:
     if getattr(values, "dtype", None) == np.float64 and not feature.categories:
         return np.asarray(values, dtype=np.float64)
     known = _codes(feature)
-    # A dictionary finds nearly all; what it does not hold is some spelling of null, a number, or no word of the domain.
+    # The dictionary has nearly all values; others are representations of null, numbers, or not in the domain.
     return np.fromiter(
         (known[each] if each in known else code_of(feature, each) for each in values), np.float64, len(values)
     )
@@ -67,7 +68,7 @@ def _word(feature: Feature, value: Any) -> float:
 
 
 def _is_null(value: Any) -> bool:
-    """Return whether a value is one of the spellings of null: None, NaN, pandas' NA."""
+    """Return whether a value is null: None, NaN or pandas' NA."""
     if value is None:
         return True
     import pandas as pd
