@@ -45,7 +45,7 @@ def land(
 
     Args:
         file: One file to land; empty: everything in the inbox.
-        as_of: The day that the file describes, if its name does not say.
+        as_of: The day that the file describes, if it is an extract; counts before what its name says.
         now: The instant that the files came at, with its time zone; empty: the present moment. An instant of the past
             is noted as the time of landing; what is published is still known after all that was published before.
     """
