@@ -1,4 +1,7 @@
-"""No library of ours phones home unless the operator says so."""
+"""Environment variables that disable the telemetry of libraries, unless the operator set them.
+
+Applied by :func:`switch_off` at the start of the command line, the service and the Prefect flows.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,15 @@ OFF: Final[dict[str, str]] = {
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    # It would copy uv.lock and pyproject.toml into each model.
+    # If on, MLflow copies uv.lock and pyproject.toml into each model.
     "MLFLOW_UV_AUTO_DETECT": "false",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }
-"""Environment variable -> value that switches a library's telemetry (or pickle loading) off."""
+"""Environment variable -> value that disables telemetry, or another unwanted default, of a library."""
 
 
 def switch_off(environ: MutableMapping[str, str]) -> None:
-    """Set every switch in :data:`OFF` that the operator has not set.
+    """Set each variable of :data:`OFF` that ``environ`` does not have.
 
     Must run before the libraries are imported: some of them read the variable at import time.
     """

@@ -151,7 +151,7 @@ def _read_lines(path: Path, shown_as: str) -> Iterator[pa.Table]:
 
 
 def _text(raw: BinaryIO, shown_as: str) -> BinaryIO:
-    """Return the file's content as UTF-8. Raises BadEvents for an unfinished copy and for CR line ends."""
+    """Return the file's content as UTF-8. Raises BadEvents for an unfinished copy or CR-only line ends."""
     head = raw.read(_HEAD_BYTES)
     raw.seek(0)
     if (wide := encoding_of(head[:4])) != "utf-8":

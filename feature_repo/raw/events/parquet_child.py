@@ -112,7 +112,7 @@ def _rows(path: str, memory_max_mb: int, rows_before: int) -> Iterator[pa.Table]
 
 
 def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
-    """Group small batches; a file with one row per row group would take a thousand times as long."""
+    """Group small batches: else a file with one row per row group would take 1,000 times as long."""
     gathered: list[pa.RecordBatch] = []
     rows = size = 0
     for batch in batches:

@@ -227,7 +227,7 @@ def deliver(
 
 
 def _stage(judged: Iterable[pa.Table], path: Path, raw: RawFile) -> tuple[int, dict[str, str]]:
-    """Write the events; return their number and, by reason, the most frequent fault of the first ones."""
+    """Write the events; return their number and, by reason, the most frequent fault among the first."""
     rows, looked_at = 0, 0
     faults: dict[str, Counter[str]] = {}
     with pq.ParquetWriter(path, _STAGED) as writer:
