@@ -1,1 +1,1 @@
-"""What Feast 0.67 does wrong, mended in the place of its own functions."""
+"""Patches for faults of Feast 0.67. See docs/decisions/0037-faults-of-feast.md."""

@@ -1,7 +1,8 @@
-"""Faults of Feast 0.67 that its users meet here, gone round where that takes a line or two.
+"""Patches for faults of Feast 0.67 that a line or two can work around.
 
-The offline store calls :func:`go_round` when it is imported: `feast …`, `churn feast …` and the API all have it.
-A guard acts only where Feast would fail. ``docs/pitfalls.md`` names these faults and those that no guard can mend.
+The offline store calls :func:`go_round` when it is imported: `feast …`, `churn feast …` and the API are all patched. A
+patch has an effect only where Feast would fail. ``docs/pitfalls.md`` names these faults and those that no patch can
+fix. See docs/decisions/0037-faults-of-feast.md.
 """
 
 from __future__ import annotations
@@ -43,12 +44,12 @@ _MAKE_REGISTRY: Final = SqlRegistry.__init__
 _SAVE_VERSION: Final = SqlRegistry._save_version_snapshot  # noqa: SLF001
 
 _LOOKED_S: Final = 5.0
-"""For so long after the registry was read for an unknown push source it is not read again for one."""
+"""Minimum time, seconds, between two reads of the registry for unknown push sources."""
 _LOOKED: Final = "_churn_looked_for_push_source_at"
 
 
 def go_round() -> None:
-    """Put the guards in the place of Feast's functions; to do so again changes nothing."""
+    """Replace Feast's functions by the patched ones; a second call changes nothing."""
     FeatureStore.serve_registry = _serve_registry
     FeatureStore.push, FeatureStore.push_async = _push, _push_async
     FeatureStore._fvs_for_push_source_or_raise = _pushed_views  # noqa: SLF001
@@ -63,7 +64,7 @@ def go_round() -> None:
 
 @wraps(_SERVE_REGISTRY)
 def _serve_registry(store: FeatureStore, *args: Any, **kwargs: Any) -> None:
-    """Serve the registry; its REST application is made without the arguments that FastAPI no longer takes."""
+    """Serve the registry; its REST application gets no arguments that FastAPI no longer accepts."""
     bound = inspect.signature(_SERVE_REGISTRY).bind(store, *args, **kwargs)
     if bound.arguments.get("rest_api"):
         from fastapi import FastAPI
@@ -80,14 +81,14 @@ def _serve_registry(store: FeatureStore, *args: Any, **kwargs: Any) -> None:
 
 @wraps(_PUSH)
 def _push(store: FeatureStore, *args: Any, **kwargs: Any) -> None:
-    """Push rows; those that do not fit one of the views are written to none of them. Feast writes view by view."""
+    """Push rows; if they do not fit one of the views, none is written. Feast writes view by view."""
     _check_push(_PUSH, store, *args, **kwargs)
     _PUSH(store, *args, **kwargs)
 
 
 @wraps(_PUSH_ASYNC)
 async def _push_async(store: FeatureStore, *args: Any, **kwargs: Any) -> None:
-    """Do the same, awaited."""
+    """Push rows as :func:`_push` does, asynchronously."""
     _check_push(_PUSH_ASYNC, store, *args, **kwargs)
     await _PUSH_ASYNC(store, *args, **kwargs)
 
@@ -102,16 +103,16 @@ def _check_push(push: Any, *args: Any, **kwargs: Any) -> None:
 
 
 def _rows_to_write(feature_view: Any, df: pd.DataFrame, field_mapping: dict[str, str] | None = None) -> Any:
-    """Return what is written online, once it was checked."""
+    """Check the rows, then return what Feast writes online."""
     _check_rows(feature_view, df, field_mapping)
     return _ROWS_TO_WRITE(feature_view, df, field_mapping)
 
 
 def _check_rows(feature_view: Any, df: pd.DataFrame, field_mapping: dict[str, str] | None = None) -> None:
-    """Refuse a key that is null, and a fraction where a whole number belongs.
+    """Raise OnlineRowsError for a key that is null, and for a fraction where a whole number belongs.
 
-    Feast cuts fractions off: a row of the key 2.5 would take the place of that of the key 2. The columns of ``df`` are
-    the source's, which Feast renames by the source's mapping; ``field_mapping`` is that of an on-demand view.
+    Feast cuts fractions off: a row of the key 2.5 would replace that of the key 2. The columns of ``df`` are the
+    source's, which Feast renames by the source's mapping; ``field_mapping`` is that of an on-demand view.
     """
     source = getattr(feature_view, "batch_source", None)
     mapping: dict[Any, Any] = (field_mapping if source is None else source.field_mapping) or {}
@@ -125,7 +126,7 @@ def _check_rows(feature_view: Any, df: pd.DataFrame, field_mapping: dict[str, st
 
 
 def _has_fraction(column: pd.Series) -> bool:
-    """Return whether a value is no whole number; nulls and what is no number are not looked at."""
+    """Return whether a value is no whole number; nulls and values that are no numbers are ignored."""
     if column.dtype.kind in "iub":
         return False
     if column.dtype.kind == "f":
@@ -141,11 +142,11 @@ def _is_fraction(value: Any) -> bool:
 
 
 def _pushed_views(store: FeatureStore, push_source_name: str, allow_cache: bool) -> Any:  # noqa: FBT001 - Feast's
-    """Return the views that a push source feeds; one that the cached registry lacks is looked for in the registry.
+    """Return the views of a push source; one that the cached registry lacks is looked up in the registry.
 
-    The cache of a server that started while `feast apply` ran holds a part of it, and a refresh that failed, after an
-    apply too, is told of at the log's debug level alone. That is done once in :data:`_LOOKED_S`: names that are wrong
-    would have the whole registry read for each push.
+    The cache of a server that started while `feast apply` ran is incomplete, and a refresh that failed, also after an
+    apply, is logged at debug level only. The look-up happens once in :data:`_LOOKED_S`: otherwise wrong names would
+    cause a read of the whole registry per push.
     """
     try:
         return _PUSHED_VIEWS(store, push_source_name, allow_cache)
@@ -159,7 +160,7 @@ def _pushed_views(store: FeatureStore, push_source_name: str, allow_cache: bool)
 
 
 def _sorted_dict(message: Any) -> dict[str, Any]:
-    """Return a registered object for `feast registry-dump`, which asks Python views for parts of other kinds."""
+    """Return an object for `feast registry-dump`, which expects keys of other kinds in Python views."""
     found: dict[str, Any] = _SORTED_DICT(message)
     if isinstance(message, OnDemandFeatureView):
         transformation = found["spec"].setdefault("featureTransformation", {})
@@ -170,7 +171,7 @@ def _sorted_dict(message: Any) -> dict[str, Any]:
 
 @wraps(_CONNECT)
 def _connect(store: SqliteOnlineStore, *args: Any, **kwargs: Any) -> Any:
-    """Return the connection of a SQLite online store; it is closed with the store, by Feast in teardown alone."""
+    """Return a SQLite online store's connection, closed with the store; Feast closes it in teardown only."""
     before = store._conn  # noqa: SLF001
     connection = _CONNECT(store, *args, **kwargs)
     if connection is not before:
@@ -180,7 +181,7 @@ def _connect(store: SqliteOnlineStore, *args: Any, **kwargs: Any) -> Any:
 
 @wraps(_MAKE_TABLE)
 def _make_table(table: SqliteTable, *args: Any, **kwargs: Any) -> None:
-    """Make an infrastructure object of SQLite; the connection that each of them opens is closed with it."""
+    """Create a SQLite infrastructure object; the connection that it opens is closed with it."""
     _MAKE_TABLE(table, *args, **kwargs)
     finalize(table, table.conn.close)
 
@@ -196,7 +197,7 @@ def _make_registry(registry: SqlRegistry, *args: Any, **kwargs: Any) -> None:
 def _save_version(
     registry: SqlRegistry, name: str, project: str, version_number: int, *args: Any, **kwargs: Any
 ) -> Any:
-    """Save a version of a view; a first one takes the place of what `feast teardown` left of a view of that name."""
+    """Save a version of a view; a first one replaces what `feast teardown` left of a view of that name."""
     if version_number == 0:
         history = feature_view_version_history.c
         left = (history.feature_view_name == name, history.project_id == project, history.version_number == 0)

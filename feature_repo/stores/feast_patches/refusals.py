@@ -1,6 +1,6 @@
-"""What Feast 0.67 only logs, or ends with a traceback of another library: one line and an exit code of its commands.
+"""Feast 0.67 failures that are only logged, or end in a foreign traceback: one line and an exit code.
 
-:func:`feature_repo.stores.feast_patches.faults.go_round` puts these guards in the place of Feast's functions.
+:func:`feature_repo.stores.feast_patches.faults.go_round` applies these patches to Feast's functions.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ _TO_PROTO: Final = ValidationReference.to_proto
 
 
 class FeastRefused(ChurnError, click.ClickException):  # type: ignore[misc]  # noqa: N818 - both set message once
-    """What Feast can't do here; its commands show message and hint, and end with exit code 1."""
+    """Feast can't do this here; its commands show message and hint, and end with exit code 1."""
 
     error = "feast_refused"
 
     def format_message(self) -> str:
-        """Return what Feast's commands show."""
+        """Return the text that Feast's commands show."""
         return f"{self.message}; {self.hint}" if self.hint else self.message
 
 
 def refuse() -> None:
-    """Put the guards in place; to do so again changes nothing."""
+    """Apply the patches; a second call changes nothing."""
     ValidationReference.from_proto = staticmethod(_told(_FROM_PROTO))
     ValidationReference.to_proto = _told(_TO_PROTO)
-    # Only Feast's command line has loaded it, before it opens a store.
+    # Loaded by Feast's command line only, before it opens a store.
     monitor = sys.modules.get(_MONITOR)
     for name, guard in (("_run_batch_monitoring", _counted), ("_run_log_monitoring", _named)):
         if monitor is not None and not hasattr(getattr(monitor, name), "__wrapped__"):
@@ -44,7 +44,10 @@ def refuse() -> None:
 
 
 def _told(spell: Callable[..., Any]) -> Callable[..., Any]:
-    """Say what is missing where Feast reads or writes a validation reference by Great Expectations' old modules."""
+    """Raise FeastRefused where Feast needs Great Expectations' old modules.
+
+    That is where it reads or writes a validation reference.
+    """
 
     @wraps(spell)
     def told(*args: Any, **kwargs: Any) -> Any:
@@ -63,14 +66,14 @@ def _told(spell: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _counted(run: Callable[..., Any]) -> Callable[..., Any]:
-    """Let `feast monitor run` end with exit code 1 where a view or service failed, once everything was tried."""
+    """Make `feast monitor run` exit with code 1 if a view or service failed, after trying all of them."""
 
     @wraps(run)
     def counted(*args: Any, **kwargs: Any) -> None:
         failed = _Failed()
         log = logging.getLogger("feast.monitoring.monitoring_service")
         level = log.level
-        if not log.isEnabledFor(logging.ERROR):  # `feast --log-level CRITICAL`: no handler would be asked
+        if not log.isEnabledFor(logging.ERROR):  # `feast --log-level CRITICAL`: no handler would be called
             log.setLevel(logging.ERROR)
         log.addHandler(failed)
         try:
@@ -85,7 +88,7 @@ def _counted(run: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _named(run: Callable[..., Any]) -> Callable[..., Any]:
-    """Do the same for logs, and where an option is missing, which Feast prints as an error that is none."""
+    """Do the same for logs; raise for a missing option, which Feast prints as an error without failing."""
     count = _counted(run)
 
     @wraps(run)
@@ -103,7 +106,7 @@ def _refuse(names: list[str]) -> None:
 
 
 class _Failed(logging.Handler):
-    """What could not be computed, which Feast logs as errors: a name, or the message where it has none."""
+    """Handler that collects the failures that Feast logs as errors: a name, else the message."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)

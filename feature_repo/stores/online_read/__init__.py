@@ -1,1 +1,1 @@
-"""Reads of the online stores by a plan made once for each set of features."""
+"""Reads of the online stores by a plan that is made once per set of features."""

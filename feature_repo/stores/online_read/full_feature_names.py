@@ -1,4 +1,4 @@
-"""Full feature names of on-demand views online, where Feast 0.67 drops the features (feast issue 4479)."""
+"""Full names of on-demand features online, which Feast 0.67 drops (feast issue 4479)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from feast.transformation.python_transformation import PythonTransformation
 
 
 class FullNames:
-    """A registry whose on-demand views in Python answer by both names: ``feature`` and ``view__feature``.
+    """Registry whose on-demand views in Python return both names: ``feature`` and ``view__feature``.
 
-    Feast looks for the full name in what the function returned, which knows the short one only. Everything else is
-    the registry's own.
+    Feast looks for the full name in the function's result, which has the short one only. Everything else is the wrapped
+    registry's.
     """
 
     def __init__(self, registry: Any, features: FeatureService | list[str]) -> None:
@@ -24,11 +24,11 @@ class FullNames:
         self._called = {projection.name: projection.name_to_use() for projection in projections}
 
     def __getattr__(self, name: str) -> Any:
-        """Return what the registry itself has."""
+        """Return the attribute of the wrapped registry."""
         return getattr(self._registry, name)
 
     def get_any_feature_view(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        """Return a view of any kind."""
+        """Return a view of any kind; a Python on-demand view returns both names."""
         view = self._registry.get_any_feature_view(name, *args, **kwargs)
         if not (
             isinstance(view, OnDemandFeatureView) and isinstance(view.feature_transformation, PythonTransformation)

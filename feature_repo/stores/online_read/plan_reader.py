@@ -1,4 +1,4 @@
-"""The columns of a feature service straight from stored bytes, for the online stores that read by plan."""
+"""Reader of a feature service's columns directly from stored bytes, for planned online stores."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _PLACES: Final = {view.name: place for place, view in enumerate(VIEWS)}
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where a plan's rows hold what: stored features with their decoders, and the views' timestamps.
+    """Positions in a plan's rows: stored features with their decoders, and the views' timestamps.
 
-    ``complete`` says whether the plan gives all of the service's features.
+    ``complete`` states whether the plan covers all of the service's features.
     """
 
     plan: ReadPlan
@@ -36,10 +36,10 @@ class _Layout:
 
 
 class ByPlan:
-    """A feature service on one of this project's online stores: no messages, no frames.
+    """Reader of a feature service on an online store of this project: no messages, no frames.
 
-    Stored values are decoded to the contract's types; the rest is computed from them by the very functions that the
-    registered on-demand views call.
+    Stored values are decoded to the contract's types; the other features are computed from them by the same functions
+    that the registered on-demand views call.
     """
 
     def __init__(self, store: FeatureStore, service: FeatureService, features: Sequence[Feature]) -> None:
@@ -55,7 +55,7 @@ class ByPlan:
     def read(self, customer_ids: Sequence[str], now: datetime) -> Columns | None:
         """Return the columns of at least one customer; None where Feast has to read them.
 
-        Raises what the store's client raises, and Feast for a registry that does not serve the features.
+        Raises the errors of the store's client, and Feast's for a registry that does not serve the features.
         """
         online, store = self._online, self._store
         if online is None:
@@ -98,5 +98,5 @@ class ByPlan:
     def _instant(self, stamp: Any) -> datetime | None:
         if stamp is None or self._online is None:
             return None
-        # Whole seconds are all that SQLite keeps, and all that the feature build writes for the snapshot.
+        # SQLite keeps whole seconds only, and the feature build writes whole seconds for the snapshot.
         return self._online.instant(stamp).replace(microsecond=0)

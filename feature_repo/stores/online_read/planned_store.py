@@ -1,4 +1,7 @@
-"""The read side that this project's online stores share: Feast's own API, by a plan instead of by Feast's messages."""
+"""Shared read side of this project's online stores: Feast's API, served by a plan.
+
+See docs/decisions/0025-online-reads.md.
+"""
 
 from __future__ import annotations
 
@@ -25,21 +28,21 @@ _PLANS_MAX: Final = 256
 
 
 class PlannedReads(OnlineStore):
-    """Read by a compiled plan: an online store of Feast's mixes this in before its own class.
+    """Mix-in that reads by a compiled plan; a subclass names it before Feast's own store class.
 
-    Keys, bytes and values are Feast's own. The answer differs in its statuses, which are what Feast documents:
+    Keys, bytes and values are Feast's own. The response differs in its statuses, which are those that Feast documents:
 
     - NOT_FOUND where a view holds nothing for an entity (Feast's Redis store: PRESENT with event time 0);
-    - OUTSIDE_MAX_AGE where the view's values are older than its time to live (Feast: PRESENT). The values are there
-      all the same, as in Feast;
+    - OUTSIDE_MAX_AGE where the view's values are older than its time to live (Feast: PRESENT). The values are returned
+      nevertheless, as in Feast;
     - NULL_VALUE where the value is null (Feast: PRESENT, or NOT_FOUND for a feature that was added later).
 
-    With full feature names the features of on-demand views are there, as in historical answers (Feast drops them).
+    With full feature names the features of on-demand views are included, as in historical results (Feast drops them).
 
-    What there is no plan for is left to Feast: reads of several entities or none, join keys that are neither string
-    nor int64, pinned versions of views and requests for them, precomputed vectors, on-demand views that are not
-    Python functions of whole columns, entity values that Feast would convert, registries without a cache, asynchronous
-    reads, and Feast's own metrics of reads.
+    Reads without a plan are left to Feast: reads of several entities or none, join keys that are neither string nor
+    int64, pinned versions of views and requests for them, precomputed vectors, on-demand views that are not Python
+    functions of whole columns, entity values that Feast would convert, registries without a cache, asynchronous reads,
+    and Feast's own metrics of reads.
     """
 
     def __init__(self) -> None:
@@ -52,16 +55,16 @@ class PlannedReads(OnlineStore):
     def read_rows(self, config: RepoConfig, plan: ReadPlan, keys: Sequence[bytes]) -> Sequence[Sequence[Any]]:
         """Return ``plan.width`` stored values for each of the distinct keys, in their order.
 
-        A value is serialized, a timestamp as the store keeps it, None where there is none. Raises what the store's
-        client raises.
+        A value is serialized, a timestamp in the store's own form, None where nothing is stored. Raises the errors of
+        the store's client.
         """
 
     @abstractmethod
     def instant(self, stamp: Any) -> datetime:
-        """Return a stored event timestamp, UTC."""
+        """Return a stored event timestamp as a UTC datetime."""
 
     def reads_by_plan(self, config: RepoConfig) -> bool:
-        """Return whether the store can be read by plan as it is configured."""
+        """Return whether the store's configuration allows planned reads."""
         return bool(config.entity_key_serialization_version == _KEY_VERSION)
 
     def plan_for(
@@ -73,7 +76,10 @@ class PlannedReads(OnlineStore):
         *,
         full_feature_names: bool = False,
     ) -> ReadPlan | None:
-        """Return the plan for these features, made once for each state of the registry; None where there is none."""
+        """Return the plan for these features, or None if Feast has to read them.
+
+        It is made once per state of the registry.
+        """
         if not self.reads_by_plan(config) or not isinstance(registry, CachingRegistry):
             return None
         registry._refresh_cached_registry_if_necessary()  # noqa: SLF001 - what each of Feast's cached reads does first
@@ -86,7 +92,7 @@ class PlannedReads(OnlineStore):
         known, plan = self._plans.get(wanted, (None, None))
         if known is state:
             return plan
-        # The cache is replaced at each refresh, most of which bring nothing new; to compare is cheaper than to plan.
+        # Each refresh replaces the cache, mostly by equal content; comparing is cheaper than planning.
         if known is None or known != state:
             plan = plan_of(
                 registry,
@@ -111,7 +117,7 @@ class PlannedReads(OnlineStore):
         full_feature_names: bool = False,  # noqa: FBT001, FBT002 - Feast's signature
         include_feature_view_version_metadata: bool = False,  # noqa: FBT001, FBT002
     ) -> OnlineResponse:
-        """Answer as Feast does; see the class for what differs and what is left to it."""
+        """Return Feast's response; the class names the differences and what is left to Feast."""
         plan = given = None
         if not (include_feature_view_version_metadata or getattr(features, "precompute_online", False) or _measured()):
             plan = self.plan_for(config, registry, project, features, full_feature_names=full_feature_names)
@@ -146,7 +152,7 @@ class PlannedReads(OnlineStore):
         full_feature_names: bool = False,  # noqa: FBT001, FBT002 - Feast's signature
         include_feature_view_version_metadata: bool = False,  # noqa: FBT001, FBT002
     ) -> OnlineResponse:
-        """Answer as Feast does, on-demand views by their full names included."""
+        """Return Feast's response, with on-demand views by their full names."""
         return await super().get_online_features_async(
             config,
             features,
@@ -158,7 +164,10 @@ class PlannedReads(OnlineStore):
         )
 
     def read_columns(self, config: RepoConfig, plan: ReadPlan, entities: Sequence[Any]) -> Sequence[Sequence[Any]]:
-        """Return ``plan.width`` columns of what is stored for n entities, at least one; an entity may come twice."""
+        """Return ``plan.width`` columns of stored values for n entities.
+
+        There must be at least one; an entity may occur twice.
+        """
         keys = list(map(plan.spell_key, entities))
         distinct = dict.fromkeys(keys)
         if len(distinct) == len(keys):
@@ -175,7 +184,7 @@ def _named(registry: BaseRegistry, features: FeatureService | list[str], *, full
 
 
 def _counted(entity_rows: Any) -> Any:
-    """Return rows without any value, as views without entities take them, with a column that Feast counts and skips."""
+    """Return rows; rows without any value, for views without entities, get a column that Feast ignores."""
     if isinstance(entity_rows, list) and entity_rows and not any(entity_rows):
         return {"": list(range(len(entity_rows)))}
     return entity_rows

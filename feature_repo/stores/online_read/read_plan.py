@@ -1,4 +1,4 @@
-"""What an online read asks for: the key's spelling, the views, the places of their values, what is computed. Pure."""
+"""Plan of an online read: key encoding, views, positions of values, computed features. Pure."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from feature_repo.stores.wire.value_decoder import decoder_of
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
 _TAKEN: Final = ({int}, {str})
-"""Types of request data that come out of Feast as they went in."""
+"""Types of request data that Feast returns unchanged."""
 _PLAIN: Final = {ValueType.BOOL: bool, ValueType.INT64: int, ValueType.DOUBLE: float, ValueType.STRING: str}
 
 
 @dataclass(frozen=True)
 class ViewRead:
-    """A feature view in a row of stored values: its features from place ``start`` on, its timestamp at ``stamp``.
+    """A feature view in a row of stored values.
 
-    ``name`` is the view's name in the store; ``ttl`` its time to live, None where values never expire.
+    Its features start at index ``start``, its timestamp is at ``stamp``. ``name`` is the view's name in the store;
+    ``ttl`` its time to live, None where values never expire.
     """
 
     name: str
@@ -39,13 +40,13 @@ class ViewRead:
 
     @property
     def stamp(self) -> int:
-        """The place of the view's event timestamp: after its features."""
+        """Index of the view's event timestamp: after its features."""
         return self.start + len(self.features)
 
 
 @dataclass(frozen=True)
 class Column:
-    """One stored feature of an answer, by the name that it has there; ``decode`` makes a value of stored bytes."""
+    """One stored feature of a response, by its name there; ``decode`` converts stored bytes to a value."""
 
     name: str
     view: ViewRead
@@ -54,7 +55,7 @@ class Column:
     decode: Callable[[bytes | None], Any]
 
     def of(self, columns: Sequence[Sequence[Any]]) -> list[Any]:
-        """Return its n values out of the stored columns."""
+        """Return its n values from the stored columns."""
         stored = columns[self.place]
         # One entity is the usual call, and three times as fast this way.
         return [self.decode(stored[0])] if len(stored) == 1 else list(map(self.decode, stored))
@@ -62,11 +63,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Computed:
-    """An on-demand view of an answer and the ``features`` (name in the answer -> type) that are wanted of it.
+    """An on-demand view of a response and its requested ``features`` (name in the response -> type).
 
-    ``named`` leads from the names that its function may return, with the view and without, to those of the answer
-    where they differ. ``inputs`` are the names under which its function finds a column -> the column's name in the
-    answer: a feature has two, with its view and without. Columns of views that it did not declare are kept from it.
+    ``named`` maps the names that its function may return, with the view and without, to those in the response where
+    they differ. ``inputs`` maps the names under which its function finds a column to the column's name in the response:
+    a feature has two, with its view and without. Columns of undeclared views are hidden from the function.
     """
 
     view: OnDemandFeatureView
@@ -75,8 +76,11 @@ class Computed:
     named: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
-        """Return the wanted features, n values each, of columns of n values; raises what the function raises."""
-        # What the view's own transform_dict calls in the end, without its look at the type of each argument.
+        """Return the requested features, n values each, from columns of n values.
+
+        Raises what the function raises.
+        """
+        # The call at the end of the view's own transform_dict, without its check of each argument's type.
         found = self.view.feature_transformation.udf({name: columns[at] for name, at in self.inputs.items()})
         return {
             name: as_answered(values if isinstance(values, list) else [values], self.features[name])
@@ -87,10 +91,10 @@ class Computed:
 
 @dataclass(frozen=True, eq=False)
 class ReadPlan:
-    """All that a read of some features needs to know beside the entities.
+    """Everything that a read of some features needs, except the entities.
 
-    ``spell_key`` turns an entity's value, a ``key_type``, into Feast's serialized key. ``stored`` are the columns of
-    all views that are read, ``asked`` those of them that were asked for, ``computed`` comes on top.
+    ``spell_key`` encodes an entity's value, a ``key_type``, as Feast's serialized key. ``stored`` are the columns of
+    all views that are read, ``asked`` the requested ones among them, ``computed`` the on-demand views in addition.
     """
 
     join_key: str
@@ -104,14 +108,14 @@ class ReadPlan:
 
     @property
     def width(self) -> int:
-        """How many values a row holds, timestamps included."""
+        """Number of values in a row, timestamps included."""
         return self.views[-1].stamp + 1
 
     def given(self, entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> dict[str, list[Any]] | None:
-        """Return a request's columns: the join key, then the request data; None where Feast has to look at them.
+        """Return a request's columns: the join key, then the request data; None if Feast has to parse them.
 
-        It has to where there is no row, a row lacks a value or has one too many, or a value is not of the very type
-        that is stored: Feast converts it, or says what is wrong with it.
+        That is so if there is no row, a row lacks a value or has one too many, or a value is not of exactly the stored
+        type: Feast converts it, or reports what is wrong with it.
         """
         names = (self.join_key, *self.request_data)
         if isinstance(entity_rows, list):
@@ -137,7 +141,7 @@ class ReadPlan:
 
 
 def as_answered(values: list[Any], value_type: ValueType) -> list[Any]:
-    """Return computed values as they come back out of Feast's answer: of their declared type, a NaN as None."""
+    """Return computed values as Feast's response returns them: of their declared type, NaN as None."""
     kind = _PLAIN.get(value_type)
     if kind is not None:
         for value in values:
@@ -157,13 +161,13 @@ def plan_of(
     versioned: bool,
     decoded: Memo,
 ) -> ReadPlan | None:
-    """Return the plan of a read, as Feast resolves it; None for one that only Feast itself can do.
+    """Return the plan of a read, as Feast resolves it; None for a read that only Feast itself can do.
 
-    ``decoded`` remembers what :func:`~feature_repo.stores.wire.value_decoder.decode` gave.
+    ``decoded`` caches results of :func:`~feature_repo.stores.wire.value_decoder.decode`.
 
-    There is a plan where every view is stored under one and the same entity, of a string or an int64, under its own
-    name, and on-demand views are functions of whole columns. Raises what Feast raises for names that it does not know
-    and for views that may not be served.
+    There is a plan if every view is stored under one and the same entity, of a string or an int64, under its own name,
+    and on-demand views are functions of whole columns. Raises Feast's errors for unknown names and for views that may
+    not be served.
     """
     refs, on_demand, _, key_types, _, grouped, asked_names, request_data, entityless = _get_online_request_context(
         registry, project, features, full_feature_names
@@ -234,10 +238,11 @@ def _columns(
 def _computed(
     refs: Sequence[str], on_demand: Sequence[OnDemandFeatureView], names: Sequence[str], *, full_feature_names: bool
 ) -> tuple[Computed, ...]:
-    """Return the on-demand views in the order of Feast's answer; ``names`` are the columns that a function may read.
+    """Return the on-demand views in the order of Feast's response.
 
-    The rules are those of ``_augment_response_with_on_demand_transforms`` in feast/utils.py, but for full feature
-    names, which it looks for in vain in what a Python function returned.
+    ``names`` are the columns that a function may read. The rules are those of
+    ``_augment_response_with_on_demand_transforms`` in feast/utils.py, except for full feature names, which Feast does
+    not find in the result of a Python function.
     """
     views = {view.projection.name_to_use(): view for view in on_demand}
     split = [(name, feature) for name, _, feature in map(_parse_feature_ref, refs)]
@@ -264,7 +269,7 @@ def _computed(
 
 
 def _sources(view: OnDemandFeatureView) -> list[tuple[str, str]]:
-    """Return (view, feature) of all that an on-demand view reads."""
+    """Return (view, feature) of every input of an on-demand view."""
     return [
         (projection.name, feature.name)
         for projection in view.source_feature_view_projections.values()

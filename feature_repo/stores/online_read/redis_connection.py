@@ -1,4 +1,4 @@
-"""Read hashes from Redis: many HMGET in one go, over connections that are kept ready."""
+"""Reads of Redis hashes: pipelined HMGET commands over connections that stay open."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from feature_repo.stores.wire.redis_protocol import bulk
 
 KEYS_AT_ONCE: Final = 2000
-"""So many commands are sent before their replies are read: neither side has to hold more than some MB for the other."""
+"""Commands sent before their replies are read: neither side has to buffer more than some MB."""
 
 Row = Sequence[bytes | None]
 
 
 class Fields:
-    """The fields of a hash that a read asks for, spelt once; ``key_suffix`` ends each key."""
+    """Hash fields of a read, encoded once; ``key_suffix`` ends each key."""
 
     def __init__(self, names: Iterable[bytes], key_suffix: bytes = b"") -> None:
         spelt = [bulk(name) for name in names]
@@ -27,18 +27,18 @@ class Fields:
         self._suffix_bytes = len(key_suffix)
 
     def hmget(self, keys: Sequence[bytes]) -> bytes:
-        """Return one HMGET a key."""
+        """Return one encoded HMGET per key."""
         head, tail, more = self._head, self._tail, self._suffix_bytes
         return b"".join([b"%b%d\r\n%b%b" % (head, len(key) + more, key, tail) for key in keys])
 
 
 class RedisReader:
-    """Hash fields of many keys, in one round trip for each :data:`KEYS_AT_ONCE` of them.
+    """Reader of hash fields of many keys, one round trip per :data:`KEYS_AT_ONCE` keys.
 
-    Connections come from a redis-py client's pool, with its address, TLS, password and time-outs, and are not given
-    back: to take one from the pool costs as much as a read. A thread has one for itself while it reads. One that
-    broke is closed. Where it had been idle the read is repeated on another, once: after a restart of the server all
-    idle connections are dead. A time-out is not repeated.
+    Connections come from a redis-py client's pool, with its address, TLS, password and time-outs, and are not returned
+    to it: taking one from the pool costs as much as a read. A thread uses a connection alone while it reads. A broken
+    one is closed. If it had been idle, the read is repeated once on another: after a restart of the server all idle
+    connections are dead. A time-out is not repeated.
     """
 
     def __init__(self, client: Any) -> None:
@@ -47,7 +47,7 @@ class RedisReader:
         self._process = os.getpid()
 
     def read(self, keys: Sequence[bytes], fields: Fields) -> list[Row]:
-        """Return the fields' values a key, None where one is not there.
+        """Return the fields' values per key, None where a field is not stored.
 
         Raises redis.exceptions.RedisError; a server that hangs costs the connection's time-out.
         """
@@ -71,7 +71,7 @@ class RedisReader:
                 connection.send_packed_command([fields.hmget(some)], check_health=False)
                 rows += [connection.read_response(disable_decoding=True) for _ in some]
         except BaseException:
-            # Replies may still be on their way.
+            # Replies may still be outstanding.
             connection.disconnect()
             self._pool.release(connection)
             raise

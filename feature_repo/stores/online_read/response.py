@@ -1,4 +1,4 @@
-"""The answer to an online read that makes Feast's messages only for those who ask for them."""
+"""Response of a planned online read; Feast's messages are made on access only."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _UNSTAMPED: Final = Timestamp()
 
 @dataclass(frozen=True)
 class Found:
-    """What a read by plan found for n entities.
+    """Result of a planned read for n entities.
 
     ``entities`` are the join key's values, ``columns`` the stored values and timestamps (``plan.width`` of n each),
-    ``computed`` the values of on-demand views, ``read_at`` when it was read (UTC).
+    ``computed`` the values of on-demand views, ``read_at`` the instant of the read (UTC).
     """
 
     plan: ReadPlan
@@ -38,9 +38,9 @@ class Found:
 
 
 class PlannedResponse(OnlineResponse):
-    """Feast's OnlineResponse over stored bytes: values are decoded when asked for, ``proto`` is made when looked at.
+    """Feast's OnlineResponse over stored bytes; values and ``proto`` are decoded and made on access.
 
-    ``instants`` turns a stored timestamp into its datetime.
+    ``instants`` maps a stored timestamp to its datetime.
     """
 
     def __init__(self, found: Found, instants: Memo) -> None:
@@ -48,9 +48,12 @@ class PlannedResponse(OnlineResponse):
         self._instants = instants
 
     def to_dict(self, include_event_timestamps: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002 - Feast's signature
-        """Return name -> n values; with timestamps also ``name__ts`` -> seconds since 1970, 0 where there is none."""
+        """Return name -> n values.
+
+        With timestamps also ``name__ts`` -> seconds since 1970, 0 where there is none.
+        """
         found, plan = self._found, self._found.plan
-        # As in Feast, a list belongs to whom it is given.
+        # As in Feast, the caller owns the returned lists.
         answer: dict[str, Any] = {plan.join_key: list(found.entities)}
         seconds: dict[int, list[int]] = {}
         if include_event_timestamps:
@@ -71,7 +74,7 @@ class PlannedResponse(OnlineResponse):
 
     @cached_property
     def proto(self) -> GetOnlineFeaturesResponse:
-        """The message that Feast's own store would have made, with true statuses."""
+        """The message that Feast's own store would make, with the statuses that Feast documents."""
         found, plan = self._found, self._found.plan
         message = GetOnlineFeaturesResponse()
         count = len(found.entities)

@@ -1,4 +1,4 @@
-"""What a read hands to the scorer: rows with their status, and the same values as numbers. Pure."""
+"""Rows of an online read: values with their status, and the same values as numbers. Pure."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ Quality = Literal["full", "partial", "stale"]
 class OnlineRow:
     """The features of one customer.
 
-    ``values`` follows the service's contract order, None where null. ``status``: *present* (may be scored),
-    *unknown* (no such customer), *expired* (older than the policy lets it be), *withdrawn* (left, vanished from the
-    extract or removed by a correction: every stored value is null), *missing* (a value is null that the contract does
-    not allow to be; ``missing`` names them). ``as_of`` is the oldest event timestamp among the
-    snapshot's views, None for an unknown customer.
+    ``values`` follows the service's contract order, None where null. ``status``: *present* (may be scored), *unknown*
+    (no such customer), *expired* (older than the policy allows), *withdrawn* (left, vanished from the extract or
+    removed by a correction: every stored value is null), *missing* (a value is null although the contract does not
+    allow it; ``missing`` names these features). ``as_of`` is the oldest event timestamp among the snapshot's views,
+    None for an unknown customer.
 
-    ``stale`` names the views that are older than they should be. ``absent`` names the features that are null where
-    the contract allows it but most customers have a value; it is empty unless the row is present. ``views`` are the
-    feature views that were read, with their event timestamps.
+    ``stale`` names the views that are stale by the policy. ``absent`` names the features that are null where the
+    contract allows it but most customers have a value; it is empty unless the row is present. ``views`` are the feature
+    views that were read, with their event timestamps.
     """
 
     customer_id: str
@@ -54,9 +54,9 @@ class OnlineRow:
 
 @dataclass(frozen=True)
 class OnlineBlock:
-    """n customers: their rows, and ``vectors`` (n, f) float64 in contract order, the numbers that models read.
+    """Rows of n customers, and ``vectors`` (n, f) float64 in contract order, the numbers that models read.
 
-    What a number stands for: see ``vectors``. Rows that may not be scored have their vectors too.
+    The encoding is that of :mod:`feature_repo.stores.vectors`. Rows that may not be scored have vectors too.
     """
 
     rows: list[OnlineRow]
@@ -64,7 +64,7 @@ class OnlineBlock:
 
 
 class Serving:
-    """A feature service's own knowledge of its rows: which values may be null, which numbers stand for them."""
+    """Row builder of one feature service: which values may be null, and how values are encoded."""
 
     def __init__(self, features: tuple[Feature, ...], freshness: Freshness) -> None:
         self.features = features
@@ -74,18 +74,18 @@ class Serving:
         self._notable = tuple(
             (p, f.name) for p, f in enumerate(features) if f.nullable and f.name not in freshness.ordinary_nulls
         )
-        # Of a number the array makes the code by itself: NaN of None, 1 of True.
+        # NumPy converts numbers without a coder: None to NaN, True to 1.
         self._codes = tuple(Memo(coder(feature)).__getitem__ if feature.categories else None for feature in features)
 
     def rows(
         self, customer_ids: Sequence[str], columns: Mapping[str, Sequence[Any]], ages: Sequence[Age]
     ) -> list[OnlineRow]:
-        """Return a row for each of n customers; ``columns`` holds n values by feature, None where null."""
+        """Return one row per customer; ``columns`` holds n values per feature, None where null."""
         values = zip(*[columns[name] for name in self._names], strict=True)
         return list(map(self._row, customer_ids, values, ages))
 
     def vectors(self, columns: Mapping[str, Sequence[Any]]) -> Vectors:
-        """Return the same values as numbers, (n, f)."""
+        """Return the same values as numbers, (n, f) float64."""
         coded = [
             columns[name] if code is None else map(code, columns[name])
             for name, code in zip(self._names, self._codes, strict=True)

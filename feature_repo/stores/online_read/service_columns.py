@@ -1,4 +1,4 @@
-"""The columns of a feature service as one online read found them, and the way through Feast's own answer."""
+"""Columns of a feature service from one online read, and the reader that uses Feast's SDK."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 @dataclass(frozen=True)
 class Columns:
-    """n customers.
+    """Columns of n customers.
 
-    ``values``: feature -> n values of the contract's types, None where null; more than the service's features may be
-    there. ``stamps``: a tuple a customer, of one event timestamp for each of ``views``, in the store's own form;
-    ``instant`` makes it a datetime (UTC, whole seconds), or None where the view holds nothing.
+    ``values``: feature -> n values of the contract's types, None where null; it may hold more than the service's
+    features. ``stamps``: a tuple per customer, with one event timestamp for each of ``views``, in the store's own form;
+    ``instant`` converts it to a datetime (UTC, whole seconds), or None where the view holds nothing.
     """
 
     values: Mapping[str, Sequence[Any]]
@@ -42,14 +42,14 @@ class Columns:
 
 
 class ThroughFeast:
-    """Any online store, through Feast's SDK."""
+    """Reader for any online store, through Feast's SDK."""
 
     def __init__(self, store: FeatureStore, service: FeatureService) -> None:
         self._store = store
         self._request_data = REQUEST_DATA.get(service.name, ())
         refs = [f"{view.name}:{feature.name}" for view in service.feature_view_projections for feature in view.features]
         self._names = [ref.split(":")[1] for ref in refs]
-        # Windows carry no timestamp: those of the views that they are summed from are asked for beside them.
+        # Windows have no timestamp: those of the views that they are computed from are requested as well.
         beside = {view.name: next(f.name for f in TILES if f.view == view.name) for view in ACTIVITY_VIEWS}
         windows = any(BY_NAME[name].view == BEHAVIOR.name for name in self._names)
         self._refs = refs + [f"{view}:{name}" for view, name in beside.items() if windows]
@@ -58,7 +58,7 @@ class ThroughFeast:
         self._stamped = {view.name: stored[view.name] for view in VIEWS if view.name in stored}
 
     def read(self, customer_ids: Sequence[str], now: datetime) -> Columns:
-        """Return the columns; raises what the store raises."""
+        """Return the columns; raises the errors of the store."""
         answer = self._store.get_online_features(
             features=self._refs,
             entity_rows=[{CUSTOMER: each, **request_data(self._request_data, now)} for each in customer_ids],
@@ -72,17 +72,18 @@ class ThroughFeast:
 
 
 def _instant(seconds: int) -> datetime | None:
-    # Feast marks what it does not know in several ways, one of them a null with event time 0.
+    # Feast marks unknown values in several ways, one of them a null with event time 0.
     return datetime.fromtimestamp(seconds, UTC) if seconds else None
 
 
 def request_data(names: Sequence[str], observed_at: datetime) -> dict[str, int]:
-    """Return what a service needs beside the customer, as :data:`feature_repo.contract.REQUEST_DATA` names it.
+    """Return the request data ``names`` of a service at ``observed_at``.
 
-    Raises ValueError for an instant without a time zone, KeyError for a name that nobody gives.
+    The names are those of :data:`feature_repo.contract.REQUEST_DATA`. Raises ValueError for an instant without a time
+    zone, KeyError for an unknown name.
     """
     if observed_at.tzinfo is None:
         raise ValueError(f"{observed_at} has no time zone: instants are UTC")
-    # Integer arithmetic: a float of today's microseconds has no room for the last digits.
+    # Integer arithmetic: a float of seconds is not exact to the microsecond.
     given = {OBSERVED_AT_US: (observed_at - _EPOCH) // _MICROSECOND}
     return {name: given[name] for name in names}

@@ -1,4 +1,7 @@
-"""One source joined to entity rows: the file part, the window, the way and the buckets, then the search itself."""
+"""Point-in-time join of one source to entity rows: plans the scan, then searches in buckets.
+
+See docs/decisions/0012-point-in-time-join.md.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,13 @@ from feature_repo.stores.point_in_time.latest_known import Ints, Known, latest_k
 from feature_repo.stores.point_in_time.parquet_source import Part, Parts, SourceColumnError
 
 PROBES_A_KEY_MERGED = 4
-"""From this many probes a key on the sorted search is used. An estimate: at 1 probe a key the two ways took 0.9 CPU
-seconds each for 1 M rows, 14.3 against DuckDB's 8.3 for 10 M; at 12 the sorted search took 13. Between: unmeasured."""
+"""Probes per key from which on the sorted search is used.
+
+An estimate: at 1 probe per key the two methods took 0.9 CPU seconds each for 1 M rows, 14.3 against DuckDB's 8.3 for 10
+M; at 12 the sorted search took 13. Values between were not measured.
+"""
 ROWS_MERGED = 500_000
-"""Up to this many stored rows the sorted search is always used: DuckDB costs more to start than it then saves."""
+"""Stored rows up to which the sorted search is always used: starting DuckDB costs more than it saves."""
 _ROWS_CODED = 1_000_000
 _BYTES_A_PROBE = 200
 _BYTES_A_ROW = 90
@@ -43,12 +49,14 @@ def scan(
     window_us: tuple[int | None, int],
     known_by_us: int | None,
 ) -> tuple[Parts, Scan]:
-    """Return the files that may hold a row of the window, and how to read them. Times in microseconds, UTC.
+    """Return the files that may hold a row of the window, and how to read them.
+
+    Times are in microseconds since 1970, UTC.
 
     Raises
     ------
     SourceColumnError
-        If a timestamp or key column is missing or no timestamp.
+        If a timestamp or key column is missing, or a timestamp column is of another type.
     """
     kinds = {name: _instant_kind(parts, name) for name in (times.event, times.created) if name}
     for column, _ in keys:
@@ -86,7 +94,8 @@ def _instant_kind(parts: Parts, column: str) -> str:
 def search(parts: Parts, asked: Scan, probes: pa.Table, limits: Limits) -> tuple[Ints, Ints]:
     """Return (place, event) of each probe's row, -1 and 0 where it has none.
 
-    ``probes`` holds i (0 … n-1), the keys k0 …, and o; ``parts`` are the files that ``asked`` reads.
+    ``probes`` holds i (0 … n-1), the keys k0 …, and o, the instant in microseconds, UTC; ``parts`` are the files that
+    ``asked`` reads.
     """
     place, event = np.full(len(probes), -1, dtype=np.int64), np.zeros(len(probes), dtype=np.int64)
     if not len(probes) or not asked.files:
@@ -116,14 +125,14 @@ def _key_columns(probes: pa.Table) -> list[pa.ChunkedArray]:
 
 
 def buckets(probes: int, rows: int, limits: Limits) -> list[tuple[int, int]]:
-    """Return (bucket, number of buckets) so that the arrays of one fit a quarter of the memory."""
+    """Return (bucket, number of buckets) pairs such that the arrays of one fit a quarter of the memory."""
     wanted = probes * _BYTES_A_PROBE + rows * _BYTES_A_ROW
     count = max(-(-wanted // (limits.memory_mb * (1 << 20) // 4)), 1)
     return [(bucket, count) for bucket in range(count)]
 
 
 def _known(parts: Parts, asked: Scan, codes: KeyCodes, bucket: tuple[int, int], threads: int) -> Known:
-    """Read the rows in the window whose key is one of ours, and in the bucket."""
+    """Read the rows of the window whose key is in ``codes`` and in the bucket."""
     work: list[list[tuple[int, int]]] = [[]]
     size, enough = 0, min(max(-(-parts.rows // threads), 1), _ROWS_CODED)
     for number, part in enumerate(parts.parts):
@@ -167,7 +176,7 @@ def _coded(
     code = codes.code(keys)
     event, has_event = _micros(table.column(asked.event))
     created, has_created = _micros(table.column(asked.created)) if asked.created else (np.zeros_like(event), True)
-    # Rows that no probe can know are many where few are asked about.
+    # Filtered here, since with few probes most rows are ones that no probe can know.
     wanted = (code >= 0) & has_event & has_created & (event <= asked.until_us)
     if asked.event_from_us is not None:
         wanted &= event >= asked.event_from_us
@@ -183,7 +192,7 @@ def _coded(
 
 
 def _micros(column: pa.ChunkedArray) -> tuple[Ints, npt.NDArray[np.bool_] | bool]:
-    """Return instants in microseconds since 1970, UTC, and which are there."""
+    """Return instants in microseconds since 1970, UTC, and which of them are not null."""
     if pa.types.is_date(column.type):
         column = column.cast(pa.timestamp("us"))
     micros = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
@@ -193,7 +202,7 @@ def _micros(column: pa.ChunkedArray) -> tuple[Ints, npt.NDArray[np.bool_] | bool
 
 
 def latest(connection: duckdb.DuckDBPyConnection, asked: Scan) -> Ints:
-    """Return the places of the greatest row of each key, ascending."""
+    """Return the place of the greatest row of each key, ascending."""
     if not asked.files:
         return np.zeros(0, dtype=np.int64)
     return np.sort(_arrays(connection, latest_sql(asked), 2)[0])

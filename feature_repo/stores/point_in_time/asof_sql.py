@@ -1,16 +1,16 @@
-"""The point-in-time join in SQL. Pure: texts in, texts out.
+"""SQL of the point-in-time join. Pure.
 
-A stored row is *known* from ``max(event, created)`` on: earlier it had not happened, or had not arrived. Among the
-rows known at an instant O the join wants the greatest ``(event, created, place)``, place being the file's name and
-then the row in it. Expiry needs no part in the search: if the greatest has expired, so has every other.
+A stored row is *known* from ``max(event, created)`` on: earlier it had not happened, or had not arrived. Among the rows
+known at an instant O the join selects the greatest ``(event, created, place)``, place being the file's name and then
+the row in it. Expiry needs no part in the search: if the greatest row has expired, so have all others.
 
-Two ways give the same row:
+Two methods give the same row:
 
-- :func:`pairs_sql` lets DuckDB meet each probe with all earlier rows of its key and keep the greatest. The three
+- :func:`pairs_sql` lets DuckDB join each probe with all earlier rows of its key and keep the greatest. The three
   numbers are packed into one 127-bit integer where their ranges allow, since comparing structs costs a third more.
 - :func:`~feature_repo.stores.point_in_time.latest_known.latest_known` sorts the rows of a key by when they were known,
-takes the running maximum of their rank, and
-  looks each probe up by bisection. Its cost does not grow with the probes a key, and it needs no DuckDB.
+  takes the running maximum of their rank, and looks each probe up by bisection. Its cost does not grow with the probes
+  per key, and it needs no DuckDB.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ HUGEINT_BITS = 126
 
 @dataclass(frozen=True)
 class Scan:
-    """What is read of one source: files, key columns, times and the window of event times.
+    """How one source is read: files, key columns, times and the window of event times.
 
     ``place`` of a row is ``file_index * stride + file_row_number``. Times are in microseconds since 1970, UTC;
     ``event_from_us`` None means that no view limits the age; ``known_by_us`` None that rows count whenever they
-    arrived. the bounds are from the files' statistics, None where a file has none.
-    A row without an event or a created timestamp is never known.
+    arrived. The bounds are from the files' statistics, None where a file has none. A row without an event or a created
+    timestamp is never known.
     """
 
     files: tuple[str, ...]
@@ -65,8 +65,8 @@ class Scan:
         )
 
     def _window(self) -> list[str]:
-        # The bare column stands against a constant: only so can row groups be skipped by their statistics. What
-        # the statistics already promise is not asked again: a filter costs a tenth of the query.
+        # The bare column is compared with a constant: only then can row groups be skipped by their statistics. A
+        # condition that the statistics already guarantee is left out: a filter costs a tenth of the query.
         event, created = quoted(self.event), quoted(self.created or "")
         least, most = self.event_bounds_us or (None, None)
         where = []
@@ -81,7 +81,7 @@ class Scan:
         return where
 
     def packed(self) -> tuple[int, int] | None:
-        """Return (bits of created, bits of place) if event, created and place fit one HUGEINT."""
+        """Return (bits of created, bits of place) if event, created and place fit one HUGEINT, else None."""
         if self.event_bounds_us is None or (self.created and self.created_bounds_us is None):
             return None
         place = (len(self.files) * self.stride).bit_length()
@@ -110,10 +110,10 @@ def _keys(scan: Scan) -> list[str]:
 
 
 def _greatest(scan: Scan) -> tuple[str, str, str]:
-    """Return the aggregate, and what takes place and event out of it again."""
+    """Return the aggregate, and the expressions that extract place and event from it."""
     bits = scan.packed()
     if bits is None:
-        # A struct with a null in it is a value, so rows that are never known must be kept out of it.
+        # A struct with a null in it is not null, so rows that are never known must be filtered out.
         whole = " FILTER (event IS NOT NULL AND created IS NOT NULL)"
         return (
             f"max(struct_pack(event := event, created := created, place := place)){whole}",
@@ -133,7 +133,10 @@ def _greatest(scan: Scan) -> tuple[str, str, str]:
 
 
 def pairs_sql(scan: Scan, bucket: tuple[int, int] = (0, 1)) -> str:
-    """Return the query of (i, place, event): the row of each probe that has one. ``probes`` holds i, k0 …, o."""
+    """Return the query of (i, place, event): the row of each probe that has one.
+
+    The table ``probes`` holds i, k0 …, o.
+    """
     aggregate, place, event = _greatest(scan)
     same = " AND ".join(f"f.{key} = p.{key}" for key in _keys(scan))
     known = "f.event <= p.o" + (" AND f.created <= p.o" if scan.created else "")

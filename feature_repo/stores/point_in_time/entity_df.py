@@ -1,4 +1,4 @@
-"""The rows that features are joined to, from whatever the caller holds."""
+"""Entity rows of historical features, read from any form that a caller may pass."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from feature_repo.files.duckdb_session import Limits, session
 from feature_repo.stores.point_in_time.latest_known import Ints
 
 EVENT_TIMESTAMP = "event_timestamp"
-"""How Feast calls the instant of an entity row; another name will do if it is the only timestamp."""
+"""Feast's name for the instant of an entity row; any name is accepted for the only timestamp column."""
 
 _EXACT_BITS: Final = {16: 11, 32: 24, 64: 53}
 """Width of a float -> bits of the integers that it holds exactly."""
@@ -27,24 +27,24 @@ _TEXT_HINT: Final = ": 7 and '7' are different customers here"
 
 
 class EntityRowsError(ChurnError):
-    """The entity rows can't be read, or can't be joined to the views that were asked for."""
+    """The entity rows can't be read, or can't be joined to the requested views."""
 
     error = "entity_rows_unfit"
 
 
 @dataclass(frozen=True)
 class EntityRows:
-    """The rows as they came, in their order, with the name of the column that holds each row's instant."""
+    """Entity rows in their original order, with the name of the column that holds each row's instant."""
 
     table: pa.Table
     observed_at: str
 
     @staticmethod
     def of(given: Any, limits: Limits) -> EntityRows:
-        """Read a pandas frame, an Arrow table, batch or reader, a Parquet path, or a SELECT that DuckDB runs.
+        """Read a pandas frame, an Arrow table, batch or reader, a Parquet path, or a SELECT for DuckDB.
 
-        A text that ends in ``.parquet`` is a path; a relative path, in SQL too, is one below the home.
-        Instants without a time zone are UTC, as Feast has it; text is read as ISO 8601.
+        A text that ends in ``.parquet`` is a path; a relative path, in SQL too, is below the home. Instants without a
+        time zone are UTC, as in Feast; text is read as ISO 8601.
 
         Raises
         ------
@@ -71,7 +71,7 @@ class EntityRows:
         return EntityRows(table, observed_at)
 
     def observed_us(self) -> Ints:
-        """Each row's instant in microseconds since 1970, UTC; what is finer is cut off."""
+        """Return each row's instant in microseconds since 1970, UTC; finer fractions are cut off."""
         column = self.table.column(self.observed_at)
         micros = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
         return np.asarray(micros.to_numpy(), dtype=np.int64)
@@ -87,8 +87,8 @@ class EntityRows:
         Raises
         ------
         EntityRowsError
-            If a key is missing, or is of another kind than the source's (an integer never meets a text; floats meet
-            integers where each is a whole number).
+            If a key is missing, or is of another kind than the source's (an integer never matches a text; floats match
+            integers if each is a whole number).
         """
         columns = {"i": pa.array(np.arange(len(observed_us), dtype=np.int64))}
         kinds = []
@@ -100,7 +100,7 @@ class EntityRows:
             kind = sql_type(stored)
             given = _key(self.table.column(name), name, stored)
             asked = given.type.value_type if pa.types.is_dictionary(given.type) else given.type
-            # A column of nothing but nulls has no type of its own, and meets no one.
+            # A column of nulls only has no type of its own, and matches no key.
             if not pa.types.is_null(asked) and sql_type(asked) != kind:
                 raise EntityRowsError(
                     f"join key {name} is {given.type} in the entity rows and {stored} in the source",
@@ -115,9 +115,9 @@ class EntityRows:
 
 
 def _key(given: pa.ChunkedArray, name: str, stored: pa.DataType) -> pa.ChunkedArray:
-    """Return a key column with floats as integers where the source has integers: pandas makes them where one is null.
+    """Return a key column with floats as integers where the source has integers.
 
-    NaN is null.
+    pandas turns integers into floats where one is null. NaN is null.
 
     Raises
     ------
@@ -126,7 +126,7 @@ def _key(given: pa.ChunkedArray, name: str, stored: pa.DataType) -> pa.ChunkedAr
     """
     if not (pa.types.is_floating(given.type) and pa.types.is_integer(stored)):
         return given
-    # Arrow computes nothing with half floats.
+    # Arrow has no arithmetic for half floats.
     numbers = given.cast(pa.float64())
     numbers = pc.if_else(pc.is_nan(numbers), pa.scalar(None, pa.float64()), numbers)
     exact = 2 ** _EXACT_BITS[given.type.bit_width]
@@ -218,7 +218,10 @@ def _instant_column(table: pa.Table) -> str:
 
 
 def sql_type(stored: pa.DataType) -> str:
-    """Return the SQL type in which keys of this Arrow type are compared; unknown ones by their own name."""
+    """Return the SQL type in which keys of this Arrow type are compared.
+
+    Raises EntityRowsError for a type that is not supported as a key.
+    """
     if pa.types.is_integer(stored):
         return "BIGINT"
     if pa.types.is_string(stored) or pa.types.is_large_string(stored) or stored == pa.string_view():

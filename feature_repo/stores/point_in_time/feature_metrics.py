@@ -1,4 +1,4 @@
-"""Feast's monitoring (`feast monitor run`) on a home: the values counted and the results kept both lie below it."""
+"""Feast's monitoring (`feast monitor run`) on a home: input and results are below the home."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _ENDLESS: Final = int(np.iinfo(np.int64).max)
 
 
 class FeatureMetricsStore(DuckDBOfflineStore):
-    """The part of an offline store that Feast's monitoring asks: figures of a source, and where they are kept.
+    """Offline store methods of Feast's monitoring: metrics of a source, and storage of the results.
 
     Feast's DuckDB store looks for both below feature_repo. Results are Feast's own Parquet files, in
-    ``<home>/feast_monitoring``; each write of them appears whole, and two runs at once lose nothing.
+    ``<home>/feast_monitoring``; each write of them appears whole, and concurrent runs lose nothing.
     """
 
     @staticmethod
@@ -47,10 +47,10 @@ class FeatureMetricsStore(DuckDBOfflineStore):
         histogram_bins: int = 20,
         top_n: int = 10,
     ) -> list[dict[str, Any]]:
-        """Return Feast's figures of each (feature, "numeric" or "categorical") over event times [start, end].
+        """Return Feast's metrics of each (feature, "numeric" or "categorical") over event times [start, end].
 
-        One column is in memory at a time. NaN and infinities count as nulls. A list is counted as a row, its elements
-        as the values. A source without a file has no figures, and is no fault.
+        One column is in memory at a time. NaN and infinities count as nulls. A list counts as one row, its elements as
+        the values. A source without a file has no metrics, which is no error.
 
         Raises
         ------
@@ -93,15 +93,15 @@ class FeatureMetricsStore(DuckDBOfflineStore):
 
     @staticmethod
     def ensure_monitoring_tables(config: RepoConfig) -> None:
-        """Make the files of the results, empty, where they are not there yet."""
+        """Create the files of the results, empty, where they are missing."""
         with _results(config, ["feature", "feature_view", "feature_service", "job"]) as aside:
             DuckDBOfflineStore.ensure_monitoring_tables(aside)
 
     @staticmethod
     def save_monitoring_metrics(config: RepoConfig, metric_type: str, metrics: list[dict[str, Any]]) -> None:
-        """Keep results; one of the same feature, date and granularity takes the place of the one before."""
+        """Store results; a result replaces the previous one of the same feature, date and granularity."""
         with _results(config, [metric_type]) as aside, warnings.catch_warnings():
-            # Feast puts an empty frame and a full one together, at each first result.
+            # Feast concatenates an empty frame and a full one at each first result.
             warnings.filterwarnings("ignore", "The behavior of DataFrame concatenation", FutureWarning)
             DuckDBOfflineStore.save_monitoring_metrics(aside, metric_type, metrics)
 
@@ -114,7 +114,7 @@ class FeatureMetricsStore(DuckDBOfflineStore):
 
     @staticmethod
     def clear_monitoring_baseline(config: RepoConfig, *args: Any, **kwargs: Any) -> None:
-        """Take the mark of a baseline from results."""
+        """Remove the mark of a baseline from results."""
         with _results(config, ["feature"]) as aside:
             DuckDBOfflineStore.clear_monitoring_baseline(aside, *args, **kwargs)
 
@@ -134,7 +134,7 @@ def _column(parts: Parts, places: Ints, name: str) -> pa.ChunkedArray:
 
 
 def _values(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return what is counted: the elements of lists, and nothing that is no finite number."""
+    """Return the values to count: the elements of lists; numbers that are not finite become null."""
     while pa.types.is_list(column.type):
         column = pc.list_flatten(column)
     if pa.types.is_floating(column.type):
@@ -143,15 +143,15 @@ def _values(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _below(config: RepoConfig, folder: Path) -> RepoConfig:
-    """Return the same configuration in another repository folder: below it Feast keeps its results."""
+    """Return the configuration with another repository folder, below which Feast keeps its results."""
     return config.model_copy(update={"repo_path": folder})
 
 
 @contextmanager
 def _results(config: RepoConfig, metric_types: Sequence[str]) -> Iterator[RepoConfig]:
-    """Give a configuration that writes to a copy of these results, which takes their place at the end.
+    """Yield a configuration that writes to a copy of these results, which replaces them at the end.
 
-    Feast rewrites the files where they lie: a run that is killed would leave a torn one, and every later run fails.
+    Feast rewrites the files in place: a killed run would leave a damaged file, and every later run would fail.
     """
     results = Limits.of(config).home / MONITORING_DIR
     names = [monitoring_parquet_meta(metric_type)[0] for metric_type in metric_types]

@@ -1,4 +1,4 @@
-"""Historical features: which views share a join, what their columns are called, and the table that comes out."""
+"""Query of historical features: groups views into joins, names the columns, builds the result table."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Asked:
-    """A view's part of the answer: (name in the answer, source column) and how old a value may be."""
+    """Requested features of one view: (name in the result, source column), and the maximum age of a value."""
 
     view: str
     columns: tuple[tuple[str, str], ...]
@@ -49,13 +49,13 @@ class Join:
 
     @property
     def ttl_us(self) -> int | None:
-        """The greatest age that any of the views wants."""
+        """The greatest age that one of the views allows, microseconds; None if one has no limit."""
         ages = [view.ttl_us for view in self.views]
         return None if None in ages else max(age for age in ages if age is not None)
 
 
 class HistoricalQuery:
-    """What was asked of the store; the files are listed here, once."""
+    """One request for historical features; the files are listed once, at construction."""
 
     def __init__(
         self,
@@ -73,13 +73,16 @@ class HistoricalQuery:
         self._joins = _joins(limits, feature_views, self._refs, full=full_feature_names)
 
     def at(self, entity_df: Any) -> AsofRetrievalJob:
-        """Ask for the features of each entity row at its instant."""
+        """Return the job for the features of each entity row at its instant."""
         entities = EntityRows.of(entity_df, self._limits)
         self._refuse(entities)
         return self._job(entities, None)
 
     def over(self, start: datetime | None, end: datetime | None) -> AsofRetrievalJob:
-        """Ask for every key with a value from [start, end], as of end; without a start, from the greatest TTL on."""
+        """Return the job for every key with a value from [start, end], as of end.
+
+        The default end is now, the default start the greatest TTL before the end.
+        """
         end = end or datetime.now(UTC)
         ages = [join.ttl_us for join in self._joins]
         if start is None:
@@ -130,7 +133,7 @@ class HistoricalQuery:
         return pa.table([*entities.table.columns, *rest], schema=schema)
 
     def _refuse(self, entities: EntityRows) -> None:
-        """Say what can't be: a column name that would be there twice, or request data that is not there."""
+        """Raise for a column name that would occur twice, and for missing request data."""
         names = [name for join in self._joins for view in join.views for name, _ in view.columns]
         computed = [
             f"{view.projection.name_to_use()}__{feature.name}" if self._full else feature.name
@@ -221,7 +224,7 @@ def _joined(
     del probes
     if from_us is not None:
         place = np.where(event >= from_us, place, -1)
-    # Views of the same age share one reading of the files.
+    # Views with the same TTL share one read of the files.
     answers: dict[str, Any] = {}
     for ttl_us in {view.ttl_us for view in join.views}:
         alive = place if ttl_us is None else np.where(event >= observed - ttl_us, place, -1)
@@ -235,9 +238,9 @@ def _joined(
 def _tell_hindsight(
     join: Join, keys: list[tuple[str, str]], window_us: tuple[int | None, int], probes: pa.Table, limits: Limits
 ) -> None:
-    """Log it where no entity row finds a value only because all values were created after the rows' instants.
+    """Log a warning if no entity row has a value only because all were created after the rows' instants.
 
-    Feast does not hand a ``filter_by_created_timestamp=False`` on, so it can't be refused here.
+    Feast does not pass ``filter_by_created_timestamp=False`` on, so it can't be refused here.
     """
     parts, anyhow = scan(join.parts, Times(join.times.event, None), keys, window_us, None)
     found, _ = search(parts, anyhow, probes, limits)
@@ -254,7 +257,7 @@ def _tell_hindsight(
 def _keys_between(
     connection: duckdb.DuckDBPyConnection, joins: Sequence[Join], from_us: int, until_us: int
 ) -> pa.Table:
-    """Return the distinct keys with an event in the window, known at its end, ordered: one row a key."""
+    """Return the distinct keys with an event in the window, known at its end, ordered: one row per key."""
     names = list(dict.fromkeys(entity for join in joins for entity, _ in join.keys))
     if any({entity for entity, _ in join.keys} != set(names) for join in joins):
         raise EntityRowsError(

@@ -1,4 +1,4 @@
-"""Keys of any type as small numbers: the search then compares integers only."""
+"""Integer codes for join keys of any type: the search compares integers only."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from feature_repo.stores.point_in_time.latest_known import Ints
 
 @dataclass(frozen=True)
 class KeyCodes:
-    """A number from 0 for each distinct key of some rows; a key has one column or several.
+    """Codes from 0 for the distinct keys of some rows; a key has one column or several.
 
     ``values`` holds the distinct values of each column. ``pairs`` holds, from the second column on, the distinct pairs
-    of (code so far, value's number), packed and ascending: the code of a longer key is its pair's place.
+    of (code so far, value's number), packed and ascending: the code of a longer key is its pair's index.
     """
 
     values: tuple[pa.Array, ...]
@@ -25,7 +25,7 @@ class KeyCodes:
 
     @staticmethod
     def of(columns: Sequence[pa.ChunkedArray]) -> KeyCodes:
-        """Give each distinct key of ``columns`` a number; a key with a null in it gets none."""
+        """Assign a code to each distinct key of ``columns``; a key with a null in it gets none."""
         values = tuple(column.unique().drop_null() for column in columns)
         pairs: list[Ints] = []
         code = _numbers(columns[0], values[0])
@@ -39,7 +39,7 @@ class KeyCodes:
         return len(self.pairs[-1]) if self.pairs else len(self.values[0])
 
     def code(self, columns: Sequence[pa.ChunkedArray]) -> Ints:
-        """Return the number of each row's key, -1 where it is not one of ours."""
+        """Return the code of each row's key, -1 for an unknown key."""
         code = _numbers(columns[0], self.values[0])
         for column, known, pairs in zip(columns[1:], self.values[1:], self.pairs, strict=True):
             code = _places(_packed(code, _numbers(column, known), len(known)), pairs)
@@ -47,7 +47,7 @@ class KeyCodes:
 
 
 def _numbers(column: pa.ChunkedArray, known: pa.Array) -> Ints:
-    # One call for the whole column: each call hashes the known values anew.
+    # One call for the whole column: each call hashes the known values again.
     found = pc.fill_null(pc.index_in(column, known), -1)
     return np.asarray(found.to_numpy(), dtype=np.int64)
 

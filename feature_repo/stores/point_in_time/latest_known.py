@@ -1,4 +1,4 @@
-"""The point-in-time join in arithmetic: the row of each probe by sorting and bisection. Pure."""
+"""Point-in-time join by sorting and bisection of NumPy arrays. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Known:
 def latest_known(rows: Known, code: Ints, observed: Ints, threads: int = 1) -> Ints:
     """Return for each probe (code, observed in microseconds) the index of its row in ``rows``, or -1.
 
-    Halves of the codes are worked on by ``threads`` threads: numpy lets go of the interpreter while it sorts.
+    The codes are divided among ``threads`` threads: NumPy releases the interpreter's lock while it sorts.
     """
     if threads <= 1 or len(rows.code) < 1 << 16:
         return _latest_known(rows, code, observed)
@@ -52,7 +52,7 @@ def _latest_known(rows: Known, code: Ints, observed: Ints) -> Ints:
     order = np.argsort(stored)
     at = np.searchsorted(stored[order], asked, side="right") - 1
     best = order if _in_order(rows, order) else _running_best(rows, order)
-    found: Ints = best[at]  # at -1 this is some row: its key is looked at next
+    found: Ints = best[at]  # at index -1 this is any row: rejected in the next line
     return np.where((at >= 0) & (rows.code[found] == code), found, -1)
 
 
@@ -66,14 +66,14 @@ def _sortable(code: Ints, known_from: Ints, asked_code: Ints, observed: Ints) ->
         instants, known_from = np.unique(known_from, return_inverse=True)
         observed = np.searchsorted(instants, observed, side="right") - 1
         least, bits = 0, (len(instants) + 1).bit_length()
-    # Time 0 is kept for "before everything", so that no probe reaches into the key before it.
+    # Time 0 is reserved for "before everything", so that no probe reaches into the preceding key.
     stored = (code << bits) | (known_from - least + 1)
     clipped = np.clip(observed - least + 1, 0, (1 << bits) - 1)
     return stored, (asked_code << bits) | clipped
 
 
 def _in_order(rows: Known, order: Ints) -> bool:
-    """Whether, key by key, what was known later is also the greater: then the last known row is the wanted one."""
+    """Return whether in each key later known rows are greater: then the last known row is the result."""
     code, event = rows.code[order], rows.event[order]
     same = code[1:] == code[:-1]
     step = event[1:] - event[:-1]
@@ -86,7 +86,7 @@ def _in_order(rows: Known, order: Ints) -> bool:
 
 
 def _running_best(rows: Known, order: Ints) -> Ints:
-    """Return, for each row in ``order``, which of those up to it in its key is the greatest."""
+    """Return, for each row in ``order``, the greatest row of its key up to it."""
     by_rank = np.lexsort((rows.place, rows.created, rows.event, rows.code))
     rank = np.empty(len(by_rank), dtype=np.int64)
     rank[by_rank] = np.arange(len(by_rank))

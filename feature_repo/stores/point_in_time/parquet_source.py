@@ -1,4 +1,4 @@
-"""The Parquet files of one source, listed once: what they hold, and single rows of them."""
+"""The Parquet files of one source, listed once: schema, statistics, and reads of single rows."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class SourceColumnError(ChurnError):
 
 
 def readable(source: DataSource) -> FileSource:
-    """Return a source of Parquet files on a disk as it is.
+    """Return ``source`` if it consists of Parquet files on a disk.
 
     Raises
     ------
     SourceColumnError
-        If it is another source, has another format, or lies behind a URL.
+        If it is of another type or format, or its path is a URL.
     """
     from feast.data_format import ParquetFormat
     from feast.infra.offline_stores.file_source import FileSource
@@ -75,7 +75,10 @@ def readable(source: DataSource) -> FileSource:
 
 @dataclass(frozen=True)
 class Part:
-    """One file: its rows by row group, its schema, what its folders say (``date=2026-01-01``), and statistics."""
+    """One file.
+
+    Rows per row group, schema, partition values of its folders (``date=2026-01-01``), and metadata with statistics.
+    """
 
     path: str
     groups: tuple[int, ...]
@@ -83,15 +86,15 @@ class Part:
     partition: dict[str, str]
     metadata: pq.FileMetaData
     read_bounds: dict[str, tuple[tuple[int, int], ...] | None] = field(default_factory=dict, compare=False)
-    """What the statistics said, column by column: asking the metadata is slow."""
+    """Cache of the statistics per column: reading the metadata is slow."""
 
     def bounds_us(self, column: str) -> tuple[int, int] | None:
-        """Return the least and the greatest instant of a timestamp column, None if a row group does not say."""
+        """Return the least and greatest instant of a timestamp column, None if a row group has no statistics."""
         bounds = self.group_bounds_us(column)
         return (min(least for least, _ in bounds), max(most for _, most in bounds)) if bounds else None
 
     def group_bounds_us(self, column: str) -> tuple[tuple[int, int], ...] | None:
-        """Return the least and the greatest instant in each row group, None if one of them does not say."""
+        """Return the least and greatest instant in each row group, None if one has no statistics."""
         if column not in self.read_bounds:
             self.read_bounds[column] = self._group_bounds_us(column)
         return self.read_bounds[column]
@@ -114,7 +117,7 @@ class Part:
 
 def micros(instant: datetime) -> int:
     """Return an instant in microseconds since 1970, UTC; one without a time zone is UTC."""
-    # What is finer than a microsecond pandas keeps and datetime drops: cut off, as everywhere here.
+    # pandas keeps fractions finer than a microsecond, datetime does not: cut off, as everywhere here.
     aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
     return (aware - _EPOCH) // timedelta(microseconds=1)
 
@@ -130,7 +133,9 @@ class Parts:
 
     @staticmethod
     def of(home: Path, source: DataSource) -> Parts:
-        """List the files of a Parquet FileSource: a file, a folder, or a pattern; relative means below ``home``.
+        """List the files of a Parquet FileSource: a file, a folder or a pattern.
+
+        A relative path is below ``home``.
 
         Raises
         ------
@@ -181,7 +186,7 @@ class Parts:
         return sum(sum(part.groups) for part in self.parts)
 
     def within(self, event: str, from_us: int | None, until_us: int) -> Parts:
-        """Leave out the files whose statistics show that no row lies in the window of event times."""
+        """Return the files without those whose statistics exclude a row in the window of event times."""
         kept = []
         for part in self.parts:
             bounds = part.bounds_us(event)
@@ -191,7 +196,7 @@ class Parts:
         return Parts(self.name, tuple(kept), self.schema)
 
     def bounds_us(self, column: str) -> tuple[int, int] | None:
-        """Return the least and greatest instant of a timestamp column in all files, None if one has no statistics."""
+        """Return the least and greatest instant of a column in all files, None if one has no statistics."""
         bounds = [each for part in self.parts if (each := part.bounds_us(column))]
         if not bounds or len(bounds) < len(self.parts):
             return None
@@ -239,13 +244,13 @@ class Parts:
         order = pa.array(where - shift, mask=places < 0)
         del tables
         arrays = []
-        for name in columns:  # column by column, so that not all of it is there twice
+        for name in columns:  # column by column, so that memory does not hold all twice
             arrays.append(table.column(0).combine_chunks().take(order))
             table = table.drop_columns([name])
         return pa.table(arrays, schema=schema)
 
     def batches(self, places: Ints, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Yield the rows at ``places`` (ascending), a few pages of the files at a time: memory does not grow."""
+        """Yield the rows at ``places`` (ascending), a few pages at a time, so that memory does not grow."""
         schema = pa.schema([self.schema.field(name) for name in columns])
         for part, wanted in self._by_part(places) if columns else ():
             for groups, rows in _grouped(part, wanted):
@@ -265,9 +270,9 @@ class Parts:
                 yield part, wanted
 
     def read(self, part: Part, groups: Sequence[int], schema: pa.Schema) -> pa.Table:
-        """Return row groups of a part in the columns and types of ``schema``: null where the file lacks a column."""
+        """Return row groups of a part in the columns and types of ``schema``, null for a missing column."""
         file, inside = _opened(part, schema)
-        # One thread: whoever reads several parts reads them side by side.
+        # One thread: the caller reads several parts in parallel.
         found = file.read_row_groups(groups, columns=inside, use_threads=False)
         return _fitted(part, found, sum(part.groups[group] for group in groups), schema)
 
@@ -298,7 +303,7 @@ def _fitted(part: Part, found: pa.Table, rows: int, schema: pa.Schema) -> pa.Tab
 
 
 def _grouped(part: Part, rows: Ints) -> Iterator[tuple[list[int], Ints]]:
-    """Yield row groups that hold wanted rows, several at once, with the rows' numbers among them."""
+    """Yield row groups that hold wanted rows, several at once, with the positions of these rows in them."""
     ends = np.cumsum(part.groups)
     cuts = [0, *np.searchsorted(rows, ends).tolist()]
     groups: list[int] = []
@@ -319,7 +324,7 @@ def _grouped(part: Part, rows: Ints) -> Iterator[tuple[list[int], Ints]]:
 
 
 def has_files(home: Path, source: DataSource) -> bool:
-    """Say whether a source has any file; it may have no rows all the same."""
+    """Return whether a source has any file; the files may still hold no rows."""
     return bool(_listed(home, readable(source).path))
 
 
@@ -337,7 +342,7 @@ def _listed(home: Path, pattern: str) -> list[str]:
 
 
 def _root(home: Path, pattern: str) -> Path:
-    """Return the folder below which a source's folders are partitions: what stands above it is the machine's."""
+    """Return the folder below which a source's folders are partitions; the folders above are not."""
     path = home / pattern
     return path.parent if path.is_file() else before_wildcard(home, path) or path
 
@@ -358,7 +363,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 
 def _hive_type(parts: Sequence[Part], key: str) -> pa.DataType:
-    """Return what all of a folder's values can be read as: int64, a date, else text."""
+    """Return the type of a partition key that all its values fit: int64, a date, else string."""
     values = [part.partition[key] for part in parts if key in part.partition]
     readers: list[tuple[pa.DataType, Any]] = [(pa.int64(), int), (pa.date32(), date.fromisoformat)]
     for kind, read in readers:

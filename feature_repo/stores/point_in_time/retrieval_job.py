@@ -1,4 +1,4 @@
-"""Feast's retrieval jobs over the offline tables: asked when they are made, run when their answer is wanted."""
+"""Feast's retrieval jobs over the offline tables: made with the request, run when the result is read."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from feature_repo.stores.point_in_time.parquet_source import readable
 
 
 class AsofRetrievalJob(RetrievalJob):
-    """The answer of a query, as a table or as a stream of record batches.
+    """Result of a query, as a table or as a stream of record batches.
 
     Parameters
     ----------
     schema
-        The columns of the answer, before on-demand views.
+        The columns of the result, before on-demand views.
     batches
-        Runs the query and yields its answer. Called once for each time that the job is asked.
+        Runs the query and yields its result. Called once per read of the job.
     """
 
     def __init__(
@@ -50,17 +50,17 @@ class AsofRetrievalJob(RetrievalJob):
 
     @property
     def full_feature_names(self) -> bool:
-        """Whether features are called ``view__feature``."""
+        """Whether features are named ``view__feature``."""
         return self._full_feature_names
 
     @property
     def on_demand_feature_views(self) -> list[Any]:
-        """The views that Feast computes on the answer, each on the columns that it declares."""
+        """The views that Feast computes on the result, each on its declared columns."""
         return [NarrowView(view) for view in self._on_demand]
 
     @property
     def metadata(self) -> RetrievalMetadata | None:
-        """What was asked, for saved data sets; None for whole tables."""
+        """The request, for saved data sets; None for whole tables."""
         return self._metadata
 
     def to_reader(self, rows_per_batch: int = 65_536) -> pa.RecordBatchReader:
@@ -71,7 +71,7 @@ class AsofRetrievalJob(RetrievalJob):
         return pa.RecordBatchReader.from_batches(self._schema(), self._cut(rows_per_batch))
 
     def with_constant(self, name: str, text: str) -> AsofRetrievalJob:
-        """Return the job of a whole table with one more column, the same text in each row."""
+        """Return the job of a whole table with an additional column, the same text in each row."""
 
         def batches() -> Iterator[pa.RecordBatch]:
             for batch in self._batches():
@@ -92,12 +92,14 @@ class AsofRetrievalJob(RetrievalJob):
         return frame
 
     def persist(self, storage: SavedDatasetStorage, allow_overwrite: bool = False, timeout: int | None = None) -> None:  # noqa: ARG002, FBT001, FBT002 - Feast's signature
-        """Write the answer, on-demand views included, as one Parquet file that appears whole.
+        """Write the result, including on-demand views, as one Parquet file that appears whole.
 
         Raises
         ------
         SavedDatasetLocationAlreadyExists
             If something is there and ``allow_overwrite`` is off.
+        TableAppendOnlyError
+            If ``storage`` is no SavedDatasetFileStorage, or its path is a pattern.
         """
         if not isinstance(storage, SavedDatasetFileStorage):
             raise TableAppendOnlyError(
@@ -106,7 +108,7 @@ class AsofRetrievalJob(RetrievalJob):
         uri = readable(storage.to_data_source()).path
         place = self._home / uri
         if before_wildcard(self._home, place) is not None:
-            # A pattern is how a table that others append to is spelt: nothing may take its parts' place.
+            # A pattern denotes a table that others append to: its parts may not be replaced.
             raise TableAppendOnlyError(f"a data set can't be saved to the pattern {uri}", "give a folder or a file")
         if not allow_overwrite and (place.is_file() or (place.is_dir() and any(place.iterdir()))):
             raise SavedDatasetLocationAlreadyExists(location=uri)
@@ -127,7 +129,7 @@ def _replace(target: Path, table: pa.Table) -> None:
 
 
 def one_table(table: Callable[[], pa.Table]) -> Callable[[], Iterator[pa.RecordBatch]]:
-    """Return what yields the batches of a table that is computed when they are wanted."""
+    """Return a function that yields the batches of a table, which is computed when they are read."""
 
     def batches() -> Iterator[Any]:
         yield from table().to_batches()
@@ -136,17 +138,17 @@ def one_table(table: Callable[[], pa.Table]) -> Callable[[], Iterator[pa.RecordB
 
 
 class NarrowView:
-    """An on-demand view as Feast's retrieval job sees it; the same but for the columns that its function is given.
+    """Wrapper of an on-demand view that passes only the declared columns to the view's function.
 
-    Feast turns every column of the answer into Python lists for each view. A view that reads a column which is not
-    one of its sources' gets them all, as in Feast.
+    Feast's retrieval job turns every column of the result into Python lists for each view. A view that reads an
+    undeclared column gets all columns, as in Feast.
     """
 
     def __init__(self, view: OnDemandFeatureView) -> None:
         self._view = view
 
     def __getattr__(self, name: str) -> Any:
-        """Return what the view itself says."""
+        """Return the attribute of the wrapped view."""
         return getattr(self._view, name)
 
     def transform_arrow(self, table: pa.Table, full_feature_names: bool = False) -> pa.Table:  # noqa: FBT001, FBT002 - Feast's signature
@@ -160,7 +162,10 @@ class NarrowView:
 
 
 def declared_columns(view: OnDemandFeatureView) -> set[str]:
-    """Return what a view's sources may be called in an answer: request data, features, features with their view."""
+    """Return the names that a view's inputs may have in a result.
+
+    These are request data, features, and features with their view.
+    """
     names = set(view.get_request_data_schema())
     for projection in view.source_feature_view_projections.values():
         for feature in projection.features:
