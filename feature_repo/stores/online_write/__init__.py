@@ -1,1 +1,1 @@
-"""What the materialisation writes into the online stores."""
+"""Writers of the online stores: selection of rows, their schema, and Redis and SQLite output."""

@@ -1,10 +1,11 @@
-"""Instants in the SQLite online store's tables: seconds since 1970, UTC; and how an older file comes to that.
+"""Instants in the SQLite online store: seconds since 1970, UTC; and the conversion of older files.
 
 Event timestamps are whole seconds, which is all that Feast's own class can read. Created timestamps, which it reads in
 its text search alone, keep their microseconds.
 
 Feast's own SQLite store takes the UTC clock's time for local time, so what it stores depends on the time zone of the
-process that wrote it, and so did the files of this project until ``PRAGMA user_version`` 1.
+writing process; so did the files of this project until ``PRAGMA user_version`` 1. See
+docs/decisions/0036-instants-online.md.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 from feature_repo.stores.wire.varint import Ints
 
 DOUBT_S: Final = 26 * 3600
-"""By so much can an instant be wrong that was written in one time zone and read in another: +14:00 and -12:00."""
+"""Largest error, seconds, of an instant written and read in different time zones: +14:00 and -12:00."""
 _VERSION: Final = 1
 _DOUBTED: Final = "instants_in_doubt"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -33,13 +34,16 @@ def utc_seconds(instants_us: Ints) -> list[int]:
 
 
 def utc_exactly(instants_us: Ints) -> list[float]:
-    """Return instants (UTC microseconds since 1970) as seconds; to the microsecond until the year 2242."""
+    """Return instants (UTC microseconds since 1970) as seconds, exact to the microsecond until year 2242."""
     found: list[float] = (instants_us / 1_000_000).tolist()
     return found
 
 
 def local_seconds(instants_us: Ints) -> list[int]:
-    """Return instants as Feast's own SQLite class reads them in this process: the UTC clock's time, taken as local."""
+    """Return instants as Feast's own SQLite class reads them in this process.
+
+    That is the UTC clock's time, taken as local. ``instants_us`` are UTC microseconds since 1970.
+    """
     distinct, codes = np.unique(instants_us, return_inverse=True)
     naive = [(_EPOCH + timedelta(microseconds=int(instant))).replace(tzinfo=None) for instant in distinct]
     found: list[int] = np.array([int(instant.timestamp()) for instant in naive], np.int64)[codes].tolist()
@@ -47,7 +51,7 @@ def local_seconds(instants_us: Ints) -> list[int]:
 
 
 def utc_of_local(stored: int) -> int:
-    """Return the UTC second that :func:`local_seconds` of a process in this time zone stands for."""
+    """Return the UTC second of a value that :func:`local_seconds` gave in this time zone."""
     return int(datetime.fromtimestamp(stored).replace(tzinfo=UTC).timestamp())  # noqa: DTZ006 - undone here
 
 
@@ -57,11 +61,11 @@ def is_utc(connection: sqlite3.Connection) -> bool:
 
 
 def bring_to_utc(connection: sqlite3.Connection) -> None:
-    """Bring an older file's instants to UTC, once, in one transaction.
+    """Convert an older file's instants to UTC, once, in one transaction.
 
-    They are taken for what this process's time zone makes of them, as the version that wrote them read them. Which
-    zone wrote a row can't be known: each table with rows is noted as in doubt until a materialisation of the whole
-    window wrote it again. Raises sqlite3.OperationalError where the file is locked or may not be written.
+    They are interpreted in this process's time zone, as the version that wrote them read them. The zone that wrote a
+    row is unknown: each table with rows is marked as in doubt until a materialisation of the whole window has written
+    it again. Raises sqlite3.OperationalError where the file is locked or may not be written.
     """
     if is_utc(connection):
         return
@@ -93,7 +97,7 @@ def in_doubt(connection: sqlite3.Connection) -> set[str]:
 
 
 def settle(connection: sqlite3.Connection, tables: Collection[str]) -> None:
-    """Note that the tables are in doubt no longer."""
+    """Remove the mark of doubt from the tables."""
     with connection:
         connection.executemany(f"DELETE FROM {_DOUBTED} WHERE online_table = ?", [(table,) for table in tables])  # noqa: S608
 

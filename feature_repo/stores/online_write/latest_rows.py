@@ -1,4 +1,4 @@
-"""Read, in batches, each key's latest row that was known at an instant."""
+"""Reader, in batches, of the latest row per key that was known at an instant."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ _ALWAYS: Final = int(np.iinfo(np.int64).min)
 
 @dataclass(frozen=True)
 class LatestRows:
-    """Each key's latest row with an event timestamp in [start, end], as it was known at ``end``.
+    """The latest row per key with an event timestamp in [start, end], as known at ``end``.
 
     Latest is by event timestamp, then created timestamp. A row that was created after ``end`` was not known then, and
-    its key gets the row that was. Where the offline store's own "latest" is such a row, the key's history is read too.
+    its key gets the latest row that was. If the offline store's own "latest" is such a row, the key's history is read
+    too.
     """
 
     config: RepoConfig
@@ -41,7 +42,7 @@ class LatestRows:
     batch_rows: int
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield one row a key, at most ``batch_rows`` at once."""
+        """Yield one row per key, at most ``batch_rows`` at once."""
         hidden: list[pa.RecordBatch] = []
         now, arrived = datetime.now(UTC), 0
         for rows in self._read(self.store.pull_latest_from_table_or_query):
@@ -54,7 +55,7 @@ class LatestRows:
             if known.any():
                 yield rows.filter(pa.array(known))
         if arrived:
-            # Of what counts as created later than now (a delivery lag) there is nothing to say: it comes by itself.
+            # Rows created later than now (a delivery lag) are not reported: a later run includes them by itself.
             _log.warning(
                 "%s: the latest rows of %d keys were created after %s and were not known then; to have them, "
                 "materialise up to a later end",

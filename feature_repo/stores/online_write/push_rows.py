@@ -1,4 +1,7 @@
-"""Rows as Feast hands them to an online store's own writer: by push, ``write_to_online_store`` and its local engine."""
+"""Rows that Feast passes to an online store's own writer.
+
+They come from a push, from ``write_to_online_store`` or from Feast's local engine.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,13 @@ from configs.errors import ChurnError
 from feature_repo.stores.point_in_time.parquet_source import micros
 
 _NO_ENTITY: Final = EntityKey(join_keys=[DUMMY_ENTITY_ID], entity_values=[Value(string_val=DUMMY_ENTITY_VAL)])
-"""Under which the one row of a view without entities is materialised and read; a push hands it on without a key."""
+"""Online key of the one row of a view without entities; a push passes this row without a key."""
 FeastRows = Sequence[tuple[EntityKey, dict[str, Value], datetime, datetime | None]]
 _log = logging.getLogger(__name__)
 
 
 class OnlineRowsError(ChurnError):
-    """Rows given for the online store don't fit it; nothing was written."""
+    """Rows for the online store do not fit it; nothing was written."""
 
     error = "online_rows_unfit"
 
@@ -37,12 +40,12 @@ class PushedRow(NamedTuple):
 
 
 def pushed_rows(rows: FeastRows, key_version: int) -> list[PushedRow]:
-    """Return the rows in their order; an instant without a zone is UTC, as Feast has it.
+    """Return the rows in their order; an instant without a zone is UTC, as in Feast.
 
-    A null created timestamp is None. Raises OnlineRowsError for a null event timestamp: such a row could not be told
-    from a later one, and none would ever replace it.
+    A null created timestamp is None. Raises OnlineRowsError for a null event timestamp: such a row could not be
+    compared with a later one, and none would ever replace it.
     """
-    # Feast makes pandas' NaT of a null, which no instant equals, itself included.
+    # Feast turns a null into pandas' NaT, which equals no instant, itself included.
     if any(event != event for _, _, event, _ in rows):  # noqa: PLR0124
         raise OnlineRowsError("nulls in the event timestamp", "give each row its instant; nothing was written")
     return [

@@ -1,4 +1,7 @@
-"""Write feature rows to Redis: many commands a send, every reply read, and no newer value overwritten."""
+"""Writer of rows to Redis: pipelined commands, every reply read, no newer value overwritten.
+
+See docs/decisions/0036-instants-online.md.
+"""
 
 from __future__ import annotations
 
@@ -28,16 +31,19 @@ from feature_repo.stores.wire.varint import Ints
 Flags = npt.NDArray[np.bool_]
 _NEVER: Final = int(np.iinfo(np.int64).min)
 _WATCHED_AT_ONCE: Final = 200
-"""Keys of a transaction: Redis compares each with those watched before, and one that changed costs all of them."""
+"""Keys of a transaction.
+
+Redis compares each with those watched before, and one changed key makes all of them be read again.
+"""
 
 
 @dataclass(frozen=True)
 class RedisRows:
-    """Encoded rows of views that share keys and event timestamps; one row a key.
+    """Encoded rows of views that share keys and event timestamps; one row per key.
 
-    ``keys``: Redis keys as RESP spells them. ``events_us``: event timestamps (UTC microseconds since 1970).
-    ``views``: the view's event timestamp field -> field -> value. ``everything``: the commands that write all of it,
-    the usual case, made while Redis is busy with the batch before.
+    ``keys``: Redis keys, encoded as RESP. ``events_us``: event timestamps (UTC microseconds since 1970). ``views``: the
+    view's event timestamp field -> field -> value. ``everything``: the commands that write all of it, the usual case,
+    made while Redis processes the previous batch.
     """
 
     keys: pa.Array
@@ -47,14 +53,15 @@ class RedisRows:
 
 
 class RedisWriter:
-    """One connection's batches, in order: while Redis works on one, the stored timestamps of the next are read.
+    """Writer of batches, in order, over one connection.
 
-    A row is written where its event timestamp is that of the stored row or later: the same instant again is a
-    correction. Where ``corrects`` is false it must be later. A stored timestamp after this machine's clock can't be
-    right and does not stop a write. ``kept`` counts the keys, a view, whose row was left as it was.
-    ``overwrite_newer`` asks nothing and writes everything.
-    Reading the timestamps and writing are two steps: a row that another writer puts there between them, within two
-    batches, can be overwritten by an older one until the next materialisation.
+    While Redis works on one batch, the stored timestamps of the next are read.
+
+    A row is written if its event timestamp is that of the stored row or later: the same instant again is a correction.
+    With ``corrects`` false it must be later. A stored timestamp after this machine's clock can't be right and does not
+    stop a write. ``kept`` counts, per view, the keys whose stored row was not changed. ``overwrite_newer`` reads no
+    timestamps and writes everything. Reading the timestamps and writing are two steps: a row that another writer stores
+    between them, within two batches, can be overwritten by an older one until the next materialisation.
     """
 
     overlaps = True
@@ -97,10 +104,10 @@ class RedisWriter:
         return RedisRows(keys, events_us, views, redis_protocol.hset(keys, _all_fields(views.values()), self._expire_s))
 
     def write(self, rows: RedisRows) -> None:
-        """Take a batch; it is sent by the next call, or by :meth:`finish`, and so are error replies raised.
+        """Accept a batch; the next call, or :meth:`finish`, sends it and raises its error replies.
 
-        The question about this batch goes out before the commands of the last one: Redis answers it at once and has
-        work while the answer is read here. Raises what redis-py raises.
+        The query for this batch's timestamps is sent before the commands of the last one: Redis replies at once and has
+        work while the reply is read here. Raises redis-py's errors.
         """
         owed, self._owed = self._owed, 0
         if self._overwrite_newer:
@@ -113,7 +120,7 @@ class RedisWriter:
         self._ready = self._due(rows, self._stored(len(rows.keys), len(rows.views)))
 
     def finish(self) -> None:
-        """Send what is left and read every reply. Raises the first error among them."""
+        """Send the remaining commands and read every reply. Raises the first error among them."""
         self._send_ready()
         self._read(self._owed)
         self._owed = 0
@@ -152,7 +159,7 @@ class RedisWriter:
         self._put(commands)
 
     def _put(self, commands: pa.Array) -> None:
-        # In pieces, since the socket's time-out counts for a whole send.
+        # In pieces, since the socket's time-out applies to a whole send.
         data = redis_protocol.stream(commands)
         pieces = (data[start : start + self._send_bytes] for start in range(0, len(data), self._send_bytes))
         self._connection.send_packed_command(pieces, check_health=False)
@@ -170,7 +177,7 @@ class RedisWriter:
 
 
 class PushedHashes:
-    """What rows of one view become in Redis where Feast's own API writes them: by the same rule, a hash a row.
+    """Rows of one view that Feast's own API writes to Redis: by the same rule, one HSET per row.
 
     ``rows`` holds all rows of each of the Redis ``keys``, in the order in which they are written.
     """
@@ -183,10 +190,10 @@ class PushedHashes:
 
     @classmethod
     def of(cls, rows: Iterable[PushedRow], view: str, project: str) -> list[PushedHashes]:
-        """Return the rows in parts that one transaction writes."""
+        """Return the rows in parts, each for one transaction."""
         suffix = project.encode()
         keyed: dict[bytes, list[PushedRow]] = {}
-        # The last one wins: a batch may hold several rows of a key, in any order.
+        # Sorted, so that the latest wins: a batch may hold several rows of a key, in any order.
         for row in sorted(rows, key=lambda row: (row.event_us, row.created_us or 0)):
             keyed.setdefault(row.key + suffix, []).append(row)
         several = list(keyed.items())
@@ -194,14 +201,14 @@ class PushedHashes:
         return [cls(dict(several[start : start + _WATCHED_AT_ONCE]), view) for start in starts]
 
     def ask(self, pipe: Any) -> None:
-        """Queue the question for the stored event timestamp of each key."""
+        """Queue the read of each key's stored event timestamp."""
         for key in self.keys:
             pipe.hmget(key, self._stamp)
 
     def put(self, pipe: Any, stored: Sequence[Sequence[bytes | None]], expire_s: int | None) -> int:
-        """Queue the rows that are not older than what is stored of their key; return how many are.
+        """Queue the rows that are not older than their key's stored row; return the number of older ones.
 
-        ``stored`` holds the event timestamp of each of ``keys``, in a list of its own as HMGET answers.
+        ``stored`` holds the event timestamp of each of ``keys``, in a list of its own as HMGET returns it.
         """
         clock_us, kept = micros(datetime.now(UTC) + CLOCKS_DIFFER), 0
         for (key, rows), (spelt,) in zip(self._rows.items(), stored, strict=True):
@@ -220,7 +227,7 @@ class PushedHashes:
 
 
 def stamp_field(view: str) -> bytes:
-    """Return the field that holds a view's event timestamp."""
+    """Return the hash field of a view's event timestamp."""
     return f"_ts:{view}".encode()
 
 
@@ -236,21 +243,21 @@ def _instant_us(stamp: bytes | None) -> int:
 
 
 def refuse_unwritable(connection: Any, project: str) -> None:
-    """Raise what any write would raise now (no memory, a replica, a full disk); nothing is written.
+    """Raise the error that any write would raise now (no memory, a replica, a full disk).
 
-    The key is one that is never there, and ``XX`` writes only where there is one.
+    Nothing is written: the key never exists, and ``XX`` writes existing keys only.
     """
     connection.send_command("SET", f"{project}:writable", b"", "XX")
-    # A user that may write hashes need not be allowed to write anything else.
+    # A user with the right to write hashes may lack the right to write anything else.
     with suppress(NoPermissionError):
         connection.read_response()
 
 
 @contextmanager
 def connection_of(client: Any) -> Iterator[Any]:
-    """Lend a connection of a redis-py client's pool: its address, TLS, password and database are the client's own.
+    """Yield a connection of a redis-py client's pool, with its address, TLS, password and database.
 
-    After an error it is closed, since replies may still be on their way.
+    After an error it is closed, since replies may still be outstanding.
     """
     connection = client.connection_pool.get_connection()
     try:

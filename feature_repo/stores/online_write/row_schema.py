@@ -1,4 +1,4 @@
-"""Which offline columns become which online values, for the views that one read of a source feeds."""
+"""Schema of online rows: which offline columns become which values of the views of one source."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NO_ENTITY: Final[bytes] = serialize_entity_key(
 
 @dataclass(frozen=True)
 class Column:
-    """An offline column, and the Feast type that its values get online."""
+    """An offline column, and the Feast type of its values online."""
 
     source: str
     value_type: ValueType
@@ -35,7 +35,7 @@ class Column:
 
 @dataclass(frozen=True)
 class OnlineRows:
-    """The shape of one key's row in several views of one source.
+    """The schema of one key's row in several views of one source.
 
     ``keys``: join key -> column. ``views``: the view's online name -> feature -> column. ``event`` and ``created`` are
     the columns of the timestamps; ``created`` is None where the source has none.
@@ -48,7 +48,7 @@ class OnlineRows:
 
     @classmethod
     def of(cls, views: Sequence[FeatureView], entities: Sequence[Entity], *, versioned: bool) -> OnlineRows:
-        """Return the shape of views that share their source and entities."""
+        """Return the schema of views that share their source and entities."""
         first = views[0]
         source = first.batch_source
         original = {online: column for column, online in (source.field_mapping or {}).items()}
@@ -86,7 +86,7 @@ class OnlineRows:
         return [name for name in named if name not in others]
 
     def entity_keys(self, rows: pa.RecordBatch, suffix: bytes = b"") -> pa.Array:
-        """Return the rows' serialized entity keys (large_binary); without entities Feast's one for all rows."""
+        """Return the rows' serialized entity keys (large_binary); without entities Feast's dummy key."""
         if not self.keys:
             return pa.array([_NO_ENTITY + suffix] * len(rows), pa.large_binary())
         columns = {name: rows.column(column.source) for name, column in self.keys.items()}

@@ -1,4 +1,7 @@
-"""Write encoded feature rows to Feast's SQLite tables: a transaction a batch, and no newer value overwritten."""
+"""Writer of rows to Feast's SQLite tables: one transaction per batch, no newer value overwritten.
+
+See docs/decisions/0036-instants-online.md.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ _WITHOUT_TEXT: Final = {ValueType.BYTES, ValueType.UNIX_TIMESTAMP}
 
 @dataclass(frozen=True)
 class Upserts:
-    """What one batch puts into one view's table: the statement, and its arguments a key."""
+    """One batch for one view's table: the statement, and its arguments per key."""
 
     view: str
     statement: str
@@ -42,22 +45,27 @@ class Upserts:
 
 
 class SqliteWriter:
-    """A connection of its own to the file of Feast's SQLite store.
+    """Writer with its own connection to the file of Feast's SQLite store.
 
-    A row is written where its event timestamp is later than that of the stored row, or the same and it was created no
-    earlier: a correction; or where what is stored lies after this machine's clock, which can't be right. The table
-    keeps whole seconds of event timestamps, as Feast writes them; of rows within a second the one that was created last
-    stays. ``kept`` counts the keys, a view, whose row was left as it was. ``overwrite_newer`` writes everything.
-    Readers see a batch whole or not at all; they wait only while it is committed, and the writer waits for them.
+    A row is written if its event timestamp is later than that of the stored row; if it is the same and the row was
+    created no earlier: a correction; or if the stored one is after this machine's clock, which can't be right. The
+    table keeps whole seconds of event timestamps, as Feast writes them; of rows within a second the one that was
+    created last stays. ``kept`` counts, per view, the keys whose stored row was not changed. ``overwrite_newer`` writes
+    everything. Readers see a batch whole or not at all; they wait only while it is committed, and the writer waits for
+    them.
 
     ``whole_seconds`` cuts created timestamps off too, for Feast's text search, which reads them. ``local`` writes
     instants as Feast's own class reads them in this process, for that class alone; see
-    :mod:`feature_repo.stores.online_write.instants`. ``settles`` says that all rows of the views' window follow, so
-    that rows in doubt are written again and their doubt ends.
+    :mod:`feature_repo.stores.online_write.instants`. ``settles`` states that all rows of the views' window follow, so
+    that rows in doubt are written again and their mark is removed.
     """
 
     overlaps = False
-    """SQLite's Python module takes and drops the interpreter's lock for each row: beside a busy thread it crawls."""
+    """Whether batches are written while the next is encoded.
+
+    No: SQLite's Python module takes and releases the interpreter's lock for each row, which is slow next to a busy
+    thread.
+    """
 
     def __init__(
         self,
@@ -95,7 +103,10 @@ class SqliteWriter:
         }
 
     def prepare(self, rows: pa.RecordBatch) -> list[Upserts]:
-        """Return what writes these rows, a table each. Keys are sorted: neighbours share the pages of the index."""
+        """Return the statements for these rows, one per table.
+
+        Keys are sorted: neighbours share the pages of the index.
+        """
         keys = self._shape.entity_keys(rows)
         order = pc.sort_indices(keys)
         rows, keys = rows.take(order), keys.take(order).to_pylist()
@@ -137,7 +148,10 @@ class SqliteWriter:
         self.kept += kept
 
     def finish(self) -> None:
-        """End the doubt about tables that are written now; each batch was committed when :meth:`write` returned."""
+        """Remove the mark of doubt from the tables that are written now.
+
+        Each batch was committed when :meth:`write` returned.
+        """
         if self._doubted:
             settle(self._connection, self._doubted)
 
@@ -147,10 +161,10 @@ class SqliteWriter:
 
 
 def upsert(table: str, features: Sequence[str], *, overwrite_newer: bool = False, doubt_s: int | None = None) -> str:
-    """Return one statement that writes all of a key's rows: Feast keeps a row a feature.
+    """Return one statement that writes all of a key's rows: Feast stores one row per feature.
 
     Its arguments: the key, event and created timestamp (seconds), then value and text of each feature in turn. With
-    ``doubt_s`` a stored event timestamp counts as later only where it is later by more than that.
+    ``doubt_s`` a stored event timestamp counts as later only if it is later by more than that (seconds).
     """
     quoted = '"' + table.replace('"', '""') + '"'
     named = [feature.replace("'", "''") for feature in features]
@@ -175,7 +189,7 @@ def upsert(table: str, features: Sequence[str], *, overwrite_newer: bool = False
 
 
 def _texts(values: pa.Array, column: Column, spelt: list[bytes]) -> Iterator[str | None]:
-    """Return what Feast puts beside a value to search by: str(value), None for nulls and for what has no such text."""
+    """Return the search texts that Feast stores next to values: str(value), None where there is none."""
     kind = column.value_type
     if kind is ValueType.STRING and pa.types.is_string(values.type):
         return iter(values.to_pylist())

@@ -1,1 +1,1 @@
-"""Bytes as Feast and Redis spell them: values, entity keys, commands."""
+"""Wire formats of Feast and Redis: values, entity keys, commands."""

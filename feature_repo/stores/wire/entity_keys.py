@@ -1,4 +1,4 @@
-"""Feast's serialized entity keys (version 3), of whole columns and one at a time. Pure."""
+"""Encoders of Feast's entity keys (version 3), for whole columns and single values. Pure."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def encode_entity_keys(
 ) -> pa.Array:
     """Return each row's entity key as large_binary, followed by ``suffix`` (the project's name, in Redis).
 
-    Layout, all numbers uint32 little-endian: how many join keys; then type, length and name of each; then type,
-    length and bytes of each value. Keys are sorted by name. Source: feast/infra/key_encoding_utils.py.
+    Layout, all numbers uint32 little-endian: number of join keys; then type, length and name of each; then type, length
+    and bytes of each value. Keys are sorted by name. Source: feast/infra/key_encoding_utils.py.
 
     Raises
     ------
     ValueError
-        If a key is null, as Feast does, or of a type that Feast takes no key from.
+        If a key is null, as in Feast, or of a type that Feast does not allow for keys.
     """
     names = sorted(columns)
     head = struct.pack("<I", len(names))
@@ -74,7 +74,10 @@ def _value(column: pa.Array, value_type: ValueType, name: str) -> pa.Array:
 
 
 def speller(join_key: str, value_type: ValueType) -> tuple[type, Callable[[Any], bytes]] | None:
-    """Return the Python type of a join key's values and what spells one; None for other types than string and int64."""
+    """Return the Python type of a join key's values, and the function that encodes one.
+
+    None for types other than string and int64.
+    """
     spelt = join_key.encode()
     head = struct.pack("<III", 1, ValueType.STRING.value, len(spelt)) + spelt + _LENGTH.pack(value_type.value)
     if value_type is ValueType.STRING:

@@ -1,4 +1,4 @@
-"""Remember what a pure function gave."""
+"""Bounded cache of a pure function's results."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _ENTRY_BYTES: Final = 32
 
 
 class Memo(dict[Any, Any]):
-    """What a pure function gave, for arguments that come again: ``memo[argument]``.
+    """Cache of a pure function's results by argument: ``memo[argument]``.
 
-    Arguments are bytes, text, numbers or None. When their sizes add up to ``max_bytes``, all is forgotten. Threads may
-    share one: the worst that a race does is to compute a value twice.
+    Arguments are bytes, text, numbers or None. When their sizes add up to ``max_bytes``, the cache is cleared. Threads
+    may share one: the worst that a race does is to compute a value twice.
     """
 
     def __init__(self, compute: Callable[[Any], Any], max_bytes: int = _MAX_BYTES) -> None:

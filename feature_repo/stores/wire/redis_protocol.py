@@ -1,8 +1,8 @@
-"""Redis commands of whole batches, spelt in its wire protocol (RESP 2). Pure.
+"""Redis commands of whole batches, encoded in its wire protocol (RESP 2). Pure.
 
-A batch becomes one run of bytes, so that Python touches a column and never a value. Columns whose values repeat
-(flags, categories, small numbers, the event timestamp) are spelt together: the combinations that occur, each once, and
-the rows point at them.
+A batch becomes one run of bytes, so that Python handles a column and never a value. Columns whose values repeat (flags,
+categories, small numbers, the event timestamp) are encoded together: each combination that occurs once, and the rows
+refer to it.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ _MOST_COMBINATIONS: Final = 8192
 
 
 def bulk(text: bytes) -> bytes:
-    """Return one argument as RESP spells it."""
+    """Return one argument as a RESP bulk string."""
     return b"$%d\r\n%b\r\n" % (len(text), text)
 
 
 def bulks(column: pa.Array) -> pa.Array:
-    """Return an argument a row; ``column`` is large_binary without nulls."""
+    """Return one encoded argument per row; ``column`` is large_binary without nulls."""
     return join([by_length(lengths_of(column), b"$%d\r\n".__mod__), column, pa.scalar(_END, BINARY)])
 
 
 def hset(keys: pa.Array, fields: Mapping[bytes, pa.Array], expire_s: int | None = None) -> pa.Array:
-    """Return HSET of all fields a row, followed by EXPIRE where the store gives its keys a life.
+    """Return an HSET of all fields per row, followed by EXPIRE if ``expire_s`` is given.
 
-    ``keys`` are spelt by :func:`bulks`; ``fields`` are what ``encode_values`` returns, field name -> values.
+    ``keys`` are encoded by :func:`bulks`; ``fields`` are results of ``encode_values``, field name -> values.
     """
     words = 2 + 2 * len(fields)
     parts: list[Any] = [pa.scalar(b"*%d\r\n$4\r\nHSET\r\n" % words, BINARY), keys]
@@ -54,7 +54,7 @@ def hset(keys: pa.Array, fields: Mapping[bytes, pa.Array], expire_s: int | None 
 
 
 def hmget(keys: pa.Array, fields: Sequence[bytes]) -> pa.Array:
-    """Return HMGET of the fields a row."""
+    """Return an HMGET of the fields per row."""
     start = pa.scalar(b"*%d\r\n$5\r\nHMGET\r\n" % (2 + len(fields)), BINARY)
     return join([start, keys, pa.scalar(b"".join(map(bulk, fields)), BINARY)])
 
@@ -67,7 +67,7 @@ def stream(commands: pa.Array) -> memoryview:
 
 
 def _groups(repeating: Mapping[bytes, pa.Array]) -> list[dict[bytes, pa.Array]]:
-    """Put columns together as long as their combinations stay few; those with few values first."""
+    """Group columns as long as their combinations stay few; those with few values first."""
     groups: list[dict[bytes, pa.Array]] = []
     combinations = 1
     for name, values in sorted(repeating.items(), key=lambda field: len(field[1].dictionary)):
@@ -81,7 +81,7 @@ def _groups(repeating: Mapping[bytes, pa.Array]) -> list[dict[bytes, pa.Array]]:
 
 
 def _together(group: Mapping[bytes, pa.Array]) -> pa.Array:
-    """Return name and value of all the group's fields a row, spelt once for each combination that occurs."""
+    """Return names and values of the group's fields per row, encoded once per combination that occurs."""
     codes: npt.NDArray[np.int64] | None = None
     for values in group.values():
         indices = values.indices.to_numpy(zero_copy_only=False)

@@ -1,8 +1,8 @@
-"""From the bytes that Feast stores online to Python's own values, without a protobuf object for the common ones. Pure.
+"""Decoder of Feast's stored online values, without a protobuf object for the common types. Pure.
 
 The other direction is in ``value_encoder``: a value is a serialized ``feast.types.Value``, a protobuf message with one
-field set. What is spelt in another way than Feast's writers spell it, or is of a rarer type, goes through Feast's own
-conversion, so that every message gives what Feast gives for it.
+field set. A message that is encoded in another way than by Feast's writers, or is of a rarer type, goes through Feast's
+own conversion, so that every message gives what Feast gives for it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TOP_BIT, _BITS = 1 << 63, 64
 _VARINT_MAX_BYTES: Final = 10
 _LIST_FIELD: Final = 0x0A  # ``repeated … val = 1``, packed
 _UNKNOWN: Final = object()
-"""Stands for: there is no quick way. None would be a value."""
+"""Result for a message without a fast path here. None would be a value."""
 _DOUBLE: Final = struct.Struct("<d")
 _FLOAT: Final = struct.Struct("<f")
 _TYPES: Final[dict[DType, type]] = {"bool": bool, "int64": int, "float64": float, "string": str, "int64_list": list}
@@ -57,7 +57,7 @@ def decode(raw: bytes | None) -> Any:
 def decoder_of(value_type: ValueType, memo: Memo) -> Callable[[bytes | None], Any]:
     """Return the decoder of a feature that declares this type; ``memo`` is one of :func:`decode`.
 
-    A value that a caller could change, such as a list, is made anew each time.
+    A mutable value, such as a list, is made anew for each call.
     """
     if value_type in _SHAREABLE:
         return memo.__getitem__
@@ -67,9 +67,9 @@ def decoder_of(value_type: ValueType, memo: Memo) -> Callable[[bytes | None], An
 
 
 def contract_decoder(feature: Feature) -> Memo:
-    """Return the decoder of a feature into the contract's type, as ``as_python`` casts it: a NaN is None too.
+    """Return the decoder of a feature into the contract's type, cast as by ``as_python``.
 
-    Lists are shared between those who ask for the same bytes: read them only.
+    A NaN is None too. Lists are shared between all reads of the same bytes: callers must not change them.
     """
     kind = _TYPES[feature.dtype]
 
@@ -90,7 +90,7 @@ def instant_of(raw: bytes) -> datetime:
 
 
 def _varint(raw: bytes, at: int) -> tuple[int, int]:
-    """Return an unsigned number and the place after it; place -1 where it does not end as it should."""
+    """Return an unsigned number and the position after it; position -1 where it does not end properly."""
     if at < len(raw) and raw[at] < _MORE:
         return raw[at], at + 1
     value = shift = 0
@@ -98,7 +98,7 @@ def _varint(raw: bytes, at: int) -> tuple[int, int]:
         byte = raw[place]
         value |= (byte & _SEPTET) << shift
         if byte < _MORE:
-            # What does not fit 64 bits is protobuf's to judge.
+            # A number beyond 64 bits is left to protobuf.
             return (value, place + 1) if value < 1 << _BITS else (0, -1)
         shift += 7
     return 0, -1
@@ -150,8 +150,7 @@ def _int64_list(raw: bytes) -> Any:
     if first < 0 or first + packed != size:
         return _UNKNOWN
     numbers = raw[first:]
-    # Small counts are a byte each. Of longer numbers protobuf's own parser, which is C, makes a list faster than any
-    # loop here.
+    # Small counts are a byte each. For longer numbers protobuf's own parser, which is C, is faster than any loop here.
     return list(numbers) if numbers.isascii() else Int64List.FromString(raw[start:]).val[:]
 
 

@@ -1,13 +1,13 @@
-"""From Arrow columns to the bytes that Feast would write for them, whole columns at a time. Pure.
+"""Encoder of Arrow columns to the bytes that Feast would write, whole columns at a time. Pure.
 
 A feature value is a serialized ``feast.types.Value``: a protobuf message with one field set, so one tag byte or two,
-then the value. The numbers of the fields are read from Feast's own descriptor. What has no quick way here (maps, sets,
-JSON, null elements in a list, a column of another type than was declared) goes through Feast's own conversion, so
+then the value. The numbers of the fields are read from Feast's own descriptor. Values without a fast path here (maps,
+sets, JSON, null elements in a list, a column of another type than was declared) go through Feast's own conversion, so
 that every type is covered and none differs.
 
-Two rules of Feast are kept on purpose: NaN is null, and a null timestamp is the smallest int64. Two accidents are
-not, because the value would be wrong: an integer beside a null loses its digits beyond 2**53 there, or fails; and a
-batch in which all byte strings are empty comes out null.
+Two rules of Feast are kept on purpose: NaN is null, and a null timestamp is the smallest int64. Two faults of Feast are
+not reproduced, because the value would be wrong: an integer next to a null loses its digits beyond 2**53, or fails; and
+a batch in which all byte strings are empty becomes null.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ _LISTS: Final = {
 
 
 def encode_values(column: pa.Array, value_type: ValueType) -> pa.Array:
-    """Return one byte string a row: the serialized Value, empty where the value is null or NaN.
+    """Return one byte string per row: the serialized Value, empty where the value is null or NaN.
 
-    ``value_type`` is what the feature declares. The result has no nulls; it is large_binary, or a dictionary of
-    large_binary where values repeat. Raises what Feast's conversion raises for values that don't fit the type.
+    ``value_type`` is the declared type of the feature. The result has no nulls; it is large_binary, or a dictionary of
+    large_binary where values repeat. Raises the errors of Feast's conversion for values that don't fit the type.
     """
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
@@ -98,7 +98,7 @@ def microseconds(column: pa.Array) -> Ints:
 
 
 def join(parts: list[Any]) -> pa.Array:
-    """Return the rows' parts one after the other; a part is a large_binary array or a scalar for all rows."""
+    """Return the rows' parts concatenated; a part is a large_binary array or a scalar for all rows."""
     return pc.binary_join_element_wise(*parts, pa.scalar(b"", BINARY))
 
 
@@ -125,7 +125,7 @@ def by_length(lengths: Ints, spell: Callable[[int], bytes]) -> Any:
 
 
 def binary(data: Bytes, lengths: Ints) -> pa.Array:
-    """Return large_binary values that lie one after the other in ``data``. Copies nothing."""
+    """Return large_binary values that are stored one after the other in ``data``. Copies nothing."""
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return pa.Array.from_buffers(BINARY, len(lengths), [None, pa.py_buffer(offsets), pa.py_buffer(data)])
@@ -155,7 +155,7 @@ def _is_bytes(arrow: pa.DataType) -> bool:
 
 
 def _fits(arrow: pa.DataType, value_type: ValueType) -> bool:
-    """Return whether the quick way knows this column; ``value_type`` is a scalar one."""
+    """Return whether the fast path covers this column; ``value_type`` is a scalar one."""
     kinds: dict[ValueType, Callable[[pa.DataType], bool]] = {
         ValueType.BOOL: pa.types.is_boolean,
         ValueType.INT32: pa.types.is_integer,
@@ -176,7 +176,7 @@ def _scalars(column: pa.Array, value_type: ValueType) -> pa.Array:
     if wire == _LENGTH:
         return _texts(column, tag)
     if value_type in {ValueType.FLOAT, ValueType.DOUBLE}:
-        # Nulls become NaN here, and both become nothing.
+        # Nulls become NaN here, and both are encoded as nothing.
         floats = _floats(column.to_numpy(zero_copy_only=False), value_type)
         table = np.empty((len(floats), 1 + floats.itemsize), np.uint8)
         table[:, 0] = tag[0]
@@ -200,7 +200,7 @@ def _floats(values: npt.NDArray[Any], value_type: ValueType) -> npt.NDArray[Any]
 def _integers(numbers: Ints, known: npt.NDArray[np.bool_], tag: int) -> pa.Array:
     least, most = int(numbers.min(initial=0)), int(numbers.max(initial=0))
     if most - least < _SMALL_RANGE:
-        # Few numbers: each is spelt once, and the rows point at it. The last one is null.
+        # Few numbers: each is encoded once, and the rows refer to it. The last one is null.
         data, lengths = varints(np.arange(least, most + 1), tag)
         spelt = pa.concat_arrays([binary(data, lengths), pa.array([b""], BINARY)])
         codes = np.where(known, numbers - least, len(lengths)).astype(np.int32)

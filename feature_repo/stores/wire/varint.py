@@ -1,4 +1,4 @@
-"""Protocol Buffers' base-128 varints of whole columns at once. Pure."""
+"""Base-128 varints of Protocol Buffers, for whole columns at once. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy.typing as npt
 Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 _MOST: Final = 10
-"""Bytes of the longest varint: 64 bits, 7 a byte. A negative number always takes them all."""
+"""Bytes of the longest varint: 64 bits, 7 per byte. A negative number always takes all of them."""
 
 
 def varints(values: npt.NDArray[Any], tag: int | None = None) -> tuple[Bytes, Ints]:
     """Return the bytes of all values one after the other, and the length of each (bytes).
 
-    ``values`` are int64, int32 or bool, no nulls; negative ones become their two's complement in 64 bits, as
-    protobuf's int32 and int64 do. With ``tag``, that byte stands before each. Source: the protobuf encoding guide.
+    ``values`` are int64, int32 or bool, no nulls; negative ones become their two's complement in 64 bits, as protobuf's
+    int32 and int64 do. With ``tag``, that byte precedes each. Source: the protobuf encoding guide.
     """
     unsigned = values.astype(np.int64).view(np.uint64)
     lengths = np.ones(len(unsigned), np.int64)
