@@ -1,6 +1,6 @@
 """The feature contract: every name, type and meaning, defined once. Standard library only.
 
-Training, serving, monitoring and the Feast definitions read this module; no other module spells out a column list.
+Training, serving, monitoring and the Feast definitions read this module; no other module holds a column list.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ ACTIVITY_SOURCE: Final = "customer_activity"
 TTL_DAYS: Final = 92
 """A value older than this is expired: three monthly extracts missed in a row."""
 WINDOW_DAYS: Final = 90
-"""The longest window over events. A window of N days at O holds the UTC days d with day(O) - N < d <= day(O)."""
+"""The longest window over events.
+
+A window of N days at O holds the UTC days d with day(O) - N < d <= day(O).
+"""
 OBSERVED_AT_US: Final = "observed_at_us"
 """Request data of the behavioural features: the observation date in UTC microseconds since 1970."""
 
@@ -131,7 +134,7 @@ MILESTONES: Final = View(
 SNAPSHOT_VIEWS: Final = (CONTRACT, SERVICES, BILLING, PROTECTED)
 ACTIVITY_VIEWS: Final = (USAGE, SUPPORT, PAYMENTS)
 VIEWS: Final = (*SNAPSHOT_VIEWS, *ACTIVITY_VIEWS)
-"""The views with a source; :data:`DERIVED`, :data:`MILESTONES` and :data:`BEHAVIOR` are computed on demand."""
+"""The views with a source; :data:`DERIVED`, :data:`MILESTONES`, :data:`BEHAVIOR` are on demand."""
 SNAPSHOT_DERIVED: Final = (DERIVED, MILESTONES)
 """Views computed from the snapshot alone, whose values expire with it; windows have their own TTL."""
 
@@ -143,7 +146,7 @@ def _add_on(name: str, column: str, what: str) -> Feature:
 
 
 def _tiles(view: View, **descriptions: str) -> tuple[Feature, ...]:
-    """Return a view's array columns (parallel: day numbers since 1970 and values), and when they were known."""
+    """Return a view's array columns (parallel: days since 1970 and values) and their known-at instant."""
     known = Feature(
         f"{view.name.removeprefix('customer_')}_known_at_us",
         "int64",

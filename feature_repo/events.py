@@ -242,7 +242,7 @@ def _is_customer(column: Any) -> Any:
 
 
 def _payload(events: pa.Table, *, wanted: bool) -> Any:
-    """Return where a column that the type must have is null, or (not wanted) one that it must not have is filled."""
+    """Return where a required column is null or, with ``wanted`` false, a column not allowed is filled."""
     return _any(
         pc.and_(
             pc.equal(pc.is_in(events["type"], pa.array([kind for kind in PAYLOAD if name in PAYLOAD[kind]])), wanted),

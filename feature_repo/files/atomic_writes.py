@@ -23,7 +23,7 @@ TEMPORARY: Final = ".tmp-"
 """Prefix of every unfinished file and folder: readers skip them, the next writer removes them."""
 _CHUNK_BYTES: Final = 1 << 20
 _FOREIGN: Final = {".": frozenset({"prefect", "bentoml", "inbox"}), "mlflow": frozenset({"artifacts"})}
-"""Folder of a home -> folders in it that other software or users fill: a dot name in the inbox is a user's copy."""
+"""Folder of a home -> its folders of other software or users; dot names in the inbox are users' own."""
 
 
 class StorageFailed(ChurnError):  # noqa: N818 - read as a sentence: refused, storage failed

@@ -175,7 +175,7 @@ def _unreachable(broken: BaseException) -> Cause:
 class Server:
     """Names of a server in messages.
 
-    The setting with its URL, the beginning of the URL without and with TLS, the setting of its time limit.
+    They are the setting with its URL, the URL's beginning without and with TLS, and the setting of its time limit.
     """
 
     setting: str

@@ -34,7 +34,7 @@ class RegistryUnavailableError(ChurnError):
 
 
 class StoreUnavailableError(ChurnError):
-    """The online store did not answer, or its tables are gone."""
+    """The online store did not respond, or its tables are gone."""
 
     error = "store_unavailable"
     http_status = 503

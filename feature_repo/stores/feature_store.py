@@ -63,7 +63,10 @@ def folder(settings: Settings) -> Path:
 
 
 def open_store(settings: Settings, *, overwrite_newer: bool = False) -> FeatureStore:
-    """Return Feast's FeatureStore on the settings' stores; creates the home's folder, contacts no server yet."""
+    """Return Feast's FeatureStore on the settings' stores.
+
+    Creates the home's folder; contacts no server yet.
+    """
     from feast import FeatureStore
     from feast.repo_config import RepoConfig
 

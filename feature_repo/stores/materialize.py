@@ -60,7 +60,7 @@ def materialize(settings: Settings, now: datetime, *, overwrite_newer: bool = Fa
 
 
 def _young(settings: Settings, start: datetime, now: datetime) -> tuple[int, datetime]:
-    """Return how many customers have offline values in [start, now], and the newest of their event timestamps."""
+    """Return the number of customers with offline values in [start, now], and the newest event timestamp."""
     import duckdb
 
     files = table_files(settings.home, SOURCE)

@@ -32,8 +32,19 @@ _AGES_MAX: Final = 10_000
 class OnlineFeatures:
     """Reader of one feature service, opened once and read many times, also by several threads.
 
-    ``freshness`` is the policy of configs/freshness.toml by default. Raises FreshnessError for a policy that does not
-    fit.
+    Parameters
+    ----------
+    store
+        Feast's store, as :func:`feature_repo.stores.feature_store.open_store` returns it.
+    service
+        A feature service of the contract that is registered.
+    freshness
+        The policy; by default that of configs/freshness.toml.
+
+    Raises
+    ------
+    FreshnessError
+        If the policy can't be read or does not fit the feature views.
     """
 
     def __init__(self, store: FeatureStore, service: str, freshness: Freshness | None = None) -> None:
@@ -65,6 +76,18 @@ class OnlineFeatures:
 
     def read(self, customer_ids: Sequence[str], now: datetime) -> list[OnlineRow]:
         """Return one row per id, in the given order; ages are those at ``now`` (UTC).
+
+        Parameters
+        ----------
+        customer_ids
+            n ids, none or several; an id may occur twice.
+        now
+            The instant of the read, tz-aware; ages and the windows' observation date are computed at it.
+
+        Returns
+        -------
+        list[OnlineRow]
+            n rows, one also for an unknown customer.
 
         Raises
         ------

@@ -188,7 +188,7 @@ def _make_table(table: SqliteTable, *args: Any, **kwargs: Any) -> None:
 
 @wraps(_MAKE_REGISTRY)
 def _make_registry(registry: SqlRegistry, *args: Any, **kwargs: Any) -> None:
-    """Open a registry; its connections are closed when it is dropped. Feast leaves them to the garbage collector."""
+    """Open a registry whose connections are closed when it is dropped; Feast leaves them to the collector."""
     _MAKE_REGISTRY(registry, *args, **kwargs)
     for engine in {id(each): each for each in (registry.write_engine, registry.read_engine)}.values():
         finalize(registry, engine.dispose)

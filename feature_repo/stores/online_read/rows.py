@@ -45,7 +45,7 @@ class OnlineRow:
 
     @property
     def quality(self) -> Quality:
-        """*stale* if a view is; else *partial* if a value is missing or a view unknown or expired; else *full*."""
+        """*stale* if a view is; *partial* if a value is missing or a view unknown or expired; else *full*."""
         if self.stale:
             return "stale"
         gaps = self.absent or self.missing or any(view.status in {"unknown", "expired"} for view in self.views)

@@ -28,7 +28,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def utc_seconds(instants_us: Ints) -> list[int]:
-    """Return instants (UTC microseconds since 1970) as whole seconds; fractions are cut off, as Feast does."""
+    """Return instants (UTC microseconds since 1970) as whole seconds; fractions are cut off, as in Feast."""
     found: list[int] = (np.sign(instants_us) * (np.abs(instants_us) // 1_000_000)).tolist()
     return found
 

@@ -165,7 +165,7 @@ class RedisWriter:
         self._connection.send_packed_command(pieces, check_health=False)
 
     def _stored(self, rows: int, views: int) -> Ints:
-        """Return the stored event timestamps (rows x views, UTC microseconds, rounded up), or the earliest int64."""
+        """Return stored event timestamps (rows x views, UTC microseconds, rounded up), else the least int64."""
         replies: list[bytes | None] = []
         for _ in range(rows):
             replies += self._connection.read_response(disable_decoding=True)

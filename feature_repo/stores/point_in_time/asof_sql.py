@@ -48,7 +48,7 @@ class Scan:
     by_name: bool = False
 
     def sql(self, bucket: tuple[int, int] = (0, 1)) -> str:
-        """Return the SELECT of (k0 …, event, created, place); created is 0 where the source has no such column."""
+        """Return the SELECT of (k0 …, event, created, place); created is 0 if the source has no such column."""
         event = quoted(self.event)
         keys = [f"CAST({quoted(column)} AS {kind})" for column, kind in self.keys] or ["0"]
         created = f"epoch_us({quoted(self.created)})" if self.created else "0"

@@ -94,7 +94,7 @@ class Part:
         return (min(least for least, _ in bounds), max(most for _, most in bounds)) if bounds else None
 
     def group_bounds_us(self, column: str) -> tuple[tuple[int, int], ...] | None:
-        """Return the least and greatest instant in each row group, None if one has no statistics."""
+        """Return the least and greatest instant per row group, None if one of them has no statistics."""
         if column not in self.read_bounds:
             self.read_bounds[column] = self._group_bounds_us(column)
         return self.read_bounds[column]
@@ -124,7 +124,10 @@ def micros(instant: datetime) -> int:
 
 @dataclass(frozen=True)
 class Parts:
-    """The files of a source at one moment, in the order of their names; a row's place is part * stride + row."""
+    """The files of a source at one moment, in the order of their names.
+
+    A row's place is part * stride + row.
+    """
 
     name: str
     parts: tuple[Part, ...]
