@@ -102,6 +102,6 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def event_limits(settings: Settings) -> Limits:
-    """Return the limits of DuckDB sessions over events: those of a query of the offline store."""
+def offline_limits(settings: Settings) -> Limits:
+    """Return the limits of DuckDB sessions over offline tables and events: those of a query of the offline store."""
     return Limits(settings.home, settings.feast.offline_memory_max_mb, settings.feast.offline_threads)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from configs.settings import Settings
 from feature_repo.contract import CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, SOURCE, STORED, TTL_DAYS, features_of
-from feature_repo.files.duckdb_session import Limits, literal, session
+from feature_repo.files.duckdb_session import literal, offline_limits, session
 from feature_repo.files.parquet_tables import table_files
 from feature_repo.stores.errors import NothingToMaterializeError
 
@@ -84,8 +84,7 @@ def _newest(settings: Settings, now: datetime) -> Iterator[duckdb.DuckDBPyConnec
     # In a withdrawal every stored feature is null: a null in one that is otherwise never null shows it.
     required = next(feature.name for feature in STORED if not feature.nullable)
     instant, oldest = (literal(each.isoformat()) for each in (now, now - timedelta(days=TTL_DAYS)))
-    feast = settings.feast
-    with session(Limits(settings.home, feast.offline_memory_max_mb, feast.offline_threads)) as connection:
+    with session(offline_limits(settings)) as connection:
         connection.execute(
             f"""
             CREATE TEMP VIEW newest AS

@@ -22,7 +22,7 @@ from feature_repo.contract import (
     WINDOW_DAYS,
 )
 from feature_repo.events import SCHEMA
-from feature_repo.files.duckdb_session import event_limits, session
+from feature_repo.files.duckdb_session import offline_limits, session
 from feature_repo.files.parquet_tables import append, append_tables, has, table_pattern
 from feature_repo.instants import INSTANT
 from feature_repo.raw.events.deliveries import Delivery, check_whole, deliveries
@@ -110,7 +110,7 @@ def _pieces(
     """Yield the rows of a delivery, the first of ``files``, in pieces of customers, ascending."""
     columns = ", ".join(SCHEMA.names)
     stamp = pa.scalar(known_at, INSTANT)
-    with session(event_limits(settings)) as connection:
+    with session(offline_limits(settings)) as connection:
         firsts = connection.execute(
             f"SELECT {CUSTOMER} FROM (SELECT {CUSTOMER}, row_number() OVER (ORDER BY {CUSTOMER}) - 1 AS place "  # noqa: S608 - our names
             f"FROM (SELECT DISTINCT {CUSTOMER} FROM read_parquet($file, hive_partitioning = false))) "

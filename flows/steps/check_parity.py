@@ -22,6 +22,7 @@ from feature_repo.contract import (
     SOURCE,
     features_of,
 )
+from feature_repo.files.duckdb_session import offline_limits, session
 from feature_repo.files.parquet_tables import table_files
 from feature_repo.stores.casting import as_python
 from feature_repo.stores.errors import NothingToMaterializeError, refusals
@@ -114,12 +115,10 @@ def report(settings: Settings, found: dict[str, Parity]) -> list[str]:
 
 def _customers(settings: Settings, now: datetime) -> list[str]:
     """Return every customer of the offline table up to ``now``, sorted."""
-    import duckdb
-
     files = table_files(settings.home, SOURCE)
     if not files:
         raise NothingToMaterializeError("the offline table has no rows", "run: churn ingest, then churn build-features")
-    with duckdb.connect() as connection:
+    with session(offline_limits(settings)) as connection:
         rows = connection.execute(
             f"SELECT DISTINCT {CUSTOMER} FROM read_parquet($files, hive_partitioning = false) "  # noqa: S608 - names of ours
             f"WHERE {EVENT_TIMESTAMP} <= $now ORDER BY 1",

@@ -14,7 +14,7 @@ from pathlib import Path
 from configs.settings import Settings
 from feature_repo.events import SENTENCES, judge
 from feature_repo.files.atomic_writes import storage, write_file
-from feature_repo.files.duckdb_session import event_limits
+from feature_repo.files.duckdb_session import offline_limits
 from feature_repo.files.locks import exclusive
 from feature_repo.raw.events.deliveries import Delivery
 from feature_repo.raw.events.event_files import kind_of, read_events
@@ -70,7 +70,7 @@ def ingest_events(settings: Settings, path: Path, *, now: datetime, clock: datet
             ingested_at=now,
             clock=clock,
             quarantine_share_max=settings.data.event_quarantine_share_max,
-            limits=event_limits(settings),
+            limits=offline_limits(settings),
         )
     except DeliveryRefused as refused:
         _report(settings.home, raw.sha256, raw.source_name, refused)
