@@ -1,25 +1,14 @@
 """Row 65 of the fault catalogue: a home restored, replaced or removed under a running service."""
 
 import shutil
-import time
 from datetime import UTC, datetime
 
 import httpx
-import pytest
 
 from bentos.rollout.rollout import promote
 from flows.service_process import Running, free_port
+from tests.support.patience import until
 from tests.support.serving_home import another, build, serving
-
-
-def until(ask, wanted):
-    """Ask until the answer is as wanted: an event, bounded for a test that fails."""
-    for _ in range(600):
-        found = ask()
-        if wanted(found):
-            return found
-        time.sleep(0.1)
-    pytest.fail(f"still {found.status_code}: {found.text}")
 
 
 def test_65_a_home_restored_under_a_service_is_noticed(tmp_path, telco_csv):

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
@@ -21,6 +20,7 @@ from flows.listen_address import PortTakenError, refuse_taken
 from flows.orphan_processes import VARIABLE, leave_none
 from flows.service_process import Running, command, free_port
 from flows.service_process import environment as serving_environment
+from tests.support.patience import until
 from tests.support.serving_home import serving
 
 CHURN = str(Path(sys.executable).with_name("churn"))
@@ -48,15 +48,6 @@ child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"]
 print(child.pid, flush=True)
 time.sleep(3600)
 """
-
-
-def until(holds, why):
-    """Wait for an event; the bound is for a test that fails."""
-    for _ in range(1200):
-        if found := holds():
-            return found
-        time.sleep(0.1)
-    pytest.fail(f"not within two minutes: {why}")
 
 
 def listens(port):
@@ -95,12 +86,12 @@ def service(tmp_path, port):
     """`churn serve` in the foreground, without a champion; two workers."""
     process = start([CHURN, "serve"], environment(tmp_path / "home", port, CHURN_SERVING__WORKERS="2"), tmp_path)
     try:
-        until(lambda: listens(port), "the service listens")
+        until(lambda: listens(port))
         yield process
     finally:
         process.kill()
         process.wait()
-        until(lambda: is_free(port), "the port is free")
+        until(lambda: is_free(port))
 
 
 def test_61_a_second_start_on_a_taken_port_is_one_line_and_changes_nothing(tmp_path, service, port):
@@ -138,7 +129,7 @@ def test_64_a_service_leaves_no_worker_and_its_port_however_it_ends(service, por
     service.send_signal(number)
     service.wait(120)
     for each in workers:
-        until(lambda pid=each.pid: has_ended(pid), "the worker ends")
+        until(lambda pid=each.pid: has_ended(pid))
     assert is_free(port)
 
 
@@ -147,7 +138,7 @@ def test_64_a_service_beside_us_ends_with_us(tmp_path, port):
     with subprocess.Popen([sys.executable, "-c", RUNS], env=env, cwd=PROJECT_ROOT, stdout=subprocess.PIPE) as ours:
         assert ours.stdout.readline() == b"up\n"
         ours.kill()
-    until(lambda: is_free(port), "the service has ended")
+    until(lambda: is_free(port))
 
 
 def test_64_what_a_library_started_ends_with_the_command(tmp_path):
@@ -155,7 +146,7 @@ def test_64_what_a_library_started_ends_with_the_command(tmp_path):
         child = int(command.stdout.readline())
         assert not has_ended(child)
         command.kill()
-    until(lambda: has_ended(child), "the child ends")
+    until(lambda: has_ended(child))
 
 
 @pytest.fixture(scope="module")
@@ -182,14 +173,14 @@ def test_64_feasts_server_ends_with_its_command_and_its_secrets_lie_in_no_file(
     )
     process = start([CHURN, "feast", "serve", "--port", str(port)], env, tmp_path)
     try:
-        until(lambda: listens(port), "Feast's server listens")
+        until(lambda: listens(port))
         started = psutil.Process(process.pid).children(recursive=True)
         for file in (each for folder in (temporary, registered) for each in folder.rglob("*") if each.is_file()):
             assert PASSWORD.encode() not in file.read_bytes(), file
         process.send_signal(number)
         process.wait(120)
         for each in started:
-            until(lambda pid=each.pid: has_ended(pid), "its workers end")
+            until(lambda pid=each.pid: has_ended(pid))
         assert is_free(port)
     finally:
         process.kill()
@@ -233,9 +224,9 @@ def test_64_the_watcher_of_a_command_in_a_command_has_no_mark(monkeypatch):
     monkeypatch.setenv(VARIABLE, "of the command around this one")
     given = dict(os.environ)
     with leave_none(given) as watch:
-        marked = psutil.Process(watch.pid).environ()
+        # The process is there a moment before its environment is.
+        marked = until(psutil.Process(watch.pid).environ, lambda found: "PATH" in found)
         watch.kill()
-    assert marked["PATH"]
     assert VARIABLE not in marked
     assert given[VARIABLE] != os.environ[VARIABLE]
 
