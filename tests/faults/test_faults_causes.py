@@ -8,7 +8,6 @@ import signal
 import socketserver
 import subprocess
 import threading
-import time
 from datetime import UTC, datetime
 
 import psycopg
@@ -28,6 +27,7 @@ from feature_repo.stores.materialize import materialize
 from feature_repo.stores.online_features import OnlineFeatures
 from flows.service_process import free_port
 from tests.support.online_customers import NOW, build
+from tests.support.patience import until
 from tests.support.postgres_server import PASSWORD, USER, postgres_server
 
 SECRET = "pa55-w0rd"  # noqa: S105 - of a server that lives for a minute
@@ -39,6 +39,17 @@ def world(tmp_path_factory):
     return build(tmp_path_factory.mktemp("causes"))
 
 
+def answers(client):
+    """Whether a Redis answers, be it with a refusal."""
+    try:
+        return client.ping()
+    except (redis.ResponseError, redis.AuthenticationError, redis.BusyLoadingError):
+        # The client takes the last two for failed connections.
+        return True
+    except redis.ConnectionError:
+        return False
+
+
 @contextlib.contextmanager
 def server(folder, *options, port=None):
     """A Redis of our own with these options; yields its port and its process, once it answers something."""
@@ -46,13 +57,7 @@ def server(folder, *options, port=None):
     words = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     with subprocess.Popen([*words, *options], stdout=subprocess.DEVNULL) as process:
         try:
-            for _ in range(600):
-                with contextlib.suppress(redis.ConnectionError):
-                    # One that is loading answers too: the client takes that for a failed connection, and repeats it.
-                    with contextlib.suppress(redis.ResponseError, redis.AuthenticationError, redis.BusyLoadingError):
-                        redis.Redis(port=port, retry=Retry(NoBackoff(), 0)).ping()
-                    break
-                time.sleep(0.05)
+            until(lambda: answers(redis.Redis(port=port, retry=Retry(NoBackoff(), 0))))
             yield port, process
         finally:
             process.send_signal(signal.SIGCONT)
@@ -185,10 +190,7 @@ def test_24_a_redis_that_loads_is_named(world, tmp_path):
 def test_24_a_redis_without_connections_left_is_named(world, tmp_path):
     with server(tmp_path, "--maxclients", "1") as (port, _), redis.Redis(port=port) as other:
         # The one that asked whether it runs may still be counted for a moment.
-        for _ in range(600):
-            with contextlib.suppress(redis.ConnectionError):
-                other.ping()
-                break
+        until(lambda: answers(other))
         told(world, f"redis://127.0.0.1:{port}/0", r"no connection left \(maxclients\)", reads=False)
 
 
