@@ -6,7 +6,9 @@ import os
 from collections import Counter
 from pathlib import Path
 
-# Before Feast, which switches Prometheus to values that all of a process share: a test's counters are its own.
+# Before Feast, which switches Prometheus to values that all of a process share, and before a folder for them that a
+# worker inherits of the process that loaded Feast: a test's counters are its own.
+os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 import prometheus_client.values  # noqa: F401
 import pytest
 

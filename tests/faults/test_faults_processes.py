@@ -231,6 +231,15 @@ def test_64_the_watcher_of_a_command_in_a_command_has_no_mark(monkeypatch):
     assert given[VARIABLE] != os.environ[VARIABLE]
 
 
+@pytest.fixture
+def hang_ups():
+    """Hang-ups are not ignored, as they are below nohup: commands inherit that, and go on."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hang_ups")
 def test_61_a_hang_up_ends_a_command_as_an_interrupt_does(tmp_path):
     words = [sys.executable, "-c", WAITS]
     for number in (signal.SIGTERM, signal.SIGHUP):
