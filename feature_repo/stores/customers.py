@@ -22,6 +22,21 @@ if TYPE_CHECKING:
     import duckdb
 
 
+def offline_files(settings: Settings) -> list[str]:
+    """Return the paths of the offline table's files, sorted, at least one.
+
+    Raises
+    ------
+    NothingToMaterializeError
+        If the table has none.
+    OSError
+        If one is no file that can be read, such as a FIFO.
+    """
+    if not (files := table_files(settings.home, SOURCE)):
+        raise NothingToMaterializeError("the offline table has no rows", "run: churn ingest, then churn build-features")
+    return files
+
+
 @dataclass(frozen=True)
 class Gone:
     """Numbers of customers without a point-in-time result: expired rows, and withdrawals as old as that."""
@@ -78,9 +93,7 @@ def present(features: pd.DataFrame, service: str) -> NDArray[np.bool_]:
 @contextmanager
 def _newest(settings: Settings, now: datetime) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a session with the view ``newest``: customer, newest event, whether young, whether withdrawn."""
-    files = table_files(settings.home, SOURCE)
-    if not files:
-        raise NothingToMaterializeError("the offline table has no rows", "run: churn ingest, then churn build-features")
+    files = offline_files(settings)
     # In a withdrawal every stored feature is null: a null in one that is otherwise never null shows it.
     required = next(feature.name for feature in STORED if not feature.nullable)
     instant, oldest = (literal(each.isoformat()) for each in (now, now - timedelta(days=TTL_DAYS)))

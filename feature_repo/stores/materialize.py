@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from configs.settings import Settings
-from feature_repo.contract import CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, SOURCE, TTL_DAYS
+from feature_repo.contract import CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, TTL_DAYS
 from feature_repo.files.duckdb_session import offline_limits, session
-from feature_repo.files.parquet_tables import table_files
+from feature_repo.stores.customers import offline_files
 from feature_repo.stores.errors import NothingRegisteredError, NothingToMaterializeError, refusals
 from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.point_in_time.parquet_source import has_files
@@ -62,15 +62,12 @@ def materialize(settings: Settings, now: datetime, *, overwrite_newer: bool = Fa
 
 def _young(settings: Settings, start: datetime, now: datetime) -> tuple[int, datetime]:
     """Return the number of customers with offline values in [start, now], and the newest event timestamp."""
-    files = table_files(settings.home, SOURCE)
-    if not files:
-        raise NothingToMaterializeError("the offline table has no rows", "run: churn ingest, then churn build-features")
     with session(offline_limits(settings)) as connection:
         customers, newest_us = connection.execute(
             f"SELECT count(DISTINCT {CUSTOMER}), epoch_us(max({EVENT_TIMESTAMP})) "  # noqa: S608 - names of ours
             "FROM read_parquet($files, hive_partitioning = false) "
             f"WHERE {EVENT_TIMESTAMP} BETWEEN $start AND $now AND {CREATED_TIMESTAMP} <= $now",
-            {"files": files, "start": start, "now": now},
+            {"files": offline_files(settings), "start": start, "now": now},
         ).fetchall()[0]
     if not customers:
         raise NothingToMaterializeError(

@@ -177,7 +177,7 @@ def approve(run_id: str | None, version: str | None, who: str, why: str, *, yes:
     settings = run_settings()
     told = answer(settings, run_id, version, yes=yes, who=who, why=why)
     if told is None:
-        others = "; ".join(each.told() for each in waiting(settings.home)) or "none"
+        others = "; ".join(each.summary() for each in waiting(settings.home)) or "none"
         say(f"nothing to do: no deployment of {version} waits for approval; waiting: {others}")
     elif told.over:
         say(f"{told.name} is over: nothing to do")

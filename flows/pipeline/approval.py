@@ -45,7 +45,7 @@ class Waiting:
     version: str = ""
     digest: str = ""
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """Return the run as text."""
         return f"{self.name}, run {self.run_id}, version {self.version or 'unknown'} ({self.digest[:12] or 'unknown'})"
 
@@ -93,7 +93,9 @@ def approve(
     if not chosen and run_id is not None and (over := _over(run_id)) is not None:
         return over
     if not chosen and version is not None:
-        unknown = [each.told() for each in found if run_id in {None, each.run_id} and not (each.version or each.digest)]
+        unknown = [
+            each.summary() for each in found if run_id in {None, each.run_id} and not (each.version or each.digest)
+        ]
         if unknown:
             raise NothingWaitsError(
                 f"whether version {version} waits is not known: a run does not say what it asks about: "
@@ -103,7 +105,7 @@ def approve(
         _must_exist(settings, version)
         return None
     if len(chosen) != 1:
-        told = "; ".join(each.told() for each in found) or "none"
+        told = "; ".join(each.summary() for each in found) or "none"
         raise NothingWaitsError(f"waiting for approval: {told}", "name one: churn approve --run ID")
     with get_client(sync_client=True) as client:
         done = client.resume_flow_run(chosen[0].run_id, run_input={"approve": yes, "who": who, "why": why})

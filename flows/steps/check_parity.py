@@ -19,13 +19,13 @@ from feature_repo.contract import (
     CUSTOMER,
     EVENT_TIMESTAMP,
     OBSERVED_AT,
-    SOURCE,
     features_of,
 )
 from feature_repo.files.duckdb_session import offline_limits, session
 from feature_repo.files.parquet_tables import table_files
 from feature_repo.stores.casting import as_python
-from feature_repo.stores.errors import NothingToMaterializeError, refusals
+from feature_repo.stores.customers import offline_files
+from feature_repo.stores.errors import refusals
 from feature_repo.stores.feature_store import open_store
 from feature_repo.stores.freshness import at_the_contract
 from feature_repo.stores.historical_features import features_as_known
@@ -115,14 +115,11 @@ def report(settings: Settings, found: dict[str, Parity]) -> list[str]:
 
 def _customers(settings: Settings, now: datetime) -> list[str]:
     """Return every customer of the offline table up to ``now``, sorted."""
-    files = table_files(settings.home, SOURCE)
-    if not files:
-        raise NothingToMaterializeError("the offline table has no rows", "run: churn ingest, then churn build-features")
     with session(offline_limits(settings)) as connection:
         rows = connection.execute(
             f"SELECT DISTINCT {CUSTOMER} FROM read_parquet($files, hive_partitioning = false) "  # noqa: S608 - names of ours
             f"WHERE {EVENT_TIMESTAMP} <= $now ORDER BY 1",
-            {"files": files, "now": now},
+            {"files": offline_files(settings), "now": now},
         ).fetchall()
     return [row[0] for row in rows]
 

@@ -16,6 +16,7 @@ from feast.monitoring.monitoring_service import MonitoringService
 
 from feature_repo.files.parquet_tables import append
 from feature_repo.stores.feast_patches.faults import go_round
+from feature_repo.stores.feast_patches.refusals import _Failed
 from tests.support.feast_shop import ago
 
 
@@ -145,21 +146,11 @@ def test_the_command_fails_where_a_view_failed_after_it_counted_the_others(shop,
     assert not [each for each in logging.getLogger("feast.monitoring.monitoring_service").handlers if each.level]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "told"), [(("visits",), "visits"), ((), "Failed to compute %s")], ids=["name", "none"]
-)
-def test_every_error_that_is_logged_counts_whatever_the_log_level(shop, command, monkeypatch, arguments, told):
+def test_a_view_that_failed_counts_whatever_the_log_level(shop, command):
     """`feast --log-level CRITICAL` sets it on the root and on each logger of Feast's."""
     log = logging.getLogger("feast.monitoring.monitoring_service")
-
-    def fails(_service, **_asked):
-        log.error("Failed to compute %s", *arguments)
-        return {"status": "completed", "computed_feature_views": 0, "computed_features": 0} | {
-            "granularities": [],
-            "duration_ms": 1,
-        }
-
-    monkeypatch.setattr(MonitoringService, "auto_compute", fails)
+    (part,) = (shop.home / "offline" / "visits").glob("*.parquet")
+    part.write_bytes(b"PAR1 damaged PAR1")
     before = log.level
     log.setLevel(logging.CRITICAL)
     try:
@@ -167,7 +158,14 @@ def test_every_error_that_is_logged_counts_whatever_the_log_level(shop, command,
         assert log.level == logging.CRITICAL
     finally:
         log.setLevel(before)
-    assert (done.exit_code, f"Error: no figures of {told}; the log above" in done.output) == (1, True), done.output
+    assert (done.exit_code, "Error: no figures of visits; the log above" in done.output) == (1, True), done.output
+
+
+@pytest.mark.parametrize(("arguments", "name"), [(("visits",), "visits"), ((), "Failed to compute %s")])
+def test_an_error_without_arguments_counts_by_its_text(arguments, name):
+    failed = _Failed()
+    failed.handle(logging.LogRecord("feast", logging.ERROR, __file__, 1, "Failed to compute %s", arguments, None))
+    assert failed.names == [name]
 
 
 def test_logs_between_dates_need_the_name_of_a_service(command):

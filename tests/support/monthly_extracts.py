@@ -19,7 +19,7 @@ from feature_repo.contract import CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, 
 from feature_repo.raw.snapshots.offline_rows import offline_rows
 from feature_repo.raw.snapshots.publication import Manifest, history, land_raw, publish
 from feature_repo.raw.snapshots.telco_csv import normalise
-from feature_repo.raw.snapshots.timing import arrival
+from feature_repo.raw.snapshots.timing import Observation, arrival
 from tests.support.single_extract import simulate_snapshot, write_csv
 
 LIMITS: DataSettings = load_settings().data
@@ -120,7 +120,11 @@ def deliver(home: Path, day: date, churn: Mapping[str, str], at: datetime | None
     rows = simulate_snapshot(len(churn), seed=3).assign(
         customerID=list(churn), Churn=list(churn.values()), tenure=str(len(every) + 1), TotalCharges="100"
     )
-    csv = home.parent / f"{len(every)}.csv"
+    return publish_rows(home, day, rows, when, at, home.parent / f"{len(every)}.csv")
+
+
+def publish_rows(home: Path, day: date, rows: pd.DataFrame, when: Observation, at: datetime, csv: Path) -> Manifest:
+    """Write raw rows to a CSV and publish it for its date, without the gate."""
     write_csv(rows, csv)
     return publish(
         home,

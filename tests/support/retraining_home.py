@@ -10,13 +10,12 @@ from pathlib import Path
 import pandas as pd
 
 from configs.settings import Settings, load_settings
-from feature_repo.raw.snapshots.publication import history, land_raw, publish
-from feature_repo.raw.snapshots.telco_csv import normalise
+from feature_repo.raw.snapshots.publication import history
 from feature_repo.raw.snapshots.timing import arrival
 from feature_repo.stores.registration import apply
 from flows.steps.build_features import build_features
-from tests.support.monthly_extracts import instant, month, next_month
-from tests.support.single_extract import simulate_snapshot, write_csv
+from tests.support.monthly_extracts import instant, month, next_month, publish_rows
+from tests.support.single_extract import simulate_snapshot
 from training.registry import version_of
 
 CUSTOMERS, MONTHS = 900, 3
@@ -52,23 +51,7 @@ def land(settings: Settings, number: int, extract: pd.DataFrame) -> None:
         label_window_days=settings.data.label_window_days,
         delivery_lag_hours=settings.data.delivery_lag_hours,
     )
-    home.parent.mkdir(parents=True, exist_ok=True)
-    csv = home.parent / f"extract-{number}.csv"
-    write_csv(extract, csv)
-    publish(
-        home,
-        day,
-        normalise(extract),
-        pd.DataFrame(),
-        raw=land_raw(home, csv, day),
-        time=when.time,
-        event_at=when.event_at,
-        created_at=when.created_at,
-        late=when.late,
-        ingested_at=at,
-        replace=True,
-        extra_files={"gate.json": b"{}"},
-    )
+    publish_rows(home, day, extract, when, at, home.parent / f"extract-{number}.csv")
     build_features(settings)
 
 

@@ -34,8 +34,8 @@ class FeastRefused(ChurnError, click.ClickException):  # type: ignore[misc]  # n
 
 def refuse() -> None:
     """Apply the patches; a second call changes nothing."""
-    ValidationReference.from_proto = staticmethod(_told(_FROM_PROTO))
-    ValidationReference.to_proto = _told(_TO_PROTO)
+    ValidationReference.from_proto = staticmethod(_refusing(_FROM_PROTO))
+    ValidationReference.to_proto = _refusing(_TO_PROTO)
     # Loaded by Feast's command line only, before it opens a store.
     monitor = sys.modules.get(_MONITOR)
     for name, guard in (("_run_batch_monitoring", _counted), ("_run_log_monitoring", _named)):
@@ -43,16 +43,16 @@ def refuse() -> None:
             setattr(monitor, name, guard(getattr(monitor, name)))
 
 
-def _told(spell: Callable[..., Any]) -> Callable[..., Any]:
+def _refusing(convert: Callable[..., Any]) -> Callable[..., Any]:
     """Raise FeastRefused where Feast needs Great Expectations' old modules.
 
     That is where it reads or writes a validation reference.
     """
 
-    @wraps(spell)
-    def told(*args: Any, **kwargs: Any) -> Any:
+    @wraps(convert)
+    def refusing(*args: Any, **kwargs: Any) -> Any:
         try:
-            return spell(*args, **kwargs)
+            return convert(*args, **kwargs)
         except ModuleNotFoundError as missing:
             if not (missing.name or "").startswith("great_expectations"):
                 raise
@@ -62,7 +62,7 @@ def _told(spell: Callable[..., Any]) -> Callable[..., Any]:
                 "use FeatureStore.validate_logged_features(..., cache_profile=False) with a Profiler of your own",
             ) from missing
 
-    return told
+    return refusing
 
 
 def _counted(run: Callable[..., Any]) -> Callable[..., Any]:
