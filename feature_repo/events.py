@@ -163,7 +163,7 @@ def parse_lines(content: bytes, first_line: int = 1) -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def judge(events: pa.Table, now: datetime, clock_skew_s: float) -> pa.Table:
+def validate_events(events: pa.Table, now: datetime, clock_skew_s: float) -> pa.Table:
     """Check each event on its own against the rules of admission.
 
     Parameters
@@ -282,7 +282,7 @@ def _parse_clean(block: bytes, lines: list[bytes], first_line: int) -> pa.Table 
     return _with_rows(columns, range(first_line, first_line + len(lines)), [None] * len(lines), [None] * len(lines))
 
 
-def composed(column: Any) -> Any:
+def composed_column(column: Any) -> Any:
     """Return a column of text with its letters composed (NFC), so that an id has one encoding."""
     if pc.all(pc.string_is_ascii(column)).as_py() is not False:
         return column
@@ -295,7 +295,7 @@ def _as_it_is(column: Any) -> Any:
     return column
 
 
-_READ: Final[dict[pa.DataType, Callable[[Any], Any]]] = {pa.string(): composed, INSTANT: instants}
+_READ: Final[dict[pa.DataType, Callable[[Any], Any]]] = {pa.string(): composed_column, INSTANT: instants}
 
 
 def _parse_each(lines: list[bytes], first_line: int) -> pa.Table:
@@ -338,7 +338,7 @@ def _parse(line: bytes) -> dict[str, Any] | Reason:  # noqa: PLR0911 - a rule ea
     if not event.keys() <= KINDS.keys():
         return Reason.UNKNOWN_FIELD
     try:
-        return {name: typed(KINDS[name], value) for name, value in event.items() if value is not None}
+        return {name: parse_value(KINDS[name], value) for name, value in event.items() if value is not None}
     except ValueError:
         return Reason.WRONG_TYPE
 
@@ -347,7 +347,7 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
 
-def typed(kind: type, value: Any) -> Any:
+def parse_value(kind: type, value: Any) -> Any:
     """Return a JSON value as its column holds it: text in NFC, whole numbers also where written as 1.0.
 
     Raises ValueError if it does not fit; the message names the fault without the value. UnicodeEncodeError, a subclass,

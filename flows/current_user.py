@@ -6,7 +6,7 @@ import os
 import pwd
 
 
-def operator() -> str:
+def current_user() -> str:
     """Return the name of the user that runs this process, "uid N" without a name."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name

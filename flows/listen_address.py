@@ -30,7 +30,7 @@ class AddressError(ChurnError):
     exit_code = EXIT_USAGE
 
 
-def resolved(host: str) -> str:
+def resolve_host(host: str) -> str:
     """Return the IP address of ``host``: itself, or the first IPv4 address of a name. Raises AddressError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -42,7 +42,7 @@ def resolved(host: str) -> str:
         ) from None
 
 
-def refuse_taken(host: str, port: int) -> None:
+def refuse_taken_port(host: str, port: int) -> None:
     """Return if a server can listen at ``host`` (IP address or name) and ``port``; accepts no connection.
 
     Raises
@@ -52,7 +52,7 @@ def refuse_taken(host: str, port: int) -> None:
     AddressError
         If the host has no IP address or not this machine's, or this process may not bind the port.
     """
-    address = resolved(host)
+    address = resolve_host(host)
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
         # As servers do: connections of an ended server must not block the next one.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -21,7 +21,7 @@ VARIABLE: Final = "STARTED_BY_COMMAND"
 _PATIENCE_S: Final = 15.0
 
 
-def leave_none(environ: MutableMapping[str, str]) -> subprocess.Popen[bytes]:
+def kill_orphans(environ: MutableMapping[str, str]) -> subprocess.Popen[bytes]:
     """Mark ``environ``, so that no process started with it outlives this one; return the watcher process.
 
     This process may replace itself by another program.

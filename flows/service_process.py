@@ -21,13 +21,13 @@ from typing import Any, Final, NoReturn, Self
 
 from pydantic import BaseModel, SecretStr
 
-from bentos.churn.server.parent_process import VARIABLE, lead
+from bentos.churn.server.parent_process import VARIABLE, mark_as_parent
 from configs.errors import ChurnError
 from configs.settings import PREFIX, PROJECT_ROOT, Settings, load_settings
 from configs.telemetry import switch_off
-from feature_repo.files.atomic_writes import remove, storage
+from feature_repo.files.atomic_writes import remove, storage_errors
 from feature_repo.files.regular_files import open_lock
-from flows.listen_address import PortTakenError, refuse_taken, resolved
+from flows.listen_address import PortTakenError, refuse_taken_port, resolve_host
 
 SERVICE: Final = "bentos.churn.service:ChurnService"
 STOP_S: Final = 15
@@ -70,14 +70,14 @@ def environment(settings: Settings) -> dict[str, str]:
     return child
 
 
-def serve(settings: Settings) -> NoReturn:
+def run_service(settings: Settings) -> NoReturn:
     """Replace this process by the service, so that no signal can end one and leave the other.
 
     Raises
     ------
     KeysNeededError, KeyFileError
         If no caller would be accepted: see bentos/churn/auth/authenticator.py.
-    PortTakenError, AddressError, StorageFailed
+    PortTakenError, AddressError, StorageError
         If the port can't be bound, or the home not written. Nothing has changed then.
     """
     settings = _resolved(settings)
@@ -88,7 +88,7 @@ def serve(settings: Settings) -> NoReturn:
     os.execve(sys.executable, command(settings), environment(settings))  # noqa: S606 - our own command
 
 
-class Running:
+class ServiceProcess:
     """A child process with the service: a context manager that stops it at the end.
 
     Parameters
@@ -104,11 +104,11 @@ class Running:
         self.base_url = f"http://{settings.serving.host}:{settings.serving.port}"
         self.log = settings.home / "logs" / f"serve-{settings.serving.port}.log"
         self._lock = _lock_path(settings)
-        with _prepared(settings) as held, storage():
+        with _prepared(settings) as held, storage_errors():
             self.log.parent.mkdir(parents=True, exist_ok=True)
             output = self.log.open("wb")
             child = environment(settings)
-            lead(child)
+            mark_as_parent(child)
             # A session of its own, so that the processes that BentoML starts per worker are ended with it.
             with output:
                 self.process = subprocess.Popen(  # noqa: S603 - our own command
@@ -134,7 +134,9 @@ class Running:
         while time.monotonic() < ends_at:
             if self.process.poll() is not None:
                 raise ServeError(f"the service ended with code {self.process.returncode}", self._last_lines())
-            status, answered = ask(f"{self.base_url}{path}", timeout_s=max(ends_at - time.monotonic(), _POLL_S))
+            status, answered = request_json(
+                f"{self.base_url}{path}", timeout_s=max(ends_at - time.monotonic(), _POLL_S)
+            )
             if status == 200:  # noqa: PLR2004
                 return self
             time.sleep(_POLL_S)
@@ -170,14 +172,14 @@ class Running:
 
 
 @contextlib.contextmanager
-def start(settings: Settings, port: int, timeout_s: float = 90) -> Iterator[str]:
+def start_service(settings: Settings, port: int, timeout_s: float = 90) -> Iterator[str]:
     """Serve on ``port`` for the duration of the block; yields the base URL once ``/readyz`` answers 200."""
     serving = settings.serving.model_copy(update={"port": port})
-    with Running(settings.model_copy(update={"serving": serving})) as running:
+    with ServiceProcess(settings.model_copy(update={"serving": serving})) as running:
         yield running.wait("/readyz", timeout_s).base_url
 
 
-def ask(
+def request_json(
     url: str, body: dict[str, Any] | None = None, *, key: str | None = None, timeout_s: float = 30
 ) -> tuple[int, dict[str, Any]]:
     """GET, or POST ``body`` as JSON; return (status, JSON answer), or (0, {}) without a connection.
@@ -212,7 +214,7 @@ def kill_group(leader: int) -> None:
 
 def _resolved(settings: Settings) -> Settings:
     """Return the settings with the host's IP address: BentoML takes no name. Raises AddressError."""
-    host = resolved(settings.serving.host)
+    host = resolve_host(settings.serving.host)
     return settings.model_copy(update={"serving": settings.serving.model_copy(update={"host": host})})
 
 
@@ -222,12 +224,12 @@ def _prepared(settings: Settings) -> BufferedRandom:
     Returns the held lock of this home and port. BentoML empties its folder before it binds: without the lock a second
     start that fails would delete the metrics of the first one.
     """
-    from bentos.churn.auth.authenticator import may_start
+    from bentos.churn.auth.authenticator import describe_access
 
-    may_start(settings, datetime.now(UTC))
+    describe_access(settings, datetime.now(UTC))
     host, port = settings.serving.host, settings.serving.port
-    refuse_taken(host, port)
-    with storage():
+    refuse_taken_port(host, port)
+    with storage_errors():
         _folder(settings).mkdir(parents=True, exist_ok=True)
         lock = open_lock(_lock_path(settings))
         if not _locks(lock):

@@ -36,7 +36,7 @@ _BOOL: Final = ("False", "True")
 
 
 @dataclass(frozen=True)
-class Bins:
+class FeatureBins:
     """The bins of one column: null first, then one per word and one for other words, or intervals.
 
     ``edges`` (numbers, ascending): a value lies in the interval that ends with the first edge at or above it; there is
@@ -50,7 +50,7 @@ class Bins:
     words: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, feature: Feature, values: pd.Series, count: int) -> Self:
+    def from_values(cls, feature: Feature, values: pd.Series, count: int) -> Self:
         """Return a feature's bins; for a number about ``count`` intervals with equal shares of ``values``."""
         if feature.dtype in {"bool", "string"}:
             return cls(feature.name, "feature", words=feature.categories or _BOOL)
@@ -94,10 +94,10 @@ class Bins:
 
 
 @dataclass(frozen=True)
-class Column:
+class BaselineColumn:
     """Bins of one column, and the number of compared held-out rows in each."""
 
-    bins: Bins
+    bins: FeatureBins
     counts: tuple[int, ...]
 
 
@@ -118,7 +118,7 @@ class Baseline:
     churned: int
     log_loss: float
     log_loss_spread: float
-    columns: tuple[Column, ...]
+    columns: tuple[BaselineColumn, ...]
     format: int = FORMAT
 
     def to_json(self) -> str:
@@ -130,8 +130,10 @@ class Baseline:
         """Read what :meth:`to_json` wrote. Raises ValueError, KeyError or TypeError for anything else."""
         told: dict[str, Any] = json.loads(text)
         columns = tuple(
-            Column(
-                Bins(**{**each["bins"], "edges": tuple(each["bins"]["edges"]), "words": tuple(each["bins"]["words"])}),
+            BaselineColumn(
+                FeatureBins(
+                    **{**each["bins"], "edges": tuple(each["bins"]["edges"]), "words": tuple(each["bins"]["words"])}
+                ),
                 tuple(each["counts"]),
             )
             for each in told.pop("columns")
@@ -140,7 +142,7 @@ class Baseline:
 
 
 @dataclass
-class Counted:
+class BinCounts:
     """Current rows counted in a baseline's bins, over chunks: ``rows`` seen, ``scored`` of them scored."""
 
     counts: dict[str, Counts]
@@ -179,7 +181,7 @@ class DriftRow:
     moved: str
 
 
-def baseline(  # noqa: PLR0913 - what is measured, and what it is called
+def make_baseline(  # noqa: PLR0913 - what is measured, and what it is called
     features: pd.DataFrame,
     spec: Sequence[Feature],
     score: Floats,
@@ -196,7 +198,7 @@ def baseline(  # noqa: PLR0913 - what is measured, and what it is called
     Parameters
     ----------
     features
-        (n, f) the features ``spec`` as known then, n at least 1; types as ``typed.as_frame`` says.
+        (n, f) the features ``spec`` as known then, n at least 1; types as ``typed.to_dataframe`` says.
     score
         (n,) the model's scores, in (0, 1).
     churned
@@ -208,9 +210,9 @@ def baseline(  # noqa: PLR0913 - what is measured, and what it is called
         See :class:`Baseline`.
     """
     watched = features[present]
-    columns = [Bins.of(feature, watched[feature.name], bins) for feature in spec]
+    columns = [FeatureBins.from_values(feature, watched[feature.name], bins) for feature in spec]
     counts = [each.count(watched[each.name]) for each in columns]
-    columns.append(Bins.of_numbers(SCORE, "score", score[present], bins))
+    columns.append(FeatureBins.of_numbers(SCORE, "score", score[present], bins))
     counts.append(columns[-1].count(score[present]))
     loss = losses(churned, score)
     return Baseline(
@@ -222,7 +224,9 @@ def baseline(  # noqa: PLR0913 - what is measured, and what it is called
         churned=int(churned.sum()),
         log_loss=float(loss.mean()),
         log_loss_spread=float(loss.std()),
-        columns=tuple(Column(each, tuple(counted.tolist())) for each, counted in zip(columns, counts, strict=True)),
+        columns=tuple(
+            BaselineColumn(each, tuple(counted.tolist())) for each, counted in zip(columns, counts, strict=True)
+        ),
     )
 
 
@@ -231,8 +235,8 @@ def losses(churned: NDArray[np.bool_], score: Floats) -> Floats:
     return np.asarray(-np.where(churned, np.log(score), np.log1p(-score)), dtype=np.float64)
 
 
-def compare(
-    reference: Baseline, current: Counted, left: tuple[int, int] | None, limits: MonitoringSettings
+def compare_drift(
+    reference: Baseline, current: BinCounts, left: tuple[int, int] | None, limits: MonitoringSettings
 ) -> list[DriftRow]:
     """Return the drift table: features in contract order, the score, the label.
 
@@ -252,7 +256,7 @@ def compare(
     pairs = [(each.bins, each.counts, current.counts[each.bins.name]) for each in reference.columns]
     rows, churned = left or (0, 0)
     then = (reference.rows - reference.churned, reference.churned)
-    pairs.append((Bins(LABEL, "label", words=_BOOL), (0, *then, 0), np.array([0, rows - churned, churned, 0])))
+    pairs.append((FeatureBins(LABEL, "label", words=_BOOL), (0, *then, 0), np.array([0, rows - churned, churned, 0])))
     # Bonferroni: among forty rows, some row would exceed an uncorrected bound by chance now and then.
     each_alarm = limits.false_alarm / len(pairs)
     return [
@@ -262,7 +266,7 @@ def compare(
 
 
 def _row(
-    bins: Bins, then: Sequence[int], current: Counts, setting: float, *, rows_min: int, false_alarm: float
+    bins: FeatureBins, then: Sequence[int], current: Counts, setting: float, *, rows_min: int, false_alarm: float
 ) -> DriftRow:
     before = np.asarray(then, dtype=np.int64)
     n, m = int(before.sum()), int(current.sum())

@@ -16,7 +16,7 @@ State = Literal["fresh", "stale", "unknown"]
 
 
 @dataclass(frozen=True)
-class Age:
+class DataAge:
     """Age of one kind of values: its newest instant (ISO 8601, UTC), the age in hours, and the status.
 
     ``newest`` is None where nothing is known; ``age_h`` is also None where the newest instant lies in the future beyond
@@ -29,7 +29,7 @@ class Age:
     status: State
 
 
-def ages(newest: Mapping[str, datetime | None], now: datetime, max_h: float) -> list[Age]:
+def ages(newest: Mapping[str, datetime | None], now: datetime, max_h: float) -> list[DataAge]:
     """Return the age of each kind of values at ``now`` (UTC); stale above ``max_h`` hours.
 
     Parameters
@@ -41,10 +41,10 @@ def ages(newest: Mapping[str, datetime | None], now: datetime, max_h: float) -> 
     return [_age(name, instant, now, max_h) for name, instant in newest.items()]
 
 
-def _age(name: str, instant: datetime | None, now: datetime, max_h: float) -> Age:
+def _age(name: str, instant: datetime | None, now: datetime, max_h: float) -> DataAge:
     if instant is None:
-        return Age(name, None, None, "unknown")
+        return DataAge(name, None, None, "unknown")
     hours = max((now - instant).total_seconds() / 3600, 0.0)
     if instant - now > KNOWN_AHEAD_MAX:
-        return Age(name, instant.isoformat(), None, "unknown")
-    return Age(name, instant.isoformat(), hours, "stale" if hours > max_h else "fresh")
+        return DataAge(name, instant.isoformat(), None, "unknown")
+    return DataAge(name, instant.isoformat(), hours, "stale" if hours > max_h else "fresh")

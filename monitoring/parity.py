@@ -18,7 +18,7 @@ _SNAPSHOT: Final = {view.name for view in (*SNAPSHOT_VIEWS, *SNAPSHOT_DERIVED)}
 
 
 @dataclass
-class Parity:
+class ParityCounts:
     """Result of a comparison, added up over chunks of customers.
 
     ``customers`` and ``cells`` (values) compared; ``differing`` feature -> customers whose value differs;

@@ -17,7 +17,7 @@ from monitoring.drift import Baseline, Floats, Status, losses
 
 
 @dataclass(frozen=True)
-class Performance:
+class PerformanceCheck:
     """Metrics of the champion on the newest labels; they are None where there are no rows.
 
     ``rise``: log loss on the newest labels minus log loss on the held-out rows, in nats. ``gap``: share that left minus
@@ -45,13 +45,13 @@ class Performance:
         return [name for name, (found, bound) in passed.items() if found is not None and found > (bound or 0.0)]
 
 
-def performance(
+def check_performance(
     reference: Baseline,
     churned: NDArray[np.bool_],
     score: Floats,
     observed_at: str | None,
     limits: MonitoringSettings,
-) -> Performance:
+) -> PerformanceCheck:
     """Compare the newest matured labels with the held-out rows.
 
     Parameters
@@ -68,7 +68,7 @@ def performance(
     """
     rows = len(score)
     if not rows:
-        return Performance("insufficient data", observed_at, 0)
+        return PerformanceCheck("insufficient data", observed_at, 0)
     loss = losses(churned, score)
     rise = float(loss.mean()) - reference.log_loss
     error = float(np.sqrt(reference.log_loss_spread**2 / reference.rows + loss.var() / rows))
@@ -85,7 +85,7 @@ def performance(
     status: Status = "drift" if rise > rise_bound or abs(gap) > gap_bound else "stable"
     if min(rows, reference.rows) < limits.rows_min:
         status = "insufficient data"
-    return Performance(
+    return PerformanceCheck(
         status=status,
         observed_at=observed_at,
         rows=rows,

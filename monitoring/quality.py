@@ -31,7 +31,7 @@ from feature_repo.raw.snapshots.telco_csv import COLUMNS, normalise
 from monitoring.quality_report import (
     QUARANTINE_RULE,
     CheckResult,
-    GateFailed,
+    GateFailedError,
     GateResult,
     QuarantinedRow,
     from_json,
@@ -42,15 +42,15 @@ from monitoring.quality_report import (
 __all__ = [
     "RAW_SUITE",
     "CheckResult",
-    "GateFailed",
+    "GateFailedError",
     "GateResult",
     "QuarantinedRow",
     "from_json",
     "load_suite",
     "render_html",
     "rule_columns",
+    "run_gate",
     "to_json",
-    "validate",
 ]
 
 SUITES: Final = CONFIG_DIR / "expectations"
@@ -162,7 +162,7 @@ def rule_columns(snapshot: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def validate(
+def run_gate(
     raw: pd.DataFrame,
     *,
     parameters: Mapping[str, float | None],
@@ -182,7 +182,7 @@ def validate(
     pseudonym_key
         Hides customer ids in the samples.
     respellings
-        Other spellings of numbers that were read, from :func:`feature_repo.raw.snapshots.normalization.respelled`:
+        Other spellings of numbers that were read, from :func:`feature_repo.raw.snapshots.normalization.respell`:
         reported as checks of severity ``info``.
 
     Returns
@@ -346,7 +346,7 @@ def _outcome(asked: Mapping[str, Any], result: Any, frame: pd.DataFrame, shown: 
     column = kwargs.get("column")
     # A computed column is not in the file: such a rule names the columns that it compares.
     columns = meta["shows"] or ((column,) if column else ())
-    trouble = f"missing column {column}" if column and column not in frame else _trouble(result.exception_info)
+    trouble = f"missing column {column}" if column and column not in frame else _exception_text(result.exception_info)
     check = CheckResult(
         rule=meta["rule"],
         column=meta["column"] or column or "",
@@ -372,7 +372,7 @@ def _cause(frame: pd.DataFrame, rows: Sequence[int], column: str) -> str:
     return found.most_common(1)[0][0] if found else ""
 
 
-def _trouble(info: Mapping[str, Any] | None) -> str:
+def _exception_text(info: Mapping[str, Any] | None) -> str:
     """Return why a rule could not be run, empty if it could; the info may be nested by metric."""
     for told in (info, *info.values()) if info else ():
         if isinstance(told, Mapping) and told.get("raised_exception"):

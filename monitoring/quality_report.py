@@ -100,7 +100,7 @@ _SETTINGS: Final = {
 """Rules whose bounds are not in a suite -> the settings to change if the file is right."""
 
 
-class GateFailed(ChurnError):  # noqa: N818 - read as a sentence: refused, gate failed
+class GateFailedError(ChurnError):
     """The gate refused the file: nothing was published."""
 
     error = "gate_failed"

@@ -9,12 +9,12 @@ import json
 from dataclasses import asdict, dataclass
 
 from monitoring.drift import DriftRow
-from monitoring.freshness import Age
-from monitoring.performance import Performance
+from monitoring.freshness import DataAge
+from monitoring.performance import PerformanceCheck
 
 
 @dataclass(frozen=True)
-class Quality:
+class QualitySummary:
     """The gate's newest verdict: on the newest snapshot, or on a later file that it refused.
 
     ``snapshot`` is the date (ISO 8601); ``failed`` names the rules that stopped the file, ``quarantined`` counts the
@@ -52,9 +52,9 @@ class MonitorReport:
     refused: dict[str, int]
     expired: int
     rows: list[DriftRow]
-    performance: Performance
-    quality: Quality | None
-    freshness: list[Age]
+    performance: PerformanceCheck
+    quality: QualitySummary | None
+    freshness: list[DataAge]
     report: str
 
     def to_json(self) -> str:

@@ -18,9 +18,9 @@ from bentos.base_rate import REFERENCE_RATE, log_loss_bound, probability_bound, 
 from bentos.decisions.economics import Economics
 from bentos.rollout.live_comparison import LiveFigures
 from configs.settings import PromotionSettings, RolloutSettings
-from training.metrics.paired_bootstrap import Gain, gains, losses, profits, worst_profit
+from training.metrics.paired_bootstrap import Gain, bootstrap_gains, losses, profits, worst_profit
 from training.metrics.profit import EvaluationError, FloatArray, LengthError, ScoreError
-from training.metrics.scores import ECE_BINS, BoolArray, Metrics, measure
+from training.metrics.scores import ECE_BINS, BoolArray, Metrics, measure_metrics
 
 LEAK_ROC_AUC: Final = 0.98
 """A ROC-AUC above this suggests a leak: churn can't be predicted that well."""
@@ -158,7 +158,7 @@ def decide(
     if evidence.champion is not None and theirs is not None:
         figures |= {f"champion_{name}": float(value) for name, value in theirs.as_dict().items()}
         differences = _differences(evidence, evidence.champion, economics)
-        found = gains(
+        found = bootstrap_gains(
             evidence.customers,
             differences,
             {"profit_usd": _worst(evidence, evidence.champion, economics)},
@@ -214,7 +214,7 @@ def _measured(evidence: Evidence, score: FloatArray, economics: Economics) -> Me
         thresholds.append(evidence.champion_threshold)
     if not all(0 <= each <= 1 for each in thresholds):
         raise ScoreError("a threshold is no probability", "see the bundle's manifest")
-    return measure(evidence.churned, score, economics)
+    return measure_metrics(evidence.churned, score, economics)
 
 
 def _floors(ours: Metrics, rules: PromotionSettings) -> list[Rule]:
@@ -242,7 +242,7 @@ def _worst(evidence: Evidence, champion: FloatArray, economics: Economics) -> fl
 
 def _against(found: Mapping[str, Gain], rules: PromotionSettings, churn_rate: float) -> list[Rule]:
     log_loss, profit = found["log_loss"], found["profit_usd"]
-    better = log_loss.beyond_chance or profit.beyond_chance
+    better = log_loss.is_significant or profit.is_significant
     told = f"log loss better by {log_loss.mean:.4f}, surely by {log_loss.lower:.4f}; "
     told += f"profit by {profit.mean:.2f} USD a customer, surely by {profit.lower:.2f}"
     return [

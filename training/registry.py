@@ -15,8 +15,15 @@ from bentos.bundle.manifest import MANIFEST, BundleError, bundles_folder, read_v
 from configs.errors import ChurnError
 from configs.settings import Settings
 from feature_repo.contract import DType, features_of
-from feature_repo.files.atomic_writes import folder_aside, storage, sweep_folder, sync_folder, write_file, write_folder
-from feature_repo.files.locks import exclusive
+from feature_repo.files.atomic_writes import (
+    remove_leftovers_in,
+    storage_errors,
+    sync_folder,
+    temporary_folder,
+    write_file,
+    write_folder,
+)
+from feature_repo.files.locks import publish_lock
 from feature_repo.files.regular_files import open_regular
 from feature_repo.stores.database_errors import chain, sqlite_cause
 from feature_repo.stores.feature_store import sqlite_url
@@ -88,7 +95,7 @@ class NoSuchVersionError(ChurnError):
 
 
 @dataclass(frozen=True)
-class Registered:
+class RegisteredVersion:
     """A registered model version: its number, its run, its bundle's digest, and its tags."""
 
     version: str
@@ -97,14 +104,14 @@ class Registered:
     tags: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
-def server(settings: Settings) -> str:
+def server_uri(settings: Settings) -> str:
     """Return the URL of the MLflow server, "" where the embedded database serves. May hold a password."""
     return settings.mlflow.tracking_uri.get_secret_value()
 
 
 def tracking_uri(settings: Settings) -> str:
     """Return MLflow's tracking URI: SQLite below the home unless a server is set."""
-    return server(settings) or _database_uri(_database(settings))
+    return server_uri(settings) or _database_uri(_database(settings))
 
 
 def register(
@@ -116,7 +123,7 @@ def register(
     metrics: Mapping[str, float],
     tags: Mapping[str, str],
     artifacts: Mapping[str, Path],
-) -> Registered:
+) -> RegisteredVersion:
     """Log one run and register its bundle as the model's newest version, alias ``challenger``.
 
     The version is created with all its tags: a process that is killed here leaves no version without a fingerprint, and
@@ -146,7 +153,7 @@ def register(
             mlflow.log_input(inputs, context="training")
             for folder, path in artifacts.items():
                 mlflow.log_artifact(str(path), folder)
-            with folder_aside(settings.home, "mlflow-") as copy:
+            with temporary_folder(settings.home, "mlflow-") as copy:
                 bundle.export(settings.home, copy / "bundle")
                 logged = mlflow.pyfunc.log_model(
                     name="bundle",
@@ -158,7 +165,7 @@ def register(
             # Within the run: a run that finished has its version.
             version = _new_version(client, settings, run.info.run_id, logged.model_id, every)
             client.set_registered_model_alias(settings.mlflow.model_name, CHALLENGER, version)
-    return Registered(version, run.info.run_id, bundle.digest, every)
+    return RegisteredVersion(version, run.info.run_id, bundle.digest, every)
 
 
 def set_alias(settings: Settings, alias: Alias, version: str | None) -> None:
@@ -182,7 +189,7 @@ def tag_version(settings: Settings, version: str, tags: Mapping[str, str]) -> No
             client.set_model_version_tag(settings.mlflow.model_name, version, key, value)
 
 
-def version_of(settings: Settings, alias: Alias) -> Registered | None:
+def version_of(settings: Settings, alias: Alias) -> RegisteredVersion | None:
     """Return the version of an alias, None where it is not set."""
     name = settings.mlflow.model_name
     with _answering(settings):
@@ -191,7 +198,7 @@ def version_of(settings: Settings, alias: Alias) -> Registered | None:
         return None if version is None else _registered(client.get_model_version(name, version))
 
 
-def find_version(settings: Settings, version: str) -> Registered:
+def find_version(settings: Settings, version: str) -> RegisteredVersion:
     """Return a version by its number. Raises NoSuchVersionError."""
     from mlflow.exceptions import MlflowException
 
@@ -205,7 +212,7 @@ def find_version(settings: Settings, version: str) -> Registered:
     raise NoSuchVersionError(f"the model has no version {version}", "churn history names those that served")
 
 
-def versions_with(settings: Settings, tag: str, value: str) -> list[Registered]:
+def versions_with(settings: Settings, tag: str, value: str) -> list[RegisteredVersion]:
     """Return the versions whose tag has this value (hex digits), newest first."""
     with _answering(settings):
         wanted = f"name = '{settings.mlflow.model_name}' and tags.{tag} = '{value}'"
@@ -236,13 +243,13 @@ def close_runs(settings: Settings, fingerprint: str, finished: set[str]) -> None
             client.set_terminated(run.info.run_id, "FINISHED" if run.info.run_id in finished else "KILLED")
 
 
-def restore_bundle(settings: Settings, registered: Registered) -> bool:
+def restore_bundle(settings: Settings, registered: RegisteredVersion) -> bool:
     """Restore a version's bundle below the home from MLflow's copy; False if that is missing or damaged."""
     import mlflow
     from mlflow.exceptions import MlflowException
 
     place = f"models:/{settings.mlflow.model_name}/{registered.version}"
-    with folder_aside(settings.home, "mlflow-") as folder, _answering(settings):
+    with temporary_folder(settings.home, "mlflow-") as folder, _answering(settings):
         _client(settings)
         try:
             copy = Path(mlflow.artifacts.download_artifacts(place, dst_path=folder)) / "artifacts" / "bundle"
@@ -253,7 +260,7 @@ def restore_bundle(settings: Settings, registered: Registered) -> bool:
             return False
         files[MANIFEST] = (copy / MANIFEST).read_bytes()
         final = bundles_folder(settings.home) / digest
-        with storage():
+        with storage_errors():
             if final.exists():
                 # Damaged bundle: each file is verified at every read, so files may be restored one by one.
                 for name, content in files.items():
@@ -317,9 +324,9 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _registered(found: Any) -> Registered:
+def _registered(found: Any) -> RegisteredVersion:
     tags = dict(found.tags)
-    return Registered(str(found.version), str(found.run_id), str(tags.get(DIGEST, "")), tags)
+    return RegisteredVersion(str(found.version), str(found.run_id), str(tags.get(DIGEST, "")), tags)
 
 
 def _aliases(client: MlflowClient, name: str) -> dict[str, str]:
@@ -362,7 +369,7 @@ def _client(settings: Settings) -> MlflowClient:
         MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(SERVER_RETRIES)
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    if not server(settings):
+    if not server_uri(settings):
         if not _database(settings).exists():
             _make_database(settings)
         _try_to_open(_database(settings))
@@ -402,14 +409,14 @@ def _make_database(settings: Settings) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     final = _database(settings)
-    with exclusive(final.parent):
+    with publish_lock(final.parent):
         if final.exists():
             return
-        sweep_folder(final.parent)
-        with folder_aside(final.parent) as folder:
+        remove_leftovers_in(final.parent)
+        with temporary_folder(final.parent) as folder:
             made = folder / final.name
             SqlAlchemyStore(_database_uri(made), _artifacts(settings)).engine.dispose()
-            with storage():
+            with storage_errors():
                 made.rename(final)
                 sync_folder(final.parent)
 
@@ -421,7 +428,7 @@ def _artifacts(settings: Settings) -> str:
 def _experiment(client: MlflowClient, settings: Settings) -> str:
     found = client.get_experiment_by_name(settings.mlflow.experiment)
     if found is not None and found.lifecycle_stage == "deleted":
-        place = "<your server>" if server(settings) else tracking_uri(settings)
+        place = "<your server>" if server_uri(settings) else tracking_uri(settings)
         raise ExperimentDeletedError(
             f"MLflow's experiment {settings.mlflow.experiment} was deleted: no run can be logged in it",
             f"restore it: MLFLOW_TRACKING_URI={place} mlflow experiments restore --experiment-id "
@@ -430,7 +437,7 @@ def _experiment(client: MlflowClient, settings: Settings) -> str:
     if found is not None:
         return str(found.experiment_id)
     # A server sets its own artifact store; the embedded one needs a location, or MLflow writes to ./mlruns.
-    location = None if server(settings) else _artifacts(settings)
+    location = None if server_uri(settings) else _artifacts(settings)
     return str(client.create_experiment(settings.mlflow.experiment, artifact_location=location))
 
 
@@ -456,7 +463,7 @@ def _named(settings: Settings, refused: Exception) -> RegistryUnavailableError:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import DBAPIError
 
-    away, sqlite = bool(server(settings)), server(settings).startswith("sqlite")
+    away, sqlite = bool(server_uri(settings)), server_uri(settings).startswith("sqlite")
     where = "the MLflow database below the home"
     hint, damaged = "see Operations: MLflow is away", _DAMAGED
     if away:
@@ -489,7 +496,7 @@ def _named(settings: Settings, refused: Exception) -> RegistryUnavailableError:
 
 
 @dataclass(frozen=True)
-class Trained:
+class RegisteredChallenger:
     """A registered challenger, described by names alone, so that it can be passed between processes.
 
     ``fingerprint`` is the hash of its inputs, ``digest`` its bundle's, ``version`` and ``run_id`` MLflow's.

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from bentos.bundle import Bundle
 from feature_repo.contract import CUSTOMER, OBSERVED_AT
-from feature_repo.stores.customers import present
-from feature_repo.stores.historical_features import features_as_known
+from feature_repo.stores.customers import present_in
+from feature_repo.stores.historical_features import get_historical_features
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -40,10 +40,10 @@ def read_chunk(store: FeatureStore, bundle: Bundle, ids: Sequence[str], now: dat
     """Return the features of ``ids`` as known at ``now`` (UTC), by the point-in-time join."""
     keys = pd.DataFrame({CUSTOMER: list(ids)}).assign(**{OBSERVED_AT: pd.Timestamp(now)})
     service = bundle.manifest.service
-    features = features_as_known(store, keys, service)
-    here = present(features, service)
+    features = get_historical_features(store, keys, service)
+    here = present_in(features, service)
     features = features[here].reset_index(drop=True)
-    bad = bundle.unusable(features)
+    bad = bundle.invalid_reason(features)
     unscorable = np.asarray(bad.any(axis=1), dtype=np.bool_)
     refused = Counter("no usable value for " + ", ".join(features.columns[row]) for row in bad[unscorable])
     return Chunk(

@@ -28,19 +28,19 @@ from bentos.batch.chunks import read_chunk
 from bentos.bundle import Bundle
 from bentos.bundle.design_matrix import Floats
 from bentos.decisions.economics import Economics, expected_profit_usd, load_economics
-from bentos.decisions.reason_codes import ReasonDictionary, parse
-from bentos.decisions.reason_codes import load as load_reasons
-from bentos.rollout import champion
+from bentos.decisions.reason_codes import ReasonDictionary, parse_reason_codes
+from bentos.decisions.reason_codes import load_reason_codes as load_reasons
+from bentos.rollout import champion_digest
 from configs.errors import ChurnError
 from configs.settings import Settings
 from feature_repo.contract import ACTIVITY_SOURCE, BEHAVIOR_SERVICE, CUSTOMER, OBSERVED_AT, SOURCE
-from feature_repo.files.atomic_writes import TEMPORARY, file_sha256, remove, storage, write_file
+from feature_repo.files.atomic_writes import TEMPORARY, file_sha256, remove, storage_errors, write_file
 from feature_repo.files.locks import lease
 from feature_repo.files.parquet_tables import table_pattern
 from feature_repo.files.regular_files import read_regular
-from feature_repo.stores.customers import customers_gone, customers_known
-from feature_repo.stores.errors import refusals
-from feature_repo.stores.feature_store import open_store
+from feature_repo.stores.customers import active_customers, count_inactive
+from feature_repo.stores.errors import translate_store_errors
+from feature_repo.stores.feature_store import open_feature_store
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -156,12 +156,12 @@ def score_base(settings: Settings, now: datetime) -> ScoreRun:
         If another process is scoring the base.
     BaseMovedError
         If the offline tables changed meanwhile; the next run uses their new state.
-    NothingToMaterializeError, NothingRegisteredError, StorageFailed
+    NothingToMaterializeError, NothingRegisteredError, StorageError
         If there are no features, or a write to disk fails.
     """
     model = _model(settings)
     digest = model.bundle.digest
-    with lease(settings.home, "score-base", f"a scoring as of {now.isoformat()}"), refusals(settings):
+    with lease(settings.home, "score-base", f"a scoring as of {now.isoformat()}"), translate_store_errors(settings):
         inputs = _inputs(settings, model)
         run = settings.home / FOLDER / now.date().isoformat() / f"{digest[:_SHORT]}-{inputs[:_SHORT]}"
         for leftover in run.rglob(f"{TEMPORARY}*"):
@@ -174,10 +174,10 @@ def score_base(settings: Settings, now: datetime) -> ScoreRun:
 
 
 def _model(settings: Settings) -> _Model:
-    bundle = Bundle.load(champion(settings.home))
+    bundle = Bundle.load(champion_digest(settings.home))
     service = bundle.manifest.service
     # As in the service: the reason dictionary that the model was trained with.
-    reasons = parse(bundle.reason_codes, service) if bundle.reason_codes else load_reasons(service)
+    reasons = parse_reason_codes(bundle.reason_codes, service) if bundle.reason_codes else load_reasons(service)
     return _Model(bundle, reasons, settings.serving.reasons_max, load_economics())
 
 
@@ -197,11 +197,11 @@ def _plan(settings: Settings, run: Path, model: _Model, inputs: str, now: dateti
     """Return the run's plan: the stored one if it has the same inputs, else a new one."""
     if (kept := _kept_plan(run)) is not None and kept.inputs == inputs:
         return kept
-    with storage():
+    with storage_errors():
         remove(run)
     rows = settings.batch.chunk_customers
-    chunks = tuple(_ids_sha256(ids) for ids in customers_known(settings, now, rows))
-    gone = customers_gone(settings, now)
+    chunks = tuple(_ids_sha256(ids) for ids in active_customers(settings, now, rows))
+    gone = count_inactive(settings, now)
     _refuse_moved(settings, model, inputs)
     manifest = model.bundle.manifest
     plan = Plan(
@@ -214,7 +214,7 @@ def _plan(settings: Settings, run: Path, model: _Model, inputs: str, now: dateti
         expired=gone.expired,
         withdrawn=gone.withdrawn,
     )
-    with storage():
+    with storage_errors():
         write_file(run / PLAN, plan.to_json().encode())
     return plan
 
@@ -235,23 +235,23 @@ def _write_parts(settings: Settings, run: Path, plan: Plan, model: _Model) -> bo
     missing = {number for number in range(len(plan.chunks)) if not _is_whole(run, number)}
     if not missing:
         return False
-    store, observed_at = open_store(settings), datetime.fromisoformat(plan.observed_at)
-    for number, ids in enumerate(customers_known(settings, observed_at, plan.chunk_customers)):
+    store, observed_at = open_feature_store(settings), datetime.fromisoformat(plan.observed_at)
+    for number, ids in enumerate(active_customers(settings, observed_at, plan.chunk_customers)):
         if number not in missing:
             continue
-        table = _scored(store, model, ids, observed_at, _plan_sha256(run))
+        table = _score_chunk(store, model, ids, observed_at, _plan_sha256(run))
         # Checked after the join has read them: parts are only ever added, atomically.
         if _ids_sha256(ids) != plan.chunks[number]:
             raise _moved()
         _refuse_moved(settings, model, plan.inputs)
         content = io.BytesIO()
         pq.write_table(table, content, compression="zstd")
-        with storage():
+        with storage_errors():
             write_file(_part(run, number), content.getvalue())
     return True
 
 
-def _scored(store: FeatureStore, model: _Model, ids: Sequence[str], now: datetime, plan: str) -> pa.Table:
+def _score_chunk(store: FeatureStore, model: _Model, ids: Sequence[str], now: datetime, plan: str) -> pa.Table:
     """Return a chunk's rows, with its counts in the schema's metadata: a part can be read by itself."""
     bundle, manifest = model.bundle, model.bundle.manifest
     chunk = read_chunk(store, bundle, ids, now)
@@ -259,7 +259,7 @@ def _scored(store: FeatureStore, model: _Model, ids: Sequence[str], now: datetim
     rows = len(features)
     explained = bundle.explain(features)
     score = explained.score
-    agree = explained.whole()
+    agree = explained.is_additive()
     leaves = score >= manifest.threshold
     profit = expected_profit_usd(score, model.economics)
     counts = {
@@ -324,7 +324,7 @@ def _finish(settings: Settings, run: Path, plan: Plan, *, fresh: bool) -> ScoreR
     files = {part.relative_to(run).as_posix(): file_sha256(part) for part in parts}
     manifest = _json({**told, "format": FORMAT, "inputs": plan.inputs, "files": files})
     pointer = settings.home / FOLDER / LATEST
-    with storage():
+    with storage_errors():
         if not _holds(run / MANIFEST, manifest):
             write_file(run / MANIFEST, manifest)
         # A run that was completed late does not replace a newer one.
@@ -399,7 +399,7 @@ def _moved() -> BaseMovedError:
 
 def _sweep(home: Path) -> None:
     """Remove unfinished runs: they belong to another date, champion or state of the tables."""
-    with storage():
+    with storage_errors():
         for run in (home / FOLDER).glob("*/*"):
             if run.is_dir() and not (run / MANIFEST).is_file():
                 remove(run)

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bentos.bundle.components import LinearPart, TreePart
+from bentos.bundle.components import LinearComponent, TreeComponent
 from bentos.bundle.design_matrix import CompiledDesign, Floats, from_json, to_json
 from bentos.bundle.manifest import (
     LINEAR,
@@ -32,8 +32,8 @@ from bentos.bundle.manifest import (
 )
 from configs.errors import ChurnError
 from feature_repo.contract import Feature, features_of
-from feature_repo.files.atomic_writes import storage, write_folder
-from feature_repo.stores.vectors import encode
+from feature_repo.files.atomic_writes import storage_errors, write_folder
+from feature_repo.stores.vectors import encode_features
 
 
 class FeaturesInvalidError(ChurnError):
@@ -61,7 +61,7 @@ class Explanation:
     base: float
     contributions: Floats
 
-    def whole(self) -> NDArray[np.bool_]:
+    def is_additive(self) -> NDArray[np.bool_]:
         """Return whether each row's contributions add up to its margin, (n,) bool."""
         beside = np.abs(self.base + self.contributions.sum(axis=1) - self.margin)
         return np.asarray(beside <= ADDS_UP_LOG_ODDS, dtype=np.bool_)
@@ -72,8 +72,8 @@ class Bundle:
     """A model that can score. Immutable and safe to share between threads."""
 
     manifest: Manifest
-    linear: LinearPart
-    trees: TreePart
+    linear: LinearComponent
+    trees: TreeComponent
     reason_codes: str = ""
     """The reason dictionary (TOML) that was valid when the model was trained."""
     digest: str = ""
@@ -83,7 +83,7 @@ class Bundle:
         """Return the calibrated probability of churn, (n,) float64 in (0, 1).
 
         ``features``: one column per feature of ``manifest.service`` in contract order, dtypes as
-        ``feature_repo.stores.casting.as_frame`` returns them. Raises BundleError for other columns, and
+        ``feature_repo.stores.casting.to_dataframe`` returns them. Raises BundleError for other columns, and
         FeaturesInvalidError for a null that has no trained meaning or a number that is not finite.
         """
         return _probability(self.margin(features))
@@ -103,9 +103,9 @@ class Bundle:
             raise BundleError(
                 f"the features are not those of {self.manifest.service} in contract order"
                 + (f": {', '.join(missing)} missing" if missing else ""),
-                "build the frame with as_frame(features_of(service), columns)",
+                "build the frame with to_dataframe(features_of(service), columns)",
             )
-        return encode(self._wanted, features)
+        return encode_features(self._wanted, features)
 
     def score_vectors(self, vectors: Floats) -> Floats:
         """Return the calibrated probability of churn, (n,); ``vectors`` and errors as in :meth:`explain_vectors`."""
@@ -156,7 +156,7 @@ class Bundle:
     def save(self, home: Path) -> Self:
         """Write the bundle below ``home/bundles/<digest>/``, atomically; return it with its digest.
 
-        Saving the same bundle again changes nothing. Raises StorageFailed if a write to disk fails.
+        Saving the same bundle again changes nothing. Raises StorageError if a write to disk fails.
         """
         files = {
             LINEAR: _json(self.linear.to_json()),
@@ -170,7 +170,7 @@ class Bundle:
         digest = hashlib.sha256(text).hexdigest()
         folder = bundles_folder(home) / digest
         if not folder.exists():
-            with storage():
+            with storage_errors():
                 write_folder(folder, {**files, MANIFEST: text})
         return replace(self, manifest=manifest, digest=digest)
 
@@ -188,7 +188,7 @@ class Bundle:
 
         manifest, digest, files = read_verified(folder)
         try:
-            linear = LinearPart.from_json(json.loads(files[LINEAR]))
+            linear = LinearComponent.from_json(json.loads(files[LINEAR]))
             design = from_json(json.loads(files[TREE_DESIGN]))
             booster = Booster({"nthread": 1}, model_file=bytearray(files[TREES]))
             codes = files[REASON_CODES].decode()
@@ -196,13 +196,13 @@ class Bundle:
             raise BundleError(
                 f"bundle {folder.name} can't be read ({type(broken).__name__})", "train again: churn train"
             ) from broken
-        return cls(manifest, linear, TreePart(design, booster), codes, digest)
+        return cls(manifest, linear, TreeComponent(design, booster), codes, digest)
 
     def export(self, home: Path, target: Path) -> None:
         """Copy the saved bundle's files into ``target`` (for MLflow's artifact store)."""
         shutil.copytree(bundles_folder(home) / self.digest, target, dirs_exist_ok=True)
 
-    def unusable(self, features: pd.DataFrame) -> NDArray[np.bool_]:
+    def invalid_reason(self, features: pd.DataFrame) -> NDArray[np.bool_]:
         """Return which values can't be scored, (n, f) bool: null without a trained meaning, or not finite."""
         return self._unusable(self.vectors(features))
 

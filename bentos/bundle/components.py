@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 
 from bentos.bundle.design_matrix import Design, Floats, attribution, from_json, to_json
-from bentos.bundle.treeshap.tree_tables import CompiledTrees, verified
+from bentos.bundle.treeshap.tree_tables import TreeTables, compile_verified
 
 if TYPE_CHECKING:
     from xgboost import Booster
@@ -24,7 +24,7 @@ first has to build a data set.
 
 
 @dataclass(frozen=True)
-class Explained:
+class ComponentExplanation:
     """A component's margin (n,), the contributions (n, f) of the requested features, and its base.
 
     base + contributions.sum(axis=1) is the margin, to the precision of the component (float32 for trees).
@@ -36,7 +36,7 @@ class Explained:
 
 
 @dataclass(frozen=True)
-class LinearPart:
+class LinearComponent:
     """A logistic regression on standardised columns: intercept + sum((x - mean) / scale * coefficient).
 
     ``mean``, ``scale`` and ``coefficients`` are (k,) float64, ``scale`` > 0. Methods take the matrix (n, k) of the
@@ -61,10 +61,10 @@ class LinearPart:
         columns *= self.coefficients
         return columns
 
-    def explain(self, matrix: Floats, names: Sequence[str]) -> Explained:
+    def explain(self, matrix: Floats, names: Sequence[str]) -> ComponentExplanation:
         """Return the margin and the contribution of each feature of ``names`` to it."""
         columns = self.columns(matrix)
-        return Explained(self._margin(columns), columns @ self._weights_of(names), self.intercept)
+        return ComponentExplanation(self._margin(columns), columns @ self._weights_of(names), self.intercept)
 
     def margin(self, matrix: Floats) -> Floats:
         """Return the log-odds margin, (n,) float64."""
@@ -103,12 +103,12 @@ class LinearPart:
 
 
 @dataclass(frozen=True)
-class TreePart:
+class TreeComponent:
     """Gradient-boosted trees.
 
     The booster holds exactly the rounds that score: it was sliced before saving.
 
-    Methods take the matrix (n, k) of the design, as those of :class:`LinearPart` do. The first explanation compiles the
+    Methods take the matrix (n, k) of the design, as those of :class:`LinearComponent` do. The first explanation compiles the
     tables that all later ones are looked up in; where the trees have no tables, XGBoost explains.
     """
 
@@ -123,17 +123,19 @@ class TreePart:
             return tables.margin(matrix.astype(np.float32))
         return self._margin(_data(matrix))[: len(matrix)]
 
-    def explain(self, matrix: Floats, names: Sequence[str]) -> Explained:
+    def explain(self, matrix: Floats, names: Sequence[str]) -> ComponentExplanation:
         """Return the margin and the contribution of each feature of ``names`` to it, by exact TreeSHAP.
 
         Path-dependent TreeSHAP (Lundberg et al. 2020), as XGBoost computes it, but in float64.
         """
         tables = self._tables_of(names)
         if tables.trees is not None:
-            return Explained(*tables.trees.explain(matrix.astype(np.float32)), tables.trees.base)
+            return ComponentExplanation(*tables.trees.explain(matrix.astype(np.float32)), tables.trees.base)
         data, rows = _data(matrix), len(matrix)
         values = np.asarray(self.booster.predict(data, pred_contribs=True), dtype=np.float64)
-        return Explained(self._margin(data)[:rows], values[:rows, :-1] @ tables.weights, float(values[0, -1]))
+        return ComponentExplanation(
+            self._margin(data)[:rows], values[:rows, :-1] @ tables.weights, float(values[0, -1])
+        )
 
     def tabled(self, names: Sequence[str]) -> bool:
         """Return whether explanations are looked up in tables."""
@@ -143,7 +145,7 @@ class TreePart:
         key = tuple(names)
         if key not in self._tables:
             weights = attribution(self.design, key)
-            self._tables[key] = _Tables(weights, verified(self.booster, weights))
+            self._tables[key] = _Tables(weights, compile_verified(self.booster, weights))
         return self._tables[key]
 
     def _margin(self, data: Any) -> Floats:
@@ -155,7 +157,7 @@ class _Tables:
     """Weights from columns to features (k, f), and the compiled tables of the trees, if any."""
 
     weights: Floats
-    trees: CompiledTrees | None
+    trees: TreeTables | None
 
 
 def _data(columns: Floats) -> Any:

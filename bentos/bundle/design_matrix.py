@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from feature_repo.contract import BY_NAME
-from feature_repo.stores.vectors import UNKNOWN_CATEGORY, code_of, encode
+from feature_repo.stores.vectors import UNKNOWN_CATEGORY, encode_features, encode_value
 
 Op = Literal["number", "log1p", "above", "at_most", "missing", "equals"]
 _OPERATIONS: Final = frozenset(get_args(Op))
@@ -46,14 +46,14 @@ class Factor:
     def operand(self) -> float:
         """Return ``value`` as the operation takes it: a number, or the code of a string or bool."""
         if self.op == "equals":
-            code = code_of(BY_NAME[self.feature], self.value)
+            code = encode_value(BY_NAME[self.feature], self.value)
             # A string that no customer has must not equal the strings outside the domain.
             return _NO_CODE if code == UNKNOWN_CATEGORY else code
         return float(self.value or 0)
 
 
 @dataclass(frozen=True)
-class Column:
+class Term:
     """One column of the design: the product of its factors."""
 
     name: str
@@ -65,7 +65,7 @@ class Column:
         return cls(content["name"], tuple(Factor(**factor) for factor in content["factors"]))
 
 
-Design = tuple[Column, ...]
+Design = tuple[Term, ...]
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def matrix(design: Design, features: pd.DataFrame) -> Floats:
     names = tuple(dict.fromkeys(factor.feature for column in design for factor in column.factors))
     if gone := [name for name in names if name not in features]:
         raise KeyError(", ".join(gone))
-    return CompiledDesign.of(design, names).matrix(encode([BY_NAME[name] for name in names], features))
+    return CompiledDesign.of(design, names).matrix(encode_features([BY_NAME[name] for name in names], features))
 
 
 def _above(numbers: Floats, knots: Floats) -> None:
@@ -181,4 +181,4 @@ def to_json(design: Design) -> list[dict[str, Any]]:
 
 def from_json(content: list[dict[str, Any]]) -> Design:
     """Read what :func:`to_json` wrote. Raises KeyError, TypeError or ValueError for anything else."""
-    return tuple(Column.from_json(column) for column in content)
+    return tuple(Term.from_json(column) for column in content)

@@ -23,7 +23,7 @@ FILES: Final = frozenset({LINEAR, TREES, TREE_DESIGN, REASON_CODES})
 FORMAT: Final = 1
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-_MEND: Final = "restore the folder, or train again: churn train"
+_RECOVERY_HINT: Final = "restore the folder, or train again: churn train"
 
 
 class BundleError(ChurnError):
@@ -112,18 +112,18 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise BundleError(f"no bundle at {folder}", _MEND)
+        raise BundleError(f"no bundle at {folder}", _RECOVERY_HINT)
     text = path.read_bytes()
     digest = hashlib.sha256(text).hexdigest()
     # Below a home a bundle is stored in a folder named after its digest; MLflow's copy has a folder of its own.
     if is_digest(folder.name) and folder.name != digest:
-        raise BundleError(f"{MANIFEST} of bundle {folder.name} was changed", _MEND)
+        raise BundleError(f"{MANIFEST} of bundle {folder.name} was changed", _RECOVERY_HINT)
     try:
         manifest = Manifest.from_json(text.decode())
     except (ValueError, KeyError, TypeError) as broken:
-        raise BundleError(f"{path} is no bundle manifest ({type(broken).__name__})", _MEND) from broken
+        raise BundleError(f"{path} is no bundle manifest ({type(broken).__name__})", _RECOVERY_HINT) from broken
     if manifest.format != FORMAT:
-        raise BundleError(f"{path} has format {manifest.format}, this version reads {FORMAT}", _MEND)
+        raise BundleError(f"{path} has format {manifest.format}, this version reads {FORMAT}", _RECOVERY_HINT)
     return manifest, digest
 
 
@@ -142,7 +142,9 @@ def read_verified(folder: Path) -> tuple[Manifest, str, dict[str, bytes]]:
     manifest, digest = read_manifest(folder)
     # A file that is not listed would be loaded unchecked.
     if differing := sorted(FILES ^ set(manifest.files)):
-        raise BundleError(f"{folder / MANIFEST} lists other files than a bundle has: {', '.join(differing)}", _MEND)
+        raise BundleError(
+            f"{folder / MANIFEST} lists other files than a bundle has: {', '.join(differing)}", _RECOVERY_HINT
+        )
     contents = {name: _verified(folder / name, expected) for name, expected in manifest.files.items()}
     refuse_other_contract(manifest)
     return manifest, digest, contents
@@ -163,7 +165,7 @@ def refuse_other_contract(manifest: Manifest) -> None:
 def _verified(file: Path, expected: str) -> bytes:
     content = file.read_bytes() if file.is_file() else None
     if content is None or hashlib.sha256(content).hexdigest() != expected:
-        raise BundleError(f"{file.name} of bundle {file.parent.name} is missing or was changed", _MEND)
+        raise BundleError(f"{file.name} of bundle {file.parent.name} is missing or was changed", _RECOVERY_HINT)
     return content
 
 

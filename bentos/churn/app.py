@@ -12,19 +12,19 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
 
 from bentos.churn.api import openapi
-from bentos.churn.auth.audit_writer import KeyFailures
+from bentos.churn.auth.audit_writer import AuditWriter
 from bentos.churn.errors import (
     MethodNotAllowedError,
     NotReadyError,
     RouteUnknownError,
     response_to,
 )
-from bentos.churn.metrics import Meters
+from bentos.churn.metrics import ServiceMetrics
 from bentos.churn.routes import Routes
-from bentos.churn.runtime.model_manager import Keeper
-from bentos.churn.runtime.model_watcher import Watcher
-from bentos.churn.runtime.prediction_service import Answering
-from bentos.churn.server.fast_path import QuickLane
+from bentos.churn.runtime.model_manager import ModelManager
+from bentos.churn.runtime.model_watcher import ModelWatcher
+from bentos.churn.runtime.prediction_service import PredictionService
+from bentos.churn.server.fast_path import FastPathMiddleware
 from bentos.churn.tracing import Tracing
 from bentos.prediction.errors import InternalError
 from bentos.receipts.store import open_sink
@@ -32,28 +32,28 @@ from configs.errors import ChurnError
 from configs.settings import Settings
 
 
-def create_app(settings: Settings) -> tuple[FastAPI, Meters]:
+def create_app(settings: Settings) -> tuple[FastAPI, ServiceMetrics]:
     """Return the application and its metrics; serve ``app.state.quick``.
 
     Nothing is loaded before the lifespan begins. Raises TracingMissingError if traces are configured and the extra is
     not installed, SettingsError if receipts.database_url is not a PostgreSQL URL.
     """
     open_sink(settings)  # opens nothing yet, and raises for an unusable URL
-    meters = Meters()
-    keeper = Keeper(settings, meters)
+    metrics = ServiceMetrics()
+    models = ModelManager(settings, metrics)
     tracing = Tracing(settings.serving.traces_endpoint) if settings.serving.traces_endpoint else None
-    answering = Answering(settings, keeper, meters, tracing)
-    key_failures = KeyFailures(settings, meters)
+    answering = PredictionService(settings, models, metrics, tracing)
+    key_failures = AuditWriter(settings, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         # Before the first request is accepted: a restarted worker must not refuse what the other workers can answer.
         try:
-            await anyio.to_thread.run_sync(keeper.current)
+            await anyio.to_thread.run_sync(models.current)
         except NotReadyError as failure:
             # Already logged. The service starts all the same, reports at /readyz what is missing, and tries again.
-            meters.refusals.labels(failure.error).inc()
-        watcher = Watcher(keeper, settings.serving.reload_interval_s)
+            metrics.refusals.labels(failure.error).inc()
+        watcher = ModelWatcher(models, settings.serving.reload_interval_s)
         key_failures.start()
         try:
             yield
@@ -73,19 +73,19 @@ def create_app(settings: Settings) -> tuple[FastAPI, Meters]:
         redoc_url=None,
         redirect_slashes=False,
     )
-    routes = Routes(settings, keeper, answering, meters)
+    routes = Routes(settings, models, answering, metrics)
     routes.add_to(app)
-    refused = _refusals(settings, meters)
+    refused = _refusals(settings, metrics)
     app.add_exception_handler(ChurnError, lambda _, error: refused(error))
     app.add_exception_handler(HTTPException, lambda _, error: refused(error))
     # Answered in the common error body too; it is raised on to the gateway, which logs it by its place alone.
     app.add_exception_handler(Exception, lambda _, __: refused(InternalError()))
-    openapi.secure(app)
+    openapi.add_security(app)
     # The overhead of the router and the framework per request is as long as reading a customer.
-    quick: ASGIApp = QuickLane(app, {"/predict": routes.predicted}, refused)
+    quick: ASGIApp = FastPathMiddleware(app, {"/predict": routes.fast_predict}, refused)
     app.state.key_failures = key_failures
-    app.state.quick = quick if tracing is None else tracing.around(quick, templates(app))
-    return app, meters
+    app.state.quick = quick if tracing is None else tracing.wrap(quick, templates(app))
+    return app, metrics
 
 
 def templates(app: FastAPI) -> list[str]:
@@ -93,12 +93,12 @@ def templates(app: FastAPI) -> list[str]:
     return [str(getattr(route, "path", "")) for route in app.routes]
 
 
-def _refusals(settings: Settings, meters: Meters) -> Callable[[Exception], JSONResponse]:
+def _refusals(settings: Settings, metrics: ServiceMetrics) -> Callable[[Exception], JSONResponse]:
     """Return the handler that turns every error of a route or the router into the common error body."""
 
     def refused(error: Exception) -> JSONResponse:
         known = error if isinstance(error, ChurnError) else _of_router(error)
-        meters.refusals.labels(known.error).inc()
+        metrics.refusals.labels(known.error).inc()
         response = response_to(known, settings.serving.retry_after_s)
         for name, value in (getattr(error, "headers", None) or {}).items():
             response.headers[name] = value  # Allow, at 405

@@ -17,7 +17,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_client.values import ValueClass
 
-from bentos.prediction.prediction import Answered
+from bentos.prediction.prediction import Prediction
 from bentos.prediction.predictor import Stage
 from configs.errors import ChurnError
 from feature_repo.files.regular_files import identity
@@ -44,7 +44,7 @@ class MetricsLostError(ChurnError):
         )
 
 
-class Meters:
+class ServiceMetrics:
     """The service's own metrics.
 
     BentoML's are switched off: their ``endpoint`` label is the raw path, which grows without bound and holds
@@ -148,7 +148,7 @@ class Meters:
         self._children: dict[tuple[str, ...], Counter] = {}
         self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
-    def answered(self, route: str, method: str, status: int, seconds: float) -> None:
+    def observe_request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count one answer; ``route`` is a template or "other", ``seconds`` a duration."""
         counters = self._answers.get((route, method, status))
         if counters is None:
@@ -160,11 +160,11 @@ class Meters:
         counters[0].inc()
         counters[1].observe(seconds)
 
-    def took(self, stage: str, seconds: float) -> None:
+    def observe_stage(self, stage: str, seconds: float) -> None:
         """Record how many seconds a stage of a batch took."""
         self._stages[stage].observe(seconds)
 
-    def scored(self, answers: Sequence[Answered]) -> None:
+    def observe_predictions(self, answers: Sequence[Prediction]) -> None:
         """Count predicted customers; one that is requested twice counts twice."""
         counts: Tally[tuple[str, ...]] = Tally()
         for each in answers:
@@ -186,7 +186,7 @@ class Meters:
                 child = self._children[counted] = self._counters[kind].labels(*labels)
             child.inc(customers)
 
-    def receipts_did(self, outcome: str, receipts: int, waiting: int) -> None:
+    def observe_receipts(self, outcome: str, receipts: int, waiting: int) -> None:
         """Count receipts written or dropped, or failed writes, and set the number that is pending now."""
         self._receipts.labels(outcome).inc(receipts)
         self.receipts_waiting.set(waiting)
@@ -205,12 +205,12 @@ class Meters:
                 raise MetricsLostError
             everyone = CollectorRegistry()
             MultiProcessCollector(everyone, str(self._folder))  # type: ignore[no-untyped-call]
-            _forget_the_dead(self._folder)
+            _remove_dead_workers(self._folder)
             return generate_latest(everyone)
         return generate_latest(self._registry)
 
 
-def _forget_the_dead(folder: Path) -> None:
+def _remove_dead_workers(folder: Path) -> None:
     """Remove the gauges of ended workers; their counters stay."""
     for file in folder.glob("gauge_live*_*.db"):
         pid = int(file.stem.rpartition("_")[2])

@@ -15,7 +15,7 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from bentos.churn.api import bento_schema, openapi, request_body
-from bentos.churn.api.receipt_bodies import answer_body
+from bentos.churn.api.receipt_bodies import prediction_body
 from bentos.churn.api.schemas import (
     Alive,
     Answer,
@@ -33,14 +33,14 @@ from bentos.churn.api.schemas import (
     WhatIfRequest,
 )
 from bentos.churn.errors import RequestInvalidError
-from bentos.churn.metrics import Meters
-from bentos.churn.runtime.model_manager import Keeper, Refused, Serving
-from bentos.churn.runtime.prediction_service import FEW, Answering
-from bentos.churn.ui.page import page
+from bentos.churn.metrics import ServiceMetrics
+from bentos.churn.runtime.model_manager import ModelManager, RejectedModel, ServingState
+from bentos.churn.runtime.prediction_service import FEW, PredictionService
+from bentos.churn.ui.page import render_page
 from bentos.decisions.levers import changeable
 from bentos.prediction.model import PROBE_ID
-from bentos.prediction.prediction import Answered
-from bentos.receipts import Replayer, find
+from bentos.prediction.prediction import Prediction
+from bentos.receipts import Replayer, find_receipt
 from configs.errors import ChurnError
 from configs.settings import Settings
 
@@ -62,12 +62,14 @@ Body = TypeVar("Body", bound=BaseModel)
 class Routes:
     """The routes' functions, with their shared state."""
 
-    def __init__(self, settings: Settings, keeper: Keeper, answering: Answering, meters: Meters) -> None:
+    def __init__(
+        self, settings: Settings, models: ModelManager, answering: PredictionService, metrics: ServiceMetrics
+    ) -> None:
         self._settings = settings
         self._serving = settings.serving
-        self._keeper = keeper
+        self._models = models
         self._answering = answering
-        self._meters = meters
+        self._metrics = metrics
         self._replayer = Replayer(settings)
         self._limiter: CapacityLimiter | None = None
         self._lookups: CapacityLimiter | None = None
@@ -77,28 +79,34 @@ class Routes:
     def add_to(self, app: FastAPI) -> None:
         """Register every route with its OpenAPI arguments."""
         limit = self._serving.batch_ids_max
-        app.get("/health", **openapi.answers(Health))(self.health)
-        app.get("/livez", **openapi.answers(Alive))(self.livez)
-        app.get("/readyz", **openapi.answers(Ready, 503))(self.readyz)
+        app.get("/health", **openapi.responses_of(Health))(self.health)
+        app.get("/livez", **openapi.responses_of(Alive))(self.livez)
+        app.get("/readyz", **openapi.responses_of(Ready, 503))(self.readyz)
         # Load balancers and monitors send HEAD, and take any other answer for a service that is down.
         for path, answer in (("/health", self.health), ("/livez", self.livez), ("/readyz", self.readyz)):
             app.head(path, include_in_schema=False)(answer)
-        app.get("/metadata", **openapi.answers(Metadata, 503))(self.metadata)
-        app.get("/metrics", **openapi.text("Prometheus' text format"))(self.metrics)
-        app.get("/ui", **openapi.text("The page for people", "text/html"))(self.ui)
-        app.get("/schema.json", **openapi.data("What BentoML's own client reads"))(self.schema)
+        app.get("/metadata", **openapi.responses_of(Metadata, 503))(self.metadata)
+        app.get("/metrics", **openapi.text_response("Prometheus' text format"))(self.metrics)
+        app.get("/ui", **openapi.text_response("The page for people", "text/html"))(self.ui)
+        app.get("/schema.json", **openapi.data_response("What BentoML's own client reads"))(self.schema)
         one = (404, 410)
         refusals = (408, 413, 415, 422, 503)
-        app.post("/predict", **openapi.takes(PredictRequest), **openapi.answers(Answer, *one, *refusals))(self.predict)
-        app.post("/predict/batch", **openapi.takes(BatchRequest, limit), **openapi.answers(BatchAnswer, *refusals))(
-            self.predict_batch
-        )
+        app.post(
+            "/predict", **openapi.request_body_of(PredictRequest), **openapi.responses_of(Answer, *one, *refusals)
+        )(self.predict)
+        app.post(
+            "/predict/batch",
+            **openapi.request_body_of(BatchRequest, limit),
+            **openapi.responses_of(BatchAnswer, *refusals),
+        )(self.predict_batch)
         app.post(
             "/predict/what-if",
-            **openapi.takes(WhatIfRequest, changes=changeable()),
-            **openapi.answers(WhatIfAnswer, *one, *refusals),
+            **openapi.request_body_of(WhatIfRequest, changes=changeable()),
+            **openapi.responses_of(WhatIfAnswer, *one, *refusals),
         )(self.predict_what_if)
-        app.get("/predictions/{prediction_id}", **openapi.answers(PredictionAnswer, 404, 409, 503))(self.prediction)
+        app.get("/predictions/{prediction_id}", **openapi.responses_of(PredictionAnswer, 404, 409, 503))(
+            self.prediction
+        )
 
     async def health(self) -> Response:
         """Say whether the service lives and whether it could answer a prediction now; always 200."""
@@ -118,31 +126,31 @@ class Routes:
 
     async def metadata(self) -> Response:
         """Say which model answers, and what it was made from."""
-        return _json(_metadata(await self._work(self._keeper.current)))
+        return _json(_metadata(await self._work(self._models.current)))
 
     async def metrics(self) -> Response:
         """Return the service's metrics, all workers together."""
-        serving = self._keeper.peek()
+        serving = self._models.current_or_none()
         models = serving.models() if serving else []
-        return Response(await anyio.to_thread.run_sync(self._meters.exposition, models), media_type=METRICS_TYPE)
+        return Response(await anyio.to_thread.run_sync(self._metrics.exposition, models), media_type=METRICS_TYPE)
 
     async def ui(self) -> Response:
         """Return the page on which a person looks a customer up; it holds no data."""
-        body, policy = page()
+        body, policy = render_page()
         return Response(body, media_type="text/html; charset=utf-8", headers={"Content-Security-Policy": policy})
 
     async def schema(self) -> Response:
         """Return what BentoML's own client makes its methods from."""
-        return _json(bento_schema.document(self._serving.batch_ids_max))
+        return _json(bento_schema.schema_document(self._serving.batch_ids_max))
 
     async def predict(self, request: Request) -> Response:
         """Return one customer's probability of leaving, what contacting them is worth, and the reasons."""
-        return _bytes(await self.predicted(request.headers.get("content-type", ""), await request.body()))
+        return _bytes(await self.fast_predict(request.headers.get("content-type", ""), await request.body()))
 
-    async def predicted(self, content_type: str, raw: bytes) -> bytes:
+    async def fast_predict(self, content_type: str, raw: bytes) -> bytes:
         """Return the encoded answer to the body of a request for one customer."""
         body = await self._read(content_type, raw, PredictRequest)
-        (result,) = await self._answering.ask([body.customer_id])
+        (result,) = await self._answering.predict([body.customer_id])
         if isinstance(result, ChurnError):
             raise result
         return to_json(result.body())
@@ -155,7 +163,7 @@ class Routes:
                 f"customer_ids: {len(body.customer_ids)} are given, {self._serving.batch_ids_max} are allowed",
                 "ask in several requests",
             )
-        results = await self._answering.ask(body.customer_ids)
+        results = await self._answering.predict(body.customer_ids)
 
         def written() -> bytes:
             answered = zip(body.customer_ids, results, strict=True)
@@ -169,7 +177,7 @@ class Routes:
         Advice from a model of risk, no statement about causes.
         """
         body = await self._read(request.headers.get("content-type", ""), await request.body(), WhatIfRequest)
-        return _json(await self._work(lambda: self._answering.suppose(body.customer_id, body.changes)))
+        return _json(await self._work(lambda: self._answering.what_if(body.customer_id, body.changes)))
 
     async def prediction(self, prediction_id: str) -> Response:
         """Return the receipt of an answer, its signature verified, and what comes out when it is scored again."""
@@ -179,19 +187,19 @@ class Routes:
         return _json(await self._work(lambda: self._replayed(prediction_id), self._lookups))
 
     def _replayed(self, prediction_id: str) -> PredictionAnswer:
-        receipt = find(self._settings, prediction_id)
-        return answer_body(receipt, self._replayer.replay(receipt))
+        receipt = find_receipt(self._settings, prediction_id)
+        return prediction_body(receipt, self._replayer.replay(receipt))
 
-    def _entry(self, customer_id: str, result: Answered | ChurnError) -> dict[str, Any]:
-        if isinstance(result, Answered):
+    def _entry(self, customer_id: str, result: Prediction | ChurnError) -> dict[str, Any]:
+        if isinstance(result, Prediction):
             return result.body()
-        self._meters.refusals.labels(result.error).inc()
+        self._metrics.refusals.labels(result.error).inc()
         return {"customer_id": customer_id, "error": result.body()}
 
     async def _read(self, content_type: str, raw: bytes, model: type[Body]) -> Body:
         if len(raw) <= LARGE_BYTES:
-            return request_body.read(content_type, raw, model)
-        return await self._aside(lambda: request_body.read(content_type, raw, model))
+            return request_body.parse_body(content_type, raw, model)
+        return await self._aside(lambda: request_body.parse_body(content_type, raw, model))
 
     async def _aside(self, work: Callable[[], Result]) -> Result:
         """Run ``work`` on a large body in a thread, few at once: they share one interpreter with the loop."""
@@ -208,19 +216,19 @@ class Routes:
 
     def _probe(self) -> str:
         """Return the model's version if it could answer now; raises NotReadyError or StoreUnavailableError."""
-        champion = self._keeper.current().champion
-        champion.features.read_block([PROBE_ID], datetime.now(UTC))
+        champion = self._models.current().champion
+        champion.features.read_batch([PROBE_ID], datetime.now(UTC))
         return champion.bundle.manifest.model_version
 
     async def _work(self, work: Callable[[], Result], limiter: CapacityLimiter | None = None) -> Result:
         """Run ``work`` in a thread, within the request time-out."""
         if self._limiter is None:
             self._limiter = CapacityLimiter(THREADS)
-        async with self._answering.in_time():
+        async with self._answering.is_in_time():
             return await anyio.to_thread.run_sync(work, limiter=limiter or self._limiter, abandon_on_cancel=True)
 
 
-def _metadata(serving: Serving) -> Metadata:
+def _metadata(serving: ServingState) -> Metadata:
     champion = serving.champion
     manifest = champion.bundle.manifest
     return Metadata(
@@ -241,13 +249,13 @@ def _metadata(serving: Serving) -> Metadata:
             challenger=serving.rollout.challenger,
             mode=serving.rollout.mode,
             share=serving.rollout.share,
-            refused=None if serving.refused is None else _refused(serving.refused),
+            refused=None if serving.rejected is None else _refused(serving.rejected),
         ),
     )
 
 
-def _refused(refused: Refused) -> RefusedModel:
-    return RefusedModel(bundle_digest=refused.digest, error=ErrorBody(**refused.failure.body()))
+def _refused(refused: RejectedModel) -> RefusedModel:
+    return RefusedModel(bundle_digest=refused.digest, error=ErrorBody(**refused.error.body()))
 
 
 def _json(body: BaseModel | dict[str, Any]) -> Response:

@@ -19,23 +19,23 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Loading a model in the background is plain Python for a while: requests get the interpreter back sooner.
 sys.setswitchinterval(0.001)
 
-from bentos.churn.server.parent_process import follow, hang_up, lead  # noqa: E402
+from bentos.churn.server.parent_process import exit_with_parent, hang_up, mark_as_parent  # noqa: E402
 
 # Before the slow imports: the process that started this one may end during them.
-follow(os.environ)
+exit_with_parent(os.environ)
 
 import bentoml  # noqa: E402
 
 from bentos.churn.app import create_app, templates  # noqa: E402
-from bentos.churn.auth.authenticator import Access, check_start  # noqa: E402
-from bentos.churn.server.gateway import FrontDoor  # noqa: E402
+from bentos.churn.auth.authenticator import ApiKeyAuthenticator, exit_unless_startable  # noqa: E402
+from bentos.churn.server.gateway import GatewayMiddleware  # noqa: E402
 from bentos.churn.server.graceful_server import install  # noqa: E402
-from bentos.churn.server.metrics_folder import hold, set_apart  # noqa: E402
+from bentos.churn.server.metrics_folder import lock_own_folder, use_own_folder  # noqa: E402
 from configs.settings import load_settings  # noqa: E402
 
-set_apart()
+use_own_folder()
 _settings = load_settings()
-_app, _meters = create_app(_settings)
+_app, _metrics = create_app(_settings)
 
 
 @bentoml.service(
@@ -54,23 +54,23 @@ class ChurnService:
     """Scores customers from the online features and says why."""
 
     @bentoml.on_deployment
-    def may_start() -> None:
+    def exit_unless_startable() -> None:
         """Refuse to start if no caller could be admitted; once, before any worker."""
-        check_start(_settings)
-        hold()
-        lead(os.environ)
+        exit_unless_startable(_settings)
+        lock_own_folder()
+        mark_as_parent(os.environ)
         hang_up()
 
 
 _door = partial(
-    FrontDoor,
+    GatewayMiddleware,
     own=_app.state.quick,
-    meters=_meters,
+    metrics=_metrics,
     serving=_settings.serving,
     routes=templates(_app),
-    access=Access(_settings, _meters, _app.state.key_failures.count),
+    authenticator=ApiKeyAuthenticator(_settings, _metrics, _app.state.key_failures.count),
 )
 # The decorator made it a bentoml.Service; to a type checker it is still the class.
 ChurnService.add_asgi_middleware(_door)  # type: ignore[attr-defined]
 # The server's own middleware costs each request more than the gateway does, so the gateway also wraps it.
-install(_settings.serving, _meters, _door)
+install(_settings.serving, _metrics, _door)

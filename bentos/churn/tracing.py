@@ -68,7 +68,7 @@ class Tracing:
         if self._provider is not None:
             self._provider.shutdown()
 
-    def around(self, app: ASGIApp, routes: Sequence[str]) -> ASGIApp:
+    def wrap(self, app: ASGIApp, routes: Sequence[str]) -> ASGIApp:
         """Wrap ``app``: each request in a span that continues the caller's trace."""
         return _Traced(app, self, routes)
 

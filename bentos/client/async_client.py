@@ -14,7 +14,7 @@ import httpx
 from bentos.churn.api.schemas import Answer, Change, Metadata, PredictionAnswer, RefusedCustomer, WhatIfAnswer
 from bentos.client import transport as rim
 from bentos.client.client import BATCH_IDS_MAX
-from bentos.client.endpoints import Calls
+from bentos.client.endpoints import Endpoints
 from bentos.client.retries import Clock, Failed, Outcome, Patience, Reply, Send, Steps, Wait
 
 Result = TypeVar("Result")
@@ -38,7 +38,7 @@ class AsyncChurnClient:
         clock: Clock = time.monotonic,
         rng: random.Random | None = None,
     ) -> None:
-        self._calls = Calls(patience or Patience(), batch_ids_max, clock, rng or random.SystemRandom())
+        self._calls = Endpoints(patience or Patience(), batch_ids_max, clock, rng or random.SystemRandom())
         self._sleep = sleep
         self._http = httpx.AsyncClient(**rim.options(base_url, api_key), transport=transport)
 

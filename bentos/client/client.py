@@ -12,7 +12,7 @@ import httpx
 
 from bentos.churn.api.schemas import Answer, Change, Metadata, PredictionAnswer, RefusedCustomer, WhatIfAnswer
 from bentos.client import transport as rim
-from bentos.client.endpoints import Calls
+from bentos.client.endpoints import Endpoints
 from bentos.client.retries import Clock, Failed, Outcome, Patience, Reply, Send, Steps, Wait
 
 Result = TypeVar("Result")
@@ -57,7 +57,7 @@ class ChurnClient:
         clock: Clock = time.monotonic,
         rng: random.Random | None = None,
     ) -> None:
-        self._calls = Calls(patience or Patience(), batch_ids_max, clock, rng or random.SystemRandom())
+        self._calls = Endpoints(patience or Patience(), batch_ids_max, clock, rng or random.SystemRandom())
         self._sleep = sleep
         self._http = httpx.Client(**rim.options(base_url, api_key), transport=transport)
 

@@ -27,7 +27,7 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 @dataclass(frozen=True)
-class Calls:
+class Endpoints:
     """The steps of each method; its errors are those of :mod:`bentos.client.errors`."""
 
     patience: Patience
@@ -84,10 +84,10 @@ class Calls:
 
     def _ask(self, request: Request, model: type[Body]) -> Steps[Body]:
         reply = yield from exchange(request, self.patience, self.clock, self.rng)
-        return read(reply, model)
+        return parse_reply(reply, model)
 
 
-def read(reply: Reply, model: type[Body]) -> Body:
+def parse_reply(reply: Reply, model: type[Body]) -> Body:
     """Return the body of an answer; fields that this client does not know yet are left out.
 
     The service's models forbid unknown fields, which is right for requests; a newer service may return more fields

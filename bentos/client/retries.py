@@ -139,7 +139,7 @@ def exchange(request: Request, patience: Patience, clock: Clock, rng: random.Ran
             raise RuntimeError("a request was sent and nothing came of it")
         if isinstance(outcome, Reply) and outcome.status == HTTPStatus.OK:
             return outcome
-        failure, again = _judged(outcome)
+        failure, again = _classified(outcome)
         pause = _pause(failure, patience, failures, rng)
         failures += 1
         if not again or pause is None or failures >= patience.attempts_max or clock() + pause >= ends_at:
@@ -147,7 +147,7 @@ def exchange(request: Request, patience: Patience, clock: Clock, rng: random.Ran
         yield Wait(pause)
 
 
-def _judged(outcome: Reply | Failed) -> tuple[ChurnServiceError, bool]:
+def _classified(outcome: Reply | Failed) -> tuple[ChurnServiceError, bool]:
     """Return the error, and whether a retry may succeed."""
     if isinstance(outcome, Reply):
         failure = refusal(outcome.status, outcome.content, _retry_after_s(outcome.headers))

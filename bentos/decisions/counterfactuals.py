@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bentos.decisions.levers import Choice, Lever, Levers, Value, contradictions, named
+from bentos.decisions.levers import Choice, Lever, Levers, Value, by_name, contradictions
 from configs.errors import ChurnError
 from feature_repo.contract import SERVICES_OF, Feature, features_of
 from feature_repo.transforms import Columns, derive, milestones
@@ -61,7 +61,7 @@ class Recommendation:
 
 
 @dataclass(frozen=True)
-class Trials:
+class LeverCandidates:
     """The lever candidates of n customers, to be scored.
 
     ``options`` has each customer's levers, ``vectors`` (m, f) the customers with them applied: one row per customer and
@@ -87,7 +87,7 @@ class Trials:
         return [_best(levers, score, left) for levers, score in zip(self.options, own.tolist(), strict=True)]
 
 
-def checked(levers: Levers, values: Sequence[Any], asked: Mapping[str, Any]) -> dict[str, Value]:
+def check_changes(levers: Levers, values: Sequence[Any], asked: Mapping[str, Any]) -> dict[str, Value]:
     """Return the validated changes of a what-if: feature -> new value, in the contract's order.
 
     Values that the customer already has are left out.
@@ -109,7 +109,7 @@ def checked(levers: Levers, values: Sequence[Any], asked: Mapping[str, Any]) -> 
         or the customer's, or nothing changes. It names rules: never a value, and no name but the contract's own,
         because an unknown one is the caller's text and may be a customer id.
     """
-    own = named(levers.features, values)
+    own = by_name(levers.features, values)
     known = _names(levers.service)
     seen: set[str] = set()
     found: dict[str, Value] = {}
@@ -135,7 +135,7 @@ def checked(levers: Levers, values: Sequence[Any], asked: Mapping[str, Any]) -> 
     return {feature.name: changes[feature.name] for feature in levers.features if feature.name in changes}
 
 
-def changed(service: str, values: Sequence[Any], changes: Mapping[str, Value]) -> tuple[Any, ...]:
+def apply_changes(service: str, values: Sequence[Any], changes: Mapping[str, Value]) -> tuple[Any, ...]:
     """Return a customer's values (k,) with changes (feature -> value), and derived values recomputed.
 
     Windows over events, and all else that does not depend on a change, stay as they are.
@@ -145,7 +145,7 @@ def changed(service: str, values: Sequence[Any], changes: Mapping[str, Value]) -
     KeyError
         If the service has no such feature.
     """
-    after = named(features_of(service), values)
+    after = by_name(features_of(service), values)
     if unknown := changes.keys() - after.keys():
         raise KeyError(*sorted(unknown))
     after |= changes
@@ -160,7 +160,7 @@ def differences(service: str, before: Sequence[Any], after: Sequence[Any]) -> tu
     return tuple(Difference(feature.name, old, new, feature.derived) for feature, old, new in rows if old != new)
 
 
-def trials(levers: Levers, rows: Sequence[Sequence[Any]], vectors: Vectors) -> Trials:
+def lever_candidates(levers: Levers, rows: Sequence[Sequence[Any]], vectors: Vectors) -> LeverCandidates:
     """Return n customers, at least one, with each lever applied that can be offered to them.
 
     Parameters
@@ -183,7 +183,7 @@ def trials(levers: Levers, rows: Sequence[Sequence[Any]], vectors: Vectors) -> T
         places = np.concatenate([plan.rows + first for plan, first in zip(plans, firsts, strict=True)])
     columns = np.concatenate([plan.columns for plan in plans])
     tried[places, columns] = np.concatenate([plan.numbers for plan in plans])
-    return Trials(tuple(plan.levers for plan in plans), tried)
+    return LeverCandidates(tuple(plan.levers for plan in plans), tried)
 
 
 class _Plan(NamedTuple):
@@ -199,10 +199,10 @@ class _Planner:
     """Caches plans: customers with the same values in all that levers and derivations read share one."""
 
     def __init__(self, levers: Levers) -> None:
-        from feature_repo.stores.vectors import coder
+        from feature_repo.stores.vectors import category_encoder
 
         self._levers = levers
-        self._coders = [coder(feature) for feature in levers.features]
+        self._coders = [category_encoder(feature) for feature in levers.features]
         names = [feature.name for feature in levers.features]
         reads = {name for lever in levers.levers for name in lever.when}
         reads |= {
@@ -240,7 +240,7 @@ class _Planner:
         options = self._levers.options(values)
         places, columns, numbers = [], [], []
         for row, lever in enumerate(options):
-            after = changed(self._levers.service, values, lever.changes)
+            after = apply_changes(self._levers.service, values, lever.changes)
             # Recomputed values are written even if unchanged: the key does not hold them.
             for column in self._columns[lever.name]:
                 places.append(row)
@@ -269,7 +269,7 @@ class _Derivation:
         }
 
 
-class _Asked(dict[str, list[Any]]):
+class _Request(dict[str, list[Any]]):
     """Columns that record which of them are read."""
 
     def __missing__(self, name: str) -> list[Any]:
@@ -282,7 +282,7 @@ def _derivations(service: str) -> tuple[_Derivation, ...]:
     """Return the derivations at read time from a service's stored features, except windows over events."""
     found = []
     for compute in (derive, milestones):
-        asked = _Asked()
+        asked = _Request()
         outputs = tuple(compute(asked))
         if set(outputs) <= set(SERVICES_OF[service]):
             found.append(_Derivation(compute, tuple(asked), outputs))

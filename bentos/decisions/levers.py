@@ -18,7 +18,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bentos.decisions.reason_codes import ReasonDictionary, ReasonDictionaryError
-from bentos.decisions.reason_codes import load as load_reasons
+from bentos.decisions.reason_codes import load_reason_codes as load_reasons
 from configs.errors import ChurnError
 from configs.settings import CONFIG_DIR
 from configs.text import decoded
@@ -116,16 +116,16 @@ class Levers:
 
     def actionable(self, values: Sequence[Any]) -> tuple[Actionable, ...]:
         """Return the features that may be changed for a customer; those with no other value are left out."""
-        own = named(self.features, values)
+        own = by_name(self.features, values)
         return tuple(found for choice in self.choices.values() if (found := _actionable(choice, own)))
 
     def options(self, values: Sequence[Any]) -> tuple[Lever, ...]:
         """Return the levers that can be offered to a customer."""
-        own = named(self.features, values)
+        own = by_name(self.features, values)
         return tuple(lever for lever in self.levers if lever.fits(own))
 
 
-def named(features: Sequence[Feature], values: Sequence[Any]) -> dict[str, Any]:
+def by_name(features: Sequence[Feature], values: Sequence[Any]) -> dict[str, Any]:
     """Return a customer's values by name. Raises ValueError unless there is one per feature."""
     return {feature.name: value for feature, value in zip(features, values, strict=True)}
 
@@ -135,13 +135,13 @@ def contradictions(values: Mapping[str, Any], touched: Collection[str]) -> list[
     return [str(rule) for rule in _RULES if {rule.feature, rule.of} & set(touched) and rule.broken(values)]
 
 
-def load(service: str, reasons: ReasonDictionary, path: Path = PATH) -> Levers:
+def load_levers(service: str, reasons: ReasonDictionary, path: Path = PATH) -> Levers:
     """Read a file of levers and check it; raises what :func:`parse` raises."""
     try:
         text = decoded(read_regular(path))
     except (OSError, UnicodeDecodeError) as broken:
         raise LeversError(f"{path.name} can't be read ({type(broken).__name__})", _HINT) from broken
-    return parse(text, service, reasons)
+    return parse_levers(text, service, reasons)
 
 
 def changeable(path: Path = PATH) -> dict[str, Choice]:
@@ -152,11 +152,11 @@ def changeable(path: Path = PATH) -> dict[str, Choice]:
     found: dict[str, Choice] = {}
     for service in SERVICES_OF:
         with contextlib.suppress(LeversError, ReasonDictionaryError):
-            found |= load(service, load_reasons(service), path).choices
+            found |= load_levers(service, load_reasons(service), path).choices
     return found
 
 
-def parse(text: str, service: str, reasons: ReasonDictionary) -> Levers:
+def parse_levers(text: str, service: str, reasons: ReasonDictionary) -> Levers:
     """Read levers (TOML) and check them against the contract and the reason codes of the same service.
 
     Raises

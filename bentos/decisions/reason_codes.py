@@ -225,16 +225,16 @@ def _taker(places: list[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
     return lambda known: (known[only],)
 
 
-def load(service: str, path: Path = PATH) -> ReasonDictionary:
+def load_reason_codes(service: str, path: Path = PATH) -> ReasonDictionary:
     """Read a dictionary file and check it; raises what :func:`parse` raises."""
     try:
         text = decoded(read_regular(path))
     except (OSError, UnicodeDecodeError) as broken:
         raise ReasonDictionaryError(f"{path.name} can't be read ({type(broken).__name__})", _HINT) from broken
-    return parse(text, service)
+    return parse_reason_codes(text, service)
 
 
-def parse(text: str, service: str) -> ReasonDictionary:
+def parse_reason_codes(text: str, service: str) -> ReasonDictionary:
     """Read a dictionary (TOML) and check it against the contract.
 
     Raises

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bentos.decisions.economics import Economics, load_economics, profit_threshold
 from bentos.decisions.levers import Levers
-from bentos.decisions.levers import load as load_levers
-from bentos.decisions.reason_codes import ReasonDictionary, parse
-from bentos.decisions.reason_codes import load as load_reasons
+from bentos.decisions.levers import load_levers as load_levers
+from bentos.decisions.reason_codes import ReasonDictionary, parse_reason_codes
+from bentos.decisions.reason_codes import load_reason_codes as load_reasons
 from bentos.prediction.errors import ContractMismatchError
-from bentos.prediction.prediction import ModelSaid
+from bentos.prediction.prediction import ModelInfo
 from configs.settings import Settings
 from feature_repo.contract import Feature, contract_hash, features_of
 
 if TYPE_CHECKING:
     from bentos.bundle import Bundle
-    from feature_repo.stores.online_features import OnlineFeatures
+    from feature_repo.stores.online_features import OnlineFeatureReader
 
 log = logging.getLogger(__name__)
 
@@ -33,25 +33,25 @@ _PROBE_VALUE: Final[dict[str, Any]] = {"bool": False, "int64": 0, "float64": 0.0
 
 
 @dataclass(frozen=True)
-class Model:
+class ServingModel:
     """One model in service, with its feature reader, reasons, levers and economics."""
 
     bundle: Bundle
-    features: OnlineFeatures
+    features: OnlineFeatureReader
     reasons: ReasonDictionary
     levers: Levers
     economics: Economics
 
     @cached_property
-    def said(self) -> ModelSaid:
+    def info(self) -> ModelInfo:
         """The fields that all its predictions share."""
         manifest = self.bundle.manifest
-        return ModelSaid(
+        return ModelInfo(
             self.bundle.digest, manifest.model_version, manifest.service, manifest.contract_hash, manifest.threshold
         )
 
 
-def load(settings: Settings, folder: Path, beside: Model | None = None) -> Model:
+def load_model(settings: Settings, folder: Path, current: ServingModel | None = None) -> ServingModel:
     """Load the bundle in ``folder`` and open its features, on the store of the model ``beside`` if passed.
 
     Raises
@@ -66,17 +66,17 @@ def load(settings: Settings, folder: Path, beside: Model | None = None) -> Model
     bundle = Bundle.load(folder)
     service = bundle.manifest.service
     # The bundle's own dictionary gives the same texts at each replay; a bundle without one uses that of configs/.
-    reasons = parse(bundle.reason_codes, service) if bundle.reason_codes else load_reasons(service)
-    features = _features(settings, service, beside)
+    reasons = parse_reason_codes(bundle.reason_codes, service) if bundle.reason_codes else load_reasons(service)
+    features = _features(settings, service, current)
     try:
         return _agreed(bundle, features, reasons)
     except BaseException:
-        if beside is None:
+        if current is None:
             features.close()
         raise
 
 
-def _agreed(bundle: Bundle, features: OnlineFeatures, reasons: ReasonDictionary) -> Model:
+def _agreed(bundle: Bundle, features: OnlineFeatureReader, reasons: ReasonDictionary) -> ServingModel:
     """Return the model of its parts. Raises ContractMismatchError, LeversError or EconomicsError."""
     service = bundle.manifest.service
     expected = {bundle.manifest.contract_hash, contract_hash(service)}
@@ -92,7 +92,7 @@ def _agreed(bundle: Bundle, features: OnlineFeatures, reasons: ReasonDictionary)
             bundle.manifest.threshold,
             profit_threshold(economics),
         )
-    return Model(bundle, features, reasons, _levers(service, reasons), economics)
+    return ServingModel(bundle, features, reasons, _levers(service, reasons), economics)
 
 
 def _levers(service: str, reasons: ReasonDictionary) -> Levers:
@@ -107,40 +107,40 @@ def _levers(service: str, reasons: ReasonDictionary) -> Levers:
     return replace(levers, levers=known)
 
 
-def _features(settings: Settings, service: str, beside: Model | None) -> OnlineFeatures:
-    from feature_repo.stores.errors import refusals
-    from feature_repo.stores.feature_store import close_store, open_store
-    from feature_repo.stores.online_features import OnlineFeatures
+def _features(settings: Settings, service: str, beside: ServingModel | None) -> OnlineFeatureReader:
+    from feature_repo.stores.errors import translate_store_errors
+    from feature_repo.stores.feature_store import close_store, open_feature_store
+    from feature_repo.stores.online_features import OnlineFeatureReader
 
-    with refusals(settings):
+    with translate_store_errors(settings):
         if beside is not None:
-            return beside.features.another(service)
-        store = open_store(settings)
+            return beside.features.for_service(service)
+        store = open_feature_store(settings)
         try:
-            return OnlineFeatures(store, service)
+            return OnlineFeatureReader(store, service)
         except BaseException:
             # The load is tried again every second: each try would leave a thread that polls the registry for ever.
             close_store(store)
             raise
 
 
-def warm_up(model: Model, now: datetime, *, store_needed: bool = False) -> None:
+def warm_up(model: ServingModel, now: datetime, *, store_needed: bool = False) -> None:
     """Score, explain and read once, so that no request pays for lazy imports and first allocations.
 
     A store that does not answer is only logged: readiness checks it again each time. With ``store_needed`` it raises
     StoreUnavailableError: the current model then serves until the new one can.
     """
     from feature_repo.stores.errors import StoreUnavailableError
-    from feature_repo.stores.vectors import encode
+    from feature_repo.stores.vectors import encode_features
 
     features = features_of(model.bundle.manifest.service)
-    vectors = encode(features, {feature.name: [_probe_value(feature)] for feature in features})
+    vectors = encode_features(features, {feature.name: [_probe_value(feature)] for feature in features})
     # One customer and several take different code paths.
     model.bundle.explain_vectors(vectors)
     model.bundle.explain_vectors(vectors.repeat(2, axis=0))
     model.bundle.score_vectors(vectors)
     try:
-        model.features.read_block([PROBE_ID], now)
+        model.features.read_batch([PROBE_ID], now)
     except StoreUnavailableError:
         if store_needed:
             raise

@@ -21,7 +21,7 @@ REASONS_FAILED: Final = "the explanation failed; the probability is not affected
 
 
 @dataclass(frozen=True, slots=True)
-class ModelSaid:
+class ModelInfo:
     """The fields that all predictions of one model share."""
 
     bundle_digest: str
@@ -32,12 +32,12 @@ class ModelSaid:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class Prediction:
     """One customer's prediction; ``reasons`` None where the explanation failed."""
 
     prediction_id: str
     answered_at: datetime
-    said: ModelSaid
+    model: ModelInfo
     row: OnlineRow
     probability: float
     label: Label
@@ -53,14 +53,14 @@ class Answered:
     @property
     def model_version(self) -> str:
         """Version of the model that predicted."""
-        return self.said.model_version
+        return self.model.model_version
 
     @property
     def reasons_error(self) -> str | None:
         """Why there are no reasons, None if there are."""
         return REASONS_FAILED if self.reasons is None else None
 
-    def again(self, prediction_id: str) -> Answered:
+    def with_id(self, prediction_id: str) -> Prediction:
         """Return a copy with another id, for a customer that is requested again."""
         return replace(self, prediction_id=prediction_id)
 
@@ -71,7 +71,7 @@ class Answered:
             "prediction_id": self.prediction_id,
             "probability": self.probability,
             "label": self.label,
-            "threshold": self.said.threshold,
+            "threshold": self.model.threshold,
             "expected_profit_usd": self.expected_profit_usd,
             "lever": _lever(self.recommended),
             "reasons": reason_bodies(self.reasons),
@@ -90,15 +90,15 @@ class Answered:
             answered_at=self.answered_at,
             kind=kind,
             customer_id=self.row.customer_id,
-            bundle_digest=self.said.bundle_digest,
+            bundle_digest=self.model.bundle_digest,
             model_version=self.model_version,
-            feature_service=self.said.service,
-            contract_hash=self.said.contract_hash,
+            feature_service=self.model.service,
+            contract_hash=self.model.contract_hash,
             values=self.row.values,
             views=tuple((view.view, view.event_timestamp, view.status) for view in self.row.views),
             probability=self.probability,
             label=self.label,
-            threshold=self.said.threshold,
+            threshold=self.model.threshold,
             expected_profit_usd=self.expected_profit_usd,
             lever=None if self.recommended is None else self.recommended.lever.name,
             reasons=None if reasons is None else tuple((each.code, each.contribution) for each in reasons),

@@ -18,8 +18,8 @@ from bentos.prediction.errors import (
     FeaturesMissingError,
     InternalError,
 )
-from bentos.prediction.model import Model
-from bentos.prediction.prediction import Answered, prediction_ids
+from bentos.prediction.model import ServingModel
+from bentos.prediction.prediction import Prediction, prediction_ids
 from configs.errors import ChurnError
 
 if TYPE_CHECKING:
@@ -32,17 +32,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Stage = Literal["features", "score", "explain"]
-Took = Callable[[Stage, float], None]
+StageObserver = Callable[[Stage, float], None]
 """Called with the seconds of a stage: reading the features, scoring with contributions, texts and levers."""
 
 
-def untold(_stage: Stage, _seconds: float) -> None:
+def ignore_stage(_stage: Stage, _seconds: float) -> None:
     """Discard a stage's duration; the default observer."""
 
 
-def answer(
-    model: Model, customer_ids: Sequence[str], now: datetime, *, reasons_max: int, took: Took = untold
-) -> list[Answered | ChurnError]:
+def predict_customers(
+    model: ServingModel,
+    customer_ids: Sequence[str],
+    now: datetime,
+    *,
+    reasons_max: int,
+    observe_stage: StageObserver = ignore_stage,
+) -> list[Prediction | ChurnError]:
     """Return a prediction or a refusal for each id, in the order passed, twice for an id passed twice.
 
     Raises
@@ -51,9 +56,9 @@ def answer(
         If the online store does not answer: then no customer can be predicted.
     """
     began = time.perf_counter()
-    block = model.features.read_block(list(dict.fromkeys(customer_ids)), now)
-    took("features", time.perf_counter() - began)
-    found: dict[str, Answered | ChurnError] = {}
+    block = model.features.read_batch(list(dict.fromkeys(customer_ids)), now)
+    observe_stage("features", time.perf_counter() - began)
+    found: dict[str, Prediction | ChurnError] = {}
     present = []
     for place, row in enumerate(block.rows):
         if row.status == "present":
@@ -63,27 +68,31 @@ def answer(
     if present:
         rows = [block.rows[place] for place in present]
         vectors = block.vectors if len(rows) == len(block.rows) else block.vectors[present]
-        for row, given in zip(rows, scored(model, rows, vectors, now, reasons_max=reasons_max, took=took), strict=True):
+        for row, given in zip(
+            rows,
+            predict_rows(model, rows, vectors, now, reasons_max=reasons_max, observe_stage=observe_stage),
+            strict=True,
+        ):
             found[row.customer_id] = given
     if len(found) == len(customer_ids):
         return [found[each] for each in customer_ids]
     seen: set[str] = set()
     answers = []
     for each in customer_ids:
-        answers.append(_again(found[each], now) if each in seen else found[each])
+        answers.append(_with_unique_ids(found[each], now) if each in seen else found[each])
         seen.add(each)
     return answers
 
 
-def scored(
-    model: Model,
+def predict_rows(
+    model: ServingModel,
     rows: Sequence[OnlineRow],
     vectors: Floats,
     now: datetime,
     *,
     reasons_max: int,
-    took: Took = untold,
-) -> list[Answered | ChurnError]:
+    observe_stage: StageObserver = ignore_stage,
+) -> list[Prediction | ChurnError]:
     """Return the prediction of each of n present customers (n, f), or why their values allow none."""
     from bentos.bundle import FeaturesInvalidError
 
@@ -96,15 +105,17 @@ def scored(
         if len(rows) == 1:
             return [refused]
         # One customer's unusable value must not refuse the others.
-        alone = (scored(model, [row], vectors[[place]], now, reasons_max=reasons_max) for place, row in enumerate(rows))
+        alone = (
+            predict_rows(model, [row], vectors[[place]], now, reasons_max=reasons_max) for place, row in enumerate(rows)
+        )
         return [given for (given,) in alone]
     after = time.perf_counter()
-    took("score", after - began)
-    leaving = (scores >= model.said.threshold).tolist()
+    observe_stage("score", after - began)
+    leaving = (scores >= model.info.threshold).tolist()
     recommended = _recommended(model, rows, vectors, scores, leaving)
     reasons = _reasons(model, rows, explained, leaving, reasons_max)
-    answers: list[Answered | ChurnError] = [
-        Answered(its_id, now, model.said, row, score, "churn" if leaves else "stay", profit, lever, why)
+    answers: list[Prediction | ChurnError] = [
+        Prediction(its_id, now, model.info, row, score, "churn" if leaves else "stay", profit, lever, why)
         if isfinite(score)
         else InternalError()
         for its_id, row, score, leaves, profit, lever, why in zip(
@@ -118,7 +129,7 @@ def scored(
             strict=True,
         )
     ]
-    took("explain", time.perf_counter() - after)
+    observe_stage("explain", time.perf_counter() - after)
     return answers
 
 
@@ -143,7 +154,7 @@ def refusal(row: OnlineRow) -> ChurnError:
     )
 
 
-def _explained(model: Model, vectors: Floats) -> Explanation | None:
+def _explained(model: ServingModel, vectors: Floats) -> Explanation | None:
     """Return the explanation, or None if it fails: the score is returned without it."""
     from bentos.bundle import FeaturesInvalidError
 
@@ -157,13 +168,17 @@ def _explained(model: Model, vectors: Floats) -> Explanation | None:
 
 
 def _reasons(
-    model: Model, rows: Sequence[OnlineRow], explained: Explanation | None, leaving: Sequence[bool], reasons_max: int
+    model: ServingModel,
+    rows: Sequence[OnlineRow],
+    explained: Explanation | None,
+    leaving: Sequence[bool],
+    reasons_max: int,
 ) -> Sequence[tuple[Reason, ...] | None]:
     """Return each row's reasons; None if the contributions do not add up, or a text can't be formatted."""
     if explained is None:
         return [None] * len(rows)
     sums = model.reasons.sums(explained.contributions)
-    whole = explained.whole().tolist()
+    whole = explained.is_additive().tolist()
     if not all(whole):
         log.error("explanation failed: the contributions do not add up to the margin")
     try:
@@ -193,16 +208,16 @@ def _row_of(explained: Explanation, place: int) -> Explanation:
 
 
 def _recommended(
-    model: Model, rows: Sequence[OnlineRow], vectors: Floats, scores: Floats, leaving: Sequence[bool]
+    model: ServingModel, rows: Sequence[OnlineRow], vectors: Floats, scores: Floats, leaving: Sequence[bool]
 ) -> list[Recommendation | None]:
     """Return the best lever of each customer that is worth contacting."""
-    from bentos.decisions.counterfactuals import trials
+    from bentos.decisions.counterfactuals import lever_candidates
 
     best: list[Recommendation | None] = [None] * len(rows)
     worth = [place for place, leaves in enumerate(leaving) if leaves]
     if worth:
         try:
-            tried = trials(model.levers, [rows[place].values for place in worth], vectors[worth])
+            tried = lever_candidates(model.levers, [rows[place].values for place in worth], vectors[worth])
             if len(tried.vectors):
                 found = tried.best(scores[worth], model.bundle.score_vectors(tried.vectors))
                 for place, recommendation in zip(worth, found, strict=True):
@@ -212,6 +227,6 @@ def _recommended(
     return best
 
 
-def _again(found: Answered | ChurnError, now: datetime) -> Answered | ChurnError:
+def _with_unique_ids(found: Prediction | ChurnError, now: datetime) -> Prediction | ChurnError:
     """Return the prediction of a customer that was requested twice with an id of its own."""
-    return found.again(*prediction_ids(now, 1)) if isinstance(found, Answered) else found
+    return found.with_id(*prediction_ids(now, 1)) if isinstance(found, Prediction) else found

@@ -8,14 +8,14 @@ from datetime import datetime
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from bentos.decisions.counterfactuals import NOTE, changed, checked, differences
+from bentos.decisions.counterfactuals import NOTE, apply_changes, check_changes, differences
 from bentos.decisions.economics import expected_profit_usd
 from bentos.prediction.errors import InternalError
-from bentos.prediction.model import Model
-from bentos.prediction.prediction import Answered, quality_body, reason_bodies
-from bentos.prediction.predictor import refusal, scored
+from bentos.prediction.model import ServingModel
+from bentos.prediction.prediction import Prediction, quality_body, reason_bodies
+from bentos.prediction.predictor import predict_rows, refusal
 from configs.errors import ChurnError
-from feature_repo.stores.vectors import encode
+from feature_repo.stores.vectors import encode_features
 
 if TYPE_CHECKING:
     from bentos.decisions.levers import Value
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Supposed:
+class WhatIfPrediction:
     """A what-if's two scores: ``own`` in [0, 1] of the customer in ``row``, and that with the changes.
 
     ``after`` carries the prediction id of the receipt; reasons and levers belong to it only.
     """
 
-    model: Model
+    model: ServingModel
     row: OnlineRow
-    own: float
-    after: Answered
+    before: float
+    after: Prediction
 
     def body(self) -> dict[str, Any]:
         """Return the body of :class:`bentos.churn.api.schemas.WhatIfAnswer`."""
-        service, row = self.model.said.service, self.row
+        service, row = self.model.info.service, self.row
         actionable = self.model.levers.actionable(row.values)
         return {
             "customer_id": self.after.customer_id,
             "prediction_id": self.after.prediction_id,
-            "threshold": self.after.said.threshold,
-            "before": _score(self.model, self.own),
+            "threshold": self.after.model.threshold,
+            "before": _score(self.model, self.before),
             "after": _score(self.model, self.after.probability),
             "changes": [
                 {"feature": each.feature, "before": each.before, "after": each.after, "derived": each.derived}
@@ -68,7 +68,9 @@ class Supposed:
         }
 
 
-def suppose(model: Model, customer_id: str, asked: Mapping[str, Value], now: datetime, *, reasons_max: int) -> Supposed:
+def predict_what_if(
+    model: ServingModel, customer_id: str, changes: Mapping[str, Value], now: datetime, *, reasons_max: int
+) -> WhatIfPrediction:
     """Return a customer's score as it is and with changes; without changes the two are the same.
 
     Raises
@@ -77,26 +79,26 @@ def suppose(model: Model, customer_id: str, asked: Mapping[str, Value], now: dat
         CustomerUnknownError, CustomerWithdrawnError, FeaturesExpiredError or FeaturesMissingError as for a prediction,
         FeaturesInvalidError, StoreUnavailableError; WhatIfRefusedError for changes that are not possible.
     """
-    block = model.features.read_block([customer_id], now)
+    block = model.features.read_batch([customer_id], now)
     (row,) = block.rows
     if row.status != "present":
         raise refusal(row)
-    changes = checked(model.levers, row.values, asked) if asked else {}
-    values = changed(model.said.service, row.values, changes)
+    changes = check_changes(model.levers, row.values, changes) if changes else {}
+    values = apply_changes(model.info.service, row.values, changes)
     features = model.features.features
-    supposed = encode(features, {each.name: [value] for each, value in zip(features, values, strict=True)})
+    supposed = encode_features(features, {each.name: [value] for each, value in zip(features, values, strict=True)})
     (own,) = model.bundle.score_vectors(block.vectors).tolist()
     if not isfinite(own):
         raise InternalError
-    (after,) = scored(model, [replace(row, values=values)], supposed, now, reasons_max=reasons_max)
+    (after,) = predict_rows(model, [replace(row, values=values)], supposed, now, reasons_max=reasons_max)
     if isinstance(after, ChurnError):
         raise after
-    return Supposed(model, row, own, after)
+    return WhatIfPrediction(model, row, own, after)
 
 
-def _score(model: Model, probability: float) -> dict[str, Any]:
+def _score(model: ServingModel, probability: float) -> dict[str, Any]:
     return {
         "probability": probability,
-        "label": "churn" if probability >= model.said.threshold else "stay",
+        "label": "churn" if probability >= model.info.threshold else "stay",
         "expected_profit_usd": expected_profit_usd(probability, model.economics),
     }

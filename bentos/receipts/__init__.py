@@ -4,10 +4,10 @@ See docs/decisions/0026-receipts.md.
 """
 
 from bentos.receipts.receipt import Receipt
-from bentos.receipts.replay import ReceiptBundleError, Replayed, Replayer
+from bentos.receipts.replay import ReceiptBundleError, Replayer, ReplayResult
 from bentos.receipts.signing import ReceiptTamperedError
 from bentos.receipts.sink import ReceiptStoreError
-from bentos.receipts.store import ReceiptUnknownError, find
+from bentos.receipts.store import ReceiptUnknownError, find_receipt
 from bentos.receipts.writer import ReceiptWriter
 
 __all__ = [
@@ -17,7 +17,7 @@ __all__ = [
     "ReceiptTamperedError",
     "ReceiptUnknownError",
     "ReceiptWriter",
-    "Replayed",
+    "ReplayResult",
     "Replayer",
-    "find",
+    "find_receipt",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from bentos.receipts.signing import Row
+from bentos.receipts.signing import ReceiptRow
 from bentos.receipts.sink import (
     COLUMNS,
     CONNECT_TIMEOUT_S,
@@ -35,7 +35,7 @@ CREATE INDEX {TABLE}_customer ON {TABLE} (customer_id);
 _LOCK: Final = 0x636875726E  # "churn"
 _INSERT: Final = (
     f"INSERT INTO {TABLE} ({COLUMNS}) SELECT {COLUMNS.replace('answered_at', 'answered_at::timestamptz')} "  # noqa: S608 - names of ours, bound values
-    f"FROM unnest({', '.join(['%b::text[]'] * len(Row._fields))}) AS given ({COLUMNS}) ON CONFLICT DO NOTHING"
+    f"FROM unnest({', '.join(['%b::text[]'] * len(ReceiptRow._fields))}) AS given ({COLUMNS}) ON CONFLICT DO NOTHING"
 )
 _SPELT: Final = """to_char(answered_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')"""
 _SELECT: Final = f"SELECT {COLUMNS.replace('answered_at', _SPELT)} FROM {TABLE} WHERE prediction_id = %s"  # noqa: S608 - names of ours
@@ -52,7 +52,7 @@ class PostgresSink:
         self._arguments = _arguments(url)
         self._connection: Connection[Any] | None = None
 
-    def write(self, rows: Sequence[Row]) -> None:
+    def write(self, rows: Sequence[ReceiptRow]) -> None:
         """Store the rows in one transaction.
 
         Binary arrays cost a quarter of the interpreter's time of ``executemany``, and less than half of the wait.
@@ -64,7 +64,7 @@ class PostgresSink:
             with self._limited(self._connection):
                 self._connection.execute(_INSERT, [list(column) for column in zip(*rows, strict=True)])
 
-    def find(self, prediction_id: str) -> Row | None:
+    def find(self, prediction_id: str) -> ReceiptRow | None:
         """Return the row of an id as it is stored, unverified, over a connection of its own."""
         import psycopg
 
@@ -74,7 +74,7 @@ class PostgresSink:
                     found = connection.execute(_SELECT, (prediction_id,)).fetchone()
             except psycopg.errors.UndefinedTable:  # nothing was ever written
                 return None
-        return None if found is None else Row(*found)
+        return None if found is None else ReceiptRow(*found)
 
     def close(self) -> None:
         """Close the connection."""

@@ -49,14 +49,14 @@ class Receipt:
     quality: Literal["full", "partial", "stale"]
 
 
-def spelt(instant: datetime) -> str:
+def format_instant(instant: datetime) -> str:
     """Return an instant as ISO 8601 in UTC with microseconds. Raises ValueError for one without a time zone."""
     if instant.tzinfo is None:
         raise ValueError("an instant without a time zone: instants are UTC")
     return instant.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-spelt_again = functools.lru_cache(maxsize=512)(spelt)
+parse_instant = functools.lru_cache(maxsize=512)(format_instant)
 """Cache size: most customers share their event timestamps, and those answered together their instant."""
 
 
@@ -75,7 +75,7 @@ def to_content(receipt: Receipt) -> str:
     content = to_json(
         # Sorted by hand: the encoder does not sort them.
         {
-            "answered_at": spelt_again(receipt.answered_at),
+            "answered_at": parse_instant(receipt.answered_at),
             "bundle_digest": receipt.bundle_digest,
             "contract_hash": receipt.contract_hash,
             "customer_id": receipt.customer_id,
@@ -92,7 +92,7 @@ def to_content(receipt: Receipt) -> str:
             "reasons": receipt.reasons,
             "threshold": receipt.threshold,
             "values": receipt.values,
-            "views": [(view, at and spelt_again(at), status) for view, at, status in receipt.views],
+            "views": [(view, at and parse_instant(at), status) for view, at, status in receipt.views],
         },
         ensure_ascii=True,
     )

@@ -28,7 +28,7 @@ class ReceiptBundleError(ChurnError):
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
+class ReplayResult:
     """Result of a replay.
 
     ``features`` are the names of the receipt's values. ``difference`` is that of the probabilities, absolute.
@@ -57,7 +57,7 @@ class Replayer:
         self._home = settings.home
         self._loaded = functools.lru_cache(maxsize=_KEPT)(self._load)
 
-    def replay(self, receipt: Receipt) -> Replayed:
+    def replay(self, receipt: Receipt) -> ReplayResult:
         """Score and explain the receipt's values with the bundle that it names.
 
         Raises
@@ -67,12 +67,12 @@ class Replayer:
         ReasonDictionaryError
             If the bundle's reasons can't be read.
         """
-        return replay(receipt, *self._loaded(receipt.bundle_digest))
+        return replay_receipt(receipt, *self._loaded(receipt.bundle_digest))
 
     def _load(self, digest: str) -> tuple[Bundle, ReasonDictionary]:
         from bentos.bundle import Bundle, BundleError
         from bentos.bundle.manifest import bundles_folder
-        from bentos.decisions.reason_codes import load, parse
+        from bentos.decisions.reason_codes import load_reason_codes, parse_reason_codes
 
         try:
             bundle = Bundle.load(bundles_folder(self._home) / digest)
@@ -84,16 +84,18 @@ class Replayer:
             ) from broken
         service = bundle.manifest.service
         # As in the service: the bundle's own dictionary; a bundle without one uses that of configs/.
-        return bundle, parse(bundle.reason_codes, service) if bundle.reason_codes else load(service)
+        return bundle, parse_reason_codes(bundle.reason_codes, service) if bundle.reason_codes else load_reason_codes(
+            service
+        )
 
 
-def replay(receipt: Receipt, bundle: Bundle, dictionary: ReasonDictionary) -> Replayed:
+def replay_receipt(receipt: Receipt, bundle: Bundle, dictionary: ReasonDictionary) -> ReplayResult:
     """Score and explain the receipt's values with ``bundle``, which must be the one that it names. Pure."""
-    from feature_repo.stores.vectors import encode
+    from feature_repo.stores.vectors import encode_features
 
     features = features_of(receipt.feature_service)
     columns = {feature.name: [value] for feature, value in zip(features, receipt.values, strict=True)}
-    explained = bundle.explain_vectors(encode(features, columns))
+    explained = bundle.explain_vectors(encode_features(features, columns))
     probability = float(explained.score[0])
     leaves = probability >= receipt.threshold
     label: Literal["churn", "stay"] = "churn" if leaves else "stay"
@@ -103,7 +105,7 @@ def replay(receipt: Receipt, bundle: Bundle, dictionary: ReasonDictionary) -> Re
         most = len(receipt.reasons)
         again = dictionary.reasons(explained.contributions[0], receipt.values, leaves=leaves, most=most)
         reasons = tuple((reason.code, reason.contribution) for reason in again)
-    return Replayed(
+    return ReplayResult(
         bundle.manifest.features,
         probability,
         abs(probability - receipt.probability),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 from typing import Final, NamedTuple
 
-from bentos.receipts.receipt import Receipt, from_content, spelt, spelt_again, to_content
+from bentos.receipts.receipt import Receipt, format_instant, from_content, parse_instant, to_content
 from configs.errors import ChurnError
 from configs.settings import Settings
 
@@ -23,7 +23,7 @@ class ReceiptTamperedError(ChurnError):
     http_status = 409
 
 
-class Row(NamedTuple):
+class ReceiptRow(NamedTuple):
     """A receipt as it is stored.
 
     ``content`` is all of it (:func:`to_content`), ``signature`` its HMAC-SHA256 (64 hex digits). The others repeat the
@@ -43,15 +43,15 @@ def signing_key(settings: Settings) -> bytes:
     return hmac.digest(settings.receipts.signing_key.get_secret_value().encode(), _PURPOSE, "sha256")
 
 
-def signed(receipt: Receipt, key: bytes) -> Row:
+def sign_receipt(receipt: Receipt, key: bytes) -> ReceiptRow:
     """Return the receipt's signed row. Raises as :func:`to_content`, and ValueError for an unusable id."""
     # The content is ASCII whatever it holds; these have columns of their own, where they are stored as they are.
     if not all(map(str.isprintable, (receipt.prediction_id, receipt.customer_id, receipt.bundle_digest))):
         raise ValueError("an id with a character that not every database takes")
     content = to_content(receipt)
-    return Row(
+    return ReceiptRow(
         receipt.prediction_id,
-        spelt_again(receipt.answered_at),
+        parse_instant(receipt.answered_at),
         receipt.customer_id,
         receipt.bundle_digest,
         content,
@@ -59,7 +59,7 @@ def signed(receipt: Receipt, key: bytes) -> Row:
     )
 
 
-def verified(row: Row, prediction_id: str, key: bytes) -> Receipt:
+def verify_row(row: ReceiptRow, prediction_id: str, key: bytes) -> Receipt:
     """Return the receipt of a row that was found under ``prediction_id``.
 
     Raises
@@ -75,7 +75,12 @@ def verified(row: Row, prediction_id: str, key: bytes) -> Receipt:
         )
     try:
         receipt = from_content(row.content)
-        columns = (receipt.prediction_id, spelt(receipt.answered_at), receipt.customer_id, receipt.bundle_digest)
+        columns = (
+            receipt.prediction_id,
+            format_instant(receipt.answered_at),
+            receipt.customer_id,
+            receipt.bundle_digest,
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as broken:
         raise ReceiptTamperedError(
             f"the receipt is signed, but not of a form that this version reads ({type(broken).__name__})",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from bentos.receipts.signing import Row
+from bentos.receipts.signing import ReceiptRow
 from configs.errors import ChurnError
 
 TABLE: Final = "churn_receipts"
-COLUMNS: Final = ", ".join(Row._fields)
+COLUMNS: Final = ", ".join(ReceiptRow._fields)
 CONNECT_TIMEOUT_S: Final = 2
 """Seconds for a connection to be made, or a lock to be freed, while a request waits for the receipt."""
 STATEMENT_TIMEOUT_S: Final = 5
@@ -30,7 +30,7 @@ class RowsRefusedError(Exception):
 class Sink(Protocol):
     """A database that stores receipts. Opened on first use; for one thread at a time."""
 
-    def write(self, rows: Sequence[Row]) -> None:
+    def write(self, rows: Sequence[ReceiptRow]) -> None:
         """Store all rows or none, durably; one whose id is stored already changes nothing.
 
         Raises
@@ -41,7 +41,7 @@ class Sink(Protocol):
             If it can't store one of the rows.
         """
 
-    def find(self, prediction_id: str) -> Row | None:
+    def find(self, prediction_id: str) -> ReceiptRow | None:
         """Return the row of an id as it is stored, unverified. Raises ReceiptStoreError."""
 
     def close(self) -> None:

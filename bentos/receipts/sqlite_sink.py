@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from bentos.receipts.signing import Row
+from bentos.receipts.signing import ReceiptRow
 from bentos.receipts.sink import (
     COLUMNS,
     CONNECT_TIMEOUT_S,
@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS {TABLE} (
 CREATE INDEX IF NOT EXISTS {TABLE}_customer ON {TABLE} (customer_id);
 COMMIT;
 """
-_PLACES: Final = f"({', '.join('?' * len(Row._fields))})"
+_PLACES: Final = f"({', '.join('?' * len(ReceiptRow._fields))})"
 
 
 def receipts_path(home: Path) -> Path:
@@ -55,7 +55,7 @@ class SqliteSink:
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
 
-    def write(self, rows: Sequence[Row]) -> None:
+    def write(self, rows: Sequence[ReceiptRow]) -> None:
         """Store the rows in one transaction, by one statement.
 
         ``executemany`` acquires and releases the interpreter's lock for each row; with busy threads each acquisition
@@ -68,7 +68,7 @@ class SqliteSink:
             connection.execute(statement, [cell for row in rows for cell in row])
             connection.execute("COMMIT")
 
-    def find(self, prediction_id: str) -> Row | None:
+    def find(self, prediction_id: str) -> ReceiptRow | None:
         """Return the row of an id as it is stored, unverified, over a connection of its own."""
         if not self._path.is_file():
             return None
@@ -80,7 +80,7 @@ class SqliteSink:
             connection.text_factory = lambda content: content.decode(errors="replace")
             there = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (TABLE,)).fetchone()
             found = connection.execute(query, (prediction_id,)).fetchone() if there else None
-        return None if found is None else Row(*found)
+        return None if found is None else ReceiptRow(*found)
 
     def close(self) -> None:
         """Close the connection."""

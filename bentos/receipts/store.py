@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bentos.receipts.receipt import Receipt
-from bentos.receipts.signing import signing_key, verified
+from bentos.receipts.signing import signing_key, verify_row
 from bentos.receipts.sink import Sink
 from configs.errors import ChurnError
 from configs.settings import Settings
@@ -33,7 +33,7 @@ def open_sink(settings: Settings) -> Sink:
     return SqliteSink(settings.home)
 
 
-def find(settings: Settings, prediction_id: str) -> Receipt:
+def find_receipt(settings: Settings, prediction_id: str) -> Receipt:
     """Return the receipt of a prediction, its signature verified.
 
     Waits a few seconds at most for a database that does not answer.
@@ -54,4 +54,4 @@ def find(settings: Settings, prediction_id: str) -> Receipt:
             "there is no receipt of this prediction",
             "check the id; a receipt is written a moment after its answer: ask again in a second",
         )
-    return verified(row, prediction_id, signing_key(settings))
+    return verify_row(row, prediction_id, signing_key(settings))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
 from bentos.receipts.receipt import Receipt
-from bentos.receipts.signing import Row, signed, signing_key
+from bentos.receipts.signing import ReceiptRow, sign_receipt, signing_key
 from bentos.receipts.sink import ReceiptStoreError, RowsRefusedError
 from bentos.receipts.store import open_sink
 from configs.settings import Settings
@@ -45,13 +45,13 @@ class ReceiptWriter:
         Called with an outcome and its number since the last call, from any thread; for metrics.
     """
 
-    def __init__(self, settings: Settings, counted: Callable[[Outcome, int], object] = lambda _what, _n: None) -> None:
+    def __init__(self, settings: Settings, observe: Callable[[Outcome, int], object] = lambda _what, _n: None) -> None:
         self._sink = open_sink(settings)
         self._key = signing_key(settings)
         self._queue_max = settings.receipts.queue_max
-        self._told = counted
+        self._told = observe
         self._counts: dict[Outcome, int] = {"written": 0, "dropped": 0, "failed_writes": 0}
-        self._waiting: deque[Row] = deque()
+        self._waiting: deque[ReceiptRow] = deque()
         self._in_hand = 0
         """Number of receipts that the thread has taken and not yet written."""
         self._given_up = False
@@ -69,7 +69,7 @@ class ReceiptWriter:
         rows = []
         for each in receipts if self._room() else ():  # nothing is made for a full queue
             try:
-                rows.append(signed(each if isinstance(each, Receipt) else each(), self._key))
+                rows.append(sign_receipt(each if isinstance(each, Receipt) else each(), self._key))
             except Exception as broken:  # noqa: BLE001 - whatever is wrong with one must not cost the others
                 log.error("a receipt can't be kept: %s", type(broken).__name__)  # noqa: TRY400 - no values
         with self._lock:
@@ -134,13 +134,13 @@ class ReceiptWriter:
                 self._closing.wait(_INTERVAL_S)
         self._sink.close()
 
-    def _take(self) -> list[Row]:
+    def _take(self) -> list[ReceiptRow]:
         with self._lock:
             taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH))]
             self._in_hand = len(taken)
         return taken
 
-    def _write(self, rows: list[Row]) -> None:
+    def _write(self, rows: list[ReceiptRow]) -> None:
         back_off = _BACK_OFF_S
         while rows and not self._given_up:
             try:
@@ -159,7 +159,7 @@ class ReceiptWriter:
                     log.warning("receipts are written again")
                 return
 
-    def _one_by_one(self, rows: list[Row], refused: RowsRefusedError) -> None:
+    def _one_by_one(self, rows: list[ReceiptRow], refused: RowsRefusedError) -> None:
         if len(rows) == 1:
             self._refused(refused)
             return

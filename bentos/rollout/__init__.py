@@ -1,14 +1,20 @@
 """Roll-out of bundles: the pointer to champion and challenger, the ledger, and their only writer."""
 
-from bentos.rollout.ledger import Entry, LedgerBrokenError
-from bentos.rollout.rollout import ChampionChangedError, NoChampionError, NothingToRollBackError, Rollout, champion
+from bentos.rollout.ledger import LedgerBrokenError, LedgerEntry
+from bentos.rollout.rollout import (
+    ChampionChangedError,
+    NoChampionError,
+    NothingToRollBackError,
+    Rollout,
+    champion_digest,
+)
 
 __all__ = [
     "ChampionChangedError",
-    "Entry",
     "LedgerBrokenError",
+    "LedgerEntry",
     "NoChampionError",
     "NothingToRollBackError",
     "Rollout",
-    "champion",
+    "champion_digest",
 ]

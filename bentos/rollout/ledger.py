@@ -21,7 +21,7 @@ from configs.printable import printable
 from feature_repo.files import hash_chain
 
 Action = Literal["promote", "rollback", "shadow", "canary", "stop", "abort"]
-_MEND: Final = (
+_RECOVERY_HINT: Final = (
     "restore ledger/ from a backup; or set it aside and take the key ledger out of bundles/champion.json: a new one "
     "begins with the next promotion"
 )
@@ -34,7 +34,7 @@ class LedgerBrokenError(ChurnError):
 
 
 @dataclass(frozen=True)
-class Entry:
+class LedgerEntry:
     """One change of what serves.
 
     ``sequence`` counts from 1. ``at`` is ISO 8601 UTC. ``before`` and ``after`` are :meth:`Rollout.state`, ``before``
@@ -55,7 +55,7 @@ class Entry:
 
     def rollout(self) -> Rollout:
         """Return the roll-out after the change."""
-        return Rollout.of(self.after, self.sequence, self.hash)
+        return Rollout.from_ledger_state(self.after, self.sequence, self.hash)
 
 
 def ledger_path(home: Path) -> Path:
@@ -63,7 +63,7 @@ def ledger_path(home: Path) -> Path:
     return home / "ledger" / "ledger.jsonl"
 
 
-def entries(home: Path) -> list[Entry]:
+def read_ledger(home: Path) -> list[LedgerEntry]:
     """Return the ledger, oldest entry first; empty if nothing was ever promoted.
 
     An incomplete last line, of a process that was killed, was never in force and is skipped.
@@ -81,22 +81,24 @@ def entries(home: Path) -> list[Entry]:
     found = _read(ledger_path(home))
     if pointed is not None and pointed.sequence:
         if pointed.sequence > len(found):
-            raise LedgerBrokenError(f"the ledger ends before entry {pointed.sequence}, which made the champion", _MEND)
+            raise LedgerBrokenError(
+                f"the ledger ends before entry {pointed.sequence}, which made the champion", _RECOVERY_HINT
+            )
         if found[pointed.sequence - 1].hash != pointed.hash:
-            raise LedgerBrokenError(f"entry {pointed.sequence} is not the one that made the champion", _MEND)
+            raise LedgerBrokenError(f"entry {pointed.sequence} is not the one that made the champion", _RECOVERY_HINT)
     return found
 
 
-def ending(found: list[Entry], trial: int) -> str:
+def trial_ending(found: list[LedgerEntry], trial: int) -> str:
     """Return a text of who ended the trial of entry ``trial``, and why: its next entry did."""
     if not 0 < trial < len(found):
         return "the trial was ended by nobody in the ledger: the pointer was changed without it"
     return printable(f"the {found[trial - 1].action} was ended by {found[trial].who}: {found[trial].why}")
 
 
-def append(
+def append_entry(
     home: Path,
-    after: list[Entry],
+    after: list[LedgerEntry],
     action: Action,
     change: tuple[Rollout | None, Rollout],
     *,
@@ -104,14 +106,14 @@ def append(
     why: str,
     now: datetime,
     details: Mapping[str, Any] | None = None,
-) -> Entry:
+) -> LedgerEntry:
     """Append an entry durably and return it; only under the roll-out's lock.
 
     ``after`` is the whole ledger so far; ``change`` the roll-outs before and after.
 
     Raises
     ------
-    StorageFailed
+    StorageError
         If a write to disk fails: the ledger is unchanged.
     """
     if now.tzinfo is None:
@@ -122,37 +124,37 @@ def append(
         "action": action,
         "who": who,
         "why": why,
-        "before": before.state() if before else None,
-        "after": made.state(),
+        "before": before.ledger_state() if before else None,
+        "after": made.ledger_state(),
         "details": _finite(dict(details or {})),
     }
-    (entry,) = hash_chain.append(ledger_path(home), _end(after), [content])
-    return Entry(**entry)
+    (entry,) = hash_chain.append_lines(ledger_path(home), _end(after), [content])
+    return LedgerEntry(**entry)
 
 
-def withdraw(home: Path, entry: Entry) -> None:
+def remove_last_entry(home: Path, entry: LedgerEntry) -> None:
     """Remove the last entry, because its change could not be made; only under the roll-out's lock."""
-    hash_chain.withdraw(ledger_path(home), asdict(entry))
+    hash_chain.remove_last(ledger_path(home), asdict(entry))
 
 
-def _end(found: list[Entry]) -> hash_chain.End:
+def _end(found: list[LedgerEntry]) -> hash_chain.ChainHead:
     size_bytes = sum(len(hash_chain.line(asdict(each))) for each in found)
-    return hash_chain.End(len(found), found[-1].hash, size_bytes) if found else hash_chain.End()
+    return hash_chain.ChainHead(len(found), found[-1].hash, size_bytes) if found else hash_chain.ChainHead()
 
 
-def _read(path: Path) -> list[Entry]:
+def _read(path: Path) -> list[LedgerEntry]:
     try:
-        return list(hash_chain.walk(path, _entry))
+        return list(hash_chain.iter_verified(path, _entry))
     except hash_chain.ChainBrokenError as broken:
-        raise LedgerBrokenError(str(broken), _MEND) from None
+        raise LedgerBrokenError(str(broken), _RECOVERY_HINT) from None
     except OSError as refused:
         raise LedgerBrokenError(
             f"{path.name} can't be read: {refused.strerror}", "run as the user that runs the service"
         ) from refused
 
 
-def _entry(content: dict[str, Any]) -> Entry:
-    entry = Entry(**content)
+def _entry(content: dict[str, Any]) -> LedgerEntry:
+    entry = LedgerEntry(**content)
     entry.rollout()
     if entry.action not in get_args(Action):
         raise ValueError(f"no action: {entry.action}")

@@ -76,30 +76,30 @@ class Arm:
     latency: list[int] = field(default_factory=lambda: [0] * (len(EDGES_MS) + 1))
     score: list[int] = field(default_factory=lambda: [0] * SCORE_BINS)
 
-    def answer(self, probability: float) -> None:
+    def add_answer(self, probability: float) -> None:
         """Count one scored customer."""
         self.answered += 1
         self.score[min(int(probability * SCORE_BINS), SCORE_BINS - 1)] += 1
 
-    def request(self, customers: int, failed: int) -> None:
+    def add_request(self, customers: int, failed: int) -> None:
         """Count one request with ``customers`` for the model, of which it failed for ``failed``."""
         self.failed += failed
         if customers:
             self.requests += 1
             self.lost += round(failed / customers / _UNIT)
 
-    def took(self, seconds: float) -> None:
+    def add_seconds(self, seconds: float) -> None:
         """Count the CPU time of one request for one customer."""
         self.latency[bisect_right(EDGES_MS, seconds * 1000)] += 1
 
     @property
-    def timed(self) -> int:
+    def timed_requests(self) -> int:
         """Number of timed requests."""
         return sum(self.latency)
 
     def p50_ms(self) -> float:
         """Return the median time in ms, interpolated within its bin; NaN if nothing was timed."""
-        half, below = self.timed / 2, 0
+        half, below = self.timed_requests / 2, 0
         for position, count in enumerate(self.latency):
             if count and below + count >= half:
                 upper = EDGES_MS[min(position, len(EDGES_MS) - 1)]
@@ -117,7 +117,7 @@ class Arm:
         """Return the mean over the requests of the share of failures in each; 0 without requests."""
         return self.lost * _UNIT / self.requests if self.requests else 0.0
 
-    def add(self, other: Arm) -> None:
+    def merge(self, other: Arm) -> None:
         """Add the counts of ``other``."""
         self.answered += other.answered
         self.failed += other.failed
@@ -139,23 +139,23 @@ class LiveComparison:
     dropped: int = 0
     ratios: list[int] = field(default_factory=lambda: [0] * (len(RATIO_EDGES) + 1))
 
-    def pair(self, champion: float, challenger: float, *, agree: bool) -> None:
+    def add_pair(self, champion: float, challenger: float, *, agree: bool) -> None:
         """Count one customer that both scored: two probabilities, and whether the labels are the same."""
-        self.champion.answer(champion)
-        self.challenger.answer(challenger)
+        self.champion.add_answer(champion)
+        self.challenger.add_answer(challenger)
         self.compared += 1
         self.agreeing += agree
         self.difference += round(abs(champion - challenger) / _UNIT)
 
-    def took(self, challenger_s: float, champion_s: float) -> None:
+    def add_seconds(self, challenger_s: float, champion_s: float) -> None:
         """Count the CPU times of two requests for one customer that are compared, one of each model."""
         self.ratios[ratio_bin(challenger_s, champion_s)] += 1
 
     def merge(self, other: LiveComparison) -> Self:
         """Return the sum of both; neither is changed."""
         merged = type(self).from_json(self.to_json())
-        merged.champion.add(other.champion)
-        merged.challenger.add(other.challenger)
+        merged.champion.merge(other.champion)
+        merged.challenger.merge(other.challenger)
         merged.compared += other.compared
         merged.agreeing += other.agreeing
         merged.difference += other.difference

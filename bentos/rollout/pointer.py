@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, Final, Literal, Self
 
 from bentos.bundle.manifest import BundleError, bundles_folder, is_digest
-from feature_repo.files.atomic_writes import storage, write_file
+from feature_repo.files.atomic_writes import storage_errors, write_file
 from feature_repo.files.hash_chain import GENESIS
 from feature_repo.files.regular_files import read_regular
 
 POINTER: Final = "champion.json"
 Mode = Literal["none", "shadow", "canary"]
-_MEND: Final = "promote again: churn train"
+_RECOVERY_HINT: Final = "promote again: churn train"
 
 
 @dataclass(frozen=True)
@@ -42,22 +42,22 @@ class Rollout:
     hash: str = GENESIS
     ends_at: str | None = None
 
-    def state(self) -> dict[str, Any]:
+    def ledger_state(self) -> dict[str, Any]:
         """Return the part that the ledger records: everything but the reference to the ledger."""
         # Without an end there is no key: entries of an earlier version read as they were written.
         left_out = {"sequence", "hash"} | ({"ends_at"} if self.ends_at is None else set())
         return {name: value for name, value in asdict(self).items() if name not in left_out}
 
-    def alone(self) -> Self:
+    def without_trial(self) -> Self:
         """Return the champion without a trial."""
         return replace(self, challenger=None, mode="none", share=0.0, ends_at=None)
 
-    def over(self, now: datetime) -> bool:
+    def has_expired(self, now: datetime) -> bool:
         """Return whether a trial is running whose end has passed."""
         return self.ends_at is not None and datetime.fromisoformat(self.ends_at) <= now
 
     @classmethod
-    def of(cls, state: dict[str, Any], sequence: int, entry_hash: str) -> Self:
+    def from_ledger_state(cls, state: dict[str, Any], sequence: int, entry_hash: str) -> Self:
         """Read what :meth:`state` returned. Raises ValueError or TypeError for anything else."""
         made = cls(**state, sequence=sequence, hash=entry_hash)
         digests = [made.champion, *(each for each in (made.previous, made.challenger) if each is not None)]
@@ -91,7 +91,7 @@ def read_pointer(home: Path) -> Rollout | None:
     except OSError as refused:
         raise BundleError(f"{file} can't be read: {refused.strerror}", "mend it, then try again") from refused
     except ValueError as broken:
-        raise BundleError(f"{file} is damaged", _MEND) from broken
+        raise BundleError(f"{file} is damaged", _RECOVERY_HINT) from broken
     try:
         content: dict[str, Any] = json.loads(text)
         digest, path = str(content["digest"]), str(content["path"])
@@ -101,23 +101,23 @@ def read_pointer(home: Path) -> Rollout | None:
         known = ("previous", "challenger", "mode", "share", "ends_at")
         state |= {name: content[name] for name in known if name in content}
     except (ValueError, KeyError, TypeError, AttributeError) as broken:
-        raise BundleError(f"{file} is damaged", _MEND) from broken
+        raise BundleError(f"{file} is damaged", _RECOVERY_HINT) from broken
     if path != digest or not is_digest(path):
-        raise BundleError(f"{file} is damaged: its path is not the digest of a bundle", _MEND)
+        raise BundleError(f"{file} is damaged: its path is not the digest of a bundle", _RECOVERY_HINT)
     try:
-        return Rollout.of(state, entry["sequence"], entry["hash"])
+        return Rollout.from_ledger_state(state, entry["sequence"], entry["hash"])
     except (ValueError, KeyError, TypeError) as broken:
-        raise BundleError(f"{file} is damaged: {broken}", _MEND) from broken
+        raise BundleError(f"{file} is damaged: {broken}", _RECOVERY_HINT) from broken
 
 
 def write_pointer(home: Path, rollout: Rollout) -> None:
     """Replace the pointer atomically; concurrent readers see the old one or the new one.
 
-    Raises StorageFailed if a write to disk fails: the old one stays.
+    Raises StorageError if a write to disk fails: the old one stays.
     """
-    state = rollout.state()
+    state = rollout.ledger_state()
     digest = state.pop("champion")
     content = {"digest": digest, "path": digest, **state}
     content["ledger"] = {"sequence": rollout.sequence, "hash": rollout.hash}
-    with storage():
+    with storage_errors():
         write_file(bundles_folder(home) / POINTER, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())

@@ -15,11 +15,11 @@ from typing import Any, Final, Literal
 
 from bentos.bundle.manifest import BundleError, Manifest, bundles_folder, is_digest, read_verified
 from bentos.rollout import ledger
-from bentos.rollout.ledger import Action, Entry
+from bentos.rollout.ledger import Action, LedgerEntry
 from bentos.rollout.pointer import Rollout, read_pointer, write_pointer
 from configs.errors import ChurnError
 from configs.printable import printable
-from feature_repo.files.atomic_writes import StorageFailed, storage, sweep_folder
+from feature_repo.files.atomic_writes import StorageError, remove_leftovers_in, storage_errors
 from feature_repo.files.regular_files import open_lock
 
 __all__ = [
@@ -32,11 +32,11 @@ __all__ = [
     "TrialEndedError",
     "TrialInvalidError",
     "WithdrawnError",
-    "champion",
+    "champion_digest",
     "promote",
+    "read_rollout",
     "rollback",
-    "rollout",
-    "served",
+    "served_rollout",
     "start_trial",
     "stop_trial",
 ]
@@ -94,12 +94,12 @@ class TrialInvalidError(ChurnError):
     http_status = 422
 
 
-def rollout(home: Path) -> Rollout | None:
+def read_rollout(home: Path) -> Rollout | None:
     """Return the current roll-out, None if nothing was promoted. Raises BundleError for a damaged pointer."""
     return read_pointer(home)
 
 
-def champion(home: Path) -> Path:
+def champion_digest(home: Path) -> Path:
     """Return the folder of the champion's bundle (unverified: ``Bundle.load`` verifies).
 
     Raises
@@ -109,10 +109,10 @@ def champion(home: Path) -> Path:
     BundleError
         If the pointer can't be read, or does not lead to a bundle's folder.
     """
-    return bundles_folder(home) / served(home).champion
+    return bundles_folder(home) / served_rollout(home).champion
 
 
-def served(home: Path) -> Rollout:
+def served_rollout(home: Path) -> Rollout:
     """Return the current roll-out. Raises NoChampionError or BundleError as :func:`champion`."""
     return _some(read_pointer(home))
 
@@ -127,7 +127,7 @@ def promote(
     expected: str | None = ANY,
     trial: int | None = None,
     details: Mapping[str, Any] | None = None,
-) -> Entry:
+) -> LedgerEntry:
     """Make the bundle ``digest`` the champion, and end any trial. Running services reload by themselves.
 
     Promoting the champion again changes nothing and returns the entry that made it champion.
@@ -155,7 +155,7 @@ def promote(
         If ``trial`` was ended or replaced, or its end has passed; names who ended it and why.
     LedgerBrokenError
         If the ledger was changed.
-    StorageFailed
+    StorageError
         If a write to disk fails: the old champion stays.
     """
     manifest = _verified(home, digest)
@@ -176,7 +176,7 @@ def promote(
         return book.write("promote", after, who=who, why=why, now=now, details=details)
 
 
-def rollback(home: Path, *, who: str, why: str, now: datetime, leaving: str | None = None) -> Entry | None:
+def rollback(home: Path, *, who: str, why: str, now: datetime, leaving: str | None = None) -> LedgerEntry | None:
     """Make the previous champion serve again, and end any trial. Return None if nothing was to be done.
 
     Parameters
@@ -194,7 +194,7 @@ def rollback(home: Path, *, who: str, why: str, now: datetime, leaving: str | No
         If the previous champion was rolled back and not promoted since: the champion stays.
     BundleError
         If the previous bundle is missing, damaged or of another contract: the champion stays.
-    LedgerBrokenError, StorageFailed
+    LedgerBrokenError, StorageError
         As in :func:`promote`.
     """
     with _book(home) as book:
@@ -229,7 +229,7 @@ def start_trial(  # noqa: PLR0913 - each is a word of the ledger
     ends_at: datetime | None = None,
     replacing: bool = True,
     details: Mapping[str, Any] | None = None,
-) -> Entry:
+) -> LedgerEntry:
     """Start a trial of the bundle ``digest`` on live requests; replaces another trial.
 
     ``mode``: *shadow* scores what the champion answers, unseen; *canary* answers for the ``share`` of customers in (0,
@@ -243,7 +243,7 @@ def start_trial(  # noqa: PLR0913 - each is a word of the ledger
         If it is the champion, or a canary's share is invalid.
     OtherTrialError
         If another challenger's trial is running and is not to be replaced (``replacing``).
-    NoChampionError, BundleError, LedgerBrokenError, StorageFailed
+    NoChampionError, BundleError, LedgerBrokenError, StorageError
         As in :func:`promote`.
     """
     share = float(share) if mode == "canary" else 0.0
@@ -257,7 +257,7 @@ def start_trial(  # noqa: PLR0913 - each is a word of the ledger
         current = _some(book.served)
         if current.champion == digest:
             raise TrialInvalidError("this is the champion: it can't be on trial beside itself", "train a challenger")
-        if not replacing and current.challenger not in {None, digest} and not current.over(now):
+        if not replacing and current.challenger not in {None, digest} and not current.has_expired(now):
             raise OtherTrialError(
                 f"the {current.mode} of bundle {str(current.challenger)[:12]} is running",
                 "end it first: churn rollout --stop",
@@ -266,7 +266,7 @@ def start_trial(  # noqa: PLR0913 - each is a word of the ledger
         after = replace(current, challenger=digest, mode=mode, share=share, ends_at=until)
         # One without an end, of an earlier version, is not the same as one that has an end.
         same = replace(after, ends_at=current.ends_at) == current and (current.ends_at is None) == (until is None)
-        if same and not current.over(now) and book.entries and book.entries[-1].sequence == current.sequence:
+        if same and not current.has_expired(now) and book.entries and book.entries[-1].sequence == current.sequence:
             return book.entries[-1]
         return book.write(mode, after, who=who, why=why, now=now, details=details)
 
@@ -280,7 +280,7 @@ def stop_trial(
     action: Literal["stop", "abort"] = "stop",
     trial: int | None = None,
     details: Mapping[str, Any] | None = None,
-) -> Entry | None:
+) -> LedgerEntry | None:
     """End the trial; the champion answers for all customers. Return None if none was running.
 
     ``trial``: the ledger's sequence of the trial to end; another one goes on. Raises as :func:`promote`.
@@ -289,7 +289,7 @@ def stop_trial(
         current = book.served
         if current is None or current.mode == "none" or trial not in {None, current.sequence}:
             return None
-        after = current.alone()
+        after = current.without_trial()
         details = {"challenger": current.challenger, "mode": current.mode, **(details or {})}
         return book.write(action, after, who=who, why=why, now=now, details=details)
 
@@ -299,7 +299,7 @@ class _Book:
     """The ledger and the current roll-out, under the lock."""
 
     home: Path
-    entries: list[Entry]
+    entries: list[LedgerEntry]
     served: Rollout | None
 
     def write(
@@ -311,19 +311,19 @@ class _Book:
         why: str,
         now: datetime,
         details: Mapping[str, Any] | None = None,
-    ) -> Entry:
+    ) -> LedgerEntry:
         """Write the entry, then the pointer.
 
         If killed in between, the promotion is in force, and the next operation moves the pointer.
         """
         change = (self.served, after)
-        entry = ledger.append(self.home, self.entries, action, change, who=who, why=why, now=now, details=details)
+        entry = ledger.append_entry(self.home, self.entries, action, change, who=who, why=why, now=now, details=details)
         try:
             write_pointer(self.home, entry.rollout())
-        except StorageFailed:
+        except StorageError:
             # Reported as failed, it must not take effect at the next operation; unless it already has.
             if _readable(self.home) != entry.rollout():
-                ledger.withdraw(self.home, entry)
+                ledger.remove_last_entry(self.home, entry)
             raise
         return entry
 
@@ -331,18 +331,18 @@ class _Book:
 @contextmanager
 def _book(home: Path) -> Iterator[_Book]:
     """Open the ledger for one change, with a lock of its own: a rollback must not wait for an ingest."""
-    with storage():
+    with storage_errors():
         home.mkdir(parents=True, exist_ok=True)
         lock = open_lock(home / ".rollout.lock")
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with storage():
-            sweep_folder(bundles_folder(home))
-        entries = ledger.entries(home)
+        with storage_errors():
+            remove_leftovers_in(bundles_folder(home))
+        entries = ledger.read_ledger(home)
         yield _Book(home, entries, _moved(home, entries))
 
 
-def _moved(home: Path, entries: list[Entry]) -> Rollout | None:
+def _moved(home: Path, entries: list[LedgerEntry]) -> Rollout | None:
     """Return the current roll-out; first move a lagging or unreadable pointer to the newest entry."""
     served = _readable(home)
     if not entries:
@@ -353,7 +353,7 @@ def _moved(home: Path, entries: list[Entry]) -> Rollout | None:
     if served is None or served.sequence:
         lags = served is None or served.sequence < newest.sequence
     else:
-        lags = served.state() == newest.before
+        lags = served.ledger_state() == newest.before
     if lags:
         served = newest.rollout()
         write_pointer(home, served)
@@ -380,7 +380,7 @@ def _by_rollback(book: _Book) -> bool:
     return bool(made) and made[-1].action == "rollback" and made[-1].after["champion"] == _some(current).champion
 
 
-def _withdrawal(entries: list[Entry], digest: str) -> Entry | None:
+def _withdrawal(entries: list[LedgerEntry], digest: str) -> LedgerEntry | None:
     """Return the rollback that left the bundle ``digest``; None without one, or if it was promoted since."""
     found = None
     for entry in entries:
@@ -396,8 +396,8 @@ def _running(book: _Book, trial: int, now: datetime) -> None:
     hint = "begin again: the flow deploy, or churn rollout"
     served = book.served
     if served is None or served.sequence != trial:
-        raise TrialEndedError(ledger.ending(book.entries, trial), hint)
-    if served.over(now):
+        raise TrialEndedError(ledger.trial_ending(book.entries, trial), hint)
+    if served.has_expired(now):
         raise TrialEndedError(f"the {served.mode} was to end at {served.ends_at}", hint)
 
 

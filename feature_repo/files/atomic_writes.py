@@ -26,7 +26,7 @@ _FOREIGN: Final = {".": frozenset({"prefect", "bentoml", "inbox"}), "mlflow": fr
 """Folder of a home -> its folders of other software or users; dot names in the inbox are users' own."""
 
 
-class StorageFailed(ChurnError):  # noqa: N818 - read as a sentence: refused, storage failed
+class StorageError(ChurnError):
     """The operating system refused a write; nothing was published."""
 
     error = "storage_failed"
@@ -35,19 +35,19 @@ class StorageFailed(ChurnError):  # noqa: N818 - read as a sentence: refused, st
 
 
 @contextmanager
-def storage() -> Iterator[None]:
-    """Turn an OSError (disk full, read-only, no permission) into StorageFailed."""
+def storage_errors() -> Iterator[None]:
+    """Turn an OSError (disk full, read-only, no permission) into StorageError."""
     try:
         yield
     except OSError as refused:
-        raise StorageFailed(
+        raise StorageError(
             f"cannot write below the home: {refused.strerror or refused}",
             "free disk space or mend the rights of CHURN_HOME, then run again; nothing was published",
         ) from refused
 
 
 @contextmanager
-def aside(folder: Path) -> Iterator[Path]:
+def temporary_file(folder: Path) -> Iterator[Path]:
     """Create an empty temporary file in ``folder`` and yield its path; remove it if it is left at the end.
 
     It is locked until then, so that :func:`sweep` can tell it from the leftovers of a dead process.
@@ -57,7 +57,7 @@ def aside(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def folder_aside(folder: Path, name: str = "") -> Iterator[Path]:
+def temporary_folder(folder: Path, name: str = "") -> Iterator[Path]:
     """Create a temporary folder in ``folder``, as :func:`aside` does a file; its name contains ``name``."""
 
     def made() -> tuple[int, str]:
@@ -87,7 +87,7 @@ def _held(make: Callable[[], tuple[int, str]]) -> Iterator[Path]:
                 return
 
 
-def sweep(home: Path) -> None:
+def remove_leftovers(home: Path) -> None:
     """Remove unfinished files and folders of dead processes below a home; locked ones stay.
 
     They may hold customers' rows. Folders of other software and the inbox are left alone, and so is what can't be
@@ -98,10 +98,10 @@ def sweep(home: Path) -> None:
         foreign = _FOREIGN.get(os.path.relpath(place, home), frozenset())
         folders[:] = [name for name in folders if not (name.startswith(TEMPORARY) or name in foreign)]
         if left:
-            sweep_folder(Path(place))
+            remove_leftovers_in(Path(place))
 
 
-def sweep_folder(folder: Path) -> None:
+def remove_leftovers_in(folder: Path) -> None:
     """Remove the leftovers directly in ``folder``, as :func:`sweep` does."""
     for left in folder.glob(f"{TEMPORARY}*"):
         with suppress(OSError):
@@ -116,7 +116,7 @@ def sweep_folder(folder: Path) -> None:
 def write_file(path: Path, content: bytes) -> None:
     """Replace ``path`` by ``content``, durably; readers see the old bytes or the new."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with aside(path.parent) as temporary:
+    with temporary_file(path.parent) as temporary:
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
@@ -128,7 +128,7 @@ def write_file(path: Path, content: bytes) -> None:
 def write_folder(final: Path, files: Mapping[str, bytes]) -> None:
     """Create the folder ``final`` with these files (name -> content), durably and atomically."""
     final.parent.mkdir(parents=True, exist_ok=True)
-    with folder_aside(final.parent) as temporary:
+    with temporary_folder(final.parent) as temporary:
         for name, content in files.items():
             write_file(temporary / name, content)
         temporary.rename(final)

@@ -14,6 +14,6 @@ PACKED: Final = {
 """First bytes (at most four) -> format."""
 
 
-def packed_as(head: bytes) -> str | None:
+def compression_of(head: bytes) -> str | None:
     """Return the format whose files begin with ``head`` (four bytes or more), None if there is none."""
     return next((name for magic, name in PACKED.items() if head.startswith(magic)), None)

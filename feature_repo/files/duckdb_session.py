@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from configs.settings import Settings
-from feature_repo.files.atomic_writes import folder_aside, storage, sweep_folder
+from feature_repo.files.atomic_writes import remove_leftovers_in, storage_errors, temporary_folder
 
 if TYPE_CHECKING:
     from feast.repo_config import RepoConfig
@@ -61,7 +61,7 @@ def session(limits: Limits) -> Iterator[duckdb.DuckDBPyConnection]:
         )
         try:
             connection.execute("SET TimeZone = 'UTC'")
-            connection.execute("SET file_search_path = " + literal(str(limits.home)))
+            connection.execute("SET file_search_path = " + quote_text(str(limits.home)))
             yield connection
         finally:
             connection.close()
@@ -73,31 +73,31 @@ def _spill(home: Path) -> Iterator[Path | None]:
 
     Raises
     ------
-    StorageFailed
+    StorageError
         If the operating system refuses it for another reason, such as a full disk.
     """
     with ExitStack() as held:
-        with storage():
+        with storage_errors():
             spill = _held_folder(home, held)
         yield spill
 
 
 def _held_folder(home: Path, held: ExitStack) -> Path | None:
-    sweep_folder(home)
+    remove_leftovers_in(home)
     try:
-        return held.enter_context(folder_aside(home, "spill-"))
+        return held.enter_context(temporary_folder(home, "spill-"))
     except OSError as refused:
         if refused.errno not in _READ_ONLY:
             raise
         return None
 
 
-def quoted(name: str) -> str:
+def quote_name(name: str) -> str:
     """Return an identifier quoted for DuckDB; the name may hold any character."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def literal(text: str) -> str:
+def quote_text(text: str) -> str:
     """Return ``text`` as a SQL string literal."""
     return "'" + text.replace("'", "''") + "'"
 

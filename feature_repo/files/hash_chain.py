@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from feature_repo.files.atomic_writes import storage, sync_folder
+from feature_repo.files.atomic_writes import storage_errors, sync_folder
 from feature_repo.files.regular_files import open_regular
 
 GENESIS: Final = "0" * 64
@@ -30,7 +30,7 @@ class ChainBrokenError(ValueError):
 
 
 @dataclass(frozen=True)
-class End:
+class ChainHead:
     """End of a chain: sequence and hash of its last entry, and its size in bytes."""
 
     sequence: int = 0
@@ -48,14 +48,14 @@ def seal(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(line({name: content[name] for name in content if name != "hash"})).hexdigest()
 
 
-def sealed(after: End, content: Mapping[str, Any]) -> tuple[dict[str, Any], End]:
+def seal_next(after: ChainHead, content: Mapping[str, Any]) -> tuple[dict[str, Any], ChainHead]:
     """Return ``content`` as the sealed entry that follows ``after``, and the chain's new end."""
     entry = {**content, "sequence": after.sequence + 1, "previous_hash": after.hash}
     entry["hash"] = seal(entry)
-    return entry, End(entry["sequence"], entry["hash"], after.size_bytes + len(line(entry)))
+    return entry, ChainHead(entry["sequence"], entry["hash"], after.size_bytes + len(line(entry)))
 
 
-def walk(path: Path, accept: Callable[[dict[str, Any]], Known]) -> Iterator[Known]:
+def iter_verified(path: Path, accept: Callable[[dict[str, Any]], Known]) -> Iterator[Known]:
     """Yield ``accept(entry)`` for each verified entry, oldest first; nothing if there is no file.
 
     An unfinished last line, left by a process that died, was never in force and is skipped. ``accept`` raises
@@ -84,7 +84,7 @@ def walk(path: Path, accept: Callable[[dict[str, Any]], Known]) -> Iterator[Know
             yield known
 
 
-def end(path: Path) -> End:
+def read_head(path: Path) -> ChainHead:
     """Return the end of the chain, read from its last complete line alone, however long the chain is.
 
     Raises
@@ -97,7 +97,7 @@ def end(path: Path) -> End:
     try:
         file = open_regular(path)
     except (FileNotFoundError, NotADirectoryError):
-        return End()
+        return ChainHead()
     with file:
         size = file.seek(0, os.SEEK_END)
         start = max(size - _TAIL_BYTES, 0)
@@ -105,15 +105,15 @@ def end(path: Path) -> End:
         tail = file.read()
     whole, newline, _ = tail.rpartition(b"\n")
     if not newline and not start:
-        return End()
+        return ChainHead()
     _, before, last = whole.rpartition(b"\n")
     if not newline or (not before and start):
         raise ChainBrokenError(f"the end of {path.name} is no line")
     content, _ = _verified(last + b"\n", _numbered, f"the last line of {path.name}")
-    return End(content["sequence"], content["hash"], start + len(whole) + 1)
+    return ChainHead(content["sequence"], content["hash"], start + len(whole) + 1)
 
 
-def append(path: Path, after: End, contents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def append_lines(path: Path, after: ChainHead, contents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Append entries durably and return them sealed; the caller holds the file's lock.
 
     Bytes after ``after`` are cut off: a process that died left them unfinished. The folder is synced too, so that a new
@@ -121,15 +121,15 @@ def append(path: Path, after: End, contents: Sequence[Mapping[str, Any]]) -> lis
 
     Raises
     ------
-    StorageFailed
+    StorageError
         If the write fails; the chain is unchanged.
     """
     made = []
     at = after
     for content in contents:
-        entry, at = sealed(at, content)
+        entry, at = seal_next(at, content)
         made.append(entry)
-    with storage():
+    with storage_errors():
         path.parent.mkdir(exist_ok=True)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
@@ -146,9 +146,9 @@ def append(path: Path, after: End, contents: Sequence[Mapping[str, Any]]) -> lis
     return made
 
 
-def withdraw(path: Path, entry: Mapping[str, Any]) -> None:
-    """Remove the last entry, because what it records failed; under the same lock. Raises StorageFailed."""
-    with storage(), path.open("r+b") as file:
+def remove_last(path: Path, entry: Mapping[str, Any]) -> None:
+    """Remove the last entry, because what it records failed; under the same lock. Raises StorageError."""
+    with storage_errors(), path.open("r+b") as file:
         file.truncate(path.stat().st_size - len(line(entry)))
         os.fsync(file.fileno())
 

@@ -9,26 +9,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import ChurnError
-from feature_repo.files.atomic_writes import storage
+from feature_repo.files.atomic_writes import storage_errors
 from feature_repo.files.regular_files import open_lock
 
 
 @dataclass(frozen=True)
-class Held:
+class PublishLock:
     """Proof of holding a home's publishing lock, passed to work that must run under one hold."""
 
     home: Path
 
 
 @contextmanager
-def exclusive(home: Path) -> Iterator[Held]:
+def publish_lock(home: Path) -> Iterator[PublishLock]:
     """Hold the home's publishing lock; waits for another holder. The kernel frees it when the holder dies."""
-    with storage():
+    with storage_errors():
         home.mkdir(parents=True, exist_ok=True)
         lock = open_lock(home / ".publish.lock")
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield Held(home)
+        yield PublishLock(home)
 
 
 class LeaseHeldError(ChurnError):
@@ -51,7 +51,7 @@ def lease(home: Path, work: str, holder: str) -> Iterator[None]:
         If another process, or another thread of this one, holds it.
     """
     path = home / f".{work}.lease"
-    with storage():
+    with storage_errors():
         home.mkdir(parents=True, exist_ok=True)
         file = open_lock(path)
     with file:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from configs.errors import ChurnError
-from feature_repo.files.atomic_writes import aside, storage, sync_folder, write_file
+from feature_repo.files.atomic_writes import storage_errors, sync_folder, temporary_file, write_file
 from feature_repo.files.regular_files import open_regular
 
 _ROWS_A_GROUP = 122_880
@@ -55,7 +55,7 @@ def part_path(home: Path, table: str, part: str) -> Path:
     return home / "offline" / table / f"{part}.parquet"
 
 
-def append(home: Path, table: str, part: str, rows: pd.DataFrame | pa.Table) -> Path:
+def append_table(home: Path, table: str, part: str, rows: pd.DataFrame | pa.Table) -> Path:
     """Write ``rows`` atomically as the file ``<part>.parquet`` of a table; an existing part is kept.
 
     Parts are immutable: the same name means the same content, so a re-run after a kill changes nothing.
@@ -71,7 +71,7 @@ def append_part(folder: Path, part: str, rows: pd.DataFrame | pa.Table) -> Path:
         if isinstance(rows, pd.DataFrame):
             rows = pa.Table.from_pandas(rows, preserve_index=False)
         pq.write_table(rows, content, coerce_timestamps="us", compression="zstd", row_group_size=_ROWS_A_GROUP)
-        with storage():
+        with storage_errors():
             write_file(target, content.getvalue())
     return target
 
@@ -114,7 +114,7 @@ def folder_of(path: Path, home: Path = Path()) -> Path:
     return path
 
 
-def fitted(rows: pa.Table, schema: pa.Schema, required: tuple[str, ...]) -> pa.Table:
+def cast_rows(rows: pa.Table, schema: pa.Schema, required: tuple[str, ...]) -> pa.Table:
     """Return ``rows`` in the columns and types of ``schema``; ``required`` columns may hold no null.
 
     Raises
@@ -143,7 +143,7 @@ def fitted(rows: pa.Table, schema: pa.Schema, required: tuple[str, ...]) -> pa.T
     return pa.table(arrays, schema=schema)
 
 
-def has(home: Path, table: str, part: str) -> bool:
+def has_part(home: Path, table: str, part: str) -> bool:
     """Return whether a table has a part."""
     return part_path(home, table, part).exists()
 
@@ -151,14 +151,14 @@ def has(home: Path, table: str, part: str) -> bool:
 def append_tables(home: Path, table: str, part: str, schema: pa.Schema, pieces: Iterable[pa.Table]) -> Path:
     """Write ``pieces``, which share their columns, as one part, without holding all of them in memory.
 
-    As with :func:`feature_repo.files.parquet_tables.append` the same name means the same content: if the part exists,
+    As with :func:`feature_repo.files.parquet_tables.append_table` the same name means the same content: if the part exists,
     ``pieces`` is not read.
     """
     target = part_path(home, table, part)
     if not target.exists():
-        with storage():
+        with storage_errors():
             target.parent.mkdir(parents=True, exist_ok=True)
-            with aside(target.parent) as temporary:
+            with temporary_file(target.parent) as temporary:
                 with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
                     for piece in pieces:
                         writer.write_table(piece)

@@ -19,7 +19,7 @@ _HINT: Final = (
 )
 
 
-class StillWritten(ChurnError):  # noqa: N818 - read as a sentence: refused, still written
+class SourceChangingError(ChurnError):
     """The file or folder changed while it was read: the content may be incomplete; nothing was published."""
 
     error = "still_written"
@@ -27,7 +27,7 @@ class StillWritten(ChurnError):  # noqa: N818 - read as a sentence: refused, sti
     transient = True
 
 
-class SourceUnreadable(ChurnError):  # noqa: N818 - read as a sentence: refused, source unreadable
+class SourceUnreadableError(ChurnError):
     """The operating system refused to list the folder or to stat the file. Nothing was published."""
 
     error = "source_unreadable"
@@ -42,26 +42,26 @@ def unchanged(path: Path) -> Iterator[None]:
 
     Raises
     ------
-    StillWritten
+    SourceChangingError
         If at the end it is another file, or has another size or time of writing; for a folder, also if files were
         added or removed.
-    SourceUnreadable
+    SourceUnreadableError
         If the operating system refuses to list the folder or to stat the file.
     """
-    before = content(path)
+    before = read_stable(path)
     yield
-    after = content(path)
+    after = read_stable(path)
     if after != before:
         sizes = [sum(size for _, _, _, size, _ in each) for each in (before, after)]
         what = "changed" if sizes[0] == sizes[1] else f"went from {sizes[0]} to {sizes[1]} bytes"
-        raise StillWritten(f"{path.name} is still being written: it {what} while it was read", _HINT)
+        raise SourceChangingError(f"{path.name} is still being written: it {what} while it was read", _HINT)
 
 
-def content(path: Path) -> Content:
+def read_stable(path: Path) -> Content:
     """Return a value that changes when the file, or an entry of the folder, is written or replaced.
 
     It is empty for a missing path; an entry that disappears during the listing is left out. For a dangling link it is
-    the link's own status. Raises SourceUnreadable.
+    the link's own status. Raises SourceUnreadableError.
     """
     try:
         things = sorted(path.iterdir()) if path.is_dir() else [path]
@@ -69,7 +69,7 @@ def content(path: Path) -> Content:
     except FileNotFoundError:
         return ()
     except OSError as refused:
-        raise SourceUnreadable(
+        raise SourceUnreadableError(
             f"{path.name} can't be read: {refused.strerror}", "give this user the right to read it and what lies in it"
         ) from refused
     return tuple((name, at.st_dev, at.st_ino, at.st_size, at.st_mtime_ns) for name, at in found)

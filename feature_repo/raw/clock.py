@@ -9,7 +9,7 @@ from configs.errors import ChurnError
 from feature_repo.clocks import KNOWN_AHEAD_MAX
 
 
-class ClockWasAhead(ChurnError):  # noqa: N818 - read as a sentence: refused, clock was ahead
+class ClockAheadError(ChurnError):
     """An earlier publication is dated long after now: later ones would be hidden until then."""
 
     error = "clock_was_ahead"
@@ -20,12 +20,12 @@ def check_clock(known: Iterable[datetime], now: datetime, *, ahead_max: timedelt
 
     Raises
     ------
-    ClockWasAhead
+    ClockAheadError
         Naming the latest instant. Either this machine's clock is behind, or the clock was ahead at that publication.
     """
     latest = max(known, default=None)
     if latest is not None and latest - now > ahead_max:
-        raise ClockWasAhead(
+        raise ClockAheadError(
             f"what was published last is known from {latest:%Y-%m-%d %H:%M} UTC on, and now is {now:%Y-%m-%d %H:%M} "
             "UTC: all that is published after it would be hidden until then",
             "mend this machine's clock if it is behind; if it was ahead then, restore the home as it was before, or "

@@ -12,7 +12,7 @@ from feature_repo.contract import DType, Feature
 _PYTHON: Final[dict[DType, Callable[[Any], Any]]] = {"bool": bool, "int64": int, "float64": float, "string": str}
 
 
-def as_python(feature: Feature, values: Sequence[Any]) -> list[Any]:
+def to_python_values(feature: Feature, values: Sequence[Any]) -> list[Any]:
     """Return the values as bool, int, float or str; each representation of null becomes None.
 
     A store may return an integer column with a null as floats (pandas has no integer null), numpy scalars or pandas NA;
@@ -31,7 +31,7 @@ def as_python(feature: Feature, values: Sequence[Any]) -> list[Any]:
     return known
 
 
-def as_frame(features: Sequence[Feature], columns: dict[str, Sequence[Any]]) -> pd.DataFrame:
+def to_dataframe(features: Sequence[Feature], columns: dict[str, Sequence[Any]]) -> pd.DataFrame:
     """Return a frame with one column per feature, in the given order.
 
     dtypes: bool and string features are object (None where null), int64 and float64 are float64 (NaN where null): one
@@ -39,7 +39,11 @@ def as_frame(features: Sequence[Feature], columns: dict[str, Sequence[Any]]) -> 
     """
     frame = {}
     for feature in features:
-        values = as_python(feature, columns[feature.name])
+        values = to_python_values(feature, columns[feature.name])
         numeric = feature.dtype in {"int64", "float64"}
         frame[feature.name] = pd.Series(values, dtype="float64" if numeric else "object")
     return pd.DataFrame(frame)
+
+
+as_frame = to_dataframe
+"""The name that model scripts stored in MLflow import."""

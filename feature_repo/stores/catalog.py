@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from configs.settings import Settings
 from feature_repo.contract import BY_NAME, CUSTOMER
-from feature_repo.files.atomic_writes import storage, write_file
-from feature_repo.stores.errors import NothingRegisteredError, refusals
-from feature_repo.stores.feature_store import open_store
+from feature_repo.files.atomic_writes import storage_errors, write_file
+from feature_repo.stores.errors import NothingRegisteredError, translate_store_errors
+from feature_repo.stores.feature_store import open_feature_store
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -101,12 +101,12 @@ def write_catalogue(settings: Settings, folder: Path) -> tuple[Path, Path]:
     """Write features.yaml and features.json into ``folder``; return both paths."""
     import yaml
 
-    with refusals(settings):
-        content = catalogue(open_store(settings))
+    with translate_store_errors(settings):
+        content = catalogue(open_feature_store(settings))
     if not content["feature_views"]:
         raise NothingRegisteredError("no feature view is registered", "run: churn apply")
     as_yaml, as_json = folder / "features.yaml", folder / "features.json"
-    with storage():
+    with storage_errors():
         write_file(as_yaml, yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
         write_file(as_json, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
     return as_yaml, as_json

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from configs.settings import Settings
 from feature_repo.contract import CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, SOURCE, STORED, TTL_DAYS, features_of
-from feature_repo.files.duckdb_session import literal, offline_limits, session
+from feature_repo.files.duckdb_session import offline_limits, quote_text, session
 from feature_repo.files.parquet_tables import table_files
 from feature_repo.stores.errors import NothingToMaterializeError
 
@@ -38,14 +38,14 @@ def offline_files(settings: Settings) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Gone:
+class InactiveCounts:
     """Numbers of customers without a point-in-time result: expired rows, and withdrawals as old as that."""
 
     expired: int
     withdrawn: int
 
 
-def customers_known(settings: Settings, now: datetime, rows: int) -> Iterator[list[str]]:
+def active_customers(settings: Settings, now: datetime, rows: int) -> Iterator[list[str]]:
     """Yield the ids of customers with a row within the time to live, sorted, at most ``rows`` at a time.
 
     Only rows that were true and known at ``now`` (UTC) count. The join decides whether an id is still a customer: see
@@ -66,7 +66,7 @@ def customers_known(settings: Settings, now: datetime, rows: int) -> Iterator[li
 def newest_customers(settings: Settings, now: datetime, most: int) -> dict[str, datetime]:
     """Return customer -> event timestamp (UTC, whole seconds) of the ``most`` newest known at ``now``.
 
-    Raises as :func:`customers_known`.
+    Raises as :func:`active_customers`.
     """
     with _newest(settings, now) as connection:
         rows = connection.execute(
@@ -75,16 +75,16 @@ def newest_customers(settings: Settings, now: datetime, most: int) -> dict[str, 
     return {customer: datetime.fromtimestamp(seconds, UTC) for customer, seconds in rows}
 
 
-def customers_gone(settings: Settings, now: datetime) -> Gone:
-    """Count the customers that :func:`customers_known` leaves out; raises as it does."""
+def count_inactive(settings: Settings, now: datetime) -> InactiveCounts:
+    """Count the customers that :func:`active_customers` leaves out; raises as it does."""
     with _newest(settings, now) as connection:
         expired, withdrawn = connection.execute(
             "SELECT count(*) FILTER (NOT withdrawn), count(*) FILTER (withdrawn) FROM newest WHERE NOT young"
         ).fetchall()[0]
-    return Gone(expired, withdrawn)
+    return InactiveCounts(expired, withdrawn)
 
 
-def present(features: pd.DataFrame, service: str) -> NDArray[np.bool_]:
+def present_in(features: pd.DataFrame, service: str) -> NDArray[np.bool_]:
     """Return which rows of a join are customers, (n,) bool: a withdrawn one has no stored value at all."""
     stored = [feature.name for feature in features_of(service) if not feature.derived]
     return np.asarray(features[stored].notna().any(axis=1), dtype=np.bool_)
@@ -96,14 +96,14 @@ def _newest(settings: Settings, now: datetime) -> Iterator[duckdb.DuckDBPyConnec
     files = offline_files(settings)
     # In a withdrawal every stored feature is null: a null in one that is otherwise never null shows it.
     required = next(feature.name for feature in STORED if not feature.nullable)
-    instant, oldest = (literal(each.isoformat()) for each in (now, now - timedelta(days=TTL_DAYS)))
+    instant, oldest = (quote_text(each.isoformat()) for each in (now, now - timedelta(days=TTL_DAYS)))
     with session(offline_limits(settings)) as connection:
         connection.execute(
             f"""
             CREATE TEMP VIEW newest AS
             SELECT {CUSTOMER}, max({EVENT_TIMESTAMP}) AS event, event >= {oldest}::TIMESTAMPTZ AS young,
                 arg_max({required} IS NULL, ({EVENT_TIMESTAMP}, {CREATED_TIMESTAMP})) AS withdrawn
-            FROM read_parquet([{", ".join(map(literal, files))}], union_by_name = true, hive_partitioning = false)
+            FROM read_parquet([{", ".join(map(quote_text, files))}], union_by_name = true, hive_partitioning = false)
             WHERE {EVENT_TIMESTAMP} <= {instant}::TIMESTAMPTZ AND {CREATED_TIMESTAMP} <= {instant}::TIMESTAMPTZ
             GROUP BY {CUSTOMER}
             """  # noqa: S608 - names of the contract; values are quoted

@@ -33,7 +33,7 @@ from feature_repo.stores.online_sqlite import PlannedSqliteOnlineStore
 from feature_repo.stores.online_write.latest_rows import LatestRows
 from feature_repo.stores.online_write.push_rows import tell_kept
 from feature_repo.stores.online_write.redis_writer import RedisWriter, connection_of, refuse_unwritable
-from feature_repo.stores.online_write.row_schema import OnlineRows
+from feature_repo.stores.online_write.row_schema import OnlineRowSchema
 from feature_repo.stores.online_write.sqlite_writer import SqliteWriter
 from feature_repo.stores.point_in_time.parquet_source import OfflineTableEmptyError
 
@@ -159,7 +159,7 @@ class ColumnarComputeEngine(LocalComputeEngine):
             names = [name for name in read.entities if name != DUMMY_ENTITY_NAME]
             entities = [registry.get_entity(name, tasks[0].project) for name in names]
             versioned = self.repo_config.registry.enable_online_feature_view_versioning
-            shape = OnlineRows.of(views, entities, versioned=versioned)
+            shape = OnlineRowSchema.of(views, entities, versioned=versioned)
             rows = LatestRows(
                 config=self.repo_config,
                 store=self.offline_store,
@@ -185,7 +185,7 @@ class ColumnarComputeEngine(LocalComputeEngine):
         return None
 
     @contextmanager
-    def _writer(self, shape: OnlineRows, project: str, *, corrects: bool) -> Iterator[_Writer[Any]]:
+    def _writer(self, shape: OnlineRowSchema, project: str, *, corrects: bool) -> Iterator[_Writer[Any]]:
         store, config, knobs = self.online_store, self.repo_config.online_store, self._knobs
         if isinstance(store, SqliteOnlineStore):
             path = store._get_db_path(self.repo_config)  # noqa: SLF001 - Feast has no other way to ask

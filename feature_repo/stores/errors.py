@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from configs.errors import ChurnError
 from configs.settings import Settings
-from feature_repo.files.atomic_writes import StorageFailed
+from feature_repo.files.atomic_writes import StorageError
 from feature_repo.stores.database_errors import Cause, postgres_cause, redis_cause, sqlite_cause
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class OfflineMemoryError(ChurnError):
 
 
 @contextmanager
-def refusals(settings: Settings) -> Iterator[None]:
+def translate_store_errors(settings: Settings) -> Iterator[None]:
     """Translate errors of the stores and the disk into one named error with a hint.
 
     Covers Feast, SQLAlchemy, DuckDB, Arrow, sqlite3, redis and OSError. The libraries' texts may hold a password or a
@@ -85,7 +85,7 @@ def refusals(settings: Settings) -> Iterator[None]:
             "restore offline/ from a backup; or move the damaged file away and run: churn build-features",
         ) from broken
     except OSError as broken:
-        raise StorageFailed(
+        raise StorageError(
             f"cannot read or write below the home: {broken.strerror or type(broken).__name__}",
             "free disk space or mend the rights of CHURN_HOME, then run again",
         ) from broken

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 REPO_PATH = PROJECT_ROOT / "feature_repo"
 
 
-def configuration(settings: Settings, *, overwrite_newer: bool = False) -> dict[str, Any]:
+def repo_config(settings: Settings, *, overwrite_newer: bool = False) -> dict[str, Any]:
     """Return the content of feature_store.yaml for these settings. Holds secrets: never log it.
 
     With ``overwrite_newer`` materialisation writes the offline values, whatever the online store holds.
@@ -44,7 +44,7 @@ def configuration(settings: Settings, *, overwrite_newer: bool = False) -> dict[
 
 def registry_url(settings: Settings) -> str:
     """Return the SQLAlchemy URL of the registry."""
-    return settings.feast.registry_url.get_secret_value() or sqlite_url(folder(settings) / "registry.db")
+    return settings.feast.registry_url.get_secret_value() or sqlite_url(feast_folder(settings) / "registry.db")
 
 
 def sqlite_url(path: Path) -> str:
@@ -57,12 +57,12 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///file:{quote(str(path))}?uri=true" if "?" in str(path) else f"sqlite:///{path}"
 
 
-def folder(settings: Settings) -> Path:
+def feast_folder(settings: Settings) -> Path:
     """Return the folder of the embedded registry and online store."""
     return settings.home / "feast"
 
 
-def open_store(settings: Settings, *, overwrite_newer: bool = False) -> FeatureStore:
+def open_feature_store(settings: Settings, *, overwrite_newer: bool = False) -> FeatureStore:
     """Return Feast's FeatureStore on the settings' stores.
 
     Creates the home's folder; contacts no server yet.
@@ -70,9 +70,9 @@ def open_store(settings: Settings, *, overwrite_newer: bool = False) -> FeatureS
     from feast import FeatureStore
     from feast.repo_config import RepoConfig
 
-    folder(settings).mkdir(parents=True, exist_ok=True)
+    feast_folder(settings).mkdir(parents=True, exist_ok=True)
     return FeatureStore(
-        config=RepoConfig(repo_path=REPO_PATH, **configuration(settings, overwrite_newer=overwrite_newer))
+        config=RepoConfig(repo_path=REPO_PATH, **repo_config(settings, overwrite_newer=overwrite_newer))
     )
 
 
@@ -102,7 +102,7 @@ def _online_store(settings: Settings) -> dict[str, Any]:
     if settings.feast.online_store == "sqlite":
         return {
             "type": "feature_repo.stores.online_sqlite.PlannedSqliteOnlineStore",
-            "path": str(folder(settings) / "online.db"),
+            "path": str(feast_folder(settings) / "online.db"),
         }
     return {
         "type": "feature_repo.stores.online_redis.PlannedRedisOnlineStore",

@@ -53,7 +53,7 @@ class ViewState(NamedTuple):
     status: ViewStatus
 
 
-class Age(NamedTuple):
+class RowAge(NamedTuple):
     """Ages of the views of one read.
 
     ``views`` in the order they were read; ``stale`` names the stale ones; ``as_of`` is the oldest event timestamp among
@@ -93,7 +93,7 @@ class Freshness:
     views: Mapping[str, ViewFreshness]
     ordinary_nulls: frozenset[str]
 
-    def age(self, views: Sequence[str], instants: Sequence[datetime | None], now: datetime) -> Age:
+    def age(self, views: Sequence[str], instants: Sequence[datetime | None], now: datetime) -> RowAge:
         """Return the ages of ``views`` at ``now``, from their event timestamps (UTC, None for unknown).
 
         Limits are inclusive: a value exactly as old as a limit is within it. An event timestamp further after ``now``
@@ -124,7 +124,7 @@ class Freshness:
                     status, since = "expired", max(since, at + refuse_after)
                     refused |= refuses
             states.append(ViewState(view, at, status))
-        return Age(tuple(states), tuple(stale), as_of, refused, since, until)
+        return RowAge(tuple(states), tuple(stale), as_of, refused, since, until)
 
     @cached_property
     def _limits(self) -> dict[str, tuple[timedelta, timedelta, bool, bool]]:
@@ -145,10 +145,10 @@ def load_freshness(path: Path = FRESHNESS_FILE) -> Freshness:
         text = decoded(read_regular(path))
     except (OSError, UnicodeDecodeError) as broken:
         raise FreshnessError(f"{path.name} can't be read ({type(broken).__name__})", _HINT) from broken
-    return parse(text)
+    return parse_freshness(text)
 
 
-def parse(text: str) -> Freshness:
+def parse_freshness(text: str) -> Freshness:
     """Parse a policy (TOML) and check it against the contract.
 
     Raises

@@ -8,7 +8,7 @@ import pandas as pd
 
 from configs.errors import ChurnError
 from feature_repo.contract import CUSTOMER, EVENT_TIMESTAMP, OBSERVED_AT, OBSERVED_AT_US, REQUEST_DATA, features_of
-from feature_repo.stores.casting import as_frame
+from feature_repo.stores.casting import to_dataframe
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -22,7 +22,7 @@ class RowsLostError(ChurnError):
     error = "rows_lost"
 
 
-def features_as_known(store: FeatureStore, keys: pd.DataFrame, service: str) -> pd.DataFrame:
+def get_historical_features(store: FeatureStore, keys: pd.DataFrame, service: str) -> pd.DataFrame:
     """Join the features of ``service`` to customers, as true and known at each row's instant.
 
     Parameters
@@ -34,7 +34,7 @@ def features_as_known(store: FeatureStore, keys: pd.DataFrame, service: str) -> 
     -------
     pd.DataFrame
         ``(n, features of the service)``, rows in the given order, columns in contract order, types as in
-        :func:`feature_repo.stores.casting.as_frame`; null where nothing was known, or it had expired.
+        :func:`feature_repo.stores.casting.to_dataframe`; null where nothing was known, or it had expired.
 
     Raises
     ------
@@ -59,4 +59,4 @@ def features_as_known(store: FeatureStore, keys: pd.DataFrame, service: str) -> 
             f"the point-in-time join returned {len(joined)} rows for {len(keys)} asked for",
             "the offline store drops or merges rows: only the configured one may be used",
         )
-    return as_frame(wanted, {feature.name: joined[feature.name].to_list() for feature in wanted})
+    return to_dataframe(wanted, {feature.name: joined[feature.name].to_list() for feature in wanted})

@@ -14,8 +14,8 @@ from configs.settings import Settings
 from feature_repo.contract import CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, TTL_DAYS
 from feature_repo.files.duckdb_session import offline_limits, session
 from feature_repo.stores.customers import offline_files
-from feature_repo.stores.errors import NothingRegisteredError, NothingToMaterializeError, refusals
-from feature_repo.stores.feature_store import open_store
+from feature_repo.stores.errors import NothingRegisteredError, NothingToMaterializeError, translate_store_errors
+from feature_repo.stores.feature_store import open_feature_store
 from feature_repo.stores.point_in_time.parquet_source import has_files
 
 
@@ -46,8 +46,8 @@ def materialize(settings: Settings, now: datetime, *, overwrite_newer: bool = Fa
         If a store can't be used; what was written before stays, and the next run writes everything again.
     """
     start = now - timedelta(days=TTL_DAYS)
-    with refusals(settings):
-        store = open_store(settings, overwrite_newer=overwrite_newer)
+    with translate_store_errors(settings):
+        store = open_feature_store(settings, overwrite_newer=overwrite_newer)
         online = [view for view in store.list_feature_views() if view.online]
         if not online:
             raise NothingRegisteredError("no feature view is registered", "run: churn apply")

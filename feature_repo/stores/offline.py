@@ -30,14 +30,20 @@ from feast.repo_config import RepoConfig
 
 from configs.errors import ChurnError
 from feature_repo.files.duckdb_session import Limits, session
-from feature_repo.files.parquet_tables import OfflineRowsError, append_part, content_name, fitted, folder_of
-from feature_repo.stores.feast_patches.faults import go_round
-from feature_repo.stores.point_in_time.asof_join import Times, latest, scan
+from feature_repo.files.parquet_tables import OfflineRowsError, append_part, cast_rows, content_name, folder_of
+from feature_repo.stores.feast_patches.faults import install_patches
+from feature_repo.stores.point_in_time.asof_join import Times, latest, plan_scan
 from feature_repo.stores.point_in_time.entity_df import sql_type
 from feature_repo.stores.point_in_time.feature_metrics import FeatureMetricsStore
 from feature_repo.stores.point_in_time.historical_query import HistoricalQuery
 from feature_repo.stores.point_in_time.latest_known import Ints
-from feature_repo.stores.point_in_time.parquet_source import Parts, SourceColumnError, has_files, micros, readable
+from feature_repo.stores.point_in_time.parquet_source import (
+    ParquetDataset,
+    SourceColumnError,
+    has_files,
+    micros,
+    readable,
+)
 from feature_repo.stores.point_in_time.retrieval_job import AsofRetrievalJob
 
 _log = logging.getLogger(__name__)
@@ -120,12 +126,14 @@ class AsofOfflineStore(FeatureMetricsStore):
         limits = Limits.of(config)
         times = Times(timestamp_field, created_timestamp_column or None)
 
-        def listed() -> Parts:
-            return Parts.of(limits.home, data_source).within(timestamp_field, micros(start_date), micros(end_date))
+        def listed() -> ParquetDataset:
+            return ParquetDataset.open(limits.home, data_source).within(
+                timestamp_field, micros(start_date), micros(end_date)
+            )
 
-        def places(kept: Parts) -> Ints:
+        def places(kept: ParquetDataset) -> Ints:
             keys = [(name, _sql_type(kept, name)) for name in join_key_columns]
-            _, asked = scan(kept, times, keys, (micros(start_date), micros(end_date)), None)
+            _, asked = plan_scan(kept, times, keys, (micros(start_date), micros(end_date)), None)
             with session(limits) as connection:
                 return latest(connection, asked)
 
@@ -153,10 +161,10 @@ class AsofOfflineStore(FeatureMetricsStore):
         from_us = micros(start_date) if start_date else None
         until_us = micros(end_date) if end_date else int(np.iinfo(np.int64).max)
 
-        def listed() -> Parts:
-            return Parts.of(limits.home, data_source).within(timestamp_field, from_us, until_us)
+        def listed() -> ParquetDataset:
+            return ParquetDataset.open(limits.home, data_source).within(timestamp_field, from_us, until_us)
 
-        def places(kept: Parts) -> Ints:
+        def places(kept: ParquetDataset) -> Ints:
             return kept.between(timestamp_field, from_us, until_us)
 
         columns = [*join_key_columns, *feature_name_columns, timestamp_field, created_timestamp_column]
@@ -184,8 +192,8 @@ class AsofOfflineStore(FeatureMetricsStore):
         stored = {new: old for old, new in source.field_mapping.items()}
         required = [stored.get(key, key) for key in feature_view.join_keys]
         required += [name for name in (source.timestamp_field, source.created_timestamp_column) if name]
-        parts = Parts.of(limits.home, source)
-        rows = fitted(_naive_as_utc(table, parts.schema), parts.schema, tuple(required))
+        parts = ParquetDataset.open(limits.home, source)
+        rows = cast_rows(_naive_as_utc(table, parts.schema), parts.schema, tuple(required))
         if len(rows):
             append_part(folder, content_name("push", rows), rows)
         if progress:
@@ -207,7 +215,7 @@ class AsofOfflineStore(FeatureMetricsStore):
             )
         schema = source.get_schema(registry)
         table = pq.read_table(data) if isinstance(data, Path) else data
-        rows = fitted(table, schema, (source.get_log_timestamp_column(),))
+        rows = cast_rows(table, schema, (source.get_log_timestamp_column(),))
         home = Limits.of(config).home
         folder = folder_of(home / readable(destination.to_data_source()).path, home)
         by = list(destination.partition_by or [])
@@ -248,7 +256,7 @@ class AsofOfflineStore(FeatureMetricsStore):
 
 
 def _columns(source: DataSource, config: RepoConfig) -> list[tuple[str, str]]:
-    return [(column.name, str(column.type)) for column in Parts.of(Limits.of(config).home, source).schema]
+    return [(column.name, str(column.type)) for column in ParquetDataset.open(Limits.of(config).home, source).schema]
 
 
 _FEASTS_COLUMNS: Final = FileSource.get_table_column_names_and_types
@@ -263,17 +271,20 @@ def _columns_of_source(source: FileSource, config: RepoConfig) -> Iterable[tuple
 
 # Feast's inference and its offline server call the source's method, which knows only feature_repo and no pattern.
 FileSource.get_table_column_names_and_types = _columns_of_source
-go_round()
+install_patches()
 
 
 def _rows(
-    limits: Limits, listed: Callable[[], Parts], columns: list[str | None], places: Callable[[Parts], Ints]
+    limits: Limits,
+    listed: Callable[[], ParquetDataset],
+    columns: list[str | None],
+    places: Callable[[ParquetDataset], Ints],
 ) -> AsofRetrievalJob:
     """Return a job that lists a source's files when it first runs, and uses the same files from then on."""
     names = list(dict.fromkeys(name for name in columns if name))
 
     @cache
-    def parts() -> Parts:
+    def parts() -> ParquetDataset:
         found = listed()
         missing = [name for name in names if found.schema.get_field_index(name) < 0]
         if missing:
@@ -287,7 +298,7 @@ def _rows(
     )
 
 
-def _sql_type(parts: Parts, column: str) -> str:
+def _sql_type(parts: ParquetDataset, column: str) -> str:
     index = parts.schema.get_field_index(column)
     if index < 0:
         raise SourceColumnError(f"source {parts.name} has no column {column}", "it is a join key of the view")

@@ -15,27 +15,27 @@ import numpy as np
 from feature_repo.contract import features_of
 from feature_repo.stores.errors import store_failure
 from feature_repo.stores.feature_store import close_store
-from feature_repo.stores.freshness import Age, Freshness, load_freshness
-from feature_repo.stores.online_read.rows import OnlineBlock, OnlineRow, Serving, Status
-from feature_repo.stores.online_read.service_columns import Columns, ThroughFeast, request_data
+from feature_repo.stores.freshness import Freshness, RowAge, load_freshness
+from feature_repo.stores.online_read.rows import OnlineBatch, OnlineRow, RowBuilder, Status
+from feature_repo.stores.online_read.service_columns import FeastReader, ServiceColumns, request_data
 
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-__all__ = ["OnlineBlock", "OnlineFeatures", "OnlineRow", "Status", "request_data"]
+__all__ = ["OnlineBatch", "OnlineFeatureReader", "OnlineRow", "Status", "request_data"]
 
 log = logging.getLogger(__name__)
 
 _AGES_MAX: Final = 10_000
 
 
-class OnlineFeatures:
+class OnlineFeatureReader:
     """Reader of one feature service, opened once and read many times, also by several threads.
 
     Parameters
     ----------
     store
-        Feast's store, as :func:`feature_repo.stores.feature_store.open_store` returns it.
+        Feast's store, as :func:`feature_repo.stores.feature_store.open_feature_store` returns it.
     service
         A feature service of the contract that is registered.
     freshness
@@ -48,22 +48,22 @@ class OnlineFeatures:
     """
 
     def __init__(self, store: FeatureStore, service: str, freshness: Freshness | None = None) -> None:
-        from feature_repo.stores.online_read.plan_reader import ByPlan
+        from feature_repo.stores.online_read.plan_reader import PlannedReader
 
         self.features = features_of(service)
         self._store = store
         self._freshness = load_freshness() if freshness is None else freshness
-        self._ages: dict[tuple[str, ...], dict[tuple[Hashable, ...], Age]] = {}
-        self._serving = Serving(self.features, self._freshness)
+        self._ages: dict[tuple[str, ...], dict[tuple[Hashable, ...], RowAge]] = {}
+        self._serving = RowBuilder(self.features, self._freshness)
         # A look-up of the service costs milliseconds per call: the object is kept.
         self._service = store.get_feature_service(service)
-        self._by_plan = ByPlan(store, self._service, self.features)
-        self._through_feast = ThroughFeast(store, self._service)
+        self._by_plan = PlannedReader(store, self._service, self.features)
+        self._through_feast = FeastReader(store, self._service)
 
-    def another(self, service: str) -> OnlineFeatures:
+    def for_service(self, service: str) -> OnlineFeatureReader:
         """Return a reader of ``service`` on the same store: each store has its own connections and thread."""
         self._store.refresh_registry()
-        return OnlineFeatures(self._store, service, self._freshness)
+        return OnlineFeatureReader(self._store, service, self._freshness)
 
     def close(self) -> None:
         """End the store's own thread, for every service that was opened on it; reads keep working."""
@@ -96,14 +96,14 @@ class OnlineFeatures:
         """
         return self._rows(customer_ids, self._columns(customer_ids, now), now) if customer_ids else []
 
-    def read_block(self, customer_ids: Sequence[str], now: datetime) -> OnlineBlock:
+    def read_batch(self, customer_ids: Sequence[str], now: datetime) -> OnlineBatch:
         """Return the rows of :meth:`read` and their vectors, for the scorer; raises as it does."""
         if not customer_ids:
-            return OnlineBlock([], np.empty((0, len(self.features))))
+            return OnlineBatch([], np.empty((0, len(self.features))))
         columns = self._columns(customer_ids, now)
-        return OnlineBlock(self._rows(customer_ids, columns, now), self._serving.vectors(columns.values))
+        return OnlineBatch(self._rows(customer_ids, columns, now), self._serving.vectors(columns.values))
 
-    def _columns(self, customer_ids: Sequence[str], now: datetime) -> Columns:
+    def _columns(self, customer_ids: Sequence[str], now: datetime) -> ServiceColumns:
         try:
             return self._by_plan.read(customer_ids, now) or self._through_feast.read(customer_ids, now)
         except Exception as broken:
@@ -112,7 +112,7 @@ class OnlineFeatures:
             log.error("online store failed: %s: %s", type(broken).__name__, failure.message)  # noqa: TRY400 - see above
             raise failure from broken
 
-    def _rows(self, customer_ids: Sequence[str], columns: Columns, now: datetime) -> list[OnlineRow]:
+    def _rows(self, customer_ids: Sequence[str], columns: ServiceColumns, now: datetime) -> list[OnlineRow]:
         known = self._ages.setdefault(columns.views, {})
         if len(known) > _AGES_MAX:
             known.clear()

@@ -17,7 +17,7 @@ from feast.infra.online_stores.redis import RedisClient, RedisOnlineStore, Redis
 from feast.protos.feast.types.Value_pb2 import Value
 from redis.exceptions import WatchError
 
-from feature_repo.stores.online_read.planned_store import PlannedReads
+from feature_repo.stores.online_read.planned_store import PlannedReadMixin
 from feature_repo.stores.online_read.read_plan import ReadPlan
 from feature_repo.stores.online_read.redis_connection import Fields, RedisReader, Row
 from feature_repo.stores.online_write.push_rows import FeastRows, pushed_rows, tell_kept
@@ -33,7 +33,7 @@ class PlannedRedisOnlineStoreConfig(RedisOnlineStoreConfig):
     )
 
 
-class PlannedRedisOnlineStore(PlannedReads, RedisOnlineStore):
+class PlannedRedisOnlineStore(PlannedReadMixin, RedisOnlineStore):
     """Feast's Redis store, its data and its API; all views of all entities are read in one round trip.
 
     Every API writes by the rule of :class:`~feature_repo.stores.online_write.redis_writer.RedisWriter`: no row replaces

@@ -27,11 +27,11 @@ from feast.protos.feast.types.Value_pb2 import Value
 
 from feature_repo.files.regular_files import identity
 from feature_repo.stores.errors import StoreUnavailableError
-from feature_repo.stores.online_read.planned_store import PlannedReads
+from feature_repo.stores.online_read.planned_store import PlannedReadMixin
 from feature_repo.stores.online_read.read_plan import ReadPlan
 from feature_repo.stores.online_write.instants import bring_to_utc, is_utc, utc_exactly, utc_of_local, utc_seconds
 from feature_repo.stores.online_write.push_rows import FeastRows, PushedRow, pushed_rows, tell_kept
-from feature_repo.stores.online_write.sqlite_writer import upsert
+from feature_repo.stores.online_write.sqlite_writer import upsert_sql
 
 _KEYS_AT_ONCE: Final = 500
 """Bound values per statement: SQLite has a limit, and each number of values is another statement."""
@@ -45,7 +45,7 @@ class PlannedSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
     )
 
 
-class PlannedSqliteOnlineStore(PlannedReads, SqliteOnlineStore):
+class PlannedSqliteOnlineStore(PlannedReadMixin, SqliteOnlineStore):
     """Feast's SQLite store, its tables and its API; one statement per view reads all entities.
 
     Instants in the tables are UTC, where Feast's class takes the process's time zone; in UTC both are the same. Every
@@ -210,7 +210,7 @@ def _upserted(
     with connection:
         for features, arguments in groups:
             before = connection.total_changes
-            connection.executemany(upsert(table, features), arguments)
+            connection.executemany(upsert_sql(table, features), arguments)
             kept += len(arguments) - (connection.total_changes - before) // len(features)
     return kept
 

@@ -10,7 +10,7 @@ from feature_repo.contract import CORE_SERVICE
 from feature_repo.stores.customers import newest_customers
 from feature_repo.stores.errors import NothingToMaterializeError
 from feature_repo.stores.freshness import at_the_contract
-from feature_repo.stores.online_features import OnlineFeatures
+from feature_repo.stores.online_features import OnlineFeatureReader
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -43,7 +43,7 @@ def copied_until(settings: Settings, store: FeatureStore, now: datetime) -> date
         return watermark
     if not expected:
         return watermark
-    rows = OnlineFeatures(store, CORE_SERVICE, at_the_contract()).read(list(expected), now)
+    rows = OnlineFeatureReader(store, CORE_SERVICE, at_the_contract()).read(list(expected), now)
     found = [row.as_of for row in rows if row.as_of is not None]
     if watermark and found and max(found) >= max(expected.values()):
         return watermark

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from configs.settings import Settings
 from feature_repo.contract import PROJECT
-from feature_repo.stores.errors import refusals
-from feature_repo.stores.feature_store import open_store
+from feature_repo.stores.errors import translate_store_errors
+from feature_repo.stores.feature_store import open_feature_store
 
 if TYPE_CHECKING:
     from feast.repo_contents import RepoContents
@@ -28,12 +28,12 @@ def apply(settings: Settings) -> list[str]:
     RegistryUnavailableError, StoreUnavailableError
         If the registry or the online store can't be written.
     """
-    with refusals(settings), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    with translate_store_errors(settings), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         from feast.repo_operations import apply_total_with_repo_instance
 
         # Feast warns at each apply that on-demand views are experimental; ours are plain Python and tested for parity.
         warnings.filterwarnings("ignore", message="On demand feature view is an experimental", category=RuntimeWarning)
-        store = open_store(settings)
+        store = open_feature_store(settings)
         apply_total_with_repo_instance(store, PROJECT, store.registry, _contents(), skip_source_validation=True)
         # Feast creates online tables for views that are new to the registry; a lost online store needs them again
         # although all views are registered.

@@ -20,7 +20,7 @@ UNKNOWN_CATEGORY: Final = -1.0
 """The code of a category outside the contract's domain, different from all codes of the domain."""
 
 
-def code_of(feature: Feature, value: Any) -> float:
+def encode_value(feature: Feature, value: Any) -> float:
     """Return the number that encodes a value in a vector.
 
     Numbers stay as they are, bools become 1 and 0, categories their index in ``feature.categories`` or
@@ -31,15 +31,15 @@ def code_of(feature: Feature, value: Any) -> float:
     return math.nan if _is_null(value) else float(value)
 
 
-def coder(feature: Feature) -> Callable[[Any], float]:
-    """Return :func:`code_of` of one feature, for values that are native Python objects (None where null)."""
+def category_encoder(feature: Feature) -> Callable[[Any], float]:
+    """Return :func:`encode_value` of one feature, for values that are native Python objects (None where null)."""
     if feature.categories:
         codes = _codes(feature)
         return lambda value: codes.get(value, UNKNOWN_CATEGORY)
     return lambda value: math.nan if value is None else float(value)
 
 
-def encode(features: Sequence[Feature], columns: Mapping[str, Sequence[Any]] | pd.DataFrame) -> Vectors:
+def encode_features(features: Sequence[Feature], columns: Mapping[str, Sequence[Any]] | pd.DataFrame) -> Vectors:
     """Return (n, f) float64, one column per feature in the given order, from columns accessed by name."""
     encoded = [_column(feature, columns[feature.name]) for feature in features]
     return np.column_stack(encoded) if encoded else np.empty((0, 0))
@@ -51,7 +51,7 @@ def _column(feature: Feature, values: Any) -> Vectors:
     known = _codes(feature)
     # The dictionary has nearly all values; others are representations of null, numbers, or not in the domain.
     return np.fromiter(
-        (known[each] if each in known else code_of(feature, each) for each in values), np.float64, len(values)
+        (known[each] if each in known else encode_value(feature, each) for each in values), np.float64, len(values)
     )
 
 

@@ -58,7 +58,7 @@ def simulate(  # noqa: PLR0913 - an option each
 @click.option("--replace", is_flag=True, help="Publish other content for a date that is live; the old one is kept.")
 def ingest(csv: Path, as_of: date, *, replace: bool) -> None:
     """Land, validate and publish one snapshot. Exit code 3: the gate refused it, nothing was published."""
-    from flows.steps.ingest_snapshot import ingest as land
+    from flows.steps.ingest_snapshot import ingest_snapshot as land
 
     landing = land(run_settings(), csv, as_of, ingested_at=now(), replace=replace)
     manifest = landing.manifest
@@ -78,10 +78,10 @@ def ingest(csv: Path, as_of: date, *, replace: bool) -> None:
 )
 def ingest_events(path: Path) -> None:
     """Judge and publish a file or folder of events. Exit code 3: too many were bad, nothing was published."""
+    from flows.steps.ingest_events import format_delivery
     from flows.steps.ingest_events import ingest_events as land
-    from flows.steps.ingest_events import told
 
-    for line in told(land(run_settings(), path, now=now())):
+    for line in format_delivery(land(run_settings(), path, now=now())):
         click.echo(line)
 
 

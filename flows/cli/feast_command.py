@@ -11,10 +11,10 @@ from typing import Final, NoReturn
 import yaml
 
 from configs.settings import Settings
-from feature_repo.files.atomic_writes import storage
-from feature_repo.stores.feature_store import REPO_PATH, configuration, folder
-from flows.listen_address import AddressError, refuse_taken
-from flows.orphan_processes import leave_none
+from feature_repo.files.atomic_writes import storage_errors
+from feature_repo.stores.feature_store import REPO_PATH, feast_folder, repo_config
+from flows.listen_address import AddressError, refuse_taken_port
+from flows.orphan_processes import kill_orphans
 
 CONFIGURATION: Final = "FEATURE_STORE_YAML"
 """Environment variable with Feast's configuration."""
@@ -48,16 +48,16 @@ def run(settings: Settings, arguments: Sequence[str]) -> NoReturn:
     ------
     PortTakenError, AddressError
         If the command is a server whose port can't be bound.
-    StorageFailed
+    StorageError
         If the home can't be written.
     """
     given = environment(settings)
     if listens := addresses(arguments):
         for host, port in listens:
-            refuse_taken(host, port)
-        leave_none(given)
-    with storage():
-        folder(settings).mkdir(parents=True, exist_ok=True)
+            refuse_taken_port(host, port)
+        kill_orphans(given)
+    with storage_errors():
+        feast_folder(settings).mkdir(parents=True, exist_ok=True)
     command = [
         sys.executable,
         "-P",
@@ -78,7 +78,7 @@ def environment(settings: Settings) -> dict[str, str]:
     return {
         **os.environ,
         # ASCII only: YAML has characters that must be escaped in its own way.
-        CONFIGURATION: yaml.safe_dump(configuration(settings)),
+        CONFIGURATION: yaml.safe_dump(repo_config(settings)),
         # Feast's servers with several processes ignore "-f" and read the file named in the environment.
         "FEAST_FS_YAML_FILE_PATH": str(_TEMPLATE),
     }

@@ -18,14 +18,14 @@ def run_settings() -> Settings:
 
     Raises
     ------
-    SettingsError, StorageFailed
+    SettingsError, StorageError
         If a setting is invalid, or the home can't be written.
     """
     from configs.settings import load_settings
-    from feature_repo.files.atomic_writes import sweep
+    from feature_repo.files.atomic_writes import remove_leftovers
 
     settings = load_settings()
-    sweep(settings.home)
+    remove_leftovers(settings.home)
     return settings
 
 

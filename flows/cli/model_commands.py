@@ -13,7 +13,7 @@ from flows.cli.invocation import now, run_settings, say
 from flows.cli.parameters import CSV, LINE
 
 if TYPE_CHECKING:
-    from bentos.rollout.ledger import Entry
+    from bentos.rollout.ledger import LedgerEntry
 
 _CANARY: Final = "Let it answer for this share of the customers, above 0 and below 1; for all of them: churn promote."
 _SHARE: Final = click.FloatRange(0, 1, min_open=True, max_open=True)
@@ -24,11 +24,11 @@ def _named_champion(home: Path, version: str) -> str | None:
 
     Raises NoChampionError if there is none, UnknownNameError if ``version`` names no bundle.
     """
-    from bentos.rollout.rollout import served
+    from bentos.rollout.rollout import served_rollout
     from flows.steps.compare import serving
     from flows.steps.promote import is_named
 
-    found = serving(home) or served(home)
+    found = serving(home) or served_rollout(home)
     if is_named(home, found.champion, version):
         return found.champion
     say(f"nothing to do: the champion is {found.champion[:12]} (model {found.model_version}), not {version}")
@@ -39,11 +39,11 @@ def _named_champion(home: Path, version: str) -> str | None:
 def train() -> None:
     """Train a challenger on everything published; promote it if it is better than the champion on the same rows."""
     from flows.cli.promotion_text import outcome_lines
-    from flows.current_user import operator
-    from flows.steps.train import train as fit
+    from flows.current_user import current_user
+    from flows.steps.train import train_and_register as fit
 
     settings = run_settings()
-    done = fit(settings, now(), who=operator())
+    done = fit(settings, now(), who=current_user())
     for line in outcome_lines(settings.home, done):
         say(line)
 
@@ -60,12 +60,12 @@ def promote(version: str | None, leaving: str | None, why: str, *, force: bool) 
     if leaving is not None and left is None:
         return
     from flows.cli.promotion_text import outcome_lines
-    from flows.current_user import operator
-    from flows.steps.promote import compare_and_deploy
+    from flows.current_user import current_user
+    from flows.steps.promote import compare_and_promote
     from flows.steps.train import registered_challenger
 
     trained = registered_challenger(settings, version)
-    done = compare_and_deploy(settings, trained, who=operator(), why=why, now=now(), force=force, leaving=left)
+    done = compare_and_promote(settings, trained, who=current_user(), why=why, now=now(), force=force, leaving=left)
     for line in outcome_lines(settings.home, done):
         say(line)
     if not done.serves:
@@ -81,8 +81,8 @@ def rollback(leaving: str | None, why: str) -> None:
     VERSION is the MLflow or model version of the champion that is to go, or the first 8 digits of its bundle or more;
     one that no bundle has is an error (exit code 2). What was rolled back comes back by churn promote --force alone.
     """
-    from flows.cli.promotion_text import nothing_to_leave
-    from flows.current_user import operator
+    from flows.cli.promotion_text import refuse_nothing_to_leave
+    from flows.current_user import current_user
     from flows.steps.promote import roll_back
 
     settings = run_settings()
@@ -90,13 +90,13 @@ def rollback(leaving: str | None, why: str) -> None:
     if leaving is not None and left is None:
         return
 
-    def tell(entry: Entry | None) -> None:
+    def tell(entry: LedgerEntry | None) -> None:
         if entry is None:
-            say(nothing_to_leave(settings.home))
+            say(refuse_nothing_to_leave(settings.home))
         else:
             say(f"model {entry.after['model_version']} ({entry.after['champion'][:12]}) serves again")
 
-    roll_back(settings, who=operator(), why=why, now=now(), leaving=left, told=tell)
+    roll_back(settings, who=current_user(), why=why, now=now(), leaving=left, report=tell)
 
 
 @click.command()
@@ -106,10 +106,10 @@ def history(*, as_json: bool) -> None:
     import json
     from dataclasses import asdict
 
-    from bentos.rollout.ledger import entries
+    from bentos.rollout.ledger import read_ledger
     from flows.cli.promotion_text import ledger_line
 
-    for entry in entries(run_settings().home):
+    for entry in read_ledger(run_settings().home):
         say(json.dumps(asdict(entry), sort_keys=True) if as_json else ledger_line(entry))
 
 
@@ -127,18 +127,18 @@ def rollout(canary: float | None, version: str | None, why: str, *, shadow: bool
     if shadow + stop + (canary is not None) > 1:
         raise click.UsageError("give one of --shadow, --canary and --stop")
     if stop:
-        from flows.current_user import operator
+        from flows.current_user import current_user
         from flows.steps.promote import end_trial
 
-        if end_trial(settings, version, who=operator(), why=why, now=now()) is None:
+        if end_trial(settings, version, who=current_user(), why=why, now=now()) is None:
             say("no trial is running" if version is None else f"no trial of {version} is running: nothing to do")
     elif shadow or canary is not None:
-        from flows.current_user import operator
+        from flows.current_user import current_user
         from flows.steps.promote import begin_trial
         from flows.steps.train import registered_challenger
 
         trained = registered_challenger(settings, version)
-        begin_trial(settings, trained, share=canary, who=operator(), why=why, now=now())
+        begin_trial(settings, trained, share=canary, who=current_user(), why=why, now=now())
     for line in rollout_lines(settings.home):
         say(line)
 
@@ -148,14 +148,14 @@ def rollout(canary: float | None, version: str | None, why: str, *, shadow: bool
 @click.option("--repeats", default=3, show_default=True, type=click.IntRange(1, 100), help="Of the cross-validation.")
 def evaluate(csv: Path, repeats: int) -> None:
     """Repeated nested cross-validation beside a logistic regression on the same folds, with an HTML report."""
-    from flows.cli.tables import comparison
+    from flows.cli.tables import comparison_table
     from flows.steps.evaluate import evaluate_csv
 
     settings = run_settings()
     total = repeats * settings.training.folds
     with click.progressbar(length=total, label="folds", file=sys.stderr) as bar:
         evaluated = evaluate_csv(settings, csv, now(), repeats=repeats, progress=lambda _fold: bar.update(1))
-    comparison(evaluated.validation)
+    comparison_table(evaluated.validation)
     if evaluated.leak_suspected:
         click.echo("warning: ROC-AUC is above 0.86: on the public Telco file that is a leak; look for one", err=True)
     click.echo(f"report: {evaluated.html}\nfigures: {evaluated.figures}")
@@ -172,12 +172,12 @@ def evaluate(csv: Path, repeats: int) -> None:
 def approve(run_id: str | None, version: str | None, who: str, why: str, *, yes: bool) -> None:
     """Answer the deployment that waits for a person (promotion.approval_required); needs PREFECT_API_URL."""
     from flows.pipeline.approval import approve as answer
-    from flows.pipeline.approval import waiting
+    from flows.pipeline.approval import waiting_approvals
 
     settings = run_settings()
     told = answer(settings, run_id, version, yes=yes, who=who, why=why)
     if told is None:
-        others = "; ".join(each.summary() for each in waiting(settings.home)) or "none"
+        others = "; ".join(each.summary() for each in waiting_approvals(settings.home)) or "none"
         say(f"nothing to do: no deployment of {version} waits for approval; waiting: {others}")
     elif told.over:
         say(f"{told.name} is over: nothing to do")
@@ -188,12 +188,12 @@ def approve(run_id: str | None, version: str | None, who: str, why: str, *, yes:
 @click.command()
 def monitor() -> None:
     """Compare today's customers with those that the champion was measured on; check labels, quality and freshness."""
-    from flows.cli.tables import drift
-    from flows.steps.monitor import monitor as measure
+    from flows.cli.tables import drift_table
+    from flows.steps.monitor import run_monitor as measure
 
     settings = run_settings()
     found = measure(settings, now())
-    drift(found)
+    drift_table(found)
     did, quality = found.performance, found.quality
     if did.rows:
         click.echo(

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bentos.bundle.manifest import bundles_folder, read_verified
-from bentos.rollout.ledger import Entry, entries
-from bentos.rollout.rollout import rollout
+from bentos.rollout.ledger import LedgerEntry, read_ledger
+from bentos.rollout.rollout import read_rollout
 from configs.printable import printable
 
 if TYPE_CHECKING:
-    from flows.steps.promote import Outcome
+    from flows.steps.promote import PromotionOutcome
 
 _SHORT = 12
 
 
-def outcome_lines(home: Path, outcome: Outcome) -> Iterator[str]:
+def outcome_lines(home: Path, outcome: PromotionOutcome) -> Iterator[str]:
     """Yield the challenger, every rule with its figures, and the outcome."""
     trained = outcome.trained
     manifest, _, _ = read_verified(bundles_folder(home) / trained.digest)
@@ -38,7 +38,7 @@ def outcome_lines(home: Path, outcome: Outcome) -> Iterator[str]:
         yield "promoted to champion" + ("" if outcome.compared.verdict.promote else ", against the verdict")
 
 
-def ledger_line(entry: Entry) -> str:
+def ledger_line(entry: LedgerEntry) -> str:
     """Return a ledger entry as one line: number, instant, action, model, operator, reason."""
     about = entry.after["challenger"] or entry.details.get("challenger") or entry.after["champion"]
     return printable(
@@ -47,13 +47,13 @@ def ledger_line(entry: Entry) -> str:
     )
 
 
-def nothing_to_leave(home: Path) -> str:
+def refuse_nothing_to_leave(home: Path) -> str:
     """Return why a rollback did nothing: the champion serves by a rollback, or is not the one named.
 
     The text includes how to replace it: the champion before one that serves by a rollback was withdrawn.
     """
-    served = rollout(home)
-    newest = [each for each in entries(home) if each.action in {"promote", "rollback"}][-1:]
+    served = read_rollout(home)
+    newest = [each for each in read_ledger(home) if each.action in {"promote", "rollback"}][-1:]
     if served is None or not newest:
         return "nothing to do"
     told = f"nothing to do: bundle {served.champion[:_SHORT]} (model {served.model_version}) serves"
@@ -67,7 +67,7 @@ def nothing_to_leave(home: Path) -> str:
 
 def rollout_lines(home: Path) -> Iterator[str]:
     """Yield the champion, the previous champion, and the counts of a running trial."""
-    served = rollout(home)
+    served = read_rollout(home)
     if served is None:
         yield "no model serves yet"
         return

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bentos.receipts import Receipt, Replayed, Replayer, find
+from bentos.receipts import Receipt, Replayer, ReplayResult, find_receipt
 from configs.settings import Settings
 
 
-def replay_prediction(settings: Settings, prediction_id: str) -> tuple[Receipt, Replayed]:
+def replay_prediction(settings: Settings, prediction_id: str) -> tuple[Receipt, ReplayResult]:
     """Find and verify a prediction's receipt, and score its values again with the bundle of that time.
 
     Raises
@@ -21,11 +21,11 @@ def replay_prediction(settings: Settings, prediction_id: str) -> tuple[Receipt, 
     ReceiptBundleError
         If the bundle is missing, was changed, or has another contract than this code.
     """
-    receipt = find(settings, prediction_id)
+    receipt = find_receipt(settings, prediction_id)
     return receipt, Replayer(settings).replay(receipt)
 
 
-def told(receipt: Receipt, replayed: Replayed) -> Iterator[str]:
+def format_receipt(receipt: Receipt, replayed: ReplayResult) -> Iterator[str]:
     """Yield the lines for the operator: the prediction, its inputs, and the result of the replay."""
     what = "answered" if receipt.kind == "predict" else "asked what if, answered"
     yield f"{what} {receipt.answered_at:%Y-%m-%d %H:%M:%S.%f} UTC for customer {receipt.customer_id}"

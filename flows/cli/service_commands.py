@@ -32,7 +32,7 @@ def demo(csv: Path | None, customers: int, months: int, seed: int, *, serve: boo
 @click.option("--port", type=click.IntRange(1, 65535), help="Port (default: serving.port).")
 def serve(host: str | None, port: int | None) -> None:
     """Serve the champion over HTTP until interrupted."""
-    from flows.service_process import serve as run
+    from flows.service_process import run_service as run
 
     settings = run_settings()
     changed = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
@@ -50,10 +50,10 @@ def keys() -> None:
 @click.option("--days", type=click.IntRange(1, 3650), help="Days until it expires (default: never).")
 def create_key(name: str, rights: tuple[Right, ...], days: int | None) -> None:
     """Make a key and print it: this once, for only its hash is kept."""
-    from bentos.churn.auth.key_admin import create
-    from flows.current_user import operator
+    from bentos.churn.auth.key_admin import create_key
+    from flows.current_user import current_user
 
-    entry, key = create(run_settings(), name, rights, now=now(), days=days, who=operator())
+    entry, key = create_key(run_settings(), name, rights, now=now(), days=days, who=current_user())
     click.echo(key)
     until = "never expires" if entry.expires_at is None else f"expires {entry.expires_at:%F %H:%M} UTC"
     click.echo(f"key {entry.id} of {entry.name} may {', '.join(entry.rights)}; {until}; not shown again", err=True)
@@ -62,9 +62,9 @@ def create_key(name: str, rights: tuple[Right, ...], days: int | None) -> None:
 @keys.command("list")
 def list_keys() -> None:
     """Say which keys there are, and which of them are valid."""
-    from bentos.churn.auth.key_admin import lines
+    from bentos.churn.auth.key_admin import format_keys
 
-    for line in lines(run_settings(), now()):
+    for line in format_keys(run_settings(), now()):
         click.echo(line)
 
 
@@ -72,10 +72,10 @@ def list_keys() -> None:
 @click.argument("key_id")
 def revoke_key(key_id: str) -> None:
     """End a key; a running service refuses it within seconds."""
-    from bentos.churn.auth.key_admin import revoke
-    from flows.current_user import operator
+    from bentos.churn.auth.key_admin import revoke_key
+    from flows.current_user import current_user
 
-    entry = revoke(run_settings(), key_id, now=now(), who=operator())
+    entry = revoke_key(run_settings(), key_id, now=now(), who=current_user())
     click.echo(f"key {entry.id} of {entry.name} is revoked since {entry.revoked_at:%F %H:%M} UTC")
 
 
@@ -87,11 +87,11 @@ def audit_keys(last: int | None, *, as_json: bool) -> None:
     import json
     from dataclasses import asdict
 
-    from bentos.churn.auth.key_admin import audit, told
+    from bentos.churn.auth.key_admin import audit_keys, format_entry
 
-    found = audit(run_settings(), last)
+    found = audit_keys(run_settings(), last)
     for event in found.entries:
-        say(json.dumps(asdict(event), sort_keys=True) if as_json else told(event))
+        say(json.dumps(asdict(event), sort_keys=True) if as_json else format_entry(event))
     if found.unknown:
         click.echo(f"older than the audit, or not made by churn keys: {', '.join(found.unknown)}", err=True)
     for key_id in found.unrecorded:
@@ -103,14 +103,14 @@ def audit_keys(last: int | None, *, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As GET /predictions/{id} answers it.")
 def replay(prediction_id: str, *, as_json: bool) -> None:
     """Show what was answered and from which values, and score them again. Exit code 1: it does not agree."""
-    from bentos.churn.api.receipt_bodies import answer_body
-    from flows.cli.receipt_text import replay_prediction, told
+    from bentos.churn.api.receipt_bodies import prediction_body
+    from flows.cli.receipt_text import format_receipt, replay_prediction
 
     receipt, replayed = replay_prediction(run_settings(), prediction_id)
     if as_json:
-        click.echo(answer_body(receipt, replayed).model_dump_json(indent=2))
+        click.echo(prediction_body(receipt, replayed).model_dump_json(indent=2))
     else:
-        click.echo("\n".join(told(receipt, replayed)))
+        click.echo("\n".join(format_receipt(receipt, replayed)))
     if not replayed.agrees:
         sys.exit(EXIT_FAILURE)
 

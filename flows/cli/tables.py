@@ -15,7 +15,7 @@ from training.metrics.scores import FIGURES, Estimate, paired_difference, summar
 _STABLE_SHOWN: Final = 8
 
 
-def comparison(validation: CrossValidation, console: Console | None = None) -> None:
+def comparison_table(validation: CrossValidation, console: Console | None = None) -> None:
     """Print model, baseline and paired difference, mean ± standard error over repeats."""
     ours, theirs = summarise(validation.metrics), summarise(validation.baseline_metrics)
     difference = paired_difference(validation.metrics, validation.baseline_metrics)
@@ -35,7 +35,7 @@ def comparison(validation: CrossValidation, console: Console | None = None) -> N
     (console or Console()).print(table)
 
 
-def drift(found: MonitorReport, console: Console | None = None) -> None:
+def drift_table(found: MonitorReport, console: Console | None = None) -> None:
     """Print all features that drifted since the champion was measured, and the largest PSI of the others."""
     out = console or Console()
     ranked = sorted(found.rows, key=lambda row: (row.status != "drift", -(row.psi or 0.0)))

@@ -21,30 +21,30 @@ from rich.table import Table
 
 from bentos.bundle import Bundle
 from bentos.churn.auth.authenticator import keys_needed
-from bentos.churn.auth.key_admin import create, revoke
-from bentos.rollout import champion
+from bentos.churn.auth.key_admin import create_key, revoke_key
+from bentos.rollout import champion_digest
 from configs.errors import ChurnError
 from configs.settings import Settings
 from feature_repo.contract import CUSTOMER, LABEL, OBSERVED_AT
 from feature_repo.files.atomic_writes import file_sha256
 from feature_repo.raw.simulator.manifest import World
-from feature_repo.raw.snapshots.publication import published, read_snapshot
-from feature_repo.stores.feature_store import open_store
-from feature_repo.stores.historical_features import features_as_known
+from feature_repo.raw.snapshots.publication import published_snapshots, read_snapshot
+from feature_repo.stores.feature_store import open_feature_store
+from feature_repo.stores.historical_features import get_historical_features
 from feature_repo.stores.materialize import materialize
 from feature_repo.stores.registration import apply
-from flows.current_user import operator
-from flows.demo.replay_world import Replay, replay, simulated_world, true_hazard
-from flows.service_process import Running, ask, free_port, start
+from flows.current_user import current_user
+from flows.demo.replay_world import ReplayedWorld, replay_world, simulated_world, true_hazard
+from flows.service_process import ServiceProcess, free_port, request_json, start_service
 from flows.steps.build_features import build_activity, build_features
 from flows.steps.check_parity import check_parity, report
-from flows.steps.evaluate import Evaluated, evaluate
-from flows.steps.ingest_snapshot import Landing, ingest
-from flows.steps.promote import Outcome, compare_and_deploy
+from flows.steps.evaluate import EvaluationResult, evaluate_model
+from flows.steps.ingest_snapshot import SnapshotIngestion, ingest_snapshot
+from flows.steps.promote import PromotionOutcome, compare_and_promote
 from flows.steps.train import train_challenger, training_set
 from training.data.training_set import TrainingSet
 from training.metrics.scores import FIGURES, roc_auc
-from training.registry import Trained
+from training.registry import RegisteredChallenger
 
 STEPS: Final = 10
 PARITY_CUSTOMERS: Final = 500
@@ -58,7 +58,7 @@ class HomeInUseError(ChurnError):
     error = "home_in_use"
 
 
-class UnansweredError(ChurnError):
+class NoAnswerError(ChurnError):
     """The service returned no prediction for a known customer."""
 
     error = "demo_unanswered"
@@ -78,7 +78,7 @@ class DemoInputs:
 
 
 @dataclass
-class Steps:
+class DemoSteps:
     """Run steps under one progress bar, print a line per step and record its duration (seconds)."""
 
     console: Console
@@ -98,7 +98,7 @@ class Steps:
 
 
 @flow(name="churn-demo", persist_result=False)
-def _demo_flow(inputs: DemoInputs, steps: Steps) -> list[str]:
+def _demo_flow(inputs: DemoInputs, steps: DemoSteps) -> list[str]:
     settings = inputs.settings
     world = None if inputs.csv else _simulate(inputs, steps)
     landing = _land_csv(inputs, steps, inputs.csv) if inputs.csv else _replay(settings, steps, world)
@@ -114,7 +114,7 @@ def _demo_flow(inputs: DemoInputs, steps: Steps) -> list[str]:
             f"{found.features.shape[1]} features of {found.service}"
         ),
     )
-    trained: Trained = steps.run(
+    trained: RegisteredChallenger = steps.run(
         "tune, train, register",
         lambda: train_challenger(settings, inputs.now),
         lambda done: (
@@ -122,7 +122,7 @@ def _demo_flow(inputs: DemoInputs, steps: Steps) -> list[str]:
             + ("" if done.fresh else ": the same data, settings and code")
         ),
     )
-    evaluated: Evaluated = steps.run(
+    evaluated: EvaluationResult = steps.run(
         "evaluate",
         lambda: _evaluate(steps, settings, rows, trained, inputs, simulated=world is not None),
         lambda done: (
@@ -130,9 +130,9 @@ def _demo_flow(inputs: DemoInputs, steps: Steps) -> list[str]:
             f"baseline {done.validation.baseline_metrics[0].roc_auc:.4f}"
         ),
     )
-    outcome: Outcome = steps.run(
+    outcome: PromotionOutcome = steps.run(
         "promote",
-        lambda: compare_and_deploy(settings, trained, who=operator(), why="churn demo", now=inputs.now),
+        lambda: compare_and_promote(settings, trained, who=current_user(), why="churn demo", now=inputs.now),
         lambda done: done.compared.verdict.why if done.compared else "it is the champion already",
     )
     steps.run(
@@ -147,7 +147,7 @@ def _demo_flow(inputs: DemoInputs, steps: Steps) -> list[str]:
     )
     found: list[dict[str, Any]] = steps.run(
         "serve and ask",
-        lambda: _ask(settings, customers_to_ask(settings, Bundle.load(champion(settings.home)), inputs.now)),
+        lambda: _ask(settings, customers_to_ask(settings, Bundle.load(champion_digest(settings.home)), inputs.now)),
         lambda some: f"{len(some)} answers over HTTP{_with_a_key(settings)}",
     )
     steps.progress.stop()
@@ -157,7 +157,7 @@ def _demo_flow(inputs: DemoInputs, steps: Steps) -> list[str]:
     return [str(answer["customer_id"]) for answer in found]
 
 
-def _simulate(inputs: DemoInputs, steps: Steps) -> World:
+def _simulate(inputs: DemoInputs, steps: DemoSteps) -> World:
     folder, numbers = inputs.settings.home / "simulated", {"customers": inputs.customers, "months": inputs.months}
     # Yesterday's extract has arrived at any hour of today.
     newest = inputs.now.date() - timedelta(days=1)
@@ -172,11 +172,11 @@ def _simulate(inputs: DemoInputs, steps: Steps) -> World:
     return world
 
 
-def _replay(settings: Settings, steps: Steps, world: World | None) -> Landing:
+def _replay(settings: Settings, steps: DemoSteps, world: World | None) -> SnapshotIngestion:
     assert world is not None  # noqa: S101 - either a CSV or a world
-    done: Replay = steps.run(
+    done: ReplayedWorld = steps.run(
         "ingest, gate, publish",
-        lambda: replay(settings, world),
+        lambda: replay_world(settings, world),
         lambda all_of_it: (
             f"{len(all_of_it.landings)} extracts ({all_of_it.rows} rows, {all_of_it.corrections} corrected later), "
             f"{all_of_it.deliveries} deliveries of events ({all_of_it.events['admitted']} admitted)"
@@ -185,12 +185,12 @@ def _replay(settings: Settings, steps: Steps, world: World | None) -> Landing:
     return done.landings[-1]
 
 
-def _land_csv(inputs: DemoInputs, steps: Steps, csv: Path) -> Landing:
+def _land_csv(inputs: DemoInputs, steps: DemoSteps, csv: Path) -> SnapshotIngestion:
     settings = inputs.settings
     as_of = day(settings.home, csv, inputs.now.date())
-    landing: Landing = steps.run(
+    landing: SnapshotIngestion = steps.run(
         "ingest, gate, publish",
-        lambda: ingest(settings, csv, as_of, ingested_at=inputs.now),
+        lambda: ingest_snapshot(settings, csv, as_of, ingested_at=inputs.now),
         lambda done: (
             f"{done.manifest.rows} rows of {as_of}, {done.manifest.quarantined_rows} quarantined, "
             f"gate passed ({len(done.gate.checks)} checks), time {done.manifest.time}"
@@ -203,7 +203,7 @@ def _build(settings: Settings) -> list[str]:
     return [*build_activity(settings), *build_features(settings)]
 
 
-def _best_reachable(world: World, rows: TrainingSet, evaluated: Evaluated) -> float:
+def _best_reachable(world: World, rows: TrainingSet, evaluated: EvaluationResult) -> float:
     """Return the ROC-AUC of the true hazard on the rows that the evaluation scored."""
     scored = rows.keys.iloc[evaluated.validation.scored]
     hazard = true_hazard(world, scored).to_numpy()
@@ -211,7 +211,7 @@ def _best_reachable(world: World, rows: TrainingSet, evaluated: Evaluated) -> fl
     return roc_auc(scored[LABEL].to_numpy(dtype=bool)[told], hazard[told])
 
 
-def demo(inputs: DemoInputs, console: Console | None = None) -> None:
+def run_steps(inputs: DemoInputs, console: Console | None = None) -> None:
     """Run the demo, print its steps, and keep the service running if ``inputs.stay``.
 
     Raises
@@ -224,7 +224,7 @@ def demo(inputs: DemoInputs, console: Console | None = None) -> None:
     with Progress(*columns, console=console, transient=True) as progress:
         progress.add_task("start Prefect", total=STEPS + (inputs.csv is None))
         # Prefect would hash and record the inputs: they are frames and models, and must stay in this process.
-        asked = _demo_flow.with_options(validate_parameters=False)(inputs, Steps(console, progress))
+        asked = _demo_flow.with_options(validate_parameters=False)(inputs, DemoSteps(console, progress))
     if inputs.stay:
         _stay(inputs.settings, asked[0], console)
 
@@ -239,11 +239,11 @@ def day(home: Path, csv: Path, today: date) -> date:
     """
     sha256 = file_sha256(csv)
     _refuse_other_files(home, {csv.name: sha256})
-    return next((m.snapshot_date for m in published(home) if m.source_sha256 == sha256), today)
+    return next((m.snapshot_date for m in published_snapshots(home) if m.source_sha256 == sha256), today)
 
 
 def _refuse_other_files(home: Path, ours: Mapping[str, str]) -> None:
-    other = next((m for m in published(home) if m.source_sha256 not in set(ours.values())), None)
+    other = next((m for m in published_snapshots(home) if m.source_sha256 not in set(ours.values())), None)
     if other is not None:
         raise HomeInUseError(
             f"{home} holds snapshots of another file ({other.source_name} of {other.snapshot_date})",
@@ -253,19 +253,25 @@ def _refuse_other_files(home: Path, ours: Mapping[str, str]) -> None:
 
 def customers_to_ask(settings: Settings, bundle: Bundle, now: datetime) -> list[str]:
     """Return the current customers with the highest, the middle and the lowest score."""
-    newest = read_snapshot(settings.home, published(settings.home)[-1])
+    newest = read_snapshot(settings.home, published_snapshots(settings.home)[-1])
     here = newest.loc[~newest[LABEL].astype(bool), CUSTOMER].reset_index(drop=True)
     keys = pd.DataFrame({CUSTOMER: here, OBSERVED_AT: pd.Timestamp(now)})
-    frame = features_as_known(open_store(settings), keys, bundle.manifest.service)
+    frame = get_historical_features(open_feature_store(settings), keys, bundle.manifest.service)
     order = np.argsort(-bundle.score(frame), kind="stable")
     return [str(here.iloc[order[place]]) for place in (0, len(order) // 2, -1)]
 
 
 def _evaluate(
-    steps: Steps, settings: Settings, rows: TrainingSet, trained: Trained, inputs: DemoInputs, *, simulated: bool
-) -> Evaluated:
+    steps: DemoSteps,
+    settings: Settings,
+    rows: TrainingSet,
+    trained: RegisteredChallenger,
+    inputs: DemoInputs,
+    *,
+    simulated: bool,
+) -> EvaluationResult:
     bar = steps.progress.add_task("  folds", total=settings.training.folds)
-    evaluated = evaluate(
+    evaluated = evaluate_model(
         settings,
         rows,
         inputs.now,
@@ -289,11 +295,11 @@ def own_key(settings: Settings) -> Iterator[str | None]:
     if not keys_needed(settings):
         yield None
         return
-    entry, key = create(settings, KEY_NAME, ["predict"], now=datetime.now(UTC), days=1, who=operator())
+    entry, key = create_key(settings, KEY_NAME, ["predict"], now=datetime.now(UTC), days=1, who=current_user())
     try:
         yield key
     finally:
-        revoke(settings, entry.id, now=datetime.now(UTC), who=operator())
+        revoke_key(settings, entry.id, now=datetime.now(UTC), who=current_user())
 
 
 def _with_a_key(settings: Settings) -> str:
@@ -302,19 +308,19 @@ def _with_a_key(settings: Settings) -> str:
 
 def _ask(settings: Settings, customer_ids: list[str]) -> list[dict[str, Any]]:
     # Before the service: it does not start where no key is valid.
-    with own_key(settings) as key, start(settings, free_port()) as base_url:
-        found = [ask(f"{base_url}/predict", {"customer_id": each}, key=key) for each in customer_ids]
+    with own_key(settings) as key, start_service(settings, free_port()) as base_url:
+        found = [request_json(f"{base_url}/predict", {"customer_id": each}, key=key) for each in customer_ids]
     for status, answer in found:
         if status != 200:  # noqa: PLR2004
-            raise UnansweredError(f"/predict answered {status}: {answer.get('message', '')}", answer.get("hint", ""))
+            raise NoAnswerError(f"/predict answered {status}: {answer.get('message', '')}", answer.get("hint", ""))
     return [answer for _, answer in found]
 
 
 def _summary(
-    steps: Steps,
-    landing: Landing,
-    outcome: Outcome,
-    evaluated: Evaluated,
+    steps: DemoSteps,
+    landing: SnapshotIngestion,
+    outcome: PromotionOutcome,
+    evaluated: EvaluationResult,
     best_roc_auc: float | None,
 ) -> None:
     simulated = best_roc_auc is not None
@@ -344,7 +350,7 @@ def _summary(
 
 
 def _stay(settings: Settings, customer_id: str, console: Console) -> None:
-    with own_key(settings) as key, Running(settings) as running:
+    with own_key(settings) as key, ServiceProcess(settings) as running:
         running.wait("/readyz", 90)
         console.print(f"serving at {running.base_url} (Ctrl-C stops it)")
         if key is not None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from configs.settings import Settings
 from feature_repo.raw.snapshots.telco_csv import check_size
 from feature_repo.stores.feature_store import sqlite_url
-from flows.listen_address import refuse_taken
-from flows.orphan_processes import leave_none
+from flows.listen_address import refuse_taken_port
+from flows.orphan_processes import kill_orphans
 
 
 def prefect_environment(environ: MutableMapping[str, str], home: Path) -> None:
@@ -39,18 +39,18 @@ def prefect_environment(environ: MutableMapping[str, str], home: Path) -> None:
 def run_demo(
     settings: Settings, *, csv: Path | None, customers: int, months: int, seed: int, stay: bool, now: datetime
 ) -> None:
-    """Run :func:`flows.demo.demo.demo` as a Prefect flow in this process."""
+    """Run :func:`flows.demo.demo.run_steps` as a Prefect flow in this process."""
     if stay:
         # Checked before minutes of work.
-        refuse_taken(settings.serving.host, settings.serving.port)
+        refuse_taken_port(settings.serving.host, settings.serving.port)
     if csv is not None:
         # Checked outside the flow: Prefect would log a traceback.
         check_size(csv, file_size_max_mb=settings.data.file_size_max_mb)
     prefect_environment(os.environ, settings.home)
-    leave_none(os.environ)
-    from flows.demo.demo import DemoInputs, demo
+    kill_orphans(os.environ)
+    from flows.demo.demo import DemoInputs, run_steps
 
     # Prefect prints every library's deprecation warnings to the terminal; they concern developers, whose tests turn
     # them into errors.
     logging.getLogger("py.warnings").setLevel(logging.ERROR)
-    demo(DemoInputs(settings, csv, customers, months, seed, now, stay=stay))
+    run_steps(DemoInputs(settings, csv, customers, months, seed, now, stay=stay))

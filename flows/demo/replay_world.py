@@ -14,19 +14,19 @@ import pandas as pd
 from configs.settings import Settings
 from feature_repo.contract import CUSTOMER, OBSERVED_AT
 from feature_repo.raw.simulator.manifest import FILE, MONTH_DAYS, World, scored_at
-from feature_repo.raw.snapshots.publication import published
+from feature_repo.raw.snapshots.publication import published_snapshots
 from flows.steps.ingest_events import ingest_events
-from flows.steps.ingest_snapshot import Landing, ingest
+from flows.steps.ingest_snapshot import SnapshotIngestion, ingest_snapshot
 
 _LATER: Final = timedelta(minutes=1)
 _REPLACED: Final = 1
 
 
 @dataclass
-class Replay:
+class ReplayedWorld:
     """Result of a replay: landings in order, counts of events by outcome, and corrected extracts."""
 
-    landings: list[Landing] = field(default_factory=list)
+    landings: list[SnapshotIngestion] = field(default_factory=list)
     events: Counter[str] = field(default_factory=Counter)
     deliveries: int = 0
     corrections: int = 0
@@ -54,20 +54,20 @@ def simulated_world(folder: Path, *, customers: int, months: int, seed: int, new
     return simulate(out, customers, months, seed, start, jsonl=False)
 
 
-def replay(settings: Settings, world: World) -> Replay:
+def replay_world(settings: Settings, world: World) -> ReplayedWorld:
     """Ingest extracts, events and corrections in order of arrival, each at its instant of arrival.
 
-    Published snapshots and deliveries stay unchanged. Raises as :func:`flows.steps.ingest_snapshot.ingest` and
+    Published snapshots and deliveries stay unchanged. Raises as :func:`flows.steps.ingest_snapshot.ingest_snapshot` and
     :func:`flows.steps.ingest_events.ingest_events`.
     """
-    done = Replay()
-    known = {manifest.snapshot_date: manifest for manifest in published(settings.home)}
+    done = ReplayedWorld()
+    known = {manifest.snapshot_date: manifest for manifest in published_snapshots(settings.home)}
     for place, snapshot in enumerate(world.snapshots):
         arrived = scored_at(snapshot)
         corrected = snapshot in known and known[snapshot].version > _REPLACED
         # A month with a published correction is not published again in its first version.
         csv = world.out / _correction(world, snapshot) if corrected else world.extract(snapshot)
-        done.landings.append(ingest(settings, csv, snapshot, ingested_at=arrived))
+        done.landings.append(ingest_snapshot(settings, csv, snapshot, ingested_at=arrived))
         # The first extract defines the customers: events before it can be admitted only afterwards.
         for observed in world.observation_dates[0 if place == 0 else place + 1 : place + 2]:
             delivery = ingest_events(settings, world.events(observed), now=arrived).delivery
@@ -76,7 +76,7 @@ def replay(settings: Settings, world: World) -> Replay:
         for correction in world.corrections:
             if correction.arrives_after == snapshot:
                 path = world.out / correction.file
-                ingest(settings, path, correction.corrects, ingested_at=arrived + _LATER, replace=True)
+                ingest_snapshot(settings, path, correction.corrects, ingested_at=arrived + _LATER, replace=True)
                 done.corrections += 1
     return done
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from configs.errors import ChurnError
 from configs.settings import Settings
-from flows.pipeline.heartbeat import alive
+from flows.pipeline.heartbeat import find_live_runs
 from flows.steps.promote import UnknownNameError, is_named
 from training.registry import NoSuchVersionError, find_version
 
@@ -32,7 +32,7 @@ class NothingWaitsError(ChurnError):
 
 
 @dataclass(frozen=True)
-class Waiting:
+class WaitingApproval:
     """A paused run by its id and name; ``over`` if it was answered before, or ended.
 
     ``version`` and ``digest`` are of its challenger: the MLflow version and the bundle; empty where the run has no such
@@ -68,7 +68,7 @@ def name_challenger(run_id: str, version: str, digest: str) -> None:
 
 def approve(
     settings: Settings, run_id: str | None, version: str | None = None, *, yes: bool, who: str, why: str
-) -> Waiting | None:
+) -> WaitingApproval | None:
     """Answer the waiting run of this home; ``run_id`` is needed only if several wait.
 
     A named run that is over is left unchanged: a repeated command does not answer another run. ``version`` names the
@@ -88,7 +88,7 @@ def approve(
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.responses import SetStateStatus
 
-    found = waiting(settings.home)
+    found = waiting_approvals(settings.home)
     chosen = [each for each in found if run_id in {None, each.run_id} and _is_about(settings.home, each, version)]
     if not chosen and run_id is not None and (over := _over(run_id)) is not None:
         return over
@@ -114,7 +114,7 @@ def approve(
     return chosen[0]
 
 
-def _is_about(home: Path, run: Waiting, version: str | None) -> bool:
+def _is_about(home: Path, run: WaitingApproval, version: str | None) -> bool:
     if version in {None, run.version}:
         return True
     with suppress(UnknownNameError):
@@ -133,7 +133,7 @@ def _must_exist(settings: Settings, version: str) -> None:
             raise unknown from None
 
 
-def _over(run_id: str) -> Waiting | None:
+def _over(run_id: str) -> WaitingApproval | None:
     """Return the run if it is a run of the deployment flow and has ended, None otherwise."""
     from uuid import UUID
 
@@ -146,10 +146,14 @@ def _over(run_id: str) -> Waiting | None:
             ours = client.read_flow(run.flow_id).name == DEPLOY
         except (ValueError, ObjectNotFound):
             return None
-    return Waiting(run_id, run.name, over=True) if ours and run.state is not None and run.state.is_final() else None
+    return (
+        WaitingApproval(run_id, run.name, over=True)
+        if ours and run.state is not None and run.state.is_final()
+        else None
+    )
 
 
-def waiting(home: Path) -> list[Waiting]:
+def waiting_approvals(home: Path) -> list[WaitingApproval]:
     """Return the deployments waiting for an answer whose process on this home is alive, oldest first.
 
     A run whose process died can't receive an answer: the sweep starts it again, and it waits again.
@@ -171,10 +175,10 @@ def waiting(home: Path) -> list[Waiting]:
                 state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED]))
             ),
         )
-    here = alive(home)
+    here = find_live_runs(home)
     ours = [run for run in paused if str(run.id) in here]
     return [
-        Waiting(
+        WaitingApproval(
             str(run.id), run.name, version=str(run.labels.get(_VERSION, "")), digest=str(run.labels.get(_DIGEST, ""))
         )
         for run in sorted(ours, key=lambda run: str(run.created))

@@ -13,7 +13,7 @@ from prefect.artifacts import create_markdown_artifact
 from configs.errors import ChurnError
 from configs.printable import printable
 from configs.settings import Settings
-from training.registry import server, tracking_uri
+from training.registry import server_uri, tracking_uri
 
 if TYPE_CHECKING:
     from monitoring.quality import CheckResult, GateResult
@@ -77,7 +77,7 @@ def mlflow_place(settings: Settings, run_id: str | None = None) -> str:
 
     A user and password in the server's address are omitted.
     """
-    address = server(settings)
+    address = server_uri(settings)
     if not address:
         return f"`uv run mlflow ui --backend-store-uri {shlex.quote(tracking_uri(settings))}`"
     shown = re.sub(r"//[^/@]*@", "//", address).rstrip("/")

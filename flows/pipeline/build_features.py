@@ -8,7 +8,7 @@ from prefect import flow, task
 
 from configs.settings import load_settings
 from feature_repo.stores.registration import apply
-from flows.pipeline.policy import FLOW, TASK, begin
+from flows.pipeline.policy import FLOW, TASK, start_run
 from flows.steps import build_features as parts
 
 
@@ -19,7 +19,7 @@ def build_features() -> dict[str, Any]:
     Returns the registered names and the parts of both tables. Only missing parts are written: parts are immutable and
     named after their snapshot or delivery.
     """
-    begin()
+    start_run()
     return {"registered": register(), "snapshots": snapshots(), "activity": activity()}
 
 

@@ -14,18 +14,18 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from bentos.rollout.live_comparison import LiveFigures
-from bentos.rollout.rollout import Rollout, TrialEndedError, rollout
+from bentos.rollout.rollout import Rollout, TrialEndedError, read_rollout
 from configs.settings import Settings, load_settings
 from flows.pipeline.approval import name_challenger
 from flows.pipeline.artifacts import escaped, facts, publish
 from flows.pipeline.evaluate import Version, show, version_name
-from flows.pipeline.policy import FLOW, TASK, Now, begin, instant, plain
+from flows.pipeline.policy import FLOW, TASK, Now, resolve_now, start_run, to_json_dict
 from flows.steps import compare as comparing
 from flows.steps import promote as deploying
 from flows.steps.train import registered_challenger
-from flows.steps.trial import Met, Mode, meet, withdraw, withdrawn_on_error
+from flows.steps.trial import Mode, TrialResult, run_trial, withdraw_trial, withdrawn_on_error
 from training.promotion import Verdict
-from training.registry import Trained
+from training.registry import RegisteredChallenger
 
 WHO: Final = "flow deploy"
 CLOCK: Final = partial(datetime.now, UTC)
@@ -57,23 +57,25 @@ def deploy(
         why: Why it was trained; it goes into the ledger.
         now: The instant that the run works as of, with its time zone; empty: the present moment.
     """
-    settings, at = begin(), instant(now)
-    trained = Trained(**look_up(version))
+    settings, at = start_run(), resolve_now(now)
+    trained = RegisteredChallenger(**look_up(version))
     with withdrawn_on_error(settings.home, trained.digest, who=WHO, as_of=at, clock=CLOCK):
-        served = rollout(settings.home)
+        served = read_rollout(settings.home)
         if served is not None and served.champion == trained.digest:
-            deploying.mirror(settings)
+            deploying.try_sync_aliases(settings)
             return _told(trained, "serves already", "it is the champion")
         return _decided(settings, trained, served, why, at)
 
 
-def _decided(settings: Settings, trained: Trained, served: Rollout | None, why: str, at: datetime) -> dict[str, Any]:
-    compared = comparing.Compared.from_json(compare(trained, None, at))
+def _decided(
+    settings: Settings, trained: RegisteredChallenger, served: Rollout | None, why: str, at: datetime
+) -> dict[str, Any]:
+    compared = comparing.ComparisonResult.from_json(compare(trained, None, at))
     if compared.verdict.promote and served is not None and settings.rollout.shadow_requests_min:
         shadow = _trial(settings, trained, "shadow", at)
         if shadow.ended is not None:
             return _refused(settings, trained, shadow.ended, at)
-        compared = comparing.Compared.from_json(compare(trained, shadow.live.figures(), at))
+        compared = comparing.ComparisonResult.from_json(compare(trained, shadow.live.figures(), at))
     show(compared, trained.version)
     if not compared.verdict.promote:
         return _refused(settings, trained, compared.verdict.why, at)
@@ -101,16 +103,16 @@ def _decided(settings: Settings, trained: Trained, served: Rollout | None, why: 
 @task(name="look up", **TASK)
 def look_up(version: str | None) -> dict[str, Any]:
     """Find the challenger in MLflow."""
-    return plain(registered_challenger(load_settings(), version))
+    return to_json_dict(registered_challenger(load_settings(), version))
 
 
 @task(name="compare", **TASK)
-def compare(trained: Trained, live: LiveFigures | None, now: datetime) -> dict[str, Any]:
+def compare(trained: RegisteredChallenger, live: LiveFigures | None, now: datetime) -> dict[str, Any]:
     """Decide about the challenger; with the results on live requests, if there are any."""
-    return comparing.compare(load_settings(), trained, now, live=live).to_json()
+    return comparing.compare_models(load_settings(), trained, now, live=live).to_json()
 
 
-def ask(settings: Settings, trained: Trained, verdict: Verdict) -> Approval | None:
+def ask(settings: Settings, trained: RegisteredChallenger, verdict: Verdict) -> Approval | None:
     """Pause until a person answers on Prefect's page or by `churn approve`; None if there is no answer."""
     rules = "\n".join(f"- {'held' if held else 'FAILED'}: {name} ({told})" for name, held, told in verdict.rules)
     form = Approval.with_initial_data(
@@ -127,28 +129,33 @@ def ask(settings: Settings, trained: Trained, verdict: Verdict) -> Approval | No
 
 @task(name="promote", **TASK)
 def promote(
-    trained: Trained, compared: comparing.Compared, who: str, why: str, now: datetime, trial: int | None = None
+    trained: RegisteredChallenger,
+    compared: comparing.ComparisonResult,
+    who: str,
+    why: str,
+    now: datetime,
+    trial: int | None = None,
 ) -> int:
     """Swap the pointer, write the ledger, move MLflow's aliases; return the ledger's sequence."""
-    entry = deploying.deploy(load_settings(), trained, compared, who=who, why=why, now=now, trial=trial)
+    entry = deploying.promote_challenger(load_settings(), trained, compared, who=who, why=why, now=now, trial=trial)
     return entry.sequence if entry else 0
 
 
-def _trial(settings: Settings, trained: Trained, mode: Mode, now: datetime) -> Met:
+def _trial(settings: Settings, trained: RegisteredChallenger, mode: Mode, now: datetime) -> TrialResult:
     """Run a trial of the challenger on live requests and publish its result."""
     get_run_logger().info("%s of version %s", mode, trained.version)
-    met = meet(settings, trained.digest, mode, who=WHO, as_of=now, clock=CLOCK)
-    figures = {name: f"{value:.5g}" for name, value in plain(met.live.figures()).items()}
+    met = run_trial(settings, trained.digest, mode, who=WHO, as_of=now, clock=CLOCK)
+    figures = {name: f"{value:.5g}" for name, value in to_json_dict(met.live.figures()).items()}
     publish("trial", f"{mode} of version {trained.version}", [escaped(met.ended or "it saw enough"), facts(figures)])
     return met
 
 
-def _refused(settings: Settings, trained: Trained, why: str, now: datetime) -> dict[str, Any]:
+def _refused(settings: Settings, trained: RegisteredChallenger, why: str, now: datetime) -> dict[str, Any]:
     """End the trial of a refused challenger and return why."""
-    withdraw(settings.home, trained.digest, who=WHO, why=why, now=CLOCK(), as_of=now)
+    withdraw_trial(settings.home, trained.digest, who=WHO, why=why, now=CLOCK(), as_of=now)
     return _told(trained, "refused", why)
 
 
-def _told(trained: Trained, outcome: str, why: str) -> dict[str, Any]:
+def _told(trained: RegisteredChallenger, outcome: str, why: str) -> dict[str, Any]:
     get_run_logger().info("version %s: %s (%s)", trained.version, outcome, why)
     return {"version": trained.version, "digest": trained.digest, "outcome": outcome, "why": why}

@@ -12,7 +12,7 @@ from prefect.runtime import flow_run
 
 from configs.settings import load_settings
 from flows.pipeline.artifacts import escaped, facts, publish, table
-from flows.pipeline.policy import FLOW, TASK, Now, begin, instant
+from flows.pipeline.policy import FLOW, TASK, Now, resolve_now, start_run
 from flows.steps import compare as comparing
 from flows.steps.train import registered_challenger, training_set
 
@@ -48,8 +48,8 @@ def evaluate(
         report: Whether the nested cross-validation's report is written too, which takes minutes.
         now: The instant that the run works as of, with its time zone; empty: the present moment.
     """
-    begin()
-    at = instant(now)
+    start_run()
+    at = resolve_now(now)
     verdict: dict[str, Any] = compare(version, at)
     if report:
         report_on(version, at)
@@ -70,12 +70,12 @@ def compare(version: str | None, now: datetime) -> dict[str, Any]:
     """Decide about the challenger from all available figures."""
     settings = load_settings()
     trained = registered_challenger(settings, version)
-    compared = comparing.compare(settings, trained, now)
+    compared = comparing.compare_models(settings, trained, now)
     show(compared, trained.version)
     return compared.to_json()
 
 
-def show(compared: comparing.Compared, version: str) -> None:
+def show(compared: comparing.ComparisonResult, version: str) -> None:
     """Publish the champion/challenger table."""
     verdict = compared.verdict
     rules = [[name, "held" if held else "FAILED", told] for name, held, told in verdict.rules]
@@ -106,7 +106,7 @@ def _report_key(_context: Any, given: Mapping[str, Any]) -> str:
 @task(name="evaluation report", **{**_CACHED, "cache_key_fn": _report_key})
 def write_report(fingerprint: str, model_version: str, now: datetime) -> str:  # noqa: ARG001 - the cache's key
     """Cross-validate the training procedure, once per fingerprint; return the report's path."""
-    from flows.steps.evaluate import evaluate as cross_validate
+    from flows.steps.evaluate import evaluate_model as cross_validate
 
     settings = load_settings()
     done = cross_validate(

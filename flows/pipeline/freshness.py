@@ -11,7 +11,7 @@ from prefect.events import emit_event
 from configs.errors import ChurnError
 from configs.settings import load_settings
 from flows.pipeline.artifacts import publish, table
-from flows.pipeline.policy import TASK, UNKEPT, Now, begin, instant, plain
+from flows.pipeline.policy import TASK, UNKEPT, Now, resolve_now, start_run, to_json_dict
 from flows.steps.data_age import INBOX, data_ages
 from flows.steps.inbox import waiting
 
@@ -34,8 +34,8 @@ def freshness(now: Now = None) -> list[dict[str, Any]]:
     Args:
         now: The instant that the run works as of, with its time zone; empty: the present moment.
     """
-    settings = begin()
-    found: list[dict[str, Any]] = look(instant(now))
+    settings = start_run()
+    found: list[dict[str, Any]] = look(resolve_now(now))
     stale = [each for each in found if each["status"] == "stale"]
     if stale:
         told = ", ".join(f"{each['name']} ({each['age_h']:.0f} h)" for each in stale)
@@ -53,6 +53,6 @@ def freshness(now: Now = None) -> list[dict[str, Any]]:
 @task(name="look", **TASK)
 def look(now: datetime) -> list[dict[str, Any]]:
     """Measure the ages and publish them."""
-    found = [plain(age) for age in data_ages(load_settings(), now)]
+    found = [to_json_dict(age) for age in data_ages(load_settings(), now)]
     publish("freshness", "Age of the values", [table(list(found[0]), [list(age.values()) for age in found])])
     return found

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, Final
 
-from feature_repo.files.atomic_writes import TEMPORARY, storage
+from feature_repo.files.atomic_writes import TEMPORARY, storage_errors
 from feature_repo.files.regular_files import open_regular
 
 FOLDER: Final = "runs"
@@ -18,7 +18,7 @@ _HELD: Final[list[IO[str]]] = []
 
 
 @dataclass(frozen=True)
-class Dead:
+class DeadRun:
     """A run whose process ended without reporting its state."""
 
     run_id: str
@@ -26,12 +26,12 @@ class Dead:
     pid: int
     path: Path
 
-    def forget(self) -> None:
+    def remove(self) -> None:
         """Remove the file of a run that has been marked."""
         self.path.unlink(missing_ok=True)
 
 
-def announce(home: Path, run_id: str) -> None:
+def register_run(home: Path, run_id: str) -> None:
     """Mark the run ``run_id`` (a UUID) as alive for the lifetime of this process.
 
     The lock is held to the end of the process, not of the run: a run whose function has returned may still die before
@@ -39,7 +39,7 @@ def announce(home: Path, run_id: str) -> None:
     """
     path = home / FOLDER / f"{run_id}.json"
     aside = path.with_name(f"{TEMPORARY}{path.name}")
-    with storage():
+    with storage_errors():
         path.parent.mkdir(parents=True, exist_ok=True)
         file = aside.open("w")
         # Locked and complete before it is visible: a starting run must never be taken for a dead one.
@@ -50,7 +50,7 @@ def announce(home: Path, run_id: str) -> None:
     _HELD.append(file)
 
 
-def dead(home: Path) -> list[Dead]:
+def find_dead_runs(home: Path) -> list[DeadRun]:
     """Return the runs whose process has ended. The home's file system must support locks."""
     found = []
     for path in _files(home):
@@ -58,11 +58,11 @@ def dead(home: Path) -> list[Dead]:
             if _held(file):
                 continue
             told = json.loads(file.read())
-            found.append(Dead(path.stem, str(told["host"]), int(told["pid"]), path))
+            found.append(DeadRun(path.stem, str(told["host"]), int(told["pid"]), path))
     return found
 
 
-def alive(home: Path) -> set[str]:
+def find_live_runs(home: Path) -> set[str]:
     """Return the ids of the runs whose process is alive."""
     found = set()
     for path in _files(home):

@@ -12,13 +12,13 @@ from prefect.states import Completed, State
 
 from configs.errors import ChurnError
 from configs.settings import load_settings
-from feature_repo.files.stable_reads import content
+from feature_repo.files.stable_reads import read_stable
 from flows.pipeline.artifacts import escaped, facts, gate_parts, publish, refusal_parts, table
-from flows.pipeline.policy import FLOW, TASK, Now, begin, instant
-from flows.steps.inbox import Left, Waiting, left_behind, named, settle, waiting
-from flows.steps.ingest_events import ingest_events, told
-from flows.steps.ingest_snapshot import ingest
-from monitoring.quality import GateFailed
+from flows.pipeline.policy import FLOW, TASK, Now, resolve_now, start_run
+from flows.steps.inbox import LeftFile, WaitingFile, left_behind, move_to_ingested, named, waiting
+from flows.steps.ingest_events import format_delivery, ingest_events
+from flows.steps.ingest_snapshot import ingest_snapshot
+from monitoring.quality import GateFailedError
 
 LEFT: Final = "Left in the inbox"
 """Name of the state of a run that ingested all valid files while other files remain in the inbox."""
@@ -49,7 +49,7 @@ def land(
         now: The instant that the files came at, with its time zone; empty: the present moment. An instant of the past
             is noted as the time of landing; what is published is still known after all that was published before.
     """
-    settings, at = begin(), instant(now)
+    settings, at = start_run(), resolve_now(now)
     files, left = ([named(file, as_of)], []) if file else waiting(settings.home)
     if left:
         get_run_logger().warning("left in the inbox: %s", "; ".join(map(str, left)))
@@ -63,13 +63,13 @@ def land(
     for each in files:
         step = extract if each.kind == "extract" else events
         try:
-            before = content(each.path)
+            before = read_stable(each.path)
             landed.append(step.with_options(task_run_name=f"{each.kind} {each.path.name}")(each, at))
         except ChurnError as refused:
             _show(each, refused)
             raise
         # After a kill before this line the next run finds the file again, and that it is published.
-        if file is None and settle(settings.home, each.path, before) is None:
+        if file is None and move_to_ingested(settings.home, each.path, before) is None:
             left.append(left_behind(each.path, "written again after it was read: the next run lands it"))
     if not landed:
         lies = f"{len(left)} things lie in the inbox, and none can be landed: see the artifact inbox."
@@ -77,16 +77,16 @@ def land(
     return ended(left, landed)
 
 
-def ended(left: list[Left], data: T) -> T | State[T]:
+def ended(left: list[LeftFile], data: T) -> T | State[T]:
     """Return the run's result: a state that names the files left in the inbox, if there are any."""
     return Completed(name=LEFT, message="; ".join(map(str, left)), data=data) if left else data
 
 
 @task(name="extract", **TASK)
-def extract(waits: Waiting, now: datetime) -> dict[str, Any]:
+def extract(waits: WaitingFile, now: datetime) -> dict[str, Any]:
     """Ingest one extract through the gate."""
     settings = load_settings()
-    landing = ingest(
+    landing = ingest_snapshot(
         settings, waits.path, waits.as_of, ingested_at=now, clock=datetime.now(UTC), replace=waits.revision > 0
     )
     manifest = landing.manifest
@@ -109,10 +109,12 @@ def extract(waits: Waiting, now: datetime) -> dict[str, Any]:
 
 
 @task(name="events", **TASK)
-def events(waits: Waiting, now: datetime) -> dict[str, Any]:
+def events(waits: WaitingFile, now: datetime) -> dict[str, Any]:
     """Ingest one file of events."""
     landing = ingest_events(load_settings(), waits.path, now=now, clock=datetime.now(UTC))
-    publish("events", f"Events of {waits.path.name}", ["\n".join(f"- {escaped(line)}" for line in told(landing))])
+    publish(
+        "events", f"Events of {waits.path.name}", ["\n".join(f"- {escaped(line)}" for line in format_delivery(landing))]
+    )
     delivery = landing.delivery
     return {
         "file": waits.path.name,
@@ -126,9 +128,9 @@ def events(waits: Waiting, now: datetime) -> dict[str, Any]:
     }
 
 
-def _show(waits: Waiting, refused: ChurnError) -> None:
+def _show(waits: WaitingFile, refused: ChurnError) -> None:
     """Publish an artifact with the reason of a refusal."""
     parts = refusal_parts(refused)
-    if isinstance(refused, GateFailed):
+    if isinstance(refused, GateFailedError):
         parts += gate_parts(refused.result, Path(refused.report))
     publish("gate", f"Refused: {waits.path.name}; nothing was published", parts)

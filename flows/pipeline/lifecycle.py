@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from prefect import flow
 
-from bentos.rollout import NoChampionError, champion
+from bentos.rollout import NoChampionError, champion_digest
 from configs.settings import Settings
 from flows.pipeline.monitor import monitor
-from flows.pipeline.policy import FLOW, Now, begin, instant
+from flows.pipeline.policy import FLOW, Now, resolve_now, start_run
 from flows.pipeline.refresh import refresh
 from flows.pipeline.retrain import retrain
 from flows.pipeline.score_base import score_base
@@ -33,7 +33,7 @@ def lifecycle(
         scoring: Whether the whole base is scored too.
         now: The instant that the run works as of, with its time zone; empty: the present moment.
     """
-    settings, at = begin(), instant(now)
+    settings, at = start_run(), resolve_now(now)
     told: dict[str, Any] = refresh(now=at)
     if training == "always" or (training == "without_champion" and not _served(settings)):
         told["training"] = retrain(reason="request", detail="lifecycle", now=at)
@@ -46,7 +46,7 @@ def lifecycle(
 
 def _served(settings: Settings) -> bool:
     try:
-        champion(settings.home)
+        champion_digest(settings.home)
     except NoChampionError:
         return False
     return True

@@ -14,7 +14,7 @@ from pydantic import NonNegativeInt
 from configs.settings import load_settings
 from feature_repo.stores import materialize as materialising
 from flows.pipeline.artifacts import escaped, publish
-from flows.pipeline.policy import FLOW, TASK, Now, begin, instant, plain
+from flows.pipeline.policy import FLOW, TASK, Now, resolve_now, start_run, to_json_dict
 from flows.steps.check_parity import check_parity, report
 
 
@@ -28,8 +28,8 @@ def materialize(parity_customers: NonNegativeInt = 200, now: Now = None) -> dict
         parity_customers: How many customers are compared with the point-in-time join afterwards; 0: none.
         now: The instant that the run works as of, with its time zone; empty: the present moment.
     """
-    begin()
-    at = instant(now)
+    start_run()
+    at = resolve_now(now)
     done: dict[str, Any] = write_online(at)
     if parity_customers:
         prove_parity(at, parity_customers)
@@ -39,7 +39,7 @@ def materialize(parity_customers: NonNegativeInt = 200, now: Now = None) -> dict
 @task(name="write online", **TASK)
 def write_online(now: datetime) -> dict[str, Any]:
     """Materialise; a killed run can be repeated."""
-    return plain(materialising.materialize(load_settings(), now))
+    return to_json_dict(materialising.materialize(load_settings(), now))
 
 
 @task(name="prove parity", **TASK)

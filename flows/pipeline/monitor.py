@@ -10,7 +10,7 @@ from prefect.events import emit_event
 
 from configs.settings import load_settings
 from flows.pipeline.artifacts import facts, publish, table
-from flows.pipeline.policy import FLOW, TASK, Now, begin, instant, plain
+from flows.pipeline.policy import FLOW, TASK, Now, resolve_now, start_run, to_json_dict
 from flows.steps import monitor as monitoring
 
 DRIFT: Final = "churn.drift.detected"
@@ -26,8 +26,8 @@ def monitor(now: Now = None) -> dict[str, Any]:
     Args:
         now: The instant that the run works as of, with its time zone; empty: the present moment.
     """
-    begin()
-    at = instant(now)
+    start_run()
+    at = resolve_now(now)
     found: dict[str, Any] = measure(at)
     if found["drift"]:
         announce_drift(found, at)
@@ -37,8 +37,8 @@ def monitor(now: Now = None) -> dict[str, Any]:
 @task(name="measure drift", **TASK)
 def measure(now: datetime) -> dict[str, Any]:
     """Measure and write the report."""
-    report = monitoring.monitor(load_settings(), now)
-    told = plain(report)
+    report = monitoring.run_monitor(load_settings(), now)
+    told = to_json_dict(report)
     publish("drift", "Drift found" if report.drift else "No drift", _parts(told))
     return told
 

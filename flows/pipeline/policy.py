@@ -17,20 +17,20 @@ from configs.errors import ChurnError
 from configs.settings import Settings, load_settings
 from configs.telemetry import switch_off
 from feature_repo.clocks import CLOCKS_DIFFER, in_future
-from flows.pipeline.heartbeat import announce
+from flows.pipeline.heartbeat import register_run
 
 Now = AwareDatetime | None
 """The instant that a run works as of, with its time zone; None: the present moment."""
 
 
-class InstantInFuture(ChurnError):  # noqa: N818 - read as a sentence: refused, instant in future
+class InstantInFutureError(ChurnError):
     """The requested instant of a run lies after this machine's clock."""
 
     error = "instant_in_future"
     http_status = 422
 
 
-def may_help(_task: Any, _run: Any, state: Any) -> bool:
+def is_retryable(_task: Any, _run: Any, state: Any) -> bool:
     """Return whether a retry of a failed task can help: a server was unreachable, or the disk was full.
 
     A refusal (a failed gate, no labels, a damaged file) is the same on every retry.
@@ -53,12 +53,12 @@ TASK: Final[dict[str, Any]] = {
     "retries": 3,
     "retry_delay_seconds": exponential_backoff(backoff_factor=2),
     "retry_jitter_factor": 0.5,
-    "retry_condition_fn": may_help,
+    "retry_condition_fn": is_retryable,
 }
 """Options of every task."""
 
 
-def begin() -> Settings:
+def start_run() -> Settings:
     """Return the settings of this run, and mark it as alive.
 
     As in `churn …`: libraries send no telemetry, and written files are accessible to this user alone.
@@ -68,21 +68,21 @@ def begin() -> Settings:
     settings = load_settings()
     run_id = flow_run.get_id()
     if run_id is not None:
-        announce(settings.home, str(run_id))
+        register_run(settings.home, str(run_id))
     return settings
 
 
-def instant(now: datetime | None) -> datetime:
+def resolve_now(now: datetime | None) -> datetime:
     """Return ``now`` in UTC, the present moment if None.
 
-    Raises InstantInFuture if it lies after this machine's clock by more than the tolerance for clock differences.
+    Raises InstantInFutureError if it lies after this machine's clock by more than the tolerance for clock differences.
     """
     clock = datetime.now(UTC)
     if now is None:
         return clock
     at = now.astimezone(UTC)
     if in_future(at, clock):
-        raise InstantInFuture(
+        raise InstantInFutureError(
             f"now is {at:%Y-%m-%d %H:%M:%S} UTC, more than {CLOCKS_DIFFER.seconds // 60} minutes after this machine's "
             f"clock, {clock:%Y-%m-%d %H:%M:%S} UTC",
             "leave now empty for the present moment, or give an instant of the past; check the clock of this machine",
@@ -90,7 +90,7 @@ def instant(now: datetime | None) -> datetime:
     return at
 
 
-def plain(found: Any) -> dict[str, Any]:
+def to_json_dict(found: Any) -> dict[str, Any]:
     """Return a dataclass as JSON values, for results of flows and tasks."""
     told: dict[str, Any] = json.loads(json.dumps(asdict(found), default=str))
     return told

@@ -10,7 +10,7 @@ from prefect.states import State
 from flows.pipeline.build_features import build_features
 from flows.pipeline.land import ended, land
 from flows.pipeline.materialize import materialize
-from flows.pipeline.policy import FLOW, Now, begin, instant
+from flows.pipeline.policy import FLOW, Now, resolve_now, start_run
 from flows.steps.inbox import waiting
 
 
@@ -23,6 +23,6 @@ def refresh(now: Now = None) -> dict[str, Any] | State[dict[str, Any]]:
     Args:
         now: The instant that the run works as of, with its time zone; empty: the present moment.
     """
-    settings, at = begin(), instant(now)
+    settings, at = start_run(), resolve_now(now)
     told = {"landed": land(now=at), "features": build_features(), "online": materialize(now=at)}
     return ended(waiting(settings.home)[1], told)

@@ -11,9 +11,9 @@ from feature_repo.files.locks import LeaseHeldError, lease
 from flows.pipeline.artifacts import escaped, publish
 from flows.pipeline.deploy import deploy
 from flows.pipeline.evaluate import evaluate, report_on
-from flows.pipeline.policy import FLOW, Now, begin, instant
+from flows.pipeline.policy import FLOW, Now, resolve_now, start_run
 from flows.pipeline.train import train
-from flows.steps.retraining_policy import admit
+from flows.steps.retraining_policy import admit_retraining
 
 Reason = Literal["schedule", "drift", "request"]
 
@@ -37,12 +37,12 @@ def retrain(
         now: The instant written into the model and the ledger; empty: the present moment. All that is published is
             learnt from, whatever it says.
     """
-    settings, at = begin(), instant(now)
+    settings, at = start_run(), resolve_now(now)
     why = f"{reason}: {detail}" if detail else reason
     try:
         # Held to the end of the trial, so that no second challenger is compared at the same time.
         with lease(settings.home, "retraining", f"a retraining as of {at.isoformat()} ({reason})"):
-            held_back = admit(settings.home, at, why, settings.retraining, drift=reason == "drift")
+            held_back = admit_retraining(settings.home, at, why, settings.retraining, drift=reason == "drift")
             if held_back is not None:
                 return _skipped(held_back)
             version = train(now=at)["version"]

@@ -13,7 +13,7 @@ from prefect import flow, task
 from bentos.batch import score_base as scoring
 from configs.settings import load_settings
 from flows.pipeline.artifacts import facts, publish
-from flows.pipeline.policy import FLOW, TASK, Now, begin, instant, plain
+from flows.pipeline.policy import FLOW, TASK, Now, resolve_now, start_run, to_json_dict
 
 
 @flow(name="score_base", flow_run_name="score base", timeout_seconds=12 * 3600, **FLOW)
@@ -25,14 +25,14 @@ def score_base(now: Now = None) -> dict[str, Any]:
     Args:
         now: The instant that the run works as of, with its time zone; empty: the present moment.
     """
-    begin()
-    done: dict[str, Any] = score_everyone(instant(now))
+    start_run()
+    done: dict[str, Any] = score_everyone(resolve_now(now))
     return done
 
 
 @task(name="score everyone", **TASK)
 def score_everyone(now: datetime) -> dict[str, Any]:
     """Write the missing chunks and publish all of them together."""
-    done = plain(scoring.score_base(load_settings(), now))
+    done = to_json_dict(scoring.score_base(load_settings(), now))
     publish("score-run", "Scores of the whole base", [facts(done)])
     return done

@@ -25,8 +25,8 @@ from prefect.states import Cancelled, Crashed
 from pydantic import PositiveFloat, PositiveInt
 
 from flows.pipeline.artifacts import publish, table
-from flows.pipeline.heartbeat import Dead, alive, dead
-from flows.pipeline.policy import UNKEPT, begin
+from flows.pipeline.heartbeat import DeadRun, find_dead_runs, find_live_runs
+from flows.pipeline.policy import UNKEPT, start_run
 
 TAG: Final = "churn"
 """Tag of every deployment in flows/prefect.yaml, and so of all their runs."""
@@ -52,7 +52,7 @@ def sweep(
         attempts_max: A run that died so often is left to a person.
         pending_max_minutes: A run that a worker took and that did not get to its first line for so long counts as dead.
     """
-    settings = begin()
+    settings = start_run()
     with get_client(sync_client=True) as client:
         found = mark_dead(client, settings.home, rerun=rerun, attempts_max=attempts_max)
         found += mark_lost(client, settings.home, timedelta(minutes=pending_max_minutes))
@@ -67,7 +67,7 @@ def sweep(
 def mark_dead(client: SyncPrefectClient, home: Path, *, rerun: bool, attempts_max: int) -> list[dict[str, Any]]:
     """Mark the dead runs of this home; return flow_run, name and outcome of each."""
     found = []
-    for gone in dead(home):
+    for gone in find_dead_runs(home):
         run = _read(client, gone)
         state = run.state.type if run is not None and run.state is not None else None
         outcome = None
@@ -82,7 +82,7 @@ def mark_dead(client: SyncPrefectClient, home: Path, *, rerun: bool, attempts_ma
             _mark_tasks(client, run)
             found.append({"flow_run": str(run.id), "name": run.name, "outcome": outcome})
         # For a run that ended, or that a person started again, only its file remains.
-        gone.forget()
+        gone.remove()
     return found
 
 
@@ -95,7 +95,7 @@ def mark_lost(client: SyncPrefectClient, home: Path, older_than: timedelta) -> l
             tags=FlowRunFilterTags(all_=[TAG]),
         )
     )
-    here, lost = alive(home), []
+    here, lost = find_live_runs(home), []
     for run in taken:
         since = run.state.timestamp if run.state else None
         if str(run.id) not in here and since is not None and datetime.now(UTC) - since > older_than:
@@ -104,7 +104,7 @@ def mark_lost(client: SyncPrefectClient, home: Path, older_than: timedelta) -> l
     return lost
 
 
-def _read(client: SyncPrefectClient, gone: Dead) -> FlowRun | None:
+def _read(client: SyncPrefectClient, gone: DeadRun) -> FlowRun | None:
     try:
         return client.read_flow_run(gone.run_id)
     except ObjectNotFound:  # of another server, or deleted there

@@ -9,10 +9,10 @@ from prefect import flow, task
 
 from configs.settings import load_settings
 from flows.pipeline.artifacts import escaped, facts, mlflow_place, publish, table
-from flows.pipeline.policy import FLOW, TASK, Now, begin, instant, plain
+from flows.pipeline.policy import FLOW, TASK, Now, resolve_now, start_run, to_json_dict
 from flows.steps.train import train_challenger
 from training.metrics.scores import FIGURES
-from training.registry import Trained, figures_of
+from training.registry import RegisteredChallenger, figures_of
 
 
 @flow(name="train", flow_run_name="train", timeout_seconds=24 * 3600, **FLOW)
@@ -26,8 +26,8 @@ def train(now: Now = None) -> dict[str, Any]:
         now: The instant written into the model and the ledger; empty: the present moment. All that is published is
             learnt from, whatever it says.
     """
-    begin()
-    trained: dict[str, Any] = fit_and_register(instant(now))
+    start_run()
+    trained: dict[str, Any] = fit_and_register(resolve_now(now))
     return trained
 
 
@@ -35,13 +35,13 @@ def train(now: Now = None) -> dict[str, Any]:
 def fit_and_register(now: datetime) -> dict[str, Any]:
     """Train once per fingerprint."""
     settings = load_settings()
-    trained: Trained = train_challenger(settings, now)
+    trained: RegisteredChallenger = train_challenger(settings, now)
     logged = figures_of(settings, trained.run_id)
     publish(
         "training-report",
         f"Version {trained.version} of the model",
         [
-            facts(plain(trained)),
+            facts(to_json_dict(trained)),
             table(
                 ["on held-out rows", "model", "logistic regression"],
                 [
@@ -53,4 +53,4 @@ def fit_and_register(now: datetime) -> dict[str, Any]:
             f"Bundle: {escaped(settings.home / 'bundles' / trained.digest)}",
         ],
     )
-    return plain(trained)
+    return to_json_dict(trained)

@@ -23,11 +23,11 @@ from feature_repo.contract import (
 )
 from feature_repo.events import SCHEMA
 from feature_repo.files.duckdb_session import offline_limits, session
-from feature_repo.files.parquet_tables import append, append_tables, has, table_pattern
+from feature_repo.files.parquet_tables import append_table, append_tables, has_part, table_pattern
 from feature_repo.instants import INSTANT
-from feature_repo.raw.events.deliveries import Delivery, check_whole, deliveries
+from feature_repo.raw.events.deliveries import Delivery, check_delivery, deliveries
 from feature_repo.raw.snapshots.offline_rows import offline_rows
-from feature_repo.raw.snapshots.publication import history, read_snapshot
+from feature_repo.raw.snapshots.publication import read_snapshot, snapshot_history
 from feature_repo.transforms import tiles
 
 KEPT: Final = 4
@@ -59,7 +59,7 @@ def build_features(settings: Settings) -> list[str]:
     immutable and named after date and version, and contain nothing published after them, so that the next run completes
     a killed one.
     """
-    every = history(settings.home)
+    every = snapshot_history(settings.home)
     if not every:
         raise NothingPublishedError(
             f"no snapshot is published in {settings.home}", "run: churn ingest --csv PATH --as-of DATE"
@@ -70,7 +70,7 @@ def build_features(settings: Settings) -> list[str]:
     for manifest in sorted(every, key=lambda each: (each.snapshot_date, each.version)):
         part = f"{manifest.snapshot_date.isoformat()}.v{manifest.version}"
         if part not in there:
-            append(settings.home, SOURCE, part, offline_rows(manifest, every, read))
+            append_table(settings.home, SOURCE, part, offline_rows(manifest, every, read))
         parts.append(part)
     return parts
 
@@ -84,7 +84,7 @@ def build_activity(settings: Settings, customers_at_once: int = CUSTOMERS_AT_ONC
 
     Raises
     ------
-    DeliveryDamaged
+    DeliveryDamagedError
         If a delivery was changed.
     """
     every = deliveries(settings.home)
@@ -93,12 +93,12 @@ def build_activity(settings: Settings, customers_at_once: int = CUSTOMERS_AT_ONC
         if delivery.known_at is None:
             continue
         parts.append(delivery.name)
-        if has(settings.home, ACTIVITY_SOURCE, delivery.name):
+        if has_part(settings.home, ACTIVITY_SOURCE, delivery.name):
             continue
         needed = [delivery, *(each for each in every[:place] if _matters(each, delivery.known_at))]
         for each in needed:
             if each.number not in whole:
-                whole[each.number] = check_whole(settings.home, each)
+                whole[each.number] = check_delivery(settings.home, each)
         pieces = _pieces(settings, delivery.known_at, [whole[each.number] for each in needed], customers_at_once)
         append_tables(settings.home, ACTIVITY_SOURCE, delivery.name, ROWS, pieces)
     return parts

@@ -23,14 +23,14 @@ from feature_repo.contract import (
 )
 from feature_repo.files.duckdb_session import offline_limits, session
 from feature_repo.files.parquet_tables import table_files
-from feature_repo.stores.casting import as_python
+from feature_repo.stores.casting import to_python_values
 from feature_repo.stores.customers import offline_files
-from feature_repo.stores.errors import refusals
-from feature_repo.stores.feature_store import open_store
+from feature_repo.stores.errors import translate_store_errors
+from feature_repo.stores.feature_store import open_feature_store
 from feature_repo.stores.freshness import at_the_contract
-from feature_repo.stores.historical_features import features_as_known
-from feature_repo.stores.online_features import OnlineFeatures
-from monitoring.parity import Parity
+from feature_repo.stores.historical_features import get_historical_features
+from feature_repo.stores.online_features import OnlineFeatureReader
+from monitoring.parity import ParityCounts
 
 CHUNK_CUSTOMERS: Final = 5_000
 
@@ -47,7 +47,7 @@ def check_parity(
     *,
     customers_max: int | None = None,
     progress: Callable[[int], object] = lambda _customers: None,
-) -> dict[str, Parity]:
+) -> dict[str, ParityCounts]:
     """Compare online and offline values of every customer as of ``now`` (UTC), both read through Feast.
 
     ``customers_max`` limits them to a sample, evenly spread over the sorted ids. Returns service -> result: for the
@@ -59,28 +59,28 @@ def check_parity(
         If the offline table has no rows.
     StoreUnavailableError, NothingRegisteredError and the like
         If a store can't be read.
-    StorageFailed
+    StorageError
         If a file of the offline tables can't be read, or is no regular file.
     """
-    with refusals(settings):
+    with translate_store_errors(settings):
         services = [CORE_SERVICE, *([BEHAVIOR_SERVICE] if table_files(settings.home, ACTIVITY_SOURCE) else [])]
-        store = open_store(settings)
+        store = open_feature_store(settings)
         found = {}
         for service in services:
             features = features_of(service)
             # Values are compared: a stricter policy of the online reader is no difference.
-            reader = OnlineFeatures(store, service, at_the_contract())
-            found[service] = Parity()
+            reader = OnlineFeatureReader(store, service, at_the_contract())
+            found[service] = ParityCounts()
             for ids in _chunks(_customers(settings, now), customers_max):
                 keys = pd.DataFrame({CUSTOMER: ids}).assign(**{OBSERVED_AT: pd.Timestamp(now)})
-                frame = features_as_known(store, keys, service)
-                columns = [as_python(feature, frame[feature.name].tolist()) for feature in features]
+                frame = get_historical_features(store, keys, service)
+                columns = [to_python_values(feature, frame[feature.name].tolist()) for feature in features]
                 found[service].add(features, list(zip(*columns, strict=True)), reader.read(ids, now))
                 progress(len(ids))
     return found
 
 
-def report(settings: Settings, found: dict[str, Parity]) -> list[str]:
+def report(settings: Settings, found: dict[str, ParityCounts]) -> list[str]:
     """Return a line per compared service.
 
     Raises

@@ -19,23 +19,23 @@ from bentos.bundle import Bundle, BundleError
 from bentos.bundle.manifest import OtherContractError, bundles_folder, read_manifest
 from bentos.decisions import reason_codes
 from bentos.decisions.economics import load_economics
-from bentos.rollout.ledger import entries
+from bentos.rollout.ledger import read_ledger
 from bentos.rollout.live_comparison import LiveFigures
 from bentos.rollout.pointer import Rollout
-from bentos.rollout.rollout import rollout
+from bentos.rollout.rollout import read_rollout
 from configs.printable import printable
 from configs.settings import Settings
 from feature_repo.contract import AUDIT_SERVICE, CUSTOMER, LABEL
-from feature_repo.stores.errors import refusals
-from feature_repo.stores.feature_store import open_store
-from feature_repo.stores.historical_features import features_as_known
+from feature_repo.stores.errors import translate_store_errors
+from feature_repo.stores.feature_store import open_feature_store
+from feature_repo.stores.historical_features import get_historical_features
 from training.data.heldout import read_heldout
 from training.metrics.tenure_bands import NEW_CUSTOMER_MONTHS, tenure_band
 from training.promotion import BY_HAND, Evidence, Verdict, decide
 from training.registry import DIGEST, keep_text, restore_bundle, tag_version, versions_with
 
 if TYPE_CHECKING:
-    from training.registry import Trained
+    from training.registry import RegisteredChallenger
 
 TIMED_ROWS: Final = 25
 TAG_LENGTH_MAX: Final = 5000
@@ -43,7 +43,7 @@ TAG_LENGTH_MAX: Final = 5000
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparisonResult:
     """A verdict and the digests of the challenger and the champion (None: no model served)."""
 
     verdict: Verdict
@@ -66,7 +66,9 @@ class Compared:
         return cls(**{**content, "verdict": Verdict.from_json(content["verdict"])})
 
 
-def compare(settings: Settings, trained: Trained, now: datetime, *, live: LiveFigures | None = None) -> Compared:
+def compare_models(
+    settings: Settings, trained: RegisteredChallenger, now: datetime, *, live: LiveFigures | None = None
+) -> ComparisonResult:
     """Decide from all available figures; the verdict becomes a file of the run and tags of the version.
 
     A champion whose bundle is missing or damaged is restored from MLflow first: services may still use it. One that
@@ -89,29 +91,31 @@ def compare(settings: Settings, trained: Trained, now: datetime, *, live: LiveFi
         If MLflow does not accept the verdict, or the champion's copy can't be fetched.
     """
     served = serving(settings.home)
-    evidence = gather(settings, trained, served, live)
+    evidence = gather_evidence(settings, trained, served, live)
     verdict = decide(evidence, load_economics(), settings.promotion, settings.rollout, seed=settings.training.seed)
     champion = served.champion if served else None
-    compared = Compared(verdict, trained.digest, champion, now.isoformat())
+    compared = ComparisonResult(verdict, trained.digest, champion, now.isoformat())
     # Not for the champion itself: the verdict on it as a challenger stays.
     if champion != trained.digest:
-        _keep(settings, trained, compared)
+        _record_verdict(settings, trained, compared)
     return compared
 
 
 def serving(home: Path) -> Rollout | None:
     """Return the roll-out, from the ledger if the pointer is missing or damaged; None before a promotion."""
     try:
-        pointed = rollout(home)
+        pointed = read_rollout(home)
     except BundleError:
         pointed = None
     if pointed is not None:
         return pointed
-    known = entries(home)
+    known = read_ledger(home)
     return known[-1].rollout() if known else None
 
 
-def gather(settings: Settings, trained: Trained, served: Rollout | None, live: LiveFigures | None) -> Evidence:
+def gather_evidence(
+    settings: Settings, trained: RegisteredChallenger, served: Rollout | None, live: LiveFigures | None
+) -> Evidence:
     """Collect the input of a verdict from the offline store and the bundles.
 
     Writes nothing, except a restored bundle of the champion.
@@ -127,13 +131,13 @@ def gather(settings: Settings, trained: Trained, served: Rollout | None, live: L
             customers, churned, unknown, None, math.nan, schema=unfit.message, withdrawn=withdrawn, rolled_back=undone
         )
     incumbent, incomparable = _incumbent(settings, served)
-    with refusals(settings):
-        store = open_store(settings)
-        features = features_as_known(store, keys, challenger.manifest.service)
+    with translate_store_errors(settings):
+        store = open_feature_store(settings)
+        features = get_historical_features(store, keys, challenger.manifest.service)
         known = features
         if incumbent is not None and incumbent.manifest.service != challenger.manifest.service:
-            known = features_as_known(store, keys, incumbent.manifest.service)
-        audit = features_as_known(store, keys, AUDIT_SERVICE)
+            known = get_historical_features(store, keys, incumbent.manifest.service)
+        audit = get_historical_features(store, keys, AUDIT_SERVICE)
     score, explained_share = explained(challenger, features)
     return Evidence(
         customers=customers,
@@ -142,7 +146,7 @@ def gather(settings: Settings, trained: Trained, served: Rollout | None, live: L
         champion=None if incumbent is None else incumbent.score(known),
         challenger_threshold=challenger.manifest.threshold,
         champion_threshold=math.nan if incumbent is None else incumbent.manifest.threshold,
-        slices=slices(features, audit),
+        slices=slice_columns(features, audit),
         explained_share=explained_share,
         latency_p50_ms=latency_p50_ms(challenger, features),
         bundle_bytes=sum(path.stat().st_size for path in (bundles_folder(settings.home) / trained.digest).iterdir()),
@@ -165,7 +169,7 @@ def withdrawal(home: Path, digest: str) -> str:
     model = functools.cache(functools.partial(_model, home))
     left_as = {"rollback": "champion", "abort": "challenger"}
     said = ""
-    for entry in entries(home):
+    for entry in read_ledger(home):
         left = (entry.before or {}).get(left_as.get(entry.action, ""))
         if left is not None and model(left) == model(digest):
             said = printable(f"{entry.action} by {entry.who}: {entry.why}")
@@ -179,13 +183,13 @@ def rolled_back(home: Path) -> str:
 
     A person withdrew a model that had passed every rule: the rules alone do not choose its successor.
     """
-    changes = [entry for entry in entries(home) if entry.action in {"promote", "rollback"}]
+    changes = [entry for entry in read_ledger(home) if entry.action in {"promote", "rollback"}]
     if not changes or changes[-1].action == "promote":
         return ""
     return printable(f"rollback by {changes[-1].who}: {changes[-1].why}")
 
 
-def slices(features: pd.DataFrame, audit: pd.DataFrame) -> dict[str, np.ndarray]:
+def slice_columns(features: pd.DataFrame, audit: pd.DataFrame) -> dict[str, np.ndarray]:
     """Return column -> (n,) text: the groups in which the challenger must not be worse.
 
     ``features`` of any service that a model reads, ``audit`` the protected ones, same customers row by row.
@@ -207,10 +211,10 @@ def explained(bundle: Bundle, features: pd.DataFrame) -> tuple[np.ndarray, float
     """
     found = bundle.explain(features)
     try:
-        reason_codes.parse(bundle.reason_codes, bundle.manifest.service)
+        reason_codes.parse_reason_codes(bundle.reason_codes, bundle.manifest.service)
     except reason_codes.ReasonDictionaryError:
         return found.score, 0.0
-    return found.score, float(found.whole().mean()) if len(found.score) else math.nan
+    return found.score, float(found.is_additive().mean()) if len(found.score) else math.nan
 
 
 def latency_p50_ms(bundle: Bundle, features: pd.DataFrame) -> float:
@@ -256,7 +260,7 @@ def _model(home: Path, digest: str) -> str:
         return digest
 
 
-def _keep(settings: Settings, trained: Trained, compared: Compared) -> None:
+def _record_verdict(settings: Settings, trained: RegisteredChallenger, compared: ComparisonResult) -> None:
     verdict = compared.verdict
     keep_text(
         settings, trained.run_id, "promotion/verdict.json", json.dumps(compared.to_json(), indent=2, sort_keys=True)

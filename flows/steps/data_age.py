@@ -13,12 +13,12 @@ from typing import Final
 from configs.settings import Settings
 from feature_repo.raw.events.deliveries import deliveries
 from feature_repo.raw.snapshots.offline_rows import extract_known_at
-from feature_repo.raw.snapshots.publication import Manifest, history
-from feature_repo.stores.errors import StoreUnavailableError, refusals
-from feature_repo.stores.feature_store import open_store
+from feature_repo.raw.snapshots.publication import SnapshotManifest, snapshot_history
+from feature_repo.stores.errors import StoreUnavailableError, translate_store_errors
+from feature_repo.stores.feature_store import open_feature_store
 from feature_repo.stores.online_watermark import copied_until
 from flows.steps.inbox import oldest
-from monitoring.freshness import Age, ages
+from monitoring.freshness import DataAge, ages
 
 INBOX: Final = "inbox"
 """Name of the age of the oldest file in the inbox in :func:`data_ages`."""
@@ -26,7 +26,7 @@ INBOX: Final = "inbox"
 log = logging.getLogger(__name__)
 
 
-def data_ages(settings: Settings, now: datetime) -> list[Age]:
+def data_ages(settings: Settings, now: datetime) -> list[DataAge]:
     """Return the age at ``now`` of the newest snapshot's values, the newest events and the online values.
 
     Events are omitted if none were delivered; the age of the online values is unknown if the online store does not
@@ -37,8 +37,8 @@ def data_ages(settings: Settings, now: datetime) -> list[Age]:
     newest: dict[str, datetime | None] = {"snapshot": max(values, default=None)}
     if known := known_deliveries(settings.home, now):
         newest["events"] = max(known)
-    with refusals(settings):
-        store = open_store(settings)
+    with translate_store_errors(settings):
+        store = open_feature_store(settings)
         try:
             newest["online store"] = copied_until(settings, store, now)
         except StoreUnavailableError as away:
@@ -52,9 +52,9 @@ def data_ages(settings: Settings, now: datetime) -> list[Age]:
     return [*found, *ages({INBOX: since}, now, settings.monitoring.inbox_max_h)]
 
 
-def known_extracts(home: Path, now: datetime) -> list[Manifest]:
+def known_extracts(home: Path, now: datetime) -> list[SnapshotManifest]:
     """Return the versions whose extract was known at ``now``, in the order of publication."""
-    return [manifest for manifest in history(home) if extract_known_at(manifest) <= now]
+    return [manifest for manifest in snapshot_history(home) if extract_known_at(manifest) <= now]
 
 
 def known_deliveries(home: Path, now: datetime) -> list[datetime]:

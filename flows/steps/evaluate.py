@@ -16,25 +16,25 @@ import pandas as pd
 from bentos.decisions.economics import load_economics, profit_threshold
 from configs.settings import Settings
 from feature_repo.contract import AUDIT_SERVICE, CORE_SERVICE, OBSERVED_AT
-from feature_repo.files.atomic_writes import folder_aside
-from feature_repo.raw.snapshots.publication import published
-from feature_repo.stores.feature_store import open_store
+from feature_repo.files.atomic_writes import temporary_folder
+from feature_repo.raw.snapshots.publication import published_snapshots
+from feature_repo.stores.feature_store import open_feature_store
 from feature_repo.stores.registration import apply
 from flows.steps.build_features import build_features
-from flows.steps.ingest_snapshot import ingest
+from flows.steps.ingest_snapshot import ingest_snapshot
 from flows.steps.train import git_commit, training_set
 from training.data.split import Rows
 from training.data.training_set import TrainingSet, historical_features
 from training.evaluation.cross_validation import CrossValidation, cross_validate
 from training.evaluation.report import EvaluationReport, ShapSummary, write_report
-from training.metrics.scores import paired_difference, slices, summarise
+from training.metrics.scores import measure_slices, paired_difference, summarise
 from training.metrics.tenure_bands import tenure_band
 
 SLICES: Final = ("senior_citizen", "gender", "contract_type", "internet_service", "tenure_band")
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class EvaluationResult:
     """The cross-validation and the paths of its report and figures."""
 
     validation: CrossValidation
@@ -51,26 +51,26 @@ def evaluate_csv(
     *,
     repeats: int,
     progress: Callable[[int], object] = lambda _fold: None,
-) -> Evaluated:
+) -> EvaluationResult:
     """Run a CSV through gate, Feast and point-in-time join in a temporary home, and cross-validate on it.
 
     Only the report is written to the settings' home: an evaluation must not publish the file.
     """
     # Below the home: it holds customer rows, and the next command removes it if this one is killed.
-    with folder_aside(settings.home, "evaluate-") as scratch:
+    with temporary_folder(settings.home, "evaluate-") as scratch:
         # A file has no events, whatever service the home's models read.
         training = settings.training.model_copy(update={"feature_service": CORE_SERVICE})
         aside = settings.model_copy(update={"home": scratch, "training": training})
         # Declared for today, so that the features have not expired.
-        ingest(aside, csv, now.date(), ingested_at=now)
+        ingest_snapshot(aside, csv, now.date(), ingested_at=now)
         build_features(aside)
         apply(aside)
-        return evaluate(
+        return evaluate_model(
             aside, training_set(aside), now, reports=settings.home / "reports", repeats=repeats, progress=progress
         )
 
 
-def evaluate(
+def evaluate_model(
     settings: Settings,
     rows: TrainingSet,
     now: datetime,
@@ -80,7 +80,7 @@ def evaluate(
     simulated: bool = False,
     model_version: str = "cross-validated",
     progress: Callable[[int], object] = lambda _fold: None,
-) -> Evaluated:
+) -> EvaluationResult:
     """Cross-validate on ``rows``; write ``report.html``, ``figures.json`` to ``reports/evaluation/<source>``.
 
     Both cover the scored rows: with several observation dates, those of the newest ones.
@@ -96,7 +96,7 @@ def evaluate(
         progress=progress,
     )
     # With several dates the oldest ones are used for fitting alone: figures cover the others.
-    rows = _taken(rows, validation.scored)
+    rows = _select_rows(rows, validation.scored)
     churned = rows.churned.to_numpy(dtype=bool)
     source = _source(settings, rows, now, model_version)
     folder = reports / "evaluation" / source["sha256"][:12]
@@ -110,7 +110,7 @@ def evaluate(
         baseline_repeats=validation.baseline_metrics,
         threshold=profit_threshold(economics),
         economics=economics,
-        slices=slices(_slice_columns(settings, rows), churned, validation.score[0], SLICES),
+        slices=measure_slices(_slice_columns(settings, rows), churned, validation.score[0], SLICES),
         shap=ShapSummary(tuple(rows.features.columns), validation.contributions, rows.features.to_numpy(dtype=object)),
         simulated=simulated,
         dates=rows.keys[OBSERVED_AT].nunique(),
@@ -119,17 +119,17 @@ def evaluate(
     written = folder / "figures.json"
     figures = _figures(validation, source, leak_suspected=report.leak_suspected)
     written.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    return Evaluated(validation, html, written, report.leak_suspected)
+    return EvaluationResult(validation, html, written, report.leak_suspected)
 
 
-def _taken(rows: TrainingSet, positions: Rows) -> TrainingSet:
+def _select_rows(rows: TrainingSet, positions: Rows) -> TrainingSet:
     keys, features = (frame.iloc[positions].reset_index(drop=True) for frame in (rows.keys, rows.features))
     return replace(rows, keys=keys, features=features)
 
 
 def _slice_columns(settings: Settings, rows: TrainingSet) -> pd.DataFrame:
     """Return the columns of the slices; protected attributes are read from their audit-only service."""
-    audit = historical_features(open_store(settings), rows.keys, AUDIT_SERVICE)
+    audit = historical_features(open_feature_store(settings), rows.keys, AUDIT_SERVICE)
     return rows.features[["contract_type", "internet_service"]].assign(
         senior_citizen=audit["senior_citizen"].to_numpy(),
         gender=audit["gender"].to_numpy(),
@@ -138,7 +138,7 @@ def _slice_columns(settings: Settings, rows: TrainingSet) -> pd.DataFrame:
 
 
 def _source(settings: Settings, rows: TrainingSet, now: datetime, model_version: str) -> dict[str, str]:
-    manifests = published(settings.home)
+    manifests = published_snapshots(settings.home)
     hashes = [manifest.source_sha256 for manifest in manifests]
     return {
         "data_source": ", ".join(f"{m.source_name} of {m.snapshot_date}" for m in manifests),

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Final, Literal
 
 from configs.errors import ChurnError
-from feature_repo.files.atomic_writes import storage, sync_folder
-from feature_repo.files.stable_reads import Content, content
+from feature_repo.files.atomic_writes import storage_errors, sync_folder
+from feature_repo.files.stable_reads import Content, read_stable
 from feature_repo.raw.events.event_files import SUFFIXES, parts_of
-from feature_repo.raw.events.parquet_events import BadEvents
+from feature_repo.raw.events.parquet_events import EventFileError
 
 FOLDER: Final = "inbox"
 LANDED: Final = "landed"
@@ -31,7 +31,7 @@ class InboxNameError(ChurnError):
 
 
 @dataclass(frozen=True, order=True)
-class Waiting:
+class WaitingFile:
     """One file to ingest. Sort order: by day, an extract before its corrections, extracts before events.
 
     ``as_of`` is the snapshot date of an extract (``date.max`` for events, which follow all extracts); ``revision`` is
@@ -45,7 +45,7 @@ class Waiting:
 
 
 @dataclass(frozen=True)
-class Left:
+class LeftFile:
     """One entry of the inbox that is not ingested: its printable name, and why."""
 
     name: str
@@ -55,7 +55,7 @@ class Left:
         return f"{self.name} ({self.why})"
 
 
-def waiting(home: Path) -> tuple[list[Waiting], list[Left]]:
+def waiting(home: Path) -> tuple[list[WaitingFile], list[LeftFile]]:
     """Return the files to ingest, in order, and all other entries of the inbox, which stay there.
 
     ``telco_2026-11-01.csv`` is the extract of that day, ``telco_2026-11-01.v2.csv`` a correction of it,
@@ -74,9 +74,9 @@ def waiting(home: Path) -> tuple[list[Waiting], list[Left]]:
     return sorted(files), left
 
 
-def left_behind(path: Path, why: str) -> Left:
+def left_behind(path: Path, why: str) -> LeftFile:
     """Return the entry of a path that is not ingested, its name made printable."""
-    return Left("".join(sign if sign.isprintable() else "?" for sign in path.name), why)
+    return LeftFile("".join(sign if sign.isprintable() else "?" for sign in path.name), why)
 
 
 def oldest(home: Path) -> datetime | None:
@@ -113,7 +113,7 @@ def _why_no_folder(path: Path) -> str:
         return "a folder: events_….parquet alone may be one"
     try:
         parts_of(path)
-    except BadEvents as refused:
+    except EventFileError as refused:
         return refused.message.removeprefix(f"{path.name} ")
     except OSError as refused:
         return f"cannot be read: {refused.strerror}"
@@ -124,18 +124,18 @@ def _why_no_folder(path: Path) -> str:
     )
 
 
-def read_name(path: Path) -> Waiting | None:
+def read_name(path: Path) -> WaitingFile | None:
     """Return the file with the kind and date that its name defines, None if it defines none."""
     if extract := _EXTRACT.fullmatch(path.name):
         try:
             as_of = date.fromisoformat(extract[1])
         except ValueError:
             return None
-        return Waiting(as_of, int(extract[2] or 1) - 1, path, "extract")
-    return Waiting(date.max, 0, path, "events") if _EVENTS.fullmatch(path.name) else None
+        return WaitingFile(as_of, int(extract[2] or 1) - 1, path, "extract")
+    return WaitingFile(date.max, 0, path, "events") if _EVENTS.fullmatch(path.name) else None
 
 
-def settle(home: Path, path: Path, landed: Content) -> Path | None:
+def move_to_ingested(home: Path, path: Path, landed: Content) -> Path | None:
     """Move an ingested file to ``inbox/landed`` and return its new path.
 
     ``landed`` is its content from before it was read; if that has changed since, the file stays in the inbox for the
@@ -146,8 +146,8 @@ def settle(home: Path, path: Path, landed: Content) -> Path | None:
     """
     target = home / FOLDER / LANDED / path.name
     number = 1
-    with storage():
-        if content(path) != landed:
+    with storage_errors():
+        if read_stable(path) != landed:
             return None
         target.parent.mkdir(parents=True, exist_ok=True)
         while target.exists():
@@ -158,7 +158,7 @@ def settle(home: Path, path: Path, landed: Content) -> Path | None:
     return target
 
 
-def named(path: Path, as_of: date | None) -> Waiting:
+def named(path: Path, as_of: date | None) -> WaitingFile:
     """Return a file passed explicitly; ``as_of`` makes it the extract of that day.
 
     Raises
@@ -168,9 +168,9 @@ def named(path: Path, as_of: date | None) -> Waiting:
     """
     found = read_name(path)
     if as_of is not None:
-        return Waiting(as_of, found.revision if found else 0, path, "extract")
+        return WaitingFile(as_of, found.revision if found else 0, path, "extract")
     if found is None and path.suffix.lower() in SUFFIXES:
-        return Waiting(date.max, 0, path, "events")
+        return WaitingFile(date.max, 0, path, "events")
     if found is None:
         raise InboxNameError(
             f"the name of {path.name} does not say what it is",

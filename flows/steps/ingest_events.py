@@ -12,24 +12,24 @@ from datetime import datetime
 from pathlib import Path
 
 from configs.settings import Settings
-from feature_repo.events import SENTENCES, judge
-from feature_repo.files.atomic_writes import storage, write_file
+from feature_repo.events import SENTENCES, validate_events
+from feature_repo.files.atomic_writes import storage_errors, write_file
 from feature_repo.files.duckdb_session import offline_limits
-from feature_repo.files.locks import exclusive
+from feature_repo.files.locks import publish_lock
 from feature_repo.raw.events.deliveries import Delivery
 from feature_repo.raw.events.event_files import kind_of, read_events
-from feature_repo.raw.events.publication import DeliveryRefused, deliver, land_file
+from feature_repo.raw.events.publication import DeliveryRefusedError, land_file, publish_delivery
 
 
 @dataclass(frozen=True)
-class EventLanding:
+class EventIngestion:
     """A published delivery; ``fresh`` is False if the same file had been delivered before."""
 
     delivery: Delivery
     fresh: bool
 
 
-def ingest_events(settings: Settings, path: Path, *, now: datetime, clock: datetime | None = None) -> EventLanding:
+def ingest_events(settings: Settings, path: Path, *, now: datetime, clock: datetime | None = None) -> EventIngestion:
     """Store, validate and publish one file of events.
 
     Parameters
@@ -46,25 +46,25 @@ def ingest_events(settings: Settings, path: Path, *, now: datetime, clock: datet
 
     Raises
     ------
-    BadEvents
+    EventFileError
         If the file is no file of events.
-    DeliveryRefused
+    DeliveryRefusedError
         If too many of its events are bad. ``reports/events/<sha12>.json`` lists the rows; nothing is published.
-    StillWritten
+    SourceChangingError
         If it changes while it is copied.
-    ClockWasAhead
+    ClockAheadError
         If an earlier delivery has a known-at instant long after ``now`` and ``clock``.
-    DeliveryDamaged
+    DeliveryDamagedError
         If a file of an earlier delivery is missing or no regular file.
-    StorageFailed
+    StorageError
         If a file can't be written.
     """
     kind = kind_of(path)
     raw = land_file(settings.home, path, kind)
     skew_s, memory_mb = settings.data.event_clock_skew_s, settings.data.memory_max_mb
-    judged = (judge(piece, now, skew_s) for piece in read_events(raw.path, kind, raw.source_name, memory_mb))
+    judged = (validate_events(piece, now, skew_s) for piece in read_events(raw.path, kind, raw.source_name, memory_mb))
     try:
-        delivery, fresh = deliver(
+        delivery, fresh = publish_delivery(
             judged,
             raw=raw,
             ingested_at=now,
@@ -72,13 +72,13 @@ def ingest_events(settings: Settings, path: Path, *, now: datetime, clock: datet
             quarantine_share_max=settings.data.event_quarantine_share_max,
             limits=offline_limits(settings),
         )
-    except DeliveryRefused as refused:
+    except DeliveryRefusedError as refused:
         _report(settings.home, raw.sha256, raw.source_name, refused)
         raise
-    return EventLanding(delivery, fresh)
+    return EventIngestion(delivery, fresh)
 
 
-def told(landing: EventLanding) -> list[str]:
+def format_delivery(landing: EventIngestion) -> list[str]:
     """Return the summary of a delivery: a line of counts, and a line per reason."""
     delivery = landing.delivery
     what = "published" if landing.fresh else "was published before, nothing to do:"
@@ -91,7 +91,7 @@ def told(landing: EventLanding) -> list[str]:
     return [counts, *(f"  {name} {count}: {SENTENCES[name]}" for name, count in delivery.quarantined.items())]
 
 
-def _report(home: Path, sha256: str, source_name: str, refused: DeliveryRefused) -> None:
+def _report(home: Path, sha256: str, source_name: str, refused: DeliveryRefusedError) -> None:
     told = {
         "source_name": source_name,
         "sha256": sha256,
@@ -106,5 +106,5 @@ def _report(home: Path, sha256: str, source_name: str, refused: DeliveryRefused)
         },
     }
     path = home / "reports" / "events" / f"{sha256[:12]}.json"
-    with exclusive(home), storage():
+    with publish_lock(home), storage_errors():
         write_file(path, json.dumps(told, indent=2, sort_keys=True).encode() + b"\n")

@@ -17,23 +17,23 @@ from configs.errors import ChurnError
 from configs.settings import DataSettings, Settings
 from feature_repo.clocks import KNOWN_AHEAD_MAX
 from feature_repo.contract import CUSTOMER, LABEL
-from feature_repo.files.atomic_writes import storage, write_file
-from feature_repo.files.locks import exclusive
+from feature_repo.files.atomic_writes import storage_errors, write_file
+from feature_repo.files.locks import publish_lock
 from feature_repo.files.regular_files import read_regular
 from feature_repo.raw.clock import check_clock
-from feature_repo.raw.snapshots.changes import Movements, movements
-from feature_repo.raw.snapshots.csv_text import BadCsv
-from feature_repo.raw.snapshots.normalization import respelled
+from feature_repo.raw.snapshots.changes import SnapshotChanges, snapshot_changes
+from feature_repo.raw.snapshots.csv_text import CsvError
+from feature_repo.raw.snapshots.normalization import respell
 from feature_repo.raw.snapshots.publication import (
-    Manifest,
     Publication,
     RawFile,
-    admit,
-    history,
+    SnapshotManifest,
+    check_admissible,
     land_raw,
-    publish,
-    published,
+    publish_snapshot,
+    published_snapshots,
     read_snapshot,
+    snapshot_history,
 )
 from feature_repo.raw.snapshots.telco_csv import check_size, normalise, read_raw
 from feature_repo.raw.snapshots.timing import arrival
@@ -41,13 +41,13 @@ from monitoring.churn_rate import Labelled, churn_rate_bounds
 from monitoring.quality import (
     RAW_SUITE,
     CheckResult,
-    GateFailed,
+    GateFailedError,
     GateResult,
     from_json,
     load_suite,
     render_html,
+    run_gate,
     to_json,
-    validate,
 )
 
 REPORT: Final = "gate"
@@ -56,7 +56,7 @@ MOVEMENTS: Final = "movements.json"
 log = logging.getLogger(__name__)
 
 
-class SnapshotInFuture(ChurnError):  # noqa: N818 - read as a sentence: refused, snapshot in future
+class SnapshotInFutureError(ChurnError):
     """The snapshot date lies after today (UTC): its values would be known before they are true."""
 
     error = "snapshot_in_future"
@@ -65,25 +65,25 @@ class SnapshotInFuture(ChurnError):  # noqa: N818 - read as a sentence: refused,
 
 
 @dataclass(frozen=True)
-class Landing:
+class SnapshotIngestion:
     """A published snapshot.
 
     ``fresh`` is False if the same file had been published before: nothing was done then, and ``gate`` is the verdict of
     that time.
     """
 
-    manifest: Manifest
+    manifest: SnapshotManifest
     fresh: bool
     gate: GateResult
     report_html: Path
     report_json: Path
-    movements: Movements | None
+    movements: SnapshotChanges | None
     """Changes since the previous snapshot; None for a version that was published without them."""
     finding: str | None
     """A warning about a published snapshot, for a person to check; None without one."""
 
 
-def ingest(
+def ingest_snapshot(
     settings: Settings,
     csv: Path,
     as_of: date,
@@ -91,7 +91,7 @@ def ingest(
     ingested_at: datetime,
     clock: datetime | None = None,
     replace: bool = False,
-) -> Landing:
+) -> SnapshotIngestion:
     """Store, validate and publish the extract of one date.
 
     Parameters
@@ -112,26 +112,28 @@ def ingest(
 
     Raises
     ------
-    BadCsv
-        If the file can't be read as a Telco CSV. As with GateFailed the report has the reason; nothing is published.
-    GateFailed
+    CsvError
+        If the file can't be read as a Telco CSV. As with GateFailedError the report has the reason; nothing is published.
+    GateFailedError
         If a rule of the suites is broken.
-    SnapshotExists, SnapshotTooEarly, SnapshotInFuture
+    SnapshotExistsError, SnapshotTooEarlyError, SnapshotInFutureError
         If the date may not be published.
-    StillWritten
+    SourceChangingError
         If the extract changes while it is copied.
-    ClockWasAhead
+    ClockAheadError
         If a published snapshot has a known-at instant long after ``ingested_at`` and ``clock``.
-    StorageFailed
+    StorageError
         If a file can't be written.
     """
     if as_of > ingested_at.date():
-        raise SnapshotInFuture(f"the extract is dated {as_of}, which has not come yet", "give the day it describes")
+        raise SnapshotInFutureError(
+            f"the extract is dated {as_of}, which has not come yet", "give the day it describes"
+        )
     home, limits = settings.home, settings.data
     check_size(csv, file_size_max_mb=limits.file_size_max_mb)
     raw = land_raw(home, csv, as_of)
     # Checked before the work, and again by publish under the lock.
-    if (live := admit(home, as_of, raw.sha256, replace=replace)) is not None:
+    if (live := check_admissible(home, as_of, raw.sha256, replace=replace)) is not None:
         return _landing(home, Publication(live, fresh=False), limits)
     pseudonym_key = settings.privacy.pseudonym_key.get_secret_value()
     title = f"Data-quality gate: {raw.source_name}, snapshot of {as_of}"
@@ -144,21 +146,21 @@ def ingest(
             extra_allowed=load_suite(RAW_SUITE)["extra_columns_allowed"],
             shown_as=raw.source_name,
         )
-    except BadCsv as refused:
+    except CsvError as refused:
         _write_reports(home, as_of, raw, _files(_unreadable(refused), title))
         raise
-    rows, respellings = respelled(rows)
+    rows, respellings = respell(rows)
     bounds = _bounds(home, as_of, len(rows), limits)
-    gate = validate(rows, parameters=bounds, pseudonym_key=pseudonym_key, respellings=respellings)
+    gate = run_gate(rows, parameters=bounds, pseudonym_key=pseudonym_key, respellings=respellings)
     files = _files(gate, title)
     if not gate.passed:
         report = _write_reports(home, as_of, raw, files)
-        raise GateFailed(gate, str(report))
+        raise GateFailedError(gate, str(report))
     reasons = {found.row: ", ".join(found.rules) for found in gate.quarantined}
     snapshot = normalise(rows.drop(index=list(reasons)))
     quarantine = rows.loc[list(reasons)].assign(row=list(reasons), reasons=pd.Series(reasons, dtype=object))
-    with exclusive(home) as held:
-        every = history(home)
+    with publish_lock(home) as held:
+        every = snapshot_history(home)
         # The known-at instant of an extract declared today lies some hours later.
         check_clock(
             (manifest.created_at for manifest in every),
@@ -173,7 +175,7 @@ def ingest(
             delivery_lag_hours=limits.delivery_lag_hours,
         )
         moved = _movements(home, as_of, snapshot)
-        done = publish(
+        done = publish_snapshot(
             home,
             as_of,
             snapshot,
@@ -191,17 +193,17 @@ def ingest(
     return _landing(home, done, limits)
 
 
-def _movements(home: Path, as_of: date, snapshot: pd.DataFrame) -> Movements:
+def _movements(home: Path, as_of: date, snapshot: pd.DataFrame) -> SnapshotChanges:
     """Return the changes since the live snapshot of the previous date."""
-    earlier = [manifest for manifest in published(home) if manifest.snapshot_date < as_of]
+    earlier = [manifest for manifest in published_snapshots(home) if manifest.snapshot_date < as_of]
     if not earlier:
-        return movements(snapshot, None, (), named=None)
+        return snapshot_changes(snapshot, None, (), named=None)
     seen = {each for manifest in earlier for each in read_snapshot(home, manifest, [CUSTOMER])[CUSTOMER]}
     before = read_snapshot(home, earlier[-1], [CUSTOMER, LABEL])
-    return movements(snapshot, before, seen, named=f"{earlier[-1].snapshot_date}.v{earlier[-1].version}")
+    return snapshot_changes(snapshot, before, seen, named=f"{earlier[-1].snapshot_date}.v{earlier[-1].version}")
 
 
-def vanished_finding(moved: Movements | None, limits: DataSettings) -> str | None:
+def vanished_finding(moved: SnapshotChanges | None, limits: DataSettings) -> str | None:
     """Return a warning if too many customers vanished; no refusal, as the other customers' rows are valid."""
     if moved is None or moved.vanished_share <= limits.vanished_share_max:
         return None
@@ -214,7 +216,7 @@ def vanished_finding(moved: Movements | None, limits: DataSettings) -> str | Non
 
 def _bounds(home: Path, as_of: date, rows: int, limits: DataSettings) -> dict[str, float | None]:
     """Return the gate's parameters: bounds of rows and churn rate from the snapshots before this date."""
-    earlier = [manifest for manifest in published(home) if manifest.snapshot_date < as_of]
+    earlier = [manifest for manifest in published_snapshots(home) if manifest.snapshot_date < as_of]
     rows_min, rows_max = limits.rows_min, None
     if earlier:
         last = earlier[-1].rows + earlier[-1].quarantined_rows
@@ -231,7 +233,7 @@ def _bounds(home: Path, as_of: date, rows: int, limits: DataSettings) -> dict[st
     }
 
 
-def _unreadable(refused: BadCsv) -> GateResult:
+def _unreadable(refused: CsvError) -> GateResult:
     """Return the verdict on an unreadable file, so that it has a report like any other."""
     check = CheckResult(
         rule="readable",
@@ -256,20 +258,20 @@ def _files(gate: GateResult, title: str) -> dict[str, bytes]:
 def _write_reports(home: Path, as_of: date, raw: RawFile, files: dict[str, bytes]) -> Path:
     """Write a refused file's report; return the HTML's path."""
     stem = home / "reports" / "gate" / f"{as_of}-{raw.sha256[:12]}"
-    with exclusive(home), storage():
+    with publish_lock(home), storage_errors():
         for name, content in files.items():
             write_file(stem.with_name(stem.name + Path(name).suffix), content)
     return stem.with_name(f"{stem.name}.html")
 
 
-def _landing(home: Path, done: Publication, limits: DataSettings) -> Landing:
+def _landing(home: Path, done: Publication, limits: DataSettings) -> SnapshotIngestion:
     folder = (home / done.manifest.path).parent
     report, counted = folder / f"{REPORT}.json", folder / MOVEMENTS
-    moved = Movements.from_json(counted.read_text(encoding="utf-8")) if counted.is_file() else None
+    moved = SnapshotChanges.from_json(counted.read_text(encoding="utf-8")) if counted.is_file() else None
     finding = vanished_finding(moved, limits)
     if finding is not None:
         log.warning("finding: %s (snapshot %s)", finding, done.manifest.snapshot_date)
-    return Landing(
+    return SnapshotIngestion(
         manifest=done.manifest,
         fresh=done.fresh,
         gate=from_json(read_regular(report).decode()),

@@ -18,24 +18,24 @@ from numpy.typing import NDArray
 
 from bentos.batch.chunks import read_chunk
 from bentos.bundle import Bundle
-from bentos.rollout import champion
+from bentos.rollout import champion_digest
 from configs.settings import Settings
 from feature_repo.contract import LABEL, OBSERVED_AT, features_of
-from feature_repo.files.atomic_writes import storage, write_file
+from feature_repo.files.atomic_writes import storage_errors, write_file
 from feature_repo.files.regular_files import read_regular
-from feature_repo.raw.snapshots.changes import Movements
+from feature_repo.raw.snapshots.changes import SnapshotChanges
 from feature_repo.raw.snapshots.offline_rows import extract_known_at
-from feature_repo.raw.snapshots.publication import history, read_snapshot
-from feature_repo.stores.customers import customers_gone, customers_known
-from feature_repo.stores.errors import refusals
-from feature_repo.stores.feature_store import open_store
-from feature_repo.stores.historical_features import features_as_known
+from feature_repo.raw.snapshots.publication import read_snapshot, snapshot_history
+from feature_repo.stores.customers import active_customers, count_inactive
+from feature_repo.stores.errors import translate_store_errors
+from feature_repo.stores.feature_store import open_feature_store
+from feature_repo.stores.historical_features import get_historical_features
 from flows.steps.data_age import data_ages, known_deliveries, known_extracts
 from flows.steps.ingest_snapshot import MOVEMENTS, REPORT, vanished_finding
-from monitoring.drift import FORMAT, Baseline, Counted, Floats, baseline, compare
-from monitoring.performance import performance
+from monitoring.drift import FORMAT, Baseline, BinCounts, Floats, compare_drift, make_baseline
+from monitoring.performance import check_performance
 from monitoring.quality_report import from_json
-from monitoring.report import MonitorReport, Quality
+from monitoring.report import MonitorReport, QualitySummary
 from training.data.heldout import read_heldout
 from training.data.labels import label_history
 
@@ -48,7 +48,7 @@ _DATE_CHARS: Final = len("2026-01-31")
 log = logging.getLogger(__name__)
 
 
-def monitor(settings: Settings, now: datetime) -> MonitorReport:
+def run_monitor(settings: Settings, now: datetime) -> MonitorReport:
     """Measure, and write ``reports/monitor/<observed_at>.json`` below the home.
 
     Customers, labels and snapshots are as known at ``now`` (tz-aware UTC). Values are taken at the newest arrival
@@ -64,23 +64,23 @@ def monitor(settings: Settings, now: datetime) -> MonitorReport:
     NothingToMaterializeError, NothingRegisteredError, RegistryUnavailableError
         If there are no features.
     """
-    bundle = Bundle.load(champion(settings.home))
-    with refusals(settings):
-        store = open_store(settings)
+    bundle = Bundle.load(champion_digest(settings.home))
+    with translate_store_errors(settings):
+        store = open_feature_store(settings)
         reference = _baseline(settings, store, bundle)
-        current, refused = Counted.of(reference), Counter[str]()
+        current, refused = BinCounts.of(reference), Counter[str]()
         at = _newest_arrival(settings.home, now)
-        for ids in customers_known(settings, at, settings.batch.chunk_customers):
+        for ids in active_customers(settings, at, settings.batch.chunk_customers):
             chunk = read_chunk(store, bundle, ids, at)
             current.add(reference, chunk.features, bundle.score(chunk.features[chunk.scorable]))
             refused += chunk.refused
-        gone = customers_gone(settings, at)
+        gone = count_inactive(settings, at)
         labels = _newest_labels(settings, reference, now)
         score = _score(store, bundle, labels, settings.batch.chunk_customers)
     churned = labels[LABEL].to_numpy(dtype=bool)
     observed_at = labels[OBSERVED_AT].iloc[0].isoformat() if len(labels) else None
-    did = performance(reference, churned, score, observed_at, settings.monitoring)
-    rows = compare(reference, current, (len(churned), int(churned.sum())), settings.monitoring)
+    did = check_performance(reference, churned, score, observed_at, settings.monitoring)
+    rows = compare_drift(reference, current, (len(churned), int(churned.sum())), settings.monitoring)
     drifted = [row.name for row in rows if row.status == "drift"] + did.drifted
     report = MonitorReport(
         champion=bundle.digest,
@@ -99,12 +99,12 @@ def monitor(settings: Settings, now: datetime) -> MonitorReport:
         freshness=data_ages(settings, now),
         report=f"{REPORTS}/{now:%Y%m%dT%H%M%S%f}.json",
     )
-    with storage():
+    with storage_errors():
         write_file(settings.home / report.report, report.to_json().encode())
     return report
 
 
-def quality(settings: Settings, now: datetime) -> Quality | None:
+def quality(settings: Settings, now: datetime) -> QualitySummary | None:
     """Return the gate's newest verdict as of ``now``, None without one."""
     known = known_extracts(settings.home, now)
     live = max(known, key=lambda manifest: (manifest.snapshot_date, manifest.version), default=None)
@@ -119,18 +119,20 @@ def quality(settings: Settings, now: datetime) -> Quality | None:
         return None
     folder = (settings.home / live.path).parent
     counted = folder / MOVEMENTS
-    moved = Movements.from_json(counted.read_text("utf-8")) if counted.is_file() else None
+    moved = SnapshotChanges.from_json(counted.read_text("utf-8")) if counted.is_file() else None
     finding = vanished_finding(moved, settings.data)
     return _quality(live.snapshot_date.isoformat(), folder / f"{REPORT}.json", finding)
 
 
-def _quality(snapshot: str, report: Path, finding: str | None) -> Quality:
+def _quality(snapshot: str, report: Path, finding: str | None) -> QualitySummary:
     try:
         gate = from_json(read_regular(report).decode())
     except (OSError, ValueError, KeyError, TypeError):
         # The verdict is lost: reported as a failure, while drift is still measured.
-        return Quality(snapshot, passed=False, rows=0, quarantined=0, failed=["unreadable report"], finding=finding)
-    return Quality(
+        return QualitySummary(
+            snapshot, passed=False, rows=0, quarantined=0, failed=["unreadable report"], finding=finding
+        )
+    return QualitySummary(
         snapshot=snapshot,
         passed=gate.passed,
         rows=gate.rows,
@@ -153,8 +155,8 @@ def _baseline(settings: Settings, store: FeatureStore, bundle: Bundle) -> Baseli
         return kept
     keys = read_heldout(settings.home, bundle.digest)
     manifest = bundle.manifest
-    features = features_as_known(store, keys, manifest.service)
-    made = baseline(
+    features = get_historical_features(store, keys, manifest.service)
+    made = make_baseline(
         features,
         features_of(manifest.service),
         bundle.score(features),
@@ -165,7 +167,7 @@ def _baseline(settings: Settings, store: FeatureStore, bundle: Bundle) -> Baseli
         observed=keys[OBSERVED_AT].max().isoformat(),
         bins=settings.monitoring.bins,
     )
-    with storage():
+    with storage_errors():
         write_file(path, made.to_json().encode())
     return made
 
@@ -177,7 +179,7 @@ def _present(home: Path, keys: pd.DataFrame) -> NDArray[np.bool_]:
     left by then; customers who leave later are included. Only the declared extract holds its own labels, and its
     customers are observed one label window before its arrival: those who left by then are excluded.
     """
-    declared = {manifest.created_at for manifest in history(home) if manifest.time == "declared"}
+    declared = {manifest.created_at for manifest in snapshot_history(home) if manifest.time == "declared"}
     itself = keys[OBSERVED_AT].isin([pd.Timestamp(each) for each in declared])
     return np.asarray(~(itself & keys[LABEL].astype(bool)), dtype=np.bool_)
 
@@ -211,7 +213,7 @@ def _newest_labels(settings: Settings, reference: Baseline, now: datetime) -> pd
 def _score(store: FeatureStore, bundle: Bundle, labels: pd.DataFrame, rows: int) -> Floats:
     """Return the champion's scores of labelled customers as known at their observation date, (n,)."""
     scores: Sequence[Floats] = [
-        bundle.score(features_as_known(store, labels.iloc[start : start + rows], bundle.manifest.service))
+        bundle.score(get_historical_features(store, labels.iloc[start : start + rows], bundle.manifest.service))
         for start in range(0, len(labels), rows)
     ]
     return np.concatenate(scores) if scores else np.zeros(0)

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bentos.bundle.manifest import BundleError, bundles_folder, is_digest, read_manifest
 from bentos.rollout import rollout as serving_now
-from bentos.rollout.ledger import Entry, entries
+from bentos.rollout.ledger import LedgerEntry, read_ledger
 from bentos.rollout.live_comparison import LiveComparison, LiveFigures, read_live
 from bentos.rollout.pointer import Rollout
 from configs.errors import EXIT_USAGE, ChurnError
 from configs.settings import Settings
-from flows.steps.compare import Compared, compare, serving, withdrawal
+from flows.steps.compare import ComparisonResult, compare_models, serving, withdrawal
 from training.registry import (
     CHALLENGER,
     CHAMPION,
@@ -33,7 +33,7 @@ from training.registry import (
 )
 
 if TYPE_CHECKING:
-    from training.registry import Trained
+    from training.registry import RegisteredChallenger
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +55,12 @@ class WhyMissingError(ChurnError):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PromotionOutcome:
     """Outcome for a challenger: ``compared`` is None if it serves already, ``entry`` if it was refused."""
 
-    trained: Trained
-    compared: Compared | None
-    entry: Entry | None
+    trained: RegisteredChallenger
+    compared: ComparisonResult | None
+    entry: LedgerEntry | None
 
     @property
     def serves(self) -> bool:
@@ -68,16 +68,16 @@ class Outcome:
         return self.compared is None or self.entry is not None
 
 
-def compare_and_deploy(
+def compare_and_promote(
     settings: Settings,
-    trained: Trained,
+    trained: RegisteredChallenger,
     *,
     who: str,
     why: str,
     now: datetime,
     force: bool = False,
     leaving: str | None = None,
-) -> Outcome:
+) -> PromotionOutcome:
     """Decide about a challenger and promote it if the verdict allows it, or if ``force`` overrules it.
 
     If the settings require live requests before a promotion, those of its running shadow count. A challenger that
@@ -95,26 +95,28 @@ def compare_and_deploy(
         raise WhyMissingError("a verdict is overruled without a reason", "add --why: it goes into the ledger")
     served = serving(settings.home)
     if served is not None and served.champion == trained.digest:
-        mirror(settings)
-        return Outcome(trained, None, None)
+        try_sync_aliases(settings)
+        return PromotionOutcome(trained, None, None)
     live = _live(settings, trained, served) if served is not None and settings.rollout.shadow_requests_min else None
-    compared = compare(settings, trained, now, live=live)
+    compared = compare_models(settings, trained, now, live=live)
     if leaving not in {None, compared.champion}:
         raise serving_now.ChampionChangedError("another champion serves by now", "run it again, or name that one")
-    return Outcome(trained, compared, deploy(settings, trained, compared, who=who, why=why, now=now, force=force))
+    return PromotionOutcome(
+        trained, compared, promote_challenger(settings, trained, compared, who=who, why=why, now=now, force=force)
+    )
 
 
-def deploy(
+def promote_challenger(
     settings: Settings,
-    trained: Trained,
-    compared: Compared,
+    trained: RegisteredChallenger,
+    compared: ComparisonResult,
     *,
     who: str,
     why: str,
     now: datetime,
     force: bool = False,
     trial: int | None = None,
-) -> Entry | None:
+) -> LedgerEntry | None:
     """Promote a challenger after its verdict; return the ledger's entry, None if the verdict refuses it.
 
     A repeated call changes nothing and returns the same entry. Running services follow by themselves.
@@ -132,7 +134,7 @@ def deploy(
         If the champion is not the one of the comparison.
     TrialEndedError
         If ``trial`` was ended meanwhile.
-    BundleError, LedgerBrokenError, StorageFailed
+    BundleError, LedgerBrokenError, StorageError
         As :func:`bentos.rollout.rollout.promote`: the old champion stays.
     """
     if not (compared.verdict.promote or force):
@@ -151,7 +153,7 @@ def deploy(
         trial=trial,
         details=details,
     )
-    mirror(settings)
+    try_sync_aliases(settings)
     return entry
 
 
@@ -162,8 +164,8 @@ def roll_back(
     why: str,
     now: datetime,
     leaving: str | None = None,
-    told: Callable[[Entry | None], object] = lambda _entry: None,
-) -> Entry | None:
+    report: Callable[[LedgerEntry | None], object] = lambda _entry: None,
+) -> LedgerEntry | None:
     """Promote the previous champion again; needs neither a training nor MLflow.
 
     ``told`` is called with the entry right after the roll-back: MLflow's aliases follow after that, and importing
@@ -171,8 +173,8 @@ def roll_back(
     :func:`bentos.rollout.rollout.rollback`.
     """
     entry = serving_now.rollback(settings.home, who=who, why=why, now=now, leaving=leaving)
-    told(entry)
-    mirror(settings)
+    report(entry)
+    try_sync_aliases(settings)
     return entry
 
 
@@ -189,7 +191,7 @@ def is_named(home: Path, digest: str | None, version: str) -> bool:
     LedgerBrokenError
         If the ledger was changed.
     """
-    book = entries(home)
+    book = read_ledger(home)
     if digest is not None and _means(home, book, digest, version):
         return True
     if not any(_means(home, book, other, version) for other in _known(home, book)):
@@ -201,14 +203,14 @@ def is_named(home: Path, digest: str | None, version: str) -> bool:
     return False
 
 
-def _known(home: Path, book: list[Entry]) -> set[str]:
+def _known(home: Path, book: list[LedgerEntry]) -> set[str]:
     """Return the digests of all bundles in the home and in the ledger."""
     states = [state for entry in book for state in (entry.before, entry.after) if state]
     named = {state[place] for state in states for place in ("champion", "previous", "challenger") if state[place]}
     return named | {folder.name for folder in bundles_folder(home).glob("*") if is_digest(folder.name)}
 
 
-def _means(home: Path, book: list[Entry], digest: str, version: str) -> bool:
+def _means(home: Path, book: list[LedgerEntry], digest: str, version: str) -> bool:
     if len(version) >= DIGITS_MIN and digest.startswith(version):
         return True
     about = [
@@ -225,8 +227,8 @@ def _means(home: Path, book: list[Entry], digest: str, version: str) -> bool:
 
 
 def begin_trial(
-    settings: Settings, trained: Trained, *, share: float | None, who: str, why: str, now: datetime
-) -> Entry:
+    settings: Settings, trained: RegisteredChallenger, *, share: float | None, who: str, why: str, now: datetime
+) -> LedgerEntry:
     """Start a trial of a challenger: shadow (``share`` None), or canary for a share of the customers.
 
     The trial ends ``rollout.trial_timeout_h`` after ``now``, the clock's instant, unless it is ended before. A
@@ -238,7 +240,7 @@ def begin_trial(
         If it was withdrawn and no reason is passed.
     OtherTrialError
         If another challenger is on trial.
-    BundleError, LedgerBrokenError, NoChampionError, StorageFailed, TrialInvalidError
+    BundleError, LedgerBrokenError, NoChampionError, StorageError, TrialInvalidError
         As :func:`bentos.rollout.rollout.start_trial`.
     """
     if not why and (withdrawn := withdrawal(settings.home, trained.digest)):
@@ -255,11 +257,11 @@ def begin_trial(
         replacing=False,
         details={"version": trained.version},
     )
-    mirror(settings)
+    try_sync_aliases(settings)
     return entry
 
 
-def end_trial(settings: Settings, version: str | None, *, who: str, why: str, now: datetime) -> Entry | None:
+def end_trial(settings: Settings, version: str | None, *, who: str, why: str, now: datetime) -> LedgerEntry | None:
     """End the running trial, or only that of the challenger ``version``; None if it is not running.
 
     Raises UnknownNameError as :func:`is_named`, and as :func:`bentos.rollout.rollout.stop_trial`.
@@ -273,7 +275,7 @@ def end_trial(settings: Settings, version: str | None, *, who: str, why: str, no
     return serving_now.stop_trial(settings.home, who=who, why=why, now=now, trial=served.sequence)
 
 
-def mirror(settings: Settings) -> None:
+def try_sync_aliases(settings: Settings) -> None:
     """Correct MLflow's aliases; if MLflow does not respond, log it and leave the roll-out unchanged."""
     try:
         sync_aliases(settings)
@@ -306,7 +308,7 @@ def sync_aliases(settings: Settings) -> dict[str, str | None]:
     return found
 
 
-def _live(settings: Settings, trained: Trained, served: Rollout) -> LiveFigures:
+def _live(settings: Settings, trained: RegisteredChallenger, served: Rollout) -> LiveFigures:
     """Return the results of the running shadow; earlier trials ran against another champion."""
     if served.challenger != trained.digest or served.mode != "shadow":
         return LiveComparison().figures()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from configs.settings import RetrainingSettings
-from feature_repo.files.atomic_writes import storage, write_file
+from feature_repo.files.atomic_writes import storage_errors, write_file
 from feature_repo.files.regular_files import read_regular
 
 FILE: Final = "retrainings.json"
@@ -16,7 +16,7 @@ _DAY: Final = timedelta(hours=24)
 _KEPT: Final = 100
 
 
-def admit(home: Path, now: datetime, reason: str, rules: RetrainingSettings, *, drift: bool) -> str | None:
+def admit_retraining(home: Path, now: datetime, reason: str, rules: RetrainingSettings, *, drift: bool) -> str | None:
     """Record a training and return None, or return why it may not start.
 
     Only trainings started by ``drift`` are limited; a scheduled or requested one is always admitted, and counts. Call
@@ -34,7 +34,7 @@ def admit(home: Path, now: datetime, reason: str, rules: RetrainingSettings, *, 
     refusal = None if not drift or again else _held_back(others, now, rules)
     if refusal is None and not again:
         rows = [{"at": at.isoformat(), "reason": why} for at, why in [*before, (now, reason)][-_KEPT:]]
-        with storage():
+        with storage_errors():
             write_file(home / FILE, (json.dumps(rows, indent=1) + "\n").encode())
     return refusal
 

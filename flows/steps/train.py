@@ -17,25 +17,25 @@ from bentos.bundle import Bundle, BundleError
 from bentos.bundle.manifest import bundles_folder, read_verified
 from bentos.decisions.economics import load_economics
 from bentos.rollout import LedgerBrokenError
-from bentos.rollout.ledger import entries
-from bentos.rollout.rollout import rollout
+from bentos.rollout.ledger import read_ledger
+from bentos.rollout.rollout import read_rollout
 from configs.errors import ChurnError
 from configs.settings import PROJECT_ROOT, Settings
 from feature_repo.contract import ACTIVITY_SOURCE, BEHAVIOR_SERVICE, CORE_SERVICE
-from feature_repo.files.atomic_writes import StorageFailed
+from feature_repo.files.atomic_writes import StorageError
 from feature_repo.files.locks import lease
 from feature_repo.files.parquet_tables import table_pattern
-from feature_repo.raw.snapshots.publication import published
-from flows.steps.promote import Outcome, compare_and_deploy
-from training.data.heldout import forget_heldout, heldout_path, save_heldout
+from feature_repo.raw.snapshots.publication import published_snapshots
+from flows.steps.promote import PromotionOutcome, compare_and_promote
+from training.data.heldout import delete_heldout, heldout_path, save_heldout
 from training.data.labels import load_labels
 from training.data.training_set import TrainingSet, load_training_set
 from training.registry import (
     CHALLENGER,
     FINGERPRINT,
     NoSuchVersionError,
-    Registered,
-    Trained,
+    RegisteredChallenger,
+    RegisteredVersion,
     close_runs,
     find_version,
     known_digests,
@@ -47,7 +47,7 @@ from training.registry import (
 )
 
 if TYPE_CHECKING:
-    from training.model.fit import Fitted, Provenance
+    from training.model.fit import FittedChallenger, Provenance
 
 SEEN: Final = "rows_seen"
 """Tag: number of held-out rows that the model was fitted on."""
@@ -62,21 +62,21 @@ class DataChangedError(ChurnError):
 
 
 @dataclass(frozen=True)
-class Challenger:
+class TrainedChallenger:
     """A fitted, saved and registered model, before its verdict."""
 
-    fitted: Fitted
+    fitted: FittedChallenger
     bundle: Bundle
-    registered: Registered
+    registered: RegisteredVersion
     training_set: TrainingSet
 
 
-def train(settings: Settings, now: datetime, *, who: str) -> Outcome:
+def train_and_register(settings: Settings, now: datetime, *, who: str) -> PromotionOutcome:
     """Train a challenger, compare it, and promote it if the verdict allows it; raises as these steps do."""
-    return compare_and_deploy(settings, train_challenger(settings, now), who=who, why="churn train", now=now)
+    return compare_and_promote(settings, train_challenger(settings, now), who=who, why="churn train", now=now)
 
 
-def train_challenger(settings: Settings, now: datetime) -> Trained:
+def train_challenger(settings: Settings, now: datetime) -> RegisteredChallenger:
     """Fit and register a challenger; the same data, settings and code return the existing version.
 
     After a kill at any point a second run leaves one version: a version is registered completely or not at all, and its
@@ -90,7 +90,7 @@ def train_challenger(settings: Settings, now: datetime) -> Trained:
         If data were published meanwhile.
     RegistryUnavailableError
         If MLflow does not respond, or would refuse the model (its experiment was deleted): before the work begins.
-    StorageFailed
+    StorageError
         If the disk has no space for a model: before the work begins.
     """
     with lease(settings.home, "training", f"process {os.getpid()} since {now.isoformat()}"):
@@ -98,7 +98,7 @@ def train_challenger(settings: Settings, now: datetime) -> Trained:
         mark = fingerprint(settings)
         known = versions_with(settings, FINGERPRINT, mark)
         close_runs(settings, mark, {each.run_id for each in known})
-        forget_orphans(settings)
+        remove_orphans(settings)
         for each in known:
             if _whole(settings, each):
                 set_alias(settings, CHALLENGER, each.version)
@@ -111,32 +111,32 @@ def train_challenger(settings: Settings, now: datetime) -> Trained:
 
 
 def _room(settings: Settings) -> None:
-    """Raise StorageFailed if a bundle of the maximum size would not fit on the disk."""
+    """Raise StorageError if a bundle of the maximum size would not fit on the disk."""
     free_mb = shutil.disk_usage(settings.home).free / 1e6
     if free_mb < settings.promotion.bundle_size_max_mb:
-        raise StorageFailed(
+        raise StorageError(
             f"{free_mb:.0f} MB are free below the home, a model may need {settings.promotion.bundle_size_max_mb:g} MB",
             "free disk space, then run it again; nothing was done",
         )
 
 
-def forget_orphans(settings: Settings) -> list[str]:
+def remove_orphans(settings: Settings) -> list[str]:
     """Remove held-out labels (personal data) of a killed training; call only under the training lease.
 
     Labels of bundles named by MLflow, the ledger or the pointer stay. Returns the names of the removed files. Raises
     RegistryUnavailableError.
     """
     try:
-        served = rollout(settings.home)
-        states = [state for each in entries(settings.home) for state in (each.before, each.after)]
+        served = read_rollout(settings.home)
+        states = [state for each in read_ledger(settings.home) for state in (each.before, each.after)]
     except (BundleError, LedgerBrokenError):
         return []  # the bundles that they name are unknown until they are repaired
-    states.append(served.state() if served else None)
+    states.append(served.ledger_state() if served else None)
     named = {state[role] for state in states if state for role in ("champion", "previous", "challenger")}
-    return forget_heldout(settings.home, named | known_digests(settings))
+    return delete_heldout(settings.home, named | known_digests(settings))
 
 
-def registered_challenger(settings: Settings, version: str | None = None) -> Trained:
+def registered_challenger(settings: Settings, version: str | None = None) -> RegisteredChallenger:
     """Return a registered challenger by its MLflow version; None: the newest one.
 
     Raises
@@ -177,25 +177,27 @@ def provenance(settings: Settings, now: datetime) -> Provenance:
     """Return the provenance of a model trained now."""
     from training.model.fit import Provenance
 
-    manifests = published(settings.home)
+    manifests = published_snapshots(settings.home)
     snapshots = tuple(f"{m.snapshot_date.isoformat()}.v{m.version}" for m in manifests)
     # Determined by the newest label: one declared snapshot is the bootstrap, any later one is observed.
     time: Literal["declared", "observed"] = "observed" if any(m.time == "observed" for m in manifests) else "declared"
     return Provenance(snapshots, time, git_commit(), now)
 
 
-def fit_challenger(settings: Settings, rows: TrainingSet, now: datetime) -> tuple[Fitted, Bundle]:
+def fit_challenger(settings: Settings, rows: TrainingSet, now: datetime) -> tuple[FittedChallenger, Bundle]:
     """Tune, fit and evaluate; save the bundle and its held-out labels; register nothing."""
-    from training.model.fit import fit
+    from training.model.fit import fit_challenger
 
     journal = settings.home / "optuna" / "journal.log"
-    fitted = fit(rows, settings.training, load_economics(), provenance(settings, now), journal=journal)
+    fitted = fit_challenger(rows, settings.training, load_economics(), provenance(settings, now), journal=journal)
     bundle = fitted.bundle.save(settings.home)
     save_heldout(settings.home, bundle.digest, rows.keys.iloc[fitted.test])
     return fitted, bundle
 
 
-def register_challenger(settings: Settings, fitted: Fitted, bundle: Bundle, rows: TrainingSet, mark: str) -> Challenger:
+def register_challenger(
+    settings: Settings, fitted: FittedChallenger, bundle: Bundle, rows: TrainingSet, mark: str
+) -> TrainedChallenger:
     """Log the run in MLflow and register the bundle as challenger; ``mark`` is its training fingerprint."""
     from training.data.split import seen_rows
 
@@ -215,10 +217,10 @@ def register_challenger(settings: Settings, fitted: Fitted, bundle: Bundle, rows
         },
         artifacts={"gate": _gate_report(settings)},
     )
-    return Challenger(fitted, bundle, registered, rows)
+    return TrainedChallenger(fitted, bundle, registered, rows)
 
 
-def _whole(settings: Settings, registered: Registered) -> bool:
+def _whole(settings: Settings, registered: RegisteredVersion) -> bool:
     """Return whether a version can be compared and served; restores its bundle and held-out rows."""
     try:
         read_verified(bundles_folder(settings.home) / registered.bundle_digest)
@@ -226,18 +228,18 @@ def _whole(settings: Settings, registered: Registered) -> bool:
         if not restore_bundle(settings, registered):
             return False
     if not heldout_path(settings.home, registered.bundle_digest).is_file():
-        from training.data.split import holdout
+        from training.data.split import split_holdout
 
         # The same fingerprint gives the same rows.
         rows = training_set(settings)
-        _, test = holdout(rows, settings.training.test_share, settings.training.seed)
+        _, test = split_holdout(rows, settings.training.test_share, settings.training.seed)
         save_heldout(settings.home, registered.bundle_digest, rows.keys.iloc[test])
     return True
 
 
-def _trained(registered: Registered, *, fresh: bool) -> Trained:
+def _trained(registered: RegisteredVersion, *, fresh: bool) -> RegisteredChallenger:
     tags = registered.tags
-    return Trained(
+    return RegisteredChallenger(
         fingerprint=tags.get(FINGERPRINT, ""),
         digest=registered.bundle_digest,
         model_version=tags.get("model_version", ""),
@@ -250,7 +252,7 @@ def _trained(registered: Registered, *, fresh: bool) -> Trained:
 
 def _gate_report(settings: Settings) -> Path:
     """Return the path of the gate's verdict on the newest snapshot, for the training's artifacts."""
-    return (settings.home / published(settings.home)[-1].path).with_name("gate.json")
+    return (settings.home / published_snapshots(settings.home)[-1].path).with_name("gate.json")
 
 
 def git_commit() -> str:

@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal
 
-from bentos.rollout.ledger import ending, entries
+from bentos.rollout.ledger import read_ledger, trial_ending
 from bentos.rollout.live_comparison import LiveComparison, breach, open_question, read_live
-from bentos.rollout.rollout import rollout, start_trial, stop_trial
+from bentos.rollout.rollout import read_rollout, start_trial, stop_trial
 from configs.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ POLL_S: Final = 2.0
 
 
 @dataclass(frozen=True)
-class Met:
+class TrialResult:
     """Result of a trial: ``ended`` is why it was stopped, None if it has seen enough and continues.
 
     ``sequence`` is that of the ledger's entry that started it.
@@ -35,7 +35,7 @@ class Met:
     ended: str | None
 
 
-def meet(
+def run_trial(
     settings: Settings,
     digest: str,
     mode: Mode,
@@ -44,7 +44,7 @@ def meet(
     as_of: datetime,
     clock: Clock,
     poll_s: float = POLL_S,
-) -> Met:
+) -> TrialResult:
     """Start the trial of the bundle ``digest`` and wait for its outcome; a killed trial is continued.
 
     A canary is judged by the rules of the service, on the counts of all workers, up to the end: a breach aborts it. It
@@ -59,7 +59,7 @@ def meet(
 
     Raises
     ------
-    LiveCountsError, LedgerBrokenError, BundleError, StorageFailed
+    LiveCountsError, LedgerBrokenError, BundleError, StorageError
         The trial continues: see :func:`withdrawn_on_error`.
     """
     rules, home = settings.rollout, settings.home
@@ -79,16 +79,16 @@ def meet(
     give_up_at = datetime.fromisoformat(began.at) + timedelta(hours=rules.trial_timeout_h)
     log.info("%s: waiting for %d customers", mode, wanted)
     while True:
-        served = rollout(home)
+        served = read_rollout(home)
         live = read_live(home, digest, since=began.sequence)
         if served is None or served.sequence != began.sequence:
-            return Met(began.sequence, live, ending(entries(home), began.sequence))
+            return TrialResult(began.sequence, live, trial_ending(read_ledger(home), began.sequence))
         seen = live.compared if mode == "shadow" else live.challenger.answered + live.challenger.failed
         why = breach(live, rules) if mode == "canary" else None
         action: Literal["stop", "abort"] = "abort" if why else "stop"
         doubt = open_question(live, rules) if mode == "canary" else None
         if why is None and seen >= wanted and doubt is None:
-            return Met(began.sequence, live, None)
+            return TrialResult(began.sequence, live, None)
         if why is None and clock() >= give_up_at:
             why = f"the {mode} saw {seen} of {wanted} customers within {rules.trial_timeout_h:g} h"
             why += f": {doubt}" if doubt else ""
@@ -98,12 +98,12 @@ def meet(
         details = {"as_of": as_of.isoformat(), **asdict(live.figures())}
         # If a service ended the trial first its reason counts: the next iteration reads it.
         if stop_trial(home, who=who, why=why, now=clock(), action=action, trial=began.sequence, details=details):
-            return Met(began.sequence, live, why)
+            return TrialResult(began.sequence, live, why)
 
 
-def withdraw(home: Path, digest: str, *, who: str, why: str, now: datetime, as_of: datetime) -> None:
+def withdraw_trial(home: Path, digest: str, *, who: str, why: str, now: datetime, as_of: datetime) -> None:
     """End the trial of a challenger that may not serve; the trial of another one continues."""
-    served = rollout(home)
+    served = read_rollout(home)
     if served is not None and served.challenger == digest:
         stop_trial(home, who=who, why=why, now=now, trial=served.sequence, details={"as_of": as_of.isoformat()})
 
@@ -115,7 +115,7 @@ def withdrawn_on_error(home: Path, digest: str, *, who: str, as_of: datetime, cl
         yield
     except BaseException as first:
         try:
-            withdraw(home, digest, who=who, why=f"it failed: {type(first).__name__}", now=clock(), as_of=as_of)
+            withdraw_trial(home, digest, who=who, why=f"it failed: {type(first).__name__}", now=clock(), as_of=as_of)
         except Exception as second:  # noqa: BLE001 - the first error is raised; a service ends the trial in time
             log.warning("the trial goes on to its end, it could not be stopped: %s", type(second).__name__)
         raise

@@ -23,12 +23,18 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from bentos.bundle.design_matrix import Design
 from feature_repo.contract import CORE_SERVICE, features_of
 from feature_repo.raw.snapshots.telco_csv import normalise, read_raw
-from feature_repo.stores.casting import as_frame
+from feature_repo.stores.casting import to_dataframe
 from feature_repo.transforms import derive
 from tests.bench.record import Record, options, report
 from training.data.split import folds
 from training.metrics.scores import brier, pr_auc, roc_auc
-from training.model.estimator import ITERATIONS, ChurnBlend, DesignMatrix, Params, baseline_pipeline
+from training.model.estimator import (
+    ITERATIONS,
+    BlendedChurnClassifier,
+    DesignMatrix,
+    HyperParameters,
+    baseline_pipeline,
+)
 from training.model.feature_columns import LINEAR
 
 REPEATS = 3
@@ -40,7 +46,7 @@ def blend(**changes: float) -> Scorer:
     """Score with the model itself, some parameters changed."""
 
     def score(train, churned, valid):
-        return ChurnBlend(Params(**changes)).fit(train, churned).predict_proba(valid)[:, 1]
+        return BlendedChurnClassifier(HyperParameters(**changes)).fit(train, churned).predict_proba(valid)[:, 1]
 
     return score
 
@@ -95,7 +101,7 @@ def section(csv: Path, record: Record) -> list[str]:
     """Return the table for a Telco CSV."""
     snapshot = normalise(read_raw(csv, file_size_max_mb=1024, cell_length_max_chars=10_000))
     columns = {name: snapshot[name].tolist() for name in snapshot.columns}
-    features = as_frame(features_of(CORE_SERVICE), {**columns, **derive(columns)})
+    features = to_dataframe(features_of(CORE_SERVICE), {**columns, **derive(columns)})
     churned = snapshot["churned"].to_numpy(dtype=bool)
     lines = [f"{csv.name}: {REPEATS} x {FOLDS}-fold cross-validation, default parameters.", ""]
     lines += ["| variant | ROC-AUC | PR-AUC | Brier |", "|---|---|---|---|"]

@@ -14,8 +14,8 @@ import numpy as np
 
 from feature_repo.raw.simulator import hazard
 from feature_repo.raw.simulator.drift import Drift
-from feature_repo.raw.simulator.event_writer import Post
-from feature_repo.raw.simulator.simulate import FIRST_MONTH, History, _seconds
+from feature_repo.raw.simulator.event_writer import EventWriter
+from feature_repo.raw.simulator.simulate import FIRST_MONTH, WorldHistory, _seconds
 
 CUSTOMERS = 40_000
 MONTHS = 10
@@ -25,8 +25,8 @@ ROUNDS = 3
 def once(seed):
     sums, counts = np.zeros(hazard.CLASS_MEANS.shape), np.zeros(hazard.CLASS_MEANS.shape)
     spread = []
-    with tempfile.TemporaryDirectory() as folder, Post(Path(folder), jsonl=False) as post:
-        history = History(Path(folder), CUSTOMERS, MONTHS, seed, date(2025, 1, 31), Drift("none", 1), post)
+    with tempfile.TemporaryDirectory() as folder, EventWriter(Path(folder), jsonl=False) as post:
+        history = WorldHistory(Path(folder), CUSTOMERS, MONTHS, seed, date(2025, 1, 31), Drift("none", 1), post)
         for month in range(FIRST_MONTH, MONTHS):
             history.step(month)
             b = hazard.behaviour_log_factor(history.here, _seconds(history._day(month)))

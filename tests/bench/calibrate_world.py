@@ -53,7 +53,7 @@ def profile_of(snapshot):
 
 def chain(profile):
     """Return attribute -> coefficients of its regression on tenure and the attributes drawn before it."""
-    columns, fitted = core.Design(profile), {}
+    columns, fitted = core.ProfileDesign(profile), {}
     for name, _ in core.CHAIN:
         rows = core.applicable(name, profile)
         fitted[name] = _coefficients(columns.known.T[rows], getattr(profile, name)[rows])

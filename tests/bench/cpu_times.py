@@ -17,10 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bentos.churn.metrics import Meters
+from bentos.churn.metrics import ServiceMetrics
 from bentos.churn.trials.canary import Canary, Share
-from bentos.churn.trials.trial_counts import Counting
-from bentos.prediction.model import load
+from bentos.churn.trials.trial_counts import TrialCounter
+from bentos.prediction.model import load_model
 from bentos.rollout.paired_times import ArmName
 from bentos.rollout.pointer import Rollout
 from configs.settings import load_settings
@@ -34,15 +34,15 @@ CALLERS = 4
 BUSY = 2
 
 
-class Recorded(Counting):
+class Recorded(TrialCounter):
     """Counts, and keeps each time."""
 
     def __init__(self, home: Path, trial: Rollout) -> None:
-        super().__init__(home, trial, Meters())
+        super().__init__(home, trial, ServiceMetrics())
         self.lines: list[str] = []
 
     def took(self, arm: ArmName, seconds: float) -> None:
-        super().took(arm, seconds)
+        super().observe_seconds(arm, seconds)
         self.lines.append(f"{'h' if arm == 'champion' else 'c'},{seconds * 1e6:.0f}")
 
 
@@ -60,7 +60,7 @@ def record(folder: Path) -> list[str]:
     csv = folder / "customers.csv"
     write_csv(simulate_snapshot(400, seed=3), csv)
     bundle = bundle_at(folder, csv)
-    model = load(settings, folder / "bundles" / bundle.digest, None)
+    model = load_model(settings, folder / "bundles" / bundle.digest, None)
     counting = Recorded(folder, Rollout(bundle.digest, "a", challenger=bundle.digest, mode="canary", share=0.5))
     trial = Canary(model, counting, customers=Share(bundle.digest, 0.5), reasons_max=3, limit_s=600)
     ids = [str(each) for each in snapshot[CUSTOMER]]
@@ -68,7 +68,7 @@ def record(folder: Path) -> list[str]:
     def ask(number: int) -> None:
         chance = random.Random(number)
         while len(counting.lines) < ANSWERS:
-            trial.answer(model, [chance.choice(ids)], datetime.now(UTC))
+            trial.predict(model, [chance.choice(ids)], datetime.now(UTC))
 
     busy = [multiprocessing.Process(target=spin, daemon=True) for _ in range(BUSY)]
     for process in busy:

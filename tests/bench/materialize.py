@@ -139,7 +139,7 @@ def recorded(folder: Path, rows: int) -> Path:
     from feast.value_type import ValueType
 
     from feature_repo.stores.online_write.redis_writer import RedisWriter
-    from feature_repo.stores.online_write.row_schema import Column, OnlineRows
+    from feature_repo.stores.online_write.row_schema import OnlineRowSchema, SourceColumn
     from feature_repo.stores.wire import redis_protocol
 
     kinds = {
@@ -148,11 +148,11 @@ def recorded(folder: Path, rows: int) -> Path:
         "bool": ValueType.BOOL,
         "int64": ValueType.INT64,
     }
-    shape = OnlineRows(
-        {"customer_id": Column("customer_id", ValueType.STRING)},
+    shape = OnlineRowSchema(
+        {"customer_id": SourceColumn("customer_id", ValueType.STRING)},
         {
             f"view_{view}": {
-                name: Column(name, kinds[kind])
+                name: SourceColumn(name, kinds[kind])
                 for kind, count in COLUMNS.items()
                 for name in (f"{kind}_{view}_{number}" for number in range(count))
             }

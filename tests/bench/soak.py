@@ -28,7 +28,7 @@ import psutil
 from bentos.receipts.sqlite_sink import receipts_path
 from bentos.rollout.rollout import promote
 from configs.settings import Settings
-from flows.service_process import Running
+from flows.service_process import ServiceProcess
 from tests.bench.record import Entry, Record, options, reason, report
 from tests.bench.serving import machine, world
 from tests.bench.serving.load import Figures, Load, started
@@ -76,7 +76,7 @@ def soak(given: argparse.Namespace, folder: Path, record: Record) -> Soaked:
         built = world.build(folder, port, given.customers, given.trees)
         settings = world.served_by(built.redis, workers=WORKERS)
         rivals = _rivals(settings)
-        with Running(settings) as running:
+        with ServiceProcess(settings) as running:
             running.wait("/readyz", READY_S)
             load = _load(running, built, given, available[:1])
             process = started(load)
@@ -109,7 +109,7 @@ def soak(given: argparse.Namespace, folder: Path, record: Record) -> Soaked:
     return found
 
 
-def _metrics(running: Running, built: world.World, record: Record) -> str:
+def _metrics(running: ServiceProcess, built: world.World, record: Record) -> str:
     """Return the service's metrics, nothing where it is gone: what was measured before is worth as much."""
     try:
         return httpx.get(f"{running.base_url}/metrics", headers=built.headers, timeout=60).text
@@ -125,7 +125,7 @@ def _rivals(settings: Settings) -> list[str]:
     return [replace(first, manifest=manifest).save(settings.home).digest, first.digest]
 
 
-def _load(running: Running, built: world.World, given: argparse.Namespace, cores: list[int]) -> Load:
+def _load(running: ServiceProcess, built: world.World, given: argparse.Namespace, cores: list[int]) -> Load:
     ids = list(built.ids)
     random.Random(7).shuffle(ids)
     return Load(
@@ -142,7 +142,7 @@ def _load(running: Running, built: world.World, given: argparse.Namespace, cores
     )
 
 
-def _watch(running: Running, found: Soaked, ended: threading.Event) -> None:
+def _watch(running: ServiceProcess, found: Soaked, ended: threading.Event) -> None:
     """Note the memory of the workers every few seconds."""
     service, began = psutil.Process(running.process.pid), time.monotonic()
     while not ended.wait(2.0):

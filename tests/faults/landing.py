@@ -17,7 +17,7 @@ from pathlib import Path
 
 from configs.errors import ChurnError
 from configs.settings import load_settings
-from feature_repo.raw.snapshots.publication import land_raw, publish
+from feature_repo.raw.snapshots.publication import land_raw, publish_snapshot
 from feature_repo.raw.snapshots.telco_csv import normalise
 from tests.support.single_extract import simulate_snapshot, write_csv
 
@@ -41,7 +41,7 @@ def extract(home, seed):
 def replace(home, seed, as_of=MARCH, raw=None):
     rows = simulate_snapshot(customers(seed), seed)
     raw = raw or land_raw(home, extract(home, seed), as_of)
-    publish(
+    publish_snapshot(
         home,
         as_of,
         normalise(rows),
@@ -86,11 +86,11 @@ def step(home, first):
 
 
 def loop(home, first):
-    from flows.steps.ingest_snapshot import ingest
+    from flows.steps.ingest_snapshot import ingest_snapshot
 
     settings = load_settings(home=home)
     for seed in itertools.count(first):
-        ingest(settings, extract(home, seed), MARCH, ingested_at=NOW, replace=True)
+        ingest_snapshot(settings, extract(home, seed), MARCH, ingested_at=NOW, replace=True)
         print("ready", flush=True)
 
 

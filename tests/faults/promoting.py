@@ -14,7 +14,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bentos.rollout.rollout import champion, promote, rollback
+from bentos.rollout.rollout import champion_digest, promote, rollback
 from configs.errors import ChurnError
 from tests.faults.landing import kill_before
 
@@ -29,7 +29,7 @@ def known(why):
 def step(home, digests):
     for touch in itertools.count(1):
         # Never the one that serves: promoting it again is soon done.
-        target = next(each for each in digests if each != champion(home).name)
+        target = next(each for each in digests if each != champion_digest(home).name)
         child = os.fork()
         if child == 0:
             kill_before(touch, home)

@@ -14,8 +14,8 @@ import httpx
 import psutil
 import pytest
 
-from bentos.churn.auth.key_admin import create
-from flows.service_process import Running, free_port
+from bentos.churn.auth.key_admin import create_key
+from flows.service_process import ServiceProcess, free_port
 from tests.support.keyed_service import BURST, HEADER_TIMEOUT_S, WAYS, guarded
 from tests.support.patience import PATIENCE_S
 from tests.support.serving_home import build, serving
@@ -100,7 +100,7 @@ def test_38_a_head_that_drips_is_cut_too(service):
 
 
 def test_39_a_burst_of_one_key_is_held_back_and_others_are_served(service):
-    _, key = create(service.settings, "hasty", ["predict"], now=datetime.now(UTC), who="tests")
+    _, key = create_key(service.settings, "hasty", ["predict"], now=datetime.now(UTC), who="tests")
     headers = WAYS["header"](key)
     while service.client.get("/metadata", headers=headers).status_code == 401:
         time.sleep(0.1)
@@ -167,7 +167,7 @@ def test_41_sigterm_under_load_loses_no_accepted_request(tmp_path_factory, telco
 
     settings = serving(world.settings, port=free_port(), workers=2)
     settings = settings.model_copy(update={"access": settings.access.model_copy(update={"requests_per_s": 0.0})})
-    with Running(settings) as running:
+    with ServiceProcess(settings) as running:
         url = running.wait("/readyz", PATIENCE_S).base_url
         clients = [
             threading.Thread(target=keeps_asking, kwargs={"one_connection": number % 2 == 0}) for number in range(8)
@@ -253,7 +253,7 @@ def test_68_more_connections_that_owe_a_body_than_it_may_open_keep_no_caller_out
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (400, limits[1]))
     try:
-        running = Running(settings)
+        running = ServiceProcess(settings)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     with running, contextlib.ExitStack() as stack:

@@ -18,20 +18,20 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from bentos.receipts.postgres_sink import PostgresSink
-from bentos.receipts.signing import Row
+from bentos.receipts.signing import ReceiptRow
 from bentos.receipts.sink import ReceiptStoreError
 from feature_repo.contract import CORE_SERVICE
 from feature_repo.stores.errors import StoreUnavailableError
-from feature_repo.stores.feature_store import open_store
+from feature_repo.stores.feature_store import open_feature_store
 from feature_repo.stores.materialize import materialize
-from feature_repo.stores.online_features import OnlineFeatures
+from feature_repo.stores.online_features import OnlineFeatureReader
 from flows.service_process import free_port
 from tests.support.online_customers import NOW, build
 from tests.support.patience import until
 from tests.support.postgres_server import PASSWORD, USER, postgres_server
 
 SECRET = "pa55-w0rd"  # noqa: S105 - of a server that lives for a minute
-ROW = Row("id-1", "2026-01-01T00:00:00+00:00", "customer", "digest", "{}", "signature")
+ROW = ReceiptRow("id-1", "2026-01-01T00:00:00+00:00", "customer", "digest", "{}", "signature")
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def told(world, url, what, *, reads=True):
     with pytest.raises(StoreUnavailableError, match=what) as refused:
         materialize(settings, NOW)
     found = [refused.value]
-    reader = OnlineFeatures(open_store(settings), CORE_SERVICE)
+    reader = OnlineFeatureReader(open_feature_store(settings), CORE_SERVICE)
     if reads:
         reader.read(["nobody"], datetime.now(UTC))
     else:

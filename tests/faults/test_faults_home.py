@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import httpx
 
 from bentos.rollout.rollout import promote
-from flows.service_process import Running, free_port
+from flows.service_process import ServiceProcess, free_port
 from tests.support.patience import until
 from tests.support.serving_home import another, build, serving
 
@@ -16,7 +16,7 @@ def test_65_a_home_restored_under_a_service_is_noticed(tmp_path, telco_csv):
     world = build(home, telco_csv, None)
     customer = world.ids[0]
     shutil.copytree(home, tmp_path / "backup")
-    with Running(serving(world.settings, port=free_port())) as running:
+    with ServiceProcess(serving(world.settings, port=free_port())) as running:
         running.wait("/readyz", 300)
 
         def ask():

@@ -10,10 +10,10 @@ import pytest
 from configs.errors import EXIT_GATE
 from configs.privacy import pseudonym
 from configs.settings import load_settings
-from feature_repo.raw.snapshots.publication import published, read_snapshot
-from feature_repo.raw.snapshots.telco_csv import BadCsv
-from flows.steps.ingest_snapshot import ingest
-from monitoring.quality import GateFailed, from_json
+from feature_repo.raw.snapshots.publication import published_snapshots, read_snapshot
+from feature_repo.raw.snapshots.telco_csv import CsvError
+from flows.steps.ingest_snapshot import ingest_snapshot
+from monitoring.quality import GateFailedError, from_json
 from tests.support.single_extract import simulate_snapshot, write_csv
 
 MARCH, APRIL, MAY = date(2024, 3, 1), date(2024, 4, 1), date(2024, 5, 1)
@@ -31,7 +31,7 @@ def settings(tmp_path, rows):
     """Settings of a home where March is live."""
     settings = load_settings(home=tmp_path / "home")
     write_csv(rows, tmp_path / "march.csv")
-    ingest(settings, tmp_path / "march.csv", MARCH, ingested_at=NOW)
+    ingest_snapshot(settings, tmp_path / "march.csv", MARCH, ingested_at=NOW)
     return settings
 
 
@@ -45,7 +45,7 @@ def april(tmp_path, settings):
             path.write_bytes(extract)
         else:
             write_csv(extract, path)
-        return ingest(settings, path, APRIL, ingested_at=NOW)
+        return ingest_snapshot(settings, path, APRIL, ingested_at=NOW)
 
     return run
 
@@ -55,11 +55,11 @@ def refused(settings, april, rows):
     """Ingest, expect a refusal that publishes nothing; gives the error and the report's HTML."""
 
     def run(extract, error):
-        before = published(settings.home)
+        before = published_snapshots(settings.home)
         with pytest.raises(error) as caught:
             april(extract)
         assert caught.value.exit_code == EXIT_GATE != 0
-        assert published(settings.home) == before
+        assert published_snapshots(settings.home) == before
         assert len(read_snapshot(settings.home, before[0])) == CUSTOMERS
         assert not list(settings.home.rglob(".tmp-*"))
         (page,) = (settings.home / "reports" / "gate").glob("2024-04-01-*.html")
@@ -73,19 +73,19 @@ def refused(settings, april, rows):
 
 
 def test_fault_01_missing_column(refused, rows):
-    error, html = refused(rows.drop(columns="tenure"), BadCsv)
+    error, html = refused(rows.drop(columns="tenure"), CsvError)
     assert error.message == "april.csv, line 1: missing column 'tenure'"
     assert "missing column" in html
 
 
 def test_fault_02_extra_or_renamed_column(refused, rows):
-    error, _ = refused(rows.assign(Region="north"), BadCsv)
+    error, _ = refused(rows.assign(Region="north"), CsvError)
     assert "unknown column 22" in error.message
     assert "extra_columns_allowed in configs/expectations/telco_raw.json" in error.hint
 
 
 def test_fault_02_renamed_column(refused, rows):
-    error, _ = refused(rows.rename(columns={"tenure": "Tenure"}), BadCsv)
+    error, _ = refused(rows.rename(columns={"tenure": "Tenure"}), CsvError)
     assert "missing column 'tenure'; unknown column 6 ('tenure' in another spelling?)" in error.message
 
 
@@ -103,7 +103,7 @@ def test_fault_03_blank_total_charges(april, settings, rows):
 def test_fault_04_duplicate_ids(refused, settings, rows):
     extract = rows.copy()
     extract.loc[9, "customerID"] = extract.loc[5, "customerID"]
-    error, html = refused(extract, GateFailed)
+    error, html = refused(extract, GateFailedError)
     hidden = pseudonym(rows["customerID"][5], settings.privacy.pseudonym_key.get_secret_value())
     assert f"customerID: rule customer_id_unique, 2 rows (0.40%), e.g. {hidden}" in error.message
     assert error.message.count(hidden) == 1
@@ -124,7 +124,7 @@ def test_fault_05_unknown_category(april, refused, settings, rows):
 def test_fault_05_too_many_unknown_categories(refused, rows):
     many = rows.copy()
     many.loc[:5, "Contract"] = "Three year"
-    error, html = refused(many, GateFailed)
+    error, html = refused(many, GateFailedError)
     assert "rule quarantine_share, 6 rows, 1.20% of the rows are quarantined, at most 1.00% may be" in error.message
     assert "Three year" in html
 
@@ -168,7 +168,7 @@ def test_the_refusal_says_column_rule_count_share_sample_and_likely_cause(refuse
     extract.loc[:9, column] = written
     if case == "a comma that may be either":
         extract.loc[10:, column] = extract["TotalCharges"][10:].str.replace(r"\..*", "", regex=True)
-    error, html = refused(extract, GateFailed)
+    error, html = refused(extract, GateFailedError)
     told = error.message[error.message.index(f"{column}: rule {rule}, 10 rows (2.00%), ") :]
     assert shown in told
     assert f"likely cause: {cause}" in told
@@ -179,7 +179,7 @@ def test_the_three_worst_rules_are_told_the_worst_first_and_how_many_more(refuse
     extract = rows.copy()
     for count, column in enumerate(["gender", "Partner", "Contract", "tenure"], 4):
         extract.loc[: count - 1, column] = "other"
-    error, _ = refused(extract, GateFailed)
+    error, _ = refused(extract, GateFailedError)
     told = error.message
     assert [told.index(f"{name}: rule") for name in ("tenure", "Contract", "Partner")] == sorted(
         told.index(f"{name}: rule") for name in ("tenure", "Contract", "Partner")
@@ -195,7 +195,7 @@ def test_the_three_worst_rules_are_told_the_worst_first_and_how_many_more(refuse
 def test_how_an_id_is_malformed_is_told_without_the_id(refused, rows, spoil, fault):
     extract = rows.copy()
     extract.loc[3, "customerID"] = spoil.format(rows["customerID"][3])
-    error, _ = refused(extract, GateFailed)
+    error, _ = refused(extract, GateFailedError)
     assert re.search(
         rf"customerID: rule customer_id_pattern, 1 row \(0\.20%\), .*e\.g\. c_[0-9a-f]{{16}} {fault}", error.message
     )
@@ -205,7 +205,7 @@ def test_an_id_of_a_shifted_row_is_not_shown_whatever_its_spelling(refused, rows
     ids = [f"K{number:06d}" for number in range(CUSTOMERS)]
     extract = rows.assign(customerID=ids)
     extract.loc[:9, "gender"] = [f"K9{number:05d}" for number in range(10)]
-    error, html = refused(extract, GateFailed)
+    error, html = refused(extract, GateFailedError)
     assert "K9" not in error.message + html
     assert "(a customer id)" in error.message
 
@@ -223,7 +223,7 @@ def test_spellings_with_one_meaning_are_read_and_told(april, settings, rows):
         SeniorCitizen=rows["SeniorCitizen"] + ".0",
     )
     write_csv(spelt, settings.home.parent / "may.csv")
-    landing = ingest(settings, settings.home.parent / "may.csv", MAY, ingested_at=NOW.replace(month=5))
+    landing = ingest_snapshot(settings, settings.home.parent / "may.csv", MAY, ingested_at=NOW.replace(month=5))
     assert landing.manifest.digest == plain.manifest.digest
     told = {
         check.column: (check.state, check.failed_rows, check.detail)
@@ -249,7 +249,7 @@ def test_the_price_times_months_of_pandas_is_read(april, rows):
 def test_fault_06_label_outside_yes_no(refused, rows):
     extract = rows.copy()
     extract.loc[7, "Churn"] = "Perhaps"
-    error, _ = refused(extract, GateFailed)
+    error, _ = refused(extract, GateFailedError)
     assert "Churn: rule label_domain, 1 row (0.20%), expected Yes or No, e.g. c_" in error.message
     assert error.message.endswith("Perhaps")
 
@@ -267,7 +267,7 @@ def test_fault_06_label_outside_yes_no(refused, rows):
 def test_fault_07_bom_utf_16_latin_1_crlf_semicolons_are_read_right(april, settings, rows, encoding, change):
     text = rows.to_csv(index=False, lineterminator="\n")
     landing = april((text.replace(*change) if change else text).encode(encoding))
-    march = published(settings.home)[0]
+    march = published_snapshots(settings.home)[0]
     assert landing.manifest.digest == march.digest
 
 
@@ -280,7 +280,7 @@ def test_fault_07_bom_utf_16_latin_1_crlf_semicolons_are_read_right(april, setti
     ],
 )
 def test_fault_07_or_refused_clearly(refused, rows, spoil, message):
-    error, _ = refused(spoil(rows.to_csv(index=False, lineterminator="\n")), BadCsv)
+    error, _ = refused(spoil(rows.to_csv(index=False, lineterminator="\n")), CsvError)
     assert message in error.message + error.hint
 
 
@@ -289,11 +289,11 @@ def test_fault_08_truncated_or_empty(refused, rows, share):
     """Cut inside a line: not read at all. That every single byte is safe is shown in the unit tests of telco_csv."""
     content = rows.to_csv(index=False, lineterminator="\n").encode()
     cut = content[: int(len(content) * share)].rstrip(b"\n")
-    refused(cut[:-1], BadCsv)
+    refused(cut[:-1], CsvError)
 
 
 def test_fault_08_truncated_at_a_line_end_is_seen_by_its_volume(refused, rows):
-    refused(rows.head(CUSTOMERS // 2 - 1), GateFailed)
+    refused(rows.head(CUSTOMERS // 2 - 1), GateFailedError)
 
 
 def test_fault_09_formula_cell(april, rows):
@@ -306,17 +306,17 @@ def test_fault_09_formula_cell(april, rows):
 
 def test_fault_09_ten_megabyte_cell_and_nul_byte(refused, rows):
     content = rows.to_csv(index=False, lineterminator="\n").encode()
-    error, html = refused(content.replace(b"Male", b"M" * 10_000_000, 1), BadCsv)
+    error, html = refused(content.replace(b"Male", b"M" * 10_000_000, 1), CsvError)
     assert "a cell is longer than 10000 characters" in error.message
     assert len(html) < 10_000
 
 
 def test_fault_09_nul_byte(refused, rows):
     content = rows.to_csv(index=False, lineterminator="\n").encode()
-    error, _ = refused(content.replace(b"Male", b"Ma\0e", 1), BadCsv)
+    error, _ = refused(content.replace(b"Male", b"Ma\0e", 1), CsvError)
     assert "holds a NUL byte" in error.message
 
 
 def test_fault_12_ninety_percent_fewer_rows(refused, rows):
-    error, _ = refused(rows.head(CUSTOMERS // 10), GateFailed)
+    error, _ = refused(rows.head(CUSTOMERS // 10), GateFailedError)
     assert "rule volume, found 50, expected 250 to 1000" in error.message

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pandas.testing import assert_frame_equal
 
-from feature_repo.raw.snapshots.publication import published, read_snapshot, versions
+from feature_repo.raw.snapshots.publication import published_snapshots, read_snapshot, snapshot_versions
 from feature_repo.raw.snapshots.telco_csv import normalise
 from tests.support.single_extract import simulate_snapshot
 
@@ -36,7 +36,7 @@ def finish(*arguments):
 def seen(home):
     """Read everything as a reader does, check that it is whole and of one piece; gives the seed of each date."""
     seeds = []
-    for manifest in published(home):
+    for manifest in published_snapshots(home):
         snapshot = read_snapshot(home, manifest)
         seed = int(Path(manifest.source_name).stem.rpartition("-")[2])
         assert manifest.rows == len(snapshot) == 150 + seed % 50
@@ -48,7 +48,7 @@ def seen(home):
 
 def leftovers(home):
     """What no manifest leads to."""
-    alive = {Path(manifest.path).parent.as_posix() for manifest in versions(home, MARCH)}
+    alive = {Path(manifest.path).parent.as_posix() for manifest in snapshot_versions(home, MARCH)}
     folders = {path.relative_to(home).as_posix() for path in home.glob("processed/2024-03-01/versions/*")}
     return [*home.rglob(".tmp-*"), *(folders - alive)]
 
@@ -117,9 +117,9 @@ def test_readers_never_see_a_mixture_while_two_snapshots_are_published_in_a_loop
 def test_two_publishers_at_once_wait_for_each_other(home):
     with start("publish", home, 10) as one, start("publish", home, 11) as other:
         assert (one.wait(), other.wait()) == (0, 0)
-    numbers = [manifest.version for manifest in versions(home, MARCH)]
+    numbers = [manifest.version for manifest in snapshot_versions(home, MARCH)]
     assert numbers == list(range(1, len(numbers) + 1))
     assert len(numbers) >= 11
-    for manifest in versions(home, MARCH):
+    for manifest in snapshot_versions(home, MARCH):
         assert len(read_snapshot(home, manifest)) == manifest.rows
     assert leftovers(home) == []

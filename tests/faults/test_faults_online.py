@@ -11,10 +11,10 @@ from redis import Redis
 
 from feature_repo.contract import BEHAVIOR_SERVICE, CORE_SERVICE
 from feature_repo.stores.errors import StoreUnavailableError
-from feature_repo.stores.feature_store import open_store
-from feature_repo.stores.freshness import FRESHNESS_FILE, parse
+from feature_repo.stores.feature_store import open_feature_store
+from feature_repo.stores.freshness import FRESHNESS_FILE, parse_freshness
 from feature_repo.stores.materialize import materialize
-from feature_repo.stores.online_features import OnlineFeatures
+from feature_repo.stores.online_features import OnlineFeatureReader
 from feature_repo.stores.registration import apply
 from tests.support.online_customers import FRESH, NOW, SPECIAL, STALE, build
 from tests.support.redis_server import RedisProcess
@@ -50,14 +50,14 @@ def statuses(reader, ids, now=NOW):
 def test_19_redis_that_hangs_costs_the_time_out_and_is_read_again_after(served, server):
     settings, ids = served
     process, _ = server
-    reader = OnlineFeatures(open_store(settings), CORE_SERVICE)
+    reader = OnlineFeatureReader(open_feature_store(settings), CORE_SERVICE)
     assert statuses(reader, ids) == {"present"}
     process.send_signal(signal.SIGSTOP)
     try:
         # The first time on the connection that is at hand, the second on a new one, which answers as little.
         for _ in range(2):
             with pytest.raises(StoreUnavailableError) as refused:
-                reader.read_block(ids[:1], NOW)
+                reader.read_batch(ids[:1], NOW)
             assert (refused.value.http_status, refused.value.transient) == (503, True)
             assert "Timeout" in type(refused.value.__cause__).__name__
     finally:
@@ -69,7 +69,9 @@ def test_19_redis_that_hangs_costs_the_time_out_and_is_read_again_after(served, 
 
 def test_20_redis_that_comes_back_empty_knows_nobody_until_it_is_materialised(served, server):
     settings, ids = served
-    readers = [OnlineFeatures(open_store(settings), service) for service in (CORE_SERVICE, BEHAVIOR_SERVICE)]
+    readers = [
+        OnlineFeatureReader(open_feature_store(settings), service) for service in (CORE_SERVICE, BEHAVIOR_SERVICE)
+    ]
     before = [repr(reader.read(ids, NOW)) for reader in readers]
     with Redis(port=server[1]) as client:
         client.flushall()
@@ -82,7 +84,7 @@ def test_20_redis_that_comes_back_empty_knows_nobody_until_it_is_materialised(se
 
 def test_21_old_values_are_stale_and_beyond_the_limit_expired(served):
     settings, ids = served
-    reader = OnlineFeatures(open_store(settings), CORE_SERVICE)
+    reader = OnlineFeatureReader(open_feature_store(settings), CORE_SERVICE)
     stale_at, expired_at = FRESH + timedelta(hours=1488), FRESH + timedelta(hours=2208)
     tick = timedelta(microseconds=1)
     for now, status, quality in [
@@ -101,9 +103,9 @@ def test_21_old_values_are_stale_and_beyond_the_limit_expired(served):
 def test_21_a_stricter_policy_refuses_earlier_and_changes_no_value(served):
     settings, ids = served
     text = FRESHNESS_FILE.read_text("utf-8").replace("= 1488", "= 24")
-    strict = parse(text.replace('= 2208\non_expired = "refuse"', '= 36\non_expired = "refuse"'))
-    store = open_store(settings)
-    plain, stricter = OnlineFeatures(store, BEHAVIOR_SERVICE), OnlineFeatures(store, BEHAVIOR_SERVICE, strict)
+    strict = parse_freshness(text.replace('= 2208\non_expired = "refuse"', '= 36\non_expired = "refuse"'))
+    store = open_feature_store(settings)
+    plain, stricter = OnlineFeatureReader(store, BEHAVIOR_SERVICE), OnlineFeatureReader(store, BEHAVIOR_SERVICE, strict)
     now = FRESH + timedelta(hours=37)
     assert statuses(plain, ids, now) == {"present"}
     assert statuses(stricter, ids, now) == {"expired"}
@@ -113,7 +115,7 @@ def test_21_a_stricter_policy_refuses_earlier_and_changes_no_value(served):
 
 def test_22_a_customer_whom_nobody_knows_is_unknown_and_has_no_values(served):
     settings, ids = served
-    reader = OnlineFeatures(open_store(settings), BEHAVIOR_SERVICE)
+    reader = OnlineFeatureReader(open_feature_store(settings), BEHAVIOR_SERVICE)
     rows = reader.read(["nobody", ids[0]], NOW)
     assert [row.status for row in rows] == ["unknown", "present"]
     values = zip(reader.features, rows[0].values, strict=True)

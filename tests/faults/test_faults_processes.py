@@ -16,9 +16,9 @@ from configs.errors import ChurnError
 from configs.settings import PROJECT_ROOT, load_settings
 from feature_repo.files.regular_files import open_lock
 from feature_repo.stores.registration import apply
-from flows.listen_address import PortTakenError, refuse_taken
-from flows.orphan_processes import VARIABLE, leave_none
-from flows.service_process import Running, command, free_port
+from flows.listen_address import PortTakenError, refuse_taken_port
+from flows.orphan_processes import VARIABLE, kill_orphans
+from flows.service_process import ServiceProcess, command, free_port
 from flows.service_process import environment as serving_environment
 from tests.support.patience import until
 from tests.support.serving_home import serving
@@ -28,8 +28,8 @@ PASSWORD = "pa55-w0rd-of-the-registry"  # noqa: S105 - of no server
 RUNS = """
 import sys, time
 from configs.settings import load_settings
-from flows.service_process import Running
-with Running(load_settings()) as running:
+from flows.service_process import ServiceProcess
+with ServiceProcess(load_settings()) as running:
     running.wait("/livez", 300)
     print("up", flush=True)
     time.sleep(3600)
@@ -42,8 +42,8 @@ main(["apply"])
 """
 STARTS = """
 import os, subprocess, sys, time
-from flows.orphan_processes import leave_none
-leave_none(os.environ)
+from flows.orphan_processes import kill_orphans
+kill_orphans(os.environ)
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"], start_new_session=True)
 print(child.pid, flush=True)
 time.sleep(3600)
@@ -59,7 +59,7 @@ def listens(port):
 
 def is_free(port):
     try:
-        refuse_taken("127.0.0.1", port)
+        refuse_taken_port("127.0.0.1", port)
     except ChurnError:
         return False
     return True
@@ -215,15 +215,15 @@ def test_61_a_second_host_on_the_port_of_a_home_is_told_what_has_it(tmp_path, po
     with open_lock(lock) as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(PortTakenError, match=f"port {port} is taken: another service of this home"):
-            Running(second)
-    with Running(second) as running:
+            ServiceProcess(second)
+    with ServiceProcess(second) as running:
         running.wait("/livez", 300)
 
 
 def test_64_the_watcher_of_a_command_in_a_command_has_no_mark(monkeypatch):
     monkeypatch.setenv(VARIABLE, "of the command around this one")
     given = dict(os.environ)
-    with leave_none(given) as watch:
+    with kill_orphans(given) as watch:
         # The process is there a moment before its environment is.
         marked = until(psutil.Process(watch.pid).environ, lambda found: "PATH" in found)
         watch.kill()
@@ -253,12 +253,12 @@ def test_61_a_hang_up_ends_a_command_as_an_interrupt_does(tmp_path):
 
 def test_61_a_running_service_is_not_started_beside_itself(tmp_path, port):
     settings = serving(load_settings(home=tmp_path), port=port)
-    with Running(settings) as running:
+    with ServiceProcess(settings) as running:
         running.wait("/livez", 300)
         with pytest.raises(ChurnError, match=f"port {port} of 127.0.0.1 is taken"):
-            Running(settings)
+            ServiceProcess(settings)
         assert httpx.get(f"{running.base_url}/livez", timeout=30).status_code == 200
-    with Running(settings) as again:
+    with ServiceProcess(settings) as again:
         again.wait("/livez", 300)
 
 
@@ -271,7 +271,7 @@ def test_61_a_start_by_hand_on_a_taken_port_takes_no_metrics_away(tmp_path, port
     settings = serving(load_settings(home=tmp_path), port=port)
     left = tmp_path / "bentoml" / str(port) / "prometheus_multiproc_dir" / f"{socket.gethostname()}-99999999"
     left.mkdir(parents=True)  # of a process that was killed
-    with Running(settings) as running:
+    with ServiceProcess(settings) as running:
         running.wait("/livez", 300)
         assert not left.exists()
         in_vain = subprocess.run(

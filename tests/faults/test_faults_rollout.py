@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from bentos.bundle import Bundle
-from bentos.rollout.ledger import entries, ledger_path
-from bentos.rollout.rollout import champion, promote, rollout, stop_trial
+from bentos.rollout.ledger import ledger_path, read_ledger
+from bentos.rollout.rollout import champion_digest, promote, read_rollout, stop_trial
 from configs.settings import PROJECT_ROOT
 from tests.support.small_model import saved
 
@@ -46,11 +46,11 @@ def start(what, home, *words):
 def whole(home):
     """What serves, after everything was checked: the ledger follows on, and says what the pointer does."""
     stop_trial(home, **KNOWN)  # the next operation, whatever it is, moves a pointer that lags
-    found = entries(home)
-    assert rollout(home) == found[-1].rollout()
+    found = read_ledger(home)
+    assert read_rollout(home) == found[-1].rollout()
     for before, after in itertools.pairwise(found):
         assert after.before == before.after
-    Bundle.load(champion(home))
+    Bundle.load(champion_digest(home))
     assert list((home / "bundles").glob(".tmp-*")) == []
     return found[-1].after["model_version"]
 
@@ -62,9 +62,9 @@ def test_kill_9_before_every_single_touch_of_a_file(home):
             target, outcome = line.split()
             kills += outcome == "killed"
             # A reader sees a whole pointer at every moment.
-            assert rollout(home).model_version in "abc"
+            assert read_rollout(home).model_version in "abc"
             now = whole(home)
-            assert now == before or champion(home).name == target, "old or new"
+            assert now == before or champion_digest(home).name == target, "old or new"
             assert outcome == "killed" or now != before
             promoted += now != before
             before = now
@@ -85,7 +85,7 @@ def test_kill_9_at_random_moments_of_promotions_and_rollbacks(home):
             said = [first, *map(int, program.stdout.read().split())]
         assert whole(home) in "abc"
         # What was said to be done is in the ledger.
-        assert len(entries(home)) >= max(said)
+        assert len(read_ledger(home)) >= max(said)
 
 
 def test_promoters_at_once_wait_for_each_other(home):
@@ -94,12 +94,12 @@ def test_promoters_at_once_wait_for_each_other(home):
         looks = set()
         while any(program.poll() is None for program in programs):
             # A reader in between sees a ledger that holds, and a pointer to a bundle that loads.
-            looks.add(len(entries(home)))
-            assert rollout(home).model_version in "abc"
+            looks.add(len(read_ledger(home)))
+            assert read_rollout(home).model_version in "abc"
         assert [program.returncode for program in programs] == [0, 0, 0]
         said = [[int(line) for line in program.stdout.read().split()] for program in programs]
     whole(home)
-    found = entries(home)
+    found = read_ledger(home)
     assert len({entry.who for entry in found}) == 4
     assert len(looks) > 5, "the reader saw the ledger grow"
     for sequences in said:
@@ -129,14 +129,14 @@ def test_operators_at_once_roll_back_once(home):
     told = sorted(program.communicate()[0] for program in programs)
     assert told == ["done\n", *["nothing to do\n"] * 3]
     assert whole(home) == "a"
-    assert [entry.action for entry in entries(home)] == ["promote", "promote", "rollback"]
+    assert [entry.action for entry in read_ledger(home)] == ["promote", "promote", "rollback"]
 
 
 def test_where_there_is_no_room_nothing_changes(home):
-    before, text = rollout(home), ledger_path(home).read_bytes()
+    before, text = read_rollout(home), ledger_path(home).read_bytes()
     assert len(text) < 1000
     told, _ = start("full", home).communicate()
     assert told.startswith("storage_failed: cannot write below the home: File too large")
-    assert rollout(home) == before
+    assert read_rollout(home) == before
     assert ledger_path(home).read_bytes() == text
     assert whole(home) == "a"

@@ -12,14 +12,14 @@ import pytest
 from pydantic import SecretStr
 
 from bentos.bundle import Bundle, BundleError, Explanation
-from bentos.churn.metrics import Meters
-from bentos.prediction.model import load
+from bentos.churn.metrics import ServiceMetrics
+from bentos.prediction.model import load_model
 from bentos.prediction.prediction import REASONS_FAILED
-from bentos.prediction.predictor import answer
-from bentos.rollout import champion
+from bentos.prediction.predictor import predict_customers
+from bentos.rollout import champion_digest
 from bentos.rollout.rollout import promote
 from feature_repo.stores.materialize import materialize
-from flows.service_process import Running, free_port
+from flows.service_process import ServiceProcess, free_port
 from tests.support.patience import PATIENCE_S, until
 from tests.support.redis_server import RedisProcess
 from tests.support.serving_home import (
@@ -54,7 +54,7 @@ def own(tmp_path_factory, telco_csv):
         # Nobody listens there.
         mlflow = world.settings.mlflow.model_copy(update={"tracking_uri": SecretStr("http://127.0.0.1:9")})
         settings = serving(world.settings, port=free_port(), retry_after_s=7).model_copy(update={"mlflow": mlflow})
-        with Running(settings) as running:
+        with ServiceProcess(settings) as running:
             yield redis, Served(world, running.wait("/readyz", PATIENCE_S))
     finally:
         redis.kill()
@@ -160,10 +160,10 @@ def test_23_a_null_is_scored_only_where_the_contract_gives_it_a_meaning(service)
 def test_26_no_champion_or_a_damaged_bundle_is_never_served(tmp_path, telco_csv):
     world = build(tmp_path / "home", telco_csv, None)
     home = world.settings.home
-    good, pointer = champion(home), home / "bundles" / "champion.json"
+    good, pointer = champion_digest(home), home / "bundles" / "champion.json"
     pointed = pointer.read_bytes()
     pointer.unlink()
-    with Running(serving(world.settings, port=free_port())) as running:
+    with ServiceProcess(serving(world.settings, port=free_port())) as running:
         service = Served(world, running.wait("/livez", PATIENCE_S))
 
         def refuses(error, says):
@@ -215,7 +215,7 @@ def test_26_32_a_swap_to_a_bad_bundle_or_pointer_keeps_the_old_one_answering(tmp
     expected = float(world.bundle.score(world.frame.head(1))[0])
     better = another(world.bundle, home, "better", 0.5)
     folder = home / "bundles" / better.digest
-    with Running(serving(world.settings, port=free_port(), workers=2, reload_interval_s=0.1)) as running:
+    with ServiceProcess(serving(world.settings, port=free_port(), workers=2, reload_interval_s=0.1)) as running:
         service = Served(world, running.wait("/readyz", PATIENCE_S))
         old = pointer.read_bytes()
 
@@ -294,24 +294,24 @@ class Inconsistent(Bundle):
         return Explanation(found.score, found.margin, found.base + 0.5, found.contributions)
 
 
-def explanation_failures(meters):
-    (value,) = re.findall(r"^churn_explanation_failures_total ([0-9.]+)$", meters.exposition().decode(), re.MULTILINE)
+def explanation_failures(metrics):
+    (value,) = re.findall(r"^churn_explanation_failures_total ([0-9.]+)$", metrics.exposition().decode(), re.MULTILINE)
     return float(value)
 
 
 @pytest.mark.parametrize("kind", [Unexplained, Inconsistent])
 def test_36_a_failing_explanation_costs_the_reasons_not_the_score(tmp_path_factory, telco_csv, caplog, kind):
     world = build(tmp_path_factory.getbasetemp() / "serving-sqlite", telco_csv, None)
-    real = load(world.settings, champion(world.settings.home))
+    real = load_model(world.settings, champion_digest(world.settings.home))
     model = replace(real, bundle=as_kind(kind, real.bundle))
-    meters = Meters()
+    metrics = ServiceMetrics()
     ids = world.ids[:3]
-    found = answer(model, ids, datetime.now(UTC), reasons_max=3)
-    meters.scored(found)
+    found = predict_customers(model, ids, datetime.now(UTC), reasons_max=3)
+    metrics.observe_predictions(found)
     expected = real.bundle.score(world.frame.head(3))
     assert [each.probability for each in found] == pytest.approx(list(expected), abs=1e-12)
     assert [(each.reasons, each.reasons_error) for each in found] == [(None, REASONS_FAILED)] * 3
-    assert explanation_failures(meters) == 3
+    assert explanation_failures(metrics) == 3
     assert "explanation failed" in caplog.text
     assert not any(each in caplog.text for each in ids)
 

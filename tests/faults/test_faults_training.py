@@ -12,10 +12,10 @@ import mlflow
 import pytest
 
 from bentos.bundle import Bundle
-from bentos.rollout.rollout import rollout
+from bentos.rollout.rollout import read_rollout
 from configs.settings import PROJECT_ROOT
 from feature_repo.files.locks import LeaseHeldError
-from flows.steps.promote import compare_and_deploy
+from flows.steps.promote import compare_and_promote
 from flows.steps.train import fingerprint, train_challenger
 from tests.support.patience import until
 from tests.support.retraining_home import NOW, make, seeded
@@ -34,7 +34,7 @@ WHOLE = {"mlflow.db", ".publish.lock"}
 def settings(tmp_path_factory):
     made = make(tmp_path_factory.mktemp("killed") / "home")
     first = train_challenger(made, NOW)
-    assert compare_and_deploy(made, first, who="test", why="first", now=NOW).serves
+    assert compare_and_promote(made, first, who="test", why="first", now=NOW).serves
     return made
 
 
@@ -103,7 +103,7 @@ def check_whole(settings):
 def test_killed_anywhere_and_run_again_there_is_one_version(settings, trainer):
     told, touches = trainer.run(100)
     assert told == "done"
-    champion = rollout(settings.home)
+    champion = read_rollout(settings.home)
     known = {version_of(settings, "champion").version, check_whole(seeded(settings, 100)).version}
     places = [[chosen.randint(1, int(touches)) for _ in range(2)] for chosen in map(random.Random, range(KILLED_TWICE))]
     places += [[int(touches) - back] for back in BEFORE_THE_END]
@@ -116,7 +116,7 @@ def test_killed_anywhere_and_run_again_there_is_one_version(settings, trainer):
         # Again, and nothing is done.
         assert not train_challenger(seeded(settings, seed), NOW).fresh
     assert known == {str(number) for number in range(1, 3 + len(places))}
-    assert rollout(settings.home) == champion, "a training changes nothing that serves"
+    assert read_rollout(settings.home) == champion, "a training changes nothing that serves"
 
 
 def test_mlflows_database_is_whole_whoever_dies_making_it(tmp_path, openers):

@@ -14,8 +14,8 @@ from feast.cli import monitor
 from feast.feature_logging import FeatureServiceLoggingSource
 from feast.monitoring.monitoring_service import MonitoringService
 
-from feature_repo.files.parquet_tables import append
-from feature_repo.stores.feast_patches.faults import go_round
+from feature_repo.files.parquet_tables import append_table
+from feature_repo.stores.feast_patches.faults import install_patches
 from feature_repo.stores.feast_patches.refusals import _Failed
 from tests.support.feast_shop import ago
 
@@ -54,7 +54,7 @@ def test_what_is_no_finite_number_is_counted_as_none(shop):
         {"account_id": [7, 8], "event_timestamp": ago(2), "created_timestamp": ago(2), "days": [[], []]}
     )
     rows = rows.assign(visits=1, spend=[float("nan"), float("inf")], note="x")
-    append(shop.home, "visits", "odd", rows)
+    append_table(shop.home, "visits", "odd", rows)
     MonitoringService(shop.store).auto_compute(project="shop", feature_view_name="visits")
     assert figures(shop, granularity="quarterly")["visits", "spend"]["max_val"] == 9.0
 
@@ -128,7 +128,7 @@ def command(shop, monkeypatch):
     """`feast monitor run`, in this process."""
     for name in ("_run_batch_monitoring", "_run_log_monitoring"):
         monkeypatch.setattr(monitor, name, getattr(monitor, name))  # as it was, afterwards
-    go_round()
+    install_patches()
     monkeypatch.setattr(monitor, "create_feature_store", lambda _context: shop.store)
     return lambda *options: CliRunner().invoke(monitor.monitor_cmd, ["run", *options], prog_name="feast monitor")
 

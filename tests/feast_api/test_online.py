@@ -10,7 +10,7 @@ from feast import FeatureView, Field, FileSource
 from feast.errors import FeatureViewNotFoundException
 from feast.types import Float64
 
-from feature_repo.files.parquet_tables import append
+from feature_repo.files.parquet_tables import append_table
 from tests.support.feast_shop import NOW, STAMPS, TTL, ago
 
 REFS = ["visits:visits", "visits:spend", "visits:days", "visits:note"]
@@ -160,7 +160,7 @@ def test_one_view_alone_is_materialised(shop):
 
 def test_a_view_without_entities_has_one_row_for_all(shop):
     columns = {"event_timestamp": [ago(30), ago(3)], "created_timestamp": [ago(30), ago(3)], "rate": [1.0, 2.0]}
-    append(shop.home, "rates", "first", pd.DataFrame(columns))
+    append_table(shop.home, "rates", "first", pd.DataFrame(columns))
     source = FileSource(name="rate_rows", path="offline/rates/*.parquet", **STAMPS)
     view = FeatureView(name="market", entities=[], schema=[Field(name="rate", dtype=Float64)], source=source, ttl=TTL)
     shop.store.apply([source, view])

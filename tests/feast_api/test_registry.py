@@ -14,7 +14,7 @@ from feast.errors import EntityNotFoundException, FeatureViewNotFoundException
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Array, Float64, Int64, String
 
-from feature_repo.files.parquet_tables import append
+from feature_repo.files.parquet_tables import append_table
 from feature_repo.stores.point_in_time.parquet_source import SourceColumnError
 from tests.support.feast_shop import NOW, STAMPS, TTL, ago, objects
 
@@ -123,7 +123,7 @@ def test_the_registry_can_be_dumped_with_its_python_views(shop):
 @pytest.mark.parametrize("path", ["offline/scores/*.parquet", "offline/scores", "offline/**/scores.parquet"])
 def test_keys_times_and_fields_that_were_left_out_are_read_from_the_home(shop, path):
     columns = {"account_id": [1], "at": pa.array([ago(3)], pa.timestamp("us", "UTC")), "score": [0.5], "days": [[1, 2]]}
-    append(shop.home, "scores", "scores", pa.table(columns))
+    append_table(shop.home, "scores", "scores", pa.table(columns))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of an entity without a type
         key = Entity(name="scored", join_keys=["account_id"])

@@ -18,7 +18,7 @@ from feast.protos.feast.core.ValidationProfile_pb2 import ValidationReference as
 from feast.saved_dataset import ValidationReference
 
 from configs.errors import ChurnError
-from feature_repo.stores.feast_patches.refusals import FeastRefused
+from feature_repo.stores.feast_patches.refusals import FeastRefusedError
 from feature_repo.stores.point_in_time.parquet_source import OfflineTableEmptyError, SourceColumnError
 from tests.support.feast_shop import NOW, ago
 
@@ -160,7 +160,7 @@ def test_a_reference_with_a_profile_needs_no_data_set_any_more(shop):
 def test_a_reference_that_can_not_be_kept_or_read_is_refused_with_one_reason(shop):
     why = "Great Expectations below 1"
     reference = saved(shop, 1).as_reference("like the first", profiler=Seen())
-    with pytest.raises(FeastRefused, match=why) as refused:
+    with pytest.raises(FeastRefusedError, match=why) as refused:
         shop.store.apply(reference)
     assert isinstance(refused.value, ChurnError)
     assert "Profiler" in refused.value.hint
@@ -172,5 +172,5 @@ def test_a_reference_that_can_not_be_kept_or_read_is_refused_with_one_reason(sho
         row = {"validation_reference_name": "old", "project_id": shop.store.project, "last_updated_timestamp": 0}
         row["validation_reference_proto"] = kept.SerializeToString()
         connection.execute(validation_references.insert().values(row))
-    with pytest.raises(FeastRefused, match=why):
+    with pytest.raises(FeastRefusedError, match=why):
         shop.store.get_validation_reference("old")

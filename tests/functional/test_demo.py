@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from bentos.churn.auth.key_admin import create
-from bentos.churn.auth.key_store import path_of, read
+from bentos.churn.auth.key_admin import create_key
+from bentos.churn.auth.key_store import keys_path, read_keys
 from configs.settings import load_settings
-from flows.demo.demo import UnansweredError, _ask
-from flows.service_process import ask
+from flows.demo.demo import NoAnswerError, _ask
+from flows.service_process import request_json
 from tests.support.keyed_service import with_access
 from tests.support.patience import PATIENCE_S, until
 from tests.support.serving_home import build
@@ -118,7 +118,7 @@ def test_a_second_run_works_in_the_same_home_and_stays_up_until_it_is_told_to_st
     home, notes, _ = run
     # It has keys by now: the demo asks with one of its own.
     settings = load_settings(home=home)
-    create(settings, "crm", ["predict"], now=datetime.now(UTC), who="tests")
+    create_key(settings, "crm", ["predict"], now=datetime.now(UTC), who="tests")
     said = tmp_path / "said.txt"
     with said.open("wb") as output:
         again = subprocess.Popen(
@@ -134,13 +134,13 @@ def test_a_second_run_works_in_the_same_home_and_stays_up_until_it_is_told_to_st
         (command,) = re.findall(r"^ *(curl .*)$", said.read_text(), re.MULTILINE)
         asked = subprocess.run(shlex.split(command), capture_output=True, text=True, check=True, timeout=PATIENCE_S)
         assert json.loads(asked.stdout)["customer_id"] in command
-        assert ask(f"http://127.0.0.1:{port}/predict", {"customer_id": "nobody"})[0] == 401
+        assert request_json(f"http://127.0.0.1:{port}/predict", {"customer_id": "nobody"})[0] == 401
     finally:
         again.terminate()
         assert again.wait(PATIENCE_S) == 128 + signal.SIGTERM
-    assert ask(f"http://127.0.0.1:{port}/livez")[0] == 0, "the service outlived the demo"
+    assert request_json(f"http://127.0.0.1:{port}/livez")[0] == 0, "the service outlived the demo"
     assert "3 answers over HTTP, with an API key of its own (churn-demo), revoked again" in said.read_text()
-    keys = read(path_of(settings)).keys
+    keys = read_keys(keys_path(settings)).keys
     assert [(each.name, each.state(datetime.now(UTC))) for each in keys] == [
         ("crm", "valid"),
         ("churn-demo", "revoked"),
@@ -171,9 +171,9 @@ def test_where_keys_are_needed_it_asks_with_one_that_opens_nothing_afterwards(
     # A file of its own: in the home it would close other services of the same world.
     settings = with_access(world.settings, keys_file=str(tmp_path / "keys.json"), required=True)
     if asked == "nobody":
-        with pytest.raises(UnansweredError, match="/predict answered 404"):
+        with pytest.raises(NoAnswerError, match="/predict answered 404"):
             _ask(settings, ["nobody"])
     else:
         assert [each["customer_id"] for each in _ask(settings, list(world.ids[:3]))] == list(world.ids[:3])
-    (key,) = read(path_of(settings)).keys
+    (key,) = read_keys(keys_path(settings)).keys
     assert (key.name, key.state(datetime.now(UTC))) == ("churn-demo", "revoked")

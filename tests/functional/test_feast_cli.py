@@ -13,7 +13,7 @@ import yaml
 
 from configs.settings import PROJECT_ROOT, load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, SOURCE
-from feature_repo.files.parquet_tables import append
+from feature_repo.files.parquet_tables import append_table
 from feature_repo.raw.snapshots.telco_csv import normalise
 from feature_repo.raw.snapshots.timing import feature_rows
 from tests.support.patience import reached, until
@@ -36,7 +36,9 @@ def repo(request, tmp_path_factory):
         content["online_store"] = {"type": "redis", "connection_string": connection}
         path.write_text(yaml.safe_dump(content))
     month = datetime.now(UTC) - timedelta(days=3)
-    append(root / "data", SOURCE, "month.v1", feature_rows(normalise(simulate_snapshot(500, seed=1)), month, month))
+    append_table(
+        root / "data", SOURCE, "month.v1", feature_rows(normalise(simulate_snapshot(500, seed=1)), month, month)
+    )
     return folder
 
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import requests
 
-from flows.service_process import Running, free_port
+from flows.service_process import ServiceProcess, free_port
 from tests.programs import program
 from tests.support.serving_home import serving
 
@@ -221,7 +221,7 @@ def test_haproxy_in_front(sqlite_service, one, many, tmp_path):
 def test_pauses_as_long_as_a_connection_is_kept_reset_nothing(sqlite_service, one):
     _, body, expected = one
     settings = serving(sqlite_service.world.settings, port=free_port(), keep_alive_s=3)
-    with Running(settings) as running:
+    with ServiceProcess(settings) as running:
         url = running.wait("/readyz", 90).base_url + "/predict"
         # Node leaves a second before the time that it is told; a pause beside it may still find the connection open.
         are_right(run(program("node"), FOREIGN / "ask.js", url, body, 40, 3, 1990), 120, expected)

@@ -7,12 +7,18 @@ import pytest
 from click.testing import CliRunner
 
 from configs.settings import load_settings
-from feature_repo.raw.clock import ClockWasAhead
-from feature_repo.raw.snapshots.changes import Movements
-from feature_repo.raw.snapshots.publication import SnapshotExists, SnapshotTooEarly, published, read_snapshot, versions
+from feature_repo.raw.clock import ClockAheadError
+from feature_repo.raw.snapshots.changes import SnapshotChanges
+from feature_repo.raw.snapshots.publication import (
+    SnapshotExistsError,
+    SnapshotTooEarlyError,
+    published_snapshots,
+    read_snapshot,
+    snapshot_versions,
+)
 from flows.cli.commands import cli
-from flows.steps.ingest_snapshot import ingest
-from monitoring.quality import GateFailed
+from flows.steps.ingest_snapshot import ingest_snapshot
+from monitoring.quality import GateFailedError
 from tests.support.single_extract import simulate_snapshot, write_csv
 
 MARCH, APRIL, MAY = date(2024, 3, 1), date(2024, 4, 1), date(2024, 5, 1)
@@ -30,80 +36,83 @@ def extract(tmp_path):
 
 
 def test_the_same_file_again_is_no_work_and_changes_nothing(settings, extract):
-    first = ingest(settings, extract(1), MARCH, ingested_at=NOW)
+    first = ingest_snapshot(settings, extract(1), MARCH, ingested_at=NOW)
     before = {path: path.stat().st_mtime_ns for path in settings.home.rglob("*") if path.is_file()}
     for replace in (False, True):
-        again = ingest(settings, extract(1), MARCH, ingested_at=NOW + timedelta(days=1), replace=replace)
+        again = ingest_snapshot(settings, extract(1), MARCH, ingested_at=NOW + timedelta(days=1), replace=replace)
         assert not again.fresh
         assert (again.manifest, again.gate, again.report_html) == (first.manifest, first.gate, first.report_html)
     assert {path: path.stat().st_mtime_ns for path in settings.home.rglob("*") if path.is_file()} == before
 
 
 def test_other_content_needs_replace_which_keeps_the_old_and_wins_the_tie(settings, extract):
-    old = ingest(settings, extract(1), MARCH, ingested_at=NOW).manifest
-    with pytest.raises(SnapshotExists) as refused:
-        ingest(settings, extract(2), MARCH, ingested_at=NOW)
+    old = ingest_snapshot(settings, extract(1), MARCH, ingested_at=NOW).manifest
+    with pytest.raises(SnapshotExistsError) as refused:
+        ingest_snapshot(settings, extract(2), MARCH, ingested_at=NOW)
     assert "--replace" in refused.value.hint
-    new = ingest(settings, extract(2), MARCH, ingested_at=NOW, replace=True).manifest
-    assert published(settings.home) == [new]
-    assert versions(settings.home, MARCH) == [old, new]
+    new = ingest_snapshot(settings, extract(2), MARCH, ingested_at=NOW, replace=True).manifest
+    assert published_snapshots(settings.home) == [new]
+    assert snapshot_versions(settings.home, MARCH) == [old, new]
     assert len(read_snapshot(settings.home, old)) == 300
     assert (new.time, new.event_at) == ("declared", old.event_at)
     assert new.created_at - old.created_at == timedelta(microseconds=1)
 
 
 def test_from_the_second_date_on_time_is_observed(settings, extract):
-    ingest(settings, extract(1), MARCH, ingested_at=NOW)
-    april = ingest(settings, extract(2), APRIL, ingested_at=NOW).manifest
+    ingest_snapshot(settings, extract(1), MARCH, ingested_at=NOW)
+    april = ingest_snapshot(settings, extract(2), APRIL, ingested_at=NOW).manifest
     assert (april.time, april.event_at) == ("observed", datetime(2024, 4, 1, tzinfo=UTC))
     assert april.event_at <= april.created_at
-    corrected = ingest(settings, extract(3), APRIL, ingested_at=NOW, replace=True).manifest
+    corrected = ingest_snapshot(settings, extract(3), APRIL, ingested_at=NOW, replace=True).manifest
     assert corrected.created_at >= NOW, "nobody knew the correction before it came"
 
 
 def test_after_an_extract_of_a_clock_that_was_ahead_none_is_published_to_be_hidden(settings, extract):
-    ingest(settings, extract(1), MARCH, ingested_at=NOW)
-    ingest(settings, extract(2), APRIL.replace(year=2031), ingested_at=NOW.replace(year=2031))
-    with pytest.raises(ClockWasAhead, match="known from 2031-04-01"):
-        ingest(settings, extract(3), APRIL, ingested_at=NOW)
-    assert [manifest.snapshot_date for manifest in published(settings.home)] == [MARCH, APRIL.replace(year=2031)]
+    ingest_snapshot(settings, extract(1), MARCH, ingested_at=NOW)
+    ingest_snapshot(settings, extract(2), APRIL.replace(year=2031), ingested_at=NOW.replace(year=2031))
+    with pytest.raises(ClockAheadError, match="known from 2031-04-01"):
+        ingest_snapshot(settings, extract(3), APRIL, ingested_at=NOW)
+    assert [manifest.snapshot_date for manifest in published_snapshots(settings.home)] == [
+        MARCH,
+        APRIL.replace(year=2031),
+    ]
 
 
 def test_an_extract_may_be_landed_as_of_the_past_although_others_came_since(settings, extract):
-    ingest(settings, extract(1), MARCH, ingested_at=NOW)
-    april = ingest(settings, extract(2), APRIL, ingested_at=NOW).manifest
+    ingest_snapshot(settings, extract(1), MARCH, ingested_at=NOW)
+    april = ingest_snapshot(settings, extract(2), APRIL, ingested_at=NOW).manifest
     then = datetime(2024, 3, 5, tzinfo=UTC)
-    corrected = ingest(settings, extract(3), MARCH, ingested_at=then, clock=NOW, replace=True).manifest
+    corrected = ingest_snapshot(settings, extract(3), MARCH, ingested_at=then, clock=NOW, replace=True).manifest
     assert corrected.ingested_at == then
     assert corrected.created_at > april.created_at, "no hindsight"
 
 
 def test_a_month_late_is_taken_and_one_before_the_first_is_not(settings, extract):
-    ingest(settings, extract(1), MARCH, ingested_at=NOW)
-    ingest(settings, extract(3), MAY, ingested_at=NOW)
-    late = ingest(settings, extract(2), APRIL, ingested_at=NOW).manifest
+    ingest_snapshot(settings, extract(1), MARCH, ingested_at=NOW)
+    ingest_snapshot(settings, extract(3), MAY, ingested_at=NOW)
+    late = ingest_snapshot(settings, extract(2), APRIL, ingested_at=NOW).manifest
     assert (late.time, late.ingested_at, late.late) == ("observed", NOW, True)
     assert late.created_at >= NOW, "nobody knew it when May was scored"
-    assert not any(manifest.late for manifest in published(settings.home) if manifest.snapshot_date != APRIL)
-    with pytest.raises(SnapshotTooEarly, match="2024-02-29 lies before the first snapshot, 2024-03-01"):
-        ingest(settings, extract(4), date(2024, 2, 29), ingested_at=NOW)
-    assert [manifest.snapshot_date for manifest in published(settings.home)] == [MARCH, APRIL, MAY]
+    assert not any(manifest.late for manifest in published_snapshots(settings.home) if manifest.snapshot_date != APRIL)
+    with pytest.raises(SnapshotTooEarlyError, match="2024-02-29 lies before the first snapshot, 2024-03-01"):
+        ingest_snapshot(settings, extract(4), date(2024, 2, 29), ingested_at=NOW)
+    assert [manifest.snapshot_date for manifest in published_snapshots(settings.home)] == [MARCH, APRIL, MAY]
 
 
 @pytest.mark.parametrize(("rows", "passes"), [(149, False), (150, True), (600, True), (601, False)])
 def test_the_volume_is_judged_by_the_last_date_before(settings, extract, rows, passes):
-    ingest(settings, extract(1), MARCH, ingested_at=NOW)
+    ingest_snapshot(settings, extract(1), MARCH, ingested_at=NOW)
     if passes:
-        assert ingest(settings, extract(2, rows), APRIL, ingested_at=NOW).manifest.rows == rows
+        assert ingest_snapshot(settings, extract(2, rows), APRIL, ingested_at=NOW).manifest.rows == rows
         return
-    with pytest.raises(GateFailed, match=rf"rule volume, found {rows}, expected 150 to 600"):
-        ingest(settings, extract(2, rows), APRIL, ingested_at=NOW)
+    with pytest.raises(GateFailedError, match=rf"rule volume, found {rows}, expected 150 to 600"):
+        ingest_snapshot(settings, extract(2, rows), APRIL, ingested_at=NOW)
 
 
 def test_the_first_has_an_own_least_size(tmp_path, extract):
     settings = load_settings(home=tmp_path / "home")
-    with pytest.raises(GateFailed, match="rule volume, found 99, expected 100 or more"):
-        ingest(settings, extract(1, 99), MARCH, ingested_at=NOW)
+    with pytest.raises(GateFailedError, match="rule volume, found 99, expected 100 or more"):
+        ingest_snapshot(settings, extract(1, 99), MARCH, ingested_at=NOW)
 
 
 def billed(rows):
@@ -136,30 +145,30 @@ def write(tmp_path):
 
 
 def test_movements_are_counted_kept_and_there_again_when_the_file_comes_again(settings, quiet, write):
-    first = ingest(settings, write(quiet, "march.csv"), MARCH, ingested_at=NOW)
+    first = ingest_snapshot(settings, write(quiet, "march.csv"), MARCH, ingested_at=NOW)
     assert str(first.movements) == "300 customers, the first snapshot"
     april = moved(quiet, vanish=15, leave=40, join=7)
-    landing = ingest(settings, write(april, "april.csv"), APRIL, ingested_at=NOW)
+    landing = ingest_snapshot(settings, write(april, "april.csv"), APRIL, ingested_at=NOW)
     assert str(landing.movements) == "252 customers; since 2024-03-01.v1: 7 joined, 40 left, 15 vanished, 0 returned"
     assert landing.finding is None, "15 of 300 is the limit itself"
     beside = (settings.home / landing.manifest.path).with_name("movements.json")
-    assert Movements.from_json(beside.read_text()) == landing.movements
-    again = ingest(settings, write(april, "april.csv"), APRIL, ingested_at=NOW)
+    assert SnapshotChanges.from_json(beside.read_text()) == landing.movements
+    again = ingest_snapshot(settings, write(april, "april.csv"), APRIL, ingested_at=NOW)
     assert (again.fresh, again.movements) == (False, landing.movements)
     # Who vanished comes back, as does one who had left.
     back = pd.concat([moved(april, leave=10), quiet.iloc[[0, 1, 20]]], ignore_index=True)
-    may = ingest(settings, write(back, "may.csv"), MAY, ingested_at=NOW)
+    may = ingest_snapshot(settings, write(back, "may.csv"), MAY, ingested_at=NOW)
     assert str(may.movements) == "245 customers; since 2024-04-01.v1: 0 joined, 10 left, 0 vanished, 3 returned"
 
 
 def test_too_many_vanished_are_a_loud_finding_and_no_refusal(settings, quiet, write, caplog):
-    ingest(settings, write(quiet, "march.csv"), MARCH, ingested_at=NOW)
-    landing = ingest(settings, write(moved(quiet, vanish=16, leave=10), "april.csv"), APRIL, ingested_at=NOW)
+    ingest_snapshot(settings, write(quiet, "march.csv"), MARCH, ingested_at=NOW)
+    landing = ingest_snapshot(settings, write(moved(quiet, vanish=16, leave=10), "april.csv"), APRIL, ingested_at=NOW)
     assert landing.finding is not None
     assert "16 of 300 customers (5.3%) vanished since 2024-03-01.v1" in landing.finding
     assert landing.finding in caplog.text
     assert not set(quiet["customerID"].head(16)) & set(landing.finding.split()), "no customer is named"
-    assert [manifest.snapshot_date for manifest in published(settings.home)] == [MARCH, APRIL]
+    assert [manifest.snapshot_date for manifest in published_snapshots(settings.home)] == [MARCH, APRIL]
 
 
 def test_the_command_tells_movements_and_findings(tmp_path, quiet, write, monkeypatch, caplog):

@@ -7,8 +7,8 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from configs.settings import load_settings
-from feature_repo.raw.snapshots.publication import published, read_snapshot
-from flows.steps.ingest_snapshot import ingest
+from feature_repo.raw.snapshots.publication import published_snapshots, read_snapshot
+from flows.steps.ingest_snapshot import ingest_snapshot
 
 AS_OF = date(2024, 3, 1)
 NOW = datetime(2024, 3, 1, 9, tzinfo=UTC)
@@ -17,7 +17,7 @@ NOW = datetime(2024, 3, 1, 9, tzinfo=UTC)
 @pytest.fixture(scope="module")
 def landed(tmp_path_factory, telco_csv):
     settings = load_settings(home=tmp_path_factory.mktemp("home"))
-    return settings, ingest(settings, telco_csv, AS_OF, ingested_at=NOW)
+    return settings, ingest_snapshot(settings, telco_csv, AS_OF, ingested_at=NOW)
 
 
 def test_every_rule_holds_and_nothing_is_lost(landed, telco_csv):
@@ -28,7 +28,7 @@ def test_every_rule_holds_and_nothing_is_lost(landed, telco_csv):
     assert (landing.manifest.rows, landing.manifest.quarantined_rows) == (len(lines) - 1, 0)
     snapshot = read_snapshot(settings.home, landing.manifest)
     assert snapshot["customer_id"].tolist() == [line.split(",")[0] for line in lines[1:]]
-    assert published(settings.home) == [landing.manifest]
+    assert published_snapshots(settings.home) == [landing.manifest]
 
 
 def test_blank_totals_are_null_and_counted(landed, telco_csv):
@@ -112,7 +112,7 @@ def accented(tmp_path_factory, telco_csv):
     folder = tmp_path_factory.mktemp("accented")
     (folder / "plain.csv").write_text(text, encoding="utf-8", newline="")
     settings = load_settings(home=folder / "home")
-    landing = ingest(settings, folder / "plain.csv", AS_OF, ingested_at=NOW)
+    landing = ingest_snapshot(settings, folder / "plain.csv", AS_OF, ingested_at=NOW)
     return text, landing.manifest, read_snapshot(settings.home, landing.manifest)
 
 
@@ -120,7 +120,7 @@ def accented(tmp_path_factory, telco_csv):
 def test_however_it_is_written_it_gives_the_same_snapshot(tmp_path, settings, accented, variant):
     text, plain, snapshot = accented
     (tmp_path / "variant.csv").write_bytes(VARIANTS[variant](text))
-    landing = ingest(settings, tmp_path / "variant.csv", AS_OF, ingested_at=NOW)
+    landing = ingest_snapshot(settings, tmp_path / "variant.csv", AS_OF, ingested_at=NOW)
     assert landing.manifest.digest == plain.digest
     assert landing.manifest.source_sha256 != plain.source_sha256
     assert_frame_equal(read_snapshot(settings.home, landing.manifest), snapshot)

@@ -14,24 +14,24 @@ from bentos.base_rate import entropy
 from bentos.batch.score_base import score_base
 from bentos.bundle import Bundle
 from bentos.decisions.economics import load_economics, profit_threshold
-from bentos.decisions.reason_codes import load as load_reasons
+from bentos.decisions.reason_codes import load_reason_codes as load_reasons
 from bentos.rollout.rollout import promote
 from configs.settings import Settings, load_settings
 from feature_repo.contract import BEHAVIOR_SERVICE, CUSTOMER, OBSERVED_AT
 from feature_repo.raw.simulator.manifest import World, scored_at
 from feature_repo.raw.simulator.simulate import simulate
 from feature_repo.stores.registration import apply
-from flows.demo.replay_world import Replay, replay, true_hazard
+from flows.demo.replay_world import ReplayedWorld, replay_world, true_hazard
 from flows.steps.build_features import build_activity, build_features
-from flows.steps.ingest_snapshot import ingest
-from flows.steps.monitor import monitor
+from flows.steps.ingest_snapshot import ingest_snapshot
+from flows.steps.monitor import run_monitor
 from flows.steps.train import fit_challenger
-from monitoring.quality import GateFailed
+from monitoring.quality import GateFailedError
 from tests.support.promotion_models import failed
 from training.data.labels import load_labels
 from training.data.training_set import TrainingSet, load_training_set
 from training.metrics.scores import roc_auc
-from training.model.fit import Fitted
+from training.model.fit import FittedChallenger
 from training.promotion import Evidence, Verdict, decide
 
 CUSTOMERS, MONTHS, CHURN, DRIFT = 6000, 6, 0.015, 6
@@ -42,13 +42,13 @@ START = date(2025, 1, 31)
 class Lived:
     settings: Settings
     world: World
-    replay: Replay
+    replay: ReplayedWorld
 
 
 @dataclass(frozen=True)
 class Model:
     rows: TrainingSet
-    fitted: Fitted
+    fitted: FittedChallenger
     bundle: Bundle
 
     def verdict(self, settings, odds=1.0):
@@ -73,7 +73,7 @@ def lived(folder, drift="none", months=MONTHS):
     world = simulate(folder / "world", CUSTOMERS, months, 11, START, drift, DRIFT, jsonl=False, monthly_churn=CHURN)
     settings = load_settings(home=folder / "home")
     settings = settings.model_copy(update={"training": settings.training.model_copy(update={"trials": 1})})
-    done = replay(settings, world)
+    done = replay_world(settings, world)
     build_activity(settings)
     build_features(settings)
     apply(settings)
@@ -115,8 +115,8 @@ def test_the_gate_accepts_every_month_and_no_constant_or_inverted_labels(base):
         path = base.settings.home.parent / f"{name}.csv"
         path.write_text(text, encoding="utf-8")
         day = base.world.snapshots[-1] + timedelta(days=30)
-        with pytest.raises(GateFailed) as refused:
-            ingest(base.settings, path, day, ingested_at=scored_at(day))
+        with pytest.raises(GateFailedError) as refused:
+            ingest_snapshot(base.settings, path, day, ingested_at=scored_at(day))
         assert "churn_rate" in refused.value.message
 
 
@@ -136,7 +136,7 @@ def test_scores_that_are_twice_too_high_may_not_serve(base, model):
 
 
 def test_a_quiet_month_raises_no_alarm(base, model):
-    report = monitor(base.settings, scored_at(base.world.snapshots[-1]) + timedelta(hours=1))
+    report = run_monitor(base.settings, scored_at(base.world.snapshots[-1]) + timedelta(hours=1))
     assert report.drifted == []
     assert report.performance.status == "stable"
 
@@ -147,7 +147,7 @@ def test_a_campaign_that_doubles_the_risk_is_seen_in_the_labels(base, model, tmp
     other = lived(tmp_path, "competitor_campaign", MONTHS + 1)
     for kept in ("bundles", "heldout", "ledger"):
         shutil.copytree(base.settings.home / kept, other.settings.home / kept)
-    report = monitor(other.settings, scored_at(other.world.snapshots[-1]) + timedelta(hours=1))
+    report = run_monitor(other.settings, scored_at(other.world.snapshots[-1]) + timedelta(hours=1))
     assert "calibration" in report.drifted
     assert 0.003 < report.performance.gap < 0.02
 

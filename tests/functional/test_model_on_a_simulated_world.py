@@ -17,25 +17,25 @@ from bentos.decisions.economics import load_economics
 from bentos.rollout.rollout import promote
 from configs.settings import Settings, load_settings
 from feature_repo.contract import BEHAVIOR_SERVICE, CORE_SERVICE, CUSTOMER, LABEL, OBSERVED_AT, SERVICES_OF, SOURCE
-from feature_repo.files.parquet_tables import append
+from feature_repo.files.parquet_tables import append_table
 from feature_repo.raw.events.deliveries import deliveries
 from feature_repo.raw.simulator.manifest import World, scored_at
 from feature_repo.raw.simulator.simulate import simulate
-from feature_repo.raw.snapshots.publication import published, read_snapshot
+from feature_repo.raw.snapshots.publication import published_snapshots, read_snapshot
 from feature_repo.raw.snapshots.timing import feature_rows
 from feature_repo.stores.materialize import materialize
 from feature_repo.stores.registration import apply
-from flows.demo.replay_world import Replay, replay, true_hazard
+from flows.demo.replay_world import ReplayedWorld, replay_world, true_hazard
 from flows.steps.build_features import build_activity, build_features
 from flows.steps.check_parity import ParityBrokenError, check_parity, report
-from flows.steps.compare import gather, serving
+from flows.steps.compare import gather_evidence, serving
 from flows.steps.train import feature_service, fit_challenger
 from training.data.labels import load_labels
 from training.data.training_set import TrainingSet, load_training_set
 from training.metrics.scores import roc_auc
-from training.model.estimator import ChurnBlend, Params
+from training.model.estimator import BlendedChurnClassifier, HyperParameters
 from training.promotion import decide
-from training.registry import Trained
+from training.registry import RegisteredChallenger
 
 CUSTOMERS, MONTHS, SCORED = 3000, 9, 4
 EXCESS_SHARE_MIN = 0.97
@@ -45,7 +45,7 @@ EXCESS_SHARE_MIN = 0.97
 class Lived:
     settings: Settings
     world: World
-    replay: Replay
+    replay: ReplayedWorld
     rows: TrainingSet
 
 
@@ -54,7 +54,7 @@ def lived(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
     world = simulate(folder / "world", CUSTOMERS, MONTHS, 11, date(2025, 1, 31), jsonl=False)
     settings = load_settings(home=folder / "home")
-    done = replay(settings, world)
+    done = replay_world(settings, world)
     build_activity(settings)
     build_features(settings)
     apply(settings)
@@ -68,7 +68,7 @@ def forward(rows, columns):
     score = np.full(len(rows), np.nan)
     for newest in sorted(dates.unique())[-SCORED:]:
         past, now = (dates < newest).to_numpy(), (dates == newest).to_numpy()
-        model = ChurnBlend(Params(), 7).fit(rows.features.loc[past, list(columns)], churned[past])
+        model = BlendedChurnClassifier(HyperParameters(), 7).fit(rows.features.loc[past, list(columns)], churned[past])
         score[now] = model.predict_proba(rows.features.loc[now, list(columns)])[:, 1]
     return score
 
@@ -104,7 +104,7 @@ def test_nothing_is_lost_on_the_way(lived):
     assert sum(each.admitted for each in deliveries(lived.settings.home)) + waiting == events
     assert lived.replay.deliveries == MONTHS + 1
     assert lived.replay.corrections == len(lived.world.corrections) > 0
-    assert [m.version for m in published(lived.settings.home)] == [
+    assert [m.version for m in published_snapshots(lived.settings.home)] == [
         2 if any(c.corrects == day for c in lived.world.corrections) else 1 for day in lived.world.snapshots
     ]
 
@@ -112,7 +112,7 @@ def test_nothing_is_lost_on_the_way(lived):
 def test_living_it_again_changes_nothing(lived):
     home = lived.settings.home
     before = {path: path.read_bytes() for path in (home / "offline").rglob("*.parquet")}
-    replay(lived.settings, lived.world)
+    replay_world(lived.settings, lived.world)
     build_activity(lived.settings)
     build_features(lived.settings)
     assert {path: path.read_bytes() for path in (home / "offline").rglob("*.parquet")} == before
@@ -142,9 +142,13 @@ def test_online_equals_offline_for_everybody_and_a_changed_value_is_found_and_na
 def test_a_value_that_is_late_online_is_told(lived):
     """What is known offline and not materialised yet differs, and the hint says what to do."""
     later = scored_at(lived.world.snapshots[-1]) + timedelta(days=31)
-    row = read_snapshot(lived.settings.home, published(lived.settings.home)[-1]).head(1).assign(tenure_months=71)
+    row = (
+        read_snapshot(lived.settings.home, published_snapshots(lived.settings.home)[-1])
+        .head(1)
+        .assign(tenure_months=71)
+    )
     known = later - timedelta(days=1)
-    append(lived.settings.home, SOURCE, "9999-late", feature_rows(row, known, known))
+    append_table(lived.settings.home, SOURCE, "9999-late", feature_rows(row, known, known))
     with pytest.raises(ParityBrokenError, match=r"tenure_months \(1\)"):
         report(lived.settings, check_parity(lived.settings, later))
     materialize(lived.settings, later)
@@ -160,8 +164,8 @@ def test_a_champion_that_reads_more_is_compared_and_never_passed_by(lived):
     promote(settings.home, bundle.digest, who="tests", why="it reads more", now=now)
     core = load_training_set(settings, load_labels(settings.home, settings.data), CORE_SERVICE)
     fitted, weaker = fit_challenger(settings, core, now)
-    trained = Trained("", weaker.digest, weaker.manifest.model_version, "1", "none", seen_rows=0)
-    evidence = gather(settings, trained, serving(settings.home), None)
+    trained = RegisteredChallenger("", weaker.digest, weaker.manifest.model_version, "1", "none", seen_rows=0)
+    evidence = gather_evidence(settings, trained, serving(settings.home), None)
     assert len(evidence.churned) == fitted.metrics.rows
     verdict = decide(evidence, load_economics(), settings.promotion, settings.rollout, seed=7)
     assert verdict.figures["challenger_log_loss"] == pytest.approx(fitted.metrics.log_loss)

@@ -16,15 +16,15 @@ import pytest
 from bentos.rollout import NoChampionError
 from configs.settings import load_settings
 from feature_repo.contract import CORE_SERVICE, CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, PROJECT
-from feature_repo.stores.customers import customers_known
-from feature_repo.stores.feature_store import open_store
+from feature_repo.stores.customers import active_customers
+from feature_repo.stores.feature_store import open_feature_store
 from feature_repo.stores.materialize import materialize
-from feature_repo.stores.online_features import OnlineFeatures
+from feature_repo.stores.online_features import OnlineFeatureReader
 from feature_repo.stores.registration import apply
 from flows.steps import monitor as watching
 from flows.steps.data_age import data_ages
 from flows.steps.inbox import oldest
-from flows.steps.monitor import monitor
+from flows.steps.monitor import run_monitor
 from monitoring.quality_report import CheckResult, GateResult, to_json
 from tests.support import customer_base
 from tests.support.monthly_extracts import next_month
@@ -72,7 +72,7 @@ def statuses(report, *kinds):
 
 def test_a_quiet_month(copied, extracts):
     now = customer_base.scored(2) + HOUR
-    report = monitor(copied, now)
+    report = run_monitor(copied, now)
     assert (report.drift, report.drifted) == (False, [])
     assert report.customers == report.scored == (extracts[2]["Churn"] == "No").sum()
     assert set(statuses(report, "feature", "score").values()) == {"stable"}
@@ -98,7 +98,7 @@ def test_a_quiet_month(copied, extracts):
 )  # fmt: skip
 def test_what_moved_is_named(copied, extracts, change, drifted):
     customer_base.deliver(copied, 3, change(extracts[3]))
-    report = monitor(copied, customer_base.scored(3) + HOUR)
+    report = run_monitor(copied, customer_base.scored(3) + HOUR)
     assert report.drift
     assert drifted <= set(report.drifted) <= drifted | {"score", "calibration", "log_loss"}
 
@@ -106,10 +106,10 @@ def test_what_moved_is_named(copied, extracts, change, drifted):
 def test_labels_that_are_not_mature_play_no_part(copied, extracts):
     """Everybody leaves in month 3; nobody can know before its extract has come."""
     customer_base.deliver(copied, 3, extracts[3].assign(Churn="Yes"))
-    before = monitor(copied, customer_base.scored(3) - 2 * HOUR)
+    before = run_monitor(copied, customer_base.scored(3) - 2 * HOUR)
     assert (before.performance.rows, before.performance.observed_at) == (0, None)
     assert not before.drift
-    after = monitor(copied, customer_base.scored(3) + HOUR)
+    after = run_monitor(copied, customer_base.scored(3) + HOUR)
     assert after.performance.observed_at == customer_base.scored(2).isoformat()
     assert after.performance.churn_rate == 1.0
     assert {"churned", "log_loss", "calibration"} <= set(after.drifted)
@@ -120,49 +120,49 @@ def test_labels_that_are_not_mature_play_no_part(copied, extracts):
 
 def test_a_report_of_a_past_instant_knows_nothing_that_came_later(copied, extracts):
     now = customer_base.scored(2) + HOUR
-    before = monitor(copied, now)
+    before = run_monitor(copied, now)
     customer_base.deliver(copied, 3, simulate_snapshot(600, seed=50))
     customer_base.deliver(copied, 4, simulate_snapshot(600, seed=51))
-    assert monitor(copied, now) == before
+    assert run_monitor(copied, now) == before
 
 
 def test_the_baseline_is_counted_once_and_made_again_when_it_is_damaged_or_the_bins_change(copied):
     now = customer_base.scored(2) + HOUR
-    report = monitor(copied, now)
+    report = run_monitor(copied, now)
     path = copied.home / "baselines" / f"{report.champion}.json"
     first, at = path.read_bytes(), path.stat().st_mtime_ns
-    assert monitor(copied, now) == report
+    assert run_monitor(copied, now) == report
     assert path.stat().st_mtime_ns == at
     path.write_text("{}")
-    assert monitor(copied, now) == report
+    assert run_monitor(copied, now) == report
     assert path.read_bytes() == first
     finer = copied.monitoring.model_copy(update={"bins": 20})
-    monitor(copied.model_copy(update={"monitoring": finer}), now)
+    run_monitor(copied.model_copy(update={"monitoring": finer}), now)
     assert json.loads(path.read_text())["bins"] == 20
 
 
 def test_the_gates_newest_verdict_and_a_finding(copied, extracts):
     now = customer_base.scored(3) + HOUR
-    found = monitor(copied, now).quality
+    found = run_monitor(copied, now).quality
     assert (found.snapshot, found.passed, found.failed) == (customer_base.day(2).isoformat(), True, [])
     check = CheckResult("volume", "", "rows", False, 0, 0.0, "critical", False, (), "too few", "why")
     refused = GateResult(passed=False, rows=3, blank_totals=0, quarantined=(), checks=(check,))
     folder = copied.home / "reports" / "gate"
     folder.mkdir(parents=True)
     (folder / f"{customer_base.day(3)}-0123456789ab.json").write_text(to_json(refused))
-    found = monitor(copied, now).quality
+    found = run_monitor(copied, now).quality
     assert (found.snapshot, found.passed, found.failed) == (customer_base.day(3).isoformat(), False, ["volume"])
     # Once a good file of that day is live, the refused one is history.
     customer_base.deliver(copied, 3, extracts[3])
-    assert monitor(copied, now).quality.passed
+    assert run_monitor(copied, now).quality.passed
     (live,) = copied.home.glob(f"processed/{customer_base.day(3)}/versions/*")
     counts = {"before": "x", "customers_before": 100, "joined": 0, "returned": 0, "left": 0, "vanished": 50}
     (live / "movements.json").write_text(json.dumps({**counts, "customers": 50}))
-    assert "50 of 100 customers (50.0%) vanished" in monitor(copied, now).quality.finding
+    assert "50 of 100 customers (50.0%) vanished" in run_monitor(copied, now).quality.finding
     for put in (lambda path: path.write_text("{}"), os.mkfifo):
         (live / "gate.json").unlink()
         put(live / "gate.json")
-        found = monitor(copied, now).quality
+        found = run_monitor(copied, now).quality
         assert (found.passed, found.failed) == (False, ["unreadable report"])
 
 
@@ -195,7 +195,7 @@ def test_what_is_not_landed_grows_old_although_the_values_are_fresh(copied):
 def test_the_age_of_the_copy_is_not_what_a_run_asked_for(copied):
     """A watermark in the future, and one of a store that was lost, make nothing fresh."""
     now = customer_base.scored(2) + HOUR
-    store = open_store(copied)
+    store = open_feature_store(copied)
     for view in store.list_feature_views():
         store.registry.apply_materialization(view, PROJECT, now, datetime(2400, 1, 1, tzinfo=UTC))
     found = {age.name: age for age in data_ages(copied, now + timedelta(days=36))}
@@ -206,14 +206,14 @@ def test_the_age_of_the_copy_is_not_what_a_run_asked_for(copied):
     assert {age.name: age.status for age in data_ages(copied, now)} == {"snapshot": "fresh", "online store": "unknown"}
     materialize(copied, now)
     assert {age.name: age.status for age in data_ages(copied, now)} == {"snapshot": "fresh", "online store": "fresh"}
-    assert open_store(copied).get_feature_view("customer_billing").most_recent_end_time == now
+    assert open_feature_store(copied).get_feature_view("customer_billing").most_recent_end_time == now
 
 
 def test_rows_that_a_later_one_holds_up_are_counted_and_replaced_on_demand(copied):
     now = customer_base.scored(2) + HOUR
-    store = open_store(copied)
-    customer = next(customers_known(copied, now, 1))[0]
-    read = OnlineFeatures(store, CORE_SERVICE)
+    store = open_feature_store(copied)
+    customer = next(active_customers(copied, now, 1))[0]
+    read = OnlineFeatureReader(store, CORE_SERVICE)
     (before,) = read.read([customer], now)
     view = store.get_feature_view("customer_billing")
     row = {feature.name: [value] for feature, value in zip(read.features, before.values, strict=True)}
@@ -230,10 +230,10 @@ def test_rows_that_a_later_one_holds_up_are_counted_and_replaced_on_demand(copie
 
 def test_without_a_champion_or_its_rows_it_says_so(copied, tmp_path):
     with pytest.raises(NoChampionError):
-        monitor(load_settings(home=tmp_path / "empty"), customer_base.scored(2))
+        run_monitor(load_settings(home=tmp_path / "empty"), customer_base.scored(2))
     shutil.rmtree(copied.home / "heldout")
     with pytest.raises(HeldOutMissingError) as refused:
-        monitor(copied, customer_base.scored(2) + HOUR)
+        run_monitor(copied, customer_base.scored(2) + HOUR)
     assert "churn train" in refused.value.hint
 
 

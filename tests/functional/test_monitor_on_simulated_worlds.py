@@ -13,9 +13,9 @@ from feature_repo.contract import BEHAVIOR_SERVICE
 from feature_repo.raw.simulator.manifest import scored_at
 from feature_repo.raw.simulator.simulate import simulate
 from feature_repo.stores.registration import apply
-from flows.demo.replay_world import replay
+from flows.demo.replay_world import replay_world
 from flows.steps.build_features import build_activity, build_features
-from flows.steps.monitor import monitor
+from flows.steps.monitor import run_monitor
 from flows.steps.train import fit_challenger
 from training.data.labels import load_labels
 from training.data.training_set import load_training_set
@@ -28,7 +28,7 @@ def lived(folder, drift, months=MONTHS):
     """Live a world through and build its features; gives the settings and the instants at which it is watched."""
     world = simulate(folder / "world", CUSTOMERS, months, 11, START, jsonl=False, drift=drift, drift_month=DRIFT)
     settings = load_settings(home=folder / "home")
-    replay(settings, world)
+    replay_world(settings, world)
     build_activity(settings)
     build_features(settings)
     apply(settings)
@@ -54,15 +54,15 @@ def watched(quiet, tmp_path, drift, months=DRIFT):
     settings, instants = lived(tmp_path, drift, months)
     for kept in ("bundles", "heldout", "ledger"):
         shutil.copytree(quiet[0].home / kept, settings.home / kept)
-    before = monitor(settings, instants[DRIFT - 2])
+    before = run_monitor(settings, instants[DRIFT - 2])
     assert not before.drift
-    return monitor(settings, instants[months - 1])
+    return run_monitor(settings, instants[months - 1])
 
 
 def test_months_in_which_nothing_happens_raise_no_alarm(quiet):
     settings, instants = quiet
     for now in instants[TRAINED - 1 :]:
-        report = monitor(settings, now)
+        report = run_monitor(settings, now)
         assert report.drifted == []
         assert report.customers == report.scored > CUSTOMERS / 2
     assert report.performance.status == "stable"

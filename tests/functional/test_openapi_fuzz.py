@@ -13,9 +13,9 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 from schemathesis.specs.openapi.checks import ignored_auth
 
-from bentos.churn.auth.key_store import KeyFile, issue, path_of, write
+from bentos.churn.auth.key_store import KeyFile, keys_path, new_key, write_keys
 from bentos.churn.auth.rights import RIGHTS
-from flows.service_process import Running, free_port
+from flows.service_process import ServiceProcess, free_port
 from tests.support.patience import PATIENCE_S
 from tests.support.serving_home import CANARY, EXPIRED, INCOMPLETE, NEWCOMER, build, serving
 
@@ -84,9 +84,9 @@ def described(tmp_path_factory, telco_csv):
         shutil.copytree(original.settings.home / part, home / part)
     settings = serving(original.settings.model_copy(update={"home": home}), port=free_port())
     open_wide = settings.access.model_copy(update={"required": True, "requests_per_s": 0.0})
-    entry, key = issue("fuzz", RIGHTS, now=datetime.now(UTC), expires_at=None)
-    write(path_of(settings), KeyFile(keys=(entry,)))
-    with Running(settings.model_copy(update={"access": open_wide})) as running:
+    entry, key = new_key("fuzz", RIGHTS, now=datetime.now(UTC), expires_at=None)
+    write_keys(keys_path(settings), KeyFile(keys=(entry,)))
+    with ServiceProcess(settings.model_copy(update={"access": open_wide})) as running:
         running.wait("/readyz", PATIENCE_S)
         yield Described(running.base_url, key, list(original.ids))
         assert "unexpected" not in running.log.read_text("utf-8")

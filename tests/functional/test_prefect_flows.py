@@ -17,21 +17,21 @@ import yaml
 from prefect.states import AwaitingRetry, Cancelled, Cancelling, Completed, Failed, Paused, Pending, Running, Scheduled
 
 from bentos.decisions.reason_codes import PATH as REASON_CODES
-from bentos.rollout.ledger import entries
-from bentos.rollout.rollout import promote, rollout
+from bentos.rollout.ledger import read_ledger
+from bentos.rollout.rollout import promote, read_rollout
 from configs.settings import PROJECT_ROOT, load_settings
 from feature_repo.contract import CUSTOMER, LABEL
 from feature_repo.files.locks import lease
 from feature_repo.raw.simulator.manifest import scored_at
 from feature_repo.raw.simulator.simulate import simulate
-from feature_repo.raw.snapshots.publication import published, read_snapshot
+from feature_repo.raw.snapshots.publication import published_snapshots, read_snapshot
 from feature_repo.stores.materialize import materialize
 from feature_repo.stores.registration import apply
 from flows.pipeline import sweep
-from flows.service_process import Running as Service
-from flows.service_process import ask, free_port
+from flows.service_process import ServiceProcess as Service
+from flows.service_process import free_port, request_json
 from flows.steps.build_features import build_features
-from flows.steps.ingest_snapshot import ingest
+from flows.steps.ingest_snapshot import ingest_snapshot
 from tests.support.prefect_server import FILE, PATIENCE_S, prefect_server
 from tests.support.serving_home import serving
 from tests.support.small_model import small_bundle
@@ -82,7 +82,7 @@ def online(tmp_path_factory, world):
     """A home whose two months were landed and are online, without Prefect."""
     settings = load_settings(home=tmp_path_factory.mktemp("online") / "home")
     for day in world.snapshots:
-        ingest(settings, world.extract(day), day, ingested_at=scored_at(day))
+        ingest_snapshot(settings, world.extract(day), day, ingested_at=scored_at(day))
     build_features(settings)
     apply(settings)
     materialize(settings, scored_at(world.snapshots[-1]))
@@ -156,7 +156,7 @@ def trains(home):
 
 
 def promoted(home):
-    return rollout(home) is not None
+    return read_rollout(home) is not None
 
 
 @pytest.mark.parametrize(
@@ -181,8 +181,8 @@ def test_a_worker_killed_anywhere_loses_and_doubles_nothing(prefect, home, world
         last = prefect.wait(swept_again(prefect, killed[-1], len(killed) + 1))
         assert last.state.is_completed(), last.state.message
     assert len({each.tags["training_fingerprint"] for each in versions(home)}) == len(versions(home)) == 1
-    assert [entry.action for entry in entries(home)] == ["promote"]
-    assert rollout(home).champion == versions(home)[0].tags["bundle_digest"]
+    assert [entry.action for entry in read_ledger(home)] == ["promote"]
+    assert read_rollout(home).champion == versions(home)[0].tags["bundle_digest"]
     assert sorted(path.name for path in (home / "inbox").iterdir()) == ["landed"]
     for one in killed:
         assert prefect.state(one).state.name == "Crashed"
@@ -216,7 +216,7 @@ def test_a_person_is_asked_before_a_promotion(prefect, landed, world, answer, ou
         run = prefect.start("retrain/weekly", now=at(world), report=answer == "--yes")
         prefect.until(lambda: any(each.state.is_paused() for each in prefect.runs("deploy")), run)
         paused = [each for each in prefect.runs("deploy") if each.state.is_paused()]
-        assert rollout(landed) is None
+        assert read_rollout(landed) is None
         who = ("--who", "Ann Lee", "--why", "as discussed")
         # Who means another challenger answers nothing: one that serves or was tried, and one that does not exist.
         served = small_bundle().save(landed)
@@ -233,12 +233,12 @@ def test_a_person_is_asked_before_a_promotion(prefect, landed, world, answer, ou
     assert done.state.is_completed(), done.state.message
     assert prefect.state(paused[0]).state.is_completed()
     if outcome == "promoted":
-        (entry,) = entries(landed)
+        (entry,) = read_ledger(landed)
         assert (entry.who, "as discussed" in entry.why) == ("Ann Lee", True)
-        assert rollout(landed).champion == entry.after["champion"]
+        assert read_rollout(landed).champion == entry.after["champion"]
         assert list((landed / "reports" / "evaluation").glob("*/report.html"))
     else:
-        assert rollout(landed) is None
+        assert read_rollout(landed) is None
     assert approve(prefect, landed, "--yes", "--who", "Ann Lee").returncode == 1  # nothing waits any more
     assert approve(prefect, landed, "--yes", "--who", "Ann Lee", "--version", "1").returncode == 0  # as was wanted
 
@@ -260,7 +260,7 @@ def test_a_challenger_meets_live_requests_before_it_serves(prefect, landed, worl
     env = {"CHURN_HOME": str(landed), **{f"CHURN_ROLLOUT__{rule.upper()}": str(of) for rule, of in rules.items()}}
     # The service judges a canary too, by the same rules.
     settings = load_settings(home=landed, rollout=rules)
-    manifest = published(landed)[-1]
+    manifest = published_snapshots(landed)[-1]
     snapshot = read_snapshot(landed, manifest, [CUSTOMER, LABEL])
     ids = snapshot.loc[~snapshot[LABEL].astype(bool), CUSTOMER].tolist()
     statuses = Counter()
@@ -268,14 +268,14 @@ def test_a_challenger_meets_live_requests_before_it_serves(prefect, landed, worl
         service.wait("/readyz", PATIENCE_S)
         run = prefect.start("retrain/weekly", now=at(world), report=False)
         for customer_id in itertools.cycle(ids):
-            statuses[ask(f"{service.base_url}/predict", {"customer_id": customer_id})[0]] += 1
+            statuses[request_json(f"{service.base_url}/predict", {"customer_id": customer_id})[0]] += 1
             if sum(statuses.values()) % 50 == 0 and prefect.state(run).state.is_final():
                 break
     done = prefect.state(run)
     assert done.state.is_completed(), done.state.message
-    told = [(entry.action, entry.why) for entry in entries(landed)]
+    told = [(entry.action, entry.why) for entry in read_ledger(landed)]
     assert [action for action, _ in told] == ["promote", "shadow", "canary", "promote"], told
-    assert rollout(landed).previous == weak.digest
+    assert read_rollout(landed).previous == weak.digest
     assert "live" in prefect.artifact("champion-challenger")
     assert set(statuses) == {200}, statuses
 

@@ -16,15 +16,15 @@ import pytest
 
 from bentos.bundle import Bundle
 from bentos.decisions.economics import load_economics
-from bentos.rollout.ledger import entries
-from bentos.rollout.rollout import rollout
+from bentos.rollout.ledger import read_ledger
+from bentos.rollout.rollout import read_rollout
 from configs.settings import Settings, load_settings
 from feature_repo.contract import CUSTOMER, OBSERVED_AT
 from feature_repo.raw.simulator.manifest import World, scored_at
 from feature_repo.raw.simulator.simulate import simulate
-from feature_repo.stores.feature_store import open_store
-from feature_repo.stores.historical_features import features_as_known
-from flows.service_process import Running, ask, free_port
+from feature_repo.stores.feature_store import open_feature_store
+from feature_repo.stores.historical_features import get_historical_features
+from flows.service_process import ServiceProcess, free_port, request_json
 from tests.support.prefect_server import PATIENCE_S, Prefect, prefect_server
 from tests.support.serving_home import serving
 from training.registry import tracking_uri
@@ -100,7 +100,7 @@ def spoilt(extract: Path, out: Path) -> Path:
 
 def serving_digests(url: str) -> set[str]:
     """Which bundles answer: several questions, so that each of the workers is asked."""
-    return {ask(f"{url}/metadata")[1]["bundle_digest"] for _ in range(12)}
+    return {request_json(f"{url}/metadata")[1]["bundle_digest"] for _ in range(12)}
 
 
 @pytest.fixture(
@@ -144,15 +144,17 @@ def live(year: Year, folder: Path) -> None:
             assert report["observed_at"] == year.now(month)
             if report["drift"]:
                 year.drifted[month] = report["drifted"]
-                before = rollout(year.home).champion
+                before = read_rollout(year.home).champion
                 year.retrained[month] = drift_run(year, month).state.name
-                after = rollout(year.home).champion
+                after = read_rollout(year.home).champion
                 if running is not None and after != before:
                     wait_for_swap(running.base_url, after)
                     year.swapped.add(month)
-            year.champions[month] = rollout(year.home).champion
+            year.champions[month] = read_rollout(year.home).champion
             if running is None:
-                running = Running(serving(year.settings, port=free_port(), workers=2)).wait("/readyz", PATIENCE_S)
+                running = ServiceProcess(serving(year.settings, port=free_port(), workers=2)).wait(
+                    "/readyz", PATIENCE_S
+                )
         if plan.months in plan.retrained:
             scored = prefect.run("score_base/monthly", now=year.now(plan.months))
             assert scored.state.is_completed(), scored.state.message
@@ -228,7 +230,7 @@ def test_a_cool_down_holds_the_next_drift_back(year):
 
 def test_the_new_champion_is_promoted_with_its_reason_in_the_ledger(year):
     month = year.now(year.plan.drift)
-    promoted = [each for each in entries(year.home) if each.action == "promote" and each.details["as_of"] >= month]
+    promoted = [each for each in read_ledger(year.home) if each.action == "promote" and each.details["as_of"] >= month]
     assert promoted, "no promotion after the drift"
     assert promoted[0].who == "flow deploy"
     assert "drift: " in promoted[0].why
@@ -260,7 +262,7 @@ def profit(year: Year, month: int, bundle: Bundle) -> float:
     snapshot = year.world.snapshots[month - 1]
     truth = pd.read_parquet(year.world.truth(snapshot)).dropna(subset=["hazard"])
     keys = truth[[CUSTOMER]].assign(**{OBSERVED_AT: pd.Timestamp(scored_at(snapshot))})
-    features = features_as_known(open_store(year.settings), keys, bundle.manifest.service)
+    features = get_historical_features(open_feature_store(year.settings), keys, bundle.manifest.service)
     here = features["monthly_charges_usd"].notna().to_numpy()
     hazard = truth["hazard"].to_numpy()[here]
     contacted = bundle.score(features[here]) >= bundle.manifest.threshold
@@ -277,7 +279,7 @@ def test_every_model_was_trained_once(year):
     assert len(prints) == len(set(prints)) >= 2
     found = mlflow.MlflowClient().get_registered_model("churn").aliases
     aliases = {name: str(version) for name, version in found.items()}
-    serves = rollout(year.home)
+    serves = read_rollout(year.home)
     digest = {str(version.version): version.tags["bundle_digest"] for version in versions}
     assert digest[aliases["champion"]] == serves.champion
     assert digest[aliases["previous"]] == serves.previous

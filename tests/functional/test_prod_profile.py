@@ -12,9 +12,9 @@ import pytest
 
 from configs.settings import Settings, load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, LABEL
-from feature_repo.raw.snapshots.publication import published, read_snapshot
-from feature_repo.stores.feature_store import open_store
-from feature_repo.stores.online_features import OnlineFeatures
+from feature_repo.raw.snapshots.publication import published_snapshots, read_snapshot
+from feature_repo.stores.feature_store import open_feature_store
+from feature_repo.stores.online_features import OnlineFeatureReader
 from flows.service_process import free_port
 from tests.support.patience import reached, until
 from tests.support.postgres_server import PASSWORD, postgres_server
@@ -104,8 +104,8 @@ def test_the_whole_journey(prod, tmp_path, monkeypatch):
     assert champion is not None
     assert champion.version == "1"
     assert (settings.home / "bundles" / champion.bundle_digest).is_dir()
-    snapshot = read_snapshot(settings.home, published(settings.home)[0])
-    reader = OnlineFeatures(open_store(settings), CORE_SERVICE)
+    snapshot = read_snapshot(settings.home, published_snapshots(settings.home)[0])
+    reader = OnlineFeatureReader(open_feature_store(settings), CORE_SERVICE)
     rows = reader.read(snapshot[CUSTOMER].tolist(), datetime.now(UTC))
     # Who left by the extract's date is withdrawn once that has arrived (06:00 UTC), and present until then.
     here = set(snapshot.loc[~snapshot[LABEL].astype(bool), CUSTOMER])

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from bentos.rollout.rollout import rollout
+from bentos.rollout.rollout import read_rollout
 from flows.cli import main
-from flows.current_user import operator
+from flows.current_user import current_user
 from tests.support.retraining_home import extracts, land, make
 from training.registry import find_version, version_of
 
@@ -58,7 +58,7 @@ def churn(settings, monkeypatch, capsys):
 
 
 def hours_to_the_end(settings):
-    return (datetime.fromisoformat(rollout(settings.home).ends_at) - datetime.now(UTC)).total_seconds() / 3600
+    return (datetime.fromisoformat(read_rollout(settings.home).ends_at) - datetime.now(UTC)).total_seconds() / 3600
 
 
 def test_the_operators_day(settings, churn):
@@ -109,11 +109,11 @@ def test_going_back_is_told_first_and_written_down(settings, churn):
     ) as process:
         said = process.stdout.readline()
         assert said.endswith("serves again\n")
-        assert rollout(settings.home).champion == find_version(settings, "1").bundle_digest
+        assert read_rollout(settings.home).champion == find_version(settings, "1").bundle_digest
     assert process.returncode == 0
     assert (version_of(settings, "champion").version, version_of(settings, "previous").version) == ("1", "2")
     assert churn("rollback").returncode == 2, "a reason is asked for"
-    champion = rollout(settings.home).champion
+    champion = read_rollout(settings.home).champion
     for words in ((), ("--from", "2"), ("--from", find_version(settings, "2").bundle_digest[:8])):
         again = churn("rollback", "--why", "too many calls", *words)
         assert (again.returncode, again.stderr) == (0, "")
@@ -129,14 +129,14 @@ def test_going_back_is_told_first_and_written_down(settings, churn):
     assert "was rolled back by" in back.stderr
     done = churn("promote", "--version", "2", "--from", "2", "--force", "--why", "again")
     assert (done.returncode, done.stdout.startswith("nothing to do: the champion is")) == (0, True)
-    assert rollout(settings.home).champion == champion
+    assert read_rollout(settings.home).champion == champion
     refused = churn("promote")
     assert refused.returncode == 1
-    assert f"not withdrawn before (rollback by {operator()}: too many calls)" in refused.stdout
+    assert f"not withdrawn before (rollback by {current_user()}: too many calls)" in refused.stdout
 
     lines = churn("history").stdout.splitlines()
     assert [line.split()[2] for line in lines] == ["promote", "canary", "shadow", "stop", "promote", "rollback"]
-    assert lines[-1].endswith(f"by {operator()}: too many calls")
+    assert lines[-1].endswith(f"by {current_user()}: too many calls")
     entries = [json.loads(line) for line in churn("history", "--json").stdout.splitlines()]
     assert [entry["sequence"] for entry in entries] == [1, 2, 3, 4, 5, 6]
     assert entries[4]["details"]["overruled"].startswith("failed: better than the champion")

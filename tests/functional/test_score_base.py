@@ -19,17 +19,17 @@ from bentos.batch import score_base as scoring
 from bentos.batch.score_base import LATEST, SCHEMA, BaseMovedError, score_base
 from bentos.bundle import Bundle
 from bentos.decisions.economics import load_economics
-from bentos.decisions.reason_codes import load
+from bentos.decisions.reason_codes import load_reason_codes
 from bentos.rollout import NoChampionError
 from configs.settings import load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, OBSERVED_AT, TTL_DAYS, features_of
 from feature_repo.files.atomic_writes import file_sha256
 from feature_repo.files.locks import LeaseHeldError, lease
 from feature_repo.raw.snapshots.telco_csv import normalise
-from feature_repo.stores.casting import as_python
+from feature_repo.stores.casting import to_python_values
 from feature_repo.stores.errors import NothingToMaterializeError
-from feature_repo.stores.feature_store import open_store
-from feature_repo.stores.historical_features import features_as_known
+from feature_repo.stores.feature_store import open_feature_store
+from feature_repo.stores.historical_features import get_historical_features
 from tests.support import customer_base
 
 CHURN = str(Path(sys.executable).with_name("churn"))
@@ -82,7 +82,7 @@ def expected(settings):
     extract = normalise(customer_base.first_extract())
     ids = sorted(extract.loc[~extract["churned"].astype(bool), CUSTOMER])
     keys = pd.DataFrame({CUSTOMER: ids}).assign(**{OBSERVED_AT: pd.Timestamp(NOW)})
-    features = features_as_known(open_store(settings), keys, CORE_SERVICE)
+    features = get_historical_features(open_feature_store(settings), keys, CORE_SERVICE)
     bundle = Bundle.load(settings.home / "bundles" / customer_base.bundle(settings.home).digest)
     return ids, features, bundle, bundle.explain(features)
 
@@ -103,8 +103,10 @@ def test_everybody_who_stayed_is_there_once_with_what_the_model_says(made, done)
 
 def test_reasons_are_those_of_the_service_and_the_profit_is_that_of_the_economics(made, done):
     _, features, bundle, explained = expected(made)
-    found, dictionary, economics = scores(made, done), load(CORE_SERVICE), load_economics()
-    values = zip(*[as_python(each, features[each.name].tolist()) for each in features_of(CORE_SERVICE)], strict=True)
+    found, dictionary, economics = scores(made, done), load_reason_codes(CORE_SERVICE), load_economics()
+    values = zip(
+        *[to_python_values(each, features[each.name].tolist()) for each in features_of(CORE_SERVICE)], strict=True
+    )
     for place, row in enumerate(values):
         reasons = dictionary.reasons(
             explained.contributions[place],

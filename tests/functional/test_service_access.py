@@ -9,11 +9,11 @@ import pytest
 
 from bentos.churn.app import create_app
 from bentos.churn.auth.authenticator import KeysNeededError
-from bentos.churn.auth.key_admin import create, revoke
-from bentos.churn.auth.key_store import path_of
+from bentos.churn.auth.key_admin import create_key, revoke_key
+from bentos.churn.auth.key_store import keys_path
 from bentos.churn.auth.rights import RIGHTS
 from configs.settings import PROJECT_ROOT, load_settings
-from flows.service_process import free_port, serve
+from flows.service_process import free_port, run_service
 from tests.support.keyed_service import WAYS, guarded, with_access
 from tests.support.patience import PATIENCE_S, until
 from tests.support.serving_home import serving
@@ -173,18 +173,18 @@ def test_keys_are_rotated_without_a_restart(service):
     def status(key):
         return service.predict(service.world.ids[0], key).status_code
 
-    old, old_key = create(service.settings, "crm", ["predict"], now=datetime.now(UTC), who="tests")
+    old, old_key = create_key(service.settings, "crm", ["predict"], now=datetime.now(UTC), who="tests")
     settled(lambda: status(old_key), 200)
-    _, new_key = create(service.settings, "crm", ["predict"], now=datetime.now(UTC), who="tests")
+    _, new_key = create_key(service.settings, "crm", ["predict"], now=datetime.now(UTC), who="tests")
     settled(lambda: status(new_key), 200)
     assert status(old_key) == 200
-    revoke(service.settings, old.id, now=datetime.now(UTC), who="tests")
+    revoke_key(service.settings, old.id, now=datetime.now(UTC), who="tests")
     settled(lambda: status(old_key), 401)
     assert status(new_key) == 200
 
 
 def test_a_spoilt_key_file_changes_nothing_and_is_told(service):
-    path = path_of(service.settings)
+    path = keys_path(service.settings)
     good, spoilt = path.read_bytes(), path.with_suffix(".spoilt")
 
     def failures():
@@ -202,7 +202,7 @@ def test_a_spoilt_key_file_changes_nothing_and_is_told(service):
         assert service.predict(service.world.ids[0], wrong_keys(service)["other secret"]).status_code == 401
     finally:
         path.write_bytes(good)
-    _, key = create(service.settings, "after", ["predict"], now=datetime.now(UTC), who="tests")
+    _, key = create_key(service.settings, "after", ["predict"], now=datetime.now(UTC), who="tests")
     settled(lambda: service.predict(service.world.ids[0], key).status_code, 200)
     assert "API keys stay as they were: the key file is damaged" in service.log()
     assert "API keys stay as they were: the key file is gone" in service.log()
@@ -223,13 +223,13 @@ def test_it_does_not_start_where_nobody_could_ask(tmp_path):
     settings = load_settings(home=tmp_path)
     for closed in (with_access(settings, required=True), serving(settings, host="0.0.0.0")):  # noqa: S104 - refused
         with pytest.raises(KeysNeededError) as refused:
-            serve(closed)
+            run_service(closed)
         assert refused.value.exit_code == 2
         assert "churn keys create" in refused.value.hint
-    entry, _ = create(settings, "gone", ["predict"], now=datetime.now(UTC), who="tests")
-    revoke(settings, entry.id, now=datetime.now(UTC), who="tests")
+    entry, _ = create_key(settings, "gone", ["predict"], now=datetime.now(UTC), who="tests")
+    revoke_key(settings, entry.id, now=datetime.now(UTC), who="tests")
     with pytest.raises(KeysNeededError, match="there are API keys"):
-        serve(settings)
+        run_service(settings)
 
 
 def test_bentoml_alone_does_not_start_it_either(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from configs.settings import PROJECT_ROOT
 from configs.telemetry import OFF
-from flows.service_process import Running, free_port
+from flows.service_process import ServiceProcess, free_port
 from tests.support.patience import PATIENCE_S
 from tests.support.serving_home import Served, build, serving
 
@@ -60,7 +60,7 @@ def test_a_bento_serves_from_its_own_folder(bento, tmp_path_factory, telco_csv):
     # Changed in the bento alone: what follows runs on its own code and configs, not on this checkout's.
     configured = bento / "src" / "configs" / "default.toml"
     configured.write_text(configured.read_text("utf-8").replace("reasons_max = 3", "reasons_max = 1"), "utf-8")
-    with Running(settings, target=str(bento)) as running:
+    with ServiceProcess(settings, target=str(bento)) as running:
         running.wait("/readyz", PATIENCE_S)
         answer = Served(world, running).predict(world.ids[0])
         assert answer.status_code == 200

@@ -8,14 +8,14 @@ import sys
 import pytest
 
 from configs.settings import PROJECT_ROOT
-from flows.service_process import ask, free_port
+from flows.service_process import free_port, request_json
 from tests.support.patience import PATIENCE_S, until
 
 SERVES = """
 import sys
 from configs.settings import load_settings
-from flows.service_process import serve
-sys.exit(serve(load_settings()))
+from flows.service_process import run_service
+sys.exit(run_service(load_settings()))
 """
 
 
@@ -27,7 +27,8 @@ def test_it_serves_in_the_foreground_until_it_is_told_to_end(tmp_path):
     )
     try:
         status, answer = until(
-            lambda: ask(f"http://127.0.0.1:{port}/readyz", timeout_s=30), lambda found: found[0] or process.poll()
+            lambda: request_json(f"http://127.0.0.1:{port}/readyz", timeout_s=30),
+            lambda found: found[0] or process.poll(),
         )
         assert (status, answer["error"]) == (503, "no_champion")
         process.send_signal(signal.SIGTERM)
@@ -36,7 +37,7 @@ def test_it_serves_in_the_foreground_until_it_is_told_to_end(tmp_path):
         process.kill()
     assert process.returncode == 0
     assert "not ready: no_champion" in output
-    assert ask(f"http://127.0.0.1:{port}/livez", timeout_s=1) == (0, {})
+    assert request_json(f"http://127.0.0.1:{port}/livez", timeout_s=1) == (0, {})
 
 
 def test_the_shell_imports_no_model_library_and_binds_to_loopback(tmp_path):

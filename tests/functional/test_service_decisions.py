@@ -11,7 +11,7 @@ from bentos.churn.api.schemas import PredictionAnswer, WhatIfAnswer
 from bentos.receipts.sink import TABLE
 from bentos.receipts.sqlite_sink import receipts_path
 from feature_repo.contract import CORE_SERVICE, features_of
-from feature_repo.stores.casting import as_frame
+from feature_repo.stores.casting import to_dataframe
 from feature_repo.transforms import derive
 from tests.support.patience import PATIENCE_S, until
 from tests.support.serving_home import CANARY, EXPIRED, INCOMPLETE
@@ -34,7 +34,7 @@ def supposed(world, place, **changes):
     row = {name: world.frame[name].tolist()[place : place + 1] for name in world.frame}
     row |= {name: [value] for name, value in changes.items()}
     features = features_of(CORE_SERVICE)
-    return float(world.bundle.score(as_frame(features, row | derive(row)))[0])
+    return float(world.bundle.score(to_dataframe(features, row | derive(row)))[0])
 
 
 @pytest.mark.parametrize("name", ["Contract", "contract_type"])

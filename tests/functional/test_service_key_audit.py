@@ -16,10 +16,10 @@ import httpx
 import psutil
 import pytest
 
-from bentos.churn.auth.audit_log import audit_path, events
-from bentos.churn.auth.key_admin import audit, create
-from bentos.churn.auth.key_store import path_of, read
-from flows.service_process import Running, free_port
+from bentos.churn.auth.audit_log import audit_path, read_entries
+from bentos.churn.auth.key_admin import audit_keys, create_key
+from bentos.churn.auth.key_store import keys_path, read_keys
+from flows.service_process import ServiceProcess, free_port
 from tests.support.keyed_service import WAYS, make_keys, with_access
 from tests.support.patience import PATIENCE_S, until
 from tests.support.serving_home import CANARY, build, serving
@@ -38,7 +38,7 @@ def settings(request, tmp_path_factory, telco_csv):
 def refused(settings):
     """(reason, key id) -> requests, over all entries."""
     found = Counter()
-    for event in events(audit_path(settings)):
+    for event in read_entries(audit_path(settings)):
         if event.refusals is not None:
             found[event.refusals.reason, event.key_id] += event.refusals.times
     return found
@@ -69,7 +69,7 @@ def test_a_flood_is_few_lines_with_every_request_in_them(settings):
     keys = make_keys(settings)
     ids = {name: key[6:14] for name, key in keys.items()}
     wrong = keys["all"][:-43] + "A" * 43
-    with Running(settings) as running:
+    with ServiceProcess(settings) as running:
         url = running.wait("/readyz", PATIENCE_S).base_url
         sent = (
             [("/predict", WAYS["bearer"](wrong))] * 300
@@ -95,13 +95,13 @@ def test_a_flood_is_few_lines_with_every_request_in_them(settings):
         ("revoked", ids["revoked"]): 80,
         ("forbidden", ids["without predict"]): 120,
     }
-    lines = [event for event in audit(settings).entries if event.action == "refused"]
+    lines = [event for event in audit_keys(settings).entries if event.action == "refused"]
     # Of each of two workers: the first, one a minute, and the rest at the end.
     assert len(lines) <= 5 * 2 * (2 + minutes)
     assert {event.who for event in lines} == {"service"}
     assert 'churn_key_audit_total{outcome="written"}' in told
     text = audit_path(settings).read_text("utf-8")
-    hashes = [entry.sha256 for entry in read(path_of(settings)).keys] + [sha256(wrong.encode()).hexdigest()]
+    hashes = [entry.sha256 for entry in read_keys(keys_path(settings)).keys] + [sha256(wrong.encode()).hexdigest()]
     secrets = [CANARY, "A" * 43, "127.0.0.1", "/", *hashes, *(key[-43:] for key in keys.values())]
     assert [secret for secret in secrets if secret in text] == []
     assert "refused keys are not in the audit" not in log
@@ -125,12 +125,12 @@ def ready(url):
 
 
 def test_killed_workers_lose_their_last_minute_and_nothing_else(settings):
-    _, key = create(settings, "crm", ["metrics"], now=datetime.now(UTC), who="tests")
+    _, key = create_key(settings, "crm", ["metrics"], now=datetime.now(UTC), who="tests")
     forbidden = [("/predict", WAYS["bearer"](key))]
     path = audit_path(settings)
     pair = "forbidden", key[6:14]
     known = len(path.read_bytes().splitlines())
-    with Running(settings) as running:
+    with ServiceProcess(settings) as running:
         url = running.wait("/readyz", PATIENCE_S).base_url
         # Each worker writes its first at once; the next is due in a minute.
         until(lambda: flood(url, forbidden * 80) == {403: 80} and len(path.read_bytes().splitlines()) == known + 2)
@@ -151,4 +151,4 @@ def test_killed_workers_lose_their_last_minute_and_nothing_else(settings):
     assert refused(settings) == {pair: written + 30}
     sequences = [json.loads(line)["sequence"] for line in path.read_bytes().splitlines()]
     assert sequences == list(range(1, len(sequences) + 1))
-    assert len(audit(settings).entries) == len(sequences)
+    assert len(audit_keys(settings).entries) == len(sequences)

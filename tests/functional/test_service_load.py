@@ -17,12 +17,12 @@ import numpy as np
 import psutil
 import pytest
 
-from bentos.churn.auth.key_store import KeyFile, issue, path_of, write
+from bentos.churn.auth.key_store import KeyFile, keys_path, new_key, write_keys
 from bentos.churn.auth.rights import RIGHTS
-from bentos.receipts import find
+from bentos.receipts import find_receipt
 from bentos.receipts.sqlite_sink import receipts_path
 from bentos.rollout.rollout import promote
-from flows.service_process import Running, free_port
+from flows.service_process import ServiceProcess, free_port
 from tests.bench.serving.load import Load, driven
 from tests.support.patience import PATIENCE_S, until
 from tests.support.serving_home import another, build, serving
@@ -150,11 +150,11 @@ def ran(models):
     settings = serving(world.settings, port=free_port(), workers=WORKERS, reload_interval_s=0.1)
     access = settings.access.model_copy(update={"required": True, "requests_per_s": 0.0})
     settings = settings.model_copy(update={"access": access})
-    entry, key = issue("load", RIGHTS, now=datetime.now(UTC), expires_at=None)
-    write(path_of(settings), KeyFile(keys=(entry,)))
+    entry, key = new_key("load", RIGHTS, now=datetime.now(UTC), expires_at=None)
+    write_keys(keys_path(settings), KeyFile(keys=(entry,)))
     contracts = dict(zip(world.ids, world.frame["contract_type"], strict=True))
     monthly = tuple(each for each, contract in contracts.items() if contract == "Month-to-month")
-    with Running(settings) as running:
+    with ServiceProcess(settings) as running:
         running.wait("/readyz", PATIENCE_S)
         callers = [Caller(running.base_url, key, world.ids, monthly, seed) for seed in range(CALLERS)]
         threads = [threading.Thread(target=caller.run) for caller in callers]
@@ -218,7 +218,7 @@ def test_every_answer_left_its_receipt(ran):
     assert kept(settings.home) == set(answered)
     assert ran.metric('churn_receipts_total{outcome="dropped"}') == 0
     for each in ran.all("answers")[:100]:
-        receipt = find(settings, each["prediction_id"])
+        receipt = find_receipt(settings, each["prediction_id"])
         assert (receipt.customer_id, receipt.probability) == (each["customer_id"], each["probability"])
 
 
@@ -227,7 +227,7 @@ def test_callers_who_keep_their_connections_are_shared_by_the_workers(models):
     settings = serving(world.settings, port=free_port(), workers=WORKERS)
     access = settings.access.model_copy(update={"keys_file": "none.json", "requests_per_s": 0.0})
     settings = settings.model_copy(update={"access": access})
-    with Running(settings) as running:
+    with ServiceProcess(settings) as running:
         running.wait("/readyz", PATIENCE_S)
         workers = [
             each

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bentos.churn.api.schemas import Answer, BatchAnswer
-from bentos.decisions.reason_codes import load
+from bentos.decisions.reason_codes import load_reason_codes
 from feature_repo.contract import CORE_SERVICE, contract_hash
 from tests.support.serving_home import EXPIRED, INCOMPLETE
 
@@ -90,7 +90,7 @@ def test_labels_follow_the_threshold(everyone):
 
 
 def test_reasons_are_the_contributions_of_the_bundle(service, everyone):
-    dictionary = load(CORE_SERVICE)
+    dictionary = load_reason_codes(CORE_SERVICE)
     explained = service.world.bundle.explain(service.world.frame)
     for answer, contributions, margin in zip(everyone, explained.contributions, explained.margin, strict=True):
         grouped = dictionary.grouped(contributions)

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from bentos.bundle import Bundle
-from bentos.bundle.design_matrix import Column, Factor
+from bentos.bundle.design_matrix import Factor, Term
 from bentos.churn.trials.canary import Share
 from bentos.psi import psi
-from bentos.rollout.ledger import entries
+from bentos.rollout.ledger import read_ledger
 from bentos.rollout.live_comparison import SCORE_BINS, read_live
-from bentos.rollout.rollout import promote, rollback, rollout, start_trial, stop_trial
-from flows.service_process import Running, ask, free_port
+from bentos.rollout.rollout import promote, read_rollout, rollback, start_trial, stop_trial
+from flows.service_process import ServiceProcess, free_port, request_json
 from tests.support.patience import PATIENCE_S, until
 from tests.support.serving_home import Served, World, another, build, point_at, serving
 
@@ -60,7 +60,7 @@ def service(home):
     """Two workers that look ten times a second."""
     rules = home.settings.rollout.model_copy(update={"canary_requests_min": 100})
     settings = serving(home.settings, port=free_port(), workers=WORKERS, reload_interval_s=0.1)
-    with Running(settings.model_copy(update={"rollout": rules})) as running:
+    with ServiceProcess(settings.model_copy(update={"rollout": rules})) as running:
         running.wait("/readyz", PATIENCE_S)
         yield Served(home, running)
 
@@ -81,12 +81,12 @@ def truth(home, models):
 
 
 def metadata(service):
-    return ask(service.url + "/metadata")[1]
+    return request_json(service.url + "/metadata")[1]
 
 
 def settled(service, digest, mode="none", challenger=None):
     """Wait until both workers serve them. Which worker answers a request is the system's choice: each logs it."""
-    wanted = rollout(service.world.settings.home)
+    wanted = read_rollout(service.world.settings.home)
     assert (wanted.champion, wanted.mode, wanted.challenger) == (digest, mode, challenger)
     until(lambda: service.log().count(f"ledger entry {wanted.sequence} is in force here") == WORKERS)
 
@@ -120,7 +120,7 @@ class Load:
         while not self._ended.is_set():
             ids = [str(each) for each in order.choice(self.world.ids, self.size, replace=False)]
             # A connection of its own each time: it falls to either worker.
-            status, answer = ask(self.url + "/predict/batch", {"customer_ids": ids})
+            status, answer = request_json(self.url + "/predict/batch", {"customer_ids": ids})
             if status == 200:
                 self.answers.append(answer["results"])
             else:
@@ -212,7 +212,7 @@ def test_a_shadow_s_counts_are_those_of_a_recomputation(service, home, models, t
     bins = [np.bincount((each * SCORE_BINS).astype(int), minlength=SCORE_BINS) for each in (ours, theirs)]
     assert figures.score_psi == psi(*bins)
     assert (figures.error_rate, figures.champion_error_rate) == (0, 0)
-    assert counts.champion.timed == counts.challenger.timed == len(asked)
+    assert counts.champion.timed_requests == counts.challenger.timed_requests == len(asked)
     assert sum(counts.ratios) == len(asked)
 
 
@@ -235,12 +235,12 @@ def test_a_canary_answers_for_its_customers_and_no_others(service, home, models,
 
     counts = until(lambda: (found := live()).challenger.answered + found.champion.answered == len(asked) and found)
     assert counts.challenger.answered == sum(takes(entry["customer_id"]) for entry in asked)
-    assert rollout(home.settings.home).mode == "canary"
+    assert read_rollout(home.settings.home).mode == "canary"
 
 
 def failing(bundle: Bundle, home) -> Bundle:
     """A bundle that is sound, loads, scores the zeros of a warm-up, and has no number for a customer with charges."""
-    huge = tuple(Column(f"huge_{number}", (Factor("total_charges_usd", "number"),)) for number in range(2))
+    huge = tuple(Term(f"huge_{number}", (Factor("total_charges_usd", "number"),)) for number in range(2))
     linear = replace(
         bundle.linear,
         design=(*bundle.linear.design, *huge),
@@ -256,7 +256,7 @@ def slow(bundle: Bundle, home) -> Bundle:
     """A bundle of so many columns that computing them takes its time; they add nothing to any score."""
     count = 40_000
     factors = (Factor("tenure_months", "number"),) * 20
-    many = tuple(Column(f"many_{number}", factors) for number in range(count))
+    many = tuple(Term(f"many_{number}", factors) for number in range(count))
     linear = replace(
         bundle.linear,
         design=(*bundle.linear.design, *many),
@@ -277,7 +277,7 @@ def test_a_bad_canary_is_ended_by_the_service_and_no_caller_sees_it(service, hom
     trial = start_trial(home.settings.home, challenger.digest, mode="canary", share=0.4, **known())
     settled(service, home.bundle.digest, "canary", challenger.digest)
     with Load(home, service.url) as load:
-        until(lambda: rollout(home.settings.home).mode == "none")
+        until(lambda: read_rollout(home.settings.home).mode == "none")
         settled(service, home.bundle.digest)
     assert load.failures == []
     for (entry,) in load.answers:
@@ -285,7 +285,7 @@ def test_a_bad_canary_is_ended_by_the_service_and_no_caller_sees_it(service, hom
         assert entry["probability"] == pytest.approx(truth["test-1"][entry["customer_id"]], abs=1e-9)
     if challenger_of is failing:
         assert {entry["model_version"] for (entry,) in load.answers} == {"test-1"}
-    ended = entries(home.settings.home)[-1]
+    ended = read_ledger(home.settings.home)[-1]
     assert (ended.action, ended.who, ended.sequence) == ("abort", "service", trial.sequence + 1)
     assert says in ended.why
     assert ended.details["challenger"] == challenger.digest

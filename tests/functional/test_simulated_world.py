@@ -15,14 +15,14 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from xgboost import XGBClassifier
 
-from feature_repo.events import SCHEMA, judge, parse_lines
+from feature_repo.events import SCHEMA, parse_lines, validate_events
 from feature_repo.raw.simulator import ground_truth
 from feature_repo.raw.simulator.drift import SCENARIOS
 from feature_repo.raw.simulator.event_arrays import LAG_DAYS_MAX
 from feature_repo.raw.simulator.manifest import World, scored_at
 from feature_repo.raw.simulator.simulate import simulate
 from feature_repo.raw.snapshots.telco_csv import COLUMNS, normalise, read_raw
-from monitoring.quality import validate
+from monitoring.quality import run_gate
 
 CUSTOMERS = 3000
 MONTHS = 6
@@ -112,7 +112,7 @@ def test_the_gate_accepts_every_month(world):
             "churn_rate_max": 0.6,
             "quarantine_share_max": 0.0,
         }
-        gate = validate(rows, parameters=parameters, pseudonym_key="test")
+        gate = run_gate(rows, parameters=parameters, pseudonym_key="test")
         assert gate.passed
         assert [check.rule for check in gate.checks if not check.passed] == []
 
@@ -177,7 +177,7 @@ def test_events_are_valid_and_arrive_in_their_month_within_the_bounded_lag(world
     for observed in world.observation_dates:
         table, cut = events(world, observed), scored_at(observed)
         assert table.schema.equals(SCHEMA)
-        assert pc.all(pc.is_null(judge(table, after, 0)["reason"])).as_py()
+        assert pc.all(pc.is_null(validate_events(table, after, 0)["reason"])).as_py()
         assert before < pc.min(table["arrived_at"]).as_py()
         assert pc.max(table["arrived_at"]).as_py() <= cut
         lag = pc.subtract(table["arrived_at"], table["occurred_at"]).cast(pa.int64())

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from bentos.churn.errors import KeyForbiddenError, KeyMissingError, LoadingError, RateLimitedError, response_to
-from bentos.churn.ui.page import page as page_of
+from bentos.churn.ui.page import render_page as page_of
 from bentos.prediction.errors import CustomerWithdrawnError, InternalError
 from tests.support.chromium import CONTRASTS, CUT_OFF, INJECTIONS, MOVING, REFERENCES, TRACES, Visit, start
 from tests.support.serving_home import EXPIRED, INCOMPLETE

@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 
 from configs.settings import Settings, load_settings
-from feature_repo.raw.snapshots.publication import published, read_snapshot
+from feature_repo.raw.snapshots.publication import published_snapshots, read_snapshot
 from feature_repo.stores.materialize import materialize
 from feature_repo.stores.registration import apply
 from flows.steps.build_features import build_features
-from flows.steps.ingest_snapshot import ingest
-from flows.steps.promote import compare_and_deploy
+from flows.steps.ingest_snapshot import ingest_snapshot
+from flows.steps.promote import compare_and_promote
 from flows.steps.train import (
-    Challenger,
+    TrainedChallenger,
     fingerprint,
     fit_challenger,
     register_challenger,
@@ -33,7 +33,7 @@ class Telco:
     now: datetime
     snapshot: pd.DataFrame
     training_set: TrainingSet
-    challenger: Challenger
+    challenger: TrainedChallenger
     verdict: Verdict
 
 
@@ -42,14 +42,14 @@ def telco(tmp_path_factory, telco_csv):
     settings = load_settings(home=tmp_path_factory.mktemp("telco-home"))
     settings = settings.model_copy(update={"training": settings.training.model_copy(update={"trials": 5})})
     now = datetime.now(UTC)
-    ingest(settings, telco_csv, now.date(), ingested_at=now)
+    ingest_snapshot(settings, telco_csv, now.date(), ingested_at=now)
     build_features(settings)
     apply(settings)
     rows = training_set(settings)
     fitted, bundle = fit_challenger(settings, rows, now)
     challenger = register_challenger(settings, fitted, bundle, rows, fingerprint(settings))
-    done = compare_and_deploy(settings, registered_challenger(settings), who="tests", why="the first", now=now)
+    done = compare_and_promote(settings, registered_challenger(settings), who="tests", why="the first", now=now)
     assert done.compared is not None
     materialize(settings, now)
-    snapshot = read_snapshot(settings.home, published(settings.home)[0])
+    snapshot = read_snapshot(settings.home, published_snapshots(settings.home)[0])
     return Telco(settings, now, snapshot, rows, challenger, done.compared.verdict)

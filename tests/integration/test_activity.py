@@ -8,7 +8,7 @@ import pytest
 
 from feature_repo.contract import ACTIVITY_SOURCE, BEHAVIOR, CUSTOMER, FEATURES, OBSERVED_AT_US
 from feature_repo.events import PAYLOAD
-from feature_repo.raw.events.deliveries import DeliveryDamaged, deliveries
+from feature_repo.raw.events.deliveries import DeliveryDamagedError, deliveries
 from feature_repo.transforms import windows
 from flows.steps.build_features import ROWS, build_activity
 from flows.steps.ingest_events import ingest_events
@@ -114,7 +114,7 @@ def test_a_damaged_delivery_builds_nothing(log):
     settings, _ = log
     path = settings.home / deliveries(settings.home)[0].path
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(DeliveryDamaged):
+    with pytest.raises(DeliveryDamagedError):
         build_activity(settings)
     assert parts(settings) == {}
 

@@ -10,7 +10,7 @@ import pytest
 
 from bentos.bundle import Bundle, BundleError
 from bentos.bundle.design_matrix import matrix
-from bentos.rollout import champion
+from bentos.rollout import champion_digest
 from feature_repo.contract import CORE_SERVICE, SERVICES_OF
 
 NAMES = SERVICES_OF[CORE_SERVICE]
@@ -24,7 +24,7 @@ def frame(telco):
 @pytest.fixture(scope="module")
 def bundle(telco):
     """The champion as a service loads it: from the disk, verified."""
-    return Bundle.load(champion(telco.settings.home))
+    return Bundle.load(champion_digest(telco.settings.home))
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_the_manifest_is_of_this_run(telco, bundle):
 
 
 def test_26_no_byte_of_the_real_bundle_can_change(bundle, telco, tmp_path):
-    folder = shutil.copytree(champion(telco.settings.home), tmp_path / bundle.digest)
+    folder = shutil.copytree(champion_digest(telco.settings.home), tmp_path / bundle.digest)
     for path in sorted(folder.iterdir()):
         content = path.read_bytes()
         changed = bytearray(content)

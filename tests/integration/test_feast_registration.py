@@ -13,7 +13,7 @@ from configs.settings import load_settings
 from feature_repo import contract
 from feature_repo.contract import BY_NAME, CUSTOMER, SERVICES_OF, TTL_DAYS, contract_hash
 from feature_repo.stores.catalog import write_catalogue
-from feature_repo.stores.feature_store import open_store
+from feature_repo.stores.feature_store import open_feature_store
 from feature_repo.stores.registration import apply
 from feature_repo.views.build import FEAST_TYPE, on_demand_description
 
@@ -22,7 +22,7 @@ WINDOWS = [feature for feature in contract.FEATURES if feature.view == contract.
 
 @pytest.fixture(scope="module")
 def store(telco):
-    return open_store(telco.settings)
+    return open_feature_store(telco.settings)
 
 
 def test_every_feature_is_registered_with_its_type_and_no_other_is(store):
@@ -80,10 +80,10 @@ def test_a_field_added_to_an_on_demand_view_arrives(tmp_path, monkeypatch):
             "feature_repo.definitions.churn_behavior_v1", FeatureService(name="churn_behavior_v1", features=[older])
         )
         apply(settings)
-    registered = open_store(settings).get_on_demand_feature_view(contract.BEHAVIOR.name)
+    registered = open_feature_store(settings).get_on_demand_feature_view(contract.BEHAVIOR.name)
     assert len(registered.features) == len(WINDOWS) - 1
     apply(settings)
-    registered = open_store(settings).get_on_demand_feature_view(contract.BEHAVIOR.name)
+    registered = open_feature_store(settings).get_on_demand_feature_view(contract.BEHAVIOR.name)
     assert [feature.name for feature in registered.features] == [feature.name for feature in WINDOWS]
 
 

@@ -17,14 +17,14 @@ import pytest
 import yaml
 
 from bentos.bundle import Bundle
-from bentos.prediction.model import load
-from bentos.prediction.predictor import answer
-from bentos.receipts import Replayer, find
-from bentos.rollout import champion
-from bentos.rollout.ledger import entries
+from bentos.prediction.model import load_model
+from bentos.prediction.predictor import predict_customers
+from bentos.receipts import Replayer, find_receipt
+from bentos.rollout import champion_digest
+from bentos.rollout.ledger import read_ledger
 from configs.settings import PROJECT_ROOT, load_settings
 from feature_repo.contract import features_of
-from feature_repo.stores.casting import as_frame
+from feature_repo.stores.casting import to_dataframe
 from tests.support.kept_home import ANSWERS, stored_models, unpack
 
 CHURN = PROJECT_ROOT / "bentos" / "churn"
@@ -42,7 +42,7 @@ ADDRESSES = (
     "bentos.client.UnavailableError",
     "bentos.client.UnexpectedAnswerError",
     "feature_repo.contract.features_of",
-    "feature_repo.stores.casting.as_frame",
+    "feature_repo.stores.casting.to_dataframe",
     "feature_repo.stores.engine.ColumnarComputeEngine",
     "feature_repo.stores.offline.AsofOfflineStore",
     "feature_repo.stores.offline.AsofOfflineStoreConfig",
@@ -80,10 +80,10 @@ def near(value):
 
 
 def test_its_model_answers_as_it_did(settings, answers):
-    model = load(settings, champion(settings.home))
+    model = load_model(settings, champion_digest(settings.home))
     for each in answers:
-        now = find(settings, each["prediction_id"]).answered_at
-        (found,) = (one.body() for one in answer(model, [each["customer_id"]], now, reasons_max=3))
+        now = find_receipt(settings, each["prediction_id"]).answered_at
+        (found,) = (one.body() for one in predict_customers(model, [each["customer_id"]], now, reasons_max=3))
         assert found == each | {
             "prediction_id": found["prediction_id"],
             "stale": tuple(each["stale"]),
@@ -97,14 +97,14 @@ def test_its_model_answers_as_it_did(settings, answers):
 
 def test_its_receipts_are_replayed(settings, answers):
     for each in answers:
-        replayed = Replayer(settings).replay(find(settings, each["prediction_id"]))
+        replayed = Replayer(settings).replay(find_receipt(settings, each["prediction_id"]))
         assert replayed.agrees
         assert replayed.probability == pytest.approx(each["probability"], abs=1e-12)
 
 
 def test_its_ledger_is_whole(home):
-    (entry,) = entries(home)
-    assert (entry.action, entry.after["champion"]) == ("promote", champion(home).name)
+    (entry,) = read_ledger(home)
+    assert (entry.action, entry.after["champion"]) == ("promote", champion_digest(home).name)
 
 
 def test_its_model_is_loaded_by_mlflow(settings, home, answers):
@@ -114,10 +114,10 @@ def test_its_model_is_loaded_by_mlflow(settings, home, answers):
 
     (folder,) = stored_models(home)
     model = mlflow.pyfunc.load_model(str(folder))
-    values = [find(settings, each["prediction_id"]).values for each in answers]
-    features = features_of(Bundle.load(champion(home)).manifest.service)
+    values = [find_receipt(settings, each["prediction_id"]).values for each in answers]
+    features = features_of(Bundle.load(champion_digest(home)).manifest.service)
     columns = {feature.name: column for feature, column in zip(features, zip(*values, strict=True), strict=True)}
-    scores = model.predict(as_frame(features, columns))
+    scores = model.predict(to_dataframe(features, columns))
     assert scores["probability"].tolist() == pytest.approx([each["probability"] for each in answers], abs=1e-9)
 
 

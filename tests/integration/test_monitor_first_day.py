@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from configs.settings import load_settings
-from flows.steps.monitor import monitor
+from flows.steps.monitor import run_monitor
 from tests.support import customer_base
 from tests.support.single_extract import simulate_snapshot
 
@@ -23,7 +23,7 @@ def copied(telco, tmp_path):
 
 def test_the_public_file_shows_no_drift_on_its_first_days(telco, copied):
     for day in (0, 1, 29):
-        report = monitor(copied, telco.now + timedelta(days=day, hours=7))
+        report = run_monitor(copied, telco.now + timedelta(days=day, hours=7))
         assert report.drifted == []
         assert report.customers == int((~telco.snapshot["churned"].astype(bool)).sum())
     score = next(row for row in report.rows if row.kind == "score")
@@ -35,11 +35,11 @@ def test_the_public_file_shows_no_drift_on_its_first_days(telco, copied):
 
 def test_a_baseline_of_an_earlier_version_is_made_again(telco, copied):
     at = telco.now + timedelta(hours=7)
-    first = monitor(copied, at)
+    first = run_monitor(copied, at)
     path = copied.home / "baselines" / f"{first.champion}.json"
     before = path.read_text()
     path.write_text(before.replace('"format": 2', '"format": 1'))
-    assert monitor(copied, at).rows == first.rows
+    assert run_monitor(copied, at).rows == first.rows
     assert path.read_text() == before
 
 
@@ -56,12 +56,12 @@ def test_a_simulated_bootstrap_shows_none_and_a_drift_on_top_of_it_is_found(tmp_
     customer_base.deliver(settings, 0, rows)
     customer_base.crown(settings, customer_base.bundle(settings.home), 0)
     at = customer_base.scored(0) + timedelta(hours=1)
-    assert monitor(settings, at).drifted == []
+    assert run_monitor(settings, at).drifted == []
     # The next extract: the same customers, dearer; the leavers are gone.
     stayed = rows[rows["Churn"] == "No"]
     dearer = stayed.assign(MonthlyCharges=(stayed["MonthlyCharges"].astype(float) * 1.4).map("{:.2f}".format))
     customer_base.deliver(settings, 1, dearer.reset_index(drop=True))
-    found = monitor(settings, customer_base.scored(1) + timedelta(hours=1))
+    found = run_monitor(settings, customer_base.scored(1) + timedelta(hours=1))
     assert "monthly_charges_usd" in found.drifted
     assert {row.name for row in found.rows if row.kind == "feature" and row.status == "drift"} <= {
         "monthly_charges_usd",

@@ -13,7 +13,7 @@ import pytest
 
 from configs.settings import load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, EVENT_TIMESTAMP, LABEL, OBSERVED_AT, STORED
-from feature_repo.stores.feature_store import open_store
+from feature_repo.stores.feature_store import open_feature_store
 from feature_repo.stores.materialize import materialize
 from feature_repo.stores.registration import apply
 from flows.steps.build_features import build_features
@@ -109,7 +109,7 @@ def test_no_part_and_no_old_value_was_changed_by_what_came_later(story):
 
 def asked(settings, customer, at):
     """What Feast's own join gives: the publication of the values, None for a withdrawn or unknown customer."""
-    store = open_store(settings)
+    store = open_feature_store(settings)
     entities = pd.DataFrame({CUSTOMER: [customer], EVENT_TIMESTAMP: [pd.Timestamp(at)]})
     names = [f"{feature.view}:{feature.name}" for feature in STORED]
     row = store.get_historical_features(entity_df=entities, features=names).to_df().iloc[0]
@@ -146,7 +146,7 @@ def test_withdrawn_customers_have_no_value_online(tmp_path):
     build_features(settings)
     apply(settings)
     materialize(settings, scored(1) + timedelta(hours=1))
-    store = open_store(settings)
+    store = open_feature_store(settings)
     rows = [{CUSTOMER: each} for each in ("ann", "bob", "cy")]
     names = [f"{feature.view}:{feature.name}" for feature in STORED if not feature.protected]
     answer = store.get_online_features(features=names, entity_rows=rows).to_dict()

@@ -23,10 +23,10 @@ from feature_repo.contract import (
     TTL_DAYS,
     features_of,
 )
-from feature_repo.stores.online_features import OnlineFeatures, request_data
+from feature_repo.stores.online_features import OnlineFeatureReader, request_data
 from feature_repo.stores.online_read.response import PlannedResponse
-from feature_repo.stores.online_read.service_columns import ThroughFeast
-from feature_repo.stores.vectors import encode
+from feature_repo.stores.online_read.service_columns import FeastReader
+from feature_repo.stores.vectors import encode_features
 from tests.support.online_customers import FRESH, NOW, OLD, SILENT, STALE, bring_online, build, opened
 
 SERVICES = (CORE_SERVICE, BEHAVIOR_SERVICE)
@@ -186,16 +186,16 @@ def test_request_data_that_is_missing_is_refused_by_feast(home, stores):
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_the_scorers_rows_and_numbers_are_those_of_feasts_answer(home, stores, service):
-    ours, stock = (OnlineFeatures(store, service) for store in stores)
+    ours, stock = (OnlineFeatureReader(store, service) for store in stores)
     ids = everybody(home)
     for now in (NOW, NOW + timedelta(days=40), FRESH + timedelta(days=TTL_DAYS), NOW + timedelta(days=95)):
-        found, expected = ours.read_block(ids, now), stock.read_block(ids, now)
+        found, expected = ours.read_batch(ids, now), stock.read_batch(ids, now)
         assert [repr(row) for row in found.rows] == [repr(row) for row in expected.rows]
         assert repr(ours.read(ids, now)) == repr(found.rows)
         np.testing.assert_array_equal(found.vectors, expected.vectors)
         columns = zip(*(row.values for row in found.rows), strict=True)
         named = {feature.name: column for feature, column in zip(ours.features, columns, strict=True)}
-        np.testing.assert_array_equal(found.vectors, encode(ours.features, named))
+        np.testing.assert_array_equal(found.vectors, encode_features(ours.features, named))
         assert found.vectors.dtype == np.float64
         assert found.vectors.flags.c_contiguous
 
@@ -203,13 +203,13 @@ def test_the_scorers_rows_and_numbers_are_those_of_feasts_answer(home, stores, s
 def test_feasts_stores_are_read_through_feast_and_ours_are_not(home, stores):
     for store, by_plan in zip(stores, (True, False), strict=True):
         service = store.get_feature_service(CORE_SERVICE)
-        reader = OnlineFeatures(store, CORE_SERVICE)
+        reader = OnlineFeatureReader(store, CORE_SERVICE)
         assert (reader._by_plan.read([home.ids[0]], NOW) is not None) is by_plan
-        assert ThroughFeast(store, service).read([home.ids[0]], NOW).values["tenure_months"]
+        assert FeastReader(store, service).read([home.ids[0]], NOW).values["tenure_months"]
 
 
 def test_each_customer_has_the_status_and_quality_that_the_data_deserve(home, stores):
-    reader = OnlineFeatures(stores[0], BEHAVIOR_SERVICE)
+    reader = OnlineFeatureReader(stores[0], BEHAVIOR_SERVICE)
     rows = {row.customer_id: row for row in reader.read([*home.ids, UNKNOWN], NOW)}
     found = {name: (row.status, row.quality, row.as_of) for name, row in rows.items()}
     assert found.pop(UNKNOWN) == ("unknown", "partial", None)
@@ -232,7 +232,7 @@ def test_each_customer_has_the_status_and_quality_that_the_data_deserve(home, st
 
 
 def test_many_threads_read_what_one_reads(home, stores):
-    reader = OnlineFeatures(stores[0], BEHAVIOR_SERVICE)
+    reader = OnlineFeatureReader(stores[0], BEHAVIOR_SERVICE)
     expected = {row.customer_id: repr(row) for row in reader.read(home.ids, NOW)}
     features = stores[0].get_feature_service(CORE_SERVICE)
     tenures = dict(zip(home.ids, reader.read(home.ids, NOW), strict=True))
@@ -241,7 +241,7 @@ def test_many_threads_read_what_one_reads(home, stores):
         rng = random.Random(seed)
         for _ in range(15):
             ids = rng.choices(home.ids, k=rng.choice([1, 2, 30]))
-            assert [repr(row) for row in reader.read_block(ids, NOW).rows] == [expected[each] for each in ids]
+            assert [repr(row) for row in reader.read_batch(ids, NOW).rows] == [expected[each] for each in ids]
             answer = stores[0].get_online_features(features, rows_of(CORE_SERVICE, ids)).to_dict()
             assert answer["tenure_months"] == [tenures[each].values[2] for each in ids]
         return True

@@ -13,7 +13,7 @@ import pytest
 from feast import PushSource
 from redis import Redis
 
-from feature_repo.stores.online_write.instants import in_doubt, is_utc
+from feature_repo.stores.online_write.instants import has_doubted, is_utc
 from tests.support.materialisation_store import ENGINE, NOON, World
 
 HOUR = timedelta(hours=1)
@@ -241,7 +241,7 @@ class TestAnOlderFile:
         assert world.numbers("a", "b") == [2, 1]
         with contextlib.closing(sqlite3.connect(world.online["path"])) as connection:
             assert is_utc(connection)
-            assert in_doubt(connection) == set()
+            assert has_doubted(connection) == set()
             assert {row[0] for row in connection.execute("SELECT event_ts FROM world_numbers")} == {
                 int(NOON.timestamp())
             }
@@ -251,7 +251,7 @@ class TestAnOlderFile:
         self.age(world, 4 * 3600)
         world.materialize(NOON - HOUR)
         with contextlib.closing(sqlite3.connect(world.online["path"])) as connection:
-            assert in_doubt(connection) == {f"world_{view}" for view in world.views}
+            assert has_doubted(connection) == {f"world_{view}" for view in world.views}
         world.materialize(NOON + HOUR)
         assert world.numbers("a", "b") == [1, 9]
 

@@ -9,11 +9,11 @@ from pydantic import SecretStr
 
 from configs.settings import load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, LABEL, TTL_DAYS, features_of
-from feature_repo.stores.casting import as_python
+from feature_repo.stores.casting import to_python_values
 from feature_repo.stores.errors import StoreUnavailableError
-from feature_repo.stores.feature_store import open_store
+from feature_repo.stores.feature_store import open_feature_store
 from feature_repo.stores.materialize import materialize
-from feature_repo.stores.online_features import OnlineFeatures
+from feature_repo.stores.online_features import OnlineFeatureReader
 from feature_repo.stores.registration import apply
 
 
@@ -31,12 +31,12 @@ def settings(request, telco):
 
 @pytest.fixture(scope="module")
 def online(settings):
-    return OnlineFeatures(open_store(settings), CORE_SERVICE)
+    return OnlineFeatureReader(open_feature_store(settings), CORE_SERVICE)
 
 
 def test_every_customer_has_the_same_values_in_both_stores(telco, online):
     frame = telco.training_set.features
-    offline = list(zip(*(as_python(f, frame[f.name]) for f in features_of(CORE_SERVICE)), strict=True))
+    offline = list(zip(*(to_python_values(f, frame[f.name]) for f in features_of(CORE_SERVICE)), strict=True))
     rows = online.read(telco.training_set.keys[CUSTOMER].tolist(), telco.now)
     assert len(rows) == len(offline) == len(telco.snapshot)
     # Who left by the extract's date is no customer any more once that has arrived; until then it has its values.
@@ -92,7 +92,7 @@ def test_a_dead_redis_is_named(telco, port):
     store = load_settings(home=telco.settings.home).feast.model_copy(
         update={"online_store": "redis", "redis_url": dead}
     )
-    reader = OnlineFeatures(open_store(telco.settings.model_copy(update={"feast": store})), CORE_SERVICE)
+    reader = OnlineFeatureReader(open_feature_store(telco.settings.model_copy(update={"feast": store})), CORE_SERVICE)
     with pytest.raises(StoreUnavailableError) as refused:
         reader.read(["7590-VHVEG"], telco.now)
     assert refused.value.http_status == 503
@@ -100,7 +100,7 @@ def test_a_dead_redis_is_named(telco, port):
 
 
 def test_protected_attributes_never_reach_the_online_store(settings):
-    views = open_store(settings).list_feature_views()
+    views = open_feature_store(settings).list_feature_views()
     assert {view.name for view in views if view.online and view.materialization_intervals} == {
         "customer_billing",
         "customer_contract",

@@ -38,11 +38,11 @@ from feature_repo.contract import (
     features_of,
 )
 from feature_repo.events import SCHEMA
-from feature_repo.files.parquet_tables import append
-from feature_repo.stores.casting import as_python
-from feature_repo.stores.feature_store import open_store
-from feature_repo.stores.historical_features import features_as_known
-from feature_repo.stores.online_features import OnlineFeatures
+from feature_repo.files.parquet_tables import append_table
+from feature_repo.stores.casting import to_python_values
+from feature_repo.stores.feature_store import open_feature_store
+from feature_repo.stores.historical_features import get_historical_features
+from feature_repo.stores.online_features import OnlineFeatureReader
 from feature_repo.stores.registration import apply
 from feature_repo.transforms import tiles
 from monitoring.parity import as_served
@@ -114,7 +114,7 @@ def expected(rows, deliveries, customer_id, observed_at):
     term, tenure = {"One year": 12, "Two year": 24}.get(known["contract_type"]), known["tenure_months"]
     behavior["months_to_renewal"] = None if term is None or tenure is None else (term - tenure % term) % term
     behavior["months_since_anniversary"] = None if tenure is None else tenure % 12
-    return tuple(as_python(feature, [(known | behavior)[feature.name]])[0] for feature in FEATURES)
+    return tuple(to_python_values(feature, [(known | behavior)[feature.name]])[0] for feature in FEATURES)
 
 
 def differing(found, wanted):
@@ -144,8 +144,8 @@ class History(RuleBasedStateMachine):
         sqlite = load_settings(home=self.home)
         online = {"online_store": "redis", "redis_url": SecretStr(self.redis_url)}
         redis = sqlite.model_copy(update={"feast": sqlite.feast.model_copy(update=online)})
-        self.stores = {"sqlite": open_store(sqlite), "redis": open_store(redis)}
-        self.readers = {name: OnlineFeatures(store, BEHAVIOR_SERVICE) for name, store in self.stores.items()}
+        self.stores = {"sqlite": open_feature_store(sqlite), "redis": open_feature_store(redis)}
+        self.readers = {name: OnlineFeatureReader(store, BEHAVIOR_SERVICE) for name, store in self.stores.items()}
         self.offline = self.stores["sqlite"]
         self.clock, self.rows, self.deliveries, self.log = START, [], [], []
         # Both tables exist from the start, empty: as after a first feature build.
@@ -213,8 +213,8 @@ class History(RuleBasedStateMachine):
 
     def joined(self, instants):
         keys = pd.DataFrame({CUSTOMER: CUSTOMERS, OBSERVED_AT: pd.to_datetime(instants, utc=True)})
-        frame = features_as_known(self.offline, keys, BEHAVIOR_SERVICE)
-        columns = [as_python(feature, frame[feature.name].tolist()) for feature in FEATURES]
+        frame = get_historical_features(self.offline, keys, BEHAVIOR_SERVICE)
+        columns = [to_python_values(feature, frame[feature.name].tolist()) for feature in FEATURES]
         found = list(zip(*columns, strict=True))
         wanted = [expected(self.rows, self.deliveries, *key) for key in zip(CUSTOMERS, instants, strict=True)]
         assert differing(found, wanted) == []
@@ -228,7 +228,7 @@ class History(RuleBasedStateMachine):
         frame = frame.astype({CUSTOMER: ARROW["string"]})
         for name in (EVENT_TIMESTAMP, CREATED_TIMESTAMP):
             frame[name] = frame[name].astype("datetime64[us, UTC]")
-        append(load_settings(home=self.home).home, table, f"{next(self.number):06d}", frame)
+        append_table(load_settings(home=self.home).home, table, f"{next(self.number):06d}", frame)
 
     def bring_online(self):
         for store in self.stores.values():

@@ -18,7 +18,7 @@ from configs.settings import PROJECT_ROOT, load_settings
 from feature_repo.contract import CUSTOMER
 from feature_repo.files.parquet_tables import folder_of
 from feature_repo.stores.feature_store import sqlite_url
-from feature_repo.stores.point_in_time.parquet_source import Parts
+from feature_repo.stores.point_in_time.parquet_source import ParquetDataset
 from tests.support.small_model import saved
 from training.registry import known_digests, register, restore_bundle
 
@@ -70,9 +70,11 @@ class TestEachSign:
             (folder / "offline" / "t" / "day=1").mkdir(parents=True, exist_ok=True)
             pq.write_table(pa.table({"n": [1]}), folder / "offline" / "t" / "day=1" / "p.parquet")
         for pattern in ("offline/t/*/*.parquet", "offline/t", f"{home}/offline/t/*/*.parquet"):
-            (part,) = Parts.of(home, FileSource(name="t", path=pattern, timestamp_field="n")).parts
+            (part,) = ParquetDataset.open(home, FileSource(name="t", path=pattern, timestamp_field="n")).fragments
             assert Path(part.path) == home / "offline" / "t" / "day=1" / "p.parquet"
-        (part,) = Parts.of(home, FileSource(name="t", path="offline/t/*/*.parquet", timestamp_field="n")).parts
+        (part,) = ParquetDataset.open(
+            home, FileSource(name="t", path="offline/t/*/*.parquet", timestamp_field="n")
+        ).fragments
         assert part.partition == {"day": "1"}
 
     def test_the_folder_that_rows_are_appended_to(self, tmp_path, name):

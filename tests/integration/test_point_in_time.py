@@ -10,9 +10,9 @@ import pytest
 
 from configs.settings import load_settings
 from feature_repo.contract import AUDIT_SERVICE, CORE_SERVICE, CUSTOMER, LABEL, OBSERVED_AT, SOURCE, TTL_DAYS
-from feature_repo.files.parquet_tables import append
+from feature_repo.files.parquet_tables import append_table
 from feature_repo.raw.snapshots.timing import feature_rows
-from feature_repo.stores.feature_store import open_store
+from feature_repo.stores.feature_store import open_feature_store
 from feature_repo.stores.point_in_time.parquet_source import OfflineTableEmptyError
 from feature_repo.stores.registration import apply
 from training.data.training_set import TrainingSetError, historical_features, load_training_set
@@ -28,9 +28,9 @@ def store(tmp_path_factory, telco):
     settings = load_settings(home=home)
     month = telco.snapshot.head(2).assign(tenure_months=1).reset_index(drop=True)
     later = O + timedelta(days=31)
-    append(home, SOURCE, "a.v1", feature_rows(month, O, O + LAG))
-    append(home, SOURCE, "a.v2", feature_rows(month.assign(tenure_months=11), O, later + LAG))
-    append(home, SOURCE, "b.v1", feature_rows(month.assign(tenure_months=2), later, later + 2 * LAG))
+    append_table(home, SOURCE, "a.v1", feature_rows(month, O, O + LAG))
+    append_table(home, SOURCE, "a.v2", feature_rows(month.assign(tenure_months=11), O, later + LAG))
+    append_table(home, SOURCE, "b.v1", feature_rows(month.assign(tenure_months=2), later, later + 2 * LAG))
     apply(settings)
     return settings
 
@@ -38,7 +38,7 @@ def store(tmp_path_factory, telco):
 def ask(settings, telco, *instants):
     ids = telco.snapshot[CUSTOMER].head(2).tolist()
     labels = pd.DataFrame({CUSTOMER: [ids[0]] * len(instants), OBSERVED_AT: list(instants), LABEL: False})
-    return historical_features(open_store(settings), labels, CORE_SERVICE)["tenure_months"].tolist()
+    return historical_features(open_feature_store(settings), labels, CORE_SERVICE)["tenure_months"].tolist()
 
 
 @pytest.mark.parametrize(
@@ -97,5 +97,5 @@ def test_the_real_file_gives_one_row_a_label_with_its_own_values(telco):
 
 
 def test_protected_attributes_are_there_for_audits(telco):
-    audit = historical_features(open_store(telco.settings), telco.training_set.keys, AUDIT_SERVICE)
+    audit = historical_features(open_feature_store(telco.settings), telco.training_set.keys, AUDIT_SERVICE)
     assert audit["gender"].tolist() == telco.snapshot["gender"].tolist()

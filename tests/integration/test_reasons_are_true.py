@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bentos.decisions.reason_codes import load
+from bentos.decisions.reason_codes import load_reason_codes
 from feature_repo.contract import BY_NAME, CORE_SERVICE
 
 MATTERS_LOG_ODDS = 0.05
 CUSTOMERS_MIN = 100
-DICTIONARY = load(CORE_SERVICE)
+DICTIONARY = load_reason_codes(CORE_SERVICE)
 
 
 @pytest.fixture(scope="module")

@@ -24,10 +24,10 @@ from bentos.receipts import (
     ReceiptUnknownError,
     ReceiptWriter,
     Replayer,
-    find,
+    find_receipt,
 )
 from bentos.receipts.postgres_sink import PostgresSink
-from bentos.receipts.signing import Row, signed, signing_key, verified
+from bentos.receipts.signing import ReceiptRow, sign_receipt, signing_key, verify_row
 from bentos.receipts.sqlite_sink import SqliteSink, receipts_path
 from configs.settings import PROJECT_ROOT
 from tests.support.patience import PATIENCE_S, until
@@ -77,7 +77,7 @@ def run(server, statement, *values):
 
 def put(server, receipt, key=KEY):
     with closing(PostgresSink(server.url)) as sink:
-        sink.write([signed(receipt, key)])
+        sink.write([sign_receipt(receipt, key)])
 
 
 def started(home, number, customer="7590-VHVEG"):
@@ -92,9 +92,9 @@ def started(home, number, customer="7590-VHVEG"):
 def stored(settings):
     with closing(sqlite3.connect(receipts_path(settings.home))) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        rows = connection.execute(f"SELECT {', '.join(Row._fields)} FROM churn_receipts").fetchall()  # noqa: S608
+        rows = connection.execute(f"SELECT {', '.join(ReceiptRow._fields)} FROM churn_receipts").fetchall()  # noqa: S608
     key = signing_key(settings)
-    return [verified(Row(*row), row[0], key) for row in rows]
+    return [verify_row(ReceiptRow(*row), row[0], key) for row in rows]
 
 
 FEW = trying(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -117,10 +117,10 @@ def survives(sink, drawn):
     # Drawn ids repeat, and the first receipt of an id stays.
     receipts = [replace(each, prediction_id=str(uuid4())) for each in drawn]
     with closing(sink):
-        sink.write([signed(each, KEY) for each in receipts])
-        sink.write([signed(each, KEY) for each in receipts])
+        sink.write([sign_receipt(each, KEY) for each in receipts])
+        sink.write([sign_receipt(each, KEY) for each in receipts])
         for each in receipts:
-            assert repr(verified(sink.find(each.prediction_id), each.prediction_id, KEY)) == repr(each)
+            assert repr(verify_row(sink.find(each.prediction_id), each.prediction_id, KEY)) == repr(each)
 
 
 @FEW
@@ -137,11 +137,11 @@ def test_what_is_stored_is_never_written_over_in_postgres(server, first, second)
 
 def stays(sink, other, first, second):
     """Whichever process writes an id again, alone or among new ones: the row stays, changed by others or not."""
-    row = signed(replace(first, prediction_id=str(uuid4())), KEY)
-    changed = signed(replace(first, prediction_id=str(uuid4())), KEY)._replace(content="changed by others")
-    again = signed(replace(second, prediction_id=row.prediction_id), KEY)
-    genuine = signed(replace(second, prediction_id=changed.prediction_id), KEY)
-    new = signed(replace(second, prediction_id=str(uuid4())), KEY)
+    row = sign_receipt(replace(first, prediction_id=str(uuid4())), KEY)
+    changed = sign_receipt(replace(first, prediction_id=str(uuid4())), KEY)._replace(content="changed by others")
+    again = sign_receipt(replace(second, prediction_id=row.prediction_id), KEY)
+    genuine = sign_receipt(replace(second, prediction_id=changed.prediction_id), KEY)
+    new = sign_receipt(replace(second, prediction_id=str(uuid4())), KEY)
     with closing(sink), closing(other):
         sink.write([row, changed])
         for each in (sink, other):
@@ -179,7 +179,7 @@ def test_a_killed_writer_leaves_whole_receipts_and_the_next_goes_on(settings):
     writer, receipt = ReceiptWriter(settings), a_receipt()
     writer.offer([receipt])
     writer.close(30)
-    assert find(settings, receipt.prediction_id) == receipt
+    assert find_receipt(settings, receipt.prediction_id) == receipt
     assert len(stored(settings)) == known + 1
 
 
@@ -188,7 +188,7 @@ def test_a_thousand_replays_agree(settings):
     writer, replayer = ReceiptWriter(settings), Replayer(settings)
     assert sum(writer.offer([each]) for each in receipts) == 1000
     writer.close(60)
-    again = [replayer.replay(find(settings, each.prediction_id)) for each in receipts]
+    again = [replayer.replay(find_receipt(settings, each.prediction_id)) for each in receipts]
     assert all(each.agrees for each in again)
     assert max(each.difference for each in again) <= 1e-9
 
@@ -196,15 +196,15 @@ def test_a_thousand_replays_agree(settings):
 def test_postgres_keeps_verifies_and_replays(postgres):
     receipts = receipts_of(replayable(postgres.home), 20)
     with pytest.raises(ReceiptUnknownError):
-        find(postgres, receipts[0].prediction_id)
+        find_receipt(postgres, receipts[0].prediction_id)
     writer = ReceiptWriter(postgres)
     writer.offer(receipts)
     writer.close(60)
     assert (writer.written, writer.failed_writes) == (20, 0)
-    assert [find(postgres, each.prediction_id) for each in receipts] == receipts
-    assert all(Replayer(postgres).replay(find(postgres, each.prediction_id)).agrees for each in receipts)
+    assert [find_receipt(postgres, each.prediction_id) for each in receipts] == receipts
+    assert all(Replayer(postgres).replay(find_receipt(postgres, each.prediction_id)).agrees for each in receipts)
     with pytest.raises(ReceiptUnknownError):
-        find(postgres, "nobody's")
+        find_receipt(postgres, "nobody's")
 
 
 @pytest.mark.parametrize(
@@ -221,10 +221,10 @@ def test_postgres_keeps_verifies_and_replays(postgres):
 def test_each_change_in_postgres_shows(server, postgres, column, other):
     receipt = a_receipt()
     put(server, receipt, signing_key(postgres))
-    assert find(postgres, receipt.prediction_id) == receipt
+    assert find_receipt(postgres, receipt.prediction_id) == receipt
     run(server, f"UPDATE churn_receipts SET {column} = {other}")  # noqa: S608 - from the list above
     with pytest.raises(ReceiptTamperedError):
-        find(postgres, receipt.prediction_id)
+        find_receipt(postgres, receipt.prediction_id)
 
 
 def test_workers_that_start_at_once_make_the_table_once(server, postgres):
@@ -234,7 +234,7 @@ def test_workers_that_start_at_once_make_the_table_once(server, postgres):
         sink = PostgresSink(server.url)
         together.wait()
         try:
-            sink.write([signed(a_receipt(), KEY)])
+            sink.write([sign_receipt(a_receipt(), KEY)])
         except ReceiptStoreError as broken:
             failed.append(broken)
         sink.close()
@@ -257,7 +257,7 @@ def test_a_role_that_may_only_add_and_read_is_enough(server, postgres):
         "REVOKE CREATE ON SCHEMA public FROM PUBLIC; GRANT INSERT, SELECT ON churn_receipts TO adder",
     )
     url = make_url(server.url).set(username="adder", password="only-adds").render_as_string(hide_password=False)  # noqa: S106
-    adder, row = PostgresSink(url), signed(a_receipt(), KEY)
+    adder, row = PostgresSink(url), sign_receipt(a_receipt(), KEY)
     adder.write([row])
     adder.write([row])
     assert adder.find(row.prediction_id) == row
@@ -274,7 +274,7 @@ def test_a_batch_that_one_row_spoils_is_saved_but_for_that_row(server, postgres)
     writer.offer([*good, a_receipt(customer_id="x" * 30)])
     writer.close(60)
     assert (writer.written, writer.dropped) == (4, 1)
-    assert [find(postgres, each.prediction_id) for each in good] == good
+    assert [find_receipt(postgres, each.prediction_id) for each in good] == good
 
 
 def test_postgres_that_comes_later_and_goes_in_between_loses_nothing(settings, caplog):
@@ -286,7 +286,7 @@ def test_postgres_that_comes_later_and_goes_in_between_loses_nothing(settings, c
         assert writer.offer(receipts[:20]) == 20
         until(lambda: writer.failed_writes > 0)
         with pytest.raises(ReceiptStoreError):
-            find(later, receipts[0].prediction_id)
+            find_receipt(later, receipts[0].prediction_id)
         server.start()
         until(lambda: writer.written == 20)
         server.stop()
@@ -297,7 +297,7 @@ def test_postgres_that_comes_later_and_goes_in_between_loses_nothing(settings, c
         until(lambda: writer.written == 40)
         assert (writer.pending, writer.dropped) == (0, 0)
         writer.close(30)
-        assert [find(later, each.prediction_id) for each in receipts] == receipts
+        assert [find_receipt(later, each.prediction_id) for each in receipts] == receipts
     finally:
         server.remove()
     assert "127.0.0.1" not in caplog.text
@@ -317,13 +317,13 @@ def test_postgres_that_hangs_holds_up_nobody(server, postgres):
         assert sum(writer.offer([each]) for each in receipts[5:]) == 30
         assert (writer.pending, writer.written, writer.dropped) == (30, 5, 5)
         with pytest.raises(ReceiptStoreError):
-            find(postgres, receipts[0].prediction_id)
+            find_receipt(postgres, receipts[0].prediction_id)
         assert lost.offer(receipts[:2]) == 2
         lost.close(0.1)
         assert (lost.pending, lost.written, lost.dropped) == (0, 1, 2)
     until(lambda: writer.written == 35)
     writer.close(30)
-    assert [find(postgres, each.prediction_id) for each in receipts[:35]] == receipts[:35]
+    assert [find_receipt(postgres, each.prediction_id) for each in receipts[:35]] == receipts[:35]
 
 
 def test_a_table_that_was_taken_away_is_made_anew(server, postgres):
@@ -335,10 +335,10 @@ def test_a_table_that_was_taken_away_is_made_anew(server, postgres):
     writer.offer([receipt])
     until(lambda: writer.written == 2)
     writer.close(30)
-    assert find(postgres, receipt.prediction_id) == receipt
+    assert find_receipt(postgres, receipt.prediction_id) == receipt
 
 
 def test_the_content_is_json_that_any_tool_reads(server, postgres):
     put(server, a_receipt())
     ((told,),) = run(server, "SELECT content::json -> 'reasons' -> 0 ->> 0 FROM churn_receipts")
-    assert told == json.loads(signed(a_receipt(), KEY).content)["reasons"][0][0]
+    assert told == json.loads(sign_receipt(a_receipt(), KEY).content)["reasons"][0][0]

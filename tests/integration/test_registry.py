@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, event
 
 from bentos.bundle import Bundle, FeaturesInvalidError
-from bentos.rollout import champion
+from bentos.rollout import champion_digest
 from configs.settings import load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, features_of
 from tests.support.small_model import features_of_snapshot, saved, simulated
@@ -121,7 +121,7 @@ def test_the_signature_is_the_contract(loaded):
 
 def test_mlflows_model_scores_as_the_bundle(telco, loaded):
     frame = telco.training_set.features
-    bundle = Bundle.load(champion(telco.settings.home))
+    bundle = Bundle.load(champion_digest(telco.settings.home))
     found = loaded.predict(frame)
     assert list(found.columns) == ["probability"]
     assert found["probability"].to_numpy() == pytest.approx(bundle.score(frame), abs=1e-12)

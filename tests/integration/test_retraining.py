@@ -17,22 +17,29 @@ from prefect.states import Failed
 from pydantic import SecretStr
 
 from bentos.bundle import Bundle, BundleError
-from bentos.rollout import ChampionChangedError, champion
-from bentos.rollout.ledger import entries
+from bentos.rollout import ChampionChangedError, champion_digest
+from bentos.rollout.ledger import read_ledger
 from bentos.rollout.live_comparison import LiveFigures
-from bentos.rollout.rollout import rollout
+from bentos.rollout.rollout import read_rollout
 from feature_repo.contract import CUSTOMER, LABEL
-from feature_repo.files.atomic_writes import StorageFailed
-from flows.pipeline.policy import may_help
-from flows.steps.compare import compare
-from flows.steps.promote import WhyMissingError, begin_trial, compare_and_deploy, deploy, roll_back, sync_aliases
+from feature_repo.files.atomic_writes import StorageError
+from flows.pipeline.policy import is_retryable
+from flows.steps.compare import compare_models
+from flows.steps.promote import (
+    WhyMissingError,
+    begin_trial,
+    compare_and_promote,
+    promote_challenger,
+    roll_back,
+    sync_aliases,
+)
 from flows.steps.train import (
     DataChangedError,
     fingerprint,
     fit_challenger,
     register_challenger,
     registered_challenger,
-    train,
+    train_and_register,
     train_challenger,
     training_set,
 )
@@ -62,14 +69,14 @@ def untrained(tmp_path_factory):
 def lived(tmp_path_factory, untrained):
     """A home whose first model serves."""
     settings = copy(untrained, tmp_path_factory.mktemp("retraining") / "home")
-    return settings, train(settings, NOW, who="ann")
+    return settings, train_and_register(settings, NOW, who="ann")
 
 
 @pytest.fixture
 def fresh(tmp_path, untrained):
     """A home of its own for a test that breaks something; its first model serves."""
     settings = copy(untrained, tmp_path / "home")
-    return settings, train(settings, NOW, who="ann").trained
+    return settings, train_and_register(settings, NOW, who="ann").trained
 
 
 def test_what_can_not_pass_is_said_before_the_work(untrained, tmp_path):
@@ -80,11 +87,11 @@ def test_what_can_not_pass_is_said_before_the_work(untrained, tmp_path):
     mlflow.MlflowClient().delete_experiment(number)
     with pytest.raises(ExperimentDeletedError) as refused:
         train_challenger(settings, NOW)
-    assert not may_help(None, None, Failed(data=refused.value))
+    assert not is_retryable(None, None, Failed(data=refused.value))
     greedy = settings.model_copy(
         update={"promotion": settings.promotion.model_copy(update={"bundle_size_max_mb": 1e12})}
     )
-    with pytest.raises(StorageFailed, match="MB are free below the home"):
+    with pytest.raises(StorageError, match="MB are free below the home"):
         train_challenger(greedy, NOW)
     assert not (settings.home / "optuna").exists()
     assert not (settings.home / "bundles").exists()
@@ -137,8 +144,8 @@ def test_the_first_challenger_serves_if_it_holds_the_floors(lived):
     assert version_of(settings, "champion").version == version_of(settings, "challenger").version == "1"
     assert version_of(settings, "previous") is None
     assert (pointer(settings)["digest"], pointer(settings)["previous"]) == (done.trained.digest, None)
-    assert Bundle.load(champion(settings.home)).digest == done.trained.digest
-    (entry,) = entries(settings.home)
+    assert Bundle.load(champion_digest(settings.home)).digest == done.trained.digest
+    (entry,) = read_ledger(settings.home)
     assert (entry.action, entry.who, entry.details["version"]) == ("promote", "ann", "1")
     assert entry.details["figures"]["challenger_roc_auc"] > 0.7
 
@@ -163,11 +170,11 @@ def test_no_customer_is_in_the_verdict_the_tags_or_the_ledger(lived):
 
 def test_the_same_data_settings_and_code_give_the_same_version_and_change_nothing(lived):
     settings, done = lived
-    again = train(settings, LATER, who="ann")
+    again = train_and_register(settings, LATER, who="ann")
     assert again.trained == replace(done.trained, fresh=False)
     assert done.trained.fresh
     assert (again.compared, again.entry, again.serves) == (None, None, True)
-    assert len(entries(settings.home)) == 1
+    assert len(read_ledger(settings.home)) == 1
     assert tags(settings, "1")["verdict"] == "passed"
 
 
@@ -175,7 +182,7 @@ def test_28_poisoned_labels_change_nothing_that_serves(lived):
     settings, first = lived
     served = pointer(settings)
     made = challenge(settings, poisoned_rows(settings), "f" * 64)
-    done = compare_and_deploy(settings, made, who="ann", why="", now=LATER)
+    done = compare_and_promote(settings, made, who="ann", why="", now=LATER)
     assert not done.serves
     assert "log loss against the champion" in done.compared.verdict.why
     assert pointer(settings) == served
@@ -186,7 +193,7 @@ def test_28_poisoned_labels_change_nothing_that_serves(lived):
     assert tags(settings, made.version)["why"] == done.compared.verdict.why
     assert tags(settings, made.version)["compared_with"] == first.trained.digest
     assert tags(settings, "1")["verdict"] == "passed"
-    assert len(entries(settings.home)) == 1
+    assert len(read_ledger(settings.home)) == 1
 
 
 def test_an_equal_challenger_proves_nothing_and_the_champion_stays(lived):
@@ -194,7 +201,7 @@ def test_an_equal_challenger_proves_nothing_and_the_champion_stays(lived):
     # The very same model, made a month later.
     made = challenge(settings, training_set(settings), "e" * 64)
     assert made.digest != first.trained.digest
-    done = compare_and_deploy(settings, made, who="ann", why="", now=LATER)
+    done = compare_and_promote(settings, made, who="ann", why="", now=LATER)
     assert [name for name, held, _ in done.compared.verdict.rules if not held] == [BETTER]
     assert done.compared.verdict.figures["log_loss_gain"] == 0.0
     assert pointer(settings)["digest"] == first.trained.digest
@@ -204,8 +211,8 @@ def test_whoever_overrules_the_verdict_says_why_and_can_go_back(lived):
     settings, first = lived
     made = registered_challenger(settings)
     with pytest.raises(WhyMissingError):
-        compare_and_deploy(settings, made, who="ann", why="", now=LATER, force=True)
-    done = compare_and_deploy(settings, made, who="ann", why="a rehearsal", now=LATER, force=True)
+        compare_and_promote(settings, made, who="ann", why="", now=LATER, force=True)
+    done = compare_and_promote(settings, made, who="ann", why="a rehearsal", now=LATER, force=True)
     assert done.serves
     assert BETTER in done.entry.details["overruled"]
     aliases = {alias: version_of(settings, alias).version for alias in ("champion", "previous", "challenger")}
@@ -219,9 +226,9 @@ def test_whoever_overrules_the_verdict_says_why_and_can_go_back(lived):
 def test_what_was_rolled_back_does_not_come_back_by_itself(fresh):
     settings, _ = fresh
     made = challenge(settings, training_set(settings), "e" * 64)
-    compare_and_deploy(settings, made, who="ann", why="a rehearsal", now=LATER, force=True)
+    compare_and_promote(settings, made, who="ann", why="a rehearsal", now=LATER, force=True)
     roll_back(settings, who="bob", why="it was one", now=LATER)
-    done = compare_and_deploy(settings, made, who="ann", why="", now=LATER)
+    done = compare_and_promote(settings, made, who="ann", why="", now=LATER)
     assert not done.serves
     assert "not withdrawn before (rollback by bob: it was one)" in done.compared.verdict.why
 
@@ -248,15 +255,15 @@ def test_a_new_month_gives_a_new_version_that_is_compared_on_its_own_rows(fresh)
     assert made.fingerprint != first.fingerprint
     newest = read_heldout(settings.home, made.digest)
     assert newest["observed_at"].min() > read_heldout(settings.home, first.digest)["observed_at"].max()
-    compared = compare(settings, made, LATER)
+    compared = compare_models(settings, made, LATER)
     assert compared.champion == first.digest
     assert compared.verdict.figures["champion_rows"] == len(newest)
     # With live requests required, those of its trial count; without one it is not let through.
     strict = settings.model_copy(update={"rollout": settings.rollout.model_copy(update={"shadow_requests_min": 50})})
-    refused = compare_and_deploy(strict, made, who="ann", why="", now=LATER)
+    refused = compare_and_promote(strict, made, who="ann", why="", now=LATER)
     assert "live requests (0 >= 50)" in refused.compared.verdict.why
     seen = LiveFigures(50, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0)
-    assert compare(strict, made, LATER, live=seen).verdict.promote is compared.verdict.promote
+    assert compare_models(strict, made, LATER, live=seen).verdict.promote is compared.verdict.promote
     begin_trial(settings, made, share=None, who="ann", why="", now=LATER)
     assert sync_aliases(settings) == {"champion": "1", "previous": None, "challenger": "2"}
 
@@ -265,14 +272,18 @@ def test_between_verdict_and_promotion_another_champion_is_noticed(fresh):
     settings, _ = fresh
     rows = training_set(settings)
     one, two = (challenge(settings, rows, mark * 64, LATER + timedelta(days=day)) for mark, day in (("a", 1), ("b", 2)))
-    compared = compare(settings, two, LATER)
-    deploy(settings, one, compare(settings, one, LATER), who="ann", why="first", now=LATER, force=True)
+    compared = compare_models(settings, two, LATER)
+    promote_challenger(
+        settings, one, compare_models(settings, one, LATER), who="ann", why="first", now=LATER, force=True
+    )
     with pytest.raises(ChampionChangedError):
-        deploy(settings, two, compared, who="ann", why="late", now=LATER, force=True)
-    assert rollout(settings.home).champion == one.digest
+        promote_challenger(settings, two, compared, who="ann", why="late", now=LATER, force=True)
+    assert read_rollout(settings.home).champion == one.digest
     # Who was killed after the promotion and asks again is not refused for it.
-    again = deploy(settings, one, replace(compared, challenger=one.digest), who="ann", why="", now=LATER, force=True)
-    assert again == entries(settings.home)[-1]
+    again = promote_challenger(
+        settings, one, replace(compared, challenger=one.digest), who="ann", why="", now=LATER, force=True
+    )
+    assert again == read_ledger(settings.home)[-1]
 
 
 def test_a_damaged_champion_is_restored_from_mlflow_and_compared_with(fresh):
@@ -281,7 +292,7 @@ def test_a_damaged_champion_is_restored_from_mlflow_and_compared_with(fresh):
     folder = settings.home / "bundles" / first.digest
     for damage in (lambda: (folder / "trees.ubj").write_bytes(b""), lambda: shutil.rmtree(folder)):
         damage()
-        done = compare_and_deploy(settings, made, who="ann", why="", now=LATER)
+        done = compare_and_promote(settings, made, who="ann", why="", now=LATER)
         assert failed(done) == [BETTER]
         assert Bundle.load(folder).digest == first.digest
 
@@ -292,13 +303,13 @@ def test_a_champion_that_can_not_be_compared_with_stays_until_a_person_decides(f
     (settings.home / "bundles" / first.digest / "trees.ubj").write_bytes(b"")
     for copied in (settings.home / "mlflow" / "artifacts").rglob("trees.ubj"):
         copied.write_bytes(b"damaged")
-    done = compare_and_deploy(settings, made, who="ann", why="", now=LATER)
+    done = compare_and_promote(settings, made, who="ann", why="", now=LATER)
     assert not done.serves
     assert failed(done) == [COMPARABLE]
     assert "trees.ubj of bundle" in done.compared.verdict.why
     assert "MLflow has no whole copy" in done.compared.verdict.why
-    assert rollout(settings.home).champion == first.digest
-    forced = compare_and_deploy(settings, made, who="ann", why="nobody has a copy", now=LATER, force=True)
+    assert read_rollout(settings.home).champion == first.digest
+    forced = compare_and_promote(settings, made, who="ann", why="nobody has a copy", now=LATER, force=True)
     assert forced.serves
     assert COMPARABLE in forced.entry.details["overruled"]
 
@@ -306,16 +317,16 @@ def test_a_champion_that_can_not_be_compared_with_stays_until_a_person_decides(f
 def test_after_a_change_of_the_contract_a_person_lets_the_new_model_serve(fresh):
     settings, _ = fresh
     # As if this home had served a model of the code before.
-    old = of_the_contract_before(settings, rollout(settings.home).champion)
+    old = of_the_contract_before(settings, read_rollout(settings.home).champion)
     made = challenge(settings, training_set(settings), "a" * 64)
-    done = compare_and_deploy(settings, made, who="ann", why="", now=LATER)
+    done = compare_and_promote(settings, made, who="ann", why="", now=LATER)
     assert not done.serves
     assert failed(done) == [COMPARABLE]
     assert 'another contract of churn_core_v1; a person decides: churn promote --force --why "new contract"' in (
         done.compared.verdict.why
     )
     assert done.compared.champion == old
-    assert compare_and_deploy(settings, made, who="ann", why="new contract", now=LATER, force=True).serves
+    assert compare_and_promote(settings, made, who="ann", why="new contract", now=LATER, force=True).serves
 
 
 def test_the_same_model_of_another_day_does_not_come_back_after_a_rollback(fresh):
@@ -325,18 +336,18 @@ def test_the_same_model_of_another_day_does_not_come_back_after_a_rollback(fresh
         for day, (asked, mark) in enumerate([(seeded(settings, 12), "a"), (seeded(settings, 12), "b"), (settings, "c")])
     )
     assert one.digest != again.digest
-    compare_and_deploy(settings, one, who="ann", why="a rehearsal", now=LATER, force=True)
+    compare_and_promote(settings, one, who="ann", why="a rehearsal", now=LATER, force=True)
     roll_back(settings, who="bob", why="too many calls", now=LATER)
     said = "rollback by bob: too many calls"
-    refused = compare_and_deploy(settings, again, who="flow", why="", now=LATER).compared.verdict
+    refused = compare_and_promote(settings, again, who="flow", why="", now=LATER).compared.verdict
     assert f"not withdrawn before ({said})" in refused.why
     # Nor does any other by itself.
-    refused = compare_and_deploy(settings, other, who="flow", why="", now=LATER).compared.verdict
+    refused = compare_and_promote(settings, other, who="flow", why="", now=LATER).compared.verdict
     assert "not withdrawn before" not in refused.why
     assert f"nobody rolled back since ({said}; a person decides: churn promote --force --why)" in refused.why
-    assert rollout(settings.home).champion == first.digest
-    assert compare_and_deploy(settings, again, who="ann", why="it was the weather", now=LATER, force=True).serves
-    refused = compare_and_deploy(settings, other, who="flow", why="", now=LATER).compared.verdict
+    assert read_rollout(settings.home).champion == first.digest
+    assert compare_and_promote(settings, again, who="ann", why="it was the weather", now=LATER, force=True).serves
+    refused = compare_and_promote(settings, other, who="flow", why="", now=LATER).compared.verdict
     assert "nobody rolled back since" not in refused.why
 
 
@@ -362,12 +373,12 @@ def test_a_damaged_challenger_is_refused(fresh):
     settings, first = fresh
     made = challenge(settings, training_set(settings), "a" * 64)
     (settings.home / "bundles" / made.digest / "trees.ubj").write_bytes(b"")
-    done = compare_and_deploy(settings, made, who="ann", why="", now=LATER)
+    done = compare_and_promote(settings, made, who="ann", why="", now=LATER)
     assert not done.serves
     assert "trees.ubj" in done.compared.verdict.why
     with pytest.raises(BundleError):
-        compare_and_deploy(settings, made, who="ann", why="I want it", now=LATER, force=True)
-    assert rollout(settings.home).champion == first.digest
+        compare_and_promote(settings, made, who="ann", why="I want it", now=LATER, force=True)
+    assert read_rollout(settings.home).champion == first.digest
 
 
 def test_what_is_lost_in_the_home_is_restored_from_mlflow_and_the_data(fresh):
@@ -376,7 +387,7 @@ def test_what_is_lost_in_the_home_is_restored_from_mlflow_and_the_data(fresh):
     shutil.rmtree(settings.home / "bundles" / first.digest)
     heldout_path(settings.home, first.digest).unlink()
     assert train_challenger(settings, LATER) == replace(first, fresh=False)
-    assert Bundle.load(champion(settings.home)).digest == first.digest
+    assert Bundle.load(champion_digest(settings.home)).digest == first.digest
     pd.testing.assert_frame_equal(read_heldout(settings.home, first.digest), before)
 
 
@@ -412,13 +423,13 @@ def test_data_that_land_while_they_are_read_stop_the_training(fresh, monkeypatch
 def test_without_mlflow_going_back_works_and_the_aliases_follow_later(fresh, port, monkeypatch, caplog):
     settings, first = fresh
     made = challenge(settings, training_set(settings), "a" * 64)
-    compare_and_deploy(settings, made, who="ann", why="a rehearsal", now=LATER, force=True)
+    compare_and_promote(settings, made, who="ann", why="a rehearsal", now=LATER, force=True)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     dead = settings.mlflow.model_copy(update={"tracking_uri": SecretStr(f"http://127.0.0.1:{port}")})
     with caplog.at_level(logging.WARNING, logger="flows.steps.promote"):
         roll_back(settings.model_copy(update={"mlflow": dead}), who="bob", why="calls", now=LATER)
     assert "aliases follow at the next" in caplog.text
-    assert rollout(settings.home).champion == first.digest
+    assert read_rollout(settings.home).champion == first.digest
     assert version_of(settings, "champion").version == made.version
     assert sync_aliases(settings) == {"champion": "1", "previous": made.version}
     assert version_of(settings, "champion").version == "1"

@@ -11,12 +11,12 @@ from configs.settings import TrainingSettings, load_settings
 from feature_repo.contract import CUSTOMER, OBSERVED_AT
 from feature_repo.stores.registration import apply
 from flows.steps.build_features import build_features
-from flows.steps.evaluate import evaluate
-from flows.steps.ingest_snapshot import ingest
+from flows.steps.evaluate import evaluate_model
+from flows.steps.ingest_snapshot import ingest_snapshot
 from flows.steps.train import training_set
 from tests.support.monthly_extracts import next_month
 from tests.support.single_extract import simulate_snapshot, write_csv
-from training.data.split import folds, holdout, identical_rows
+from training.data.split import folds, identical_rows, split_holdout
 
 FIRST = date(2026, 6, 1)
 
@@ -31,7 +31,7 @@ def world(tmp_path_factory):
         day = FIRST + timedelta(days=30 * month)
         csv = home / f"{day}.csv"
         write_csv(extract, csv)
-        ingest(settings, csv, day, ingested_at=datetime(day.year, day.month, day.day, 5, tzinfo=UTC))
+        ingest_snapshot(settings, csv, day, ingested_at=datetime(day.year, day.month, day.day, 5, tzinfo=UTC))
         build_features(settings)
         apply(settings)
         sets.append(training_set(settings))
@@ -47,7 +47,7 @@ def months(world):
 def test_the_month_after_the_bootstrap_is_split_by_row(months):
     rows = months[1]
     assert rows.keys[OBSERVED_AT].nunique() == 2
-    train, test = holdout(rows, 0.2, seed=7)
+    train, test = split_holdout(rows, 0.2, seed=7)
     groups = identical_rows(rows.features)
     assert not set(groups[train]) & set(groups[test])
     # Both dates stand on both sides, so what is learnt about leaving is not only about those who had left.
@@ -57,7 +57,7 @@ def test_the_month_after_the_bootstrap_is_split_by_row(months):
 
 def test_from_the_third_month_on_the_newest_date_is_the_test(months):
     rows = months[2]
-    train, test = holdout(rows, 0.2, seed=7)
+    train, test = split_holdout(rows, 0.2, seed=7)
     observed_at = rows.keys[OBSERVED_AT]
     assert observed_at.iloc[test].nunique() == 1
     assert observed_at.iloc[train].max() < observed_at.iloc[test].min()
@@ -81,7 +81,7 @@ def test_with_five_months_tuning_and_calibration_look_at_newer_dates_only(months
     rows = months[4]
     observed_at = rows.keys[OBSERVED_AT]
     assert observed_at.nunique() == 5
-    train, test = holdout(rows, 0.2, seed=7)
+    train, test = split_holdout(rows, 0.2, seed=7)
     assert set(observed_at.iloc[test]) == {observed_at.max()}
     past = observed_at.iloc[train]
     churned = rows.churned.to_numpy(dtype=bool)[train]
@@ -97,7 +97,7 @@ def test_the_report_is_about_the_dates_that_were_asked(world, tmp_path):
     settings, months = world
     plan = TrainingSettings(seed=7, trials=1, tuning_timeout_s=60, folds=2, test_share=0.2)
     rows = months[4]
-    told = evaluate(
+    told = evaluate_model(
         settings.model_copy(update={"training": plan}),
         rows,
         datetime(2026, 12, 1, tzinfo=UTC),

@@ -18,21 +18,21 @@ from bentos.bundle import Bundle
 from bentos.bundle.manifest import bundles_folder
 from bentos.churn.app import create_app, templates
 from bentos.churn.errors import AnswerTimeoutError, NotReadyError
-from bentos.churn.metrics import Meters
+from bentos.churn.metrics import ServiceMetrics
 from bentos.churn.routes import Routes
-from bentos.churn.runtime.model_manager import Keeper
-from bentos.churn.runtime.prediction_service import Answering
-from bentos.churn.server.gateway import FrontDoor
+from bentos.churn.runtime.model_manager import ModelManager
+from bentos.churn.runtime.prediction_service import PredictionService
+from bentos.churn.server.gateway import GatewayMiddleware
 from bentos.prediction.errors import ContractMismatchError, InternalError
-from bentos.prediction.model import load, warm_up
+from bentos.prediction.model import load_model, warm_up
 from bentos.prediction.prediction import REASONS_FAILED
-from bentos.prediction.predictor import answer
-from bentos.prediction.what_if import suppose
-from bentos.rollout import champion
+from bentos.prediction.predictor import predict_customers
+from bentos.prediction.what_if import predict_what_if
+from bentos.rollout import champion_digest
 from bentos.rollout.rollout import start_trial
 from feature_repo.contract import CORE_SERVICE, PROJECT
 from feature_repo.stores.errors import NothingRegisteredError, RegistryUnavailableError
-from feature_repo.stores.feature_store import close_store, open_store
+from feature_repo.stores.feature_store import close_store, open_feature_store
 from flows.service_process import free_port
 from tests.support.patience import until
 from tests.support.serving_home import EXPIRED, another, as_kind, build, serving
@@ -53,8 +53,8 @@ def copy(world, tmp_path):
 
 def ask_all(settings, requests):
     """Start the application with its lifespan, and ask it."""
-    app, meters = create_app(settings)
-    door = FrontDoor(app, app.state.quick, meters, settings.serving, templates(app))
+    app, metrics = create_app(settings)
+    door = GatewayMiddleware(app, app.state.quick, metrics, settings.serving, templates(app))
 
     async def asked():
         async with app.router.lifespan_context(app):
@@ -95,12 +95,12 @@ def test_without_a_champion_the_lifespan_begins_all_the_same(settings):
 
 
 def test_a_service_registered_with_another_contract_is_refused_by_name(copy):
-    store = open_store(copy)
+    store = open_feature_store(copy)
     registered = store.get_feature_service(CORE_SERVICE)
     registered.tags = {"contract_hash": "0" * 64}
     store.registry.apply_feature_service(registered, PROJECT)
     with pytest.raises(ContractMismatchError, match="registered with another contract") as refused:
-        load(copy, champion(copy.home))
+        load_model(copy, champion_digest(copy.home))
     assert refused.value.hint == "run: churn apply"
     (answer,) = ask_all(copy, [("GET", "/readyz", None)])
     assert (answer.status_code, answer.json()["error"]) == (503, "contract_mismatch")
@@ -120,34 +120,34 @@ def of_stores():
 
 def test_a_home_that_is_replaced_ends_the_thread_of_its_store_and_so_does_the_end(copy):
     before = of_stores()
-    keeper = Keeper(copy, Meters())
-    keeper.current()
+    models = ModelManager(copy, ServiceMetrics())
+    models.current()
     (first,) = of_stores() - before
     shutil.copytree(copy.home, copy.home.parent / "restored")
     copy.home.rename(copy.home.parent / "gone")
-    begun = keeper.current()
+    begun = models.current()
     (copy.home.parent / "restored").rename(copy.home)
-    keeper.poll(datetime.now(UTC))
-    assert keeper.current() is not begun
+    models.refresh(datetime.now(UTC))
+    assert models.current() is not begun
     until(lambda: first not in of_stores())
     assert len(of_stores() - before) == 1
     # A request that began with what served before is answered to its end.
-    assert begun.answer(["nobody"], datetime.now(UTC), reasons_max=3)[0].error == "customer_unknown"
-    keeper.close()
+    assert begun.predict(["nobody"], datetime.now(UTC), reasons_max=3)[0].error == "customer_unknown"
+    models.close()
     until(lambda: of_stores() == before)
 
 
 def test_a_model_that_can_not_be_loaded_leaves_no_thread_of_a_store(copy):
     before = of_stores()
-    store = open_store(copy)
+    store = open_feature_store(copy)
     registered = store.get_feature_service(CORE_SERVICE)
     registered.tags = {"contract_hash": "0" * 64}
     store.registry.apply_feature_service(registered, PROJECT)
     with pytest.raises(ContractMismatchError):
-        load(copy, champion(copy.home))
+        load_model(copy, champion_digest(copy.home))
     store.registry.delete_feature_service(CORE_SERVICE, PROJECT)
     with pytest.raises(NothingRegisteredError):
-        load(copy, champion(copy.home))
+        load_model(copy, champion_digest(copy.home))
     close_store(store)
     until(lambda: of_stores() == before)
 
@@ -155,21 +155,21 @@ def test_a_model_that_can_not_be_loaded_leaves_no_thread_of_a_store(copy):
 def test_a_registry_that_was_never_applied_is_refused_by_name(copy):
     shutil.rmtree(copy.home / "feast")
     with pytest.raises(NothingRegisteredError) as refused:
-        load(copy, champion(copy.home))
+        load_model(copy, champion_digest(copy.home))
     assert refused.value.hint == "run: churn apply"
 
 
 def test_a_corrupt_registry_is_refused_by_name_without_its_address(copy):
     (copy.home / "feast" / "registry.db").write_bytes(b"no database" * 1000)
     with pytest.raises(RegistryUnavailableError) as refused:
-        load(copy, champion(copy.home))
+        load_model(copy, champion_digest(copy.home))
     assert str(copy.home) not in refused.value.message
 
 
 def test_a_dead_store_does_not_keep_the_service_from_loading(world, caplog):
     feast = {"online_store": "redis", "redis_url": SecretStr(f"redis://127.0.0.1:{free_port()}/0")}
     settings = world.settings.model_copy(update={"feast": world.settings.feast.model_copy(update=feast)})
-    warm_up(load(settings, champion(settings.home)), datetime.now(UTC))
+    warm_up(load_model(settings, champion_digest(settings.home)), datetime.now(UTC))
     assert "the online store does not answer yet" in caplog.text
 
 
@@ -177,28 +177,28 @@ def test_a_champion_that_appears_later_is_picked_up_and_kept_without_a_pointer(c
     pointer = copy.home / "bundles" / "champion.json"
     content = pointer.read_bytes()
     pointer.unlink()
-    keeper = Keeper(copy, Meters())
+    models = ModelManager(copy, ServiceMetrics())
     with pytest.raises(NotReadyError) as refused:
-        keeper.current()
+        models.current()
     assert refused.value.error == "no_champion"
     pointer.write_bytes(content)
-    keeper._tried_at = math.inf
+    models._tried_at = math.inf
     with pytest.raises(NotReadyError):
-        keeper.current()  # looked at a moment ago
-    keeper._tried_at = -math.inf
-    loaded = keeper.current()
+        models.current()  # looked at a moment ago
+    models._tried_at = -math.inf
+    loaded = models.current()
     pointer.unlink()
-    keeper.poll(datetime.now(UTC))
-    assert keeper.current().champion is loaded.champion
-    assert keeper.current().refused.failure.error == "no_champion"
+    models.refresh(datetime.now(UTC))
+    assert models.current().champion is loaded.champion
+    assert models.current().rejected.error.error == "no_champion"
 
 
 def test_who_comes_while_another_loads_is_told_to_come_back(world):
-    keeper = Keeper(world.settings, Meters())
+    models = ModelManager(world.settings, ServiceMetrics())
     holds, done = threading.Event(), threading.Event()
 
     def loading():
-        with keeper._lock:
+        with models._lock:
             holds.set()
             done.wait()
 
@@ -207,7 +207,7 @@ def test_who_comes_while_another_loads_is_told_to_come_back(world):
     holds.wait()
     try:
         with pytest.raises(NotReadyError) as refused:
-            keeper.current()
+            models.current()
         assert refused.value.error == "loading"
     finally:
         done.set()
@@ -216,8 +216,8 @@ def test_who_comes_while_another_loads_is_told_to_come_back(world):
 
 def test_an_answer_that_takes_too_long_is_a_503(world):
     settings = serving(world.settings, request_timeout_s=1)
-    keeper, meters = Keeper(settings, Meters()), Meters()
-    routes = Routes(settings, keeper, Answering(settings, keeper, meters), meters)
+    models, metrics = ModelManager(settings, ServiceMetrics()), ServiceMetrics()
+    routes = Routes(settings, models, PredictionService(settings, models, metrics), metrics)
     held = threading.Event()
 
     async def too_long():
@@ -242,9 +242,9 @@ class Broken(Bundle):
 
 
 def test_one_customer_s_fault_costs_nobody_else_anything(world):
-    real = load(world.settings, champion(world.settings.home))
+    real = load_model(world.settings, champion_digest(world.settings.home))
     model = replace(real, bundle=as_kind(Broken, real.bundle))
-    whole, unexplained, unscored, last = answer(model, world.ids[:4], datetime.now(UTC), reasons_max=3)
+    whole, unexplained, unscored, last = predict_customers(model, world.ids[:4], datetime.now(UTC), reasons_max=3)
     assert whole.reasons
     assert last.reasons
     assert (unexplained.reasons, unexplained.reasons_error) == (None, REASONS_FAILED)
@@ -255,7 +255,7 @@ def test_one_customer_s_fault_costs_nobody_else_anything(world):
 def test_a_lever_that_an_older_model_has_no_word_for_is_left_out(world, tmp_path, caplog):
     codes = world.bundle.reason_codes.replace("[codes.PROTECTION]", "[codes.ADD_ONS]")
     older = replace(world.bundle, reason_codes=codes).save(tmp_path)
-    model = load(world.settings, bundles_folder(tmp_path) / older.digest)
+    model = load_model(world.settings, bundles_folder(tmp_path) / older.digest)
     left = {lever.name for lever in model.levers.levers}
     assert "ONE_YEAR_CONTRACT" in left
     assert not {"ONLINE_SECURITY", "TECHNICAL_SUPPORT"} & left
@@ -278,13 +278,13 @@ class Counted(Bundle):
 
 
 def test_a_what_if_computes_of_the_customer_as_they_are_what_it_shows_and_no_more(world):
-    real = load(world.settings, champion(world.settings.home))
+    real = load_model(world.settings, champion_digest(world.settings.home))
     model = replace(real, bundle=as_kind(Counted, real.bundle))
     now = datetime.now(UTC)
     for customer_id in world.ids[:20]:
-        (own,) = answer(real, [customer_id], now, reasons_max=3)
+        (own,) = predict_customers(real, [customer_id], now, reasons_max=3)
         Counted.explained = Counted.scored = 0
-        supposed = suppose(model, customer_id, {}, now, reasons_max=3)
+        supposed = predict_what_if(model, customer_id, {}, now, reasons_max=3)
         offers = len(model.levers.options(own.row.values)) if own.label == "churn" else 0
         assert (Counted.explained, Counted.scored) == (1, 1 + offers)
         # Without changes what is shown is what a prediction says, and so is the receipt.
@@ -297,10 +297,10 @@ def test_a_what_if_computes_of_the_customer_as_they_are_what_it_shows_and_no_mor
 
 
 def test_a_customer_who_has_no_score_as_they_are_has_no_what_if(world):
-    real = load(world.settings, champion(world.settings.home))
+    real = load_model(world.settings, champion_digest(world.settings.home))
     model = replace(real, bundle=as_kind(Unscored, real.bundle))
     with pytest.raises(InternalError):
-        suppose(model, world.ids[0], {}, datetime.now(UTC), reasons_max=3)
+        predict_what_if(model, world.ids[0], {}, datetime.now(UTC), reasons_max=3)
 
 
 class Unscored(Bundle):
@@ -315,37 +315,37 @@ def test_what_fails_behind_an_answer_does_not_cost_the_answer(copy, world, trial
     if trial:
         challenger = another(world.bundle, copy.home, "other", 0.5)
         start_trial(copy.home, challenger.digest, mode="shadow", share=0, who="tests", why="why", now=datetime.now(UTC))
-    (keeper, meters) = Keeper(copy, Meters()), Meters()
-    keeper.current()
-    keeper.poll(datetime.now(UTC))
-    assert (keeper.current().trial is not None) == trial
-    answering = Answering(copy, keeper, meters)
+    (models, metrics) = ModelManager(copy, ServiceMetrics()), ServiceMetrics()
+    models.current()
+    models.refresh(datetime.now(UTC))
+    assert (models.current().trial is not None) == trial
+    answering = PredictionService(copy, models, metrics)
 
     def broken(_):
         raise OSError("of 7590-VHVEG")
 
-    monkeypatch.setattr(meters, "scored", broken)
-    (given,) = asyncio.run(answering.ask([world.ids[0]]))
+    monkeypatch.setattr(metrics, "observe_predictions", broken)
+    (given,) = asyncio.run(answering.predict([world.ids[0]]))
     assert given.customer_id == world.ids[0]
     # Receipts have a fault of their own: there is no thread to write them.
     monkeypatch.setattr(answering, "_receipts", object())
-    assert answering.suppose(world.ids[0], {})["customer_id"] == world.ids[0]
+    assert answering.what_if(world.ids[0], {})["customer_id"] == world.ids[0]
     monkeypatch.setattr(answering, "_receipts", None)
     answering.close()
-    keeper.close()
+    models.close()
     assert "unexpected OSError" in caplog.text
     assert "unexpected AttributeError" in caplog.text
     assert "7590" not in caplog.text
 
 
 def test_receipts_that_were_written_wait_no_more(world):
-    meters = Meters()
-    answering = Answering(world.settings, Keeper(world.settings, meters), meters)
+    metrics = ServiceMetrics()
+    answering = PredictionService(world.settings, ModelManager(world.settings, metrics), metrics)
 
     def waiting():
-        found = re.search(r"^churn_receipts_waiting (\S+)$", meters.exposition().decode(), re.MULTILINE)
+        found = re.search(r"^churn_receipts_waiting (\S+)$", metrics.exposition().decode(), re.MULTILINE)
         return float(found.group(1))
 
-    asyncio.run(answering.ask(list(world.ids[:5])))
+    asyncio.run(answering.predict(list(world.ids[:5])))
     answering.close()
     assert waiting() == 0

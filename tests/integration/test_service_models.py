@@ -14,18 +14,18 @@ import pytest
 
 from bentos.bundle import Bundle
 from bentos.bundle.manifest import bundles_folder
-from bentos.churn.metrics import Meters
-from bentos.churn.runtime.model_manager import Keeper
-from bentos.churn.runtime.model_watcher import Watcher
+from bentos.churn.metrics import ServiceMetrics
+from bentos.churn.runtime.model_manager import ModelManager
+from bentos.churn.runtime.model_watcher import ModelWatcher
 from bentos.churn.trials.canary import Canary, Share
 from bentos.churn.trials.shadow import PATIENCE_S, Shadow
-from bentos.churn.trials.trial_counts import Counting
-from bentos.prediction.model import load, warm_up
-from bentos.prediction.predictor import answer
-from bentos.rollout.ledger import entries, ledger_path
+from bentos.churn.trials.trial_counts import TrialCounter
+from bentos.prediction.model import load_model, warm_up
+from bentos.prediction.predictor import predict_customers
+from bentos.rollout.ledger import ledger_path, read_ledger
 from bentos.rollout.live_comparison import read_live
 from bentos.rollout.pointer import Rollout
-from bentos.rollout.rollout import promote, rollout, start_trial, stop_trial
+from bentos.rollout.rollout import promote, read_rollout, start_trial, stop_trial
 from feature_repo.stores.errors import StoreUnavailableError
 from tests.support.patience import until
 from tests.support.serving_home import EXPIRED, another, as_kind, build
@@ -58,29 +58,29 @@ def other(world, settings):
 
 
 @pytest.fixture
-def keeper(settings):
-    made = Keeper(settings, Meters())
+def models(settings):
+    made = ModelManager(settings, ServiceMetrics())
     made.current()
-    made.poll(datetime.now(UTC))
+    made.refresh(datetime.now(UTC))
     yield made
     made.close()
 
 
-def follow(keeper):
-    keeper.poll(datetime.now(UTC))
-    return keeper.current()
+def follow(models):
+    models.poll(datetime.now(UTC))
+    return models.current()
 
 
 def test_a_model_that_is_replaced_is_freed_at_once(settings, world):
     """Without the garbage collector, which may not come by for hours: a service that follows promotions would grow."""
-    first = load(settings, bundles_folder(settings.home) / world.bundle.digest)
+    first = load_model(settings, bundles_folder(settings.home) / world.bundle.digest)
     gc.collect()
     gc.disable()
     try:
-        model = load(settings, bundles_folder(settings.home) / world.bundle.digest, first)
+        model = load_model(settings, bundles_folder(settings.home) / world.bundle.digest, first)
         warm_up(model, datetime.now(UTC))
-        assert len(answer(model, world.ids[:MANY], datetime.now(UTC), reasons_max=3)) == MANY
-        model.bundle.explain_vectors(model.features.read_block(world.ids, datetime.now(UTC)).vectors)
+        assert len(predict_customers(model, world.ids[:MANY], datetime.now(UTC), reasons_max=3)) == MANY
+        model.bundle.explain_vectors(model.features.read_batch(world.ids, datetime.now(UTC)).vectors)
         trees = model.bundle.trees
         (tables,) = trees._tables.values()
         parts = (model, model.bundle, trees, trees.booster, tables.trees, tables.trees.columnwise, model.reasons)
@@ -91,76 +91,76 @@ def test_a_model_that_is_replaced_is_freed_at_once(settings, world):
         gc.enable()
 
 
-def test_a_request_keeps_the_model_that_it_began_with(keeper, settings, world, other):
-    begun = keeper.current()
+def test_a_request_keeps_the_model_that_it_began_with(models, settings, world, other):
+    begun = models.current()
     promote(settings.home, other.digest, **known())
-    assert keeper.current() is begun
-    assert follow(keeper).champion.bundle.digest == other.digest
+    assert models.current() is begun
+    assert follow(models).champion.bundle.digest == other.digest
     (one,), (two,) = (
-        each.answer(world.ids[:1], datetime.now(UTC), reasons_max=3) for each in (begun, keeper.current())
+        each.answer(world.ids[:1], datetime.now(UTC), reasons_max=3) for each in (begun, models.current())
     )
     assert (one.model_version, two.model_version) == ("test-1", "other")
     assert one.probability == pytest.approx(float(world.bundle.score(world.frame.head(1))[0]), abs=1e-12)
     assert two.probability == pytest.approx(float(other.score(world.frame.head(1))[0]), abs=1e-12)
 
 
-def test_where_nothing_changed_nothing_is_loaded_or_swapped(keeper):
-    before = keeper.current()
-    assert follow(keeper) == before
-    assert keeper.current().champion is before.champion
+def test_where_nothing_changed_nothing_is_loaded_or_swapped(models):
+    before = models.current()
+    assert follow(models) == before
+    assert models.current().champion is before.champion
 
 
-def test_a_model_that_serves_already_is_not_loaded_again(keeper, settings, world, other):
+def test_a_model_that_serves_already_is_not_loaded_again(models, settings, world, other):
     start_trial(settings.home, other.digest, mode="shadow", share=0, **known())
-    shadow = follow(keeper).trial
+    shadow = follow(models).trial
     start_trial(settings.home, other.digest, mode="canary", share=0.2, **known())
-    canary = follow(keeper).trial
+    canary = follow(models).trial
     assert (type(shadow), type(canary)) == (Shadow, Canary)
     assert canary.challenger is shadow.challenger
     promote(settings.home, other.digest, **known())
-    assert follow(keeper).champion is canary.challenger
-    assert keeper.current().trial is None
+    assert follow(models).champion is canary.challenger
+    assert models.current().trial is None
     # The store is opened once: each one has a thread and connections that never end.
-    assert keeper.current().champion.features._store is follow(keeper).champion.features._store
+    assert models.current().champion.features._store is follow(models).champion.features._store
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "trees.ubj", "linear.json", "trees_design.json"])
-def test_a_bad_champion_is_refused_once_and_taken_when_it_was_mended(keeper, settings, world, other, file, caplog):
+def test_a_bad_champion_is_refused_once_and_taken_when_it_was_mended(models, settings, world, other, file, caplog):
     promote(settings.home, other.digest, **known())
     spoilt = settings.home / "bundles" / other.digest / file
     content = spoilt.read_bytes()
     spoilt.write_bytes(content[:-10])
     for _ in range(3):
-        serving = follow(keeper)
+        serving = follow(models)
         assert serving.champion.bundle.digest == world.bundle.digest
         assert (serving.refused.digest, serving.refused.failure.error) == (other.digest, "bundle_invalid")
     assert caplog.text.count("refused bundle") == 1
     spoilt.write_bytes(content)
-    keeper._retry_at = time.monotonic()
-    assert follow(keeper).champion.bundle.digest == other.digest
-    assert keeper.current().refused is None
+    models._retry_at = time.monotonic()
+    assert follow(models).champion.bundle.digest == other.digest
+    assert models.current().refused is None
 
 
-def test_a_bad_challenger_leaves_the_champion_alone(keeper, settings, world, other):
+def test_a_bad_challenger_leaves_the_champion_alone(models, settings, world, other):
     start_trial(settings.home, other.digest, mode="canary", share=NEARLY_ALL, **known())
     (settings.home / "bundles" / other.digest / "linear.json").unlink()
-    serving = follow(keeper)
+    serving = follow(models)
     assert (serving.trial, serving.rollout.mode, serving.refused.digest) == (None, "none", other.digest)
     assert [each.role for each in serving.models()] == ["champion"]
 
 
 @pytest.mark.parametrize("spoil", [lambda path: path.unlink(), lambda path: path.write_bytes(b"{")])
-def test_without_a_readable_pointer_the_champion_answers_and_a_trial_rests(keeper, settings, other, spoil):
+def test_without_a_readable_pointer_the_champion_answers_and_a_trial_rests(models, settings, other, spoil):
     start_trial(settings.home, other.digest, mode="canary", share=NEARLY_ALL, **known())
-    assert follow(keeper).trial is not None
+    assert follow(models).trial is not None
     pointer = settings.home / "bundles" / "champion.json"
     content = pointer.read_bytes()
     spoil(pointer)
-    serving = follow(keeper)
+    serving = follow(models)
     assert (serving.trial, serving.refused.digest) == (None, None)
     pointer.write_bytes(content)
-    assert follow(keeper).trial is not None
-    assert keeper.current().refused is None
+    assert follow(models).trial is not None
+    assert models.current().refused is None
 
 
 class Broken(Bundle):
@@ -192,14 +192,14 @@ def _nobody_stays_stuck():
 
 def beside(world, settings, kind, bundle):
     """The world's champion, and a challenger of that kind."""
-    keeper = Keeper(settings, Meters())
-    champion = keeper.current().champion
+    models = ModelManager(settings, ServiceMetrics())
+    champion = models.current().champion
     return champion, replace(champion, bundle=as_kind(kind, bundle))
 
 
 def counting(settings, bundle, mode):
     trial = Rollout("0" * 64, "v", None, bundle.digest, mode, 1.0, 9)
-    return Counting(settings.home, trial, Meters())
+    return TrialCounter(settings.home, trial, ServiceMetrics())
 
 
 def canary(settings, challenger, bundle, *, share=1.0, limit_s=10.0):
@@ -212,7 +212,7 @@ def test_a_canary_s_answers_are_each_of_the_model_that_they_name(settings, world
     champion, challenger = beside(world, settings, Bundle, other)
     trial = canary(settings, challenger, other, share=share)
     ids = [*world.ids[:20], EXPIRED, "nobody", *world.ids[:20]]
-    found = trial.answer(champion, ids, datetime.now(UTC))
+    found = trial.predict(champion, ids, datetime.now(UTC))
     takes = Share(other.digest, share).takes
     for model in (world.bundle, other):
         expected = dict(zip(world.ids, model.score(world.frame), strict=True))
@@ -235,7 +235,7 @@ def test_where_the_challenger_fails_the_champion_answers(settings, world, other,
     champion, challenger = beside(world, settings, kind, other)
     trial = canary(settings, challenger, other, share=0.5, limit_s=limit_s)
     for _ in range(2):
-        found = trial.answer(champion, world.ids[:20], datetime.now(UTC))
+        found = trial.predict(champion, world.ids[:20], datetime.now(UTC))
         assert {each.model_version for each in found} == {"test-1"}
     theirs = sum(map(Share(other.digest, 0.5).takes, world.ids[:20]))
     counts = trial.counting.snapshot()
@@ -249,9 +249,9 @@ def test_a_challenger_that_never_comes_back_holds_up_a_few_requests_and_then_non
     champion, challenger = beside(world, settings, Stuck, other)
     trial = canary(settings, challenger, other, limit_s=0.05)
     for _ in range(8):
-        trial.answer(champion, world.ids[:1], datetime.now(UTC))
+        trial.predict(champion, world.ids[:1], datetime.now(UTC))
     trial._limit_s = 60  # who waited now would have its answer in the end
-    trial.answer(champion, world.ids[:1], datetime.now(UTC))
+    trial.predict(champion, world.ids[:1], datetime.now(UTC))
     assert trial.counting.snapshot().challenger.failed == 9
 
 
@@ -265,10 +265,10 @@ def test_models_are_timed_by_what_they_compute_and_not_by_the_clock(settings, wo
         trial = shadows(settings, challenger, other)
         champion = replace(champion, bundle=as_kind(Stuck, world.bundle))
     threading.Timer(0.5, Stuck.let_go.set).start()
-    trial.answer(champion, world.ids[:1], datetime.now(UTC))
-    until(lambda: trial.counting.snapshot().challenger.timed == 1)
+    trial.predict(champion, world.ids[:1], datetime.now(UTC))
+    until(lambda: trial.counting.snapshot().challenger.timed_requests == 1)
     counts = trial.counting.snapshot()
-    timed = [each.p50_ms() for each in (counts.champion, counts.challenger) if each.timed]
+    timed = [each.p50_ms() for each in (counts.champion, counts.challenger) if each.timed_requests]
     assert len(timed) == (1 if mode == "canary" else 2)
     assert max(timed) < 250
 
@@ -278,7 +278,7 @@ def test_where_both_fail_the_caller_is_told_and_both_are_counted(settings, world
     champion = replace(challenger, bundle=as_kind(Broken, world.bundle))
     trial = canary(settings, challenger, other)
     with pytest.raises(MemoryError):
-        trial.answer(champion, world.ids[:3], datetime.now(UTC))
+        trial.predict(champion, world.ids[:3], datetime.now(UTC))
     counts = trial.counting.snapshot()
     assert (counts.challenger.failed, counts.champion.failed) == (3, 3)
 
@@ -365,7 +365,7 @@ def test_a_shadow_waits_for_a_quiet_moment(settings, world, other, shadows, pati
 def test_a_canary_that_fails_is_ended_for_all_workers_by_whoever_sees_it_first(settings, world, other):
     promote(settings.home, world.bundle.digest, **known())
     trial = start_trial(settings.home, other.digest, mode="canary", share=NEARLY_ALL, **known())
-    workers = [Keeper(settings, Meters()) for _ in range(2)]
+    workers = [ModelManager(settings, ServiceMetrics()) for _ in range(2)]
     for worker in workers:
         worker.current()
         serving = follow(worker)
@@ -373,11 +373,11 @@ def test_a_canary_that_fails_is_ended_for_all_workers_by_whoever_sees_it_first(s
     # Each sees a few failures, which may be chance; together they are too many.
     for worker in workers:
         for each in world.ids[:4]:
-            worker.current().answer([each], datetime.now(UTC), reasons_max=3)
+            worker.current().predict([each], datetime.now(UTC), reasons_max=3)
     assert follow(workers[0]).trial is not None
     assert follow(workers[1]).trial is None
     assert follow(workers[0]).trial is None
-    ended = entries(settings.home)[-1]
+    ended = read_ledger(settings.home)[-1]
     assert (ended.sequence, ended.action, ended.who) == (trial.sequence + 1, "abort", "service")
     assert ended.details["error_rate"] == 1
     # Begun again, it is judged by what it does then.
@@ -394,38 +394,38 @@ def test_a_trial_that_nobody_watches_is_ended_in_time_and_once(settings, world, 
     trial = start_trial(
         settings.home, other.digest, mode=mode, share=NEARLY_ALL, ends_at=now + timedelta(hours=1), **known()
     )
-    workers = [Keeper(settings, Meters()) for _ in range(2)]
+    workers = [ModelManager(settings, ServiceMetrics()) for _ in range(2)]
     for worker in workers:
         worker.current()
-        worker.poll(now)
+        worker.refresh(now)
         assert worker.current().trial is not None
     late = now + timedelta(hours=1)
     for worker in workers:
-        worker.poll(late)
+        worker.refresh(late)
         assert worker.current().trial is None
-    ended = entries(settings.home)[-1]
+    ended = read_ledger(settings.home)[-1]
     assert (ended.sequence, ended.action, ended.who) == (trial.sequence + 1, "stop", "service")
     assert ended.why.startswith("its time was over at ")
-    assert rollout(settings.home).mode == "none"
+    assert read_rollout(settings.home).mode == "none"
     # A trial that begins afterwards is not meant.
     start_trial(settings.home, other.digest, mode=mode, share=NEARLY_ALL, ends_at=late + timedelta(hours=1), **known())
     for worker in workers:
-        worker.poll(late)
+        worker.refresh(late)
         assert worker.current().trial is not None
         worker.close()
 
 
-def test_a_trial_whose_end_can_not_be_written_is_left_by_this_worker(keeper, settings, other, caplog):
+def test_a_trial_whose_end_can_not_be_written_is_left_by_this_worker(models, settings, other, caplog):
     now = datetime.now(UTC)
     start_trial(settings.home, other.digest, mode="shadow", share=0, ends_at=now + timedelta(hours=1), **known())
-    assert follow(keeper).trial is not None
+    assert follow(models).trial is not None
     whole = ledger_path(settings.home).read_bytes()
     ledger_path(settings.home).write_bytes(whole[1:])
     for _ in range(2):
-        keeper.poll(now + timedelta(hours=1))
-        assert keeper.current().trial is None
+        models.poll(now + timedelta(hours=1))
+        assert models.current().trial is None
     assert caplog.text.count("ended in this worker alone") == 1
-    assert rollout(settings.home).mode == "shadow"
+    assert read_rollout(settings.home).mode == "shadow"
     ledger_path(settings.home).write_bytes(whole)
 
 
@@ -436,27 +436,27 @@ def canary_of(serving, kind):
     return Canary(model, real.counting, customers=real._customers, reasons_max=3, limit_s=10)
 
 
-def test_a_canary_that_can_not_be_ended_for_all_is_left_by_this_worker(keeper, settings, world, other, caplog):
+def test_a_canary_that_can_not_be_ended_for_all_is_left_by_this_worker(models, settings, world, other, caplog):
     start_trial(settings.home, other.digest, mode="canary", share=NEARLY_ALL, **known())
-    serving = follow(keeper)
-    keeper._serving = replace(serving, trial=canary_of(serving, Broken))
+    serving = follow(models)
+    models._serving = replace(serving, trial=canary_of(serving, Broken))
     for each in world.ids[:5]:
-        keeper.current().answer([each], datetime.now(UTC), reasons_max=3)
+        models.current().answer([each], datetime.now(UTC), reasons_max=3)
     whole = ledger_path(settings.home).read_bytes()
     ledger_path(settings.home).write_bytes(whole[1:])
     for _ in range(2):
-        assert follow(keeper).trial is None
+        assert follow(models).trial is None
     assert caplog.text.count("ended in this worker alone") == 1
-    assert rollout(settings.home).mode == "canary"
+    assert read_rollout(settings.home).mode == "canary"
     ledger_path(settings.home).write_bytes(whole)
     stop_trial(settings.home, **known())
 
 
 @pytest.mark.parametrize("spoil", ["another worker's counts", "no room for ours"])
-def test_where_the_counts_of_all_are_not_to_be_had_a_worker_judges_by_its_own(keeper, settings, world, other, spoil):
+def test_where_the_counts_of_all_are_not_to_be_had_a_worker_judges_by_its_own(models, settings, world, other, spoil):
     start_trial(settings.home, other.digest, mode="canary", share=NEARLY_ALL, **known())
-    serving = follow(keeper)
-    keeper._serving = replace(serving, trial=canary_of(serving, Broken))
+    serving = follow(models)
+    models._serving = replace(serving, trial=canary_of(serving, Broken))
     folder = settings.home / "rollout" / other.digest
     if spoil == "no room for ours":
         folder.parent.mkdir(exist_ok=True)
@@ -465,34 +465,34 @@ def test_where_the_counts_of_all_are_not_to_be_had_a_worker_judges_by_its_own(ke
         folder.mkdir(parents=True)
         (folder / f"{serving.rollout.sequence:08d}-x.json").write_text("{")
     for each in world.ids[:5]:
-        keeper.current().answer([each], datetime.now(UTC), reasons_max=3)
-    assert follow(keeper).trial is None
-    assert entries(settings.home)[-1].action == "abort"
+        models.current().answer([each], datetime.now(UTC), reasons_max=3)
+    assert follow(models).trial is None
+    assert read_ledger(settings.home)[-1].action == "abort"
 
 
-def test_a_store_that_is_down_keeps_the_old_model_and_is_named(keeper, settings, world, other):
+def test_a_store_that_is_down_keeps_the_old_model_and_is_named(models, settings, world, other):
     """Nobody swaps to what could not be tried."""
     promote(settings.home, other.digest, **known())
     online = settings.home / "feast" / "online.db"
     content = online.read_bytes()
     online.write_bytes(b"no database" * 1000)
-    serving = follow(keeper)
+    serving = follow(models)
     assert serving.champion.bundle.digest == world.bundle.digest
     assert serving.refused.failure.error == StoreUnavailableError.error
     online.write_bytes(content)
-    keeper._retry_at = time.monotonic()
-    assert follow(keeper).champion.bundle.digest == other.digest
+    models._retry_at = time.monotonic()
+    assert follow(models).champion.bundle.digest == other.digest
 
 
 def test_a_watcher_ends_with_its_worker_and_survives_what_it_meets(settings, world, other):
     start_trial(settings.home, other.digest, mode="shadow", share=0, **known())
     before = set(threading.enumerate())
-    keeper = Keeper(settings, Meters())
-    watcher = Watcher(keeper, 0.05)
-    until(lambda: (serving := keeper.peek()) is not None and serving.trial is not None)
+    models = ModelManager(settings, ServiceMetrics())
+    watcher = ModelWatcher(models, 0.05)
+    until(lambda: (serving := models.current_or_none()) is not None and serving.trial is not None)
     assert {"churn-watcher", "churn-shadow"} <= {thread.name for thread in threading.enumerate()}
     promote(settings.home, other.digest, **known())
-    until(lambda: keeper.peek().champion.bundle.digest == other.digest)
+    until(lambda: models.current_or_none().champion.bundle.digest == other.digest)
     watcher.stop()
     left = {thread.name for thread in set(threading.enumerate()) - before}
     assert not {name for name in left if name.startswith("churn-")}

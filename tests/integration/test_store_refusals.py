@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from configs.settings import load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, SOURCE
-from feature_repo.files.parquet_tables import append
+from feature_repo.files.parquet_tables import append_table
 from feature_repo.raw.snapshots.telco_csv import normalise
 from feature_repo.raw.snapshots.timing import feature_rows
 from feature_repo.stores.errors import (
@@ -18,9 +18,9 @@ from feature_repo.stores.errors import (
     RegistryUnavailableError,
     StoreUnavailableError,
 )
-from feature_repo.stores.feature_store import open_store
+from feature_repo.stores.feature_store import open_feature_store
 from feature_repo.stores.materialize import materialize
-from feature_repo.stores.online_features import OnlineFeatures
+from feature_repo.stores.online_features import OnlineFeatureReader
 from feature_repo.stores.registration import apply
 from tests.support.single_extract import simulate_snapshot
 
@@ -32,12 +32,12 @@ SNAPSHOT = normalise(simulate_snapshot(500, seed=2)).head(20)
 def home(tmp_path):
     settings = load_settings(home=tmp_path)
     month = NOW - timedelta(days=2)
-    append(tmp_path, SOURCE, "month.v1", feature_rows(SNAPSHOT, month, month))
+    append_table(tmp_path, SOURCE, "month.v1", feature_rows(SNAPSHOT, month, month))
     return settings
 
 
 def statuses(settings):
-    reader = OnlineFeatures(open_store(settings), CORE_SERVICE)
+    reader = OnlineFeatureReader(open_feature_store(settings), CORE_SERVICE)
     return {row.status for row in reader.read(SNAPSHOT[CUSTOMER].tolist(), NOW)}
 
 

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feature_repo.stores.point_in_time import asof_join
-from feature_repo.stores.point_in_time.latest_known import Known, latest_known
+from feature_repo.stores.point_in_time.latest_known import KnownRows, latest_known
 from tests.support.feast_repository import at, entities, open_world, part
 from tests.support.point_in_time_oracle import Row, as_known
 
@@ -123,7 +123,7 @@ def test_the_sorted_search_finds_the_greatest_known_row(rows, probes, wide, offs
     def codes(values):
         return np.array(values, dtype=np.int64) * (1 << 15 if wide else 1)
 
-    known = Known(
+    known = KnownRows(
         codes([row[0] for row in rows]),
         times([row[1] for row in rows]),
         times([row[2] for row in rows]),

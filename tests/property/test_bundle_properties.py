@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bentos.bundle import Bundle
-from bentos.bundle.design_matrix import Column, Factor, attribution, matrix
+from bentos.bundle.design_matrix import Factor, Term, attribution, matrix
 from feature_repo.contract import CORE_SERVICE, Feature, features_of
-from feature_repo.stores.casting import as_frame
+from feature_repo.stores.casting import to_dataframe
 from tests.support.small_model import saved
 from training.model.feature_columns import LINEAR, TREES
 
@@ -36,7 +36,7 @@ def domain(feature: Feature) -> st.SearchStrategy[object]:
 def frames(rows: st.SearchStrategy[int]) -> st.SearchStrategy[pd.DataFrame]:
     customer = st.tuples(*(domain(feature) for feature in FEATURES))
     return rows.flatmap(lambda count: st.lists(customer, min_size=count, max_size=count)).map(
-        lambda found: as_frame(FEATURES, dict(zip(NAMES, zip(*found, strict=True), strict=True)))
+        lambda found: to_dataframe(FEATURES, dict(zip(NAMES, zip(*found, strict=True), strict=True)))
     )
 
 
@@ -87,6 +87,6 @@ def test_what_is_attributed_is_no_more_and_no_less_than_there_is(design):
 @given(st.floats(0, 1e6), st.floats(-10, 10), st.sampled_from(["number", "log1p", "above", "at_most"]))
 def test_a_shift_only_moves(value, shift, operation):
     frame = pd.DataFrame({"tenure_months": [value]})
-    plain, shifted = (Column("it", (Factor("tenure_months", operation, 12.0, each),)) for each in (0.0, shift))
+    plain, shifted = (Term("it", (Factor("tenure_months", operation, 12.0, each),)) for each in (0.0, shift))
     both = matrix((plain, shifted), frame)
     assert both[:, 1] == pytest.approx(both[:, 0] - shift, abs=1e-9)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bentos.decisions.economics import Economics
 from training.metrics.profit import best_targeting, empc, profit_curve
-from training.metrics.scores import brier, ece, lift_at, log_loss, measure, pr_auc, roc_auc
+from training.metrics.scores import brier, ece, lift_at, log_loss, measure_metrics, pr_auc, roc_auc
 
 Case = tuple[np.ndarray, np.ndarray]
 
@@ -51,7 +51,7 @@ def test_the_order_of_rows_never_matters(case: Case, economics: Economics, rando
     churned, score = case
     order = list(range(churned.size))
     random.shuffle(order)
-    before, after = measure(churned, score, economics), measure(churned[order], score[order], economics)
+    before, after = measure_metrics(churned, score, economics), measure_metrics(churned[order], score[order], economics)
     assert before.as_dict() == pytest.approx(after.as_dict(), abs=1e-12)
 
 

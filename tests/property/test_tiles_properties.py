@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from feature_repo.contract import BEHAVIOR, FEATURES, OBSERVED_AT_US
-from feature_repo.events import PAYLOAD, SCHEMA, judge, parse_lines
+from feature_repo.events import PAYLOAD, SCHEMA, parse_lines, validate_events
 from feature_repo.transforms import tiles, windows
 from tests.support.behavior_oracle import behavior_as_known
 from tests.support.event_rows import NOW, event, line, table
@@ -88,6 +88,6 @@ def test_a_line_reads_the_same_alone_and_among_others(changes):
             lines.append(change.replace(b"\n", b" ") + b"\n")
         else:
             lines.append(line(event(), **(dict([change]) if change else {})))
-    together = judge(parse_lines(b"".join([*lines, b"{\n"])), NOW, 0).drop_columns("row").to_pylist()
-    alone = [judge(parse_lines(each), NOW, 0).drop_columns("row").to_pylist() for each in lines]
+    together = validate_events(parse_lines(b"".join([*lines, b"{\n"])), NOW, 0).drop_columns("row").to_pylist()
+    alone = [validate_events(parse_lines(each), NOW, 0).drop_columns("row").to_pylist() for each in lines]
     assert together[:-1] == [row for rows in alone for row in rows]

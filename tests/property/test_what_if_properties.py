@@ -9,9 +9,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from bentos.decisions.counterfactuals import WhatIfRefusedError, _planner, changed, checked, differences
-from bentos.decisions.levers import Levers, contradictions, load, named
-from bentos.decisions.reason_codes import load as load_reasons
+from bentos.decisions.counterfactuals import WhatIfRefusedError, _planner, apply_changes, check_changes, differences
+from bentos.decisions.levers import Levers, by_name, contradictions, load_levers
+from bentos.decisions.reason_codes import load_reason_codes as load_reasons
 from feature_repo.contract import (
     ADD_ONS,
     BEHAVIOR_SERVICE,
@@ -25,7 +25,7 @@ from feature_repo.raw.snapshots.telco_csv import normalise, read_raw
 from feature_repo.transforms import derive, milestones
 from tests.support.customers import recommended, vectors_of
 
-LEVERS = {service: load(service, load_reasons(service)) for service in (CORE_SERVICE, BEHAVIOR_SERVICE)}
+LEVERS = {service: load_levers(service, load_reasons(service)) for service in (CORE_SERVICE, BEHAVIOR_SERVICE)}
 COMPUTED = tuple(derive({name: [None] for name in (*ADD_ONS, "payment_method")})) + tuple(
     milestones({"tenure_months": [None], "contract_type": [None]})
 )
@@ -77,7 +77,7 @@ def questions(draw: st.DrawFn) -> tuple[Levers, tuple[object, ...], dict[str, ob
         )
         for each in choices
     }
-    own = named(levers.features, values)
+    own = by_name(levers.features, values)
     assume(any(own[each.feature] != value for each, value in zip(choices, asked.values(), strict=True)))
     return levers, values, asked
 
@@ -94,17 +94,17 @@ def test_a_customers_own_values_are_no_what_if(case, data):
         st.dictionaries(st.sampled_from(sorted(own)), st.none()).map(lambda some: {n: own[n] for n in some})
     )
     with pytest.raises(WhatIfRefusedError, match="nothing changes"):
-        checked(levers, values, asked)
+        check_changes(levers, values, asked)
 
 
 @CASES
 @given(questions())
 def test_derived_features_are_those_of_the_changed_customer_from_scratch(question):
     levers, values, asked = question
-    changes = checked(levers, values, asked)
+    changes = check_changes(levers, values, asked)
     assert changes
-    after = changed(levers.service, values, changes)
-    assert after == whole(levers.service, named(levers.features, values) | changes)
+    after = apply_changes(levers.service, values, changes)
+    assert after == whole(levers.service, by_name(levers.features, values) | changes)
     # Windows over events, and all that nobody asked to change, are what they were.
     kept = set(SERVICES_OF[levers.service]) - set(changes) - set(COMPUTED)
     differ = differences(levers.service, values, after)
@@ -116,17 +116,17 @@ def test_derived_features_are_those_of_the_changed_customer_from_scratch(questio
 @given(questions())
 def test_a_change_and_its_reverse_restore_every_value(question):
     levers, values, asked = question
-    changes = checked(levers, values, asked)
-    own = named(levers.features, values)
-    after = changed(levers.service, values, changes)
-    assert changed(levers.service, after, {name: own[name] for name in changes}) == values
+    changes = check_changes(levers, values, asked)
+    own = by_name(levers.features, values)
+    after = apply_changes(levers.service, values, changes)
+    assert apply_changes(levers.service, after, {name: own[name] for name in changes}) == values
 
 
 @CASES
 @given(questions())
 def test_what_is_allowed_makes_a_customer_that_may_be(question):
     levers, values, asked = question
-    after = named(levers.features, changed(levers.service, values, checked(levers, values, asked)))
+    after = by_name(levers.features, apply_changes(levers.service, values, check_changes(levers, values, asked)))
     assert possible(levers, after)
 
 
@@ -152,7 +152,7 @@ def brute_force(levers: Levers, values: tuple[object, ...], score) -> tuple[str,
     def alone(row: tuple[object, ...]) -> float:
         return float(score(vectors_of(levers, [row]))[0])
 
-    own = named(levers.features, values)
+    own = by_name(levers.features, values)
     found = [
         (lever.name, alone(whole(levers.service, own | dict(lever.changes))), lever.accept_share)
         for lever in levers.levers
@@ -187,11 +187,11 @@ def test_every_shipped_lever_makes_a_possible_customer_of_everybody_in_the_file(
     for kind in kinds:
         values = template | dict(zip(_read(), kind, strict=True))
         row = whole(CORE_SERVICE, values)
-        assert possible(LEVERS[CORE_SERVICE], named(features_of(CORE_SERVICE), row))
+        assert possible(LEVERS[CORE_SERVICE], by_name(features_of(CORE_SERVICE), row))
         for lever in LEVERS[CORE_SERVICE].options(row):
-            after = changed(CORE_SERVICE, row, lever.changes)
+            after = apply_changes(CORE_SERVICE, row, lever.changes)
             assert after != row
-            assert possible(LEVERS[CORE_SERVICE], named(features_of(CORE_SERVICE), after))
+            assert possible(LEVERS[CORE_SERVICE], by_name(features_of(CORE_SERVICE), after))
             tried[lever.name] += 1
     assert all(tried.values()), tried
 

@@ -12,9 +12,9 @@ from bentos.decisions.reason_codes import PATH as REASON_CODES
 from bentos.rollout.rollout import promote
 from configs.settings import Settings, load_settings
 from feature_repo.contract import CUSTOMER, LABEL, OBSERVED_AT, SOURCE
-from feature_repo.files.parquet_tables import append
-from feature_repo.raw.snapshots.changes import movements
-from feature_repo.raw.snapshots.publication import Manifest, history, land_raw, publish
+from feature_repo.files.parquet_tables import append_table
+from feature_repo.raw.snapshots.changes import snapshot_changes
+from feature_repo.raw.snapshots.publication import SnapshotManifest, land_raw, publish_snapshot, snapshot_history
 from feature_repo.raw.snapshots.telco_csv import normalise
 from feature_repo.raw.snapshots.timing import arrival, feature_rows
 from feature_repo.stores.registration import apply
@@ -40,7 +40,7 @@ def scored(month: int) -> datetime:
     return datetime.combine(day(month), time(6), UTC)
 
 
-def deliver(settings: Settings, month: int, extract: pd.DataFrame) -> Manifest:
+def deliver(settings: Settings, month: int, extract: pd.DataFrame) -> SnapshotManifest:
     """Publish a raw extract as that of a month, without the gate, and build the features."""
     home, limits = settings.home, settings.data
     csv = home.parent / f"{month}.csv"
@@ -48,14 +48,14 @@ def deliver(settings: Settings, month: int, extract: pd.DataFrame) -> Manifest:
     snapshot = normalise(extract)
     at = scored(month) - timedelta(hours=1)
     seen = arrival(
-        history(home),
+        snapshot_history(home),
         day(month),
         at,
         label_window_days=limits.label_window_days,
         delivery_lag_hours=limits.delivery_lag_hours,
     )
-    moved = movements(snapshot, None, (), named=None)
-    published = publish(
+    moved = snapshot_changes(snapshot, None, (), named=None)
+    published = publish_snapshot(
         home,
         day(month),
         snapshot,
@@ -79,7 +79,7 @@ def first_extract(customers: int = CUSTOMERS, seed: int = 7) -> pd.DataFrame:
 
 def add(settings: Settings, name: str, rows: pd.DataFrame, known: datetime) -> None:
     """Append rows (as of a snapshot) to the offline table, true and known at an instant."""
-    append(settings.home, SOURCE, name, feature_rows(rows, known, known))
+    append_table(settings.home, SOURCE, name, feature_rows(rows, known, known))
 
 
 def bundle(home: Path, **changes: object) -> Bundle:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bentos.decisions.counterfactuals import Recommendation, trials
+from bentos.decisions.counterfactuals import Recommendation, lever_candidates
 from feature_repo.contract import ADD_ONS
-from feature_repo.stores.vectors import encode
+from feature_repo.stores.vectors import encode_features
 
 if TYPE_CHECKING:
     from bentos.decisions.counterfactuals import Floats
@@ -43,7 +43,9 @@ NO_INTERNET = {"internet_service": "No", "protection_count": 0} | dict.fromkeys(
 def vectors_of(levers: Levers, rows: Sequence[Sequence[Any]]) -> Floats:
     """Customers' values, encoded (n, f)."""
     columns = zip(*rows, strict=True)
-    return encode(levers.features, {each.name: column for each, column in zip(levers.features, columns, strict=True)})
+    return encode_features(
+        levers.features, {each.name: column for each, column in zip(levers.features, columns, strict=True)}
+    )
 
 
 def recommended(
@@ -51,5 +53,5 @@ def recommended(
 ) -> list[Recommendation | None]:
     """Each customer's best lever as the service finds it: scored as they are, and with all that can be offered."""
     own = vectors_of(levers, rows)
-    tried = trials(levers, rows, own)
+    tried = lever_candidates(levers, rows, own)
     return tried.best(np.asarray(score(own)), np.asarray(score(tried.vectors)))

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feature_repo.events import PAYLOAD, SCHEMA
-from feature_repo.raw.snapshots.publication import RawFile, publish
+from feature_repo.raw.snapshots.publication import RawFile, publish_snapshot
 from feature_repo.raw.snapshots.telco_csv import normalise
 from tests.support.single_extract import simulate_snapshot
 
@@ -65,7 +65,7 @@ def publish_customers(home, *ids, as_of=date(2024, 3, 1), seed=1, ingested_at=NO
     """Publish a snapshot of just these customers, without the gate."""
     rows = simulate_snapshot(len(ids), seed).assign(customerID=list(ids))
     instant = datetime(as_of.year, as_of.month, as_of.day, tzinfo=UTC)
-    publish(
+    publish_snapshot(
         home,
         as_of,
         normalise(rows),

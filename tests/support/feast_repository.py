@@ -11,7 +11,7 @@ import pyarrow as pa
 from feast import FeatureStore
 from feast.repo_config import RepoConfig
 
-from feature_repo.files.parquet_tables import append
+from feature_repo.files.parquet_tables import append_table
 
 READ_ONLY = Path("/sys" if sys.platform == "linux" else "/System")
 """A folder of the operating system in which nobody, root included, can make a file."""
@@ -54,7 +54,7 @@ def part(home, table, name, rows, key_type=None, **types):
     }
     for column, kind in types.items():
         columns[column] = pa.array([row[3][column] for row in rows], kind)
-    return append(home, table, name, pa.table(columns))
+    return append_table(home, table, name, pa.table(columns))
 
 
 def entities(*rows, **more):

@@ -23,7 +23,7 @@ from feast.on_demand_feature_view import on_demand_feature_view
 from feast.repo_config import RepoConfig
 from feast.types import Array, Float64, Int64, String
 
-from feature_repo.files.parquet_tables import append
+from feature_repo.files.parquet_tables import append_table
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 STAMPS = {"timestamp_field": "event_timestamp", "created_timestamp_column": "created_timestamp"}
@@ -121,10 +121,10 @@ def fill(home: Path) -> None:
     instant = pa.timestamp("us", "UTC")
     names = ["account_id", "event_timestamp", "created_timestamp", "visits", "spend", "days", "note"]
     kinds = [pa.int64(), instant, instant, pa.int64(), pa.float64(), pa.list_(pa.int64()), pa.string()]
-    append(home, "visits", "first", _table(VISITS, names, kinds))
+    append_table(home, "visits", "first", _table(VISITS, names, kinds))
     names = ["account_id", "shop_id", "event_timestamp", "balance", "created_timestamp"]
     kinds = [pa.int64(), pa.string(), instant, pa.float64(), instant]
-    append(home, "balances", "first", _table([(*row, row[2]) for row in BALANCES], names, kinds))
+    append_table(home, "balances", "first", _table([(*row, row[2]) for row in BALANCES], names, kinds))
 
 
 def _table(rows, names, kinds) -> pa.Table:

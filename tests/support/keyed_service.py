@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bentos.churn.auth.key_admin import create, revoke
+from bentos.churn.auth.key_admin import create_key, revoke_key
 from bentos.churn.auth.rights import RIGHTS
 from configs.settings import Settings
-from flows.service_process import Running, free_port
+from flows.service_process import ServiceProcess, free_port
 from tests.support.patience import PATIENCE_S
 from tests.support.serving_home import World, build, serving
 
@@ -42,7 +42,7 @@ class Guarded:
 
     world: World
     settings: Settings
-    running: Running
+    running: ServiceProcess
     client: httpx.Client
     keys: dict[str, str]
     """``all`` rights, ``expired``, ``revoked``, and ``without predict`` … for each right."""
@@ -68,12 +68,12 @@ class Guarded:
 
 def make_keys(settings: Settings) -> dict[str, str]:
     now = datetime.now(UTC)
-    keys = {"all": create(settings, "all", RIGHTS, now=now, who="tests")[1]}
-    keys["expired"] = create(settings, "old", RIGHTS, now=now - timedelta(days=2), days=1, who="tests")[1]
-    entry, keys["revoked"] = create(settings, "gone", RIGHTS, now=now, who="tests")
-    revoke(settings, entry.id, now=now, who="tests")
+    keys = {"all": create_key(settings, "all", RIGHTS, now=now, who="tests")[1]}
+    keys["expired"] = create_key(settings, "old", RIGHTS, now=now - timedelta(days=2), days=1, who="tests")[1]
+    entry, keys["revoked"] = create_key(settings, "gone", RIGHTS, now=now, who="tests")
+    revoke_key(settings, entry.id, now=now, who="tests")
     for right in RIGHTS:
-        keys[f"without {right}"] = create(
+        keys[f"without {right}"] = create_key(
             settings, "less", [each for each in RIGHTS if each != right], now=now, who="tests"
         )[1]
     return keys
@@ -95,7 +95,7 @@ def guarded(home: Path, csv: Path, config: pytest.Config) -> Guarded:
     keys.mkdir(mode=0o700, exist_ok=True)
     settings = with_access(settings, keys_file=str(keys / "keys.json"), requests_per_s=10.0, burst=BURST)
     keys = make_keys(settings)
-    running = Running(settings)
+    running = ServiceProcess(settings)
     config.add_cleanup(running.stop)
     running.wait("/readyz", PATIENCE_S)
     client = httpx.Client(base_url=running.base_url, timeout=PATIENCE_S)

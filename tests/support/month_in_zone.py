@@ -17,16 +17,16 @@ from pathlib import Path
 
 from configs.settings import Settings, load_settings
 from feature_repo.contract import BEHAVIOR_SERVICE, CORE_SERVICE, CUSTOMER, OBSERVED_AT, features_of
-from feature_repo.stores.feature_store import open_store
+from feature_repo.stores.feature_store import open_feature_store
 from feature_repo.stores.freshness import at_the_contract
-from feature_repo.stores.historical_features import features_as_known
+from feature_repo.stores.historical_features import get_historical_features
 from feature_repo.stores.materialize import materialize
-from feature_repo.stores.online_features import OnlineFeatures
+from feature_repo.stores.online_features import OnlineFeatureReader
 from feature_repo.stores.registration import apply
 from flows.steps.build_features import build_activity, build_features
 from flows.steps.check_parity import check_parity
 from flows.steps.ingest_events import ingest_events
-from flows.steps.ingest_snapshot import ingest
+from flows.steps.ingest_snapshot import ingest_snapshot
 from flows.steps.train import training_set
 from tests.support.event_rows import event, write_lines
 from tests.support.single_extract import simulate_snapshot, write_csv
@@ -47,7 +47,7 @@ def publish(settings: Settings, folder: Path) -> None:
     ):
         csv = folder / f"{seen:%H%M}.csv"
         write_csv(rows, csv)
-        ingest(settings, csv, DAY, ingested_at=seen, replace=seen == SECOND)
+        ingest_snapshot(settings, csv, DAY, ingested_at=seen, replace=seen == SECOND)
         build_features(settings)
         apply(settings)
         if seen == FIRST:
@@ -64,12 +64,12 @@ def publish(settings: Settings, folder: Path) -> None:
 def read(settings: Settings) -> dict[str, object]:
     """Return what must not depend on the time zone: bytes offline, rows and instants online, labels and scores."""
     parts = sorted((settings.home / "offline").rglob("*.parquet"))
-    store = open_store(settings)
+    store = open_feature_store(settings)
     labelled = training_set(settings)
     ids = sorted(set(labelled.keys[CUSTOMER]))
     keys = labelled.keys[[CUSTOMER]].assign(**{OBSERVED_AT: END})
-    known = features_as_known(store, keys, CORE_SERVICE)
-    usable = ~small_bundle().unusable(known).any(axis=1)
+    known = get_historical_features(store, keys, CORE_SERVICE)
+    usable = ~small_bundle().invalid_reason(known).any(axis=1)
     with contextlib.closing(sqlite3.connect(settings.home / "feast" / "online.db")) as connection:
         stamps = connection.execute(
             "SELECT DISTINCT event_ts, created_ts FROM churn_customer_billing ORDER BY 1, 2"
@@ -79,7 +79,7 @@ def read(settings: Settings) -> dict[str, object]:
         "online": {
             service: [
                 repr((row.customer_id, row.values, row.status, row.as_of, row.views))
-                for row in OnlineFeatures(store, service, at_the_contract()).read(ids, END)
+                for row in OnlineFeatureReader(store, service, at_the_contract()).read(ids, END)
             ]
             for service in (CORE_SERVICE, BEHAVIOR_SERVICE)
         },

@@ -17,7 +17,7 @@ import pandas as pd
 from configs.settings import DataSettings, load_settings
 from feature_repo.contract import CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, LABEL
 from feature_repo.raw.snapshots.offline_rows import offline_rows
-from feature_repo.raw.snapshots.publication import Manifest, history, land_raw, publish
+from feature_repo.raw.snapshots.publication import SnapshotManifest, land_raw, publish_snapshot, snapshot_history
 from feature_repo.raw.snapshots.telco_csv import normalise
 from feature_repo.raw.snapshots.timing import Observation, arrival
 from tests.support.single_extract import simulate_snapshot, write_csv
@@ -42,7 +42,7 @@ def scored(number: int) -> datetime:
     return instant(month(number)) + LAG
 
 
-def _when(every: list[Manifest], day: date, at: datetime):
+def _when(every: list[SnapshotManifest], day: date, at: datetime):
     return arrival(
         every,
         day,
@@ -56,16 +56,16 @@ def _when(every: list[Manifest], day: date, at: datetime):
 class Feed:
     """Publications in memory, as the home would hold them."""
 
-    every: list[Manifest] = field(default_factory=list)
+    every: list[SnapshotManifest] = field(default_factory=list)
     frames: dict[int, pd.DataFrame] = field(default_factory=dict)
     parts: list[pd.DataFrame] = field(default_factory=list)
 
-    def publish(self, day: date, churned: Mapping[str, bool], at: datetime) -> Manifest:
+    def publish(self, day: date, churned: Mapping[str, bool], at: datetime) -> SnapshotManifest:
         """Publish the next version of a date: customers and whether each left."""
         when = _when(self.every, day, at)
         number = len(self.every) + 1
         rows = _rows().head(len(churned)).assign(**{CUSTOMER: list(churned), LABEL: list(churned.values())})
-        made = Manifest(
+        made = SnapshotManifest(
             snapshot_date=day,
             version=1 + sum(each.snapshot_date == day for each in self.every),
             sequence=number,
@@ -89,7 +89,7 @@ class Feed:
         self.parts.append(offline_rows(made, self.every, self.read))
         return made
 
-    def read(self, manifest: Manifest) -> pd.DataFrame:
+    def read(self, manifest: SnapshotManifest) -> pd.DataFrame:
         return self.frames[manifest.sequence]
 
     def known(self) -> list[tuple[str, datetime, datetime, Values]]:
@@ -112,10 +112,10 @@ def point_in_time(rows: list[tuple[str, datetime, datetime, Values]], customer: 
     return max(known, key=lambda each: each[:2])[2] if known else None
 
 
-def deliver(home: Path, day: date, churn: Mapping[str, str], at: datetime | None = None) -> Manifest:
+def deliver(home: Path, day: date, churn: Mapping[str, str], at: datetime | None = None) -> SnapshotManifest:
     """Publish customers ("Yes": left) on disk, from a CSV without the gate; by default it comes on its date."""
     at = at or instant(day) + timedelta(hours=5)
-    every = history(home)
+    every = snapshot_history(home)
     when = _when(every, day, at)
     rows = simulate_snapshot(len(churn), seed=3).assign(
         customerID=list(churn), Churn=list(churn.values()), tenure=str(len(every) + 1), TotalCharges="100"
@@ -123,10 +123,12 @@ def deliver(home: Path, day: date, churn: Mapping[str, str], at: datetime | None
     return publish_rows(home, day, rows, when, at, home.parent / f"{len(every)}.csv")
 
 
-def publish_rows(home: Path, day: date, rows: pd.DataFrame, when: Observation, at: datetime, csv: Path) -> Manifest:
+def publish_rows(
+    home: Path, day: date, rows: pd.DataFrame, when: Observation, at: datetime, csv: Path
+) -> SnapshotManifest:
     """Write raw rows to a CSV and publish it for its date, without the gate."""
     write_csv(rows, csv)
-    return publish(
+    return publish_snapshot(
         home,
         day,
         normalise(rows),

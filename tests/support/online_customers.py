@@ -25,10 +25,10 @@ from feature_repo.contract import (
     STORED,
     TILES,
 )
-from feature_repo.files.parquet_tables import append
+from feature_repo.files.parquet_tables import append_table
 from feature_repo.raw.snapshots.telco_csv import normalise
 from feature_repo.raw.snapshots.timing import feature_rows
-from feature_repo.stores.feature_store import REPO_PATH, configuration
+from feature_repo.stores.feature_store import REPO_PATH, repo_config
 from feature_repo.stores.registration import apply
 from tests.support.single_extract import simulate_snapshot
 
@@ -63,18 +63,18 @@ def build(folder: Path) -> Home:
     settings = load_settings(home=folder)
     snapshot = normalise(simulate_snapshot(500, seed=5)).head(CUSTOMERS)
     plain = snapshot.head(1)
-    append(folder, SOURCE, "plain", feature_rows(snapshot, FRESH, FRESH))
+    append_table(folder, SOURCE, "plain", feature_rows(snapshot, FRESH, FRESH))
     for name, changes in SPECIAL.items():
         at = STAMPED.get(name, FRESH)
         row = plain.assign(
             **{CUSTOMER: name, **{key: pd.Series([value], plain.index) for key, value in changes.items()}}
         )
-        append(folder, SOURCE, name.encode().hex(), feature_rows(row, at, at))
+        append_table(folder, SOURCE, name.encode().hex(), feature_rows(row, at, at))
     ids = (*snapshot[CUSTOMER], *SPECIAL)
     rng = random.Random(3)
     for name, at in {"fresh": FRESH, "stale": STALE, "old": OLD}.items():
         those = [each for each in ids if STAMPED.get(each, FRESH) == at and each not in SILENT]
-        append(folder, ACTIVITY_SOURCE, name, activity(those, at, rng))
+        append_table(folder, ACTIVITY_SOURCE, name, activity(those, at, rng))
     apply(settings)
     return Home(settings, ids)
 
@@ -105,7 +105,7 @@ def activity(customers, at: datetime, rng: random.Random) -> pa.Table:
 
 def opened(home: Home, online: dict, *, stock: bool = False) -> FeatureStore:
     """Open the home on another online store; ``stock``: on Feast's own classes, readers and writers."""
-    config = configuration(home.settings) | {"online_store": online}
+    config = repo_config(home.settings) | {"online_store": online}
     if stock:
         short = "redis" if "Redis" in online["type"] else "sqlite"
         config |= {"online_store": online | {"type": short}, "batch_engine": {"type": "local"}}

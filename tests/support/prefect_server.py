@@ -28,7 +28,7 @@ from prefect.client.schemas.sorting import ArtifactSort
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from configs.settings import PROJECT_ROOT
-from flows.service_process import ask, free_port, kill_group
+from flows.service_process import free_port, kill_group, request_json
 
 PATIENCE_S = 480.0
 """What a flow run or a server is waited for: far more than on a busy machine, so that a fault ends with its log."""
@@ -216,7 +216,7 @@ def prefect_server(folder: Path, settings: Mapping[str, str]) -> Iterator[Prefec
         )
     try:
         ends_at = time.monotonic() + PATIENCE_S
-        while server.poll() is None and ask(f"{url}/health", timeout_s=10)[0] != 200:
+        while server.poll() is None and request_json(f"{url}/health", timeout_s=10)[0] != 200:
             if time.monotonic() > ends_at:
                 server.kill()
                 server.wait()

@@ -93,17 +93,17 @@ def replayable(home: Path) -> Bundle:
 
 def receipts_of(bundle: Bundle, customers: int, *, at_once: int = 64) -> list[Receipt]:
     """What the service would keep of answers to so many simulated customers, scored in blocks."""
-    from bentos.decisions.reason_codes import parse
-    from feature_repo.stores.casting import as_python
+    from bentos.decisions.reason_codes import parse_reason_codes
+    from feature_repo.stores.casting import to_python_values
     from tests.support.small_model import features_of_snapshot, simulated
 
-    dictionary = parse(bundle.reason_codes, bundle.manifest.service)
+    dictionary = parse_reason_codes(bundle.reason_codes, bundle.manifest.service)
     snapshot = simulated(customers, seed=11)
     frame, names = features_of_snapshot(snapshot), features_of(CORE_SERVICE)
     made = []
     for start in range(0, customers, at_once):
         block = frame.iloc[start : start + at_once]
-        columns = [as_python(feature, block[feature.name].tolist()) for feature in names]
+        columns = [to_python_values(feature, block[feature.name].tolist()) for feature in names]
         explained = bundle.explain(block)
         for place, values in enumerate(zip(*columns, strict=True)):
             leaves = bool(explained.score[place] >= bundle.manifest.threshold)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from configs.settings import Settings, load_settings
-from feature_repo.raw.snapshots.publication import history
+from feature_repo.raw.snapshots.publication import snapshot_history
 from feature_repo.raw.snapshots.timing import arrival
 from feature_repo.stores.registration import apply
 from flows.steps.build_features import build_features
@@ -45,7 +45,7 @@ def land(settings: Settings, number: int, extract: pd.DataFrame) -> None:
     home, day = settings.home, month(number)
     at = instant(day) + timedelta(hours=5)
     when = arrival(
-        history(home),
+        snapshot_history(home),
         day,
         at,
         label_window_days=settings.data.label_window_days,

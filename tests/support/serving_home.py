@@ -21,16 +21,16 @@ from bentos.rollout.rollout import promote
 from configs.settings import Settings, load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, LABEL, SOURCE, STORED, contract_hash, features_of
 from feature_repo.files.atomic_writes import write_file
-from feature_repo.files.parquet_tables import append
+from feature_repo.files.parquet_tables import append_table
 from feature_repo.raw.snapshots.telco_csv import normalise, read_raw
 from feature_repo.raw.snapshots.timing import feature_rows
-from feature_repo.stores.casting import as_frame
+from feature_repo.stores.casting import to_dataframe
 from feature_repo.stores.materialize import materialize
 from feature_repo.stores.registration import apply
 from feature_repo.transforms import derive
-from flows.service_process import Running, free_port
+from flows.service_process import ServiceProcess, free_port
 from tests.support.patience import PATIENCE_S
-from training.model.estimator import ChurnBlend, Params
+from training.model.estimator import BlendedChurnClassifier, HyperParameters
 
 CUSTOMERS = 300
 CANARY = "CANARY-7Q4Z"
@@ -67,7 +67,7 @@ def snapshot_of(csv: Path) -> pd.DataFrame:
 def features_frame(snapshot: pd.DataFrame) -> pd.DataFrame:
     """Model inputs straight from the snapshot, without a store."""
     columns = {feature.name: snapshot[feature.name].tolist() for feature in STORED}
-    return as_frame(features_of(CORE_SERVICE), columns | derive(columns))
+    return to_dataframe(features_of(CORE_SERVICE), columns | derive(columns))
 
 
 @functools.cache
@@ -75,7 +75,7 @@ def bundle_at(home: Path, csv: Path) -> Bundle:
     """Train on the snapshot, save the bundle, make it the champion."""
     snapshot = snapshot_of(csv)
     frame = features_frame(snapshot)
-    model = ChurnBlend(Params(rounds=30), seed=7).fit(frame, snapshot[LABEL].to_numpy(dtype=bool))
+    model = BlendedChurnClassifier(HyperParameters(rounds=30), seed=7).fit(frame, snapshot[LABEL].to_numpy(dtype=bool))
     linear, trees = model.parts()
     manifest = Manifest(
         model_version="test-1",
@@ -127,8 +127,8 @@ def fill_stores(settings: Settings, snapshot: pd.DataFrame) -> None:
     extra.loc[1, "contract_type"] = None
     extra.loc[2, ["tenure_months", "total_charges_usd"]] = [0, None]
     for name, customer, at in (("old", EXPIRED, old), ("stale", STALE, stale)):
-        append(settings.home, SOURCE, name, feature_rows(snapshot.head(1).assign(**{CUSTOMER: customer}), at, at))
-    append(settings.home, SOURCE, "new", feature_rows(pd.concat([snapshot, extra], ignore_index=True), new, new))
+        append_table(settings.home, SOURCE, name, feature_rows(snapshot.head(1).assign(**{CUSTOMER: customer}), at, at))
+    append_table(settings.home, SOURCE, "new", feature_rows(pd.concat([snapshot, extra], ignore_index=True), new, new))
     apply(settings)
     materialize(settings, old + timedelta(days=1))
     materialize(settings, now)
@@ -151,7 +151,7 @@ class Served:
     """A world and the service process that answers for it."""
 
     world: World
-    running: Running
+    running: ServiceProcess
 
     @property
     def url(self) -> str:
@@ -174,7 +174,7 @@ class Served:
 def served(home: Path, csv: Path, config: pytest.Config, redis_port: int | None) -> Served:
     """Start the service of a world once a test run; it is stopped when the run ends."""
     world = build(home, csv, redis_port)
-    running = Running(serving(world.settings, port=free_port()))
+    running = ServiceProcess(serving(world.settings, port=free_port()))
     config.add_cleanup(running.stop)
     running.wait("/readyz", PATIENCE_S)
     return Served(world, running)

@@ -21,14 +21,14 @@ from feature_repo.contract import (
     contract_hash,
     features_of,
 )
-from feature_repo.raw.snapshots.publication import land_raw, live_version, publish, published
+from feature_repo.raw.snapshots.publication import land_raw, live_version, publish_snapshot, published_snapshots
 from feature_repo.raw.snapshots.telco_csv import normalise
 from feature_repo.raw.snapshots.timing import observation
-from feature_repo.stores.casting import as_frame
+from feature_repo.stores.casting import to_dataframe
 from feature_repo.transforms import derive
 from tests.support.single_extract import simulate_snapshot, write_csv
 from training.data.training_set import TrainingSet
-from training.model.estimator import ChurnBlend, Params
+from training.model.estimator import BlendedChurnClassifier, HyperParameters
 
 ROWS = 400
 OBSERVED = datetime(2026, 1, 1, 6, tzinfo=UTC)
@@ -48,7 +48,7 @@ def simulated(customers: int = ROWS, seed: int = 7) -> pd.DataFrame:
 def features_of_snapshot(snapshot: pd.DataFrame) -> pd.DataFrame:
     """Model inputs straight from a snapshot, without a store."""
     columns = {feature.name: snapshot[feature.name].tolist() for feature in STORED}
-    return as_frame(features_of(CORE_SERVICE), columns | derive(columns))
+    return to_dataframe(features_of(CORE_SERVICE), columns | derive(columns))
 
 
 def training_set(snapshot: pd.DataFrame, observed_at: datetime = OBSERVED) -> TrainingSet:
@@ -60,10 +60,12 @@ def training_set(snapshot: pd.DataFrame, observed_at: datetime = OBSERVED) -> Tr
 
 
 @functools.cache
-def fitted_model(customers: int = ROWS, seed: int = 7) -> ChurnBlend:
+def fitted_model(customers: int = ROWS, seed: int = 7) -> BlendedChurnClassifier:
     """The blend, fitted on simulated customers with few rounds."""
     snapshot = simulated(customers, seed)
-    return ChurnBlend(Params(rounds=30), seed).fit(features_of_snapshot(snapshot), snapshot[LABEL].to_numpy(dtype=bool))
+    return BlendedChurnClassifier(HyperParameters(rounds=30), seed).fit(
+        features_of_snapshot(snapshot), snapshot[LABEL].to_numpy(dtype=bool)
+    )
 
 
 def manifest(**changes: object) -> Manifest:
@@ -75,7 +77,7 @@ def manifest(**changes: object) -> Manifest:
         "features": SERVICES_OF[CORE_SERVICE],
         "threshold": 0.25,
         "threshold_policy": "fixed for tests",
-        "tree_weight": Params().tree_weight,
+        "tree_weight": HyperParameters().tree_weight,
         "calibration": (1.0, 0.0),
         "metrics": {"roc_auc": 0.84},
         "time": "declared",
@@ -112,12 +114,12 @@ def publish_month(home: Path, day: date, churn: Mapping[str, str], *, replace: b
     seen = observation(
         day,
         now,
-        first=not published(home) or published(home)[0].snapshot_date >= day,
+        first=not published_snapshots(home) or published_snapshots(home)[0].snapshot_date >= day,
         version=live.version + 1 if live else 1,
         label_window_days=30,
         delivery_lag_hours=6,
     )
-    publish(
+    publish_snapshot(
         home,
         day,
         normalise(rows),

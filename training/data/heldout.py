@@ -13,7 +13,7 @@ import pandas as pd
 
 from configs.errors import ChurnError
 from feature_repo.contract import CUSTOMER, LABEL, OBSERVED_AT
-from feature_repo.files.atomic_writes import TEMPORARY, storage, write_file
+from feature_repo.files.atomic_writes import TEMPORARY, storage_errors, write_file
 
 COLUMNS = [CUSTOMER, OBSERVED_AT, LABEL]
 
@@ -38,7 +38,7 @@ def save_heldout(home: Path, digest: str, keys: pd.DataFrame) -> Path:
     if not path.exists():
         content = io.BytesIO()
         keys[COLUMNS].to_parquet(content, index=False)
-        with storage():
+        with storage_errors():
             write_file(path, content.getvalue())
     return path
 
@@ -59,7 +59,7 @@ def read_heldout(home: Path, digest: str) -> pd.DataFrame:
     return pd.read_parquet(path, columns=COLUMNS)
 
 
-def forget_heldout(home: Path, known: Container[str]) -> list[str]:
+def delete_heldout(home: Path, known: Container[str]) -> list[str]:
     """Remove held-out labels of bundles not ``known`` (digests), and unfinished files; return the names.
 
     A training that died before its model was registered leaves them. Call only under the training lease: a running
@@ -70,7 +70,7 @@ def forget_heldout(home: Path, known: Container[str]) -> list[str]:
         for path in sorted((home / "heldout").glob("*"))
         if path.name.startswith(TEMPORARY) or (path.suffix == ".parquet" and path.stem not in known)
     ]
-    with storage():
+    with storage_errors():
         for path in orphans:
             path.unlink(missing_ok=True)
     return [path.name for path in orphans]

@@ -15,7 +15,7 @@ import pandas as pd
 from configs.settings import DataSettings
 from feature_repo.contract import CUSTOMER, LABEL, OBSERVED_AT, TTL_DAYS
 from feature_repo.raw.snapshots.offline_rows import Reader, extract_known_at
-from feature_repo.raw.snapshots.publication import Manifest, history, read_snapshot
+from feature_repo.raw.snapshots.publication import SnapshotManifest, read_snapshot, snapshot_history
 from feature_repo.raw.snapshots.timing import label_rows, scored_at, staying
 
 log = logging.getLogger(__name__)
@@ -32,14 +32,14 @@ def load_labels(home: Path, settings: DataSettings) -> pd.DataFrame:
     another window. Nor does a date at which all known values had expired. Empty (with these columns) where nothing is
     published.
     """
-    return label_history(history(home), lambda manifest: read_snapshot(home, manifest), settings)
+    return label_history(snapshot_history(home), lambda manifest: read_snapshot(home, manifest), settings)
 
 
-def label_history(every: Sequence[Manifest], read: Reader, settings: DataSettings) -> pd.DataFrame:
+def label_history(every: Sequence[SnapshotManifest], read: Reader, settings: DataSettings) -> pd.DataFrame:
     """Return the labels of the versions ``every`` (in order of publication); see :func:`load_labels`."""
     live = {manifest.snapshot_date: manifest for manifest in every}
     parts = []
-    earlier: Manifest | None = None
+    earlier: SnapshotManifest | None = None
     for _, manifest in sorted(live.items()):
         if manifest.time == "declared":
             declared = _declared(every)
@@ -56,7 +56,7 @@ def label_history(every: Sequence[Manifest], read: Reader, settings: DataSetting
     return pd.concat(parts, ignore_index=True)
 
 
-def _declared(every: Sequence[Manifest]) -> Manifest:
+def _declared(every: Sequence[SnapshotManifest]) -> SnapshotManifest:
     """Return the version of the declared snapshot that determines its observation date.
 
     Publishing it again as declared moves that date by a microsecond; a correction after the next month does not.
@@ -64,7 +64,7 @@ def _declared(every: Sequence[Manifest]) -> Manifest:
     return [manifest for manifest in every if manifest.time == "declared" and not manifest.late][-1]
 
 
-def _observed_at(every: Sequence[Manifest], as_of: date, settings: DataSettings) -> datetime:
+def _observed_at(every: Sequence[SnapshotManifest], as_of: date, settings: DataSettings) -> datetime:
     """Return when the customers of ``as_of`` could first be scored; later settings do not move it."""
     first = next(manifest for manifest in every if manifest.snapshot_date == as_of)
     if first.time == "declared":
@@ -73,7 +73,7 @@ def _observed_at(every: Sequence[Manifest], as_of: date, settings: DataSettings)
     return scored_at(as_of, settings.delivery_lag_hours) if first.late else first.created_at
 
 
-def _known_at(every: Sequence[Manifest], as_of: date, instant: datetime) -> Manifest | None:
+def _known_at(every: Sequence[SnapshotManifest], as_of: date, instant: datetime) -> SnapshotManifest | None:
     """Return the version of the newest date up to ``as_of`` known at ``instant``; None if expired."""
     known = [manifest for manifest in every if manifest.snapshot_date <= as_of and manifest.created_at <= instant]
     newest = max(known, key=lambda manifest: (manifest.snapshot_date, manifest.version))
@@ -83,7 +83,7 @@ def _known_at(every: Sequence[Manifest], as_of: date, instant: datetime) -> Mani
     return newest
 
 
-def _one_window(earlier: Manifest, later: Manifest, settings: DataSettings) -> bool:
+def _one_window(earlier: SnapshotManifest, later: SnapshotManifest, settings: DataSettings) -> bool:
     days = (later.snapshot_date - earlier.snapshot_date).days
     fits = abs(days - settings.label_window_days) <= settings.label_window_tolerance_days
     if not fits:

@@ -144,7 +144,7 @@ def _by_lot(
         yield train, valid
 
 
-def holdout(training_set: TrainingSet, test_share: float, seed: int) -> tuple[Rows, Rows]:
+def split_holdout(training_set: TrainingSet, test_share: float, seed: int) -> tuple[Rows, Rows]:
     """Return (training rows, test rows), both as positions, (k,) intp.
 
     With several moments (see :func:`moments`) the newest one is the test set; a random split would let the model learn

@@ -17,9 +17,9 @@ from feature_repo.contract import (
     contract_hash,
     features_of,
 )
-from feature_repo.stores.errors import refusals
-from feature_repo.stores.feature_store import open_store
-from feature_repo.stores.historical_features import features_as_known
+from feature_repo.stores.errors import translate_store_errors
+from feature_repo.stores.feature_store import open_feature_store
+from feature_repo.stores.historical_features import get_historical_features
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -36,7 +36,7 @@ class TrainingSet:
     """Labelled observations: keys, features, and the contract of their feature service.
 
     ``keys``: customer_id, observed_at (UTC), churned (bool), one row per label, in the labels' order. ``features``:
-    the same rows, one column per feature of ``service`` in contract order (types as ``typed.as_frame`` returns them).
+    the same rows, one column per feature of ``service`` in contract order (types as ``typed.to_dataframe`` returns them).
     """
 
     keys: pd.DataFrame
@@ -74,8 +74,8 @@ def load_training_set(settings: Settings, labels: pd.DataFrame, service: str) ->
     doubled = int(labels.duplicated([CUSTOMER, OBSERVED_AT]).sum())
     if doubled:
         raise TrainingSetError(f"{doubled} labels are given twice for one customer and date", "publish labels once")
-    with refusals(settings):
-        features = historical_features(open_store(settings), labels, service)
+    with translate_store_errors(settings):
+        features = historical_features(open_feature_store(settings), labels, service)
     return TrainingSet(labels.reset_index(drop=True), features, service, contract_hash(service))
 
 
@@ -84,7 +84,7 @@ def historical_features(store: FeatureStore, labels: pd.DataFrame, service: str)
 
     Raises TrainingSetError for a null that the contract does not allow.
     """
-    frame = features_as_known(store, labels, service)
+    frame = get_historical_features(store, labels, service)
     _refuse_unknown(frame, [feature.name for feature in features_of(service) if not feature.nullable])
     return frame
 

@@ -97,7 +97,7 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Plane:
+class PlotArea:
     """Two axes, each a Vega-Lite encoding channel; each method returns one layer on them."""
 
     x: Spec

@@ -14,8 +14,19 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from bentos.decisions.economics import Economics
-from training.evaluation.chart_theme import COLOURS, NO_SHADE, SHADES, Chart, Plane, Spec, axis, chart, draw, share_axis
-from training.metrics.profit import FloatArray, Targeting, best_targeting, profit_curve, rank, usd
+from training.evaluation.chart_theme import (
+    COLOURS,
+    NO_SHADE,
+    SHADES,
+    Chart,
+    PlotArea,
+    Spec,
+    axis,
+    chart,
+    draw,
+    share_axis,
+)
+from training.metrics.profit import FloatArray, Targeting, best_targeting, profit_curve, rank_scores, usd
 from training.metrics.scores import BoolArray, CalibrationBins, calibration_bins
 
 TIMES: Final = "datum.value + '\N{MULTIPLICATION SIGN}'"
@@ -33,8 +44,8 @@ def percent(value: float) -> str:
     return f"{value * 100:.0f}\N{NO-BREAK SPACE}%"
 
 
-def _shares(x_title: str, y_title: str) -> Plane:
-    return Plane(share_axis("x", x_title), share_axis("y", y_title))
+def _shares(x_title: str, y_title: str) -> PlotArea:
+    return PlotArea(share_axis("x", x_title), share_axis("y", y_title))
 
 
 def _by_style(models: dict[str, FloatArray]) -> list[tuple[str, FloatArray]]:
@@ -47,7 +58,7 @@ def roc_chart(churned: BoolArray, models: dict[str, FloatArray]) -> Chart:
     plane = _shares("stayers contacted", "churners caught")
     layers = [plane.line("guide", DIAGONAL, DIAGONAL)]
     for style, score in _by_style(models):
-        found = rank(churned, score)
+        found = rank_scores(churned, score)
         caught = np.concatenate([[0], found.churners]) / found.churned
         false = np.concatenate([[0], found.contacted - found.churners]) / (found.rows - found.churned)
         layers.append(plane.line(style, false, caught))
@@ -65,7 +76,7 @@ def pr_chart(churned: BoolArray, models: dict[str, FloatArray]) -> Chart:
     plane, rate = _shares("churners caught", "contacted who left"), float(churned.mean())
     layers = [plane.line("guide", DIAGONAL, np.full(2, rate))]
     for style, score in _by_style(models):
-        found = rank(churned, score)
+        found = rank_scores(churned, score)
         precision, recall = found.churners / found.contacted, found.churners / found.churned
         # Precision over a handful of customers jumps between 0 and 1: the curve starts where 0.5 % are contacted.
         from_row = int(np.searchsorted(found.contacted, min(found.rows * 0.005, float(found.contacted[-1]))))
@@ -136,7 +147,7 @@ def gains_chart(churned: BoolArray, models: dict[str, FloatArray], share: float)
     ]
     caught_at = 0.0
     for style, score in _by_style(models):
-        found = rank(churned, score)
+        found = rank_scores(churned, score)
         contacted = np.concatenate([[0], found.contacted]) / found.rows
         caught = np.concatenate([[0], found.churners]) / found.churned
         layers.append(plane.line(style, contacted, caught))
@@ -156,13 +167,13 @@ def gains_chart(churned: BoolArray, models: dict[str, FloatArray], share: float)
 
 def lift_chart(churned: BoolArray, score: FloatArray) -> Chart:
     """Return the lift of each decile, highest scores first; ties are split in proportion."""
-    found = rank(churned, score)
+    found = rank_scores(churned, score)
     edges = np.linspace(0, 1, 11)
     at = np.interp(edges * found.rows, np.concatenate([[0], found.contacted]), np.concatenate([[0], found.churners]))
     lift = (np.diff(at) / found.churned * 10).tolist()
     text = ", ".join(f"{value:.1f}" for value in lift)
     top = max(1.5, float(np.ceil(max(lift) * 2) / 2))
-    plane = Plane(
+    plane = PlotArea(
         axis("x", "tenth of the customers, highest scores first", (0.5, 10.5), values=list(range(1, 11)), format="d"),
         axis("y", "times the average", (0, top * 1.06), tickCount=6, labelExpr=TIMES),
     )
@@ -188,7 +199,7 @@ def profit_chart(churned: BoolArray, models: dict[str, FloatArray], economics: E
     curves = [(style, *profit_curve(churned, score, economics)) for style, score in _by_style(models)]
     values = np.concatenate([profit for _, _, profit in curves])
     low, high = float(min(values.min(), 0)), float(max(values.max(), 0))
-    plane = Plane(
+    plane = PlotArea(
         share_axis("x", "customers contacted"),
         axis("y", "USD per customer", (low, max(high, low + 1e-6) * 1.08), nice=5, tickCount=5),
     )
@@ -295,7 +306,7 @@ def _outlines(rows: Sequence[ShapRow], domain: tuple[float, float], *, names_abo
     """Return the layers of the SHAP summary; each feature, with its name, occupies one unit of y."""
     centre, half = (0.715, 0.235) if names_above else (0.5, 0.46)
     beside: dict[str, Any] = {"align": "left"} if names_above else {"align": "right", "dx": -16}
-    plane = Plane(
+    plane = PlotArea(
         axis("x", LOG_ODDS, domain, grid=True, tickCount=5, labelExpr=SIGNED),
         axis("y", "", (len(rows), 0), labels=False, grid=False),
     )

@@ -14,10 +14,10 @@ from bentos.bundle.design_matrix import Floats
 from bentos.decisions.economics import Economics
 from configs.settings import TrainingSettings
 from training.data.split import Rows, folds
-from training.metrics.scores import Metrics, measure
-from training.model.estimator import ChurnBlend, Params, baseline_pipeline
+from training.metrics.scores import Metrics, measure_metrics
+from training.model.estimator import BlendedChurnClassifier, HyperParameters, baseline_pipeline
 from training.model.feature_columns import service_of
-from training.model.tuning import search
+from training.model.tuning import tune
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class CrossValidation:
     baseline_score: Floats
     metrics: tuple[Metrics, ...]
     baseline_metrics: tuple[Metrics, ...]
-    chosen: tuple[Params, ...]
+    chosen: tuple[HyperParameters, ...]
     contributions: Floats
     """Out-of-fold margin contributions, first repeat, (scored rows, f), one column per feature."""
 
@@ -75,8 +75,8 @@ def cross_validate(
         inner = settings.model_copy(update={"seed": seed})
         for train, valid in folds(features, churned, settings.folds, seed, observed_at):
             past = None if observed_at is None else observed_at.iloc[train]
-            params = search(features.iloc[train], churned[train], inner, observed_at=past).params
-            model = ChurnBlend(params, seed).fit(features.iloc[train], churned[train])
+            params = tune(features.iloc[train], churned[train], inner, observed_at=past).params
+            model = BlendedChurnClassifier(params, seed).fit(features.iloc[train], churned[train])
             score[repeat, valid] = model.predict_proba(features.iloc[valid])[:, 1]
             if repeat == 0:
                 contributions[valid] = model.contributions(features.iloc[valid], tuple(features.columns))
@@ -89,8 +89,8 @@ def cross_validate(
         scored,
         score[:, scored],
         baseline[:, scored],
-        tuple(measure(churned[scored], row, economics) for row in score[:, scored]),
-        tuple(measure(churned[scored], row, economics) for row in baseline[:, scored]),
+        tuple(measure_metrics(churned[scored], row, economics) for row in score[:, scored]),
+        tuple(measure_metrics(churned[scored], row, economics) for row in baseline[:, scored]),
         tuple(chosen),
         contributions[scored],
     )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bentos.decisions.economics import Economics, profit_threshold
 from configs.errors import ChurnError
 from training.evaluation import charts
-from training.metrics.profit import FloatArray, Targeting, check, profit_curve, targeting_at, usd
+from training.metrics.profit import FloatArray, Targeting, check_scores, profit_curve, targeting_at, usd
 from training.metrics.scores import (
     LIFT_SHARE,
     BoolArray,
@@ -134,7 +134,7 @@ class EvaluationReport:
     economics
         What a contact costs and earns.
     slices
-        Figures by slice, from :func:`training.metrics.scores.slices`.
+        Figures by slice, from :func:`training.metrics.scores.measure_slices`.
     shap
         Contributions, or None where the model has none.
     simulated
@@ -166,8 +166,8 @@ class EvaluationReport:
     dates: int = 1
 
     def __post_init__(self) -> None:
-        check(self.churned, self.score)
-        check(self.churned, self.baseline_score)
+        check_scores(self.churned, self.score)
+        check_scores(self.churned, self.baseline_score)
         lift_at(self.churned, self.score)  # refuses one class
         if len(self.model_repeats) != len(self.baseline_repeats) or not self.model_repeats:
             raise ReportError(

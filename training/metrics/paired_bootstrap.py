@@ -25,7 +25,7 @@ class Gain:
     lower: float
 
     @property
-    def beyond_chance(self) -> bool:
+    def is_significant(self) -> bool:
         """Whether the lower bound is a gain."""
         return self.lower > EQUAL
 
@@ -54,7 +54,7 @@ def worst_profit(challenger: BoolArray, champion: BoolArray, economics: Economic
     return -economics.waste_usd if (challenger & ~champion).any() else 0.0
 
 
-def gains(
+def bootstrap_gains(
     customers: NDArray[Any],
     differences: dict[str, FloatArray],
     worst: dict[str, float],

@@ -88,7 +88,7 @@ class Ranking:
             )
 
 
-def check(churned: NDArray[np.bool_], score: FloatArray) -> tuple[NDArray[np.bool_], FloatArray]:
+def check_scores(churned: NDArray[np.bool_], score: FloatArray) -> tuple[NDArray[np.bool_], FloatArray]:
     """Return labels (n,) bool and scores (n,) float64 in [0, 1], n at least 1.
 
     Raises
@@ -117,9 +117,9 @@ def check(churned: NDArray[np.bool_], score: FloatArray) -> tuple[NDArray[np.boo
     return labels, scores
 
 
-def rank(churned: NDArray[np.bool_], score: FloatArray) -> Ranking:
+def rank_scores(churned: NDArray[np.bool_], score: FloatArray) -> Ranking:
     """Return the ranking of labels and scores; they are validated. Raises as :func:`check`."""
-    labels, scores = check(churned, score)
+    labels, scores = check_scores(churned, score)
     distinct, group = np.unique(scores, return_inverse=True)
     rows = np.bincount(group, minlength=distinct.size)[::-1]
     left = np.bincount(group[labels], minlength=distinct.size)[::-1]
@@ -170,7 +170,7 @@ def empc(churned: NDArray[np.bool_], score: FloatArray, economics: Economics) ->
     """
     from scipy.special import betainc
 
-    ranking = rank(churned, score)
+    ranking = rank_scores(churned, score)
     ranking.refuse_one_class("EMPC")
     churners, stayers = _hull(ranking)
     added_churners, added_stayers = np.diff(churners), np.diff(stayers)
@@ -220,7 +220,7 @@ def profit_curve(churned: NDArray[np.bool_], score: FloatArray, economics: Econo
     EvaluationError
         If the input is empty, of unequal lengths, or a score is missing or outside [0, 1].
     """
-    ranking = rank(churned, score)
+    ranking = rank_scores(churned, score)
     contacted = np.concatenate([[0.0], ranking.contacted])
     caught = np.concatenate([[0.0], ranking.churners])
     profit = caught * economics.gain_usd - (contacted - caught) * economics.waste_usd
@@ -239,7 +239,7 @@ def best_targeting(churned: NDArray[np.bool_], score: FloatArray, economics: Eco
     EvaluationError
         If the input is empty, of unequal lengths, or a score is missing or outside [0, 1].
     """
-    ranking = rank(churned, score)
+    ranking = rank_scores(churned, score)
     share, profit = profit_curve(churned, score, economics)
     best = int(np.argmax(profit))
     threshold = ranking.scores[best - 1] if best else np.nextafter(ranking.scores[0], 2.0)
@@ -254,7 +254,7 @@ def targeting_at(threshold: float, churned: NDArray[np.bool_], score: FloatArray
     EvaluationError
         If the input is empty, of unequal lengths, or a score is missing or outside [0, 1].
     """
-    ranking = rank(churned, score)
+    ranking = rank_scores(churned, score)
     share, profit = profit_curve(churned, score, economics)
     cut = int(np.count_nonzero(ranking.scores >= threshold))
     return Targeting(float(threshold), float(share[cut]), float(profit[cut]))

@@ -18,7 +18,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bentos.decisions.economics import Economics
-from training.metrics.profit import EvaluationError, FloatArray, Ranking, best_targeting, check, empc, rank
+from training.metrics.profit import (
+    EvaluationError,
+    FloatArray,
+    Ranking,
+    best_targeting,
+    check_scores,
+    empc,
+    rank_scores,
+)
 
 BoolArray = NDArray[np.bool_]
 
@@ -115,7 +123,7 @@ class Slice:
 
 def roc_auc(churned: BoolArray, score: FloatArray) -> float:
     """Return the probability that a random churner scores above a random stayer, a tie counting half."""
-    return _roc_auc(rank(churned, score))
+    return _roc_auc(rank_scores(churned, score))
 
 
 def _roc_auc(ranking: Ranking) -> float:
@@ -131,7 +139,7 @@ def pr_auc(churned: BoolArray, score: FloatArray) -> float:
 
     Interpolation between points of a precision-recall curve is too optimistic (Davis and Goadrich 2006).
     """
-    return _pr_auc(rank(churned, score))
+    return _pr_auc(rank_scores(churned, score))
 
 
 def _pr_auc(ranking: Ranking) -> float:
@@ -142,7 +150,7 @@ def _pr_auc(ranking: Ranking) -> float:
 
 def brier(churned: BoolArray, score: FloatArray) -> float:
     """Return the mean squared error of the probability (Brier 1950), in [0, 1], lower is better."""
-    labels, scores = check(churned, score)
+    labels, scores = check_scores(churned, score)
     return float(np.mean((scores - labels) ** 2))
 
 
@@ -152,7 +160,7 @@ def log_loss(churned: BoolArray, score: FloatArray) -> float:
     Scores are clipped to [eps, 1 - eps], eps the float64 machine epsilon: a certain and wrong score costs 36 nats
     instead of infinity, as in scikit-learn.
     """
-    labels, scores = check(churned, score)
+    labels, scores = check_scores(churned, score)
     eps = np.finfo(np.float64).eps
     clipped = np.clip(scores, eps, 1 - eps)
     return float(-np.mean(np.where(labels, np.log(clipped), np.log1p(-clipped))))
@@ -173,7 +181,7 @@ def calibration_bins(churned: BoolArray, score: FloatArray, bins: int = ECE_BINS
     A group of equal scores is assigned to the bin of its middle rank. Splitting the group would make the result depend
     on the order of rows, and would compare one score with two outcomes.
     """
-    labels, scores = check(churned, score)
+    labels, scores = check_scores(churned, score)
     distinct, group, rows = np.unique(scores, return_inverse=True, return_counts=True)
     left = np.bincount(group[labels], minlength=distinct.size)
     middle = np.cumsum(rows) - rows / 2
@@ -204,7 +212,7 @@ def lift_at(churned: BoolArray, score: FloatArray, share: float = LIFT_SHARE) ->
     Where the cut falls into a group of equal scores (or between two rows), the group counts in proportion: the
     expectation over a random order within it. ``share`` is in (0, 1].
     """
-    return _lift_at(rank(churned, score), share)
+    return _lift_at(rank_scores(churned, score), share)
 
 
 def _lift_at(ranking: Ranking, share: float) -> float:
@@ -217,9 +225,9 @@ def _lift_at(ranking: Ranking, share: float) -> float:
     return float(caught / (share * ranking.churned))
 
 
-def measure(churned: BoolArray, score: FloatArray, economics: Economics) -> Metrics:
+def measure_metrics(churned: BoolArray, score: FloatArray, economics: Economics) -> Metrics:
     """Return all metrics of one set of scores; see the module for units and errors."""
-    ranking = rank(churned, score)
+    ranking = rank_scores(churned, score)
     expected = empc(churned, score, economics)
     best = best_targeting(churned, score, economics)
     return Metrics(
@@ -306,7 +314,7 @@ def _table(per_repeat: Sequence[Metrics]) -> FloatArray:
     return np.asarray([list(each.as_dict().values()) for each in per_repeat], dtype=np.float64)
 
 
-def slices(snapshot: pd.DataFrame, churned: BoolArray, score: FloatArray, by: Sequence[str]) -> list[Slice]:
+def measure_slices(snapshot: pd.DataFrame, churned: BoolArray, score: FloatArray, by: Sequence[str]) -> list[Slice]:
     """Return the metrics of each value of each column in ``by``, in that order, values ascending.
 
     Parameters
@@ -324,7 +332,7 @@ def slices(snapshot: pd.DataFrame, churned: BoolArray, score: FloatArray, by: Se
     EvaluationError
         If a column is unknown, or as documented for the module.
     """
-    labels, scores = check(churned, score)
+    labels, scores = check_scores(churned, score)
     if len(snapshot) != labels.size:
         raise EvaluationError(f"{len(snapshot)} rows to slice, {labels.size} scores", "pass the rows that were scored")
     if unknown := [column for column in by if column not in snapshot.columns]:

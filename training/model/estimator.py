@@ -20,16 +20,16 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from xgboost import XGBClassifier
 
-from bentos.bundle.components import LinearPart, TreePart
+from bentos.bundle.components import LinearComponent, TreeComponent
 from bentos.bundle.design_matrix import Design, Floats, matrix
 from feature_repo.contract import CORE_SERVICE, DERIVED, features_of
-from training.model.feature_columns import DESIGNS, Designs, service_of
+from training.model.feature_columns import DESIGNS, ModelDesign, service_of
 
 ITERATIONS: Final = 2000
 
 
 @dataclass(frozen=True)
-class Params:
+class HyperParameters:
     """Hyperparameters. ``tree_weight`` is the trees' share of the margin, the rest is the linear part's."""
 
     regularisation: float = 0.3
@@ -70,7 +70,7 @@ class DesignMatrix(TransformerMixin, BaseEstimator):
         return np.asarray([column.name for column in self.design], dtype=object)
 
 
-def linear_pipeline(regularisation: float, designs: Designs = DESIGNS[CORE_SERVICE]) -> Pipeline:
+def linear_pipeline(regularisation: float, designs: ModelDesign = DESIGNS[CORE_SERVICE]) -> Pipeline:
     """Return design -> standard scaler -> logistic regression (L2; class weights would spoil calibration)."""
     # Many rows, few columns: Newton's method converges, where lbfgs stops early on overlapping hinges.
     return Pipeline(
@@ -83,7 +83,10 @@ def linear_pipeline(regularisation: float, designs: Designs = DESIGNS[CORE_SERVI
 
 
 def tree_pipeline(
-    params: Params, seed: int, early_stopping_rounds: int | None = None, designs: Designs = DESIGNS[CORE_SERVICE]
+    params: HyperParameters,
+    seed: int,
+    early_stopping_rounds: int | None = None,
+    designs: ModelDesign = DESIGNS[CORE_SERVICE],
 ) -> Pipeline:
     """Return design -> XGBoost. With ``early_stopping_rounds`` its ``fit`` needs an ``eval_set``."""
     boosting = XGBClassifier(
@@ -105,7 +108,7 @@ def tree_pipeline(
     return Pipeline([("design", DesignMatrix(designs.trees)), ("boosting", boosting)])
 
 
-class ChurnBlend(ClassifierMixin, BaseEstimator):
+class BlendedChurnClassifier(ClassifierMixin, BaseEstimator):
     """Classifier: margin = (1 - tree_weight) * logistic regression + tree_weight * trees, in log-odds.
 
     The blend of margins, unlike one of probabilities, is additive, so that every score is explained exactly.
@@ -118,14 +121,14 @@ class ChurnBlend(ClassifierMixin, BaseEstimator):
         Random state of the trees.
     """
 
-    def __init__(self, params: Params | None = None, seed: int = 0) -> None:
+    def __init__(self, params: HyperParameters | None = None, seed: int = 0) -> None:
         self.params = params
         self.seed = seed
 
     def fit(self, features: pd.DataFrame, churned: NDArray[np.bool_]) -> Self:
         """Fit both parts on ``features`` (n, f), the features of one service, and ``churned`` (n,) bool."""
         self.designs_ = DESIGNS[service_of(features.columns)]
-        self.params_ = self.params or Params()
+        self.params_ = self.params or HyperParameters()
         self.classes_ = np.array([False, True])
         self.linear_ = linear_pipeline(self.params_.regularisation, self.designs_).fit(features, churned)
         trees = tree_pipeline(self.params_, self.seed, designs=self.designs_)
@@ -156,10 +159,10 @@ class ChurnBlend(ClassifierMixin, BaseEstimator):
         ours, theirs = (part.explain(matrix(part.design, features), names) for part in (linear, trees))
         return np.asarray((1 - share) * ours.contributions + share * theirs.contributions, dtype=np.float64)
 
-    def parts(self) -> tuple[LinearPart, TreePart]:
+    def parts(self) -> tuple[LinearComponent, TreeComponent]:
         """Return the fitted parts in the form that a bundle stores."""
         scaler, regression = self.linear_["scale"], self.linear_["regression"]
-        linear = LinearPart(
+        linear = LinearComponent(
             self.designs_.linear,
             np.asarray(scaler.mean_, dtype=np.float64),
             np.asarray(scaler.scale_, dtype=np.float64),
@@ -169,7 +172,7 @@ class ChurnBlend(ClassifierMixin, BaseEstimator):
         booster = self.trees_["boosting"].get_booster()
         # After early stopping the scikit-learn wrapper predicts with the best round and a plain booster with all
         # rounds: the booster is cut to exactly the rounds that were fitted.
-        return linear, TreePart(self.designs_.trees, booster[: self.params_.rounds])
+        return linear, TreeComponent(self.designs_.trees, booster[: self.params_.rounds])
 
 
 def tree_margin(trees: Pipeline, features: pd.DataFrame) -> Floats:

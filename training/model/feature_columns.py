@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from bentos.bundle.design_matrix import Column, Design, Factor
+from bentos.bundle.design_matrix import Design, Factor, Term
 from feature_repo.contract import BEHAVIOR_SERVICE, CORE_SERVICE, SERVICES_OF, features_of
 
 
 @dataclass(frozen=True)
-class Designs:
+class ModelDesign:
     """Columns of both parts, and the monotone constraint (-1, 0, 1) of each tree column."""
 
     linear: Design
@@ -29,11 +29,11 @@ CHARGE_KNOTS: Final = (25, 45, 60, 70, 80, 90, 100)
 ONE_HOT: Final = ("internet_service", "contract_type", "payment_method")
 
 
-def _number(feature: str) -> Column:
-    return Column(feature, (Factor(feature, "number"),))
+def _number(feature: str) -> Term:
+    return Term(feature, (Factor(feature, "number"),))
 
 
-def _categories() -> list[Column]:
+def _categories() -> list[Term]:
     """Return one 0/1 column per yes/no feature, and one per value of the features with more values.
 
     "No internet service" is encoded as no add-on: `internet_service` has this value already.
@@ -50,7 +50,7 @@ def _categories() -> list[Column]:
             values = ("Yes",)
         else:
             values = ()
-        columns += [Column(f"{feature.name}={value}", (Factor(feature.name, "equals", value),)) for value in values]
+        columns += [Term(f"{feature.name}={value}", (Factor(feature.name, "equals", value),)) for value in values]
     return columns
 
 
@@ -78,20 +78,20 @@ _PRODUCTS: Final = {
 
 DERIVED_COLUMNS: Final = (
     _number("protection_count"),
-    Column("automatic_payment=True", (Factor("automatic_payment", "equals", value=True),)),
+    Term("automatic_payment=True", (Factor("automatic_payment", "equals", value=True),)),
 )
 
 LINEAR: Final[Design] = (
     *_categories(),
     *DERIVED_COLUMNS,
     _number("tenure_months"),
-    Column("log_tenure", (Factor("tenure_months", "log1p"),)),
+    Term("log_tenure", (Factor("tenure_months", "log1p"),)),
     _number("monthly_charges_usd"),
     _number("total_charges_usd"),
-    *(Column(f"tenure>{knot}", (Factor("tenure_months", "above", float(knot)),)) for knot in TENURE_KNOTS),
-    *(Column(f"charge>{knot}", (Factor("monthly_charges_usd", "above", float(knot)),)) for knot in CHARGE_KNOTS),
-    Column("first_month", (_FIRST_MONTH,)),
-    *(Column(name, factors) for name, factors in _PRODUCTS.items()),
+    *(Term(f"tenure>{knot}", (Factor("tenure_months", "above", float(knot)),)) for knot in TENURE_KNOTS),
+    *(Term(f"charge>{knot}", (Factor("monthly_charges_usd", "above", float(knot)),)) for knot in CHARGE_KNOTS),
+    Term("first_month", (_FIRST_MONTH,)),
+    *(Term(name, factors) for name, factors in _PRODUCTS.items()),
 )
 
 TREES: Final[Design] = (
@@ -102,20 +102,20 @@ TREES: Final[Design] = (
 )
 
 
-def _hinges(feature: str, *knots: float) -> list[Column]:
-    return [Column(f"{feature}>{knot:g}", (Factor(feature, "above", float(knot)),)) for knot in knots]
+def _hinges(feature: str, *knots: float) -> list[Term]:
+    return [Term(f"{feature}>{knot:g}", (Factor(feature, "above", float(knot)),)) for knot in knots]
 
 
-def _missing(*features: str) -> list[Column]:
-    return [Column(f"{feature}=null", (Factor(feature, "missing"),)) for feature in features]
+def _missing(*features: str) -> list[Term]:
+    return [Term(f"{feature}=null", (Factor(feature, "missing"),)) for feature in features]
 
 
-def _log(*features: str) -> list[Column]:
-    return [Column(f"log_{feature}", (Factor(feature, "log1p"),)) for feature in features]
+def _log(*features: str) -> list[Term]:
+    return [Term(f"log_{feature}", (Factor(feature, "log1p"),)) for feature in features]
 
 
 BEHAVIOR_LINEAR: Final[Design] = (
-    Column("activity_known=True", (Factor("activity_known", "equals", value=True),)),
+    Term("activity_known=True", (Factor("activity_known", "equals", value=True),)),
     *_log("usage_data_mb_7d", "usage_data_mb_30d", "usage_data_mb_90d", "usage_voice_minutes_30d"),
     _number("usage_active_days_30d"),
     _number("usage_trend"),
@@ -170,11 +170,11 @@ _DIRECTION: Final = {
 """Monotone constraints of the trees by column, so that no reason contradicts domain knowledge."""
 
 
-def _designs(linear: Design, trees: Design) -> Designs:
-    return Designs(linear, trees, tuple(_DIRECTION.get(column.name, 0) for column in trees))
+def _designs(linear: Design, trees: Design) -> ModelDesign:
+    return ModelDesign(linear, trees, tuple(_DIRECTION.get(column.name, 0) for column in trees))
 
 
-DESIGNS: Final[dict[str, Designs]] = {
+DESIGNS: Final[dict[str, ModelDesign]] = {
     CORE_SERVICE: _designs(LINEAR, TREES),
     BEHAVIOR_SERVICE: _designs((*LINEAR, *BEHAVIOR_LINEAR), (*TREES, *BEHAVIOR_TREES)),
 }

@@ -19,7 +19,7 @@ from feature_repo.contract import ACTIVITY_SOURCE, SOURCE, contract_hash
 from feature_repo.files.atomic_writes import file_sha256
 from feature_repo.files.parquet_tables import table_pattern
 from feature_repo.raw.events.deliveries import deliveries
-from feature_repo.raw.snapshots.publication import history
+from feature_repo.raw.snapshots.publication import snapshot_history
 from training.model.fit import REASON_CODES_FILE
 
 LIBRARIES: Final = ("numpy", "pandas", "scikit-learn", "optuna", "xgboost-cpu", "xgboost")
@@ -43,14 +43,14 @@ def fingerprint(settings: Settings, service: str) -> str:
 
     Raises
     ------
-    SnapshotDamaged, DeliveryDamaged
+    SnapshotDamagedError, DeliveryDamagedError
         If a manifest can't be read.
     """
     home = settings.home
     content = {
         "snapshots": [
             [m.snapshot_date, m.version, m.sequence, m.time, m.event_at, m.created_at, m.late, m.digest]
-            for m in history(home)
+            for m in snapshot_history(home)
         ],
         "deliveries": [[d.number, d.known_at, d.digest] for d in deliveries(home)],
         "parts": [_parts(home, table) for table in (SOURCE, ACTIVITY_SOURCE)],

@@ -16,12 +16,12 @@ from bentos.bundle import Bundle, Manifest
 from bentos.decisions.economics import Economics, profit_threshold
 from configs.settings import CONFIG_DIR, TrainingSettings
 from feature_repo.contract import OBSERVED_AT, SERVICES_OF
-from training.data.split import Rows, folds, holdout, moments
+from training.data.split import Rows, folds, moments, split_holdout
 from training.data.training_set import TrainingSet
-from training.metrics.scores import Metrics, measure
+from training.metrics.scores import Metrics, measure_metrics
 from training.model.calibration import calibration
-from training.model.estimator import ChurnBlend, Params, baseline_pipeline
-from training.model.tuning import Tuning, search
+from training.model.estimator import BlendedChurnClassifier, HyperParameters, baseline_pipeline
+from training.model.tuning import Tuning, tune
 
 REASON_CODES_FILE = CONFIG_DIR / "reason_codes.toml"
 
@@ -37,11 +37,11 @@ class Provenance:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedChallenger:
     """A bundle (not saved yet) and its metrics on the held-out rows ``test`` of its training set."""
 
     bundle: Bundle
-    model: ChurnBlend
+    model: BlendedChurnClassifier
     tuning: Tuning
     train: Rows
     test: Rows
@@ -51,14 +51,14 @@ class Fitted:
 
 # Idle OpenBLAS threads spin: on matrices of this size a single thread is several times faster.
 @threadpool_limits.wrap(limits=1, user_api="blas")
-def fit(
+def fit_challenger(
     training_set: TrainingSet,
     settings: TrainingSettings,
     economics: Economics,
     provenance: Provenance,
     *,
     journal: Path | None = None,
-) -> Fitted:
+) -> FittedChallenger:
     """Hold out rows, tune and fit on the rest, calibrate if it helps, and evaluate on the held-out rows.
 
     With several observation dates every step is temporal: the newest date is held out; tuning validates newer dates
@@ -79,7 +79,7 @@ def fit(
     provenance
         Origin of the model, written to the bundle's manifest.
     journal
-        File of finished tuning trials; see :func:`training.model.tuning.search`.
+        File of finished tuning trials; see :func:`training.model.tuning.tune`.
 
     Raises
     ------
@@ -87,10 +87,10 @@ def fit(
         If there are too few customers of one class.
     """
     features, churned = training_set.features, training_set.churned.to_numpy(dtype=bool)
-    train, test = holdout(training_set, settings.test_share, settings.seed)
+    train, test = split_holdout(training_set, settings.test_share, settings.seed)
     observed_at = training_set.keys[OBSERVED_AT].iloc[train]
-    tuning = search(features.iloc[train], churned[train], settings, observed_at=observed_at, journal=journal)
-    model = ChurnBlend(tuning.params, settings.seed).fit(features.iloc[train], churned[train])
+    tuning = tune(features.iloc[train], churned[train], settings, observed_at=observed_at, journal=journal)
+    model = BlendedChurnClassifier(tuning.params, settings.seed).fit(features.iloc[train], churned[train])
     platt = _calibration(features.iloc[train], churned[train], observed_at, tuning.params, settings)
     linear, trees = model.parts()
     codes = REASON_CODES_FILE.read_text(encoding="utf-8")
@@ -115,24 +115,24 @@ def fit(
         trees,
         codes,
     )
-    metrics = measure(churned[test], unmeasured.score(features.iloc[test]), economics)
+    metrics = measure_metrics(churned[test], unmeasured.score(features.iloc[test]), economics)
     plain = baseline_pipeline(training_set.service).fit(features.iloc[train], churned[train])
-    baseline = measure(churned[test], plain.predict_proba(features.iloc[test])[:, 1], economics)
+    baseline = measure_metrics(churned[test], plain.predict_proba(features.iloc[test])[:, 1], economics)
     bundle = unmeasured.with_metrics(metrics.as_dict())
-    return Fitted(bundle, model, tuning, train, test, metrics, baseline)
+    return FittedChallenger(bundle, model, tuning, train, test, metrics, baseline)
 
 
 def _calibration(
     features: pd.DataFrame,
     churned: NDArray[np.bool_],
     observed_at: pd.Series,
-    params: Params,
+    params: HyperParameters,
     settings: TrainingSettings,
 ) -> tuple[float, float]:
     """Return the calibration fitted on margins of models that saw neither these rows nor newer ones."""
     margin = np.full(len(churned), np.nan)
     for rows, valid in folds(features, churned, settings.folds, settings.seed, observed_at):
-        model = ChurnBlend(params, settings.seed).fit(features.iloc[rows], churned[rows])
+        model = BlendedChurnClassifier(params, settings.seed).fit(features.iloc[rows], churned[rows])
         margin[valid] = model.decision_function(features.iloc[valid])
     scored = ~np.isnan(margin)
     forward = None if scored.all() else moments(features, observed_at)[scored]

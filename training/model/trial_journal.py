@@ -17,7 +17,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
-from feature_repo.files.atomic_writes import storage
+from feature_repo.files.atomic_writes import storage_errors
 from feature_repo.files.regular_files import identity, open_lock, open_regular
 
 log = logging.getLogger(__name__)
@@ -72,13 +72,13 @@ class Journal:
 
     Raises
     ------
-    StorageFailed
+    StorageError
         If the journal can't be written.
     """
 
     def __init__(self, path: Path, study: str) -> None:
         lock = KernelLock(path.with_name(path.name + LOCK))
-        with storage():
+        with storage_errors():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.with_name(path.name + _OLD_LOCK).unlink(missing_ok=True)
             with lock:
@@ -106,8 +106,8 @@ class Journal:
         return known.pop() if known else None
 
     def add(self, trial: FrozenTrial) -> None:
-        """Append a finished trial. Raises StorageFailed if the journal can't be written."""
-        with storage():
+        """Append a finished trial. Raises StorageError if the journal can't be written."""
+        with storage_errors():
             self._study.add_trial(trial)
 
 

@@ -16,7 +16,7 @@ from bentos.bundle.design_matrix import Floats
 from configs.settings import TrainingSettings
 from training.data.split import Rows, folds
 from training.metrics.scores import log_loss
-from training.model.estimator import Params, linear_pipeline, tree_margin, tree_pipeline
+from training.model.estimator import HyperParameters, linear_pipeline, tree_margin, tree_pipeline
 from training.model.feature_columns import DESIGNS, service_of
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ SPACE: Final = 1
 class Tuning:
     """Result of the search. ``log_loss``: mean over the inner folds; ``pruned``: number of pruned trials."""
 
-    params: Params
+    params: HyperParameters
     log_loss: float
     trials: int
     pruned: int
@@ -115,7 +115,7 @@ class _Objective:
     def trees(self, position: int, fold: _Fold, max_depth: int) -> tuple[Floats, int]:
         key = (position, max_depth)
         if key not in self._trees:
-            params = Params(max_depth=max_depth, rounds=ROUNDS_MAX)
+            params = HyperParameters(max_depth=max_depth, rounds=ROUNDS_MAX)
             model = tree_pipeline(params, self.seed, EARLY_STOPPING_ROUNDS, self.designs)
             labels = self.churned.astype(int)
             valid = self.features.iloc[fold.valid]
@@ -129,7 +129,7 @@ class _Objective:
         return self._trees[key]
 
 
-def search(
+def tune(
     features: pd.DataFrame,
     churned: NDArray[np.bool_],
     settings: TrainingSettings,
@@ -154,7 +154,7 @@ def search(
 
     Raises
     ------
-    StorageFailed
+    StorageError
         If the journal can't be written.
     """
     import optuna
@@ -170,7 +170,7 @@ def search(
         sampler=optuna.samplers.TPESampler(seed=settings.seed),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARMUP_FOLDS),
     )
-    first = asdict(Params())
+    first = asdict(HyperParameters())
     study.enqueue_trial({name: first[name] for name in ("regularisation", "tree_weight", "max_depth")})
     objective = _Objective(features, churned, settings.seed, observed_at, kept)
 
@@ -180,7 +180,7 @@ def search(
 
     study.optimize(objective, settings.trials, timeout=settings.tuning_timeout_s, callbacks=[keep])
     best = study.best_trial
-    params = Params(
+    params = HyperParameters(
         regularisation=float(best.params["regularisation"]),
         tree_weight=round(float(best.params["tree_weight"]), 1),
         max_depth=int(best.params["max_depth"]),

@@ -1,6 +1,6 @@
 """Column-wise evaluation of tree tables for large batches: tree by tree over all customers.
 
-:class:`~bentos.bundle.treeshap.tree_tables.CompiledTrees` goes customer by customer. The same numbers are added in the
+:class:`~bentos.bundle.treeshap.tree_tables.TreeTables` goes customer by customer. The same numbers are added in the
 same order, so the results are bit-identical; only the memory access differs: here a tree's small table stays in the
 processor's cache while thousands of customers are looked up in it, and each of its features is one column to add to.
 The cost is a few calls per tree, however few the customers are.
@@ -32,15 +32,15 @@ _BIT: Final = np.arange(CONDITIONS_MAX, dtype=np.uint8)[None, :, None]
 class ColumnUnit:
     """``reached`` (2^c,) leaf values; ``added`` feature positions, each with its contributions (2^c,)."""
 
-    reached: Columns
+    leaf_values: Columns
     added: tuple[tuple[int, Floats], ...]
 
 
 @dataclass(frozen=True)
 class Columnwise:
-    """The tables of a CompiledTrees, cut by unit and feature. Made by its property ``columnwise``.
+    """The tables of a TreeTables, cut by unit and feature. Made by its property ``columnwise``.
 
-    The names are those of CompiledTrees; ``bits`` is (u, 8). It keeps no reference to the trees, which reference it: a
+    The names are those of TreeTables; ``bits`` is (u, 8). It keeps no reference to the trees, which reference it: a
     reference cycle is freed by the garbage collector alone, and the memory of a service that swaps models would grow.
     """
 
@@ -48,13 +48,13 @@ class Columnwise:
     thresholds: Columns
     bits: NDArray[np.intp]
     units: tuple[ColumnUnit, ...]
-    wide: int
+    n_features: int
     start: np.float32
 
     def explain(self, columns: Columns) -> tuple[Floats, Floats]:
-        """Return the margin (n,) and the contributions (n, f) of (n, k) finite columns: see CompiledTrees.explain."""
+        """Return the margin (n,) and the contributions (n, f) of (n, k) finite columns: see TreeTables.explain."""
         margin = np.empty(len(columns))
-        added = np.empty((len(columns), self.wide))
+        added = np.empty((len(columns), self.n_features))
         for start in range(0, len(columns), CHUNK):
             some = slice(start, start + CHUNK)
             self._explain(columns[some], margin[some], added[some])
@@ -64,13 +64,13 @@ class Columnwise:
         count = len(columns)
         held = self._held(columns)
         total = np.full(count, self.start, np.float32)
-        sums = np.zeros((self.wide, count))
+        sums = np.zeros((self.n_features, count))
         place, value, leaf = np.empty(count, np.intp), np.empty(count), np.empty(count, np.float32)
         for first in range(0, len(self.units), _GROUP):
             for unit, outcomes in zip(self.units[first : first + _GROUP], self._outcomes(held, first), strict=True):
                 np.copyto(place, outcomes)
                 # Each outcome is a row of the table: "clip" changes none, and avoids a bounds check before each.
-                total += unit.reached.take(place, out=leaf, mode="clip")
+                total += unit.leaf_values.take(place, out=leaf, mode="clip")
                 for feature, contributions in unit.added:
                     sums[feature] += contributions.take(place, out=value, mode="clip")
         margin[:] = total

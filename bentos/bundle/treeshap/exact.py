@@ -94,7 +94,7 @@ class Unit:
 
     columns: tuple[int, ...]
     thresholds: NDArray[np.float32]
-    reached: NDArray[np.float32]
+    leaf_values: NDArray[np.float32]
     added: Mapping[int, Floats]
     expected: float
 

@@ -1,6 +1,6 @@
 """Boosted trees compiled to tables: margins bit-identical to XGBoost's, and exact TreeSHAP by look-up.
 
-Used by :class:`bentos.bundle.components.TreePart`. See docs/decisions/0023-trees-as-tables.md.
+Used by :class:`bentos.bundle.components.TreeComponent`. See docs/decisions/0023-trees-as-tables.md.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ worth 2^8i, meets the factor's 2^(56 - 7i) at bit 56 + i, and no other two meet 
 
 
 @dataclass(frozen=True)
-class CompiledTrees:
+class TreeTables:
     """Trees that score and explain by table look-up.
 
     q distinct conditions ``columns >= thresholds`` (q,); u units, whose bits are ``bits`` (8, u), indices of the
@@ -54,10 +54,10 @@ class CompiledTrees:
     thresholds: Columns
     bits: NDArray[np.intp]
     offsets: Rows
-    reached: Columns
+    leaf_values: Columns
     added: Floats
     features: NDArray[np.intp]
-    wide: int
+    n_features: int
     start: np.float32
     base: float
 
@@ -72,7 +72,7 @@ class CompiledTrees:
         """
         trees, start = _read(booster)
         parts = [part for tree in trees for part in units(tree)]
-        sizes = [len(part.reached) for part in parts]
+        sizes = [len(part.leaf_values) for part in parts]
         owned = [np.flatnonzero(weights[list(part.added)].any(axis=0)) for part in parts]
         slots = max(1, *(len(each) for each in owned))
         if sum(sizes) * slots * 8 > TABLE_MAX_BYTES:
@@ -88,7 +88,7 @@ class CompiledTrees:
             np.array([threshold for _, threshold in conditions], np.float32),
             bits,
             np.cumsum([0, *sizes[:-1]], dtype=np.int32),
-            np.concatenate([part.reached for part in parts]),
+            np.concatenate([part.leaf_values for part in parts]),
             np.concatenate([_added(part, weights, own, slots) for part, own in zip(parts, owned, strict=True)]),
             np.array([[*own, *[0] * (slots - len(own))] for own in owned], np.intp),
             weights.shape[1],
@@ -128,14 +128,14 @@ class CompiledTrees:
     @cached_property
     def columnwise(self) -> Columnwise:
         """The same tables in the layout for large batches."""
-        ends = [*self.offsets[1:].tolist(), len(self.reached)]
+        ends = [*self.offsets[1:].tolist(), len(self.leaf_values)]
         cut = [slice(start, end) for start, end in zip(self.offsets.tolist(), ends, strict=True)]
         units = [
-            ColumnUnit(self.reached[own], tuple(_columns(self.added[own], places.tolist())))
+            ColumnUnit(self.leaf_values[own], tuple(_columns(self.added[own], places.tolist())))
             for own, places in zip(cut, self.features, strict=True)
         ]
         bits = np.ascontiguousarray(self.bits.T)
-        return Columnwise(self.columns, self.thresholds, bits, tuple(units), self.wide, self.start)
+        return Columnwise(self.columns, self.thresholds, bits, tuple(units), self.n_features, self.start)
 
     def _rows(self, columns: Columns) -> Rows:
         """Return the row of the tables of each customer in each unit, (n, u)."""
@@ -155,12 +155,12 @@ class CompiledTrees:
         # One float32 addition after the other, as XGBoost does it: another order would differ in the last digits.
         steps = np.empty((rows.shape[1] + 1, len(rows)), np.float32)
         steps[0] = self.start
-        steps[1:] = self.reached.take(rows.T)
+        steps[1:] = self.leaf_values.take(rows.T)
         return np.asarray(np.cumsum(steps, axis=0, dtype=np.float32)[-1], dtype=np.float64)
 
     def _sum(self, rows: Rows) -> Floats:
         """Return the sum of each customer's rows of contributions, (n, f), added in the order of the units."""
-        count, wide = len(rows), self.wide
+        count, wide = len(rows), self.n_features
         places = self.features.ravel()
         if count != 1:
             places = (places + wide * np.arange(count)[:, None]).ravel()
@@ -204,7 +204,7 @@ def _start(content: dict[str, Any]) -> np.float32:
     return np.float32(emptied.predict(row, output_margin=True, iteration_range=(0, 1))[0])
 
 
-def verified(booster: Booster, weights: Floats) -> CompiledTrees | None:
+def compile_verified(booster: Booster, weights: Floats) -> TreeTables | None:
     """Compile a booster and verify the tables against XGBoost at its thresholds; None if there are none.
 
     The margins must be XGBoost's to the bit, the contributions `pred_contribs`' within DIFFERENCE_MAX.
@@ -212,7 +212,7 @@ def verified(booster: Booster, weights: Floats) -> CompiledTrees | None:
     from xgboost import DMatrix
 
     try:
-        tables = CompiledTrees.of(booster, weights)
+        tables = TreeTables.of(booster, weights)
     except TreesUnsupportedError as why:
         log.warning("trees are explained by XGBoost itself, more slowly: %s", why)
         return None
@@ -239,7 +239,7 @@ def _conditions(part: Unit) -> list[tuple[int, float]]:
 
 
 def _added(part: Unit, weights: Floats, own: NDArray[np.intp], slots: int) -> Floats:
-    table = np.zeros((len(part.reached), slots))
+    table = np.zeros((len(part.leaf_values), slots))
     for column, values in part.added.items():
         table[:, : len(own)] += values[:, None] * weights[column, own]
     return table

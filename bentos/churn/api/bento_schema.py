@@ -22,7 +22,7 @@ ROUTES: Final[tuple[tuple[str, str, str, type[BaseModel], type[BaseModel]], ...]
 """Name of the client's method, path, description, body, answer. BentoML's client can only POST, so no others."""
 
 
-def document(batch_ids_max: int) -> dict[str, Any]:
+def schema_document(batch_ids_max: int) -> dict[str, Any]:
     """Return the document from which ``bentoml.SyncHTTPClient`` makes its methods.
 
     Parameters

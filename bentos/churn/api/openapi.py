@@ -46,7 +46,7 @@ _MEANING: Final = {
 _RETRY_AFTER: Final = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}}
 
 
-def answers(model: type[BaseModel], *refusals: int) -> dict[str, Any]:
+def responses_of(model: type[BaseModel], *refusals: int) -> dict[str, Any]:
     """Return the arguments of a route that answers ``model``, or a status of ``refusals`` (or 500)."""
     responses: dict[int | str, dict[str, Any]] = {
         status: {"model": ErrorBody, "description": _MEANING[status]} for status in (*refusals, 500)
@@ -56,7 +56,7 @@ def answers(model: type[BaseModel], *refusals: int) -> dict[str, Any]:
     return {"response_model": model, "responses": responses}
 
 
-def text(description: str, media_type: str = "text/plain") -> dict[str, Any]:
+def text_response(description: str, media_type: str = "text/plain") -> dict[str, Any]:
     """Return the arguments of a route whose answer is text."""
     content = {media_type: {"schema": {"type": "string"}}}
     return {
@@ -68,7 +68,7 @@ def text(description: str, media_type: str = "text/plain") -> dict[str, Any]:
     }
 
 
-def data(description: str) -> dict[str, Any]:
+def data_response(description: str) -> dict[str, Any]:
     """Return the arguments of a route whose answer is a JSON object without a schema."""
     content = {"application/json": {"schema": {"type": "object"}}}
     return {
@@ -80,7 +80,7 @@ def data(description: str) -> dict[str, Any]:
     }
 
 
-def secure(app: FastAPI) -> None:
+def add_security(app: FastAPI) -> None:
     """Document which routes need a key, how it is sent, and the answers to requests without one."""
     described = app.openapi
 
@@ -123,7 +123,7 @@ def _refusal(status: int) -> dict[str, Any]:
     return found
 
 
-def takes(
+def request_body_of(
     model: type[BaseModel], items_max: int | None = None, changes: Mapping[str, Choice] | None = None
 ) -> dict[str, Any]:
     """Return the argument of a route that parses ``model`` itself.

@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bentos.churn.api.schemas import PredictionAnswer, ReceiptBody, ReceiptReason, ReplayBody, ViewBody
-from bentos.receipts import Receipt, Replayed
+from bentos.receipts import Receipt, ReplayResult
 
 
-def answer_body(receipt: Receipt, replayed: Replayed) -> PredictionAnswer:
+def prediction_body(receipt: Receipt, replayed: ReplayResult) -> PredictionAnswer:
     """Return a verified receipt with the result of its replay."""
     return PredictionAnswer(
-        receipt=body(receipt, replayed.features),
+        receipt=receipt_body(receipt, replayed.features),
         replay=ReplayBody(probability=replayed.probability, difference=replayed.difference, agrees=replayed.agrees),
     )
 
 
-def body(receipt: Receipt, features: Sequence[str]) -> ReceiptBody:
+def receipt_body(receipt: Receipt, features: Sequence[str]) -> ReceiptBody:
     """Return the receipt; ``features`` are the names of its values, in the order of its bundle."""
     return ReceiptBody(
         prediction_id=receipt.prediction_id,

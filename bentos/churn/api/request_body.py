@@ -16,7 +16,7 @@ from bentos.churn.errors import MediaTypeError, RequestInvalidError
 Body = TypeVar("Body", bound=BaseModel)
 
 
-def read(content_type: str, raw: bytes, model: type[Body]) -> Body:
+def parse_body(content_type: str, raw: bytes, model: type[Body]) -> Body:
     """Parse a JSON body, declared as ``content_type``, and validate it as ``model``.
 
     Raises
@@ -28,10 +28,10 @@ def read(content_type: str, raw: bytes, model: type[Body]) -> Body:
     """
     if not _is_json(content_type):
         raise MediaTypeError("the body must be JSON in UTF-8", "send the header content-type: application/json")
-    return checked(parsed(raw), model)
+    return validate_body(parse_json(raw), model)
 
 
-def parsed(body: bytes) -> Any:
+def parse_json(body: bytes) -> Any:
     """Return the JSON value of ``body``.
 
     Stricter than Python's own parser, which accepts what JSON parsers do not agree on: NaN and Infinity, numbers
@@ -52,7 +52,7 @@ def parsed(body: bytes) -> Any:
         raise RequestInvalidError("the body holds a number that is too long") from None
 
 
-def checked(value: Any, model: type[Body]) -> Body:
+def validate_body(value: Any, model: type[Body]) -> Body:
     """Validate ``value`` as ``model`` and return it.
 
     Raises RequestInvalidError with the broken rules and their locations. Only the first broken rule of a list is

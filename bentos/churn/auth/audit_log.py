@@ -18,11 +18,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from bentos.churn.auth.key_store import KeyEntry, KeyFileError, path_of
+from bentos.churn.auth.key_store import KeyEntry, KeyFileError, keys_path
 from configs.errors import ChurnError
 from configs.settings import Settings
 from feature_repo.files import hash_chain
-from feature_repo.files.atomic_writes import storage
+from feature_repo.files.atomic_writes import storage_errors
 from feature_repo.files.regular_files import open_lock, open_regular
 
 Action = Literal["created", "revoked", "refused"]
@@ -30,7 +30,7 @@ Failure = Literal["missing", "unknown", "expired", "revoked", "forbidden"]
 SERVICE: Final = "service"
 _MARK_CHARS: Final = 16
 _HEAD: Final = re.compile(rb"(\d{20}) ([0-9a-f]{64})\n")
-_MEND: Final = (
+_RECOVERY_HINT: Final = (
     "restore the folder audit/ beside the key file from a backup; or set it aside as it is: a new one begins with the "
     "next entry"
 )
@@ -41,7 +41,7 @@ class KeyAuditBrokenError(ChurnError):
 
     error = "key_audit_broken"
 
-    def __init__(self, what: str, hint: str = _MEND) -> None:
+    def __init__(self, what: str, hint: str = _RECOVERY_HINT) -> None:
         super().__init__(f"the audit of API keys is broken: {what}", hint)
 
 
@@ -84,7 +84,7 @@ class Grant:
 
 
 @dataclass(frozen=True)
-class KeyEvent:
+class AuditEntry:
     """One entry. ``sequence`` counts from 1, ``at`` (ISO 8601 UTC) is when it was written.
 
     ``key_id`` and ``name`` are null for requests without a known key. ``grant`` is null unless the action is *created*,
@@ -105,7 +105,7 @@ class KeyEvent:
 
 
 @dataclass(frozen=True)
-class Happened:
+class AuditRecord:
     """The content of an entry that is not written yet."""
 
     action: Action
@@ -116,14 +116,14 @@ class Happened:
     refusals: Refusals | None = None
 
     @classmethod
-    def changed(cls, action: Literal["created", "revoked"], key: KeyEntry, who: str) -> Happened:
+    def changed(cls, action: Literal["created", "revoked"], key: KeyEntry, who: str) -> AuditRecord:
         """Return the record that ``who`` created or revoked a key."""
         return cls(action, key.id, key.name, who, grant=Grant.of(key) if action == "created" else None)
 
 
 def audit_path(settings: Settings) -> Path:
     """Return the path of the audit: next to the key file, from whichever home that is used."""
-    return path_of(settings).parent / "audit" / "keys.jsonl"
+    return keys_path(settings).parent / "audit" / "keys.jsonl"
 
 
 def had_keys(settings: Settings) -> bool:
@@ -132,7 +132,7 @@ def had_keys(settings: Settings) -> bool:
     The first key creates the audit and the file. `churn keys` never writes an empty list; a key file that is mounted
     has no audit next to it.
     """
-    for path in (path_of(settings), audit_path(settings)):
+    for path in (keys_path(settings), audit_path(settings)):
         try:
             path.stat()
         except (FileNotFoundError, NotADirectoryError):
@@ -143,7 +143,7 @@ def had_keys(settings: Settings) -> bool:
     return False
 
 
-def append(path: Path, happened: Sequence[Happened], now: datetime) -> None:
+def append_record(path: Path, record: Sequence[AuditRecord], now: datetime) -> None:
     """Append entries durably; waits for another writing process. If killed, the first ones may be written.
 
     Verifies only the newest line and the head, so that the cost does not depend on the length of the audit. A line that
@@ -154,23 +154,23 @@ def append(path: Path, happened: Sequence[Happened], now: datetime) -> None:
     ------
     KeyAuditBrokenError
         If the newest line was changed, or does not match the head: nothing is appended.
-    StorageFailed
+    StorageError
         If a write to disk fails, or the folder of the key file is gone, which is not made again: the audit is
         unchanged.
     """
     if now.tzinfo is None:
         raise ValueError(f"{now} has no time zone: instants are UTC")
     at = now.astimezone(UTC).isoformat()
-    with storage(), _locked(path) as lock:
+    with storage_errors(), _locked(path) as lock:
         found = _end(path, _head(os.pread(lock, 100, 0)))
-        made = hash_chain.append(path, found, [{"at": at, **asdict(each)} for each in happened])
+        made = hash_chain.append_lines(path, found, [{"at": at, **asdict(each)} for each in record])
         # Its space was allocated before the entry. If the write still fails, the head lags, and the next append
         # corrects it.
         with suppress(OSError):
             _write_head(lock, made[-1]["sequence"], made[-1]["hash"])
 
 
-def events(path: Path) -> Iterator[KeyEvent]:
+def read_entries(path: Path) -> Iterator[AuditEntry]:
     """Yield the audit, oldest entry first, each verified; nothing if there are no entries yet.
 
     Raises
@@ -187,10 +187,10 @@ def events(path: Path) -> Iterator[KeyEvent]:
     yield from _verified(path, head)
 
 
-def _verified(path: Path, head: hash_chain.End) -> Iterator[KeyEvent]:
+def _verified(path: Path, head: hash_chain.ChainHead) -> Iterator[AuditEntry]:
     last = 0
     try:
-        for event in hash_chain.walk(path, _event):
+        for event in hash_chain.iter_verified(path, _event):
             last = event.sequence
             if last == head.sequence and event.hash != head.hash:
                 raise KeyAuditBrokenError(f"entry {last} of {path.name} is not the one that was written")
@@ -209,9 +209,9 @@ def _unreadable(refused: OSError) -> KeyAuditUnreadableError:
     )
 
 
-def _event(content: dict[str, Any]) -> KeyEvent:
+def _event(content: dict[str, Any]) -> AuditEntry:
     given, told = content["grant"], content["refusals"]
-    event = KeyEvent(
+    event = AuditEntry(
         **content
         | {
             "grant": None if given is None else Grant(**given | {"rights": tuple(given["rights"])}),
@@ -223,10 +223,10 @@ def _event(content: dict[str, Any]) -> KeyEvent:
     return event
 
 
-def _end(path: Path, head: hash_chain.End) -> hash_chain.End:
+def _end(path: Path, head: hash_chain.ChainHead) -> hash_chain.ChainHead:
     """Return where the audit ends. Raises KeyAuditBrokenError if that does not match the head."""
     try:
-        found = hash_chain.end(path)
+        found = hash_chain.read_head(path)
     except hash_chain.ChainBrokenError as broken:
         raise KeyAuditBrokenError(str(broken)) from None
     if found.sequence < head.sequence:
@@ -276,10 +276,10 @@ def _read_head(path: Path) -> bytes:
         return b""
 
 
-def _head(content: bytes) -> hash_chain.End:
+def _head(content: bytes) -> hash_chain.ChainHead:
     if not content:
-        return hash_chain.End()
+        return hash_chain.ChainHead()
     told = _HEAD.fullmatch(content)
     if told is None:
         raise KeyAuditBrokenError("keys.head was changed")
-    return hash_chain.End(int(told[1]), told[2].decode())
+    return hash_chain.ChainHead(int(told[1]), told[2].decode())

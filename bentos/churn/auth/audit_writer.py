@@ -10,9 +10,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from bentos.churn.auth.audit_log import SERVICE, Failure, Happened, KeyAuditBrokenError, Refusals, append, audit_path
+from bentos.churn.auth.audit_log import (
+    SERVICE,
+    AuditRecord,
+    Failure,
+    KeyAuditBrokenError,
+    Refusals,
+    append_record,
+    audit_path,
+)
 from bentos.churn.auth.key_store import KeyEntry
-from bentos.churn.metrics import Meters
+from bentos.churn.metrics import ServiceMetrics
 from configs.errors import ChurnError
 from configs.settings import Settings
 
@@ -36,7 +44,7 @@ class _Tally:
     last: datetime
 
 
-class KeyFailures:
+class AuditWriter:
     """The refusals of one worker. Nothing is written while no key is refused.
 
     The first of a reason and a key is written within about a second, later ones once a minute, the rest at shutdown.
@@ -47,13 +55,13 @@ class KeyFailures:
     ----------
     settings
         Locates the key file.
-    meters
+    metrics
         Counts written and failed entries.
     """
 
-    def __init__(self, settings: Settings, meters: Meters) -> None:
+    def __init__(self, settings: Settings, metrics: ServiceMetrics) -> None:
         self._path = audit_path(settings)
-        self._meters = meters
+        self._metrics = metrics
         self._lock = threading.Lock()
         self._tallies: dict[Pair, _Tally] = {}
         self._due_at: dict[Pair, float] = {}
@@ -86,7 +94,7 @@ class KeyFailures:
         with self._lock:
             lost = sum(tally.times for left in (self._tallies, self._in_hand) for tally in left.values())
         if lost:
-            self._meters.key_audit.labels("lost").inc(lost)
+            self._metrics.key_audit.labels("lost").inc(lost)
             log.error("%d refused requests could not be written into the audit of API keys before the end", lost)
 
     def write(self, now: float, *, everything: bool = False) -> None:
@@ -103,7 +111,7 @@ class KeyFailures:
         if not due:
             return
         try:
-            append(self._path, _happened(self._in_hand), datetime.now(UTC))
+            append_record(self._path, _happened(self._in_hand), datetime.now(UTC))
         except Exception as broken:  # noqa: BLE001 - uncaught, it would end the thread without a message
             self._failed(broken, now)
         else:
@@ -117,7 +125,7 @@ class KeyFailures:
 
     def _done(self, now: float) -> None:
         self._due_at |= dict.fromkeys(self._in_hand, now + _APART_S)
-        self._meters.key_audit.labels("written").inc(len(self._in_hand))
+        self._metrics.key_audit.labels("written").inc(len(self._in_hand))
         with self._lock:
             self._in_hand = {}
         if self._failing:
@@ -130,7 +138,7 @@ class KeyFailures:
             for pair, tally in self._in_hand.items():
                 self._add(pair, tally)
             self._in_hand = {}
-        self._meters.key_audit.labels("broken" if isinstance(broken, KeyAuditBrokenError) else "failed").inc()
+        self._metrics.key_audit.labels("broken" if isinstance(broken, KeyAuditBrokenError) else "failed").inc()
         # Only a ChurnError is logged with its text: it holds neither path nor value.
         why = f"{broken.message}; {broken.hint}" if isinstance(broken, ChurnError) else type(broken).__name__
         if why != self._failing:
@@ -147,9 +155,9 @@ class KeyFailures:
             tally.last = max(tally.last, more.last)
 
 
-def _happened(tallies: Mapping[Pair, _Tally]) -> list[Happened]:
+def _happened(tallies: Mapping[Pair, _Tally]) -> list[AuditRecord]:
     return [
-        Happened(
+        AuditRecord(
             "refused",
             key_id,
             tally.name,

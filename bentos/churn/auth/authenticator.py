@@ -15,11 +15,11 @@ from hmac import compare_digest
 from typing import Final, NoReturn
 
 from bentos.churn.auth.audit_log import Failure, had_keys
-from bentos.churn.auth.key_store import PREFIX, KeyEntry, KeyFile, KeyFileError, State, path_of, read
+from bentos.churn.auth.key_store import PREFIX, KeyEntry, KeyFile, KeyFileError, State, keys_path, read_keys
 from bentos.churn.auth.rights import Right
-from bentos.churn.auth.token_bucket import Bucket
+from bentos.churn.auth.token_bucket import TokenBucket
 from bentos.churn.errors import KeyForbiddenError, KeyMissingError, RateLimitedError
-from bentos.churn.metrics import Meters
+from bentos.churn.metrics import ServiceMetrics
 from configs.errors import EXIT_USAGE, ChurnError
 from configs.settings import Settings
 
@@ -63,11 +63,11 @@ def is_loopback(host: str) -> bool:
 
 def keys_needed(settings: Settings) -> bool:
     """Return whether the service with these settings requires a key. Raises KeyFileError."""
-    read(path_of(settings))
+    read_keys(keys_path(settings))
     return _always(settings) or had_keys(settings)
 
 
-def may_start(settings: Settings, now: datetime) -> str:
+def describe_access(settings: Settings, now: datetime) -> str:
     """Return one line that describes which callers are admitted.
 
     Raises
@@ -77,7 +77,7 @@ def may_start(settings: Settings, now: datetime) -> str:
     KeyFileError
         If the key file or its audit can't be read.
     """
-    keys = read(path_of(settings)).keys
+    keys = read_keys(keys_path(settings)).keys
     host = settings.serving.host
     had = had_keys(settings)
     if not (had or _always(settings)):
@@ -104,13 +104,13 @@ def may_start(settings: Settings, now: datetime) -> str:
     return f"only callers with an API key may ask; {valid} valid"
 
 
-def check_start(settings: Settings) -> None:
+def exit_unless_startable(settings: Settings) -> None:
     """Log which callers are admitted, or end the process as the command line would.
 
     For a service that is started without the command line.
     """
     try:
-        log.warning("%s", may_start(settings, datetime.now(UTC)))
+        log.warning("%s", describe_access(settings, datetime.now(UTC)))
     except ChurnError as refused:
         sys.stderr.write(f"error: {refused.message}\nhint: {refused.hint}\n")
         raise SystemExit(refused.exit_code) from None
@@ -125,7 +125,7 @@ class _Holder:
 
     __slots__ = ("bucket", "digest", "entry", "rights", "state")
 
-    def __init__(self, entry: KeyEntry, bucket: Bucket | None) -> None:
+    def __init__(self, entry: KeyEntry, bucket: TokenBucket | None) -> None:
         self.entry = entry
         self.digest = bytes.fromhex(entry.sha256)
         self.rights = frozenset(entry.rights)
@@ -133,7 +133,7 @@ class _Holder:
         self.state: State = "revoked"
 
 
-class Access:
+class ApiKeyAuthenticator:
     """Admits or refuses each request by its API key. One per worker.
 
     Only the file's hashes are kept: hashing the key of a request takes a microsecond, so that no key has to be held in
@@ -146,7 +146,7 @@ class Access:
     ----------
     settings
         Sections access and serving. The limit of a key is divided by ``serving.workers``.
-    meters
+    metrics
         Count failures by reason.
     refused
         Called for each failure, with the key if it is a known one; must not block.
@@ -155,13 +155,13 @@ class Access:
     def __init__(
         self,
         settings: Settings,
-        meters: Meters,
+        metrics: ServiceMetrics,
         refused: Callable[[Failure, KeyEntry | None], object] = lambda _why, _key: None,
     ) -> None:
         self._settings = settings
-        self._path = path_of(settings)
+        self._path = keys_path(settings)
         self._always = _always(settings)
-        self._meters = meters
+        self._metrics = metrics
         self._refused = refused
         self._per_s = settings.access.requests_per_s / settings.serving.workers
         self._burst = settings.access.burst / settings.serving.workers
@@ -174,7 +174,7 @@ class Access:
         self._told: dict[tuple[str, str], float] = {}
         self._broken = ""
 
-    def admit(self, headers: Mapping[bytes, bytes], right: Right | None, address: str | None, now: float) -> None:
+    def authorize(self, headers: Mapping[bytes, bytes], right: Right | None, address: str | None, now: float) -> None:
         """Return if the request is admitted.
 
         Parameters
@@ -210,7 +210,7 @@ class Access:
             self._refuse("forbidden", holder, now, right)
 
     @property
-    def needed(self) -> bool:
+    def requires_key(self) -> bool:
         """Whether a key is required."""
         return self._needed
 
@@ -221,7 +221,7 @@ class Access:
         except KeyFileError as broken:
             self._needed = self._needed or self._always or bool(self._holders)
             if broken.message != self._broken:
-                self._meters.key_file_failures.inc()
+                self._metrics.key_file_failures.inc()
                 log.warning("API keys stay as they were: %s; %s", broken.message, broken.hint)
             self._broken = broken.message
         else:
@@ -243,7 +243,7 @@ class Access:
         seen = (found.st_ino, found.st_mtime_ns, found.st_size)
         if seen == self._seen:
             return
-        self._take(read(self._path))
+        self._take(read_keys(self._path))
         self._seen = seen
 
     def _take(self, file: KeyFile) -> None:
@@ -262,15 +262,15 @@ class Access:
         same = compare_digest(digest, _NOBODY if holder is None else holder.digest)
         return holder if same else None
 
-    def _bucket(self) -> Bucket | None:
-        return Bucket(self._per_s, self._burst) if self._per_s else None
+    def _bucket(self) -> TokenBucket | None:
+        return TokenBucket(self._per_s, self._burst) if self._per_s else None
 
-    def _limit(self, bucket: Bucket | None, now: float) -> None:
+    def _limit(self, bucket: TokenBucket | None, now: float) -> None:
         if bucket is not None and (wait_s := bucket.take(now)):
             raise RateLimitedError(wait_s)
 
     def _refuse(self, why: Failure, holder: _Holder | None, now: float, right: Right | None = None) -> NoReturn:
-        self._meters.key_failures.labels(why).inc()
+        self._metrics.key_failures.labels(why).inc()
         self._refused(why, holder.entry if holder else None)
         # The id is public and grants nothing.
         whose = f"key {holder.entry.id}" if holder else "no known key"

@@ -11,8 +11,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from bentos.churn.auth.audit_log import Grant, Happened, KeyAuditBrokenError, KeyEvent, append, audit_path, events
-from bentos.churn.auth.key_store import NAME, KeyEntry, KeyFile, issue, path_of, read, write
+from bentos.churn.auth.audit_log import (
+    AuditEntry,
+    AuditRecord,
+    Grant,
+    KeyAuditBrokenError,
+    append_record,
+    audit_path,
+    read_entries,
+)
+from bentos.churn.auth.key_store import NAME, KeyEntry, KeyFile, keys_path, new_key, read_keys, write_keys
 from bentos.churn.auth.rights import RIGHTS, Right
 from configs.errors import EXIT_USAGE, ChurnError
 from configs.printable import printable
@@ -49,12 +57,12 @@ class Audit:
     lacks: a process was killed in between.
     """
 
-    entries: tuple[KeyEvent, ...]
+    entries: tuple[AuditEntry, ...]
     unknown: tuple[str, ...]
     unrecorded: tuple[str, ...]
 
 
-def create(
+def create_key(
     settings: Settings,
     name: str,
     rights: Sequence[Right],
@@ -73,7 +81,7 @@ def create(
 
     Raises
     ------
-    KeyNameError, KeyFileError, KeyAuditBrokenError, LeaseHeldError, StorageFailed
+    KeyNameError, KeyFileError, KeyAuditBrokenError, LeaseHeldError, StorageError
         No key was made.
     """
     if not re.fullmatch(NAME, name):
@@ -82,16 +90,16 @@ def create(
             "name the application that gets the key",
         )
     expires_at = None if days is None else now + timedelta(days=days)
-    entry, key = issue(name, tuple(each for each in RIGHTS if each in rights), now=now, expires_at=expires_at)
-    path = path_of(settings)
+    entry, key = new_key(name, tuple(each for each in RIGHTS if each in rights), now=now, expires_at=expires_at)
+    path = keys_path(settings)
     with _changing(settings):
-        keys = read(path).keys
-        append(audit_path(settings), [Happened.changed("created", entry, who)], now)
-        write(path, KeyFile(keys=(*keys, entry)))
+        keys = read_keys(path).keys
+        append_record(audit_path(settings), [AuditRecord.changed("created", entry, who)], now)
+        write_keys(path, KeyFile(keys=(*keys, entry)))
     return entry, key
 
 
-def revoke(settings: Settings, key_id: str, *, now: datetime, who: str) -> KeyEntry:
+def revoke_key(settings: Settings, key_id: str, *, now: datetime, who: str) -> KeyEntry:
     """Revoke a key and return its entry; one that is revoked already stays as it was.
 
     ``who`` is recorded in the audit. The key is revoked first: a broken audit, or a full disk, must not keep a stolen
@@ -99,22 +107,22 @@ def revoke(settings: Settings, key_id: str, *, now: datetime, who: str) -> KeyEn
 
     Raises
     ------
-    KeyUnknownError, KeyFileError, LeaseHeldError, StorageFailed
+    KeyUnknownError, KeyFileError, LeaseHeldError, StorageError
         The key is as it was.
     RevocationUnrecordedError
         The key is revoked, and the audit could not record it.
     """
-    path = path_of(settings)
+    path = keys_path(settings)
     with _changing(settings):
-        keys = read(path).keys
+        keys = read_keys(path).keys
         found = next((each for each in keys if each.id == key_id), None)
         if found is None:
             raise KeyUnknownError("no key has this id", "see the ids: churn keys list")
         entry = found if found.revoked_at else found.model_copy(update={"revoked_at": now})
-        write(path, KeyFile(keys=tuple(entry if each is found else each for each in keys)))
+        write_keys(path, KeyFile(keys=tuple(entry if each is found else each for each in keys)))
         try:
-            if entry is not found or key_id in audit(settings).unrecorded:
-                append(audit_path(settings), [Happened.changed("revoked", entry, who)], now)
+            if entry is not found or key_id in audit_keys(settings).unrecorded:
+                append_record(audit_path(settings), [AuditRecord.changed("revoked", entry, who)], now)
         except ChurnError as refused:
             raise RevocationUnrecordedError(
                 f"key {key_id} is revoked, but it is not sure that the audit says so: {refused.message}",
@@ -123,7 +131,7 @@ def revoke(settings: Settings, key_id: str, *, now: datetime, who: str) -> KeyEn
     return entry
 
 
-def audit(settings: Settings, last: int | None = None) -> Audit:
+def audit_keys(settings: Settings, last: int | None = None) -> Audit:
     """Verify the whole audit and return its ``last`` entries (None: all).
 
     Raises
@@ -134,12 +142,12 @@ def audit(settings: Settings, last: int | None = None) -> Audit:
     KeyAuditUnreadableError, KeyFileError
     """
     # The keys are read first: each has its audit entry before it is in the file.
-    keys = read(path_of(settings)).keys
-    shown: deque[KeyEvent] = deque(maxlen=last)
+    keys = read_keys(keys_path(settings)).keys
+    shown: deque[AuditEntry] = deque(maxlen=last)
     began: datetime | None = None
     grants: dict[str | None, Grant | None] = {}
     revoked: set[str | None] = set()
-    for event in events(audit_path(settings)):
+    for event in read_entries(audit_path(settings)):
         began = began or datetime.fromisoformat(event.at)
         if event.action == "created":
             grants[event.key_id] = event.grant
@@ -169,27 +177,27 @@ def _forged(key: KeyEntry, what: str) -> KeyAuditBrokenError:
 
 def _revoked_now(settings: Settings, key_id: str) -> bool:
     """Return whether the key was revoked while the audit was read: the file has it before the entry."""
-    return any(key.id == key_id and key.revoked_at for key in read(path_of(settings)).keys)
+    return any(key.id == key_id and key.revoked_at for key in read_keys(keys_path(settings)).keys)
 
 
-def told(event: KeyEvent) -> str:
+def format_entry(entry: AuditEntry) -> str:
     """Return an entry as one line of text."""
-    whose = "no known key" if event.key_id is None else printable(f"key {event.key_id} ({event.name})")
-    what = f"{event.sequence:>5}  {_second(event.at)}  {event.action:<7}  {whose}"
-    if (grant := event.grant) is not None:
+    whose = "no known key" if entry.key_id is None else printable(f"key {entry.key_id} ({entry.name})")
+    what = f"{entry.sequence:>5}  {_second(entry.at)}  {entry.action:<7}  {whose}"
+    if (grant := entry.grant) is not None:
         until = f" until {_second(grant.expires_at)}" if grant.expires_at else ""
-        return f"{what}, by {printable(event.who)}: {', '.join(grant.rights)}{until}"
-    if (refusals := event.refusals) is None:
-        return f"{what}, by {printable(event.who)}"
+        return f"{what}, by {printable(entry.who)}: {', '.join(grant.rights)}{until}"
+    if (refusals := entry.refusals) is None:
+        return f"{what}, by {printable(entry.who)}"
     first, last = _second(refusals.first_at), _second(refusals.last_at)
     if refusals.times == 1:
         return f"{what}, {refusals.reason}, once: {first}"
     return f"{what}, {refusals.reason}, {refusals.times} times: {first} to {last}"
 
 
-def lines(settings: Settings, now: datetime) -> list[str]:
+def format_keys(settings: Settings, now: datetime) -> list[str]:
     """Return one line per key, without any secret."""
-    keys = read(path_of(settings)).keys
+    keys = read_keys(keys_path(settings)).keys
     shown = [("id", "name", "state", "rights", "made", "expires")]
     for entry in keys:
         expires = "never" if entry.expires_at is None else f"{entry.expires_at:%F %H:%M}"
@@ -209,7 +217,7 @@ def lines(settings: Settings, now: datetime) -> list[str]:
 
 @contextmanager
 def _changing(settings: Settings) -> Iterator[None]:
-    with lease(path_of(settings).parent, _WORK, f"churn keys, process {os.getpid()}"):
+    with lease(keys_path(settings).parent, _WORK, f"churn keys, process {os.getpid()}"):
         yield
 
 

@@ -18,7 +18,7 @@ from bentos.churn.auth.rights import Right
 from configs.errors import EXIT_USAGE, ChurnError
 from configs.settings import Settings
 from configs.text import decoded
-from feature_repo.files.atomic_writes import storage, write_file
+from feature_repo.files.atomic_writes import storage_errors, write_file
 from feature_repo.files.regular_files import read_regular
 
 FILE: Final = "keys.json"
@@ -76,12 +76,12 @@ class KeyFile(BaseModel):
         return self
 
 
-def path_of(settings: Settings) -> Path:
+def keys_path(settings: Settings) -> Path:
     """Return the path of the key file; a relative setting is resolved against the home."""
     return settings.home / Path(settings.access.keys_file or FILE).expanduser()
 
 
-def read(path: Path) -> KeyFile:
+def read_keys(path: Path) -> KeyFile:
     """Return the keys; none if there is no file.
 
     Raises
@@ -106,23 +106,25 @@ def read(path: Path) -> KeyFile:
         raise KeyFileError(f"is damaged at {'.'.join(map(str, first['loc'])) or 'its root'}: {first['type']}") from None
 
 
-def write(path: Path, keys: KeyFile) -> None:
+def write_keys(path: Path, keys: KeyFile) -> None:
     """Replace the file atomically, readable by its owner only.
 
     Raises
     ------
     KeyFileError
         If it would be larger than the service reads.
-    StorageFailed
+    StorageError
     """
     content = keys.model_dump_json(indent=1).encode() + b"\n"
     if len(content) > SIZE_MAX_BYTES:
         raise KeyFileError(f"would be larger than {SIZE_MAX_BYTES >> 20} MiB")
-    with storage():
+    with storage_errors():
         write_file(path, content)
 
 
-def issue(name: str, rights: tuple[Right, ...], *, now: datetime, expires_at: datetime | None) -> tuple[KeyEntry, str]:
+def new_key(
+    name: str, rights: tuple[Right, ...], *, now: datetime, expires_at: datetime | None
+) -> tuple[KeyEntry, str]:
     """Make a key: its entry for the file, and the key itself, which is not stored."""
     key_id = secrets.token_hex(_ID_BYTES)
     key = f"{PREFIX}{key_id}_{secrets.token_urlsafe(_SECRET_BYTES)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Bucket:
+class TokenBucket:
     """A token bucket: at most ``burst`` requests at once, ``per_s`` per second on average (Turner 1986).
 
     Times are seconds of one monotonic clock.

@@ -21,25 +21,25 @@ from configs.errors import ChurnError
 CUSTOMERS_MAX: Final = 64
 """Most customers of a batch of several requests: beyond it a batch takes longer without a gain for any request."""
 
-Given = TypeVar("Given")
+Result = TypeVar("Result")
 Note = TypeVar("Note")
-Work = Callable[[Sequence[str]], tuple[list[Given], Note]]
+Work = Callable[[Sequence[str]], tuple[list[Result], Note]]
 """Customer ids -> one result each, in order, and a note about the batch. Called with the ids of whole requests."""
-After = Callable[[Sequence[Given]], object]
+After = Callable[[Sequence[Result]], object]
 """Called with the results once they are on their way to the callers, which do not wait for it."""
 
 
 @dataclass(frozen=True)
-class _Asked(Generic[Given, Note]):
+class _Request(Generic[Result, Note]):
     customer_ids: Sequence[str]
-    answer: asyncio.Future[tuple[list[Given], Note]]
+    result: asyncio.Future[tuple[list[Result], Note]]
     loop: asyncio.AbstractEventLoop
 
 
-Results = list[tuple[list[Given], Note] | Exception]
+Results = list[tuple[list[Result], Note] | Exception]
 
 
-class Batcher(ABC, Generic[Given, Note]):
+class Batcher(ABC, Generic[Result, Note]):
     """Answers requests of one kind in order of arrival.
 
     Parameters
@@ -50,39 +50,39 @@ class Batcher(ABC, Generic[Given, Note]):
         Most customers of a batch of several requests; a request with more is a batch of its own.
     """
 
-    def __init__(self, work: Work[Given, Note], after: After[Given], *, together: int = CUSTOMERS_MAX) -> None:
+    def __init__(self, work: Work[Result, Note], after: After[Result], *, customers_max: int = CUSTOMERS_MAX) -> None:
         self._work = work
         self._after = after
-        self._together = together
-        self._waiting: deque[_Asked[Given, Note]] = deque()
+        self._customers_max = customers_max
+        self._waiting: deque[_Request[Result, Note]] = deque()
 
-    async def ask(self, customer_ids: Sequence[str]) -> tuple[list[Given], Note]:
+    async def submit(self, customer_ids: Sequence[str]) -> tuple[list[Result], Note]:
         """Return one result per id, and the note about their batch; raises what ``work`` raises for them."""
         loop = asyncio.get_running_loop()
-        asked: _Asked[Given, Note] = _Asked(customer_ids, loop.create_future(), loop)
+        asked: _Request[Result, Note] = _Request(customer_ids, loop.create_future(), loop)
         self._add(asked)
-        return await asked.answer
+        return await asked.result
 
     @abstractmethod
-    def _add(self, asked: _Asked[Given, Note]) -> None:
+    def _add(self, asked: _Request[Result, Note]) -> None:
         """Queue a request."""
 
-    def _take(self) -> list[_Asked[Given, Note]]:
+    def _take(self) -> list[_Request[Result, Note]]:
         """Remove and return the requests of the next batch, none if the queue is empty."""
-        batch: list[_Asked[Given, Note]] = []
+        batch: list[_Request[Result, Note]] = []
         customers = 0
         while self._waiting:
             # A request that was cancelled meanwhile is skipped.
-            if self._waiting[0].answer.cancelled():
+            if self._waiting[0].result.cancelled():
                 self._waiting.popleft()
                 continue
             customers += len(self._waiting[0].customer_ids)
-            if batch and customers > self._together:
+            if batch and customers > self._customers_max:
                 break
             batch.append(self._waiting.popleft())
         return batch
 
-    def _answered(self, batch: Sequence[_Asked[Given, Note]]) -> Results[Given, Note]:
+    def _run(self, batch: Sequence[_Request[Result, Note]]) -> Results[Result, Note]:
         try:
             given, note = self._work([each for asked in batch for each in asked.customer_ids])
         except ChurnError as refused:
@@ -93,27 +93,27 @@ class Batcher(ABC, Generic[Given, Note]):
             if len(batch) == 1:
                 return [broken]
             # A fault that one request brought along must not fail the others.
-            return [self._answered([asked])[0] for asked in batch]
-        results: Results[Given, Note] = []
+            return [self._run([asked])[0] for asked in batch]
+        results: Results[Result, Note] = []
         start = 0
         for asked in batch:
             results.append((given[start : start + len(asked.customer_ids)], note))
             start += len(asked.customer_ids)
         return results
 
-    def _tell(self, results: Results[Given, Note]) -> None:
-        tell(self._after, [each for result in results if not isinstance(result, Exception) for each in result[0]])
+    def _notify(self, results: Results[Result, Note]) -> None:
+        notify(self._after, [each for result in results if not isinstance(result, Exception) for each in result[0]])
 
 
-def tell(after: After[Given], given: Sequence[Given]) -> None:
+def notify(after: After[Result], results: Sequence[Result]) -> None:
     """Pass the results to ``after``; a failure is logged, and affects neither this answer nor later ones."""
     try:
-        after(given)
+        after(results)
     except Exception as broken:  # noqa: BLE001 - any error: the answers are right, and may already be sent
         internal(broken)
 
 
-class OnLoop(Batcher[Given, Note]):
+class EventLoopBatcher(Batcher[Result, Note]):
     """Works on the event loop itself, between two polls of the sockets; for work of a few milliseconds.
 
     A thread would cost more than it gains: each hand-over between two threads of one interpreter takes as long as
@@ -128,24 +128,24 @@ class OnLoop(Batcher[Given, Note]):
 
     def __init__(
         self,
-        work: Work[Given, Note],
-        after: After[Given],
+        work: Work[Result, Note],
+        after: After[Result],
         *,
-        instead: InThread[Given, Note],
-        well: Callable[[], bool],
-        together: int = CUSTOMERS_MAX,
+        fallback: ThreadBatcher[Result, Note],
+        is_healthy: Callable[[], bool],
+        customers_max: int = CUSTOMERS_MAX,
     ) -> None:
-        super().__init__(work, after, together=together)
-        self._instead = instead
-        self._well = well
+        super().__init__(work, after, customers_max=customers_max)
+        self._fallback = fallback
+        self._is_healthy = is_healthy
         self._due = False
 
-    def _add(self, asked: _Asked[Given, Note]) -> None:
-        if self._well():
+    def _add(self, asked: _Request[Result, Note]) -> None:
+        if self._is_healthy():
             self._waiting.append(asked)
             self._plan(asked.loop)
         else:
-            self._instead._add(asked)  # noqa: SLF001 - of the same family
+            self._fallback._add(asked)  # noqa: SLF001 - of the same family
 
     def _plan(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._due:
@@ -158,24 +158,24 @@ class OnLoop(Batcher[Given, Note]):
         batch = self._take()
         if not batch:
             return
-        results = self._answered(batch)
+        results = self._run(batch)
         _deliver(batch, results)
         # Scheduled after the callers that were just woken: their answers are sent first.
-        loop.call_soon(self._tell, results)
-        if not self._well():
+        loop.call_soon(self._notify, results)
+        if not self._is_healthy():
             while self._waiting:
-                self._instead._add(self._waiting.popleft())  # noqa: SLF001
+                self._fallback._add(self._waiting.popleft())  # noqa: SLF001
         elif self._waiting:
             self._plan(loop)
 
 
-class InThread(Batcher[Given, Note]):
+class ThreadBatcher(Batcher[Result, Note]):
     """Works in a thread of its own, which starts with the first request."""
 
     def __init__(
-        self, work: Work[Given, Note], after: After[Given], *, name: str, together: int = CUSTOMERS_MAX
+        self, work: Work[Result, Note], after: After[Result], *, name: str, customers_max: int = CUSTOMERS_MAX
     ) -> None:
-        super().__init__(work, after, together=together)
+        super().__init__(work, after, customers_max=customers_max)
         self._name = name
         self._changed = threading.Condition()
         self._ended = False
@@ -189,7 +189,7 @@ class InThread(Batcher[Given, Note]):
         if self._thread is not None:
             self._thread.join()
 
-    def _add(self, asked: _Asked[Given, Note]) -> None:
+    def _add(self, asked: _Request[Result, Note]) -> None:
         with self._changed:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
@@ -206,17 +206,17 @@ class InThread(Batcher[Given, Note]):
                 if not batch and self._ended:
                     return
             if batch:
-                results = self._answered(batch)
+                results = self._run(batch)
                 # One wake-up of the loop for the whole batch.
                 batch[0].loop.call_soon_threadsafe(_deliver, batch, results)
-                self._tell(results)
+                self._notify(results)
 
 
-def _deliver(batch: Sequence[_Asked[Given, Note]], results: Results[Given, Note]) -> None:
+def _deliver(batch: Sequence[_Request[Result, Note]], results: Results[Result, Note]) -> None:
     for asked, result in zip(batch, results, strict=True):
-        if asked.answer.done():
+        if asked.result.done():
             continue  # the caller gave up
         if isinstance(result, Exception):
-            asked.answer.set_exception(result)
+            asked.result.set_exception(result)
         else:
-            asked.answer.set_result(result)
+            asked.result.set_result(result)

@@ -18,14 +18,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from bentos.churn.errors import HomeLostError, LoadingError, NotReadyError
-from bentos.churn.metrics import Meters, ServedModel
+from bentos.churn.metrics import ServedModel, ServiceMetrics
 from bentos.churn.trials.canary import Canary, Share
 from bentos.churn.trials.shadow import Shadow
-from bentos.churn.trials.trial_counts import Counting
+from bentos.churn.trials.trial_counts import TrialCounter
 from bentos.prediction.errors import internal
-from bentos.prediction.model import Model, load, warm_up
-from bentos.prediction.prediction import Answered
-from bentos.prediction.predictor import Took, answer, untold
+from bentos.prediction.model import ServingModel, load_model, warm_up
+from bentos.prediction.prediction import Prediction
+from bentos.prediction.predictor import StageObserver, ignore_stage, predict_customers
 from bentos.rollout.live_comparison import LiveComparison, LiveCountsError, breach, read_live
 from configs.errors import ChurnError
 from configs.settings import Settings
@@ -45,35 +45,42 @@ _REFUSED_RETRY_S: Final = 5.0
 
 
 @dataclass(frozen=True)
-class Refused:
+class RejectedModel:
     """A model that can't be served: its digest (None: the pointer itself is unusable), and the error."""
 
     digest: str | None
-    failure: ChurnError
+    error: ChurnError
 
-    def same(self, other: Refused | None) -> bool:
+    def is_same(self, other: RejectedModel | None) -> bool:
         """Return whether digest and error are the same."""
-        return other is not None and (self.digest, self.failure.body()) == (other.digest, other.failure.body())
+        return other is not None and (self.digest, self.error.body()) == (other.digest, other.error.body())
 
 
 @dataclass(frozen=True)
-class Serving:
+class ServingState:
     """The state that a request needs, immutable: taken at its start and used to its end, despite swaps."""
 
     rollout: Rollout
-    champion: Model
+    champion: ServingModel
     trial: Shadow | Canary | None = None
-    refused: Refused | None = None
+    rejected: RejectedModel | None = None
 
-    def answer(
-        self, customer_ids: Sequence[str], now: datetime, *, reasons_max: int, took: Took = untold
-    ) -> list[Answered | ChurnError]:
+    def predict(
+        self,
+        customer_ids: Sequence[str],
+        now: datetime,
+        *,
+        reasons_max: int,
+        observe_stage: StageObserver = ignore_stage,
+    ) -> list[Prediction | ChurnError]:
         """Return one answer or refusal per id, in order. Raises StoreUnavailableError."""
         if self.trial is None:
-            return answer(self.champion, customer_ids, now, reasons_max=reasons_max, took=took)
-        return self.trial.answer(self.champion, customer_ids, now, took=took)
+            return predict_customers(
+                self.champion, customer_ids, now, reasons_max=reasons_max, observe_stage=observe_stage
+            )
+        return self.trial.predict(self.champion, customer_ids, now, observe_stage=observe_stage)
 
-    def model_of(self, customer_id: str) -> Model:
+    def model_of(self, customer_id: str) -> ServingModel:
         """Return the model that answers for a customer."""
         tried = isinstance(self.trial, Canary) and self.trial.takes(customer_id)
         return self.trial.challenger if self.trial is not None and tried else self.champion
@@ -88,21 +95,21 @@ class Serving:
             for role, mode, model in named
         ]
 
-    def alone(self, refused: Refused | None) -> Serving:
+    def without_trial(self, refused: RejectedModel | None) -> ServingState:
         """Return the champion without a trial, with the model that can't be served."""
-        return Serving(self.rollout.alone(), self.champion, None, refused)
+        return ServingState(self.rollout.without_trial(), self.champion, None, refused)
 
 
-class Keeper:
+class ModelManager:
     """Holds the serving state.
 
     Until there is a champion each request may try to load it, at most once a second.
     """
 
-    def __init__(self, settings: Settings, meters: Meters) -> None:
+    def __init__(self, settings: Settings, metrics: ServiceMetrics) -> None:
         self._settings = settings
-        self._meters = meters
-        self._serving: Serving | None = None
+        self._metrics = metrics
+        self._serving: ServingState | None = None
         self._failure: ChurnError | None = None
         self._tried_at = 0.0
         self._halted = -1
@@ -114,11 +121,11 @@ class Keeper:
         """Why nothing can be served from a home that was restored or removed while the worker ran."""
         self._lock = threading.Lock()
 
-    def peek(self) -> Serving | None:
+    def current_or_none(self) -> ServingState | None:
         """Return the serving state, None if nothing is loaded yet, or the home is gone."""
         return self._serving if self._gone is None else None
 
-    def current(self) -> Serving:
+    def current(self) -> ServingState:
         """Return the serving state, loading the champion if there is one by now.
 
         Raises
@@ -140,7 +147,7 @@ class Keeper:
         finally:
             self._lock.release()
 
-    def poll(self, now: datetime) -> None:
+    def refresh(self, now: datetime) -> None:
         """Follow the pointer, judge a canary, end a trial in time. For one thread of its own."""
         serving = self._serving
         if serving is None:
@@ -167,14 +174,14 @@ class Keeper:
             self._serving.trial.close()
         self._serving.champion.features.close()
 
-    def _first(self) -> Serving:
+    def _first(self) -> ServingState:
         from bentos.rollout.pointer import Rollout
-        from bentos.rollout.rollout import served
+        from bentos.rollout.rollout import served_rollout
 
         if self._failure is not None and time.monotonic() - self._tried_at < _RETRY_S:
             raise NotReadyError(self._failure)
         before = self._files_of_home()
-        loaded = _named(lambda: self._loaded(served(self._settings.home).champion, None, datetime.now(UTC)))
+        loaded = _named(lambda: self._loaded(served_rollout(self._settings.home).champion, None, datetime.now(UTC)))
         if isinstance(loaded, ChurnError):
             # Errors of any library must not end the worker: it stays up, reports that it is not ready, and tries again.
             if self._failure is None or loaded.error != self._failure.error:
@@ -189,12 +196,14 @@ class Keeper:
         log.warning("serving model %s, bundle %s", manifest.model_version, loaded.bundle.digest[:12])
         self._files = self._known(before)
         # A trial begins with the next poll.
-        return Serving(Rollout(loaded.bundle.digest, manifest.model_version), loaded)
+        return ServingState(Rollout(loaded.bundle.digest, manifest.model_version), loaded)
 
-    def _loaded(self, digest: str, beside: Model | None, now: datetime, *, store_needed: bool = False) -> Model:
+    def _loaded(
+        self, digest: str, beside: ServingModel | None, now: datetime, *, store_needed: bool = False
+    ) -> ServingModel:
         from bentos.bundle.manifest import bundles_folder
 
-        model = load(self._settings, bundles_folder(self._settings.home) / digest, beside)
+        model = load_model(self._settings, bundles_folder(self._settings.home) / digest, beside)
         try:
             warm_up(model, now, store_needed=store_needed or beside is not None)
         except BaseException:
@@ -217,52 +226,54 @@ class Keeper:
         """Return the identities from before opening; a file that did not exist then was made by opening it."""
         return tuple(now if was is None else was for was, now in zip(before, self._files_of_home(), strict=True))
 
-    def _reopen(self, serving: Serving, now: datetime) -> None:
+    def _reopen(self, serving: ServingState, now: datetime) -> None:
         """Load everything from a home that was restored or replaced; until then nothing is answered.
 
         Models in memory, and open files that are no longer in the home, belong to another state of it.
         """
         from bentos.rollout.pointer import Rollout
-        from bentos.rollout.rollout import served
+        from bentos.rollout.rollout import served_rollout
 
         before = self._files_of_home()
-        loaded: Model | ChurnError = HomeLostError()
+        loaded: ServingModel | ChurnError = HomeLostError()
         if None not in before:  # opening a SQLite file creates it
-            loaded = _named(lambda: self._loaded(served(self._settings.home).champion, None, now, store_needed=True))
+            loaded = _named(
+                lambda: self._loaded(served_rollout(self._settings.home).champion, None, now, store_needed=True)
+            )
         if isinstance(loaded, ChurnError):
             if self._gone is None or self._gone.body() != loaded.body():
                 log.warning("not ready, the home was replaced: %s: %s; %s", *loaded.body().values())
             self._gone = loaded
             return
         manifest = loaded.bundle.manifest
-        made = Serving(Rollout(loaded.bundle.digest, manifest.model_version), loaded)
+        made = ServingState(Rollout(loaded.bundle.digest, manifest.model_version), loaded)
         self._swap(serving, made)
         # All earlier models read from one store, that of the earlier home.
         serving.champion.features.close()
         self._files, self._seen, self._gone = before, None, None
         self._follow(made, now)
 
-    def _follow(self, serving: Serving, now: datetime) -> None:
-        from bentos.rollout.rollout import served
+    def _follow(self, serving: ServingState, now: datetime) -> None:
+        from bentos.rollout.rollout import served_rollout
 
-        wanted = _named(lambda: served(self._settings.home))
+        wanted = _named(lambda: served_rollout(self._settings.home))
         if isinstance(wanted, ChurnError):
             # A worker that can't read the pointer can't see the end of a trial, so it must not continue one.
             self._seen = None
-            self._swap(serving, serving.alone(Refused(None, wanted)))
+            self._swap(serving, serving.without_trial(RejectedModel(None, wanted)))
             return
-        if wanted.over(now) and wanted.sequence != self._halted:
+        if wanted.has_expired(now) and wanted.sequence != self._halted:
             # The command that started it may be gone: a trial ends even without an operator.
             if self._end(wanted, now, f"its time was over at {wanted.ends_at}"):
                 log.warning("%s ended: its time is over", wanted.mode)
-            wanted = wanted.alone()
+            wanted = wanted.without_trial()
         if wanted == self._seen and time.monotonic() < self._retry_at:
             return
         made = self._made(serving, wanted, now)
-        self._seen, self._retry_at = wanted, math.inf if made.refused is None else time.monotonic() + _REFUSED_RETRY_S
+        self._seen, self._retry_at = wanted, math.inf if made.rejected is None else time.monotonic() + _REFUSED_RETRY_S
         self._swap(serving, made)
 
-    def _made(self, serving: Serving, wanted: Rollout, now: datetime) -> Serving:
+    def _made(self, serving: ServingState, wanted: Rollout, now: datetime) -> ServingState:
         """Return the state for ``wanted``, with the models already loaded.
 
         A model that can't be served is left out and returned in ``refused``.
@@ -270,26 +281,26 @@ class Keeper:
         trial = serving.trial
         ready = {model.bundle.digest: model for model in (serving.champion, *([trial.challenger] if trial else []))}
 
-        def model(digest: str) -> Model | ChurnError:
+        def model(digest: str) -> ServingModel | ChurnError:
             if digest in ready:
                 return ready[digest]
             return _named(lambda: self._loaded(digest, serving.champion, now))
 
         champion = model(wanted.champion)
         if isinstance(champion, ChurnError):
-            return serving.alone(Refused(wanted.champion, champion))
-        alone = Serving(wanted, champion).alone(None)
+            return serving.without_trial(RejectedModel(wanted.champion, champion))
+        alone = ServingState(wanted, champion).without_trial(None)
         if wanted.challenger is None or wanted.sequence == self._halted:
             return alone
         if trial is not None and serving.rollout == wanted:
-            return Serving(wanted, champion, trial)
+            return ServingState(wanted, champion, trial)
         challenger = model(wanted.challenger)
         if isinstance(challenger, ChurnError):
-            return replace(alone, refused=Refused(wanted.challenger, challenger))
-        return Serving(wanted, champion, self._trial(wanted, challenger))
+            return replace(alone, rejected=RejectedModel(wanted.challenger, challenger))
+        return ServingState(wanted, champion, self._trial(wanted, challenger))
 
-    def _trial(self, wanted: Rollout, challenger: Model) -> Shadow | Canary:
-        settings, counting = self._settings, Counting(self._settings.home, wanted, self._meters)
+    def _trial(self, wanted: Rollout, challenger: ServingModel) -> Shadow | Canary:
+        settings, counting = self._settings, TrialCounter(self._settings.home, wanted, self._metrics)
         reasons_max = settings.serving.reasons_max
         if wanted.mode == "shadow":
             return Shadow(challenger, counting, reasons_max=reasons_max, room=settings.rollout.queue_max)
@@ -301,17 +312,17 @@ class Keeper:
             limit_s=settings.serving.request_timeout_s / 2,
         )
 
-    def _swap(self, serving: Serving, made: Serving) -> None:
-        refused = made.refused
-        if refused is not None and not refused.same(serving.refused):
-            self._meters.swaps.labels("refused").inc()
+    def _swap(self, serving: ServingState, made: ServingState) -> None:
+        refused = made.rejected
+        if refused is not None and not refused.is_same(serving.rejected):
+            self._metrics.swaps.labels("refused").inc()
             log.warning(
                 "refused %s: %s: %s; %s",
                 f"bundle {refused.digest[:12]}" if refused.digest else "the pointer",
-                *refused.failure.body().values(),
+                *refused.error.body().values(),
             )
         if made.champion is not serving.champion:
-            self._meters.swaps.labels("swapped").inc()
+            self._metrics.swaps.labels("swapped").inc()
             manifest = made.champion.bundle.manifest
             log.warning("serving model %s, bundle %s", manifest.model_version, made.champion.bundle.digest[:12])
         if made.rollout.sequence not in {0, serving.rollout.sequence}:
@@ -320,7 +331,7 @@ class Keeper:
         if serving.trial is not None and serving.trial is not made.trial:
             serving.trial.close()
 
-    def _judge(self, serving: Serving, now: datetime) -> None:
+    def _judge(self, serving: ServingState, now: datetime) -> None:
         """End a canary that fails too often or takes too long, for all workers."""
         trial, rollout = serving.trial, serving.rollout
         if not isinstance(trial, Canary):
@@ -328,7 +339,7 @@ class Keeper:
         counts = self._counts(trial, rollout)
         why = breach(counts, self._settings.rollout)
         if why is not None and self._end(rollout, now, why, counts):
-            self._meters.aborts.inc()
+            self._metrics.aborts.inc()
             log.warning("canary ended: %s", why)
 
     def _end(self, trial: Rollout, now: datetime, why: str, counts: LiveComparison | None = None) -> bool:

@@ -22,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from bentos.churn.errors import HeadTooLargeError, RequestMalformedError, RequestTimeoutError
 from bentos.churn.server.deadlines import Budget, Deadlines
 from bentos.churn.server.gateway import FIXED_HEADERS, KNOWN
-from bentos.churn.server.request_boundaries import Parts
+from bentos.churn.server.request_boundaries import RequestBoundaries
 from configs.errors import ChurnError
 
 HEAD_MAX_BYTES: Final = 32 * 1024
@@ -43,7 +43,7 @@ _GRACE_S: Final = 2.0
 
 
 @dataclass(frozen=True)
-class Limits:
+class ConnectionLimits:
     """Limits and shared state of all connections of a worker.
 
     Parameters
@@ -75,28 +75,28 @@ class Limits:
     connections: int
     refused: Callable[[ChurnError], None]
     held: Budget
-    strangers: Deadlines[Connection]
-    known: Deadlines[Connection]
-    writing: Deadlines[Connection]
-    unadmitted: dict[Connection, None]
+    not_admitted: Deadlines[HttpProtocol]
+    admitted: Deadlines[HttpProtocol]
+    writing: Deadlines[HttpProtocol]
+    unadmitted: dict[HttpProtocol, None]
 
 
-class Connection(HttpToolsProtocol):
+class HttpProtocol(HttpToolsProtocol):
     """A client's connection.
 
     Parses one request at a time: bytes behind it are held, and no more are read until it is answered.
     """
 
-    limits: ClassVar[Limits]
-    ending: ClassVar = False
+    limits: ClassVar[ConnectionLimits]
+    is_shutting_down: ClassVar = False
     """Whether the service is shutting down: each answer is then the last of its connection."""
     opened: ClassVar[Iterator[int]] = count()
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.access_log = False  # a path is a caller's text, and may hold a customer id
-        self._clock = self.limits.strangers
-        self._parts = Parts()
+        self._clock = self.limits.not_admitted
+        self._parts = RequestBoundaries()
         self._in_head = False
         self._whole = True
         """Whether no request is being received: its body, too, has arrived."""
@@ -117,17 +117,17 @@ class Connection(HttpToolsProtocol):
         self._answers_left = ANSWERS_MAX * (_SPREAD + next(self.opened) % _SPREAD) // (2 * _SPREAD)
 
     @property
-    def answering(self) -> bool:
+    def is_answering(self) -> bool:
         """Whether an answer is pending."""
         return self.cycle is not None and not self.cycle.response_complete
 
     @property
-    def admitted(self) -> bool:
+    def is_admitted(self) -> bool:
         """Whether a key has admitted a request of it, also one whose answer is still pending."""
-        return self._clock is self.limits.known or bool(self.cycle and self.cycle.scope["state"].get(KNOWN))
+        return self._clock is self.limits.admitted or bool(self.cycle and self.cycle.scope["state"].get(KNOWN))
 
     @property
-    def ahead(self) -> bool:
+    def is_ahead(self) -> bool:
         """Whether it has pipelined requests, or does not read its answer."""
         return bool(self._held) or self.flow.write_paused
 
@@ -141,19 +141,19 @@ class Connection(HttpToolsProtocol):
             self.limits.unadmitted[self] = None
             self._clock.set(self, self.limits.head_s)
 
-    def _first_to_go(self) -> Connection:
+    def _first_to_go(self) -> HttpProtocol:
         """Return the connection to close for this new one, itself if there is no other.
 
         In this order: one that was never admitted and owes something, has pipelined requests or does not read its
         answer, or is any other; one that was admitted and owes something.
         """
-        unadmitted, known = self.limits.unadmitted, self.limits.known
+        unadmitted, known = self.limits.unadmitted, self.limits.admitted
         return (
-            next((each for each in self.limits.strangers if not each.admitted), None)
-            or next((each for each in unadmitted if each.ahead and not each.admitted), None)
-            or next((each for each in unadmitted if not each.admitted), None)
+            next((each for each in self.limits.not_admitted if not each.is_admitted), None)
+            or next((each for each in unadmitted if each.is_ahead and not each.is_admitted), None)
+            or next((each for each in unadmitted if not each.is_admitted), None)
             or known.oldest()
-            or self.limits.strangers.oldest()
+            or self.limits.not_admitted.oldest()
             or self
         )
 
@@ -178,7 +178,7 @@ class Connection(HttpToolsProtocol):
         """
         if self._deaf:
             return
-        if self._held or (self._whole and self.answering):
+        if self._held or (self._whole and self.is_answering):
             self._hold(data)
         else:
             self._take(data)
@@ -186,12 +186,12 @@ class Connection(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]
         """Return whether to stay open: a client that closed its sending side may wait for its answers."""
         self._at_end = True
-        return self._whole and self.answering and not self.transport.is_closing()
+        return self._whole and self.is_answering and not self.transport.is_closing()
 
     def _take(self, data: bytes) -> None:
         at, size = 0, len(data)
         while at < size and not self._deaf:
-            if self._whole and self.answering:
+            if self._whole and self.is_answering:
                 self._hold(data[at:])
                 return
             end = self._parts.end(data, at)
@@ -227,7 +227,7 @@ class Connection(HttpToolsProtocol):
 
     def _hold(self, data: bytes) -> None:
         """Hold bytes that follow a request whose answer is pending, and stop reading until then."""
-        if self._last is not None and not (self._last.response_started or self.ending):
+        if self._last is not None and not (self._last.response_started or self.is_shutting_down):
             self._last.keep_alive = True  # the next request is already here, and would be lost
         self._last = None
         if self.cycle.keep_alive and self.limits.held.take(len(data)):
@@ -274,7 +274,7 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         self._answers_left -= 1
         self._last = None
-        if self.ending:
+        if self.is_shutting_down:
             self.cycle.keep_alive = False
         self._clock.clear(self)
         self.headers = []  # trailers of a chunked body are not headers
@@ -290,7 +290,7 @@ class Connection(HttpToolsProtocol):
             return
         super().on_message_complete()
         self._whole, self._frame_bytes = True, 0
-        if not self.answering:
+        if not self.is_answering:
             self._rest()
             return
         self._clock.clear(self)
@@ -307,16 +307,16 @@ class Connection(HttpToolsProtocol):
         self.cycle.body = bytearray()  # the unread rest of a body
         if self._deaf or self.transport.is_closing():
             return
-        if self._clock is self.limits.strangers and self.cycle.scope["state"].get(KNOWN):
+        if self._clock is self.limits.not_admitted and self.cycle.scope["state"].get(KNOWN):
             self._clock.clear(self)
-            self._clock = self.limits.known
+            self._clock = self.limits.admitted
             self.limits.unadmitted.pop(self, None)
         self._rest()
         if held := self._held:
             self._drop()
             self._take(held)
         if not self._held:
-            if self._at_end and not self.answering:
+            if self._at_end and not self.is_answering:
                 self.transport.close()
             else:
                 self.flow.resume_reading()
@@ -338,7 +338,7 @@ class Connection(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Answer the requests in progress and those on their way; then close."""
-        if self.answering:
+        if self.is_answering:
             self.cycle.keep_alive = False
         self.loop.call_later(_LINGER_S, self._leave_idle)
 
@@ -346,7 +346,7 @@ class Connection(HttpToolsProtocol):
         return False
 
     def _leave_idle(self) -> None:
-        if not self.answering:
+        if not self.is_answering:
             self._leave()
 
     def _leave(self) -> None:
@@ -365,11 +365,11 @@ class Connection(HttpToolsProtocol):
         self.flow.resume_reading()
         self._clock.set(self, _LINGER_S)
 
-    def late(self) -> None:
+    def on_header_timeout(self) -> None:
         """Handle an expired deadline: refuse, wait or close."""
         if self._deaf:
             self.transport.close()
-        elif self.answering:
+        elif self.is_answering:
             self._clock.set(self, self.limits.head_s)  # a body: the gateway answers that it is late
         elif self._in_head:
             self._refuse(RequestTimeoutError(f"the head did not arrive within {self.limits.head_s} s", "send it again"))
@@ -378,7 +378,7 @@ class Connection(HttpToolsProtocol):
         else:
             self._leave()
 
-    def late_answer(self) -> None:
+    def on_write_timeout(self) -> None:
         """Abort: the client did not read its answer."""
         self.transport.abort()
 
@@ -393,10 +393,10 @@ class Connection(HttpToolsProtocol):
         self._deaf = True
         if not self._in_head and not self._whole:
             # Of a body. An answer that has begun is completed; one that was sent stays the only one.
-            if self.answering and self.cycle.response_started:
+            if self.is_answering and self.cycle.response_started:
                 self.cycle.keep_alive = False
                 return
-            if not self.answering:
+            if not self.is_answering:
                 self._leave()
                 return
         self.limits.refused(error)
@@ -410,7 +410,7 @@ class Connection(HttpToolsProtocol):
         ]
         lines = [name + b": " + value + b"\r\n" for name, value in headers]
         self.transport.write(b"".join([STATUS_LINE[error.http_status], *lines, b"\r\n", body]))
-        if self.answering:
+        if self.is_answering:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self._leave()

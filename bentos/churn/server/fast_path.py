@@ -9,19 +9,19 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from configs.errors import ChurnError
 
-Lane = Mapping[str, Callable[[str, bytes], Awaitable[bytes]]]
+FastRoutes = Mapping[str, Callable[[str, bytes], Awaitable[bytes]]]
 """Path of a POST route -> function of the declared content type and the body that returns the JSON answer."""
 
 
-class QuickLane:
+class FastPathMiddleware:
     """Answers the routes of ``lane`` itself, and passes every other request to ``app``.
 
     ``refused`` returns the answer to an error, as for every other route.
     """
 
-    def __init__(self, app: ASGIApp, lane: Lane, refused: Callable[[ChurnError], Response]) -> None:
+    def __init__(self, app: ASGIApp, routes: FastRoutes, refused: Callable[[ChurnError], Response]) -> None:
         self._app = app
-        self._lane = lane
+        self._lane = routes
         self._refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

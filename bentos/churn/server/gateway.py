@@ -16,7 +16,7 @@ from anyio import CapacityLimiter
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bentos.churn.auth.authenticator import HEADERS, Access, is_loopback
+from bentos.churn.auth.authenticator import HEADERS, ApiKeyAuthenticator, is_loopback
 from bentos.churn.auth.rights import OPEN_PATHS, PAGE, SCORING, Right, right_of, template
 from bentos.churn.errors import (
     BodyTooLargeError,
@@ -28,7 +28,7 @@ from bentos.churn.errors import (
     RouteUnknownError,
     response_to,
 )
-from bentos.churn.metrics import Meters
+from bentos.churn.metrics import ServiceMetrics
 from bentos.churn.server.content_codings import ACCEPTED, LARGE_BYTES, gzipped, offers_gzip
 from bentos.churn.server.uploads import Aside, Uploads
 from bentos.prediction.errors import internal
@@ -57,7 +57,7 @@ CODERS: Final = 2
 """Bodies decoded, and answers compressed, at once."""
 
 
-class FrontDoor:
+class GatewayMiddleware:
     """Passes every HTTP request to ``own`` and never to the server's own routes.
 
     BentoML adds pages to each service (`/`, `/docs.json`, `/schema.json`, static files) that load scripts from other
@@ -82,17 +82,17 @@ class FrontDoor:
         self,
         app: ASGIApp,
         own: ASGIApp,
-        meters: Meters,
+        metrics: ServiceMetrics,
         serving: ServingSettings,
         routes: Iterable[str],
-        access: Access | None = None,
+        authenticator: ApiKeyAuthenticator | None = None,
     ) -> None:
         self._inner = app
         self._own = own
-        self._meters = meters
+        self._metrics = metrics
         self._serving = serving
         self._routes = frozenset(routes)
-        self._access = access
+        self._access = authenticator
         self._working = 0
         self._coders: CapacityLimiter | None = None
         self._uploads = Uploads(serving, self._aside)
@@ -107,7 +107,7 @@ class FrontDoor:
         headers = {name: value for name, value in scope["headers"] if name in _READ}
         answer = _Answer(send, headers, self._aside, page=path == PAGE)
         try:
-            right = self._admitted(scope, headers, path, started)
+            right = self._authorized(scope, headers, path, started)
             body = b""
             # The body of any other request is dropped as it comes.
             if right == "predict" and scope["method"] == "POST" and path in self._routes:
@@ -121,23 +121,23 @@ class FrontDoor:
         except Exception as broken:  # noqa: BLE001 - the last handler: anything else would be logged with its values
             error = internal(broken)
             if not answer.status:  # else the application has already answered
-                self._meters.refusals.labels(error.error).inc()
+                self._metrics.refusals.labels(error.error).inc()
                 await response_to(error, self._serving.retry_after_s)(scope, receive, answer)
         finally:
             if answer.status:
-                self._meters.answered(
+                self._metrics.observe_request(
                     template(path, self._routes), scope["method"], answer.status, time.perf_counter() - started
                 )
 
-    def _admitted(self, scope: Scope, headers: Mapping[bytes, bytes], path: str, now: float) -> Right | None:
+    def _authorized(self, scope: Scope, headers: Mapping[bytes, bytes], path: str, now: float) -> Right | None:
         """Check the head of a request; return the right that it needed, or raise its refusal."""
         if path in OPEN_PATHS:
             return None
         right = right_of(path)
         if self._access is not None:
             server = scope.get("server")
-            self._access.admit(headers, right, server[0] if server else None, now)
-            if self._access.needed:
+            self._access.authorize(headers, right, server[0] if server else None, now)
+            if self._access.requires_key:
                 scope.setdefault("state", {})[KNOWN] = True
             # A request without a key may come from a page of another site, in a browser of this machine, whose name was
             # made to resolve to this address (DNS rebinding). It can't send another Host than that name.
@@ -163,7 +163,7 @@ class FrontDoor:
             self._working -= 1
 
     async def _refuse(self, refused: ChurnError, path: str, answer: _Answer) -> None:
-        self._meters.refusals.labels(refused.error).inc()
+        self._metrics.refusals.labels(refused.error).inc()
         response = response_to(refused, self._serving.retry_after_s)
         if isinstance(refused, KeyMissingError):
             # Only a browser at the page shall prompt for a password; elsewhere a prompt would interrupt a program's

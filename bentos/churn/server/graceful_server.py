@@ -19,8 +19,8 @@ from typing import ClassVar, Final
 import uvicorn
 from starlette.types import ASGIApp
 
-from bentos.churn.metrics import Meters
-from bentos.churn.server.connection import Connection, Limits
+from bentos.churn.metrics import ServiceMetrics
+from bentos.churn.server.connection import ConnectionLimits, HttpProtocol
 from bentos.churn.server.deadlines import Budget, Deadlines
 from configs.settings import ServingSettings
 
@@ -33,7 +33,7 @@ _ACCEPT_S: Final = 0.1
 _TICKS_PER_S: Final = 10
 
 
-class Server(uvicorn.Server):
+class GracefulServer(uvicorn.Server):
     """uvicorn's server with our connections, and a shutdown that loses no request.
 
     uvicorn stops accepting at once on shutdown. A client that has connected by then and was not accepted, or was and
@@ -41,16 +41,16 @@ class Server(uvicorn.Server):
     their clients repeat them a second later and are then refused. Earlier connections are answered.
     """
 
-    door: ClassVar[Callable[[ASGIApp], ASGIApp]]
+    gateway: ClassVar[Callable[[ASGIApp], ASGIApp]]
 
     def __init__(self, config: uvicorn.Config) -> None:
-        config.http = Connection
+        config.http = HttpProtocol
         # The server's own application gets no requests: its processing of each one costs time, and keeps memory for
         # a minute.
-        config.app = type(self).door(config.app)  # type: ignore[arg-type]
+        config.app = type(self).gateway(config.app)  # type: ignore[arg-type]
         config.proxy_headers = False  # the client's address is not used
         # A client that knows for how long an idle connection is kept closes it first.
-        config.headers.append(("Keep-Alive", f"timeout={Connection.limits.idle_s}"))
+        config.headers.append(("Keep-Alive", f"timeout={HttpProtocol.limits.idle_s}"))
         super().__init__(config)
         self._listening: list[socket.socket] = []
 
@@ -63,43 +63,43 @@ class Server(uvicorn.Server):
         """Detach the filter from the listening sockets once a second: a worker that ends attaches it for all."""
         if counter % _TICKS_PER_S == 0 and not self.should_exit:
             for each in self._listening:
-                let_in(each)
+                resume_accepting(each)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drop new connection attempts, accept the earlier ones, answer all requests, end."""
-        Connection.ending = True
+        HttpProtocol.is_shutting_down = True
         for each in self._listening:
-            turn_away(each)
+            stop_accepting(each)
         await asyncio.sleep(_ACCEPT_S)
         await super().shutdown(sockets)
 
 
-def install(serving: ServingSettings, meters: Meters, door: Callable[[ASGIApp], ASGIApp]) -> None:
+def install(serving: ServingSettings, metrics: ServiceMetrics, gateway: Callable[[ASGIApp], ASGIApp]) -> None:
     """Make the next server built in this process use our connections, and ``door`` around its application."""
     open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    Connection.limits = Limits(
+    HttpProtocol.limits = ConnectionLimits(
         head_s=serving.header_timeout_s,
         answer_s=serving.request_timeout_s,
         idle_s=serving.keep_alive_s,
         connections=max(min(open_files - _DESCRIPTORS_KEPT, CONNECTIONS_MAX), 1),
-        refused=lambda error: meters.refusals.labels(error.error).inc(),
+        refused=lambda error: metrics.refusals.labels(error.error).inc(),
         held=Budget(HELD_MAX_BYTES),
-        strangers=Deadlines(Connection.late),
-        known=Deadlines(Connection.late),
-        writing=Deadlines(Connection.late_answer),
+        not_admitted=Deadlines(HttpProtocol.on_header_timeout),
+        admitted=Deadlines(HttpProtocol.on_header_timeout),
+        writing=Deadlines(HttpProtocol.on_write_timeout),
         unadmitted={},
     )
-    Connection.ending = False
-    Server.door = staticmethod(door)
-    uvicorn.Server = Server  # type: ignore[misc]
+    HttpProtocol.is_shutting_down = False
+    GracefulServer.gateway = staticmethod(gateway)
+    uvicorn.Server = GracefulServer  # type: ignore[misc]
 
 
 _ATTACH, _DETACH = 26, 27
 """SO_ATTACH_FILTER and SO_DETACH_FILTER of asm-generic/socket.h."""
 
 
-def turn_away(listening: socket.socket) -> None:
+def stop_accepting(listening: socket.socket) -> None:
     """Drop new connection attempts in the kernel, for all processes that share the socket.
 
     On Linux; elsewhere it does nothing.
@@ -109,8 +109,8 @@ def turn_away(listening: socket.socket) -> None:
     _set(listening, _ATTACH, struct.pack("HP", 1, ctypes.addressof(program)))
 
 
-def let_in(listening: socket.socket) -> None:
-    """Undo :func:`turn_away`, if it was called."""
+def resume_accepting(listening: socket.socket) -> None:
+    """Undo :func:`stop_accepting`, if it was called."""
     _set(listening, _DETACH, bytes(4))
 
 

@@ -23,7 +23,7 @@ _FOREIGN_AGE_MIN_S: Final = 86_400
 _HELD: Final[list[int]] = []
 
 
-def set_apart() -> None:
+def use_own_folder() -> None:
     """Name the folder after this process.
 
     BentoML makes it when it starts to serve, and passes it to its workers. If the environment names a folder, BentoML
@@ -36,10 +36,10 @@ def set_apart() -> None:
         BentoMLContainer.prometheus_multiproc_dir.set(str(shared / _own_name()))
 
 
-def hold() -> None:
+def lock_own_folder() -> None:
     """Lock the folder for as long as this process lives, and remove those of processes that have ended.
 
-    Does nothing if the folder is not the one of :func:`set_apart`: the folders next to it are then not known.
+    Does nothing if the folder is not the one of :func:`use_own_folder`: the folders next to it are then not known.
     """
     from bentoml._internal.configuration.containers import BentoMLContainer
 

@@ -18,13 +18,13 @@ _LOOK_S: Final = 0.5
 """Seconds between two checks of the parent where the system does not report its end."""
 
 
-def follow(environ: MutableMapping[str, str]) -> None:
+def exit_with_parent(environ: MutableMapping[str, str]) -> None:
     """End this process (SIGTERM, then SIGKILL) once the parent named in ``environ`` is gone, or if it is."""
     if told := environ.get(VARIABLE):
         threading.Thread(target=_end_after, args=(int(told),), name="churn-parent", daemon=True).start()
 
 
-def lead(environ: MutableMapping[str, str]) -> None:
+def mark_as_parent(environ: MutableMapping[str, str]) -> None:
     """Make the processes that are started with ``environ`` follow this one."""
     environ[VARIABLE] = str(os.getpid())
 

@@ -10,7 +10,7 @@ _END: Final = b"\r\n\r\n"
 _OVERLAP: Final = len(_END) - 1
 
 
-class Parts:
+class RequestBoundaries:
     """Splits the bytes of one connection into parts, none of which spans two requests.
 
     A part is a head or less, a body of known length or less, or a piece of a chunked body.

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeVar
 
-from bentos.churn.trials.trial_counts import Counting
-from bentos.prediction.model import Model
-from bentos.prediction.prediction import Answered
-from bentos.prediction.predictor import Took, answer, untold
+from bentos.churn.trials.trial_counts import TrialCounter
+from bentos.prediction.model import ServingModel
+from bentos.prediction.prediction import Prediction
+from bentos.prediction.predictor import StageObserver, ignore_stage, predict_customers
 from bentos.rollout.paired_times import ArmName
 from configs.errors import ChurnError
 
@@ -63,19 +63,24 @@ class Canary:
     """
 
     def __init__(
-        self, challenger: Model, counting: Counting, *, customers: Share, reasons_max: int, limit_s: float
+        self, challenger: ServingModel, counter: TrialCounter, *, customers: Share, reasons_max: int, limit_s: float
     ) -> None:
         self.challenger = challenger
-        self.counting = counting
+        self.counting = counter
         self._customers = customers
         self._reasons_max = reasons_max
         self._limit_s = limit_s
         self._free = threading.BoundedSemaphore(_AT_ONCE)
         self._told: set[str] = set()
 
-    def answer(
-        self, champion: Model, customer_ids: Sequence[str], now: datetime, *, took: Took = untold
-    ) -> list[Answered | ChurnError]:
+    def predict(
+        self,
+        champion: ServingModel,
+        customer_ids: Sequence[str],
+        now: datetime,
+        *,
+        observe_stage: StageObserver = ignore_stage,
+    ) -> list[Prediction | ChurnError]:
         """Return one answer or refusal per id, in order; those of one customer are all of one model.
 
         Raises StoreUnavailableError, as the champion does.
@@ -83,9 +88,11 @@ class Canary:
         places = [place for place, each in enumerate(customer_ids) if self._customers.takes(each)]
         timed = len(customer_ids) == 1
         tried = dict(zip(places, self._challenger([customer_ids[each] for each in places], now, timed), strict=True))
-        rest = [place for place in range(len(customer_ids)) if not isinstance(tried.get(place), Answered)]
+        rest = [place for place in range(len(customer_ids)) if not isinstance(tried.get(place), Prediction)]
         try:
-            given = self._champion(champion, [customer_ids[each] for each in rest], now, timed and not places, took)
+            given = self._champion(
+                champion, [customer_ids[each] for each in rest], now, timed and not places, observe_stage
+            )
         except Exception:
             # Both failed, each for its own customers: a store that is down counts against neither.
             self._count("challenger", tried.values(), {customer_ids[each] for each in places if tried[each] is None})
@@ -93,10 +100,10 @@ class Canary:
             raise
         instead = dict(zip(rest, given, strict=True))
         # A customer that the champion refuses as well does not count as a failure.
-        saved = {customer_ids[each] for each in places if isinstance(instead.get(each), Answered)}
+        saved = {customer_ids[each] for each in places if isinstance(instead.get(each), Prediction)}
         self._count("challenger", tried.values(), saved)
         self._count("champion", given, set())
-        both: dict[int, Answered | ChurnError | None] = {**tried, **instead}
+        both: dict[int, Prediction | ChurnError | None] = {**tried, **instead}
         return [each for place in range(len(customer_ids)) if (each := both[place]) is not None]
 
     def takes(self, customer_id: str) -> bool:
@@ -116,16 +123,16 @@ class Canary:
         customer_ids: Sequence[str],
         now: datetime,
         timed: bool,  # noqa: FBT001 - private
-    ) -> Sequence[Answered | ChurnError | None]:
+    ) -> Sequence[Prediction | ChurnError | None]:
         """Return the challenger's answers, None for each if it fails or exceeds the time limit."""
         if not customer_ids:
             return []
 
-        def work() -> tuple[list[Answered | ChurnError], float]:
+        def work() -> tuple[list[Prediction | ChurnError], float]:
             # CPU time, as the champion's; see breach. The hand-over to this thread is the canary's cost, not the
             # model's.
             started = time.thread_time()
-            found = answer(self.challenger, customer_ids, now, reasons_max=self._reasons_max)
+            found = predict_customers(self.challenger, customer_ids, now, reasons_max=self._reasons_max)
             return found, time.thread_time() - started
 
         try:
@@ -136,35 +143,37 @@ class Canary:
                 log.error("the challenger in canary failed: %s", kind)  # noqa: TRY400 - a traceback may hold values
             self._told.add(kind)
             return [None] * len(customer_ids)
-        if timed and isinstance(given[0], Answered):
-            self.counting.took("challenger", seconds)
+        if timed and isinstance(given[0], Prediction):
+            self.counting.observe_seconds("challenger", seconds)
         return given
 
     def _champion(
         self,
-        champion: Model,
+        champion: ServingModel,
         customer_ids: Sequence[str],
         now: datetime,
         timed: bool,  # noqa: FBT001 - private
-        took: Took,
-    ) -> list[Answered | ChurnError]:
+        observe_stage: StageObserver,
+    ) -> list[Prediction | ChurnError]:
         if not customer_ids:
             return []
         started = time.thread_time()
-        given = answer(champion, customer_ids, now, reasons_max=self._reasons_max, took=took)
-        if timed and isinstance(given[0], Answered):
-            self.counting.took("champion", time.thread_time() - started)
+        given = predict_customers(
+            champion, customer_ids, now, reasons_max=self._reasons_max, observe_stage=observe_stage
+        )
+        if timed and isinstance(given[0], Prediction):
+            self.counting.observe_seconds("champion", time.thread_time() - started)
         return given
 
-    def _count(self, model: ArmName, given: Iterable[Answered | ChurnError | None], failed: set[str]) -> None:
-        scores = {each.customer_id: each.probability for each in given if isinstance(each, Answered)}
+    def _count(self, model: ArmName, given: Iterable[Prediction | ChurnError | None], failed: set[str]) -> None:
+        scores = {each.customer_id: each.probability for each in given if isinstance(each, Prediction)}
         with self.counting.open() as counts:
             arm = counts.challenger if model == "challenger" else counts.champion
             for probability in scores.values():
-                arm.answer(probability)
-            arm.request(len(scores) + len(failed), len(failed))
-        self.counting.meter(model, "answered", len(scores))
-        self.counting.meter(model, "failed", len(failed))
+                arm.add_answer(probability)
+            arm.add_request(len(scores) + len(failed), len(failed))
+        self.counting.observe_customers(model, "answered", len(scores))
+        self.counting.observe_customers(model, "failed", len(failed))
 
     def _within(self, work: Callable[[], Found]) -> Found:
         """Return the result of ``work``, run in a thread. Raises TimeoutError if it takes too long."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from bentos.churn.trials.trial_counts import Counting
-from bentos.prediction.model import Model
-from bentos.prediction.prediction import Answered
-from bentos.prediction.predictor import Took, answer, untold
+from bentos.churn.trials.trial_counts import TrialCounter
+from bentos.prediction.model import ServingModel
+from bentos.prediction.prediction import Prediction
+from bentos.prediction.predictor import StageObserver, ignore_stage, predict_customers
 from configs.errors import ChurnError
 
 log = logging.getLogger(__name__)
@@ -30,11 +30,11 @@ _STOP_S: Final = 5.0
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Request:
     """Customers of one request that the champion answered; ``seconds`` of CPU, None unless it was for one."""
 
     at: datetime
-    answers: tuple[Answered, ...]
+    answers: tuple[Prediction, ...]
     seconds: float | None
 
 
@@ -56,14 +56,20 @@ class Shadow:
     """
 
     def __init__(
-        self, challenger: Model, counting: Counting, *, reasons_max: int, room: int, patience_s: float = PATIENCE_S
+        self,
+        challenger: ServingModel,
+        counter: TrialCounter,
+        *,
+        reasons_max: int,
+        room: int,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self.challenger = challenger
-        self.counting = counting
+        self.counting = counter
         self._reasons_max = reasons_max
         self._room = room
         self._patience_s = patience_s
-        self._waiting: deque[_Asked] = deque()
+        self._waiting: deque[_Request] = deque()
         self._customers = 0
         self._requests = 0
         self._changed = threading.Condition()
@@ -72,15 +78,22 @@ class Shadow:
         self._thread = threading.Thread(target=self._work, name="churn-shadow", daemon=True)
         self._thread.start()
 
-    def answer(
-        self, champion: Model, customer_ids: Sequence[str], now: datetime, *, took: Took = untold
-    ) -> list[Answered | ChurnError]:
+    def predict(
+        self,
+        champion: ServingModel,
+        customer_ids: Sequence[str],
+        now: datetime,
+        *,
+        observe_stage: StageObserver = ignore_stage,
+    ) -> list[Prediction | ChurnError]:
         """Return the champion's answers and queue them for the challenger. Raises what the champion does."""
         with self._changed:
             self._requests += 1
         started = time.thread_time()
         try:
-            found = answer(champion, customer_ids, now, reasons_max=self._reasons_max, took=took)
+            found = predict_customers(
+                champion, customer_ids, now, reasons_max=self._reasons_max, observe_stage=observe_stage
+            )
         finally:
             with self._changed:
                 self._requests -= 1
@@ -104,13 +117,13 @@ class Shadow:
             self._customers = 0
         self.save()
 
-    def _offer(self, found: Sequence[Answered | ChurnError], now: datetime, seconds: float | None) -> None:
-        answers = tuple({each.customer_id: each for each in found if isinstance(each, Answered)}.values())
+    def _offer(self, found: Sequence[Prediction | ChurnError], now: datetime, seconds: float | None) -> None:
+        answers = tuple({each.customer_id: each for each in found if isinstance(each, Prediction)}.values())
         with self._changed:
             room = 0 if self._ended.is_set() else max(self._room - self._customers, 0)
             taken, left = answers[:room], answers[room:]
             for start in range(0, len(taken), SLICE):
-                self._waiting.append(_Asked(now, taken[start : start + SLICE], seconds))
+                self._waiting.append(_Request(now, taken[start : start + SLICE], seconds))
             self._customers += len(taken)
             self._drop(len(left))
             self._changed.notify()
@@ -118,7 +131,7 @@ class Shadow:
     def _drop(self, customers: int) -> None:
         with self.counting.open() as counts:
             counts.dropped += customers
-        self.counting.meter("challenger", "dropped", customers)
+        self.counting.observe_customers("challenger", "dropped", customers)
 
     def _work(self) -> None:
         while not self._ended.is_set():
@@ -136,31 +149,31 @@ class Shadow:
                 self._customers -= len(asked.answers)
             self._compare(asked)
 
-    def _compare(self, asked: _Asked) -> None:
+    def _compare(self, asked: _Request) -> None:
         ids = [each.customer_id for each in asked.answers]
         started = time.thread_time()
-        found: Sequence[Answered | ChurnError | None] = [None] * len(ids)
+        found: Sequence[Prediction | ChurnError | None] = [None] * len(ids)
         try:
-            found = answer(self.challenger, ids, asked.at, reasons_max=self._reasons_max)
+            found = predict_customers(self.challenger, ids, asked.at, reasons_max=self._reasons_max)
         except Exception as broken:  # noqa: BLE001 - finding what the challenger raises is the purpose of the trial
             self._tell(type(broken).__name__)
         seconds = time.thread_time() - started
         failed = 0
         with self.counting.open() as counts:
             for ours, theirs in zip(asked.answers, found, strict=True):
-                if isinstance(theirs, Answered):
-                    counts.pair(ours.probability, theirs.probability, agree=ours.label == theirs.label)
+                if isinstance(theirs, Prediction):
+                    counts.add_pair(ours.probability, theirs.probability, agree=ours.label == theirs.label)
                 else:
-                    counts.champion.answer(ours.probability)
+                    counts.champion.add_answer(ours.probability)
                     counts.challenger.failed += 1
                     failed += 1
             if asked.seconds is not None and not failed:
-                counts.champion.took(asked.seconds)
-                counts.challenger.took(seconds)
-                counts.took(seconds, asked.seconds)
-        self.counting.meter("champion", "answered", len(ids))
-        self.counting.meter("challenger", "answered", len(ids) - failed)
-        self.counting.meter("challenger", "failed", failed)
+                counts.champion.add_seconds(asked.seconds)
+                counts.challenger.add_seconds(seconds)
+                counts.add_seconds(seconds, asked.seconds)
+        self.counting.observe_customers("champion", "answered", len(ids))
+        self.counting.observe_customers("challenger", "answered", len(ids) - failed)
+        self.counting.observe_customers("challenger", "failed", failed)
 
     def _tell(self, kind: str) -> None:
         if kind not in self._told:

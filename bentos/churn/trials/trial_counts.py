@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
 
-from bentos.churn.metrics import Meters
+from bentos.churn.metrics import ServiceMetrics
 from bentos.rollout.live_comparison import LiveComparison, live_folder, live_name
 from bentos.rollout.paired_times import ArmName, Pairing
 from configs.errors import ChurnError
-from feature_repo.files.atomic_writes import storage, write_file
+from feature_repo.files.atomic_writes import storage_errors, write_file
 from feature_repo.files.regular_files import identity
 
 if TYPE_CHECKING:
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Counting:
+class TrialCounter:
     """One worker's counts of one trial. Safe to share between threads.
 
     Parameters
     ----------
     home, trial
         Where the file lies; which trial is counted.
-    meters
+    metrics
         Gets the same counts for Prometheus.
     """
 
-    def __init__(self, home: Path, trial: Rollout, meters: Meters) -> None:
+    def __init__(self, home: Path, trial: Rollout, metrics: ServiceMetrics) -> None:
         digest = str(trial.challenger)
         # A name per worker process: none overwrites another's counts.
         self._path = live_folder(home, digest) / live_name(trial.sequence, uuid4().hex[:12])
         self._home, self._known = home, identity(home)
         self._mode = trial.mode
-        self._meters = meters
+        self._metrics = metrics
         self._counts = LiveComparison()
         self._written = LiveComparison()
         self._pairing = Pairing()
@@ -56,18 +56,20 @@ class Counting:
         with self._lock:
             yield self._counts
 
-    def took(self, arm: ArmName, seconds: float) -> None:
+    def observe_seconds(self, arm: ArmName, seconds: float) -> None:
         """Count the CPU time of one request for one customer, and the pair that it completes."""
         with self._lock:
             getattr(self._counts, arm).took(seconds)
             pair = self._pairing.add(arm, seconds)
             if pair is not None:
-                self._counts.took(*pair)
+                self._counts.add_seconds(*pair)
 
-    def meter(self, model: ArmName, outcome: Literal["answered", "failed", "dropped"], customers: int = 1) -> None:
+    def observe_customers(
+        self, model: ArmName, outcome: Literal["answered", "failed", "dropped"], customers: int = 1
+    ) -> None:
         """Count for Prometheus."""
         if customers:
-            self._meters.trials.labels(self._mode, model, outcome).inc(customers)
+            self._metrics.trials.labels(self._mode, model, outcome).inc(customers)
 
     def snapshot(self) -> LiveComparison:
         """Return a copy of the current counts."""
@@ -83,7 +85,7 @@ class Counting:
         if counts == self._written or self._known not in {None, identity(self._home)}:
             return
         try:
-            with storage():
+            with storage_errors():
                 write_file(self._path, json.dumps(counts.to_json()).encode())
         except ChurnError as refused:
             if not self._told:

@@ -20,7 +20,7 @@ _POLICY: Final = (
 
 
 @cache
-def page() -> tuple[bytes, str]:
+def render_page() -> tuple[bytes, str]:
     """Return the page (UTF-8) and its Content-Security-Policy.
 
     Inline elements are allowed by their sha256 alone, so the file stays one piece and injected text does not run.

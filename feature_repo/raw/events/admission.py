@@ -25,7 +25,7 @@ _CONTENT: Final = tuple(name for name in SCHEMA.names if name not in {"event_id"
 """Columns that are equal in a duplicate of an event; its arrival time may differ."""
 
 
-def settle(
+def admit_events(
     connection: duckdb.DuckDBPyConnection,
     *,
     number: int,

@@ -22,7 +22,7 @@ QUARANTINE: Final = "quarantine.parquet"
 WAITING: Final = "waiting.parquet"
 
 
-class DeliveryDamaged(ChurnError):  # noqa: N818
+class DeliveryDamagedError(ChurnError):
     """A published delivery is missing, unreadable or no longer matches its manifest."""
 
     error = "delivery_damaged"
@@ -83,7 +83,7 @@ def log_folder(home: Path) -> Path:
 
 
 def deliveries(home: Path) -> list[Delivery]:
-    """Return all published deliveries in order of arrival; DeliveryDamaged if a manifest is unreadable."""
+    """Return all published deliveries in order of arrival; DeliveryDamagedError if a manifest is unreadable."""
     folders = [path for path in log_folder(home).glob("*") if not path.name.startswith(TEMPORARY)]
     return sorted((_manifest(path / "manifest.json") for path in folders), key=lambda delivery: delivery.number)
 
@@ -95,24 +95,24 @@ def file_of(home: Path, delivery: Delivery, name: str = EVENTS) -> Path:
 
     Raises
     ------
-    DeliveryDamaged
+    DeliveryDamagedError
         If the file is missing, can't be opened or is not a regular file.
     """
     path = (home / delivery.path).with_name(name)
     try:
         open_regular(path).close()
     except OSError as refused:
-        raise DeliveryDamaged(
+        raise DeliveryDamagedError(
             f"{path.relative_to(home)} can't be read: {refused.strerror}", "restore it from a backup"
         ) from refused
     return path
 
 
-def check_whole(home: Path, delivery: Delivery) -> Path:
-    """Return the path of a delivery's admitted events. Raises DeliveryDamaged if its digest differs."""
+def check_delivery(home: Path, delivery: Delivery) -> Path:
+    """Return the path of a delivery's admitted events. Raises DeliveryDamagedError if its digest differs."""
     path = home / delivery.path
     if not path.is_file() or file_sha256(path) != delivery.digest:
-        raise DeliveryDamaged(
+        raise DeliveryDamagedError(
             f"{delivery.path} is missing or changed since it was published",
             f"restore it from a backup, or ingest the files in raw/events into a new home, oldest first "
             f"({delivery.source_sha256[:12]} is this one)",
@@ -124,6 +124,6 @@ def _manifest(path: Path) -> Delivery:
     try:
         return Delivery.from_json(read_regular(path).decode())
     except (OSError, ValueError, KeyError, TypeError) as broken:
-        raise DeliveryDamaged(
+        raise DeliveryDamagedError(
             f"{path.parent.name} has no readable manifest ({type(broken).__name__})", "restore it from a backup"
         ) from broken

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from feature_repo.contract import CUSTOMER
-from feature_repo.events import KINDS, PAYLOAD, SCHEMA, SCHEMA_VERSION, VALUE_MAX, Pairs, Reason, typed
+from feature_repo.events import KINDS, PAYLOAD, SCHEMA, SCHEMA_VERSION, VALUE_MAX, Pairs, Reason, parse_value
 from feature_repo.raw.snapshots.normalization import id_fault
 
 _IDS: Final[Mapping[str, str]] = {
@@ -90,7 +90,7 @@ def _wrong_type(name: str, value: Any) -> str:
     if value is None:
         return ""
     try:
-        typed(KINDS[name], value)
+        parse_value(KINDS[name], value)
     except UnicodeEncodeError:
         return f"{name}: half a surrogate pair is no text"
     except ValueError as fault:

@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from configs.text import encoding_of
 from feature_repo.events import LINE_BYTES_MAX, parse_lines
-from feature_repo.files.compression_formats import packed_as
+from feature_repo.files.compression_formats import compression_of
 from feature_repo.files.regular_files import open_regular
-from feature_repo.raw.events.parquet_events import BadEvents, read_parquet
+from feature_repo.raw.events.parquet_events import EventFileError, read_parquet
 
 Kind = Literal["parquet", "jsonl"]
 
@@ -43,7 +43,7 @@ def kind_of(path: Path) -> Kind:
 
     Raises
     ------
-    BadEvents
+    EventFileError
         If it is of no known kind, empty, not a regular file, or a folder that :func:`parts_of` refuses.
     """
     if path.is_dir():
@@ -52,16 +52,16 @@ def kind_of(path: Path) -> Kind:
     with _opened(path, path.name) as file:
         head = file.read(len(_MAGIC))
     if not head:
-        raise BadEvents(f"{path.name} is empty", "give a file with events in it")
+        raise EventFileError(f"{path.name} is empty", "give a file with events in it")
     if head == _MAGIC:
         return "parquet"
     if head == _ENCRYPTED:
-        raise BadEvents(f"{path.name} is encrypted Parquet", "write it without encryption")
-    if packed := packed_as(head):
-        raise BadEvents(f"{path.name} is packed ({packed})", "unpack it first")
+        raise EventFileError(f"{path.name} is encrypted Parquet", "write it without encryption")
+    if packed := compression_of(head):
+        raise EventFileError(f"{path.name} is packed ({packed})", "unpack it first")
     if path.suffix.lower() in _LINES:
         return "jsonl"
-    raise BadEvents(
+    raise EventFileError(
         f"{path.name} is neither Parquet nor named as JSON lines",
         f"give a Parquet file, or JSON lines in a file that ends in {' or '.join(_LINES)}",
     )
@@ -72,7 +72,7 @@ def parts_of(folder: Path) -> list[Path]:
 
     Raises
     ------
-    BadEvents
+    EventFileError
         If the folder is still being written, is a table with a log, holds other files, or no Parquet file.
     """
     names = {path.name: path for path in sorted(folder.iterdir())}
@@ -80,9 +80,9 @@ def parts_of(folder: Path) -> list[Path]:
     for name in names:
         begun = next((mark for mark in _UNFINISHED if name.startswith(mark)), None)
         if begun and name.removeprefix("_started_") not in committed:
-            raise BadEvents(f"{folder.name} is not whole: it holds {begun}", "wait until its writer has ended")
+            raise EventFileError(f"{folder.name} is not whole: it holds {begun}", "wait until its writer has ended")
     if table := next((log for log in _TABLES if log in names), None):
-        raise BadEvents(
+        raise EventFileError(
             f"{folder.name} is a table whose log ({table}) says which of its files count",
             "export its rows as Parquet into a folder of their own",
         )
@@ -92,12 +92,12 @@ def parts_of(folder: Path) -> list[Path]:
         sub = sum(path.is_dir() for path in others)
         counts = {"sub-folder": sub, "file": len(others) - sub}
         held = " and ".join(f"{count} {what}{'s'[: count > 1]}" for what, count in counts.items() if count)
-        raise BadEvents(
+        raise EventFileError(
             f"{folder.name} holds {held} beside Parquet parts",
             f"give a folder of files that end in {_PART} alone, without partitions",
         )
     if not seen:
-        raise BadEvents(f"{folder.name} holds no Parquet part", f"give a folder with files that end in {_PART}")
+        raise EventFileError(f"{folder.name} holds no Parquet part", f"give a folder with files that end in {_PART}")
     return seen
 
 
@@ -121,7 +121,7 @@ def read_events(path: Path, kind: Kind, shown_as: str, memory_max_mb: int) -> It
 
     Raises
     ------
-    BadEvents
+    EventFileError
         If a Parquet file is damaged, has other columns than an event or takes too much memory, or if lines are not
         text.
     """
@@ -144,23 +144,23 @@ def _read_lines(path: Path, shown_as: str) -> Iterator[pa.Table]:
                     yield parse_lines(b"".join(lines), first)
                     first, lines, size = first + len(lines), [], 0
         except UnicodeError:
-            raise BadEvents(
+            raise EventFileError(
                 f"{shown_as} begins as UTF-16 or UTF-32 text and is none, or is cut off", "deliver it again as UTF-8"
             ) from None
     yield parse_lines(b"".join(lines), first)
 
 
 def _text(raw: BinaryIO, shown_as: str) -> BinaryIO:
-    """Return the file's content as UTF-8. Raises BadEvents for an unfinished copy or CR-only line ends."""
+    """Return the file's content as UTF-8. Raises EventFileError for an unfinished copy or CR-only line ends."""
     head = raw.read(_HEAD_BYTES)
     raw.seek(0)
     if (wide := encoding_of(head[:4])) != "utf-8":
         return cast("BinaryIO", io.BufferedReader(_Recoded(raw, wide)))
     if b"\r" in head and b"\n" not in head:
-        raise BadEvents(f"{shown_as} ends its lines with CR alone", "write LF, or CR LF, behind each event")
+        raise EventFileError(f"{shown_as} ends its lines with CR alone", "write LF, or CR LF, behind each event")
     raw.seek(-1, io.SEEK_END)
     if raw.read(1) == b"\0":
-        raise BadEvents(
+        raise EventFileError(
             f"{shown_as} ends with NUL bytes: its copy was not finished, or it is UTF-16 without its byte-order mark",
             "copy it again, or write it as UTF-8",
         )
@@ -204,4 +204,6 @@ def _opened(path: Path, shown_as: str) -> BinaryIO:
     try:
         return open_regular(path)
     except OSError as refused:
-        raise BadEvents(f"{shown_as} cannot be read: {refused.strerror}", "check the file and its rights") from None
+        raise EventFileError(
+            f"{shown_as} cannot be read: {refused.strerror}", "check the file and its rights"
+        ) from None

@@ -44,7 +44,7 @@ _STATM: Final = Path("/proc/self/statm")
 _SPARK: Final = b"org.apache.spark.version"
 
 
-class _Refused(ChurnError):  # noqa: N818 - read as a sentence
+class _RefusedError(ChurnError):
     exit_code = EXIT_GATE
 
 
@@ -130,12 +130,12 @@ def _checked_columns(file: pq.ParquetFile) -> list[pq.ColumnSchema]:
     found = file.schema
     wide = len(found.names)
     if wide > COLUMNS_MAX:
-        raise _Refused(f"has {wide} columns, more than {COLUMNS_MAX}", "docs/events.md lists the columns")
+        raise _RefusedError(f"has {wide} columns, more than {COLUMNS_MAX}", "docs/events.md lists the columns")
     columns = [found.column(place) for place in range(wide)]
     spark = _SPARK in (file.metadata.metadata or {})
     utc = {each.path for each in columns if spark and each.physical_type == "INT96"}
     if fault := refused_columns(file.schema_arrow, utc):
-        raise _Refused(fault, "docs/events.md lists the columns and their types")
+        raise _RefusedError(fault, "docs/events.md lists the columns and their types")
     return columns
 
 
@@ -145,7 +145,7 @@ def _check_footer(path: Path) -> None:
         file.seek(-8, 2)
         size = int.from_bytes(file.read(4), "little")
     if size > _FOOTER_MAX_BYTES:
-        raise _Refused(
+        raise _RefusedError(
             f"cannot be read as Parquet: its description would take {size} bytes, more than {_FOOTER_MAX_BYTES}",
             "deliver it again with larger row groups: it may also be cut short or damaged",
         )
@@ -158,7 +158,7 @@ def _check_rows(described: pq.FileMetaData, memory_max_mb: int, rows_before: int
     rows = rows_before + max(described.num_rows, grouped)
     if rows * _ROW_BYTES > memory_max_mb * 10**6:
         parts = " with the parts before it" if rows_before else ""
-        raise _Refused(
+        raise _RefusedError(
             f"holds {rows} rows{parts}, which would take about {rows * _ROW_BYTES / 1e6:.0f} MB of memory, more than "
             f"the {memory_max_mb} MB allowed",
             "deliver them in several files, or raise CHURN_DATA__MEMORY_MAX_MB",

@@ -15,7 +15,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_repo.events import SCHEMA, Reason, composed
+from feature_repo.events import SCHEMA, Reason, composed_column
 from feature_repo.instants import EPOCH_FROM_S, EPOCH_UNITS, EPOCH_UNTIL_S, INSTANT, WANTED, instant, instants
 
 TEXT_CHARS_MAX: Final = 65
@@ -166,7 +166,7 @@ def _text(column: Any) -> Read:
     except pa.ArrowInvalid:
         good = pa.array([each is None or _is_utf8(each) for each in raw.to_pylist()], pa.bool_())
         text, wrong = pc.if_else(good, raw, None).cast(pa.large_string()), pc.invert(good)
-    return composed(pc.utf8_slice_codeunits(text, 0, TEXT_CHARS_MAX)).cast(pa.string()), wrong, "no UTF-8"
+    return composed_column(pc.utf8_slice_codeunits(text, 0, TEXT_CHARS_MAX)).cast(pa.string()), wrong, "no UTF-8"
 
 
 def _is_utf8(content: bytes) -> bool:
@@ -225,7 +225,7 @@ def _instant(column: Any) -> Read:
     text, no_text, _ = _text(column)
     if no_text is None and (read := instants(text)) is not None:
         return read, None, ""
-    told = [None if each is None else _told(each) for each in text.to_pylist()]
+    told = [None if each is None else _as_shown(each) for each in text.to_pylist()]
     wrong = pa.array([each is not None and isinstance(each, str) for each in told], pa.bool_())
     if no_text is not None:
         wrong = pc.or_(wrong, pc.fill_null(no_text, False))  # noqa: FBT003
@@ -241,7 +241,7 @@ def _whole_count(column: Any) -> Any:
     return pc.if_else(good, column, None).cast(pa.int64(), safe=False)
 
 
-def _told(text: str) -> Any:
+def _as_shown(text: str) -> Any:
     """Return the parsed instant, or the error message of its text."""
     try:
         return instant(text)

@@ -25,7 +25,7 @@ CHILD: Final = "feature_repo.raw.events.parquet_child"
 _TOLD_BYTES: Final = 1 << 16
 
 
-class BadEvents(ChurnError):  # noqa: N818 - read as a sentence: refused, bad events
+class EventFileError(ChurnError):
     """The file is not a valid event file. The message names the file and the fault, never a customer id."""
 
     error = "events_invalid"
@@ -40,7 +40,7 @@ def read_parquet(path: Path, shown_as: str, memory_max_mb: int, rows_before: int
 
     Raises
     ------
-    BadEvents
+    EventFileError
         If the file is damaged, has other columns than an event, or would take more than ``memory_max_mb`` (10^6 bytes),
         or if its rows would, together with the ``rows_before`` read before from the same folder.
     """
@@ -69,16 +69,16 @@ def _child(path: Path, memory_max_mb: int, rows_before: int, said: IO[bytes]) ->
     )
 
 
-def _refusal(code: int, said: bytes, shown_as: str, memory_max_mb: int) -> BadEvents:
+def _refusal(code: int, said: bytes, shown_as: str, memory_max_mb: int) -> EventFileError:
     lines = said.decode(errors="replace").splitlines()
     try:
         told = json.loads(lines[-1]) if code == EXIT_GATE and lines else {"message": "", "hint": ""}
     except ValueError:
         told = {"message": "", "hint": ""}
     if told["message"]:
-        return BadEvents(f"{shown_as} {told['message']}", told["hint"])
+        return EventFileError(f"{shown_as} {told['message']}", told["hint"])
     ended = "" if code > 0 else f" (its reader ended by {signal.Signals(-code).name})"
-    return BadEvents(
+    return EventFileError(
         f"{shown_as} cannot be read as Parquet within {memory_max_mb} MB of memory{ended}",
         "write it with smaller row groups, or raise CHURN_DATA__MEMORY_MAX_MB; it may also be damaged",
     )

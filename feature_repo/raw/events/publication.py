@@ -25,26 +25,26 @@ from feature_repo.contract import CUSTOMER
 from feature_repo.events import SCHEMA, SENTENCES, Reason
 from feature_repo.files.atomic_writes import (
     TEMPORARY,
-    StorageFailed,
-    aside,
+    StorageError,
     copy_file,
     file_sha256,
-    folder_aside,
     remove,
-    storage,
+    storage_errors,
     sync_folder,
+    temporary_file,
+    temporary_folder,
     write_file,
 )
 from feature_repo.files.duckdb_session import Limits, session
-from feature_repo.files.locks import exclusive
+from feature_repo.files.locks import publish_lock
 from feature_repo.files.stable_reads import unchanged
 from feature_repo.raw.clock import check_clock
-from feature_repo.raw.events.admission import settle
+from feature_repo.raw.events.admission import admit_events
 from feature_repo.raw.events.deliveries import EVENTS, QUARANTINE, WAITING, Delivery, deliveries, file_of, log_folder
 from feature_repo.raw.events.event_faults import event_fault
 from feature_repo.raw.events.event_files import parts_of
-from feature_repo.raw.events.parquet_events import BadEvents
-from feature_repo.raw.snapshots.publication import Manifest, RawFile, published, read_snapshot
+from feature_repo.raw.events.parquet_events import EventFileError
+from feature_repo.raw.snapshots.publication import RawFile, SnapshotManifest, published_snapshots, read_snapshot
 
 HARMLESS: Final = frozenset({Reason.DUPLICATE, Reason.UNKNOWN_CUSTOMER})
 """Reasons that do not count against a file: it was partly delivered before, or before its customers' snapshot."""
@@ -61,7 +61,7 @@ GRACE: Final = timedelta(days=1)
 """How long after a month's extract its events may arrive and still count as known when the month is scored."""
 
 
-class DeliveryRefused(ChurnError):  # noqa: N818 - read as a sentence: refused, delivery refused
+class DeliveryRefusedError(ChurnError):
     """Too many of a file's events are invalid: none of them was published.
 
     ``rows`` counts the file's events. By reason, ``counts`` is the number of events set aside, ``places`` the row
@@ -89,17 +89,17 @@ def land_file(home: Path, path: Path, suffix: str) -> RawFile:
     """Copy an event file unchanged to ``raw/events/``, named by its sha256, along with a JSON note.
 
     A folder's parts are copied into a folder; its sha256 is computed from its parts' names and sha256s. The same
-    content again changes nothing. Raises StorageFailed if the copy can't be written, StillWritten if the file changes
-    meanwhile (nothing is left then), BadEvents for an incomplete folder.
+    content again changes nothing. Raises StorageError if the copy can't be written, SourceChangingError if the file changes
+    meanwhile (nothing is left then), EventFileError for an incomplete folder.
     """
     folder = home / "raw" / "events"
-    with exclusive(home), storage():
+    with publish_lock(home), storage_errors():
         folder.mkdir(parents=True, exist_ok=True)
         _sweep(home)
         if path.is_dir():
             landed, sha256, size = _land_folder(folder, path, suffix)
         else:
-            with aside(folder) as temporary:
+            with temporary_file(folder) as temporary:
                 with unchanged(path):
                     sha256, size = copy_file(path, temporary)
                 landed = folder / f"{sha256[:_SHORT]}.{suffix}"
@@ -116,7 +116,7 @@ def land_file(home: Path, path: Path, suffix: str) -> RawFile:
 
 def _land_folder(root: Path, path: Path, suffix: str) -> tuple[Path, str, int]:
     """Copy a folder's parts; returns the copy's path, its sha256 and its size in bytes."""
-    with folder_aside(root) as temporary:
+    with temporary_folder(root) as temporary:
         with unchanged(path):
             copied = {part.name: copy_file(part, temporary / part.name) for part in parts_of(path)}
         sha256 = _parts_sha256({name: digest for name, (digest, _) in copied.items()})
@@ -134,8 +134,8 @@ def _parts_sha256(digests: dict[str, str]) -> str:
     return hashlib.sha256(told.encode()).hexdigest()
 
 
-def deliver(
-    judged: Iterable[pa.Table],
+def publish_delivery(
+    validated: Iterable[pa.Table],
     *,
     raw: RawFile,
     ingested_at: datetime,
@@ -148,7 +148,7 @@ def deliver(
     Parameters
     ----------
     judged
-        Its events as :func:`feature_repo.events.judge` returns them, in chunks, with ``row`` and ``content``.
+        Its events as :func:`feature_repo.events.validate_events` returns them, in chunks, with ``row`` and ``content``.
     raw
         The stored file.
     ingested_at
@@ -167,19 +167,19 @@ def deliver(
 
     Raises
     ------
-    DeliveryRefused
+    DeliveryRefusedError
         If too many events are invalid.
-    BadEvents
+    EventFileError
         If the file holds no event.
-    ClockWasAhead
+    ClockAheadError
         If an earlier delivery is known long after ``ingested_at`` and ``clock``.
-    DeliveryDamaged
+    DeliveryDamagedError
         If a file of an earlier delivery is missing or not a regular file.
-    StorageFailed
+    StorageError
         If a write fails. In all these cases nothing is published and nothing is left behind.
     """
     home = limits.home
-    with exclusive(home), storage():
+    with publish_lock(home), storage_errors():
         every = deliveries(home)
         if same := next((each for each in every if each.source_sha256 == raw.sha256), None):
             return same, False
@@ -190,10 +190,10 @@ def deliver(
         number = every[-1].number + 1 if every else 1
         final = root / f"{number:06d}-{raw.sha256[:_SHORT]}"
         try:
-            with folder_aside(root) as temporary:
-                rows, faults = _stage(judged, temporary / "staged.parquet", raw)
+            with temporary_folder(root) as temporary:
+                rows, faults = _stage(validated, temporary / "staged.parquet", raw)
                 with session(limits) as connection:
-                    settle(
+                    admit_events(
                         connection,
                         number=number,
                         staged=temporary / "staged.parquet",
@@ -218,7 +218,7 @@ def deliver(
                 write_file(temporary / "manifest.json", delivery.to_json().encode())
                 temporary.rename(final)
         except duckdb.IOException as refused:
-            raise StorageFailed(
+            raise StorageError(
                 "cannot write below the home: the disk refused what DuckDB wrote",
                 "free disk space or mend the rights of CHURN_HOME, then run again; nothing was published",
             ) from refused
@@ -241,14 +241,14 @@ def _stage(judged: Iterable[pa.Table], path: Path, raw: RawFile) -> tuple[int, d
                     fault = each.get("fault") or event_fault(each["reason"], each, each["content"])
                     faults.setdefault(each["reason"], Counter())[fault] += 1
     if not rows:
-        raise BadEvents(f"{raw.source_name} holds no event", "give a file with events in it")
+        raise EventFileError(f"{raw.source_name} holds no event", "give a file with events in it")
     return rows, {reason: found.most_common(1)[0][0] for reason, found in faults.items()}
 
 
 def _customers(home: Path) -> pa.Table:
     """Return the distinct customer ids of all live snapshots, sorted."""
     known: set[str] = set()
-    for manifest in published(home):
+    for manifest in published_snapshots(home):
         known.update(read_snapshot(home, manifest, [CUSTOMER])[CUSTOMER])
     return pa.table({CUSTOMER: pa.array(sorted(known), pa.string())})
 
@@ -278,7 +278,7 @@ def _check_share(
             f"{faults.get(reason) or SENTENCES[reason]}"
             for reason in worst
         )
-        raise DeliveryRefused(
+        raise DeliveryRefusedError(
             f"{source_name} was refused, nothing of it was published: {bad} of {rows} events are bad "
             f"({bad / rows:.1%}, at most {share_max:.1%} may be): {every}; {told}",
             "mend the source of the events, or raise data.event_quarantine_share_max if they are expected",
@@ -325,7 +325,7 @@ def _describe(  # noqa: PLR0913 - one fact of the manifest each
     again = connection.execute("SELECT count(*) FROM quarantined_now WHERE delivery < ?", [number]).fetchall()[0][0]
     known_at = _instant(arrived_us)
     earlier = [each.known_at for each in before if each.known_at is not None]
-    if known_at is not None and _overdue(published(home), known_at, ingested_at):
+    if known_at is not None and _overdue(published_snapshots(home), known_at, ingested_at):
         known_at = ingested_at
     if known_at is not None and earlier:
         known_at = max(known_at, earlier[-1] + timedelta(microseconds=1))
@@ -348,7 +348,7 @@ def _describe(  # noqa: PLR0913 - one fact of the manifest each
     )
 
 
-def _overdue(months: Iterable[Manifest], arrived_at: datetime, ingested_at: datetime) -> bool:
+def _overdue(months: Iterable[SnapshotManifest], arrived_at: datetime, ingested_at: datetime) -> bool:
     """Return whether a month was scored before this delivery was ingested, although its events are older.
 
     Its events could not be known at their arrival time then: they are known from ``ingested_at`` on. A month that was

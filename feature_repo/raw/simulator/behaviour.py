@@ -19,9 +19,9 @@ from feature_repo.raw.simulator.event_arrays import (
     OPENED,
     PAYMENT,
     USAGE,
-    Happenings,
-    happenings,
-    withdrawn,
+    EventArrays,
+    event_arrays,
+    retract_events,
 )
 from feature_repo.raw.simulator.population import Population
 from feature_repo.raw.simulator.profile import AUTOMATIC, FIBRE
@@ -67,7 +67,7 @@ class Month:
     outage: bool
 
 
-def live(rng: np.random.Generator, block: Population, month: Month) -> Happenings:
+def simulate_behaviour(rng: np.random.Generator, block: Population, month: Month) -> EventArrays:
     """Simulate one month of a block of customers.
 
     Returns
@@ -81,10 +81,10 @@ def live(rng: np.random.Generator, block: Population, month: Month) -> Happening
     lived = (month.until_s - month.from_s) / MONTH_S
     parts = [_usage(rng, block, month), *_tickets(rng, block, month, lived), _payments(rng, block, month)]
     parts += [_logins(rng, block, month, lived), _changes(block, month)]
-    return Happenings.joined(parts)
+    return EventArrays.concat(parts)
 
 
-def _usage(rng: np.random.Generator, block: Population, month: Month) -> Happenings:
+def _usage(rng: np.random.Generator, block: Population, month: Month) -> EventArrays:
     n = len(block)
     # A day's usage occurs in its last second; a customer who has left by then has none.
     ends = np.arange(MONTH_DAYS) * _DAY_S + _DAY_S - 1
@@ -98,15 +98,15 @@ def _usage(rng: np.random.Generator, block: Population, month: Month) -> Happeni
         dark = np.isin(day, OUTAGE_DAYS) & (block.profile.internet == FIBRE)[row]
         data = np.where(dark, np.rint(data * 0.02), data)
     voice = np.rint(np.exp((block.voice_level + mood)[row] + noise[1]))
-    told = happenings(row, USAGE, month.start_s + ends[day], data.astype(np.int64), voice.astype(np.int64))
-    told.retracted = withdrawn(rng, len(row))
+    told = event_arrays(row, USAGE, month.start_s + ends[day], data.astype(np.int64), voice.astype(np.int64))
+    told.retracted = retract_events(rng, len(row))
     block.data_mb[:, 0] += np.bincount(row, weights=data * ~told.retracted, minlength=n)
     return told
 
 
 def _tickets(
     rng: np.random.Generator, block: Population, month: Month, lived: NDArray[np.float64]
-) -> tuple[Happenings, Happenings]:
+) -> tuple[EventArrays, EventArrays]:
     n = len(block)
     mean = TICKETS_MEAN * np.exp(block.ticket_level + MOOD_ON_TICKETS * block.mood) * lived
     usual = rng.poisson(mean)
@@ -120,9 +120,9 @@ def _tickets(
     closed = opened + hours * 3600
     # The open ticket of a leaver is never closed; one that is open at the month's end is closed in the next.
     seen = (month.until_s[row] >= MONTH_S) | (closed < month.until_s[row])
-    told = happenings(row, OPENED, month.start_s + opened)
+    told = event_arrays(row, OPENED, month.start_s + opened)
     told.ticket = np.arange(1, len(row) + 1)
-    ended = happenings(row[seen], CLOSED, month.start_s + closed[seen], hours[seen])
+    ended = event_arrays(row[seen], CLOSED, month.start_s + closed[seen], hours[seen])
     ended.ticket = told.ticket[seen]
     block.tickets[:, 0] += np.bincount(row, minlength=n)
     for rows, counts, sums in (
@@ -134,7 +134,7 @@ def _tickets(
     return told, ended
 
 
-def _payments(rng: np.random.Generator, block: Population, month: Month) -> Happenings:
+def _payments(rng: np.random.Generator, block: Population, month: Month) -> EventArrays:
     n = len(block)
     automatic = block.profile.payment >= AUTOMATIC
     chance = np.where(automatic, LATE_CHANCE[1], LATE_CHANCE[0]) * np.exp(block.late_level - 0.4 * block.mood)
@@ -144,19 +144,21 @@ def _payments(rng: np.random.Generator, block: Population, month: Month) -> Happ
     paid = (due + days_late) * _DAY_S + rng.integers(0, _DAY_S, n)
     row = np.flatnonzero((block.bill_cents > 0) & (paid >= month.from_s) & (paid < month.until_s))
     block.late[row, 0] += days_late[row] > 0
-    return happenings(row, PAYMENT, month.start_s + paid[row], block.bill_cents[row], days_late[row])
+    return event_arrays(row, PAYMENT, month.start_s + paid[row], block.bill_cents[row], days_late[row])
 
 
-def _logins(rng: np.random.Generator, block: Population, month: Month, lived: NDArray[np.float64]) -> Happenings:
+def _logins(rng: np.random.Generator, block: Population, month: Month, lived: NDArray[np.float64]) -> EventArrays:
     n = len(block)
     count = rng.poisson(LOGINS_MEAN * np.exp(block.login_level + MOOD_ON_LOGINS * block.mood) * lived)
     row = np.repeat(np.arange(n), count)
     second = month.from_s[row] + (rng.random(len(row)) * (month.until_s - month.from_s)[row]).astype(np.int64)
     np.maximum.at(block.login_s, row, month.start_s + second)
-    return happenings(row, LOGIN, month.start_s + second)
+    return event_arrays(row, LOGIN, month.start_s + second)
 
 
-def _changes(block: Population, month: Month) -> Happenings:
+def _changes(block: Population, month: Month) -> EventArrays:
     rise = (month.change_after - month.change_before).astype(np.float32)
     np.add.at(block.price_change_cents[:, 0], month.change_row, rise)
-    return happenings(month.change_row, CHANGE, month.start_s + month.change_s, month.change_before, month.change_after)
+    return event_arrays(
+        month.change_row, CHANGE, month.start_s + month.change_s, month.change_before, month.change_after
+    )

@@ -22,7 +22,7 @@ class Calibration:
     ``tenure_share``, ``active_tenure_share``: ``(73,)`` share of the customers per tenure in an extract, and of those
     still active in it; ``active_cells``: ``(CELLS,)`` share of the latter per cell of
     :func:`feature_repo.raw.simulator.profile.cell`. ``chain``: attribute -> logistic coefficients, ``(1, columns)`` for
-    two values, else ``(values, columns)``, on :attr:`feature_repo.raw.simulator.profile.Design.known` before it.
+    two values, else ``(values, columns)``, on :attr:`feature_repo.raw.simulator.profile.ProfileDesign.known` before it.
     ``hazard``: ``(DESIGN_WIDTH,)`` log-odds of Churn=Yes. ``noise_quantiles``: ``(3, levels)`` charge minus price list
     in steps of 0.05 USD, by internet. ``bill_median_gap_usd``, ``bill_deviation_usd``: ``(3,)`` |total - tenure x
     charge| per square root of tenure, its median and standard deviation, by internet. The core log intensity

@@ -36,7 +36,7 @@ Numbers = NDArray[np.int64]
 
 
 @dataclass
-class Happenings:
+class EventArrays:
     """``n`` events as ``(n,)`` arrays.
 
     ``row`` is the customer's row in its block, ``kind`` the index in :data:`TYPES`, instants are whole seconds since
@@ -63,17 +63,17 @@ class Happenings:
         return type(self)(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     @classmethod
-    def joined(cls, parts: Sequence[Happenings]) -> Happenings:
+    def concat(cls, parts: Sequence[EventArrays]) -> EventArrays:
         """Return the concatenation of the parts."""
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
-def happenings(
+def event_arrays(
     row: Numbers, kind: int, occurred_s: Numbers, first: Numbers | None = None, second: Numbers | None = None
-) -> Happenings:
+) -> EventArrays:
     """Return events of one type without ids and arrival times: these are 0."""
     none = np.zeros(len(row), np.int64)
-    return Happenings(
+    return EventArrays(
         row=row,
         kind=np.full(len(row), kind, np.int8),
         occurred_s=occurred_s,
@@ -87,7 +87,7 @@ def happenings(
     )
 
 
-def delivered(rng: np.random.Generator, true: Happenings, key_from: int, closed_until_s: int = 0) -> Happenings:
+def deliver_events(rng: np.random.Generator, true: EventArrays, key_from: int, closed_until_s: int = 0) -> EventArrays:
     """Assign ids and arrival times, deliver some events wrong first, and sort by arrival.
 
     Parameters
@@ -122,12 +122,12 @@ def delivered(rng: np.random.Generator, true: Happenings, key_from: int, closed_
     mistaken = np.rint(right * (0.5 + 2 * rng.random(len(wrong)))).astype(np.int64)
     mistaken += mistaken == right
     true.first[wrong] = np.where(mended.retracted, right, mistaken)
-    every = Happenings.joined([true, mended])
+    every = EventArrays.concat([true, mended])
     # The index makes all keys different, so that any sorting algorithm gives the same order.
     return every.take(np.argsort((every.arrived_s << _PLACE_BITS) + np.arange(len(every))))
 
 
-def withdrawn(rng: np.random.Generator, count: int) -> NDArray[np.bool_]:
+def retract_events(rng: np.random.Generator, count: int) -> NDArray[np.bool_]:
     """Return a random mask ``(count,)`` of delivered events that never happened."""
     return rng.random(count, np.float32) < CORRECTED_SHARE * RETRACTED_SHARE
 

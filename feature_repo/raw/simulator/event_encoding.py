@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from feature_repo.contract import CUSTOMER
 from feature_repo.events import PAYLOAD, SCHEMA, SCHEMA_VERSION
-from feature_repo.raw.simulator.event_arrays import TYPES, Happenings
+from feature_repo.raw.simulator.event_arrays import TYPES, EventArrays
 from feature_repo.raw.simulator.ids import opaque_ids
 
 ENCODED: Final = pa.schema(
@@ -31,7 +31,7 @@ _NUMBERS: Final = {
 }
 
 
-def event_table(told: Happenings, customers: NDArray[np.bytes_], ticket_from: int, seed: int) -> pa.Table:
+def event_table(told: EventArrays, customers: NDArray[np.bytes_], ticket_from: int, seed: int) -> pa.Table:
     """Return events as a table in :data:`ENCODED`, in the same order.
 
     Parameters

@@ -25,7 +25,7 @@ _FEW_VALUES: Final = ["type", CUSTOMER]
 _COMPRESSION: Final = {name: "NONE" if name == "event_id" else "SNAPPY" for name in SCHEMA.names}
 
 
-class Post:
+class EventWriter:
     """Write event files, one open at a time.
 
     ``written`` lists their paths relative to ``out``.
@@ -64,9 +64,9 @@ class Post:
         waiting, self._waiting = self._waiting, []
         if waiting:
             order = [("arrived_at", "ascending"), ("event_id", "ascending"), ("revision", "ascending")]
-            self.send(pa.concat_tables(waiting).sort_by(order).cast(ENCODED))
+            self.write(pa.concat_tables(waiting).sort_by(order).cast(ENCODED))
 
-    def send(self, events: pa.Table) -> None:
+    def write(self, events: pa.Table) -> None:
         """Write the events of a block that arrive by the cut; keep the others for the next file.
 
         ``events`` must be sorted by arrival.

@@ -58,20 +58,20 @@ class Extract:
         columns = (self.number, self.charge_cents, self.total_cents, self.left)
         return Extract(self.profile.take(rows), *(column[rows] for column in columns))
 
-    def relabelled(self, left: Flags) -> Extract:
+    def with_labels(self, left: Flags) -> Extract:
         """Return the same rows with other labels."""
         return Extract(self.profile, self.number, self.charge_cents, self.total_cents, left)
 
-    def behind(self, other: Extract) -> Extract:
+    def with_old_labels(self, other: Extract) -> Extract:
         """Return these rows followed by those of ``other``."""
         pairs = zip(
             (self.number, self.charge_cents, self.total_cents, self.left),
             (other.number, other.charge_cents, other.total_cents, other.left),
             strict=True,
         )
-        return Extract(Profile.joined([self.profile, other.profile]), *(np.concatenate(pair) for pair in pairs))
+        return Extract(Profile.concat([self.profile, other.profile]), *(np.concatenate(pair) for pair in pairs))
 
-    def mistaken(self, rng: np.random.Generator) -> Extract:
+    def with_errors(self, rng: np.random.Generator) -> Extract:
         """Return a first issue with errors: some charges ten dollars too high, some leavers still customers."""
         chance = rng.random(len(self))
         wrong_label = self.left & (chance < WRONG_LABEL_SHARE)

@@ -23,10 +23,10 @@ class LateLabels:
         if not self._drift.since("label_delay", month):
             return extract
         untold = extract.left & (rng.random(len(extract)) < LABEL_DELAY_SHARE)
-        issued = extract.relabelled(extract.left & ~untold)
+        issued = extract.with_labels(extract.left & ~untold)
         if self._untold is not None:
             # Customers who have returned in the meantime are listed once, as customers.
             again = np.isin(self._untold.number, extract.number)
-            issued = issued.behind(self._untold.take(~again))
+            issued = issued.with_old_labels(self._untold.take(~again))
         self._untold = extract.take(untold)
         return issued

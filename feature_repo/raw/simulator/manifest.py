@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from feature_repo.files.atomic_writes import write_file
-from feature_repo.raw.simulator.errors import SimulationRefused
+from feature_repo.raw.simulator.errors import SimulationError
 
 FILE: Final = "world.json"
 VERSION: Final = 1
@@ -87,16 +87,16 @@ class World:
 
         Raises
         ------
-        SimulationRefused
+        SimulationError
             If there is none (an interrupted simulation leaves none), or it has another version.
         """
         hint = "simulate into an empty folder: churn simulate --out DIR"
         try:
             told: dict[str, Any] = json.loads((out / FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            raise SimulationRefused(f"{out}: no {FILE}, so no whole simulated world", hint) from None
+            raise SimulationError(f"{out}: no {FILE}, so no whole simulated world", hint) from None
         if told.get("version") != VERSION:
-            raise SimulationRefused(f"{out}: a world of version {told.get('version')}, not {VERSION}", hint)
+            raise SimulationError(f"{out}: a world of version {told.get('version')}, not {VERSION}", hint)
         told["snapshots"] = tuple(date.fromisoformat(day) for day in told["snapshots"])
         told["start"] = date.fromisoformat(told["start"])
         told["price_level_percent"] = tuple(told["price_level_percent"])

@@ -31,7 +31,7 @@ Numbers = NDArray[np.int64]
 
 
 @dataclass
-class Former:
+class FormerCustomers:
     """Former customers who may return: ``(n,)`` number, gender, senior, and the month in which they left."""
 
     number: Numbers
@@ -40,20 +40,20 @@ class Former:
     month: Numbers
 
     @classmethod
-    def nobody(cls) -> Former:
+    def empty(cls) -> FormerCustomers:
         """Return an empty set of former customers."""
         return cls(np.empty(0, np.int64), np.empty(0, np.int16), np.empty(0, np.int16), np.empty(0, np.int64))
 
     def __len__(self) -> int:
         return len(self.number)
 
-    def take(self, rows: NDArray[np.bool_] | NDArray[np.intp] | slice) -> Former:
+    def take(self, rows: NDArray[np.bool_] | NDArray[np.intp] | slice) -> FormerCustomers:
         """Return the rows of an index, a mask or a slice."""
-        return Former(self.number[rows], self.gender[rows], self.senior[rows], self.month[rows])
+        return FormerCustomers(self.number[rows], self.gender[rows], self.senior[rows], self.month[rows])
 
 
 @dataclass(frozen=True)
-class Span:
+class MonthSpan:
     """One month of the simulation.
 
     ``month`` is 1 for the month that ends with the first extract; ``start_s`` its start in seconds since 1970;
@@ -66,7 +66,7 @@ class Span:
 
 
 @dataclass
-class Turn:
+class MonthResult:
     """Outcome of one month for all its customers, ``(n,)`` arrays: old customers, joiners, passers.
 
     ``old`` counts the customers at the month's start; ``hazard`` ``(old,)`` is theirs. ``stays``: still a customer at
@@ -87,15 +87,15 @@ class Turn:
     change_s: Numbers
 
 
-def turn(
+def simulate_month(
     rng: np.random.Generator,
     customers: Population,
-    former: Former,
+    former: FormerCustomers,
     next_number: int,
-    span: Span,
+    span: MonthSpan,
     drift: Drift,
     constants: Calibration,
-) -> tuple[Turn, Former, int]:
+) -> tuple[MonthResult, FormerCustomers, int]:
     """Draw the outcome of one month.
 
     Parameters
@@ -125,11 +125,11 @@ def turn(
     passing = passers(rng, span.listed, constants)
     numbers = next_number + np.arange(len(new) + len(passing))
     former = _returned(rng, former, new, numbers, span.month)
-    came = newcomers(rng, Profile.joined([new, passing]), numbers, drift.price_percent(span.month), constants)
+    came = newcomers(rng, Profile.concat([new, passing]), numbers, drift.price_percent(span.month), constants)
     former = _remembered(rng, former, customers, left, span.month, span.listed)
     from_s, until_s = _presence(rng, left, vanished, len(new), len(passing))
-    told = Turn(
-        people=Population.joined([customers, came]),
+    told = MonthResult(
+        people=Population.concat([customers, came]),
         old=n,
         hazard=hazard,
         stays=np.concatenate([stays, np.ones(len(new), bool), np.zeros(len(passing), bool)]),
@@ -144,7 +144,7 @@ def turn(
     return told, former, next_number + len(numbers)
 
 
-def close(rng: np.random.Generator, people: Population, told: Turn) -> Population:
+def finish_month(rng: np.random.Generator, people: Population, told: MonthResult) -> Population:
     """Return the customers at the month's end, with their tenure and bills updated."""
     here = people.take(told.stays)
     known = np.flatnonzero(told.stays) < told.old
@@ -178,7 +178,9 @@ def _changes(
     return different, before, charge[different]
 
 
-def _returned(rng: np.random.Generator, former: Former, new: Profile, numbers: Numbers, month: int) -> Former:
+def _returned(
+    rng: np.random.Generator, former: FormerCustomers, new: Profile, numbers: Numbers, month: int
+) -> FormerCustomers:
     """Turn some new customers into returning ones, in place; return the remaining former ones.
 
     A returning customer keeps number, gender and senior, and has the contract of a new customer.
@@ -195,11 +197,11 @@ def _returned(rng: np.random.Generator, former: Former, new: Profile, numbers: N
 
 
 def _remembered(
-    rng: np.random.Generator, former: Former, customers: Population, left: Flags, month: int, most: int
-) -> Former:
+    rng: np.random.Generator, former: FormerCustomers, customers: Population, left: Flags, month: int, most: int
+) -> FormerCustomers:
     """Return the former customers plus some of this month's leavers; keeps the newest ``most``."""
     rows = np.flatnonzero(left & (rng.random(len(left)) < REMEMBERED_SHARE))
-    everybody = Former(
+    everybody = FormerCustomers(
         np.concatenate([former.number, customers.number[rows]]),
         np.concatenate([former.gender, customers.profile.gender[rows]]),
         np.concatenate([former.senior, customers.profile.senior[rows]]),

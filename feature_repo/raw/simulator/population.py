@@ -68,11 +68,11 @@ class Population:
         return type(self)(profile=profile, **{name: np.array(values[rows]) for name, values in told.items()})
 
     @classmethod
-    def joined(cls, parts: Sequence[Population]) -> Population:
+    def concat(cls, parts: Sequence[Population]) -> Population:
         """Return the concatenation of the parts."""
         names = [field.name for field in fields(cls) if field.name != "profile"]
         told: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-        return cls(profile=Profile.joined([part.profile for part in parts]), **told)
+        return cls(profile=Profile.concat([part.profile for part in parts]), **told)
 
     def turn_month(self) -> None:
         """Open a new bucket in each window."""

@@ -96,7 +96,7 @@ class Profile:
         return cls(*(np.zeros(customers, np.int16) for _ in fields(cls)))
 
     @classmethod
-    def joined(cls, parts: Sequence[Profile]) -> Profile:
+    def concat(cls, parts: Sequence[Profile]) -> Profile:
         """Return the concatenation of the parts."""
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
@@ -122,7 +122,7 @@ def applicable(name: str, profile: Profile) -> Flags:
     return np.ones(len(profile), bool)
 
 
-class Design:
+class ProfileDesign:
     """Design matrix of the fitted models, ``(DESIGN_WIDTH, n)`` float32: one row of memory per column.
 
     Columns are added per attribute in the order of :data:`CHAIN`, so that the model of an attribute reads those of the
@@ -200,7 +200,7 @@ _WIDTH: Final = _CURVE + 6 + 14 + 1 + 1 + sum(1 + len(others) for others in _WIT
 
 def design(profile: Profile) -> Reals:
     """Return all columns of whole profiles, ``(DESIGN_WIDTH, n)``; see :class:`Design`."""
-    columns = Design(profile)
+    columns = ProfileDesign(profile)
     for name, _ in CHAIN:
         columns.learn(name)
     return columns.known

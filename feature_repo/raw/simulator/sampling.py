@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_repo.raw.simulator.calibration import Calibration
-from feature_repo.raw.simulator.profile import CHAIN, INTERNETS, Design, Profile, Small, applicable
+from feature_repo.raw.simulator.profile import CHAIN, INTERNETS, Profile, ProfileDesign, Small, applicable
 
 _TWO: Final = 2
 _ROWS: Final = 1 << 13
@@ -57,7 +57,7 @@ def price_noise(internet: Small, chance: NDArray[np.float32], constants: Calibra
 
 def log_likelihood(profile: Profile, constants: Calibration) -> NDArray[np.float64]:
     """Return log P(attributes | tenure) of each profile, ``(n,)``; gender and price noise are left out."""
-    columns, every = Design(profile), np.arange(len(profile))
+    columns, every = ProfileDesign(profile), np.arange(len(profile))
     total = np.zeros(len(profile))
     for name, _ in CHAIN:
         told = np.log(_shares(columns.known, constants.chain[name])[getattr(profile, name), every])
@@ -67,7 +67,7 @@ def log_likelihood(profile: Profile, constants: Calibration) -> NDArray[np.float
 
 
 def _drawn(profile: Profile, chances: NDArray[np.float32], constants: Calibration) -> Profile:
-    columns = Design(profile)
+    columns = ProfileDesign(profile)
     for place, (name, values) in enumerate(CHAIN):
         shares = _shares(columns.known, constants.chain[name])
         below = shares if values == _TWO else np.cumsum(shares, axis=0)

@@ -14,13 +14,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_repo.raw.simulator.behaviour import Month, live
+from feature_repo.raw.simulator.behaviour import Month, simulate_behaviour
 from feature_repo.raw.simulator.calibration import calibration
 from feature_repo.raw.simulator.drift import SCENARIOS, WRONG_UNIT_FACTOR, Drift
-from feature_repo.raw.simulator.errors import SimulationRefused
-from feature_repo.raw.simulator.event_arrays import USAGE, delivered
+from feature_repo.raw.simulator.errors import SimulationError
+from feature_repo.raw.simulator.event_arrays import USAGE, deliver_events
 from feature_repo.raw.simulator.event_encoding import event_table
-from feature_repo.raw.simulator.event_writer import Post
+from feature_repo.raw.simulator.event_writer import EventWriter
 from feature_repo.raw.simulator.extract import Extract, write_extract
 from feature_repo.raw.simulator.ground_truth import write_truth
 from feature_repo.raw.simulator.hazard import leaving_probability, offer_log_odds
@@ -35,7 +35,7 @@ from feature_repo.raw.simulator.manifest import (
     scored_at,
     truth_name,
 )
-from feature_repo.raw.simulator.month import Former, Span, Turn, close, turn
+from feature_repo.raw.simulator.month import FormerCustomers, MonthResult, MonthSpan, finish_month, simulate_month
 from feature_repo.raw.simulator.population import Numbers, Population, newcomers
 from feature_repo.raw.simulator.prices import price_list_usd
 from feature_repo.raw.simulator.profile import Flags
@@ -91,15 +91,15 @@ def simulate(  # noqa: PLR0913 - what `churn simulate` takes
 
     Raises
     ------
-    SimulationRefused
+    SimulationError
         If an argument is out of range or the folder is not empty.
     """
     drift_month = months // 2 + 1 if drift_month is None else drift_month
     _check_churn(monthly_churn)
     _check(out, customers, months, seed, start, drift, drift_month)
     steady = None if monthly_churn is None else steady_state(calibration(), monthly_churn)
-    with Post(out, jsonl=jsonl) as post:
-        history = History(out, customers, months, seed, start, Drift(drift, drift_month), post, steady)
+    with EventWriter(out, jsonl=jsonl) as post:
+        history = WorldHistory(out, customers, months, seed, start, Drift(drift, drift_month), post, steady)
         for month in range(FIRST_MONTH, months + 1):
             history.step(month)
         history.end()
@@ -127,7 +127,7 @@ def simulate(  # noqa: PLR0913 - what `churn simulate` takes
     return world
 
 
-class History:
+class WorldHistory:
     """State of one simulation run, and its output files.
 
     ``here`` are the active customers; ``written`` the paths of extracts and truths, relative to ``out``.
@@ -141,7 +141,7 @@ class History:
         seed: int,
         start: date,
         drift: Drift,
-        post: Post,
+        post: EventWriter,
         steady: SteadyState | None,
     ) -> None:
         self.out, self.listed, self.months, self.seed, self.start = out, customers, months, seed, start
@@ -154,18 +154,18 @@ class History:
         rng = self._rng(FIRST_MONTH - 1, _POPULATION)
         first = steady.customers(rng, active) if steady else first_customers(rng, active, self.constants)
         self.here = newcomers(rng, first, np.arange(active), 100, self.constants)
-        self._former, self._number = Former.nobody(), active
+        self._former, self._number = FormerCustomers.empty(), active
 
     def step(self, month: int) -> None:
         """Simulate one month and write its files; month 1 ends with the first extract."""
         begin, here = self._day(month - 1), self.here
         effect = offer_log_odds(here) if month >= 1 else None
-        told, self._former, self._number = turn(
+        told, self._former, self._number = simulate_month(
             self._rng(month, _POPULATION),
             here,
             self._former,
             self._number,
-            Span(month, _seconds(begin), self.listed),
+            MonthSpan(month, _seconds(begin), self.listed),
             self.drift,
             self.constants,
         )
@@ -174,7 +174,7 @@ class History:
             vanished = ~(told.stays | told.left)[old]
             self._write_truth(begin, told.people.number[old], told.hazard, told.left[old], vanished, effect)
         people = self._lived(told, month, begin)
-        self.here = close(self._rng(month, _BILLS), people, told)
+        self.here = finish_month(self._rng(month, _BILLS), people, told)
         if month >= 1:
             self._write_extracts(month, people, told)
 
@@ -185,7 +185,7 @@ class History:
         nobody = np.zeros(len(here), bool)
         self._write_truth(last, here.number, hazard, nobody, ~nobody, offer_log_odds(here))
 
-    def _lived(self, told: Turn, month: int, begin: date) -> Population:
+    def _lived(self, told: MonthResult, month: int, begin: date) -> Population:
         """Simulate the month per block and write the events that arrive; return the people after it."""
         told.people.turn_month()
         # The warm-up's events are in the file of the bootstrap, which is observed a month before the first extract.
@@ -209,17 +209,19 @@ class History:
                 change_s=told.change_s[here],
                 outage=outage,
             )
-            true = live(rng, block, part)
+            true = simulate_behaviour(rng, block, part)
             key_from = (month + WARM_UP_MONTHS << _MONTH_SHIFT) + (place << _BLOCK_SHIFT)
-            said = delivered(rng, true, key_from, int(scored_at(begin).timestamp()))
+            said = deliver_events(rng, true, key_from, int(scored_at(begin).timestamp()))
             said.first = np.where(said.kind == USAGE, said.first * factor, said.first)
-            self.post.send(event_table(said, customer_ids(block.number, self.seed), key_from, self.seed))
+            self.post.write(event_table(said, customer_ids(block.number, self.seed), key_from, self.seed))
             blocks.append(block)
-        return Population.joined(blocks)
+        return Population.concat(blocks)
 
-    def _write_extracts(self, month: int, people: Population, told: Turn) -> None:
+    def _write_extracts(self, month: int, people: Population, told: MonthResult) -> None:
         left, here = people.take(told.left), self.here
-        extract = Extract.of(here, np.zeros(len(here), bool)).behind(Extract.of(left, np.ones(len(left), bool)))
+        extract = Extract.of(here, np.zeros(len(here), bool)).with_old_labels(
+            Extract.of(left, np.ones(len(left), bool))
+        )
         # Sorted by number, so that joiners and leavers are among the others, as in a real export.
         extract = extract.take(np.argsort(extract.number, kind="stable"))
         extract = self._late_labels.listed(extract, month, self._rng(month, _LABELS))
@@ -228,7 +230,7 @@ class History:
             name = correction_name(day, 1)
             self._write(extract, name)
             self.corrections.append(Correction(name, day, self._day(month + 1)))
-            extract = extract.mistaken(self._rng(month, _MISTAKES))
+            extract = extract.with_errors(self._rng(month, _MISTAKES))
         self._write(extract, extract_name(day))
 
     def _write(self, extract: Extract, name: str) -> None:
@@ -264,17 +266,17 @@ def _check(out: Path, customers: int, months: int, seed: int, start: date, drift
         ("year of the start", start.year, 2001, 2200),
     ):
         if not low <= value <= high:
-            raise SimulationRefused(f"{name} is {value}", f"give one from {low} to {high}")
+            raise SimulationError(f"{name} is {value}", f"give one from {low} to {high}")
     if drift not in SCENARIOS:
-        raise SimulationRefused(f"unknown drift scenario {drift!r}", f"one of {', '.join(SCENARIOS)}")
+        raise SimulationError(f"unknown drift scenario {drift!r}", f"one of {', '.join(SCENARIOS)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise SimulationRefused(f"{out} is not empty", "give a new folder: nothing is ever overwritten")
+        raise SimulationError(f"{out} is not empty", "give a new folder: nothing is ever overwritten")
     out.mkdir(parents=True, exist_ok=True)
 
 
 def _check_churn(monthly_churn: float | None) -> None:
     if monthly_churn is not None and not MONTHLY_CHURN_MIN <= monthly_churn <= MONTHLY_CHURN_MAX:
-        raise SimulationRefused(
+        raise SimulationError(
             f"monthly churn is {monthly_churn}",
             f"give a share from {MONTHLY_CHURN_MIN} to {MONTHLY_CHURN_MAX}; without it, it is the public file's 0.265",
         )

@@ -98,4 +98,4 @@ def _lives(constants: Calibration) -> Profile:
         rows, after = changed(rng, now, constants)
         now.put(rows, after)
         now.tenure = np.minimum(now.tenure + 1, TENURE_MAX_MONTHS).astype(np.int16)
-    return Profile.joined(months)
+    return Profile.concat(months)

@@ -80,7 +80,7 @@ def joiners(rng: np.random.Generator, survivors: Profile, places: int, constants
     filled = np.bincount(cell(survivors, core_log_intensity(survivors, constants)), minlength=CELLS)
     wanted = np.maximum(places * constants.active_cells - filled, _LEAST_SHARE * places * constants.active_cells)
     fresh, book = chosen[chosen <= 1], chosen[chosen > 1]
-    return Profile.joined([_chosen(rng, fresh, constants), _chosen(rng, book, constants, wanted)])
+    return Profile.concat([_chosen(rng, fresh, constants), _chosen(rng, book, constants, wanted)])
 
 
 def new_customers(rng: np.random.Generator, count: int, constants: Calibration) -> Profile:
@@ -132,7 +132,7 @@ def changed(rng: np.random.Generator, profile: Profile, constants: Calibration) 
     only = ~np.isin(repriced, rows[accepted])
     together = np.concatenate([rows[accepted], repriced[only]])
     order = np.argsort(together)
-    return together[order], Profile.joined([after.take(accepted), repriced_after.take(only)]).take(order)
+    return together[order], Profile.concat([after.take(accepted), repriced_after.take(only)]).take(order)
 
 
 def _proposed(rng: np.random.Generator, before: Profile) -> Profile:

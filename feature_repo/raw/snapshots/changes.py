@@ -14,7 +14,7 @@ from feature_repo.raw.snapshots.timing import staying
 
 
 @dataclass(frozen=True)
-class Movements:
+class SnapshotChanges:
     """Changes since the snapshot ``before`` ("<date>.v<version>", None for the first snapshot).
 
     ``customers`` counts those of this snapshot that have not left, ``customers_before`` those of the one before;
@@ -56,9 +56,9 @@ class Movements:
         )
 
 
-def movements(
+def snapshot_changes(
     snapshot: pd.DataFrame, before: pd.DataFrame | None, seen: Collection[str], *, named: str | None
-) -> Movements:
+) -> SnapshotChanges:
     """Count the changes between two snapshots.
 
     Parameters
@@ -77,7 +77,7 @@ def movements(
     # Some extracts keep listing leavers for months: these neither return nor leave again.
     listed_on = (here & there) - stayed - stay
     fresh = here - stayed - listed_on
-    return Movements(
+    return SnapshotChanges(
         before=named,
         customers_before=len(stayed),
         joined=len(fresh - old),

@@ -16,7 +16,7 @@ from typing import Final
 
 from configs.errors import EXIT_GATE, ChurnError
 from configs.text import MARK, composed, encoding_of
-from feature_repo.files.compression_formats import packed_as
+from feature_repo.files.compression_formats import compression_of
 from feature_repo.files.regular_files import open_regular
 
 COLUMNS_MAX: Final = 1000
@@ -44,7 +44,7 @@ _MEMORY_A_BYTE: Final = 5
 _CHUNK_BYTES: Final = 1 << 20
 
 
-class BadCsv(ChurnError):  # noqa: N818 - read as a sentence: refused, bad CSV
+class CsvError(ChurnError):
     """The file is not a readable Telco CSV. The message names file and line, never a customer id."""
 
     error = "csv_invalid"
@@ -59,7 +59,7 @@ def check_memory(path: Path, *, memory_max_mb: int, shown_as: str) -> None:
 
     Raises
     ------
-    BadCsv
+    CsvError
         Naming the file, the estimated memory and the limit.
     """
     size = rows = returns = 0
@@ -68,7 +68,7 @@ def check_memory(path: Path, *, memory_max_mb: int, shown_as: str) -> None:
             size, rows, returns = size + len(chunk), rows + chunk.count(b"\n"), returns + chunk.count(b"\r")
     needed_mb = (size * _MEMORY_A_BYTE + max(rows, returns) * _MEMORY_A_ROW_BYTES) / 1e6
     if needed_mb > memory_max_mb:
-        raise BadCsv(
+        raise CsvError(
             f"{shown_as}: {size / 1e6:.0f} MB and {max(rows, returns)} lines would take about {needed_mb:.0f} MB of "
             f"memory, more than the {memory_max_mb} MB allowed",
             "raise CHURN_DATA__MEMORY_MAX_MB on a machine that has as much to spare",
@@ -78,29 +78,29 @@ def check_memory(path: Path, *, memory_max_mb: int, shown_as: str) -> None:
 def text_of(data: bytes, name: str) -> tuple[bytes, str]:
     """Return a file's text as bytes and their encoding, ``utf-8`` or ``latin-1``.
 
-    UTF-8 may have a byte-order mark, UTF-16 and UTF-32 must: without one they are refused. Raises BadCsv for these and
+    UTF-8 may have a byte-order mark, UTF-16 and UTF-32 must: without one they are refused. Raises CsvError for these and
     for anything else that is not text.
     """
     for magic, what in _MAGIC.items():
         if data.startswith(magic):
-            raise BadCsv(f"{name}: this is {what}, not a CSV", "save it as CSV (UTF-8)")
-    if packed := packed_as(data[:4]):
-        raise BadCsv(f"{name} is packed ({packed})", "unpack it first")
+            raise CsvError(f"{name}: this is {what}, not a CSV", "save it as CSV (UTF-8)")
+    if packed := compression_of(data[:4]):
+        raise CsvError(f"{name} is packed ({packed})", "unpack it first")
     if (wide := encoding_of(data[:4])) != "utf-8":
         try:
             data = data.decode(wide).encode()
         except UnicodeError:
-            raise BadCsv(
+            raise CsvError(
                 f"{name}: begins as {wide.upper()} text and is none, or is cut off", "export it again as CSV (UTF-8)"
             ) from None
     padding = len(data) - len(data.rstrip(b"\0"))
     if padding and b"\0" not in data[:-padding]:
-        raise BadCsv(
+        raise CsvError(
             f"{name}: ends with {padding} NUL bytes, so its copy was not finished", "copy or export the file again"
         )
     if (found := _CONTROL.search(data)) is not None:
         kind = "a NUL byte" if found.group() == b"\0" else f"the control byte 0x{found.group()[0]:02x}"
-        raise BadCsv(
+        raise CsvError(
             f"{name}, line {_line_at(data, found.start())}: holds {kind}, so it is no text",
             "a NUL byte means a damaged copy, or UTF-16 without its byte-order mark: export again as CSV (UTF-8)",
         )
@@ -108,7 +108,7 @@ def text_of(data: bytes, name: str) -> tuple[bytes, str]:
         return data, "utf-8"
     if _NOT_LATIN_1.search(data) is None:
         return data, "latin-1"
-    raise BadCsv(
+    raise CsvError(
         f"{name}, line {_line_at(data, broken)}: neither UTF-8 nor Latin-1 text", "export again as CSV (UTF-8)"
     )
 
@@ -140,7 +140,7 @@ def numbered_rows(data: bytes, encoding: str, name: str, cell_length_max_chars: 
 
     Raises
     ------
-    BadCsv
+    CsvError
         If the file is empty or malformed: truncated rows, blank lines except at the end, cells that are too long or
         wrongly quoted, rows with another number of cells than the header, or more than :data:`COLUMNS_MAX` columns.
     """
@@ -153,7 +153,7 @@ def numbered_rows(data: bytes, encoding: str, name: str, cell_length_max_chars: 
         # Chosen by the header, not by the data: its column names hold neither separator.
         delimiter = max(_SEPARATORS, key=first.count)
     # Checked before the header is split, and again after it, since a header may span several lines.
-    wide = BadCsv(
+    wide = CsvError(
         f"{name}, line {skipped + 1}: more than {COLUMNS_MAX} columns",
         "an extract has one column a name; is the separator or the line end lost?",
     )
@@ -165,13 +165,13 @@ def numbered_rows(data: bytes, encoding: str, name: str, cell_length_max_chars: 
         if width > COLUMNS_MAX:
             raise wide
         if len(cells) != width:
-            raise BadCsv(
+            raise CsvError(
                 f"{name}, line {line}: {len(cells)} cells where the header has {width}",
                 "the file is cut off or a separator is missing or unquoted there: export it again",
             )
         yield line, cells
     if not width:
-        raise BadCsv(f"{name}: the file is empty", "export it again")
+        raise CsvError(f"{name}: the file is empty", "export it again")
 
 
 def _lines(file: io.TextIOWrapper, name: str, cell_length_max_chars: int) -> Iterator[str]:
@@ -200,21 +200,21 @@ def _rows(
                 blank = blank or line
                 continue
             if blank:
-                raise BadCsv(f"{name}, line {blank}: the line is blank", "remove it, or export the file again")
+                raise CsvError(f"{name}, line {blank}: the line is blank", "remove it, or export the file again")
             if len(max(cells, key=len)) > cell_length_max_chars:
                 raise _cell_too_long(name, line, cell_length_max_chars)
             yield line, cells
     except csv.Error as broken:
         if "field limit" in str(broken):
             raise _cell_too_long(name, reader.line_num + skipped, cell_length_max_chars) from None
-        raise BadCsv(
+        raise CsvError(
             f"{name}, line {reader.line_num + skipped}: broken quoting ({broken})",
             "a quote is not closed, or the file is cut off: export it again",
         ) from None
 
 
-def _cell_too_long(name: str, line: int, limit: int, otherwise: str = "") -> BadCsv:
-    return BadCsv(
+def _cell_too_long(name: str, line: int, limit: int, otherwise: str = "") -> CsvError:
+    return CsvError(
         f"{name}, line {line}: a cell is longer than {limit} characters{otherwise}",
         "mend the cell, or raise CHURN_DATA__CELL_LENGTH_MAX_CHARS",
     )

@@ -64,7 +64,7 @@ class Respelling:
     cells: int
 
 
-def respelled(raw: pd.DataFrame) -> tuple[pd.DataFrame, list[Respelling]]:
+def respell(raw: pd.DataFrame) -> tuple[pd.DataFrame, list[Respelling]]:
     """Rewrite numbers as in the Telco file, where the spelling has only one meaning.
 
     Parameters

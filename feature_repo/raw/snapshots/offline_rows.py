@@ -15,13 +15,13 @@ from datetime import datetime
 import pandas as pd
 
 from feature_repo.contract import CUSTOMER, STORED
-from feature_repo.raw.snapshots.publication import Manifest
+from feature_repo.raw.snapshots.publication import SnapshotManifest
 from feature_repo.raw.snapshots.timing import NULLABLE, feature_rows, midnight, staying, withdrawal_rows
 
-Reader = Callable[[Manifest], pd.DataFrame]
+Reader = Callable[[SnapshotManifest], pd.DataFrame]
 
 
-def offline_rows(manifest: Manifest, history: Sequence[Manifest], read: Reader) -> pd.DataFrame:
+def offline_rows(manifest: SnapshotManifest, history: Sequence[SnapshotManifest], read: Reader) -> pd.DataFrame:
     """Return the rows that ``manifest`` adds to the offline table.
 
     There is at most one row per customer and pair of timestamps.
@@ -72,14 +72,16 @@ def offline_rows(manifest: Manifest, history: Sequence[Manifest], read: Reader) 
     return pd.concat([typed, withdrawal_rows(gone)], ignore_index=True)
 
 
-def extract_known_at(manifest: Manifest) -> datetime:
+def extract_known_at(manifest: SnapshotManifest) -> datetime:
     """Return when the extract was known; for the declared snapshot with the same lag as its values."""
     if manifest.late:
         return manifest.created_at
     return manifest.created_at + (midnight(manifest.snapshot_date) - manifest.event_at)
 
 
-def _before(manifest: Manifest, earlier: Sequence[Manifest]) -> tuple[list[Manifest], list[Manifest]]:
+def _before(
+    manifest: SnapshotManifest, earlier: Sequence[SnapshotManifest]
+) -> tuple[list[SnapshotManifest], list[SnapshotManifest]]:
     """Return the previous date's last version known by ``manifest``, and its versions known later."""
     dates = [each.snapshot_date for each in earlier if each.snapshot_date < manifest.snapshot_date]
     versions = [each for each in earlier if dates and each.snapshot_date == max(dates)]
@@ -87,7 +89,7 @@ def _before(manifest: Manifest, earlier: Sequence[Manifest]) -> tuple[list[Manif
     return known[-1:], [each for each in versions if each.created_at > manifest.created_at]
 
 
-def _after(manifest: Manifest, earlier: Sequence[Manifest]) -> Manifest | None:
+def _after(manifest: SnapshotManifest, earlier: Sequence[SnapshotManifest]) -> SnapshotManifest | None:
     """Return the last version of the next date that was published before ``manifest``, if any."""
     dates = [each.snapshot_date for each in earlier if each.snapshot_date > manifest.snapshot_date]
     return next((each for each in reversed(earlier) if dates and each.snapshot_date == min(dates)), None)

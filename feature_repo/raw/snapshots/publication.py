@@ -24,16 +24,16 @@ from configs.errors import ChurnError
 from feature_repo.contract import LABEL
 from feature_repo.files.atomic_writes import (
     TEMPORARY,
-    aside,
     copy_file,
     file_sha256,
     remove,
-    storage,
+    storage_errors,
     sync_folder,
+    temporary_file,
     write_file,
     write_folder,
 )
-from feature_repo.files.locks import Held, exclusive
+from feature_repo.files.locks import PublishLock, publish_lock
 from feature_repo.files.regular_files import read_regular
 from feature_repo.files.stable_reads import unchanged
 
@@ -44,21 +44,21 @@ _VERSION: Final = re.compile(r"([0-9]+)-[0-9a-f]{12}")
 _SHORT: Final = 12
 
 
-class SnapshotExists(ChurnError):  # noqa: N818 - read as a sentence: refused, snapshot exists
+class SnapshotExistsError(ChurnError):
     """The date has a live snapshot with other content."""
 
     error = "snapshot_exists"
     http_status = 409
 
 
-class SnapshotTooEarly(ChurnError):  # noqa: N818
+class SnapshotTooEarlyError(ChurnError):
     """The date lies before the first snapshot, whose time is declared."""
 
     error = "snapshot_too_early"
     http_status = 409
 
 
-class SnapshotDamaged(ChurnError):  # noqa: N818
+class SnapshotDamagedError(ChurnError):
     """A published file is missing or no longer matches its manifest, or the manifest is unreadable."""
 
     error = "snapshot_damaged"
@@ -75,7 +75,7 @@ class RawFile:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class SnapshotManifest:
     """Identity and origin of one version of a snapshot.
 
     ``version`` counts from 1 within a date, ``sequence`` from 1 over all publications of the home, in their order.
@@ -122,21 +122,21 @@ class Manifest:
 class Publication:
     """The live version after a publication; ``fresh`` is False if it was live before."""
 
-    manifest: Manifest
+    manifest: SnapshotManifest
     fresh: bool
 
 
 def land_raw(home: Path, path: Path, as_of: date) -> RawFile:
     """Copy a file unchanged to ``raw/<date>/``, named by its sha256, along with a JSON note.
 
-    The same content again changes nothing. Raises StorageFailed if the copy can't be written, StillWritten if the file
+    The same content again changes nothing. Raises StorageError if the copy can't be written, SourceChangingError if the file
     changes meanwhile; nothing is left then.
     """
     folder = home / "raw" / as_of.isoformat()
-    with exclusive(home), storage():
+    with publish_lock(home), storage_errors():
         _sweep(home)
         folder.mkdir(parents=True, exist_ok=True)
-        with aside(folder) as temporary:
+        with temporary_file(folder) as temporary:
             with unchanged(path):
                 sha256, size = copy_file(path, temporary)
             landed = folder / f"{sha256[:_SHORT]}.csv"
@@ -151,7 +151,7 @@ def land_raw(home: Path, path: Path, as_of: date) -> RawFile:
     return RawFile(landed, sha256, size, path.name)
 
 
-def admit(home: Path, as_of: date, sha256: str, *, replace: bool) -> Manifest | None:
+def check_admissible(home: Path, as_of: date, sha256: str, *, replace: bool) -> SnapshotManifest | None:
     """Check whether a source may be published for a date.
 
     Returns
@@ -161,15 +161,15 @@ def admit(home: Path, as_of: date, sha256: str, *, replace: bool) -> Manifest | 
 
     Raises
     ------
-    SnapshotExists
+    SnapshotExistsError
         If the date has other content and ``replace`` is not set.
-    SnapshotTooEarly
+    SnapshotTooEarlyError
         If the date lies before the first snapshot: that one's time is declared, and models trained on it assume that
         nothing is earlier.
     """
-    manifests = published(home)
+    manifests = published_snapshots(home)
     if manifests and as_of < manifests[0].snapshot_date:
-        raise SnapshotTooEarly(
+        raise SnapshotTooEarlyError(
             f"{as_of} lies before the first snapshot, {manifests[0].snapshot_date}",
             "ingest the oldest extract first, into an empty home (CHURN_HOME)",
         )
@@ -177,14 +177,14 @@ def admit(home: Path, as_of: date, sha256: str, *, replace: bool) -> Manifest | 
     if live is None or live.source_sha256 == sha256:
         return live
     if not replace:
-        raise SnapshotExists(
+        raise SnapshotExistsError(
             f"a snapshot of {as_of} with other content is live (version {live.version}, {live.source_name})",
             "add --replace to publish this one in its place; the old one is kept",
         )
     return None
 
 
-def publish(  # noqa: PLR0913 - one row of the manifest each
+def publish_snapshot(  # noqa: PLR0913 - one row of the manifest each
     home: Path,
     as_of: date,
     snapshot: pd.DataFrame,
@@ -198,7 +198,7 @@ def publish(  # noqa: PLR0913 - one row of the manifest each
     replace: bool,
     extra_files: Mapping[str, bytes],
     late: bool = False,
-    held: Held | None = None,
+    held: PublishLock | None = None,
 ) -> Publication:
     """Publish a snapshot's rows as the live version of a date.
 
@@ -225,13 +225,13 @@ def publish(  # noqa: PLR0913 - one row of the manifest each
 
     Raises
     ------
-    SnapshotExists, SnapshotTooEarly
+    SnapshotExistsError, SnapshotTooEarlyError
         See :func:`admit`.
-    StorageFailed
+    StorageError
         If a write fails: the old version stays live and nothing is left behind.
     """
-    with nullcontext() if held else exclusive(home), storage():
-        if (live := admit(home, as_of, raw.sha256, replace=replace)) is not None:
+    with nullcontext() if held else publish_lock(home), storage_errors():
+        if (live := check_admissible(home, as_of, raw.sha256, replace=replace)) is not None:
             return Publication(live, fresh=False)
         _sweep(home)
         old = live_version(home, as_of)
@@ -240,10 +240,10 @@ def publish(  # noqa: PLR0913 - one row of the manifest each
         version = old.version + 1 if old else 1
         day = home / "processed" / as_of.isoformat()
         final = day / "versions" / f"{version}-{digest[:_SHORT]}"
-        manifest = Manifest(
+        manifest = SnapshotManifest(
             snapshot_date=as_of,
             version=version,
-            sequence=1 + sum(manifest.version for manifest in published(home)),
+            sequence=1 + sum(manifest.version for manifest in published_snapshots(home)),
             time=time,
             event_at=event_at,
             created_at=created_at,
@@ -266,21 +266,21 @@ def publish(  # noqa: PLR0913 - one row of the manifest each
     return Publication(manifest, fresh=True)
 
 
-def published(home: Path) -> list[Manifest]:
-    """Return the live version of every date, oldest first; SnapshotDamaged if a manifest is unreadable."""
+def published_snapshots(home: Path) -> list[SnapshotManifest]:
+    """Return the live version of every date, oldest first; SnapshotDamagedError if a manifest is unreadable."""
     return sorted(
         (_manifest(path) for path in (home / "processed").glob("*/manifest.json")),
         key=lambda manifest: manifest.snapshot_date,
     )
 
 
-def live_version(home: Path, as_of: date) -> Manifest | None:
+def live_version(home: Path, as_of: date) -> SnapshotManifest | None:
     """Return the live version of a date, None if there is none."""
     path = home / "processed" / as_of.isoformat() / "manifest.json"
     return _manifest(path) if path.is_file() else None
 
 
-def versions(home: Path, as_of: date) -> list[Manifest]:
+def snapshot_versions(home: Path, as_of: date) -> list[SnapshotManifest]:
     """Return all versions of a date that are or were live, oldest first."""
     live = live_version(home, as_of)
     if live is None:
@@ -291,24 +291,24 @@ def versions(home: Path, as_of: date) -> list[Manifest]:
     return sorted((m for m in known if m.version <= live.version), key=lambda manifest: manifest.version)
 
 
-def history(home: Path) -> list[Manifest]:
+def snapshot_history(home: Path) -> list[SnapshotManifest]:
     """Return all versions of all dates that are or were live, in the order of publication."""
-    known = [manifest for live in published(home) for manifest in versions(home, live.snapshot_date)]
+    known = [manifest for live in published_snapshots(home) for manifest in snapshot_versions(home, live.snapshot_date)]
     return sorted(known, key=lambda manifest: manifest.sequence)
 
 
-def read_snapshot(home: Path, manifest: Manifest, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def read_snapshot(home: Path, manifest: SnapshotManifest, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Return the rows of one version as published; all columns, or only ``columns``.
 
     Raises
     ------
-    SnapshotDamaged
+    SnapshotDamagedError
         If the file is missing, or its bytes no longer have the manifest's digest.
     """
     path = home / manifest.path
     content = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(content).hexdigest() != manifest.digest:
-        raise SnapshotDamaged(
+        raise SnapshotDamagedError(
             f"{manifest.path} is missing or changed since it was published",
             f"restore it from a backup, or ingest raw/{manifest.snapshot_date}/{manifest.source_sha256[:_SHORT]}.csv "
             "into a new home",
@@ -316,16 +316,16 @@ def read_snapshot(home: Path, manifest: Manifest, columns: Sequence[str] | None 
     return pd.read_parquet(io.BytesIO(content), columns=None if columns is None else list(columns))
 
 
-def _manifest(path: Path) -> Manifest:
+def _manifest(path: Path) -> SnapshotManifest:
     try:
-        return Manifest.from_json(read_regular(path).decode())
+        return SnapshotManifest.from_json(read_regular(path).decode())
     except KeyError as lacking:
-        raise SnapshotDamaged(
+        raise SnapshotDamagedError(
             f"{path} lacks {lacking}: it is damaged, or of an older version of this platform",
             "restore it from a backup; or ingest the files of raw/ into a new home, oldest first",
         ) from lacking
     except (ValueError, TypeError) as broken:
-        raise SnapshotDamaged(
+        raise SnapshotDamagedError(
             f"{path} is no manifest ({type(broken).__name__})",
             "restore it: each folder in versions/ beside it holds a copy of its own",
         ) from broken

@@ -18,7 +18,7 @@ import pandas as pd
 
 from feature_repo.contract import CSV_KEY, CSV_LABEL, CUSTOMER, LABEL, STORED, Feature
 from feature_repo.files.regular_files import open_regular, read_regular
-from feature_repo.raw.snapshots.csv_text import BadCsv, check_memory, numbered_rows, text_of
+from feature_repo.raw.snapshots.csv_text import CsvError, check_memory, numbered_rows, text_of
 
 COLUMNS: Final = (
     CSV_KEY,
@@ -71,7 +71,7 @@ def check_size(path: Path, *, file_size_max_mb: int, shown_as: str = "") -> None
 
     Raises
     ------
-    BadCsv
+    CsvError
         Naming the file and, if it is too large, the limit.
     """
     name = shown_as or path.name
@@ -79,11 +79,11 @@ def check_size(path: Path, *, file_size_max_mb: int, shown_as: str = "") -> None
         with open_regular(path) as file:
             size_mb = os.fstat(file.fileno()).st_size / 1e6
     except FileNotFoundError:
-        raise BadCsv(f"{name}: no such file", f"check the path: {path}") from None
+        raise CsvError(f"{name}: no such file", f"check the path: {path}") from None
     except OSError as refused:
-        raise BadCsv(f"{name} cannot be read: {refused.strerror}", f"check the file and its rights: {path}") from None
+        raise CsvError(f"{name} cannot be read: {refused.strerror}", f"check the file and its rights: {path}") from None
     if size_mb > file_size_max_mb:
-        raise BadCsv(
+        raise CsvError(
             f"{name}: {size_mb:.0f} MB is over the limit of {file_size_max_mb} MB",
             "split the file, or raise CHURN_DATA__FILE_SIZE_MAX_MB",
         )
@@ -125,7 +125,7 @@ def read_raw(
 
     Raises
     ------
-    BadCsv
+    CsvError
         If the file is empty, holds no row, is cut off, is not text, or its columns, cells or lengths are wrong.
     """
     name = shown_as or path.name
@@ -154,7 +154,7 @@ def normalise(raw: pd.DataFrame) -> pd.DataFrame:
 
     Raises
     ------
-    BadCsv
+    CsvError
         If a value has no meaning in the contract; names column and row, not the value.
     """
     columns = {CUSTOMER: raw[CSV_KEY].astype(object)}
@@ -194,7 +194,7 @@ def _matching(cells: pd.Series, pattern: str) -> pd.Series:
 def _refuse_where(wrong: pd.Series, cells: pd.Series) -> None:
     if wrong.any():
         rows = [int(row) + 1 for row in cells.index[wrong]]
-        raise BadCsv(
+        raise CsvError(
             f"column {cells.name}: {len(rows)} unknown values, the first in data row {rows[0]}",
             "run the gate first: it quarantines such rows",
         )
@@ -216,10 +216,10 @@ def _table(
             cells[place] = seen.setdefault(cells[place], cells[place])
         rows.append(cells)
     if not rows:
-        raise BadCsv(f"{name}: holds a header and no rows", "export it again")
+        raise CsvError(f"{name}: holds a header and no rows", "export it again")
     # Without a line end a truncated last value ("18" of "1889.5") looks complete; only a label is unambiguous.
     if not data.endswith((b"\n", b"\r")) and not (header[-1] == CSV_LABEL and rows[-1][-1] in YES_NO):
-        raise BadCsv(
+        raise CsvError(
             f"{name}, line {line}: the last line is cut off",
             "export it again; a whole file ends with a line end or with Yes or No",
         )
@@ -229,7 +229,7 @@ def _table(
         if any(cells) and not (numbers and leads):
             called = "is called like an index" if header[place].strip() else "has no name"
             fault = "stands behind others" if numbers else "holds more than row numbers"
-            raise BadCsv(
+            raise CsvError(
                 f"{name}, line 1: column {place + 1} {called}, and {fault}",
                 "name the columns as the Telco schema does",
             )
@@ -237,7 +237,7 @@ def _table(
 
 
 def _check_header(header: list[str], name: str, line: int, extra_allowed: Collection[str]) -> list[int]:
-    """Return the positions of the unnamed columns. Raises BadCsv if the header is not the Telco schema's.
+    """Return the positions of the unnamed columns. Raises CsvError if the header is not the Telco schema's.
 
     Unknown column names are not repeated in errors: one may be a customer id.
     """
@@ -245,7 +245,7 @@ def _check_header(header: list[str], name: str, line: int, extra_allowed: Collec
     missing = [column for column in COLUMNS if column not in count]
     meant = {_letters(column) for column in COLUMNS}
     if len(missing) == len(COLUMNS) and not any(_letters(column) in meant for column in header):
-        raise BadCsv(
+        raise CsvError(
             f"{name}, line {line}: no Telco header (none of the {len(COLUMNS)} column names, between , or ;)",
             f"the first line must read {','.join(COLUMNS)}",
         )
@@ -270,7 +270,7 @@ def _check_header(header: list[str], name: str, line: int, extra_allowed: Collec
         hint = "name the columns as the Telco schema does"
         if extra:
             hint += "; allow extra ones under extra_columns_allowed in configs/expectations/telco_raw.json"
-        raise BadCsv(f"{name}, line {line}: {'; '.join(faults)}", hint)
+        raise CsvError(f"{name}, line {line}: {'; '.join(faults)}", hint)
     return unnamed
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from feature_repo.contract import CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, LABEL, OBSERVED_AT, STORED
-from feature_repo.raw.snapshots.publication import Manifest
+from feature_repo.raw.snapshots.publication import SnapshotManifest
 
 NULLABLE: Final = {"bool": "boolean", "int64": "Int64", "float64": "Float64", "string": "string"}
 """The contract's types -> pandas' types that hold a null."""
@@ -99,7 +99,7 @@ def observation(
 
 
 def arrival(
-    history: Sequence[Manifest],
+    history: Sequence[SnapshotManifest],
     as_of: date,
     ingested_at: datetime,
     *,

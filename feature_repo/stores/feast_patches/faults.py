@@ -1,6 +1,6 @@
 """Patches for faults of Feast 0.67 that a line or two can work around.
 
-The offline store calls :func:`go_round` when it is imported: `feast …`, `churn feast …` and the API are all patched. A
+The offline store calls :func:`install_patches` when it is imported: `feast …`, `churn feast …` and the API are all patched. A
 patch has an effect only where Feast would fail. ``docs/pitfalls.md`` names these faults and those that no patch can
 fix. See docs/decisions/0037-faults-of-feast.md.
 """
@@ -29,7 +29,7 @@ from feast.protos.feast.core.OnDemandFeatureView_pb2 import OnDemandFeatureView
 from feast.types import Int32, Int64
 from sqlalchemy import delete
 
-from feature_repo.stores.feast_patches.refusals import refuse
+from feature_repo.stores.feast_patches.refusals import install_refusals
 from feature_repo.stores.online_write.push_rows import OnlineRowsError
 
 _ROWS_TO_WRITE: Final = PassthroughProvider._prep_rows_to_write_for_ingestion  # noqa: SLF001
@@ -48,7 +48,7 @@ _LOOKED_S: Final = 5.0
 _LOOKED: Final = "_churn_looked_for_push_source_at"
 
 
-def go_round() -> None:
+def install_patches() -> None:
     """Replace Feast's functions by the patched ones; a second call changes nothing."""
     FeatureStore.serve_registry = _serve_registry
     FeatureStore.push, FeatureStore.push_async = _push, _push_async
@@ -59,7 +59,7 @@ def go_round() -> None:
     SqlRegistry.__init__ = _make_registry
     PassthroughProvider._prep_rows_to_write_for_ingestion = staticmethod(_rows_to_write)  # noqa: SLF001
     SqlRegistry._save_version_snapshot = _save_version  # noqa: SLF001
-    refuse()
+    install_refusals()
 
 
 @wraps(_SERVE_REGISTRY)

@@ -1,6 +1,6 @@
 """Feast 0.67 failures that are only logged, or end in a foreign traceback: one line and an exit code.
 
-:func:`feature_repo.stores.feast_patches.faults.go_round` applies these patches to Feast's functions.
+:func:`feature_repo.stores.feast_patches.faults.install_patches` applies these patches to Feast's functions.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FROM_PROTO: Final = ValidationReference.from_proto
 _TO_PROTO: Final = ValidationReference.to_proto
 
 
-class FeastRefused(ChurnError, click.ClickException):  # type: ignore[misc]  # noqa: N818 - both set message once
+class FeastRefusedError(ChurnError, click.ClickException):  # type: ignore[misc]
     """Feast can't do this here; its commands show message and hint, and end with exit code 1."""
 
     error = "feast_refused"
@@ -32,7 +32,7 @@ class FeastRefused(ChurnError, click.ClickException):  # type: ignore[misc]  # n
         return f"{self.message}; {self.hint}" if self.hint else self.message
 
 
-def refuse() -> None:
+def install_refusals() -> None:
     """Apply the patches; a second call changes nothing."""
     ValidationReference.from_proto = staticmethod(_refusing(_FROM_PROTO))
     ValidationReference.to_proto = _refusing(_TO_PROTO)
@@ -44,7 +44,7 @@ def refuse() -> None:
 
 
 def _refusing(convert: Callable[..., Any]) -> Callable[..., Any]:
-    """Raise FeastRefused where Feast needs Great Expectations' old modules.
+    """Raise FeastRefusedError where Feast needs Great Expectations' old modules.
 
     That is where it reads or writes a validation reference.
     """
@@ -56,7 +56,7 @@ def _refusing(convert: Callable[..., Any]) -> Callable[..., Any]:
         except ModuleNotFoundError as missing:
             if not (missing.name or "").startswith("great_expectations"):
                 raise
-            raise FeastRefused(
+            raise FeastRefusedError(
                 "a validation reference can't be kept in the registry or read from it: Feast needs Great Expectations "
                 "below 1 for that",
                 "use FeatureStore.validate_logged_features(..., cache_profile=False) with a Profiler of your own",
@@ -102,7 +102,7 @@ def _named(run: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _refuse(names: list[str]) -> None:
-    raise FeastRefused(f"no figures of {', '.join(names)}", "the log above says why")
+    raise FeastRefusedError(f"no figures of {', '.join(names)}", "the log above says why")
 
 
 class _Failed(logging.Handler):

@@ -11,7 +11,7 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.transformation.python_transformation import PythonTransformation
 
 
-class FullNames:
+class FullNameRegistry:
     """Registry whose on-demand views in Python return both names: ``feature`` and ``view__feature``.
 
     Feast looks for the full name in the function's result, which has the short one only. Everything else is the wrapped

@@ -10,10 +10,10 @@ from typing import Any, Final
 from feast import FeatureService, FeatureStore
 
 from feature_repo.contract import BEHAVIOR, BY_NAME, DERIVED, MILESTONES, REQUEST_DATA, VIEWS, Feature
-from feature_repo.stores.online_read.planned_store import PlannedReads
+from feature_repo.stores.online_read.planned_store import PlannedReadMixin
 from feature_repo.stores.online_read.read_plan import ReadPlan
-from feature_repo.stores.online_read.service_columns import Columns, request_data
-from feature_repo.stores.wire.memo import Memo
+from feature_repo.stores.online_read.service_columns import ServiceColumns, request_data
+from feature_repo.stores.wire.memo import BoundedCache
 from feature_repo.stores.wire.value_decoder import contract_decoder
 from feature_repo.transforms import derive, milestones, windows
 
@@ -35,7 +35,7 @@ class _Layout:
     stamps: tuple[int, ...]
 
 
-class ByPlan:
+class PlannedReader:
     """Reader of a feature service on an online store of this project: no messages, no frames.
 
     Stored values are decoded to the contract's types; the other features are computed from them by the same functions
@@ -44,15 +44,15 @@ class ByPlan:
 
     def __init__(self, store: FeatureStore, service: FeatureService, features: Sequence[Feature]) -> None:
         online = store._get_provider().online_store  # noqa: SLF001 - Feast has no other way to ask
-        self._online: PlannedReads | None = online if isinstance(online, PlannedReads) else None
+        self._online: PlannedReadMixin | None = online if isinstance(online, PlannedReadMixin) else None
         self._store, self._service = store, service
         self._wanted = {feature.name for feature in features}
         self._computed = [compute for view, compute in _COMPUTED.items() if any(f.view == view for f in features)]
         self._request_data = REQUEST_DATA.get(service.name, ())
         self._layout: _Layout | None = None
-        self._instants = Memo(self._instant)
+        self._instants = BoundedCache(self._instant)
 
-    def read(self, customer_ids: Sequence[str], now: datetime) -> Columns | None:
+    def read(self, customer_ids: Sequence[str], now: datetime) -> ServiceColumns | None:
         """Return the columns of at least one customer; None where Feast has to read them.
 
         Raises the errors of the store's client, and Feast's for a registry that does not serve the features.
@@ -80,7 +80,7 @@ class ByPlan:
         for compute in self._computed:
             values |= compute(values)
         stamps = list(zip(*[found[place] for place in layout.stamps], strict=True))
-        return Columns(values, layout.views, stamps, self._instants.__getitem__)
+        return ServiceColumns(values, layout.views, stamps, self._instants.__getitem__)
 
     def _laid_out(self, plan: ReadPlan) -> _Layout:
         known = [column for column in plan.stored if column.name in BY_NAME]
@@ -90,7 +90,7 @@ class ByPlan:
         return _Layout(
             plan=plan,
             complete=given >= self._wanted,
-            stored=tuple((each.name, each.place, contract_decoder(BY_NAME[each.name]).__getitem__) for each in known),
+            stored=tuple((each.name, each.index, contract_decoder(BY_NAME[each.name]).__getitem__) for each in known),
             views=tuple(view.name for view in views),
             stamps=tuple(view.stamp for view in views),
         )

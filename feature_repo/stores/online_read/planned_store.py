@@ -17,17 +17,17 @@ from feast.infra.registry.base_registry import BaseRegistry
 from feast.infra.registry.caching_registry import CachingRegistry
 from feast.online_response import OnlineResponse
 
-from feature_repo.stores.online_read.full_feature_names import FullNames
-from feature_repo.stores.online_read.read_plan import ReadPlan, plan_of
-from feature_repo.stores.online_read.response import Found, PlannedResponse
-from feature_repo.stores.wire.memo import Memo
+from feature_repo.stores.online_read.full_feature_names import FullNameRegistry
+from feature_repo.stores.online_read.read_plan import ReadPlan, build_read_plan
+from feature_repo.stores.online_read.response import PlannedResponse, ReadResult
+from feature_repo.stores.wire.memo import BoundedCache
 from feature_repo.stores.wire.value_decoder import decode
 
 _KEY_VERSION: Final = 3
 _PLANS_MAX: Final = 256
 
 
-class PlannedReads(OnlineStore):
+class PlannedReadMixin(OnlineStore):
     """Mix-in that reads by a compiled plan; a subclass names it before Feast's own store class.
 
     Keys, bytes and values are Feast's own. The response differs in its statuses, which are those that Feast documents:
@@ -48,8 +48,8 @@ class PlannedReads(OnlineStore):
     def __init__(self) -> None:
         super().__init__()
         self._plans: dict[Any, tuple[Any, ReadPlan | None]] = {}
-        self._decoded = Memo(decode)
-        self._instants = Memo(self.instant)
+        self._decoded = BoundedCache(decode)
+        self._instants = BoundedCache(self.instant)
 
     @abstractmethod
     def read_rows(self, config: RepoConfig, plan: ReadPlan, keys: Sequence[bytes]) -> Sequence[Sequence[Any]]:
@@ -94,7 +94,7 @@ class PlannedReads(OnlineStore):
             return plan
         # Each refresh replaces the cache, mostly by equal content; comparing is cheaper than planning.
         if known is None or known != state:
-            plan = plan_of(
+            plan = build_read_plan(
                 registry,
                 project,
                 features,
@@ -122,7 +122,7 @@ class PlannedReads(OnlineStore):
         if not (include_feature_view_version_metadata or getattr(features, "precompute_online", False) or _measured()):
             plan = self.plan_for(config, registry, project, features, full_feature_names=full_feature_names)
         if plan is not None:
-            given = plan.given(entity_rows)
+            given = plan.parse_entity_rows(entity_rows)
         if plan is None or given is None:
             return super().get_online_features(
                 config,
@@ -139,7 +139,7 @@ class PlannedReads(OnlineStore):
             stored = {column.name: column.of(columns) for column in plan.stored}
             for view in plan.computed:
                 computed |= view.of(given | stored)
-        found = Found(plan, given[plan.join_key], columns, computed, datetime.now(UTC))
+        found = ReadResult(plan, given[plan.join_key], columns, computed, datetime.now(UTC))
         return PlannedResponse(found, self._instants)
 
     async def get_online_features_async(
@@ -168,7 +168,7 @@ class PlannedReads(OnlineStore):
 
         There must be at least one; an entity may occur twice.
         """
-        keys = list(map(plan.spell_key, entities))
+        keys = list(map(plan.serialize_key, entities))
         distinct = dict.fromkeys(keys)
         if len(distinct) == len(keys):
             rows = self.read_rows(config, plan, keys)
@@ -180,7 +180,7 @@ class PlannedReads(OnlineStore):
 
 
 def _named(registry: BaseRegistry, features: FeatureService | list[str], *, full_feature_names: bool) -> Any:
-    return FullNames(registry, features) if full_feature_names else registry
+    return FullNameRegistry(registry, features) if full_feature_names else registry
 
 
 def _counted(entity_rows: Any) -> Any:

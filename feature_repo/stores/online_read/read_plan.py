@@ -15,8 +15,8 @@ from feast.type_map import feast_value_type_to_python_type, python_values_to_pro
 from feast.utils import _get_online_request_context, _parse_feature_ref
 from feast.value_type import ValueType
 
-from feature_repo.stores.wire.entity_keys import speller
-from feature_repo.stores.wire.memo import Memo
+from feature_repo.stores.wire.entity_keys import entity_key_serializer
+from feature_repo.stores.wire.memo import BoundedCache
 from feature_repo.stores.wire.value_decoder import decoder_of
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
@@ -45,24 +45,24 @@ class ViewRead:
 
 
 @dataclass(frozen=True)
-class Column:
+class StoredFeature:
     """One stored feature of a response, by its name there; ``decode`` converts stored bytes to a value."""
 
     name: str
     view: ViewRead
-    place: int
+    index: int
     value_type: ValueType
     decode: Callable[[bytes | None], Any]
 
     def of(self, columns: Sequence[Sequence[Any]]) -> list[Any]:
         """Return its n values from the stored columns."""
-        stored = columns[self.place]
+        stored = columns[self.index]
         # One entity is the usual call, and three times as fast this way.
         return [self.decode(stored[0])] if len(stored) == 1 else list(map(self.decode, stored))
 
 
 @dataclass(frozen=True)
-class Computed:
+class OnDemandCall:
     """An on-demand view of a response and its requested ``features`` (name in the response -> type).
 
     ``named`` maps the names that its function may return, with the view and without, to those in the response where
@@ -93,25 +93,27 @@ class Computed:
 class ReadPlan:
     """Everything that a read of some features needs, except the entities.
 
-    ``spell_key`` encodes an entity's value, a ``key_type``, as Feast's serialized key. ``stored`` are the columns of
+    ``serialize_key`` encodes an entity's value, a ``key_type``, as Feast's serialized key. ``stored`` are the columns of
     all views that are read, ``asked`` the requested ones among them, ``computed`` the on-demand views in addition.
     """
 
     join_key: str
     key_type: type
-    spell_key: Callable[[Any], bytes]
+    serialize_key: Callable[[Any], bytes]
     request_data: frozenset[str]
     views: tuple[ViewRead, ...]
-    stored: tuple[Column, ...]
-    asked: tuple[Column, ...]
-    computed: tuple[Computed, ...]
+    stored: tuple[StoredFeature, ...]
+    requested: tuple[StoredFeature, ...]
+    computed: tuple[OnDemandCall, ...]
 
     @property
     def width(self) -> int:
         """Number of values in a row, timestamps included."""
         return self.views[-1].stamp + 1
 
-    def given(self, entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> dict[str, list[Any]] | None:
+    def parse_entity_rows(
+        self, entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Any]
+    ) -> dict[str, list[Any]] | None:
         """Return a request's columns: the join key, then the request data; None if Feast has to parse them.
 
         That is so if there is no row, a row lacks a value or has one too many, or a value is not of exactly the stored
@@ -152,14 +154,14 @@ def as_answered(values: list[Any], value_type: ValueType) -> list[Any]:
     return [feast_value_type_to_python_type(value) for value in python_values_to_proto_values(values, value_type)]
 
 
-def plan_of(
+def build_read_plan(
     registry: BaseRegistry,
     project: str,
     features: FeatureService | list[str],
     *,
     full_feature_names: bool,
     versioned: bool,
-    decoded: Memo,
+    decoded: BoundedCache,
 ) -> ReadPlan | None:
     """Return the plan of a read, as Feast resolves it; None for a read that only Feast itself can do.
 
@@ -183,7 +185,7 @@ def plan_of(
     ):
         return None
     ((join_key,),) = join_keys
-    spelling = speller(join_key, key_types[join_key])
+    spelling = entity_key_serializer(join_key, key_types[join_key])
     stored = _columns(grouped, decoded, full_feature_names=full_feature_names, versioned=versioned)
     names = [column.name for column in stored] + [join_key, *request_data]
     if spelling is None or len(set(names)) < len(names) or {join_key, *request_data} & asked_names:
@@ -194,11 +196,11 @@ def plan_of(
     return ReadPlan(
         join_key=join_key,
         key_type=spelling[0],
-        spell_key=spelling[1],
+        serialize_key=spelling[1],
         request_data=frozenset(request_data),
         views=tuple(dict.fromkeys(column.view for column in stored)),
         stored=stored,
-        asked=tuple(column for column in stored if column.name in asked_names),
+        requested=tuple(column for column in stored if column.name in asked_names),
         computed=computed,
     )
 
@@ -219,16 +221,20 @@ def _is_columnwise(view: OnDemandFeatureView) -> bool:
 
 
 def _columns(
-    grouped: Sequence[tuple[FeatureView, list[str]]], decoded: Memo, *, full_feature_names: bool, versioned: bool
-) -> tuple[Column, ...]:
-    columns: list[Column] = []
+    grouped: Sequence[tuple[FeatureView, list[str]]],
+    decoded: BoundedCache,
+    *,
+    full_feature_names: bool,
+    versioned: bool,
+) -> tuple[StoredFeature, ...]:
+    columns: list[StoredFeature] = []
     start = 0
     for table, features in grouped:
         view = ViewRead(compute_versioned_name(table, versioned), table.ttl or None, tuple(features), start)
         types = {field.name: field.dtype.to_value_type() for field in table.features}
         label = f"{table.projection.name_to_use()}__" if full_feature_names else ""
         columns += [
-            Column(label + feature, view, start + place, types[feature], decoder_of(types[feature], decoded))
+            StoredFeature(label + feature, view, start + place, types[feature], decoder_of(types[feature], decoded))
             for place, feature in enumerate(features)
         ]
         start = view.stamp + 1
@@ -237,7 +243,7 @@ def _columns(
 
 def _computed(
     refs: Sequence[str], on_demand: Sequence[OnDemandFeatureView], names: Sequence[str], *, full_feature_names: bool
-) -> tuple[Computed, ...]:
+) -> tuple[OnDemandCall, ...]:
     """Return the on-demand views in the order of Feast's response.
 
     ``names`` are the columns that a function may read. The rules are those of
@@ -264,7 +270,7 @@ def _computed(
             elif short in inputs:
                 inputs[full] = short
         kinds = {label + each: types.get(each, ValueType.UNKNOWN) for each in wanted}
-        found.append(Computed(view, kinds, inputs, named))
+        found.append(OnDemandCall(view, kinds, inputs, named))
     return tuple(found)
 
 

@@ -15,15 +15,15 @@ from feast.type_map import python_values_to_proto_values
 from feast.value_type import ValueType
 from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]  # none are published
 
-from feature_repo.stores.online_read.read_plan import Column, ReadPlan
-from feature_repo.stores.wire.memo import Memo
+from feature_repo.stores.online_read.read_plan import ReadPlan, StoredFeature
+from feature_repo.stores.wire.memo import BoundedCache
 from feature_repo.stores.wire.value_decoder import decode
 
 _UNSTAMPED: Final = Timestamp()
 
 
 @dataclass(frozen=True)
-class Found:
+class ReadResult:
     """Result of a planned read for n entities.
 
     ``entities`` are the join key's values, ``columns`` the stored values and timestamps (``plan.width`` of n each),
@@ -43,7 +43,7 @@ class PlannedResponse(OnlineResponse):
     ``instants`` maps a stored timestamp to its datetime.
     """
 
-    def __init__(self, found: Found, instants: Memo) -> None:
+    def __init__(self, found: ReadResult, instants: BoundedCache) -> None:
         self._found = found
         self._instants = instants
 
@@ -62,7 +62,7 @@ class PlannedResponse(OnlineResponse):
             seconds = {
                 view.stamp: [self._stamp(each).seconds for each in found.columns[view.stamp]] for view in plan.views
             }
-        for column in plan.asked:
+        for column in plan.requested:
             answer[column.name] = column.of(found.columns)
             if include_event_timestamps:
                 answer[column.name + TIMESTAMP_POSTFIX] = list(seconds[column.view.stamp])
@@ -82,11 +82,11 @@ class PlannedResponse(OnlineResponse):
         given = [(plan.join_key, python_values_to_proto_values(list(found.entities), key_type))]
         for name, values in given:
             _add(message, name, values, [FieldStatus.PRESENT] * count, [_UNSTAMPED] * count)
-        for column in plan.asked:
+        for column in plan.requested:
             _add(
                 message,
                 column.name,
-                [Value.FromString(raw or b"") for raw in found.columns[column.place]],
+                [Value.FromString(raw or b"") for raw in found.columns[column.index]],
                 [self._status(column, row) for row in range(count)],
                 [self._stamp(each) for each in found.columns[column.view.stamp]],
             )
@@ -103,9 +103,9 @@ class PlannedResponse(OnlineResponse):
         stamp.FromDatetime(self._instants[raw])
         return stamp
 
-    def _status(self, column: Column, row: int) -> int:
+    def _status(self, column: StoredFeature, row: int) -> int:
         columns, view = self._found.columns, column.view
-        raw, stamp = columns[column.place][row], columns[view.stamp][row]
+        raw, stamp = columns[column.index][row], columns[view.stamp][row]
         if stamp is None and all(columns[place][row] is None for place in range(view.start, view.stamp)):
             return int(FieldStatus.NOT_FOUND)
         if stamp is not None and view.ttl and self._found.read_at - self._instants[stamp] > view.ttl:

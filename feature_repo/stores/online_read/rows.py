@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 
 from feature_repo.contract import Feature
-from feature_repo.stores.freshness import Age, Freshness, ViewState
-from feature_repo.stores.vectors import Vectors, coder
-from feature_repo.stores.wire.memo import Memo
+from feature_repo.stores.freshness import Freshness, RowAge, ViewState
+from feature_repo.stores.vectors import Vectors, category_encoder
+from feature_repo.stores.wire.memo import BoundedCache
 
 Status = Literal["present", "unknown", "expired", "withdrawn", "missing"]
 Quality = Literal["full", "partial", "stale"]
@@ -53,7 +53,7 @@ class OnlineRow:
 
 
 @dataclass(frozen=True)
-class OnlineBlock:
+class OnlineBatch:
     """Rows of n customers, and ``vectors`` (n, f) float64 in contract order, the numbers that models read.
 
     The encoding is that of :mod:`feature_repo.stores.vectors`. Rows that may not be scored have vectors too.
@@ -63,7 +63,7 @@ class OnlineBlock:
     vectors: Vectors
 
 
-class Serving:
+class RowBuilder:
     """Row builder of one feature service: which values may be null, and how values are encoded."""
 
     def __init__(self, features: tuple[Feature, ...], freshness: Freshness) -> None:
@@ -75,10 +75,12 @@ class Serving:
             (p, f.name) for p, f in enumerate(features) if f.nullable and f.name not in freshness.ordinary_nulls
         )
         # NumPy converts numbers without a coder: None to NaN, True to 1.
-        self._codes = tuple(Memo(coder(feature)).__getitem__ if feature.categories else None for feature in features)
+        self._codes = tuple(
+            BoundedCache(category_encoder(feature)).__getitem__ if feature.categories else None for feature in features
+        )
 
     def rows(
-        self, customer_ids: Sequence[str], columns: Mapping[str, Sequence[Any]], ages: Sequence[Age]
+        self, customer_ids: Sequence[str], columns: Mapping[str, Sequence[Any]], ages: Sequence[RowAge]
     ) -> list[OnlineRow]:
         """Return one row per customer; ``columns`` holds n values per feature, None where null."""
         values = zip(*[columns[name] for name in self._names], strict=True)
@@ -93,7 +95,7 @@ class Serving:
         by_feature = np.array(list(chain.from_iterable(coded)), np.float64).reshape(len(coded), -1)
         return np.ascontiguousarray(by_feature.T)
 
-    def _row(self, customer_id: str, values: tuple[Any, ...], age: Age) -> OnlineRow:
+    def _row(self, customer_id: str, values: tuple[Any, ...], age: RowAge) -> OnlineRow:
         status: Status = "present"
         missing: tuple[str, ...] = ()
         absent: tuple[str, ...] = ()

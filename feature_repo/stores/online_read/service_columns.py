@@ -17,7 +17,7 @@ from feature_repo.contract import (
     TILES,
     VIEWS,
 )
-from feature_repo.stores.casting import as_python
+from feature_repo.stores.casting import to_python_values
 
 if TYPE_CHECKING:
     from feast import FeatureService, FeatureStore
@@ -27,7 +27,7 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
-class Columns:
+class ServiceColumns:
     """Columns of n customers.
 
     ``values``: feature -> n values of the contract's types, None where null; it may hold more than the service's
@@ -41,7 +41,7 @@ class Columns:
     instant: Callable[[Any], datetime | None]
 
 
-class ThroughFeast:
+class FeastReader:
     """Reader for any online store, through Feast's SDK."""
 
     def __init__(self, store: FeatureStore, service: FeatureService) -> None:
@@ -57,14 +57,14 @@ class ThroughFeast:
         stored |= beside if windows else {}
         self._stamped = {view.name: stored[view.name] for view in VIEWS if view.name in stored}
 
-    def read(self, customer_ids: Sequence[str], now: datetime) -> Columns:
+    def read(self, customer_ids: Sequence[str], now: datetime) -> ServiceColumns:
         """Return the columns; raises the errors of the store."""
         answer = self._store.get_online_features(
             features=self._refs,
             entity_rows=[{CUSTOMER: each, **request_data(self._request_data, now)} for each in customer_ids],
         ).to_dict(include_event_timestamps=True)
-        return Columns(
-            values={name: as_python(BY_NAME[name], answer[name]) for name in self._names},
+        return ServiceColumns(
+            values={name: to_python_values(BY_NAME[name], answer[name]) for name in self._names},
             views=tuple(self._stamped),
             stamps=list(zip(*(map(_instant, answer[f"{name}__ts"]) for name in self._stamped.values()), strict=True)),
             instant=lambda stamp: stamp,

@@ -89,14 +89,14 @@ def bring_to_utc(connection: sqlite3.Connection) -> None:
     connection.commit()
 
 
-def in_doubt(connection: sqlite3.Connection) -> set[str]:
+def has_doubted(connection: sqlite3.Connection) -> set[str]:
     """Return the tables whose older rows may be off by a time zone."""
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (_DOUBTED,)).fetchone():
         return set()
     return {row[0] for row in connection.execute(f"SELECT online_table FROM {_DOUBTED}")}  # noqa: S608
 
 
-def settle(connection: sqlite3.Connection, tables: Collection[str]) -> None:
+def convert_doubted(connection: sqlite3.Connection, tables: Collection[str]) -> None:
     """Remove the mark of doubt from the tables."""
     with connection:
         connection.executemany(f"DELETE FROM {_DOUBTED} WHERE online_table = ?", [(table,) for table in tables])  # noqa: S608

@@ -16,7 +16,7 @@ from feast.data_source import DataSource
 from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob
 from feast.repo_config import RepoConfig
 
-from feature_repo.stores.online_write.row_schema import OnlineRows
+from feature_repo.stores.online_write.row_schema import OnlineRowSchema
 from feature_repo.stores.wire.value_encoder import microseconds
 
 _log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class LatestRows:
     config: RepoConfig
     store: OfflineStore
     source: DataSource
-    shape: OnlineRows
+    shape: OnlineRowSchema
     start: datetime
     end: datetime
     batch_rows: int

@@ -22,7 +22,7 @@ from redis.exceptions import NoPermissionError
 
 from feature_repo.clocks import CLOCKS_DIFFER
 from feature_repo.stores.online_write.push_rows import PushedRow
-from feature_repo.stores.online_write.row_schema import OnlineRows
+from feature_repo.stores.online_write.row_schema import OnlineRowSchema
 from feature_repo.stores.point_in_time.parquet_source import micros
 from feature_repo.stores.wire import redis_protocol
 from feature_repo.stores.wire.value_encoder import encode_timestamps
@@ -38,7 +38,7 @@ Redis compares each with those watched before, and one changed key makes all of 
 
 
 @dataclass(frozen=True)
-class RedisRows:
+class RedisBatch:
     """Encoded rows of views that share keys and event timestamps; one row per key.
 
     ``keys``: Redis keys, encoded as RESP. ``events_us``: event timestamps (UTC microseconds since 1970). ``views``: the
@@ -71,7 +71,7 @@ class RedisWriter:
         connection: Any,
         *,
         project: str,
-        shape: OnlineRows,
+        shape: OnlineRowSchema,
         send_bytes: int,
         expire_s: int | None = None,
         corrects: bool = True,
@@ -89,7 +89,7 @@ class RedisWriter:
         self._clock_us = micros(datetime.now(UTC) + CLOCKS_DIFFER)
         self.kept: Counter[str] = Counter()
 
-    def prepare(self, rows: pa.RecordBatch) -> RedisRows:
+    def prepare(self, rows: pa.RecordBatch) -> RedisBatch:
         """Encode a batch."""
         events_us = self._shape.events_us(rows)
         stamps = encode_timestamps(events_us)
@@ -101,9 +101,11 @@ class RedisWriter:
             for view, values in self._shape.values(rows).items()
         }
         keys = redis_protocol.bulks(self._shape.entity_keys(rows, self._project))
-        return RedisRows(keys, events_us, views, redis_protocol.hset(keys, _all_fields(views.values()), self._expire_s))
+        return RedisBatch(
+            keys, events_us, views, redis_protocol.hset(keys, _all_fields(views.values()), self._expire_s)
+        )
 
-    def write(self, rows: RedisRows) -> None:
+    def write(self, rows: RedisBatch) -> None:
         """Accept a batch; the next call, or :meth:`finish`, sends it and raises its error replies.
 
         The query for this batch's timestamps is sent before the commands of the last one: Redis replies at once and has
@@ -125,7 +127,7 @@ class RedisWriter:
         self._read(self._owed)
         self._owed = 0
 
-    def _due(self, rows: RedisRows, stored: Ints) -> list[pa.Array]:
+    def _due(self, rows: RedisBatch, stored: Ints) -> list[pa.Array]:
         """Return the commands for the rows that are not older than what is stored."""
         events = rows.events_us[:, None]
         due = np.array(events >= stored if self._corrects else events > stored, bool)
@@ -140,7 +142,7 @@ class RedisWriter:
             if wanted.any()
         ]
 
-    def _some(self, rows: RedisRows, views: Iterable[Mapping[bytes, pa.Array]], wanted: Flags) -> pa.Array:
+    def _some(self, rows: RedisBatch, views: Iterable[Mapping[bytes, pa.Array]], wanted: Flags) -> pa.Array:
         kept = pa.array(wanted)
         fields = {name: values.filter(kept) for name, values in _all_fields(views).items()}
         return redis_protocol.hset(rows.keys.filter(kept), fields, self._expire_s)

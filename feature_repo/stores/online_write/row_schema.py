@@ -26,7 +26,7 @@ _NO_ENTITY: Final[bytes] = serialize_entity_key(
 
 
 @dataclass(frozen=True)
-class Column:
+class SourceColumn:
     """An offline column, and the Feast type of its values online."""
 
     source: str
@@ -34,27 +34,27 @@ class Column:
 
 
 @dataclass(frozen=True)
-class OnlineRows:
+class OnlineRowSchema:
     """The schema of one key's row in several views of one source.
 
     ``keys``: join key -> column. ``views``: the view's online name -> feature -> column. ``event`` and ``created`` are
     the columns of the timestamps; ``created`` is None where the source has none.
     """
 
-    keys: Mapping[str, Column]
-    views: Mapping[str, Mapping[str, Column]]
+    keys: Mapping[str, SourceColumn]
+    views: Mapping[str, Mapping[str, SourceColumn]]
     event: str
     created: str | None
 
     @classmethod
-    def of(cls, views: Sequence[FeatureView], entities: Sequence[Entity], *, versioned: bool) -> OnlineRows:
+    def of(cls, views: Sequence[FeatureView], entities: Sequence[Entity], *, versioned: bool) -> OnlineRowSchema:
         """Return the schema of views that share their source and entities."""
         first = views[0]
         source = first.batch_source
         original = {online: column for column, online in (source.field_mapping or {}).items()}
 
-        def column(name: str, value_type: ValueType) -> Column:
-            return Column(original.get(name, name), value_type)
+        def column(name: str, value_type: ValueType) -> SourceColumn:
+            return SourceColumn(original.get(name, name), value_type)
 
         types = {field.name: field.dtype.to_value_type() for field in first.entity_columns}
         return cls(

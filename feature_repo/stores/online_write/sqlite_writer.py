@@ -22,13 +22,13 @@ from feature_repo.clocks import CLOCKS_DIFFER
 from feature_repo.stores.online_write.instants import (
     DOUBT_S,
     bring_to_utc,
-    in_doubt,
+    convert_doubted,
+    has_doubted,
     local_seconds,
-    settle,
     utc_exactly,
     utc_seconds,
 )
-from feature_repo.stores.online_write.row_schema import Column, OnlineRows
+from feature_repo.stores.online_write.row_schema import OnlineRowSchema, SourceColumn
 from feature_repo.stores.wire.value_encoder import microseconds
 
 _CACHE_KIB: Final = 65536
@@ -72,7 +72,7 @@ class SqliteWriter:
         path: str,
         *,
         project: str,
-        shape: OnlineRows,
+        shape: OnlineRowSchema,
         timeout_s: float,
         overwrite_newer: bool,
         local: bool = False,
@@ -91,9 +91,9 @@ class SqliteWriter:
         if not local:
             bring_to_utc(self._connection)
             if settles:
-                self._doubted = in_doubt(self._connection) & set(tables.values())
+                self._doubted = has_doubted(self._connection) & set(tables.values())
         self._statements = {
-            view: upsert(
+            view: upsert_sql(
                 tables[view],
                 sorted(features),
                 overwrite_newer=overwrite_newer,
@@ -153,14 +153,16 @@ class SqliteWriter:
         Each batch was committed when :meth:`write` returned.
         """
         if self._doubted:
-            settle(self._connection, self._doubted)
+            convert_doubted(self._connection, self._doubted)
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
 
 
-def upsert(table: str, features: Sequence[str], *, overwrite_newer: bool = False, doubt_s: int | None = None) -> str:
+def upsert_sql(
+    table: str, features: Sequence[str], *, overwrite_newer: bool = False, doubt_s: int | None = None
+) -> str:
     """Return one statement that writes all of a key's rows: Feast stores one row per feature.
 
     Its arguments: the key, event and created timestamp (seconds), then value and text of each feature in turn. With
@@ -188,7 +190,7 @@ def upsert(table: str, features: Sequence[str], *, overwrite_newer: bool = False
     )
 
 
-def _texts(values: pa.Array, column: Column, spelt: list[bytes]) -> Iterator[str | None]:
+def _texts(values: pa.Array, column: SourceColumn, spelt: list[bytes]) -> Iterator[str | None]:
     """Return the search texts that Feast stores next to values: str(value), None where there is none."""
     kind = column.value_type
     if kind is ValueType.STRING and pa.types.is_string(values.type):

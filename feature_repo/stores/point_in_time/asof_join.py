@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_repo.files.duckdb_session import Limits, session
-from feature_repo.stores.point_in_time.asof_sql import Scan, latest_sql, pairs_sql
+from feature_repo.stores.point_in_time.asof_sql import BucketScan, latest_sql, pairs_sql
 from feature_repo.stores.point_in_time.key_codes import KeyCodes
-from feature_repo.stores.point_in_time.latest_known import Ints, Known, latest_known
-from feature_repo.stores.point_in_time.parquet_source import Part, Parts, SourceColumnError
+from feature_repo.stores.point_in_time.latest_known import Ints, KnownRows, latest_known
+from feature_repo.stores.point_in_time.parquet_source import ParquetDataset, ParquetFragment, SourceColumnError
 
 PROBES_A_KEY_MERGED = 4
 """Probes per key from which on the sorted search is used.
@@ -42,13 +42,13 @@ class Times:
     created: str | None
 
 
-def scan(
-    parts: Parts,
+def plan_scan(
+    parts: ParquetDataset,
     times: Times,
     keys: Sequence[tuple[str, str]],
     window_us: tuple[int | None, int],
     known_by_us: int | None,
-) -> tuple[Parts, Scan]:
+) -> tuple[ParquetDataset, BucketScan]:
     """Return the files that may hold a row of the window, and how to read them.
 
     Times are in microseconds since 1970, UTC.
@@ -63,11 +63,13 @@ def scan(
         if parts.schema.get_field_index(column) < 0:
             raise SourceColumnError(f"source {parts.name} has no column {column}", "it is a join key of the view")
     kept = parts.within(times.event, window_us[0], window_us[1])
-    if not kept.parts:
-        return kept, Scan((), 1, tuple(keys), times.event, "tz", times.created, "tz", *window_us, None, None, None)
+    if not kept.fragments:
+        return kept, BucketScan(
+            (), 1, tuple(keys), times.event, "tz", times.created, "tz", *window_us, None, None, None
+        )
     bounds = kept.bounds_us(times.event)
-    return kept, Scan(
-        files=tuple(part.path for part in kept.parts),
+    return kept, BucketScan(
+        files=tuple(part.path for part in kept.fragments),
         stride=kept.stride,
         keys=tuple(keys),
         event=times.event,
@@ -83,7 +85,7 @@ def scan(
     )
 
 
-def _instant_kind(parts: Parts, column: str) -> str:
+def _instant_kind(parts: ParquetDataset, column: str) -> str:
     index = parts.schema.get_field_index(column)
     kind = parts.schema.field(index).type if index >= 0 else None
     if kind is None or not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
@@ -91,7 +93,7 @@ def _instant_kind(parts: Parts, column: str) -> str:
     return "tz" if pa.types.is_timestamp(kind) and kind.tz else "naive"
 
 
-def search(parts: Parts, asked: Scan, probes: pa.Table, limits: Limits) -> tuple[Ints, Ints]:
+def find_matches(parts: ParquetDataset, asked: BucketScan, probes: pa.Table, limits: Limits) -> tuple[Ints, Ints]:
     """Return (place, event) of each probe's row, -1 and 0 where it has none.
 
     ``probes`` holds i (0 … n-1), the keys k0 …, and o, the instant in microseconds, UTC; ``parts`` are the files that
@@ -109,7 +111,7 @@ def search(parts: Parts, asked: Scan, probes: pa.Table, limits: Limits) -> tuple
             known = _known(parts, asked, codes, (bucket, count), limits.threads)
             best = latest_known(known, code[mine] // count, observed[mine], limits.threads)
             has = mine[best >= 0]
-            place[has], event[has] = known.place[best[best >= 0]], known.event[best[best >= 0]]
+            place[has], event[has] = known.position[best[best >= 0]], known.event[best[best >= 0]]
         return place, event
     del codes
     with session(limits) as connection:
@@ -131,11 +133,13 @@ def buckets(probes: int, rows: int, limits: Limits) -> list[tuple[int, int]]:
     return [(bucket, count) for bucket in range(count)]
 
 
-def _known(parts: Parts, asked: Scan, codes: KeyCodes, bucket: tuple[int, int], threads: int) -> Known:
+def _known(
+    parts: ParquetDataset, asked: BucketScan, codes: KeyCodes, bucket: tuple[int, int], threads: int
+) -> KnownRows:
     """Read the rows of the window whose key is in ``codes`` and in the bucket."""
     work: list[list[tuple[int, int]]] = [[]]
     size, enough = 0, min(max(-(-parts.rows // threads), 1), _ROWS_CODED)
-    for number, part in enumerate(parts.parts):
+    for number, part in enumerate(parts.fragments):
         for group in _groups(part, asked):
             if size >= enough:
                 work, size = [*work, []], 0
@@ -143,10 +147,10 @@ def _known(parts: Parts, asked: Scan, codes: KeyCodes, bucket: tuple[int, int], 
             size += part.groups[group]
     with ThreadPoolExecutor(threads) as pool:
         read = list(pool.map(lambda some: _coded(parts, asked, codes, bucket, some), work))
-    return Known(*(np.concatenate(arrays) for arrays in zip(*read, strict=True)))
+    return KnownRows(*(np.concatenate(arrays) for arrays in zip(*read, strict=True)))
 
 
-def _groups(part: Part, asked: Scan) -> list[int]:
+def _groups(part: ParquetFragment, asked: BucketScan) -> list[int]:
     """Return the row groups that may hold a row of the window."""
     bounds = part.group_bounds_us(asked.event)
     least = asked.event_from_us
@@ -158,7 +162,11 @@ def _groups(part: Part, asked: Scan) -> list[int]:
 
 
 def _coded(
-    parts: Parts, asked: Scan, codes: KeyCodes, bucket: tuple[int, int], groups: Sequence[tuple[int, int]]
+    parts: ParquetDataset,
+    asked: BucketScan,
+    codes: KeyCodes,
+    bucket: tuple[int, int],
+    groups: Sequence[tuple[int, int]],
 ) -> tuple[Ints, Ints, Ints, Ints]:
     """Return (code, event, created, place) of the rows of some row groups, given as (part, group)."""
     names = list(dict.fromkeys([*(column for column, _ in asked.keys), asked.event, *filter(None, [asked.created])]))
@@ -166,8 +174,8 @@ def _coded(
     tables, places = [schema.empty_table()], [np.zeros(0, dtype=np.int64)]
     for number in dict.fromkeys(number for number, _ in groups):
         mine = [group for part, group in groups if part == number]
-        tables.append(parts.read(parts.parts[number], mine, schema))
-        starts = np.cumsum([0, *parts.parts[number].groups]) + number * parts.stride
+        tables.append(parts.read(parts.fragments[number], mine, schema))
+        starts = np.cumsum([0, *parts.fragments[number].groups]) + number * parts.stride
         places += [np.arange(starts[group], starts[group + 1], dtype=np.int64) for group in mine]
     table = pa.concat_tables(tables)
     keys = [
@@ -201,7 +209,7 @@ def _micros(column: pa.ChunkedArray) -> tuple[Ints, npt.NDArray[np.bool_] | bool
     return pc.fill_null(micros, 0).to_numpy(), np.asarray(micros.is_valid().to_numpy(), dtype=np.bool_)
 
 
-def latest(connection: duckdb.DuckDBPyConnection, asked: Scan) -> Ints:
+def latest(connection: duckdb.DuckDBPyConnection, asked: BucketScan) -> Ints:
     """Return the place of the greatest row of each key, ascending."""
     if not asked.files:
         return np.zeros(0, dtype=np.int64)

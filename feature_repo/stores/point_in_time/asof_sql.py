@@ -18,13 +18,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from feature_repo.files.duckdb_session import literal, quoted
+from feature_repo.files.duckdb_session import quote_name, quote_text
 
 HUGEINT_BITS = 126
 
 
 @dataclass(frozen=True)
-class Scan:
+class BucketScan:
     """How one source is read: files, key columns, times and the window of event times.
 
     ``place`` of a row is ``file_index * stride + file_row_number``. Times are in microseconds since 1970, UTC;
@@ -49,14 +49,14 @@ class Scan:
 
     def sql(self, bucket: tuple[int, int] = (0, 1)) -> str:
         """Return the SELECT of (k0 …, event, created, place); created is 0 if the source has no such column."""
-        event = quoted(self.event)
-        keys = [f"CAST({quoted(column)} AS {kind})" for column, kind in self.keys] or ["0"]
-        created = f"epoch_us({quoted(self.created)})" if self.created else "0"
+        event = quote_name(self.event)
+        keys = [f"CAST({quote_name(column)} AS {kind})" for column, kind in self.keys] or ["0"]
+        created = f"epoch_us({quote_name(self.created)})" if self.created else "0"
         columns = [f"{key} AS k{number}" for number, key in enumerate(keys)]
         where = self._window()
         if bucket[1] > 1:
             where.append(_bucket(keys, bucket))
-        files = ", ".join(literal(file) for file in self.files)
+        files = ", ".join(quote_text(file) for file in self.files)
         return (
             f"SELECT {', '.join(columns)}, epoch_us({event}) AS event, {created} AS created, "  # noqa: S608 - all quoted
             f"CAST(file_index AS BIGINT) * {self.stride} + file_row_number AS place "
@@ -67,7 +67,7 @@ class Scan:
     def _window(self) -> list[str]:
         # The bare column is compared with a constant: only then can row groups be skipped by their statistics. A
         # condition that the statistics already guarantee is left out: a filter costs a tenth of the query.
-        event, created = quoted(self.event), quoted(self.created or "")
+        event, created = quote_name(self.event), quote_name(self.created or "")
         least, most = self.event_bounds_us or (None, None)
         where = []
         if most is None or most > self.until_us:
@@ -99,17 +99,17 @@ def _bucket(keys: Sequence[str], bucket: tuple[int, int]) -> str:
     return f"hash({', '.join(keys)}) % {bucket[1]} = {bucket[0]}"
 
 
-def _probes(scan: Scan, bucket: tuple[int, int]) -> str:
+def _probes(scan: BucketScan, bucket: tuple[int, int]) -> str:
     keys = _keys(scan)
     where = f" WHERE {_bucket(keys, bucket)}" if bucket[1] > 1 else ""
     return f"SELECT * FROM probes{where}"  # noqa: S608 - nothing from outside
 
 
-def _keys(scan: Scan) -> list[str]:
+def _keys(scan: BucketScan) -> list[str]:
     return [f"k{number}" for number in range(max(len(scan.keys), 1))]
 
 
-def _greatest(scan: Scan) -> tuple[str, str, str]:
+def _greatest(scan: BucketScan) -> tuple[str, str, str]:
     """Return the aggregate, and the expressions that extract place and event from it."""
     bits = scan.packed()
     if bits is None:
@@ -132,7 +132,7 @@ def _greatest(scan: Scan) -> tuple[str, str, str]:
     )
 
 
-def pairs_sql(scan: Scan, bucket: tuple[int, int] = (0, 1)) -> str:
+def pairs_sql(scan: BucketScan, bucket: tuple[int, int] = (0, 1)) -> str:
     """Return the query of (i, place, event): the row of each probe that has one.
 
     The table ``probes`` holds i, k0 …, o.
@@ -147,7 +147,7 @@ def pairs_sql(scan: Scan, bucket: tuple[int, int] = (0, 1)) -> str:
     )
 
 
-def latest_sql(scan: Scan) -> str:
+def latest_sql(scan: BucketScan) -> str:
     """Return the query of (place, event): the greatest row of each key in the window."""
     aggregate, place, event = _greatest(scan)
     whole = " AND ".join(f"{key} IS NOT NULL" for key in _keys(scan))

@@ -33,14 +33,14 @@ class EntityRowsError(ChurnError):
 
 
 @dataclass(frozen=True)
-class EntityRows:
+class EntityFrame:
     """Entity rows in their original order, with the name of the column that holds each row's instant."""
 
     table: pa.Table
     observed_at: str
 
     @staticmethod
-    def of(given: Any, limits: Limits) -> EntityRows:
+    def from_any(given: Any, limits: Limits) -> EntityFrame:
         """Read a pandas frame, an Arrow table, batch or reader, a Parquet path, or a SELECT for DuckDB.
 
         A text that ends in ``.parquet`` is a path; a relative path, in SQL too, is below the home. Instants without a
@@ -68,7 +68,7 @@ class EntityRows:
             raise EntityRowsError(
                 f"{column.null_count} entity rows have no {observed_at}", "say when each row was observed"
             )
-        return EntityRows(table, observed_at)
+        return EntityFrame(table, observed_at)
 
     def observed_us(self) -> Ints:
         """Return each row's instant in microseconds since 1970, UTC; finer fractions are cut off."""

@@ -20,11 +20,16 @@ from feast.monitoring.metrics_calculator import MetricsCalculator
 from feast.monitoring.monitoring_utils import MONITORING_DIR, monitoring_parquet_meta
 from feast.repo_config import RepoConfig
 
-from feature_repo.files.atomic_writes import folder_aside, storage
+from feature_repo.files.atomic_writes import storage_errors, temporary_folder
 from feature_repo.files.duckdb_session import Limits
 from feature_repo.files.regular_files import open_lock
 from feature_repo.stores.point_in_time.latest_known import Ints
-from feature_repo.stores.point_in_time.parquet_source import OfflineTableEmptyError, Parts, SourceColumnError, micros
+from feature_repo.stores.point_in_time.parquet_source import (
+    OfflineTableEmptyError,
+    ParquetDataset,
+    SourceColumnError,
+    micros,
+)
 
 _ENDLESS: Final = int(np.iinfo(np.int64).max)
 
@@ -119,14 +124,14 @@ class FeatureMetricsStore(DuckDBOfflineStore):
             DuckDBOfflineStore.clear_monitoring_baseline(aside, *args, **kwargs)
 
 
-def _listed(config: RepoConfig, source: DataSource) -> Parts | None:
+def _listed(config: RepoConfig, source: DataSource) -> ParquetDataset | None:
     try:
-        return Parts.of(Limits.of(config).home, source)
+        return ParquetDataset.open(Limits.of(config).home, source)
     except OfflineTableEmptyError:
         return None
 
 
-def _column(parts: Parts, places: Ints, name: str) -> pa.ChunkedArray:
+def _column(parts: ParquetDataset, places: Ints, name: str) -> pa.ChunkedArray:
     if parts.schema.get_field_index(name) < 0:
         raise SourceColumnError(f"source {parts.name} has no column {name}", "see the view's schema")
     schema = pa.schema([parts.schema.field(name)])
@@ -155,9 +160,9 @@ def _results(config: RepoConfig, metric_types: Sequence[str]) -> Iterator[RepoCo
     """
     results = Limits.of(config).home / MONITORING_DIR
     names = [monitoring_parquet_meta(metric_type)[0] for metric_type in metric_types]
-    with storage():
+    with storage_errors():
         results.mkdir(parents=True, exist_ok=True)
-        with open_lock(results / ".lock") as lock, folder_aside(results) as aside:
+        with open_lock(results / ".lock") as lock, temporary_folder(results) as aside:
             fcntl.flock(lock, fcntl.LOCK_EX)
             copies = aside / MONITORING_DIR
             copies.mkdir()

@@ -19,17 +19,17 @@ from feast.infra.registry.base_registry import BaseRegistry
 from feast.on_demand_feature_view import OnDemandFeatureView
 
 from feature_repo.files.duckdb_session import Limits, session
-from feature_repo.stores.point_in_time.asof_join import Times, scan, search
-from feature_repo.stores.point_in_time.entity_df import EVENT_TIMESTAMP, EntityRows, EntityRowsError, sql_type
+from feature_repo.stores.point_in_time.asof_join import Times, find_matches, plan_scan
+from feature_repo.stores.point_in_time.entity_df import EVENT_TIMESTAMP, EntityFrame, EntityRowsError, sql_type
 from feature_repo.stores.point_in_time.latest_known import Ints
-from feature_repo.stores.point_in_time.parquet_source import Parts, SourceColumnError
+from feature_repo.stores.point_in_time.parquet_source import ParquetDataset, SourceColumnError
 from feature_repo.stores.point_in_time.retrieval_job import AsofRetrievalJob, one_table
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestedView:
     """Requested features of one view: (name in the result, source column), and the maximum age of a value."""
 
     view: str
@@ -38,14 +38,14 @@ class Asked:
 
 
 @dataclass
-class Join:
+class ViewJoin:
     """One search of one source, shared by all views with the same files, times and keys."""
 
-    parts: Parts
+    parts: ParquetDataset
     times: Times
     keys: tuple[tuple[str, str], ...]
     """(entity column, source column)."""
-    views: list[Asked]
+    views: list[RequestedView]
 
     @property
     def ttl_us(self) -> int | None:
@@ -74,7 +74,7 @@ class HistoricalQuery:
 
     def at(self, entity_df: Any) -> AsofRetrievalJob:
         """Return the job for the features of each entity row at its instant."""
-        entities = EntityRows.of(entity_df, self._limits)
+        entities = EntityFrame.from_any(entity_df, self._limits)
         self._refuse(entities)
         return self._job(entities, None)
 
@@ -93,11 +93,11 @@ class HistoricalQuery:
         with session(self._limits) as connection:
             keys = _keys_between(connection, self._joins, from_us, until_us)
         instants = pa.array(np.full(len(keys), until_us, dtype=np.int64)).cast(pa.timestamp("us", "UTC"))
-        entities = EntityRows(keys.append_column(EVENT_TIMESTAMP, instants), EVENT_TIMESTAMP)
+        entities = EntityFrame(keys.append_column(EVENT_TIMESTAMP, instants), EVENT_TIMESTAMP)
         self._refuse(entities)
         return self._job(entities, from_us)
 
-    def _job(self, entities: EntityRows, from_us: int | None) -> AsofRetrievalJob:
+    def _job(self, entities: EntityFrame, from_us: int | None) -> AsofRetrievalJob:
         column = entities.table.column(entities.observed_at)
         bounds = pc.min_max(column).as_py() if len(entities.table) else {"min": None, "max": None}
         metadata = RetrievalMetadata(
@@ -115,7 +115,7 @@ class HistoricalQuery:
             self._full,
         )
 
-    def _schema(self, entities: EntityRows) -> pa.Schema:
+    def _schema(self, entities: EntityFrame) -> pa.Schema:
         schema = entities.table.schema
         for join in self._joins:
             for view in join.views:
@@ -123,7 +123,7 @@ class HistoricalQuery:
                     schema = schema.append(pa.field(name, join.parts.schema.field(column).type))
         return schema
 
-    def _run(self, entities: EntityRows, from_us: int | None) -> pa.Table:
+    def _run(self, entities: EntityFrame, from_us: int | None) -> pa.Table:
         columns: dict[str, Any] = {}
         observed = entities.observed_us()
         for join in self._joins:
@@ -132,7 +132,7 @@ class HistoricalQuery:
         rest = [columns[name] for name in schema.names[len(entities.table.schema) :]]
         return pa.table([*entities.table.columns, *rest], schema=schema)
 
-    def _refuse(self, entities: EntityRows) -> None:
+    def _refuse(self, entities: EntityFrame) -> None:
         """Raise for a column name that would occur twice, and for missing request data."""
         names = [name for join in self._joins for view in join.views for name, _ in view.columns]
         computed = [
@@ -159,9 +159,9 @@ class HistoricalQuery:
                     raise RequestDataNotFoundInEntityDfException(feature_name=name, feature_view_name=view.name)
 
 
-def _joins(limits: Limits, views: Sequence[FeatureView], refs: Sequence[str], *, full: bool) -> list[Join]:
-    joins: dict[Any, Join] = {}
-    listed: dict[tuple[str, str], Parts] = {}
+def _joins(limits: Limits, views: Sequence[FeatureView], refs: Sequence[str], *, full: bool) -> list[ViewJoin]:
+    joins: dict[Any, ViewJoin] = {}
+    listed: dict[tuple[str, str], ParquetDataset] = {}
     for view in views:
         source = view.batch_source
         if source is None:
@@ -178,7 +178,7 @@ def _joins(limits: Limits, views: Sequence[FeatureView], refs: Sequence[str], *,
         )
         at = (source.name, str(getattr(source, "path", "")))
         if at not in listed:
-            listed[at] = Parts.of(limits.home, source)
+            listed[at] = ParquetDataset.open(limits.home, source)
         parts = listed[at]
         columns = tuple((prefix + feature, stored.get(feature, feature)) for feature in wanted)
         missing = [column for _, column in columns if parts.schema.get_field_index(column) < 0]
@@ -191,12 +191,12 @@ def _joins(limits: Limits, views: Sequence[FeatureView], refs: Sequence[str], *,
             stored.get(source.timestamp_field, source.timestamp_field),
             stored.get(source.created_timestamp_column, source.created_timestamp_column) or None,
         )
-        join = joins.setdefault((at, times, keys), Join(parts, times, keys, []))
-        join.views.append(Asked(name, columns, ttl_us or None))
+        join = joins.setdefault((at, times, keys), ViewJoin(parts, times, keys, []))
+        join.views.append(RequestedView(name, columns, ttl_us or None))
     return list(joins.values())
 
 
-def _typed_keys(join: Join) -> list[tuple[str, pa.DataType]]:
+def _typed_keys(join: ViewJoin) -> list[tuple[str, pa.DataType]]:
     typed = []
     for entity, column in join.keys:
         index = join.parts.schema.get_field_index(column)
@@ -207,8 +207,8 @@ def _typed_keys(join: Join) -> list[tuple[str, pa.DataType]]:
 
 
 def _joined(
-    join: Join,
-    entities: EntityRows,
+    join: ViewJoin,
+    entities: EntityFrame,
     observed: Ints,
     from_us: int | None,
     limits: Limits,
@@ -217,8 +217,8 @@ def _joined(
     keys = [(column, kind) for (_, column), kind in zip(join.keys, kinds, strict=True)]
     least, most = (int(observed.min()), int(observed.max())) if len(observed) else (0, 0)
     oldest = from_us if join.ttl_us is None else max(least - join.ttl_us, from_us or least - join.ttl_us)
-    parts, asked = scan(join.parts, join.times, keys, (oldest, most), most)
-    place, event = search(parts, asked, probes, limits)
+    parts, asked = plan_scan(join.parts, join.times, keys, (oldest, most), most)
+    place, event = find_matches(parts, asked, probes, limits)
     if join.times.created and len(place) and not (place >= 0).any():
         _tell_hindsight(join, keys, (oldest, most), probes, limits)
     del probes
@@ -236,14 +236,14 @@ def _joined(
 
 
 def _tell_hindsight(
-    join: Join, keys: list[tuple[str, str]], window_us: tuple[int | None, int], probes: pa.Table, limits: Limits
+    join: ViewJoin, keys: list[tuple[str, str]], window_us: tuple[int | None, int], probes: pa.Table, limits: Limits
 ) -> None:
     """Log a warning if no entity row has a value only because all were created after the rows' instants.
 
     Feast does not pass ``filter_by_created_timestamp=False`` on, so it can't be refused here.
     """
-    parts, anyhow = scan(join.parts, Times(join.times.event, None), keys, window_us, None)
-    found, _ = search(parts, anyhow, probes, limits)
+    parts, anyhow = plan_scan(join.parts, Times(join.times.event, None), keys, window_us, None)
+    found, _ = find_matches(parts, anyhow, probes, limits)
     if (found >= 0).any():
         _log.warning(
             "%s: values of %d of %d entity rows were created after the rows' instants and are left out: they were not "
@@ -255,7 +255,7 @@ def _tell_hindsight(
 
 
 def _keys_between(
-    connection: duckdb.DuckDBPyConnection, joins: Sequence[Join], from_us: int, until_us: int
+    connection: duckdb.DuckDBPyConnection, joins: Sequence[ViewJoin], from_us: int, until_us: int
 ) -> pa.Table:
     """Return the distinct keys with an event in the window, known at its end, ordered: one row per key."""
     names = list(dict.fromkeys(entity for join in joins for entity, _ in join.keys))
@@ -266,7 +266,7 @@ def _keys_between(
     selects = []
     for join in joins:
         typed = [(column, sql_type(kind)) for (_, kind), (_, column) in zip(_typed_keys(join), join.keys, strict=True)]
-        _, asked = scan(join.parts, join.times, typed, (from_us, until_us), until_us)
+        _, asked = plan_scan(join.parts, join.times, typed, (from_us, until_us), until_us)
         if asked.files:
             order = [entity for entity, _ in join.keys]
             listed = ", ".join(f'k{order.index(name)} AS "{name}"' for name in names)

@@ -12,19 +12,19 @@ Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownRows:
     """Stored rows: ``code`` of the key, event, created and place, n each, in any order."""
 
     code: Ints
     event: Ints
     created: Ints
-    place: Ints
+    position: Ints
 
-    def __getitem__(self, chosen: npt.NDArray[np.bool_]) -> Known:
-        return Known(self.code[chosen], self.event[chosen], self.created[chosen], self.place[chosen])
+    def __getitem__(self, chosen: npt.NDArray[np.bool_]) -> KnownRows:
+        return KnownRows(self.code[chosen], self.event[chosen], self.created[chosen], self.position[chosen])
 
 
-def latest_known(rows: Known, code: Ints, observed: Ints, threads: int = 1) -> Ints:
+def latest_known(rows: KnownRows, code: Ints, observed: Ints, threads: int = 1) -> Ints:
     """Return for each probe (code, observed in microseconds) the index of its row in ``rows``, or -1.
 
     The codes are divided among ``threads`` threads: NumPy releases the interpreter's lock while it sorts.
@@ -35,7 +35,7 @@ def latest_known(rows: Known, code: Ints, observed: Ints, threads: int = 1) -> I
 
     def work(part: int) -> None:
         stored, asked = np.flatnonzero(rows.code % threads == part), np.flatnonzero(code % threads == part)
-        taken = Known(rows.code[stored] // threads, rows.event[stored], rows.created[stored], rows.place[stored])
+        taken = KnownRows(rows.code[stored] // threads, rows.event[stored], rows.created[stored], rows.position[stored])
         place = _latest_known(taken, code[asked] // threads, observed[asked])
         found[asked] = np.where(place >= 0, stored[place] if len(stored) else -1, -1)
 
@@ -44,7 +44,7 @@ def latest_known(rows: Known, code: Ints, observed: Ints, threads: int = 1) -> I
     return found
 
 
-def _latest_known(rows: Known, code: Ints, observed: Ints) -> Ints:
+def _latest_known(rows: KnownRows, code: Ints, observed: Ints) -> Ints:
     if not len(rows.code) or not len(code):
         return np.full(len(code), -1, dtype=np.int64)
     known_from = np.maximum(rows.event, rows.created)
@@ -72,7 +72,7 @@ def _sortable(code: Ints, known_from: Ints, asked_code: Ints, observed: Ints) ->
     return stored, (asked_code << bits) | clipped
 
 
-def _in_order(rows: Known, order: Ints) -> bool:
+def _in_order(rows: KnownRows, order: Ints) -> bool:
     """Return whether in each key later known rows are greater: then the last known row is the result."""
     code, event = rows.code[order], rows.event[order]
     same = code[1:] == code[:-1]
@@ -82,12 +82,12 @@ def _in_order(rows: Known, order: Ints) -> bool:
     tied = np.flatnonzero(same & (step == 0))
     before, after = order[tied], order[tied + 1]
     later = rows.created[after] - rows.created[before]
-    return bool(((later > 0) | ((later == 0) & (rows.place[after] > rows.place[before]))).all())
+    return bool(((later > 0) | ((later == 0) & (rows.position[after] > rows.position[before]))).all())
 
 
-def _running_best(rows: Known, order: Ints) -> Ints:
+def _running_best(rows: KnownRows, order: Ints) -> Ints:
     """Return, for each row in ``order``, the greatest row of its key up to it."""
-    by_rank = np.lexsort((rows.place, rows.created, rows.event, rows.code))
+    by_rank = np.lexsort((rows.position, rows.created, rows.event, rows.code))
     rank = np.empty(len(by_rank), dtype=np.int64)
     rank[by_rank] = np.arange(len(by_rank))
     # A greater code has only greater ranks, so that the maximum never carries over from one key to the next.

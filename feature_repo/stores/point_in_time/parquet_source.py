@@ -74,7 +74,7 @@ def readable(source: DataSource) -> FileSource:
 
 
 @dataclass(frozen=True)
-class Part:
+class ParquetFragment:
     """One file.
 
     Rows per row group, schema, partition values of its folders (``date=2026-01-01``), and metadata with statistics.
@@ -123,19 +123,19 @@ def micros(instant: datetime) -> int:
 
 
 @dataclass(frozen=True)
-class Parts:
+class ParquetDataset:
     """The files of a source at one moment, in the order of their names.
 
     A row's place is part * stride + row.
     """
 
     name: str
-    parts: tuple[Part, ...]
+    fragments: tuple[ParquetFragment, ...]
     declared: pa.Schema | None = None
     """The columns of the whole table, where ``parts`` are only some of its files."""
 
     @staticmethod
-    def of(home: Path, source: DataSource) -> Parts:
+    def open(home: Path, source: DataSource) -> ParquetDataset:
         """List the files of a Parquet FileSource: a file, a folder or a pattern.
 
         A relative path is below ``home``.
@@ -153,7 +153,7 @@ class Parts:
                 "run: churn ingest (churn ingest-events for behaviours), then churn build-features",
             )
         root = _root(home, path)
-        return Parts(source.name, tuple(_part(file, root) for file in files))
+        return ParquetDataset(source.name, tuple(_part(file, root) for file in files))
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -161,10 +161,10 @@ class Parts:
         if self.declared is not None:
             return self.declared
         plain = []
-        for part in self.parts:
+        for part in self.fragments:
             fields = [field.with_type(_plain(field.type)) for field in part.schema]
             names = {field.name for field in fields}
-            fields += [pa.field(key, _hive_type(self.parts, key)) for key in part.partition if key not in names]
+            fields += [pa.field(key, _hive_type(self.fragments, key)) for key in part.partition if key not in names]
             plain.append(pa.schema(fields))
         try:
             return pa.unify_schemas(plain, promote_options="permissive").remove_metadata()
@@ -176,39 +176,39 @@ class Parts:
     @cached_property
     def uniform(self) -> bool:
         """Whether all files have the same columns in the same order and types."""
-        return all(part.schema.equals(self.parts[0].schema) for part in self.parts)
+        return all(part.schema.equals(self.fragments[0].schema) for part in self.fragments)
 
     @property
     def stride(self) -> int:
         """More than the number of rows of any file."""
-        return max((sum(part.groups) for part in self.parts), default=0) + 1
+        return max((sum(part.groups) for part in self.fragments), default=0) + 1
 
     @property
     def rows(self) -> int:
         """The number of rows in all files."""
-        return sum(sum(part.groups) for part in self.parts)
+        return sum(sum(part.groups) for part in self.fragments)
 
-    def within(self, event: str, from_us: int | None, until_us: int) -> Parts:
+    def within(self, event: str, from_us: int | None, until_us: int) -> ParquetDataset:
         """Return the files without those whose statistics exclude a row in the window of event times."""
         kept = []
-        for part in self.parts:
+        for part in self.fragments:
             bounds = part.bounds_us(event)
             outside = bounds and (bounds[0] > until_us or (from_us is not None and bounds[1] < from_us))
             if not outside:
                 kept.append(part)
-        return Parts(self.name, tuple(kept), self.schema)
+        return ParquetDataset(self.name, tuple(kept), self.schema)
 
     def bounds_us(self, column: str) -> tuple[int, int] | None:
         """Return the least and greatest instant of a column in all files, None if one has no statistics."""
-        bounds = [each for part in self.parts if (each := part.bounds_us(column))]
-        if not bounds or len(bounds) < len(self.parts):
+        bounds = [each for part in self.fragments if (each := part.bounds_us(column))]
+        if not bounds or len(bounds) < len(self.fragments):
             return None
         return min(least for least, _ in bounds), max(greatest for _, greatest in bounds)
 
     def between(self, event: str, from_us: int | None, until_us: int) -> Ints:
         """Return the places of all rows with an event in the window, ascending."""
         found = [np.zeros(0, dtype=np.int64)]
-        for number, part in enumerate(self.parts):
+        for number, part in enumerate(self.fragments):
             first = number * self.stride
             bounds = part.bounds_us(event)
             every = np.arange(first, first + sum(part.groups), dtype=np.int64)
@@ -233,7 +233,7 @@ class Parts:
         distinct, where = np.unique(places, return_inverse=True)
         stored = distinct[distinct >= 0]
 
-        def read(work: tuple[Part, list[int], Ints]) -> pa.Table:
+        def read(work: tuple[ParquetFragment, list[int], Ints]) -> pa.Table:
             part, groups, rows = work
             return self.read(part, groups, schema).take(pa.array(rows))
 
@@ -264,22 +264,22 @@ class Parts:
                     if len(inside):
                         yield from table.take(pa.array(inside)).combine_chunks().to_batches()
 
-    def _by_part(self, places: Ints) -> Iterator[tuple[Part, Ints]]:
-        starts = np.arange(len(self.parts) + 1, dtype=np.int64) * self.stride
+    def _by_part(self, places: Ints) -> Iterator[tuple[ParquetFragment, Ints]]:
+        starts = np.arange(len(self.fragments) + 1, dtype=np.int64) * self.stride
         cuts = np.searchsorted(places, starts)
-        for number, part in enumerate(self.parts):
+        for number, part in enumerate(self.fragments):
             wanted = places[cuts[number] : cuts[number + 1]] - starts[number]
             if len(wanted):
                 yield part, wanted
 
-    def read(self, part: Part, groups: Sequence[int], schema: pa.Schema) -> pa.Table:
+    def read(self, part: ParquetFragment, groups: Sequence[int], schema: pa.Schema) -> pa.Table:
         """Return row groups of a part in the columns and types of ``schema``, null for a missing column."""
         file, inside = _opened(part, schema)
         # One thread: the caller reads several parts in parallel.
         found = file.read_row_groups(groups, columns=inside, use_threads=False)
         return _fitted(part, found, sum(part.groups[group] for group in groups), schema)
 
-    def _streamed(self, part: Part, groups: Sequence[int], schema: pa.Schema) -> Iterator[pa.Table]:
+    def _streamed(self, part: ParquetFragment, groups: Sequence[int], schema: pa.Schema) -> Iterator[pa.Table]:
         file, inside = _opened(part, schema)
         if not inside:
             yield _fitted(part, pa.table({}), sum(part.groups[group] for group in groups), schema)
@@ -288,12 +288,12 @@ class Parts:
             yield _fitted(part, pa.Table.from_batches([batch]), len(batch), schema)
 
 
-def _opened(part: Part, schema: pa.Schema) -> tuple[pq.ParquetFile, list[str]]:
+def _opened(part: ParquetFragment, schema: pa.Schema) -> tuple[pq.ParquetFile, list[str]]:
     inside = [name for name in schema.names if part.schema.get_field_index(name) >= 0]
     return pq.ParquetFile(part.path, metadata=part.metadata, pre_buffer=False), inside
 
 
-def _fitted(part: Part, found: pa.Table, rows: int, schema: pa.Schema) -> pa.Table:
+def _fitted(part: ParquetFragment, found: pa.Table, rows: int, schema: pa.Schema) -> pa.Table:
     arrays = []
     for wanted in schema:
         if wanted.name in found.column_names:
@@ -305,7 +305,7 @@ def _fitted(part: Part, found: pa.Table, rows: int, schema: pa.Schema) -> pa.Tab
     return pa.table(arrays, schema=schema)
 
 
-def _grouped(part: Part, rows: Ints) -> Iterator[tuple[list[int], Ints]]:
+def _grouped(part: ParquetFragment, rows: Ints) -> Iterator[tuple[list[int], Ints]]:
     """Yield row groups that hold wanted rows, several at once, with the positions of these rows in them."""
     ends = np.cumsum(part.groups)
     cuts = [0, *np.searchsorted(rows, ends).tolist()]
@@ -350,13 +350,13 @@ def _root(home: Path, pattern: str) -> Path:
     return path.parent if path.is_file() else before_wildcard(home, path) or path
 
 
-def _part(file: str, root: Path) -> Part:
+def _part(file: str, root: Path) -> ParquetFragment:
     # The file is closed at once: a table may have more parts than a process may have open files.
     with open_regular(Path(file)) as content, pq.ParquetFile(content) as opened:
         metadata, schema = opened.metadata, opened.schema_arrow
     groups = tuple(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
     folders = [_HIVE.match(folder) for folder in Path(file).relative_to(root).parts[:-1]]
-    return Part(file, groups, schema, {found[1]: found[2] for found in folders if found}, metadata)
+    return ParquetFragment(file, groups, schema, {found[1]: found[2] for found in folders if found}, metadata)
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
@@ -365,7 +365,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     return pa.string() if pa.types.is_large_string(kind) or kind == pa.string_view() else kind
 
 
-def _hive_type(parts: Sequence[Part], key: str) -> pa.DataType:
+def _hive_type(parts: Sequence[ParquetFragment], key: str) -> pa.DataType:
     """Return the type of a partition key that all its values fit: int64, a date, else string."""
     values = [part.partition[key] for part in parts if key in part.partition]
     readers: list[tuple[pa.DataType, Any]] = [(pa.int64(), int), (pa.date32(), date.fromisoformat)]

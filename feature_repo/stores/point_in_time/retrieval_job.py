@@ -15,7 +15,7 @@ from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMeta
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.saved_dataset import SavedDatasetStorage
 
-from feature_repo.files.atomic_writes import aside, remove, storage, sync_folder
+from feature_repo.files.atomic_writes import remove, storage_errors, sync_folder, temporary_file
 from feature_repo.files.parquet_tables import TableAppendOnlyError, before_wildcard, folder_of
 from feature_repo.stores.point_in_time.parquet_source import readable
 
@@ -56,7 +56,7 @@ class AsofRetrievalJob(RetrievalJob):
     @property
     def on_demand_feature_views(self) -> list[Any]:
         """The views that Feast computes on the result, each on its declared columns."""
-        return [NarrowView(view) for view in self._on_demand]
+        return [DeclaredColumnsView(view) for view in self._on_demand]
 
     @property
     def metadata(self) -> RetrievalMetadata | None:
@@ -117,9 +117,9 @@ class AsofRetrievalJob(RetrievalJob):
 
 
 def _replace(target: Path, table: pa.Table) -> None:
-    with storage():
+    with storage_errors():
         target.parent.mkdir(parents=True, exist_ok=True)
-        with aside(target.parent) as temporary:
+        with temporary_file(target.parent) as temporary:
             pq.write_table(table, temporary, compression="zstd")
             temporary.replace(target)
         for other in target.parent.glob("*.parquet") if target.name == "part-0.parquet" else ():
@@ -137,7 +137,7 @@ def one_table(table: Callable[[], pa.Table]) -> Callable[[], Iterator[pa.RecordB
     return batches
 
 
-class NarrowView:
+class DeclaredColumnsView:
     """Wrapper of an on-demand view that passes only the declared columns to the view's function.
 
     Feast's retrieval job turns every column of the result into Python lists for each view. A view that reads an

@@ -73,7 +73,7 @@ def _value(column: pa.Array, value_type: ValueType, name: str) -> pa.Array:
     return pa.Array.from_buffers(BINARY, len(table), [None, pa.py_buffer(offsets), pa.py_buffer(table)])
 
 
-def speller(join_key: str, value_type: ValueType) -> tuple[type, Callable[[Any], bytes]] | None:
+def entity_key_serializer(join_key: str, value_type: ValueType) -> tuple[type, Callable[[Any], bytes]] | None:
     """Return the Python type of a join key's values, and the function that encodes one.
 
     None for types other than string and int64.

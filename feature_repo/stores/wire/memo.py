@@ -9,7 +9,7 @@ _MAX_BYTES: Final = 1 << 20
 _ENTRY_BYTES: Final = 32
 
 
-class Memo(dict[Any, Any]):
+class BoundedCache(dict[Any, Any]):
     """Cache of a pure function's results by argument: ``memo[argument]``.
 
     Arguments are bytes, text, numbers or None. When their sizes add up to ``max_bytes``, the cache is cleared. Threads

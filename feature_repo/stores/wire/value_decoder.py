@@ -18,8 +18,8 @@ from feast.value_type import ValueType
 from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]  # none are published
 
 from feature_repo.contract import DType, Feature
-from feature_repo.stores.casting import as_python
-from feature_repo.stores.wire.memo import Memo
+from feature_repo.stores.casting import to_python_values
+from feature_repo.stores.wire.memo import BoundedCache
 
 _SEPTET, _MORE = 0x7F, 0x80
 _TOP_BIT, _BITS = 1 << 63, 64
@@ -54,7 +54,7 @@ def decode(raw: bytes | None) -> Any:
     return feast_value_type_to_python_type(Value.FromString(raw)) if found is _UNKNOWN else found
 
 
-def decoder_of(value_type: ValueType, memo: Memo) -> Callable[[bytes | None], Any]:
+def decoder_of(value_type: ValueType, memo: BoundedCache) -> Callable[[bytes | None], Any]:
     """Return the decoder of a feature that declares this type; ``memo`` is one of :func:`decode`.
 
     A mutable value, such as a list, is made anew for each call.
@@ -66,8 +66,8 @@ def decoder_of(value_type: ValueType, memo: Memo) -> Callable[[bytes | None], An
     return lambda raw: feast_value_type_to_python_type(Value.FromString(raw or b""), value_type)
 
 
-def contract_decoder(feature: Feature) -> Memo:
-    """Return the decoder of a feature into the contract's type, cast as by ``as_python``.
+def contract_decoder(feature: Feature) -> BoundedCache:
+    """Return the decoder of a feature into the contract's type, cast as by ``to_python_values``.
 
     A NaN is None too. Lists are shared between all reads of the same bytes: callers must not change them.
     """
@@ -78,9 +78,9 @@ def contract_decoder(feature: Feature) -> Memo:
         # A NaN differs from itself.
         if value is None or (type(value) is kind and value == value) or kind is list:  # noqa: PLR0124
             return value
-        return as_python(feature, [value])[0]
+        return to_python_values(feature, [value])[0]
 
-    return Memo(typed)
+    return BoundedCache(typed)
 
 
 def instant_of(raw: bytes) -> datetime:

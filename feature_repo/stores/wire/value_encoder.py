@@ -108,20 +108,20 @@ def lengths_of(column: pa.Array) -> Ints:
     return found
 
 
-def by_length(lengths: Ints, spell: Callable[[int], bytes]) -> Any:
+def by_length(lengths: Ints, encode: Callable[[int], bytes]) -> Any:
     """Return ``spell(length)`` for each row, as an array; as a scalar where all lengths are the same."""
     if not len(lengths):
         return pa.array([], BINARY)
     least, most = int(lengths.min()), int(lengths.max())
     if least == most:
-        return pa.scalar(spell(least), BINARY)
+        return pa.scalar(encode(least), BINARY)
     if most - least < _TABLE_BYTES:
         counts = np.bincount(lengths - least)
         distinct = np.flatnonzero(counts) + least
         codes = (np.cumsum(counts > 0) - 1)[lengths - least]
     else:
         distinct, codes = np.unique(lengths, return_inverse=True)
-    return pa.array([spell(int(length)) for length in distinct], BINARY).take(pa.array(codes))
+    return pa.array([encode(int(length)) for length in distinct], BINARY).take(pa.array(codes))
 
 
 def binary(data: Bytes, lengths: Ints) -> pa.Array:

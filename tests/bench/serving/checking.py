@@ -16,7 +16,7 @@ from typing import Any, Final
 import anyio.to_thread
 from anyio import CapacityLimiter
 
-from bentos.churn.api.request_body import read
+from bentos.churn.api.request_body import parse_body
 from bentos.churn.api.schemas import BatchRequest
 from bentos.churn.errors import RequestInvalidError
 from bentos.churn.routes import BODIES
@@ -81,7 +81,7 @@ async def _on_the_loop(work: Callable[[], None]) -> None:
 
 def _refused(body: bytes) -> None:
     try:
-        read("application/json", body, BatchRequest)
+        parse_body("application/json", body, BatchRequest)
     except RequestInvalidError:
         return
     raise AssertionError("a bad batch was taken")

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bentos.bundle.design_matrix import attribution, matrix
-from bentos.bundle.treeshap.tree_tables import CompiledTrees
+from bentos.bundle.treeshap.tree_tables import TreeTables
 from feature_repo.contract import CORE_SERVICE, LABEL, SERVICES_OF
 from tests.bench.record import Entry, Record, told
 from tests.bench.serving.world import DEPTHS, customers
 from tests.support.serving_home import features_frame
-from training.model.estimator import Params, tree_pipeline
+from training.model.estimator import HyperParameters, tree_pipeline
 from training.model.feature_columns import DESIGNS
 
 OURS, OURS_TWO = "tables", "tables, two threads"
@@ -52,7 +52,9 @@ def trees_of(depth: int, rounds: int, rows: int) -> Trees:
     """Train trees as the project does; ``rows`` are drawn from the customers' columns, each column by itself."""
     snapshot, _ = customers(7043)
     frame, design = features_frame(snapshot), DESIGNS[CORE_SERVICE].trees
-    pipeline = tree_pipeline(Params(max_depth=depth, rounds=rounds), seed=7).fit(frame, snapshot[LABEL].astype(int))
+    pipeline = tree_pipeline(HyperParameters(max_depth=depth, rounds=rounds), seed=7).fit(
+        frame, snapshot[LABEL].astype(int)
+    )
     booster = pipeline["boosting"].get_booster()
     known = matrix(design, frame).astype(np.float32)
     drawn = np.random.default_rng(7)
@@ -64,7 +66,7 @@ def _ways(booster: Any, weights: NDArray[np.float64]) -> dict[str, Explain]:
     import shap
     from xgboost import DMatrix
 
-    tables, explainer, pool = CompiledTrees.of(booster, weights), shap.TreeExplainer(booster), ThreadPoolExecutor(2)
+    tables, explainer, pool = TreeTables.of(booster, weights), shap.TreeExplainer(booster), ThreadPoolExecutor(2)
 
     def by_tables(columns: Columns) -> Contributions:
         return tables.explain(columns)[1]

@@ -23,13 +23,13 @@ from typing import Any
 import numpy as np
 
 from bentos.bundle.manifest import bundles_folder
-from bentos.prediction.model import Model, load
-from bentos.prediction.prediction import Answered
-from bentos.prediction.predictor import answer
-from bentos.rollout.rollout import served
+from bentos.prediction.model import ServingModel, load_model
+from bentos.prediction.prediction import Prediction
+from bentos.prediction.predictor import predict_customers
+from bentos.rollout.rollout import served_rollout
 from configs.settings import Settings, load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, PROJECT
-from feature_repo.stores.feature_store import open_store
+from feature_repo.stores.feature_store import open_feature_store
 from tests.bench.record import Entry, Record, reason, told
 from tests.bench.serving.ways import TunedWay, UsualWay
 from tests.bench.serving.world import ids_of
@@ -42,7 +42,7 @@ TUNED = "the usual way, tuned"
 USUAL = "the usual way"
 WHOLE = (FLOOR, OURS, ANSWERED, TUNED, USUAL)
 RAW = "raw `HMGET`"
-BLOCK = "ours: `OnlineFeatures.read_block`"
+BLOCK = "ours: `OnlineFeatureReader.read_batch`"
 FEAST_OURS = "Feast's `get_online_features` on our store"
 FEAST = "Feast's `get_online_features` on its own store"
 READS = (RAW, BLOCK, FEAST_OURS, FEAST)
@@ -60,7 +60,7 @@ class RawRead:
         from feast.infra.online_stores.helpers import _mmh3
         from redis import Redis
 
-        store = open_store(settings)
+        store = open_feature_store(settings)
         projections = store.get_feature_service(CORE_SERVICE).feature_view_projections
         stored = {each.name for each in store.list_feature_views()}
         views = {each.name: [field.name for field in each.features] for each in projections if each.name in stored}
@@ -90,8 +90,8 @@ def key_of(customer_id: str) -> bytes:
 
 def ways_of(settings: Settings, ids: Sequence[str]) -> dict[str, Callable[[], Way]]:
     """Return what makes each way ready."""
-    model = load(settings, bundles_folder(settings.home) / served(settings.home).champion)
-    store, raw = open_store(settings), RawRead(settings)
+    model = load_model(settings, bundles_folder(settings.home) / served_rollout(settings.home).champion)
+    store, raw = open_feature_store(settings), RawRead(settings)
     usual = functools.cache(lambda: UsualWay(settings))
     service = store.get_feature_service(CORE_SERVICE)
     # Keys and a matrix that are ready: the floor spells and encodes nothing.
@@ -115,25 +115,25 @@ def ways_of(settings: Settings, ids: Sequence[str]) -> dict[str, Callable[[], Wa
         TUNED: lambda: TunedWay(settings).answers,
         USUAL: lambda: usual().answers,
         RAW: lambda: lambda customer_ids: raw([keys[each] for each in customer_ids]),
-        BLOCK: lambda: lambda customer_ids: model.features.read_block(customer_ids, datetime.now(UTC)),
+        BLOCK: lambda: lambda customer_ids: model.features.read_batch(customer_ids, datetime.now(UTC)),
         FEAST_OURS: lambda: through_feast(store, service),
         FEAST: lambda: through_feast(usual().store, usual().service),
     }
 
 
-def explained(model: Model, customer_ids: list[str]) -> object:
+def explained(model: ServingModel, customer_ids: list[str]) -> object:
     """Return scores and reasons of customers that are all present."""
-    block = model.features.read_block(customer_ids, datetime.now(UTC))
+    block = model.features.read_batch(customer_ids, datetime.now(UTC))
     found = model.bundle.explain_vectors(block.vectors)
     sums = model.reasons.sums(found.contributions)
-    leaving = (found.score >= model.said.threshold).tolist()
+    leaving = (found.score >= model.info.threshold).tolist()
     return model.reasons.reasons_of(sums, [row.values for row in block.rows], leaving, most=REASONS)
 
 
-def answered(model: Model, customer_ids: list[str]) -> object:
+def answered(model: ServingModel, customer_ids: list[str]) -> object:
     """Return the bodies that /predict would answer: profit and levers too."""
-    found = answer(model, customer_ids, datetime.now(UTC), reasons_max=REASONS)
-    return [each.body() for each in found if isinstance(each, Answered)]
+    found = predict_customers(model, customer_ids, datetime.now(UTC), reasons_max=REASONS)
+    return [each.body() for each in found if isinstance(each, Prediction)]
 
 
 def measure(settings: Settings, record: Record, rounds: int, seconds: float) -> None:

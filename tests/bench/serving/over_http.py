@@ -17,7 +17,7 @@ import httpx
 import psutil
 
 from configs.settings import PROJECT_ROOT, Settings
-from flows.service_process import SERVICE, Running, environment, free_port
+from flows.service_process import SERVICE, ServiceProcess, environment, free_port
 from tests.bench.record import Record, reason
 from tests.bench.serving.load import Figures, Load, driven
 from tests.bench.serving.machine import on
@@ -116,14 +116,14 @@ def contenders(
     """
     with ExitStack() as stack:
 
-        def start(settings: Settings, cores: list[int], target: str = SERVICE, **changes: object) -> Running:
+        def start(settings: Settings, cores: list[int], target: str = SERVICE, **changes: object) -> ServiceProcess:
             with on(cores):
-                return stack.enter_context(Running(served_by(settings, **changes), target))
+                return stack.enter_context(ServiceProcess(served_by(settings, **changes), target))
 
         first = start(world.redis, app)
         _wait(f"{first.base_url}/readyz", first.process)
         _keep_answer(first, world)
-        servers: dict[str, Callable[[], Running]] = {
+        servers: dict[str, Callable[[], ServiceProcess]] = {
             OURS_TWO: lambda: start(world.redis, both, workers=2),
             OURS_SQLITE: lambda: start(world.sqlite, app),
             OURS_UNTABLED: lambda: start(world.untabled, app),
@@ -195,7 +195,7 @@ def _attempt(record: Record, contender: Contender, turn: str, shape: Shape, *how
     )
 
 
-def _port(running: Running) -> int:
+def _port(running: ServiceProcess) -> int:
     return httpx.URL(running.base_url).port or 0
 
 
@@ -214,7 +214,7 @@ def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
     raise RuntimeError(f"{url} did not answer within {READY_S} s")
 
 
-def _keep_answer(ours: Running, world: World) -> None:
+def _keep_answer(ours: ServiceProcess, world: World) -> None:
     answer = httpx.post(f"{ours.base_url}/predict", json={"customer_id": world.ids[0]}, headers=world.headers)
     answer.raise_for_status()
     (world.redis.home / ANSWER).write_bytes(answer.content)

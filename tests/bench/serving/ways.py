@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from configs.settings import Settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, DERIVED, LABEL, features_of
-from feature_repo.stores.feature_store import configuration, redis_connection
+from feature_repo.stores.feature_store import redis_connection, repo_config
 from feature_repo.transforms import derive
 from tests.bench.serving.world import TRAINING, champion_of
 
@@ -31,7 +31,7 @@ def stock_store(settings: Settings, **registry: Any) -> Any:
     from feast.repo_config import RepoConfig
 
     redis = redis_connection(settings.feast.redis_url.get_secret_value(), settings.feast.redis_timeout_ms)
-    given = configuration(settings)
+    given = repo_config(settings)
     given["online_store"] = {"type": "redis", "connection_string": redis}
     # Its own defaults, where ours are others.
     given["registry"] = {"registry_type": "sql", "path": given["registry"]["path"], **registry}

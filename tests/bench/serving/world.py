@@ -12,17 +12,17 @@ from pydantic import SecretStr
 
 from bentos.bundle import Bundle
 from bentos.bundle.manifest import bundles_folder
-from bentos.churn.auth.key_store import KeyFile, issue, path_of, write
+from bentos.churn.auth.key_store import KeyFile, keys_path, new_key, write_keys
 from bentos.churn.auth.rights import RIGHTS
 from bentos.decisions.economics import load_economics, profit_threshold
-from bentos.rollout.rollout import promote, served
+from bentos.rollout.rollout import promote, served_rollout
 from configs.settings import PROJECT_ROOT, Settings, load_settings
 from feature_repo.contract import CUSTOMER, LABEL
 from feature_repo.raw.snapshots.telco_csv import normalise, read_raw
 from flows.service_process import free_port
 from tests.support.serving_home import bundle_at, features_frame, fill_stores
 from tests.support.single_extract import simulate_snapshot, write_csv
-from training.model.estimator import ChurnBlend, Params
+from training.model.estimator import BlendedChurnClassifier, HyperParameters
 
 CSV = PROJECT_ROOT.parent / "shared" / "data" / "telco" / "Telco-Customer-Churn.csv"
 NO_LIMIT_PER_S = 1e6
@@ -78,15 +78,18 @@ def build(folder: Path, redis_port: int, rows: int, rounds: int) -> World:
         shutil.copytree(homes["redis"].home / "feast", homes[name].home / "feast")
 
     frame, churned = features_frame(snapshot), snapshot[LABEL].to_numpy(dtype=bool)
-    models = {depth: ChurnBlend(Params(rounds=rounds, max_depth=depth), seed=7).fit(frame, churned) for depth in DEPTHS}
+    models = {
+        depth: BlendedChurnClassifier(HyperParameters(rounds=rounds, max_depth=depth), seed=7).fit(frame, churned)
+        for depth in DEPTHS
+    }
     csv = folder / "few.csv"
     write_csv(simulate_snapshot(400, seed=3), csv)
-    entry, key = issue("bench", RIGHTS, now=datetime.now(UTC), expires_at=None)
+    entry, key = new_key("bench", RIGHTS, now=datetime.now(UTC), expires_at=None)
     for name, settings in homes.items():
         model = models[DEPTHS[name.startswith("deep")]]
         _promote(settings.home, csv, model, tabled=not name.endswith("untabled"))
         frame.assign(**{each: snapshot[each] for each in (CUSTOMER, LABEL)}).to_parquet(settings.home / TRAINING)
-        write(path_of(settings), KeyFile(keys=(entry,)))
+        write_keys(keys_path(settings), KeyFile(keys=(entry,)))
         homes[name] = _with(settings, "access", required=True, requests_per_s=NO_LIMIT_PER_S, burst=int(NO_LIMIT_PER_S))
     return World(**homes, ids=tuple(snapshot[CUSTOMER]), key=key, source=f"{len(snapshot):,} customers, {source}")
 
@@ -103,10 +106,10 @@ def served_by(settings: Settings, **changes: object) -> Settings:
 
 def champion_of(settings: Settings) -> Bundle:
     """Return what serves."""
-    return Bundle.load(bundles_folder(settings.home) / served(settings.home).champion)
+    return Bundle.load(bundles_folder(settings.home) / served_rollout(settings.home).champion)
 
 
-def _promote(home: Path, csv: Path, model: ChurnBlend, *, tabled: bool) -> None:
+def _promote(home: Path, csv: Path, model: BlendedChurnClassifier, *, tabled: bool) -> None:
     linear, trees = model.parts()
     if not tabled:
         # The same trees, margins and contributions; only trees of binary:logistic are compiled.
@@ -115,7 +118,9 @@ def _promote(home: Path, csv: Path, model: ChurnBlend, *, tabled: bool) -> None:
         trees = replace(trees, booster=booster)
     small = bundle_at(home, csv)
     threshold = profit_threshold(load_economics())
-    manifest = replace(small.manifest, model_version="bench", tree_weight=Params().tree_weight, threshold=threshold)
+    manifest = replace(
+        small.manifest, model_version="bench", tree_weight=HyperParameters().tree_weight, threshold=threshold
+    )
     made = replace(small, manifest=manifest, linear=linear, trees=trees).save(home)
     promote(home, made.digest, who="bench", why="to be measured", now=datetime.now(UTC))
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bentos.churn.api.request_body import parsed
+from bentos.churn.api.request_body import parse_json
 from bentos.churn.auth import key_store
 from bentos.decisions import economics, levers, reason_codes
 from configs import settings
@@ -58,8 +58,11 @@ def test_a_million_marks_behind_a_letter_are_put_into_order_at_once():
 READERS = {
     "economics": (economics.ECONOMICS_FILE, economics.load_economics),
     "freshness": (freshness.FRESHNESS_FILE, freshness.load_freshness),
-    "reasons": (reason_codes.PATH, lambda path: vars(reason_codes.load(CORE_SERVICE, path))),
-    "levers": (levers.PATH, lambda path: levers.load(CORE_SERVICE, reason_codes.load(CORE_SERVICE), path).choices),
+    "reasons": (reason_codes.PATH, lambda path: vars(reason_codes.load_reason_codes(CORE_SERVICE, path))),
+    "levers": (
+        levers.PATH,
+        lambda path: levers.load_levers(CORE_SERVICE, reason_codes.load_reason_codes(CORE_SERVICE), path).choices,
+    ),
     "suite": (SUITES / "telco_raw.json", lambda path: load_suite(path.stem, path.parent)),
 }
 
@@ -76,9 +79,9 @@ def test_files_that_people_edit_are_read_however_their_editor_writes_them(tmp_pa
 @pytest.mark.parametrize("written", WRITTEN)
 def test_keys_are_read_however_they_are_written(tmp_path, written):
     path = tmp_path / "keys.json"
-    key_store.write(path, key_store.KeyFile())
+    key_store.write_keys(path, key_store.KeyFile())
     path.write_bytes(WRITTEN[written](path.read_text("utf-8")))
-    assert key_store.read(path) == key_store.KeyFile()
+    assert key_store.read_keys(path) == key_store.KeyFile()
 
 
 @pytest.mark.parametrize("written", WRITTEN)
@@ -99,4 +102,4 @@ def test_settings_that_are_no_toml_are_refused_by_their_file(tmp_path, monkeypat
 
 
 def test_a_request_may_begin_with_a_mark():
-    assert parsed(b'\xef\xbb\xbf{"customer_id": "7590-VHVEG"}') == {"customer_id": "7590-VHVEG"}
+    assert parse_json(b'\xef\xbb\xbf{"customer_id": "7590-VHVEG"}') == {"customer_id": "7590-VHVEG"}

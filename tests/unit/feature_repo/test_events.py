@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from configs.settings import PROJECT_ROOT
-from feature_repo.events import LINE_BYTES_MAX, PAYLOAD, SCHEMA, VALUE_MAX, Reason, judge, parse_lines
+from feature_repo.events import LINE_BYTES_MAX, PAYLOAD, SCHEMA, VALUE_MAX, Reason, parse_lines, validate_events
 from tests.support.event_rows import NOW, at, event, line, table
 
 SKEW_S = 300
@@ -21,7 +21,7 @@ COMPARED = {
 
 
 def reason_of(row):
-    return judge(table(row), NOW, SKEW_S)["reason"].to_pylist()[0]
+    return validate_events(table(row), NOW, SKEW_S)["reason"].to_pylist()[0]
 
 
 GOOD = line(event())
@@ -73,7 +73,7 @@ def test_a_line_that_is_no_event_says_why_and_is_kept(bad, reason):
     assert read["refusal"].to_pylist() == [None, reason, None]
     assert read["content"].to_pylist() == [None, bad[:LINE_BYTES_MAX], None]
     assert read["row"].to_pylist() == [1, 2, 3]
-    assert judge(read, NOW, SKEW_S)["reason"].to_pylist() == [None, reason, None]
+    assert validate_events(read, NOW, SKEW_S)["reason"].to_pylist() == [None, reason, None]
 
 
 BROKEN = [
@@ -110,7 +110,7 @@ BROKEN = [
 def test_an_event_that_breaks_a_rule_says_which_and_is_left_as_it_came(given, reason):
     given = dict(given)
     row = event(given.pop("kind", "login"), **given)
-    (found,) = judge(table(row), NOW, SKEW_S).to_pylist()
+    (found,) = validate_events(table(row), NOW, SKEW_S).to_pylist()
     assert found == {**row, "reason": reason}
 
 
@@ -136,12 +136,12 @@ def test_a_retraction_may_leave_its_payload_out():
 
 def test_within_the_tolerated_skew_an_event_arrives_when_it_occurs():
     row = event(arrived_at=at("2024-05-01T09:55:00"))
-    (found,) = judge(table(row), NOW, SKEW_S).to_pylist()
+    (found,) = validate_events(table(row), NOW, SKEW_S).to_pylist()
     assert (found["reason"], found["arrived_at"]) == (None, row["occurred_at"])
 
 
 def test_an_absent_revision_is_the_original_and_absent_retracted_is_false():
-    read = judge(parse_lines(line(event(revision=None, retracted=None))), NOW, SKEW_S)
+    read = validate_events(parse_lines(line(event(revision=None, retracted=None))), NOW, SKEW_S)
     assert (read["revision"].to_pylist(), read["retracted"].to_pylist()) == ([0], [False])
     assert read["reason"].null_count == 1
 
@@ -170,8 +170,8 @@ def test_many_blocks_keep_their_line_numbers():
 
 def test_other_columns_are_kept_and_no_event_is_no_fault():
     more = table(event()).append_column("shelf", pa.array([7]))
-    assert judge(more, NOW, SKEW_S)["shelf"].to_pylist() == [7]
-    assert judge(table(), NOW, SKEW_S).num_rows == 0
+    assert validate_events(more, NOW, SKEW_S)["shelf"].to_pylist() == [7]
+    assert validate_events(table(), NOW, SKEW_S).num_rows == 0
 
 
 def test_a_byte_order_mark_before_any_line_is_no_part_of_it():

@@ -6,7 +6,7 @@ from multiprocessing import get_context
 
 import pytest
 
-from flows.listen_address import AddressError, PortTakenError, refuse_taken, resolved
+from flows.listen_address import AddressError, PortTakenError, refuse_taken_port, resolve_host
 from flows.service_process import free_port
 
 NO_ADDRESS_OF_OURS = "192.0.2.1"
@@ -21,20 +21,20 @@ def test_a_port_that_is_free_or_taken(host):
         refused = f"port {port} of {host} is taken"
         other.listen()
         with pytest.raises(PortTakenError, match=refused) as taken:
-            refuse_taken(host, port)
+            refuse_taken_port(host, port)
         assert taken.value.exit_code == 1
-    refuse_taken(host, port)
+    refuse_taken_port(host, port)
 
 
 def test_a_name_is_the_address_that_it_has():
-    assert resolved("localhost").startswith("127.")
+    assert resolve_host("localhost").startswith("127.")
     with socket.socket() as other:
-        other.bind((resolved("localhost"), 0))
+        other.bind((resolve_host("localhost"), 0))
         port = other.getsockname()[1]
         other.listen()
         with pytest.raises(PortTakenError, match=f"port {port} of localhost"):
-            refuse_taken("localhost", port)
-    refuse_taken("localhost", port)
+            refuse_taken_port("localhost", port)
+    refuse_taken_port("localhost", port)
 
 
 def test_a_port_that_every_address_has_is_taken_for_each():
@@ -42,7 +42,7 @@ def test_a_port_that_every_address_has_is_taken_for_each():
         other.bind(("0.0.0.0", 0))  # noqa: S104 - for a moment
         other.listen()
         with pytest.raises(PortTakenError):
-            refuse_taken("127.0.0.1", other.getsockname()[1])
+            refuse_taken_port("127.0.0.1", other.getsockname()[1])
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_port_that_every_address_has_is_taken_for_each():
 )
 def test_an_address_that_is_none_of_ours(host, says):
     with pytest.raises(AddressError, match=says) as refused:
-        refuse_taken(host, free_port())
+        refuse_taken_port(host, free_port())
     assert refused.value.exit_code == 2
 
 
@@ -60,7 +60,7 @@ def _unprivileged(told):
     if os.geteuid() == 0:
         os.setuid(65534)
     try:
-        refuse_taken("127.0.0.1", 1)
+        refuse_taken_port("127.0.0.1", 1)
         told.put("free")
     except AddressError as refused:
         told.put(refused.message)

@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from configs.settings import load_settings
-from flows.service_process import Running, ServeError, ask, command, environment
+from flows.service_process import ServeError, ServiceProcess, command, environment, request_json
 from tests.support.patience import PATIENCE_S
 
 
@@ -45,14 +45,14 @@ def test_only_what_differs_travels(settings):
 
 
 def test_nobody_listens(port):
-    assert ask(f"http://127.0.0.1:{port}/livez", timeout_s=1) == (0, {})
+    assert request_json(f"http://127.0.0.1:{port}/livez", timeout_s=1) == (0, {})
 
 
 @pytest.mark.slow
 def test_a_process_that_ends_is_reported_with_its_last_lines(settings, port, tmp_path):
     # A folder that holds no bento: bentoml itself says so and ends.
     with (
-        Running(changed(settings, "serving", port=port), target=str(tmp_path)) as running,
+        ServiceProcess(changed(settings, "serving", port=port), target=str(tmp_path)) as running,
         pytest.raises(ServeError, match="the service ended with code") as refused,
     ):
         running.wait("/livez", PATIENCE_S)

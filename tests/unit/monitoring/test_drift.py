@@ -14,7 +14,7 @@ from scipy.stats import binom
 
 from configs.settings import load_settings
 from feature_repo.contract import BY_NAME, CORE_SERVICE, LABEL, features_of
-from monitoring.drift import SCORE, Baseline, Bins, Counted, baseline, compare, losses
+from monitoring.drift import SCORE, Baseline, BinCounts, FeatureBins, compare_drift, losses, make_baseline
 from tests.support.small_model import features_of_snapshot, simulated
 
 LIMITS = load_settings().monitoring.model_copy(update={"rows_min": 100})
@@ -30,10 +30,10 @@ def words(*values):
     return pd.Series(values, dtype="object")
 
 
-TENURES = Bins.of(TENURE, numbers(*range(100)), 4)
-MOSTLY_0 = Bins.of(TENURE, numbers(*[0] * 90, *range(1, 11)), 4)
-CONSTANT = Bins.of(TENURE, numbers(*[7] * 50), 10)
-NEVER = Bins.of(TENURE, numbers(*[None] * 50), 10)
+TENURES = FeatureBins.from_values(TENURE, numbers(*range(100)), 4)
+MOSTLY_0 = FeatureBins.from_values(TENURE, numbers(*[0] * 90, *range(1, 11)), 4)
+CONSTANT = FeatureBins.from_values(TENURE, numbers(*[7] * 50), 10)
+NEVER = FeatureBins.from_values(TENURE, numbers(*[None] * 50), 10)
 
 
 @pytest.mark.parametrize(
@@ -47,9 +47,13 @@ NEVER = Bins.of(TENURE, numbers(*[None] * 50), 10)
         # A column that never changed shows any other value.
         (CONSTANT, numbers(7, 7, 6, 8, None), [1, 1, 2, 1]),
         (NEVER, numbers(None, 1, 2), [1, 2]),
-        (Bins.of(CONTRACT, words(), 10), words("One year", None, "Two year", "Weekly", "One year"), [1, 0, 2, 1, 1]),
-        (Bins.of(PARTNER, words(), 10), words(True, False, None, True), [1, 1, 2, 0]),
-        (Bins.of(PARTNER, words(), 10), words(), [0, 0, 0, 0]),
+        (
+            FeatureBins.from_values(CONTRACT, words(), 10),
+            words("One year", None, "Two year", "Weekly", "One year"),
+            [1, 0, 2, 1, 1],
+        ),
+        (FeatureBins.from_values(PARTNER, words(), 10), words(True, False, None, True), [1, 1, 2, 0]),
+        (FeatureBins.from_values(PARTNER, words(), 10), words(), [0, 0, 0, 0]),
     ],
 )
 def test_where_a_value_falls(bins, values, counts):
@@ -60,13 +64,13 @@ def test_where_a_value_falls(bins, values, counts):
 def test_a_bin_says_what_it_holds():
     assert TENURES.titles() == ["null", "below", "<= 24", "<= 49", "<= 74", "<= 99", "> 99"]
     assert NEVER.titles() == ["null", "any number"]
-    assert Bins.of(CONTRACT, words(), 10).titles() == ["null", *CONTRACT.categories, "any other"]
+    assert FeatureBins.from_values(CONTRACT, words(), 10).titles() == ["null", *CONTRACT.categories, "any other"]
 
 
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=60), st.integers(2, 12))
 def test_every_value_falls_into_one_bin_whatever_it_is(values, count):
     column = numbers(*values)
-    bins = Bins.of(TENURE, column, count)
+    bins = FeatureBins.from_values(TENURE, column, count)
     assert bins.count(column).sum() == len(values)
     assert bins.count(column)[0] == column.isna().sum()
     assert list(bins.edges) == sorted(set(bins.edges))
@@ -78,7 +82,7 @@ def reference(customers=2000, seed=7):
     chance = np.random.default_rng(seed)
     score = np.clip(chance.beta(2, 6, len(features)), 1e-6, 1 - 1e-6)
     churned = chance.random(len(features)) < score
-    made = baseline(
+    made = make_baseline(
         features,
         SPEC,
         score,
@@ -93,9 +97,9 @@ def reference(customers=2000, seed=7):
 
 
 def table(made, features, score, left=None, limits=LIMITS):
-    counted = Counted.of(made)
+    counted = BinCounts.of(made)
     counted.add(made, features, score)
-    return {row.name: row for row in compare(made, counted, left, limits)}
+    return {row.name: row for row in compare_drift(made, counted, left, limits)}
 
 
 def test_the_rows_themselves_have_not_moved():
@@ -155,14 +159,14 @@ def test_no_labels_yet_and_few_rows_are_insufficient_and_never_a_number_that_jso
 def test_features_and_scores_are_counted_of_the_population_that_is_watched_and_labels_of_all():
     made, features, score, churned = reference()
     told = {"digest": "d" * 64, "contract_hash": "c", "observed": made.observed, "bins": 10}
-    watched = baseline(features, SPEC, score, churned, present=~churned, **told)
+    watched = make_baseline(features, SPEC, score, churned, present=~churned, **told)
     rows = table(watched, features[~churned], score[~churned], (len(churned), int(churned.sum())))
     assert {(row.status, row.psi) for row in rows.values()} == {("stable", 0.0)}
     assert {row.reference_rows for row in rows.values()} == {int((~churned).sum()), len(churned)}
     assert (watched.rows, watched.log_loss) == (made.rows, made.log_loss)
     # Those who stay are of another kind than all.
     assert table(made, features[~churned], score[~churned])[SCORE].psi > 0.03
-    nobody = baseline(features, SPEC, score, churned, present=np.zeros(len(features), dtype=bool), **told)
+    nobody = make_baseline(features, SPEC, score, churned, present=np.zeros(len(features), dtype=bool), **told)
     assert {row.status for row in table(nobody, features, score).values()} == {"insufficient data"}
 
 
@@ -176,7 +180,7 @@ def test_equal_populations_show_drift_at_the_nominal_rate_at_most():
     for _ in range(worlds):
         order = chance.permutation(len(features))
         then, now = order[:1000], order[1000:5000]
-        made = baseline(
+        made = make_baseline(
             features.iloc[then],
             SPEC,
             score[then],
@@ -206,7 +210,7 @@ def test_no_figure_is_infinite_however_odd_the_columns_are():
 
 def test_chunks_add_up_to_the_whole():
     made, features, score, _ = reference()
-    whole, parts = Counted.of(made), Counted.of(made)
+    whole, parts = BinCounts.of(made), BinCounts.of(made)
     whole.add(made, features, score)
     for start in range(0, len(features), 333):
         parts.add(made, features.iloc[start : start + 333], score[start : start + 333])

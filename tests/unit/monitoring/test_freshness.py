@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from monitoring.freshness import Age, ages
+from monitoring.freshness import DataAge, ages
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
@@ -27,10 +27,10 @@ NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 def test_an_age(hours_ago, age_h, status):
     newest = NOW - timedelta(hours=hours_ago)
     assert ages({"snapshot": newest}, NOW, 48) == [
-        Age("snapshot", newest.isoformat(), age_h and pytest.approx(age_h), status)
+        DataAge("snapshot", newest.isoformat(), age_h and pytest.approx(age_h), status)
     ]
 
 
 def test_what_was_never_there_has_no_age():
-    assert ages({"online store": None}, NOW, 48) == [Age("online store", None, None, "unknown")]
+    assert ages({"online store": None}, NOW, 48) == [DataAge("online store", None, None, "unknown")]
     assert ages({}, NOW, 48) == []

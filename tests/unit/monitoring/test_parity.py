@@ -8,7 +8,7 @@ import pytest
 
 from feature_repo.contract import BY_NAME
 from feature_repo.stores.online_features import OnlineRow
-from monitoring.parity import Parity, as_served
+from monitoring.parity import ParityCounts, as_served
 
 FEATURES = tuple(BY_NAME[name] for name in ("tenure_months", "protection_count", "tickets_30d"))
 AS_OF = datetime(2026, 1, 1, tzinfo=UTC)
@@ -34,7 +34,7 @@ def row(values, status="present", customer_id="a"):
     ],
 )
 def test_a_customer_compared(offline, online, differing):
-    parity = Parity()
+    parity = ParityCounts()
     parity.add(FEATURES, [offline], [online])
     assert (dict(parity.differing), parity.customers, parity.cells) == (differing, 1, 3)
     assert parity.holds == (not differing)
@@ -43,7 +43,7 @@ def test_a_customer_compared(offline, online, differing):
 
 
 def test_chunks_add_up_and_the_sample_stays_small():
-    parity = Parity()
+    parity = ParityCounts()
     for _ in range(4):
         parity.add(FEATURES, [(1, 1, 1)] * 2, [row((1, 1, 0), customer_id=each) for each in "ab"])
     assert (parity.customers, parity.cells, parity.differing["tickets_30d"]) == (8, 24, 8)
@@ -51,12 +51,12 @@ def test_chunks_add_up_and_the_sample_stays_small():
 
 
 def test_nobody_compared_proves_nothing():
-    assert not Parity().holds
+    assert not ParityCounts().holds
 
 
 def test_lengths_that_differ_are_a_defect_of_the_caller():
     with pytest.raises(ValueError, match="shorter"):
-        Parity().add(FEATURES, [(1, 1, 1)], [])
+        ParityCounts().add(FEATURES, [(1, 1, 1)], [])
 
 
 def test_only_what_comes_from_the_snapshot_expires_by_the_status():

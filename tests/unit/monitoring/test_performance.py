@@ -9,7 +9,7 @@ import pytest
 
 from configs.settings import load_settings
 from monitoring.drift import Baseline
-from monitoring.performance import Performance, performance
+from monitoring.performance import PerformanceCheck, check_performance
 
 LIMITS = load_settings().monitoring
 ROWS = 2000
@@ -39,7 +39,7 @@ def reference(rows=ROWS, seed=0):
 
 
 def measured(churned, score, **changes):
-    return performance(reference(), churned, score, "2026-02-01", LIMITS.model_copy(update=changes))
+    return check_performance(reference(), churned, score, "2026-02-01", LIMITS.model_copy(update=changes))
 
 
 def test_a_model_that_stayed_as_good_is_stable():
@@ -79,8 +79,8 @@ def test_few_rows_and_none_prove_nothing():
     churned, score = world(seed=3)
     few = measured(~churned[:150], score[:150])
     assert (few.status, few.drifted, few.rows) == ("insufficient data", [], 150)
-    none = performance(reference(), churned[:0], score[:0], None, LIMITS)
-    assert none == Performance("insufficient data", None, 0)
+    none = check_performance(reference(), churned[:0], score[:0], None, LIMITS)
+    assert none == PerformanceCheck("insufficient data", None, 0)
 
 
 def test_chance_is_allowed_on_top_of_the_setting():
@@ -105,6 +105,6 @@ def test_where_few_leave_a_change_of_the_rate_is_seen_all_the_same(factor, drift
         log_loss=float(loss.mean()),
         log_loss_spread=float(loss.std()),
     )
-    found = performance(before, churned, score.clip(1e-9), "2026-02-01", LIMITS)
+    found = check_performance(before, churned, score.clip(1e-9), "2026-02-01", LIMITS)
     assert "calibration" in found.drifted if drifted else found.drifted == []
     assert found.gap_bound < LIMITS.calibration_gap_max / 4

@@ -7,7 +7,7 @@ from configs.privacy import pseudonym
 from feature_repo.contract import CSV_KEY, CSV_LABEL, CUSTOMER_PATTERN, STORED
 from feature_repo.raw.snapshots.telco_csv import COLUMNS, DECIMAL, DECIMAL_OR_BLANK, INTEGER, YES_NO, domain, normalise
 from monitoring import quality
-from monitoring.quality import load_suite, rule_columns, validate
+from monitoring.quality import load_suite, rule_columns, run_gate
 from tests.support.single_extract import simulate_snapshot
 
 PARAMETERS = {
@@ -32,7 +32,7 @@ def gate(rows):
     def run(spoil=lambda raw: None, **parameters):
         raw = rows.copy()
         spoilt = spoil(raw)
-        return validate(raw if spoilt is None else spoilt, parameters=PARAMETERS | parameters, pseudonym_key=KEY)
+        return run_gate(raw if spoilt is None else spoilt, parameters=PARAMETERS | parameters, pseudonym_key=KEY)
 
     return run
 
@@ -308,7 +308,7 @@ def test_no_customer_id_reaches_result_or_message(gate, rows):
         raw.loc[7, "customerID"] = raw.loc[3, "customerID"]
 
     result = gate(spoil)
-    told = quality.to_json(result) + quality.render_html(result, "t") + str(quality.GateFailed(result))
+    told = quality.to_json(result) + quality.render_html(result, "t") + str(quality.GateFailedError(result))
     assert not [customer for customer in rows["customerID"] if customer in told]
     assert pseudonym(rows["customerID"][3], KEY) in told
 
@@ -325,7 +325,7 @@ def test_the_rule_columns_of_three_customers(rows):
 
 @pytest.mark.slow
 def test_a_churn_rate_unlike_the_last_snapshots_names_the_settings_and_readable_bounds(gate):
-    refused = quality.GateFailed(gate(lambda raw: None, churn_rate_min=0.0012345678, churn_rate_max=0.0234567891))
+    refused = quality.GateFailedError(gate(lambda raw: None, churn_rate_min=0.0012345678, churn_rate_max=0.0234567891))
     assert "rule churn_rate, found 0." in refused.message
     assert "expected 0.001235 to 0.02346" in refused.message
     assert "CHURN_DATA__CHURN_RATE_FACTOR_MAX" in refused.hint

@@ -5,7 +5,7 @@ import pytest
 from configs.errors import EXIT_GATE
 from monitoring.quality_report import (
     CheckResult,
-    GateFailed,
+    GateFailedError,
     GateResult,
     QuarantinedRow,
     from_json,
@@ -83,7 +83,7 @@ def test_the_page_is_self_contained_and_escaped():
 
 
 def test_the_error_names_column_rule_count_and_sample_of_the_first_failures():
-    failed = GateFailed(
+    failed = GateFailedError(
         result(
             check("one"),
             check("fine", passed=True),
@@ -106,7 +106,7 @@ def test_the_error_tells_the_same_sample_and_the_same_cause_once():
     samples = tuple((f"c_{number}", "blanks around it") for number in range(4))
     ids = check("customer_id_pattern", failed_rows=4, sample=samples, detail="", cause="blanks around it")
     mixed = check("domain", sample=(("c_1", "yes"), ("c_2", "YES"), ("c_3", "yes")), cause="other letter case")
-    assert GateFailed(result(ids, mixed)).message == (
+    assert GateFailedError(result(ids, mixed)).message == (
         "the gate refused the file: gender: rule customer_id_pattern, 4 rows (2.00%), "
         "e.g. c_0, c_1, c_2 blanks around it; gender: rule domain, 2 rows (2.00%), expected Female or Male, "
         "e.g. c_1, c_3 yes; c_2 YES, likely cause: other letter case"

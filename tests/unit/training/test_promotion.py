@@ -12,7 +12,7 @@ import pytest
 from bentos.decisions.economics import Economics, EconomicsError
 from bentos.rollout.live_comparison import LiveFigures
 from tests.support.promotion_models import THRESHOLD, Crowd, failed, judge
-from training.metrics.scores import Metrics, ece, measure
+from training.metrics.scores import Metrics, ece, measure_metrics
 from training.promotion import Verdict, ece_noise
 
 CROWD = Crowd()
@@ -155,7 +155,7 @@ def test_a_worse_log_loss_within_its_margin_is_let_through_by_a_sure_profit():
 def test_figures_are_those_of_both_models_and_of_the_rows():
     evidence = CROWD.evidence(champion=BLURRED)
     figures = judge(evidence).figures
-    ours, theirs = (measure(CROWD.churned, score, Economics()) for score in (TRUTH, BLURRED))
+    ours, theirs = (measure_metrics(CROWD.churned, score, Economics()) for score in (TRUTH, BLURRED))
     assert figures["challenger_roc_auc"] == ours.roc_auc
     assert figures["champion_log_loss"] == theirs.log_loss
     assert figures["log_loss_gain"] == pytest.approx(theirs.log_loss - ours.log_loss, abs=1e-12)

@@ -12,7 +12,7 @@ import pytest
 from bentos.bundle import Bundle, BundleError, FeaturesInvalidError
 from bentos.bundle.design_matrix import matrix
 from bentos.bundle.manifest import FILES, MANIFEST
-from feature_repo.files.atomic_writes import StorageFailed
+from feature_repo.files.atomic_writes import StorageError
 from tests.support.small_model import (
     REASONS,
     features_of_snapshot,
@@ -248,7 +248,7 @@ def test_an_exported_copy_loads_under_another_folders_name(original, bundle, fra
 
 def test_a_disk_that_refuses_leaves_nothing(tmp_path):
     (tmp_path / "bundles").write_text("a file where the folder should be")
-    with pytest.raises(StorageFailed):
+    with pytest.raises(StorageError):
         small_bundle().save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["bundles"]
 

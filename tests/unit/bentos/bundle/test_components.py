@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bentos.bundle.components import LinearPart, TreePart
-from bentos.bundle.design_matrix import Column, Factor, matrix
+from bentos.bundle.components import LinearComponent, TreeComponent
+from bentos.bundle.design_matrix import Factor, Term, matrix
 from feature_repo.contract import CORE_SERVICE, SERVICES_OF
 from tests.support.small_model import features_of_snapshot, fitted_model, simulated
 
 NAMES = SERVICES_OF[CORE_SERVICE]
 TENURE = Factor("tenure_months", "number")
 MONTHLY = Factor("contract_type", "equals", "Month-to-month")
-HAND_MADE = LinearPart(
-    design=(Column("tenure", (TENURE,)), Column("both", (TENURE, MONTHLY))),
+HAND_MADE = LinearComponent(
+    design=(Term("tenure", (TENURE,)), Term("both", (TENURE, MONTHLY))),
     mean=np.array([10.0, 4.0]),
     scale=np.array([5.0, 2.0]),
     coefficients=np.array([-1.0, 0.5]),
@@ -69,7 +69,7 @@ def test_the_linear_part_equals_scikit_learns(frame, matrices, parts):
 
 def test_the_linear_part_keeps_every_bit_as_json(matrices, parts):
     linear, _ = parts
-    again = LinearPart.from_json(json.loads(json.dumps(linear.to_json())))
+    again = LinearComponent.from_json(json.loads(json.dumps(linear.to_json())))
     assert np.array_equal(again.margin(matrices[0]), linear.margin(matrices[0]))
 
 
@@ -88,7 +88,7 @@ def test_the_linear_part_keeps_every_bit_as_json(matrices, parts):
 )
 def test_numbers_that_do_not_fit_are_refused(change):
     with pytest.raises(ValueError, match="do not fit"):
-        LinearPart.from_json(HAND_MADE.to_json() | change)
+        LinearComponent.from_json(HAND_MADE.to_json() | change)
 
 
 def test_the_tree_part_equals_the_wrapper(frame, matrices, parts):
@@ -134,4 +134,4 @@ def test_no_rows_have_the_same_base_and_nothing_else(matrices, parts):
 def test_a_booster_has_exactly_the_rounds_that_were_fitted(parts):
     _, trees = parts
     assert trees.booster.num_boosted_rounds() == fitted_model().params_.rounds == 30
-    assert isinstance(trees, TreePart)
+    assert isinstance(trees, TreeComponent)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bentos.bundle.design_matrix import Column, Factor, attribution, from_json, matrix, to_json
+from bentos.bundle.design_matrix import Factor, Term, attribution, from_json, matrix, to_json
 
 ROWS = pd.DataFrame(
     {
@@ -41,7 +41,7 @@ MONTHLY = Factor("contract_type", "equals", "Month-to-month")
     ],
 )
 def test_each_operation(factor, numbers):
-    found = matrix((Column("it", (factor,)),), ROWS)
+    found = matrix((Term("it", (factor,)),), ROWS)
     assert found.dtype == np.float64
     assert found[:, 0] == pytest.approx(numbers, abs=1e-15)
 
@@ -53,27 +53,27 @@ def test_an_unknown_operation_is_refused():
 
 def test_a_missing_feature_is_named():
     with pytest.raises(KeyError, match="gone"):
-        matrix((Column("gone", (Factor("gone", "number"),)),), ROWS)
+        matrix((Term("gone", (Factor("gone", "number"),)),), ROWS)
 
 
 def test_a_column_is_the_product_of_its_factors():
-    design = (Column("tenure", (TENURE,)), Column("monthly", (MONTHLY,)), Column("both", (TENURE, MONTHLY)))
-    shifted = (Column("both", (Factor("tenure_months", "number", shift=5.0), MONTHLY)),)
+    design = (Term("tenure", (TENURE,)), Term("monthly", (MONTHLY,)), Term("both", (TENURE, MONTHLY)))
+    shifted = (Term("both", (Factor("tenure_months", "number", shift=5.0), MONTHLY)),)
     assert matrix(design, ROWS).tolist() == [[0, 1, 0], [1, 0, 0], [12, 0, 0]]
     assert matrix(shifted, ROWS).tolist() == [[-5], [0], [0]]
 
 
 def test_no_rows_give_no_rows():
-    assert matrix((Column("tenure", (TENURE,)),), ROWS.head(0)).shape == (0, 1)
+    assert matrix((Term("tenure", (TENURE,)),), ROWS.head(0)).shape == (0, 1)
 
 
 def test_a_product_belongs_to_its_features_half_and_half():
     names = ("contract_type", "partner", "tenure_months")
     design = (
-        Column("tenure", (TENURE,)),
-        Column("both", (TENURE, MONTHLY)),
-        Column("squared", (TENURE, Factor("tenure_months", "log1p"))),
-        Column("three", (TENURE, MONTHLY, Factor("partner", "equals", value=True))),
+        Term("tenure", (TENURE,)),
+        Term("both", (TENURE, MONTHLY)),
+        Term("squared", (TENURE, Factor("tenure_months", "log1p"))),
+        Term("three", (TENURE, MONTHLY, Factor("partner", "equals", value=True))),
     )
     weights = attribution(design, names)
     assert weights.tolist()[:3] == [[0, 0, 1], [0.5, 0, 0.5], [0, 0, 1]]
@@ -83,13 +83,13 @@ def test_a_product_belongs_to_its_features_half_and_half():
 
 def test_a_column_of_a_feature_that_nobody_asked_for_is_an_error():
     with pytest.raises(KeyError, match="tenure_months"):
-        attribution((Column("tenure", (TENURE,)),), ("partner",))
+        attribution((Term("tenure", (TENURE,)),), ("partner",))
 
 
 def test_a_design_travels_as_json():
     design = (
-        Column("both", (Factor("tenure_months", "log1p", shift=3.0), MONTHLY)),
-        Column("partner", (Factor("partner", "equals", value=True),)),
+        Term("both", (Factor("tenure_months", "log1p", shift=3.0), MONTHLY)),
+        Term("partner", (Factor("partner", "equals", value=True),)),
     )
     assert from_json(json.loads(json.dumps(to_json(design)))) == design
 

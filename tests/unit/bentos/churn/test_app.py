@@ -12,15 +12,15 @@ from pydantic_core import to_json
 
 from bentos.churn.api import request_body
 from bentos.churn.api.examples import EXAMPLES
-from bentos.churn.api.openapi import takes
+from bentos.churn.api.openapi import request_body_of
 from bentos.churn.api.schemas import WhatIfRequest
 from bentos.churn.app import create_app, templates
 from bentos.churn.routes import LARGE_BYTES
-from bentos.churn.runtime.prediction_service import Answering
-from bentos.churn.server.gateway import FrontDoor
-from bentos.decisions.counterfactuals import WhatIfRefusedError, checked
-from bentos.decisions.levers import changeable, load
-from bentos.decisions.reason_codes import load as load_reasons
+from bentos.churn.runtime.prediction_service import PredictionService
+from bentos.churn.server.gateway import GatewayMiddleware
+from bentos.decisions.counterfactuals import WhatIfRefusedError, check_changes
+from bentos.decisions.levers import changeable, load_levers
+from bentos.decisions.reason_codes import load_reason_codes as load_reasons
 from bentos.prediction.errors import CustomerUnknownError
 from configs.errors import ChurnError, SettingsError
 from feature_repo.contract import CORE_SERVICE, SERVICES_OF
@@ -54,8 +54,8 @@ class Client:
 
 @pytest.fixture
 def client(settings):
-    app, meters = create_app(settings)
-    return Client(FrontDoor(elsewhere, app.state.quick, meters, settings.serving, templates(app)))
+    app, metrics = create_app(settings)
+    return Client(GatewayMiddleware(elsewhere, app.state.quick, metrics, settings.serving, templates(app)))
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_openapi_names_what_a_what_if_may_change(client):
     spec = client.get("/openapi.json").json()
     body = spec["paths"]["/predict/what-if"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     changes = body["properties"]["changes"]
-    levers = load(CORE_SERVICE, load_reasons(CORE_SERVICE))
+    levers = load_levers(CORE_SERVICE, load_reasons(CORE_SERVICE))
     assert changes["additionalProperties"] is False
     assert set(changes["properties"]) == {
         name for each in levers.choices.values() for name in (each.feature.name, each.feature.column)
@@ -167,16 +167,18 @@ def test_openapi_names_what_a_what_if_may_change(client):
 def fault(levers, customer, asked):
     """What is said against a what-if; nothing where it is taken."""
     try:
-        checked(levers, customer, asked)
+        check_changes(levers, customer, asked)
     except WhatIfRefusedError as refused:
         return refused.message
     return ""
 
 
 def test_what_openapi_lists_is_what_is_taken_and_nothing_else():
-    levers = load(CORE_SERVICE, load_reasons(CORE_SERVICE))
+    levers = load_levers(CORE_SERVICE, load_reasons(CORE_SERVICE))
     customer = [NEWCOMER[name] for name in SERVICES_OF[CORE_SERVICE]]
-    shown = takes(WhatIfRequest, changes=changeable())["openapi_extra"]["requestBody"]["content"]["application/json"]
+    shown = request_body_of(WhatIfRequest, changes=changeable())["openapi_extra"]["requestBody"]["content"][
+        "application/json"
+    ]
     for name, schema in shown["schema"]["properties"]["changes"]["properties"].items():
         for value in schema.get("enum", [schema.get("minimum"), schema.get("maximum")]):
             # What goes only with other values, or is so already, is refused by itself; no value as such is.
@@ -186,7 +188,9 @@ def test_what_openapi_lists_is_what_is_taken_and_nothing_else():
 
 
 def test_where_nobody_knows_what_may_be_changed_every_name_may_be():
-    shown = takes(WhatIfRequest, changes={})["openapi_extra"]["requestBody"]["content"]["application/json"]["schema"]
+    shown = request_body_of(WhatIfRequest, changes={})["openapi_extra"]["requestBody"]["content"]["application/json"][
+        "schema"
+    ]
     changes = shown["properties"]["changes"]
     assert "properties" not in changes
     assert changes["additionalProperties"]["anyOf"]
@@ -224,14 +228,14 @@ def test_a_defect_is_told_in_the_one_shape(settings, path, monkeypatch):
     async def broken(*_):
         raise RuntimeError("of 7590-VHVEG")
 
-    monkeypatch.setattr(Answering, "ask", broken)
-    app, meters = create_app(settings)
+    monkeypatch.setattr(PredictionService, "predict", broken)
+    app, metrics = create_app(settings)
     body = {"customer_id": "a"} if path == "/predict" else {"customer_ids": ["a"]}
-    answer = Client(FrontDoor(elsewhere, app.state.quick, meters, settings.serving, templates(app))).post(
+    answer = Client(GatewayMiddleware(elsewhere, app.state.quick, metrics, settings.serving, templates(app))).post(
         path, json=body
     )
     assert (answer.status_code, answer.json()["error"]) == (500, "internal")
-    assert 'churn_refusals_total{error="internal"}' in meters.exposition().decode()
+    assert 'churn_refusals_total{error="internal"}' in metrics.exposition().decode()
 
 
 LARGE = {"customer_ids": ["a" * 60] * 900}
@@ -249,14 +253,14 @@ LARGE = {"customer_ids": ["a" * 60] * 900}
 def test_a_large_body_that_is_checked_holds_no_other_request(client, monkeypatch, path, body):
     """Where it is checked, the thread is held until other requests were answered."""
     begun, answered = threading.Event(), threading.Event()
-    checked = request_body.checked
+    checked = request_body.validate_body
 
     def held(value, model):
         begun.set()
         assert answered.wait(60)
         return checked(value, model)
 
-    monkeypatch.setattr(request_body, "checked", held)
+    monkeypatch.setattr(request_body, "validate_body", held)
 
     async def run():
         transport = httpx.ASGITransport(app=client.app)
@@ -284,7 +288,7 @@ def test_an_answer_to_many_customers_is_written_where_it_holds_no_other_request(
         assert answered.wait(60)
         return to_json(value)
 
-    monkeypatch.setattr(Answering, "ask", unknown)
+    monkeypatch.setattr(PredictionService, "predict", unknown)
     monkeypatch.setattr("bentos.churn.routes.to_json", held)
 
     async def run():
@@ -311,8 +315,8 @@ def test_whoever_asks_whether_it_is_ready_shares_one_look(settings, monkeypatch)
         return "test-1"
 
     monkeypatch.setattr("bentos.churn.routes.Routes._probe", probe)
-    app, meters = create_app(settings)
-    door = FrontDoor(elsewhere, app.state.quick, meters, settings.serving, templates(app))
+    app, metrics = create_app(settings)
+    door = GatewayMiddleware(elsewhere, app.state.quick, metrics, settings.serving, templates(app))
 
     async def run():
         transport = httpx.ASGITransport(app=door)

@@ -6,13 +6,13 @@ import random
 import pytest
 
 from bentos.churn.api.schemas import Answer, BatchAnswer, RefusedCustomer
-from bentos.client.endpoints import Calls, read
+from bentos.client.endpoints import Endpoints, parse_reply
 from bentos.client.errors import RequestRefusedError, UnexpectedAnswerError
 from bentos.client.retries import Patience, Reply
 from tests.support.loopback_server import Moment, an_answer
 
 CANARY = "CANARY-7Q4Z"
-CALLS = Calls(Patience(), 2, Moment().clock, random.Random(7))
+CALLS = Endpoints(Patience(), 2, Moment().clock, random.Random(7))
 
 
 def play(steps, *replies):
@@ -48,8 +48,8 @@ def test_one_customer():
 def test_fields_that_are_not_known_yet_are_left_out_wherever_they_are():
     newer = entry("a") | {"uplift": {"deep": [1]}}
     newer["reasons"][0]["since"] = "2027-01-01"
-    assert read(ok(newer), Answer) == an_answer("a")
-    batch = read(ok({"results": [newer, refused_entry("b") | {"more": 1}], "next": None}), BatchAnswer)
+    assert parse_reply(ok(newer), Answer) == an_answer("a")
+    batch = parse_reply(ok({"results": [newer, refused_entry("b") | {"more": 1}], "next": None}), BatchAnswer)
     assert [type(each) for each in batch.results] == [Answer, RefusedCustomer]
 
 
@@ -66,7 +66,7 @@ def test_fields_that_are_not_known_yet_are_left_out_wherever_they_are():
 )
 def test_an_answer_that_can_t_be_read_is_named_by_place_and_rule(body, says):
     with pytest.raises(UnexpectedAnswerError) as caught:
-        read(ok(body), Answer)
+        parse_reply(ok(body), Answer)
     assert says in caught.value.message
     assert CANARY not in str(caught.value)
     assert (caught.value.error, caught.value.status) == ("answer_unreadable", 200)

@@ -16,22 +16,22 @@ from bentos.decisions.counterfactuals import (
     Recommendation,
     WhatIfRefusedError,
     _planner,
-    changed,
-    checked,
+    apply_changes,
+    check_changes,
     differences,
-    trials,
+    lever_candidates,
 )
-from bentos.decisions.levers import load, parse
-from bentos.decisions.reason_codes import load as load_reasons
+from bentos.decisions.levers import load_levers, parse_levers
+from bentos.decisions.reason_codes import load_reason_codes as load_reasons
 from configs.errors import ChurnError
 from feature_repo.contract import ADD_ONS, BEHAVIOR_SERVICE, CORE_SERVICE, SERVICES_OF
 from tests.support.customers import NO_INTERNET, recommended, vectors_of
 
 REASONS = load_reasons(CORE_SERVICE)
-LEVERS = load(CORE_SERVICE, REASONS)
+LEVERS = load_levers(CORE_SERVICE, REASONS)
 ALIKE = replace(LEVERS, levers=tuple(replace(lever, accept_share=0.5) for lever in LEVERS.levers))
 """The shipped levers, each one taken by as many as any other."""
-BEHAVIOR = load(BEHAVIOR_SERVICE, load_reasons(BEHAVIOR_SERVICE))
+BEHAVIOR = load_levers(BEHAVIOR_SERVICE, load_reasons(BEHAVIOR_SERVICE))
 CUSTOMER = {
     "partner": True,
     "dependents": False,
@@ -66,7 +66,7 @@ def values(service=CORE_SERVICE, **changes):
 
 def refused(asked, **customer):
     with pytest.raises(WhatIfRefusedError) as found:
-        checked(LEVERS, values(**customer), asked)
+        check_changes(LEVERS, values(**customer), asked)
     return found.value
 
 
@@ -89,7 +89,7 @@ def refused(asked, **customer):
     ],
 )
 def test_what_is_taken(asked, changes):
-    found = checked(LEVERS, values(), asked)
+    found = check_changes(LEVERS, values(), asked)
     assert found == changes
     assert list(found) == list(changes)
     assert [type(each) for each in found.values()] == [type(each) for each in changes.values()]
@@ -163,12 +163,12 @@ def test_what_goes_only_together_is_refused_apart_and_never_completed():
     assert [rule.split(" is ")[0] for rule in alone.split("; ")] == list(ADD_ONS)
     assert "online_security" in refused({"OnlineSecurity": "Yes"}, **NO_INTERNET).message
     together = {"internet_service": "DSL"} | dict.fromkeys(ADD_ONS, "No")
-    assert checked(LEVERS, values(**NO_INTERNET), together) == together
+    assert check_changes(LEVERS, values(**NO_INTERNET), together) == together
 
 
 def test_what_was_contradictory_before_is_not_the_changes_fault():
     broken = {"multiple_lines": "No phone service"}
-    assert checked(LEVERS, values(**broken), {"Contract": "One year"}) == {"contract_type": "One year"}
+    assert check_changes(LEVERS, values(**broken), {"Contract": "One year"}) == {"contract_type": "One year"}
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_what_was_contradictory_before_is_not_the_changes_fault():
 )
 def test_what_follows_from_a_change(changes, follows):
     before = values(BEHAVIOR_SERVICE)
-    after = changed(BEHAVIOR_SERVICE, before, changes)
+    after = apply_changes(BEHAVIOR_SERVICE, before, changes)
     found = differences(BEHAVIOR_SERVICE, before, after)
     assert {each.feature: each.after for each in found} == changes | follows
     assert {each.feature for each in found if each.derived} == set(follows)
@@ -194,7 +194,7 @@ def test_what_follows_from_a_change(changes, follows):
 
 def test_a_contract_that_ends_has_no_renewal():
     before = values(BEHAVIOR_SERVICE, contract_type="One year", months_to_renewal=10)
-    after = changed(BEHAVIOR_SERVICE, before, {"contract_type": "Month-to-month"})
+    after = apply_changes(BEHAVIOR_SERVICE, before, {"contract_type": "Month-to-month"})
     assert differences(BEHAVIOR_SERVICE, before, after) == (
         Difference("contract_type", "One year", "Month-to-month", derived=False),
         Difference("months_to_renewal", 10, None, derived=True),
@@ -203,7 +203,7 @@ def test_a_contract_that_ends_has_no_renewal():
 
 def test_a_change_of_no_feature_is_a_defect():
     with pytest.raises(KeyError, match="months_to_renewal"):
-        changed(CORE_SERVICE, values(), {"months_to_renewal": 3})
+        apply_changes(CORE_SERVICE, values(), {"months_to_renewal": 3})
 
 
 def score(vectors):
@@ -271,7 +271,7 @@ def test_many_customers_are_tried_at_once_and_keep_their_order():
         values(**NO_INTERNET),
         values(),
     ]
-    tried = trials(ALIKE, customers, vectors_of(ALIKE, customers))
+    tried = lever_candidates(ALIKE, customers, vectors_of(ALIKE, customers))
     assert tried.vectors.shape == (7 + 0 + 5 + 4 + 7, 19)
     found = recommended(ALIKE, customers, score)
     assert [named(each) for each in found] == [
@@ -288,13 +288,13 @@ def test_given_vectors_are_left_as_they_are():
     customers = [values(), values(**NO_INTERNET)]
     vectors = vectors_of(LEVERS, customers)
     before = vectors.copy()
-    trials(LEVERS, customers, vectors)
+    lever_candidates(LEVERS, customers, vectors)
     assert (vectors.view(np.int64) == before.view(np.int64)).all()
 
 
 def test_the_best_of_what_was_tried_goes_by_the_scores_that_are_given():
     customers = [values(), values(**BOUND, **NO_INTERNET)]
-    tried = trials(ALIKE, customers, vectors_of(ALIKE, customers))
+    tried = lever_candidates(ALIKE, customers, vectors_of(ALIKE, customers))
     assert [[lever.name for lever in each] for each in tried.options] == [
         [lever.name for lever in ALIKE.options(values())],
         [],
@@ -314,12 +314,12 @@ def test_what_the_key_does_not_hold_is_computed_again_for_everybody():
     changes = { contract_type = "Month-to-month" }
     accept_share = 1
     """
-    levers = parse(text, BEHAVIOR_SERVICE, load_reasons(BEHAVIOR_SERVICE))
+    levers = parse_levers(text, BEHAVIOR_SERVICE, load_reasons(BEHAVIOR_SERVICE))
     column = SERVICES_OF[BEHAVIOR_SERVICE].index("months_to_renewal")
     customer = values(BEHAVIOR_SERVICE, contract_type="One year", months_to_renewal=10)
     vectors = vectors_of(levers, [customer])
     assert vectors[0, column] == 10
-    assert np.isnan(trials(levers, [customer], vectors).vectors[0, column])
+    assert np.isnan(lever_candidates(levers, [customer], vectors).vectors[0, column])
 
 
 def test_kinds_of_customers_are_remembered_within_bounds():

@@ -6,14 +6,14 @@ import re
 
 import pytest
 
-from bentos.decisions.levers import PATH, LeversError, Span, changeable, contradictions, load, parse
-from bentos.decisions.reason_codes import load as load_reasons
+from bentos.decisions.levers import PATH, LeversError, Span, changeable, contradictions, load_levers, parse_levers
+from bentos.decisions.reason_codes import load_reason_codes as load_reasons
 from configs.errors import ChurnError
 from feature_repo.contract import ADD_ONS, AUDIT_SERVICE, BEHAVIOR_SERVICE, CORE_SERVICE, SERVICES_OF, features_of
 from tests.support.customers import NEWCOMER, NO_INTERNET
 
 REASONS = load_reasons(CORE_SERVICE)
-LEVERS = load(CORE_SERVICE, REASONS)
+LEVERS = load_levers(CORE_SERVICE, REASONS)
 NAMES = SERVICES_OF[CORE_SERVICE]
 WITHOUT_INTERNET = NO_INTERNET | {"phone_service": True, "multiple_lines": "No"}
 
@@ -41,7 +41,7 @@ def names(levers):
 
 
 def test_the_shipped_file_fits_both_services():
-    behavior = load(BEHAVIOR_SERVICE, load_reasons(BEHAVIOR_SERVICE))
+    behavior = load_levers(BEHAVIOR_SERVICE, load_reasons(BEHAVIOR_SERVICE))
     assert names(behavior.levers) == names(LEVERS.levers)
     assert list(behavior.choices) == list(LEVERS.choices)
     assert behavior.features == features_of(BEHAVIOR_SERVICE)
@@ -168,7 +168,7 @@ def test_values_that_are_not_one_a_feature_are_refused():
 def test_a_file_that_does_not_fit_is_refused(old, new, says):
     assert old in GOOD
     with pytest.raises(LeversError, match=re.escape(says)) as refused:
-        parse(GOOD.replace(old, new), CORE_SERVICE, REASONS)
+        parse_levers(GOOD.replace(old, new), CORE_SERVICE, REASONS)
     assert isinstance(refused.value, ChurnError)
     assert (refused.value.error, refused.value.http_status) == ("levers_invalid", 503)
     assert refused.value.hint
@@ -180,25 +180,25 @@ def test_a_lever_that_makes_an_impossible_customer_is_refused():
     )
     rule = "ONE_YEAR breaks a rule: online_security is 'No internet service' exactly where internet_service is 'No'"
     with pytest.raises(LeversError, match=re.escape(rule)):
-        parse(add_on, CORE_SERVICE, REASONS)
+        parse_levers(add_on, CORE_SERVICE, REASONS)
     # Those without internet left out, nobody is impossible.
-    assert parse(add_on.replace(', "No internet service"', ""), CORE_SERVICE, REASONS).levers
+    assert parse_levers(add_on.replace(', "No internet service"', ""), CORE_SERVICE, REASONS).levers
 
 
 def test_every_fault_of_a_file_is_told_at_once():
     text = GOOD.replace('contract_type = "any"', 'gender = "any"').replace('online_security = "any"', 'partner = "any"')
     with pytest.raises(LeversError, match="gender is no stored feature of the service; partner speaks for HOUSEHOLD"):
-        parse(text, CORE_SERVICE, REASONS)
+        parse_levers(text, CORE_SERVICE, REASONS)
 
 
 def test_a_file_without_levers_offers_nothing():
-    levers = parse(GOOD.split("[levers", maxsplit=1)[0], CORE_SERVICE, REASONS)
+    levers = parse_levers(GOOD.split("[levers", maxsplit=1)[0], CORE_SERVICE, REASONS)
     assert levers.options(values()) == ()
     assert list(levers.choices) == ["contract_type", "online_security", "monthly_charges_usd"]
 
 
 def test_a_lever_may_ask_for_more_than_it_changes():
-    levers = parse(GOOD, CORE_SERVICE, REASONS)
+    levers = parse_levers(GOOD, CORE_SERVICE, REASONS)
     assert names(levers.options(values())) == ["ONE_YEAR"]
     assert levers.options(values(paperless_billing=False)) == ()
 
@@ -228,7 +228,7 @@ def test_an_unreadable_file_is_refused_by_its_name_alone(tmp_path, content):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(LeversError, match=r"levers\.toml can't be read") as refused:
-        load(CORE_SERVICE, REASONS, path)
+        load_levers(CORE_SERVICE, REASONS, path)
     assert str(tmp_path) not in refused.value.message
 
 

@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bentos.decisions.reason_codes import PATH, ReasonDictionaryError, load, parse
+from bentos.decisions.reason_codes import PATH, ReasonDictionaryError, load_reason_codes, parse_reason_codes
 from feature_repo.contract import AUDIT_SERVICE, CORE_SERVICE, FEATURES, SERVICES_OF, features_of
-from feature_repo.stores.casting import as_python
+from feature_repo.stores.casting import to_python_values
 from tests.support.customers import NEWCOMER
 from tests.support.small_model import features_of_snapshot, simulated
 
-DICTIONARY = load(CORE_SERVICE)
+DICTIONARY = load_reason_codes(CORE_SERVICE)
 NAMES = DICTIONARY.features
 VALUES = [NEWCOMER[name] for name in NAMES]
 
@@ -155,7 +155,7 @@ GOOD = PATH.read_text("utf-8")
 def test_a_dictionary_that_does_not_fit_is_refused(text, says):
     assert text != GOOD
     with pytest.raises(ReasonDictionaryError) as refused:
-        parse(text, CORE_SERVICE)
+        parse_reason_codes(text, CORE_SERVICE)
     assert says in refused.value.message
     assert refused.value.body()["error"] == "reason_dictionary_invalid"
     assert "configs/reason_codes.toml" in refused.value.hint
@@ -163,24 +163,24 @@ def test_a_dictionary_that_does_not_fit_is_refused(text, says):
 
 def test_a_service_of_protected_attributes_gets_no_dictionary():
     with pytest.raises(ReasonDictionaryError, match="gender stands under 0 codes"):
-        load(AUDIT_SERVICE)
+        load_reason_codes(AUDIT_SERVICE)
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ReasonDictionaryError, match=r"gone\.toml can't be read"):
-        load(CORE_SERVICE, tmp_path / "gone.toml")
+        load_reason_codes(CORE_SERVICE, tmp_path / "gone.toml")
 
 
 @pytest.mark.parametrize("most", [0, 1, 3, 50])
 def test_the_reasons_of_many_are_those_of_each_alone(most):
-    dictionary = load(CORE_SERVICE)
+    dictionary = load_reason_codes(CORE_SERVICE)
     chance = np.random.default_rng(3)
     contributions = chance.normal(0, 0.3, (300, len(dictionary.features)))
     # Ties, nothing at all, and what lies at the least contribution that counts.
     contributions[:3] = [[0.0], [0.1], [dictionary.contribution_min]]
     leaves = chance.random(300) < 0.5
     frame = features_of_snapshot(simulated(300))
-    values = list(zip(*[as_python(f, frame[f.name].tolist()) for f in features_of(CORE_SERVICE)], strict=True))
+    values = list(zip(*[to_python_values(f, frame[f.name].tolist()) for f in features_of(CORE_SERVICE)], strict=True))
     one_by_one = [
         dictionary.reasons(each, row, leaves=bool(left), most=most)
         for each, row, left in zip(contributions, values, leaves, strict=True)

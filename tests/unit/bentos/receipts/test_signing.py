@@ -8,42 +8,42 @@ from hypothesis import settings as trying
 from hypothesis import strategies as st
 
 from bentos.receipts import ReceiptTamperedError
-from bentos.receipts.signing import Row, signed, signing_key, verified
+from bentos.receipts.signing import ReceiptRow, sign_receipt, signing_key, verify_row
 from tests.support.receipts import RECEIPTS, a_receipt, keeping
 
 KEY = b"k" * 32
 FEW = trying(max_examples=50, deadline=None)
-FIELDS = sorted(json.loads(signed(a_receipt(), KEY).content))
+FIELDS = sorted(json.loads(sign_receipt(a_receipt(), KEY).content))
 
 
 @FEW
 @given(RECEIPTS)
 def test_what_was_signed_is_verified(receipt):
-    assert repr(verified(signed(receipt, KEY), receipt.prediction_id, KEY)) == repr(receipt)
+    assert repr(verify_row(sign_receipt(receipt, KEY), receipt.prediction_id, KEY)) == repr(receipt)
 
 
 @FEW
 @given(RECEIPTS, st.data())
 def test_any_other_character_anywhere_shows(receipt, data):
-    row = signed(receipt, KEY)
-    column = data.draw(st.sampled_from(Row._fields))
+    row = sign_receipt(receipt, KEY)
+    column = data.draw(st.sampled_from(ReceiptRow._fields))
     text = getattr(row, column)
     place = data.draw(st.integers(0, len(text) - 1))
     other = data.draw(st.characters().filter(lambda each: each != text[place]))
     with pytest.raises(ReceiptTamperedError):
-        verified(row._replace(**{column: text[:place] + other + text[place + 1 :]}), receipt.prediction_id, KEY)
+        verify_row(row._replace(**{column: text[:place] + other + text[place + 1 :]}), receipt.prediction_id, KEY)
 
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_every_field_is_under_the_signature(field):
     receipt = a_receipt()
-    row = signed(receipt, KEY)
+    row = sign_receipt(receipt, KEY)
     content = json.loads(row.content)
     content[field] = "else" if isinstance(content[field], str | None) else 0.5
     changed = json.dumps(content, sort_keys=True, separators=(",", ":"))
     assert changed != row.content
     with pytest.raises(ReceiptTamperedError) as refused:
-        verified(row._replace(content=changed), receipt.prediction_id, KEY)
+        verify_row(row._replace(content=changed), receipt.prediction_id, KEY)
     assert refused.value.http_status == 409
     assert refused.value.error == "receipt_tampered"
     assert receipt.customer_id not in refused.value.message + refused.value.hint
@@ -52,32 +52,32 @@ def test_every_field_is_under_the_signature(field):
 def test_a_row_in_anothers_place_shows():
     one, other = a_receipt(), a_receipt()
     with pytest.raises(ReceiptTamperedError, match="another's place"):
-        verified(signed(other, KEY), one.prediction_id, KEY)
+        verify_row(sign_receipt(other, KEY), one.prediction_id, KEY)
     with pytest.raises(ReceiptTamperedError, match="another's place"):
-        verified(signed(other, KEY)._replace(prediction_id=one.prediction_id), one.prediction_id, KEY)
+        verify_row(sign_receipt(other, KEY)._replace(prediction_id=one.prediction_id), one.prediction_id, KEY)
 
 
 def test_anothers_signature_and_another_spelling_show():
-    one, other = (signed(a_receipt(), KEY) for _ in range(2))
+    one, other = (sign_receipt(a_receipt(), KEY) for _ in range(2))
     with pytest.raises(ReceiptTamperedError, match="signature"):
-        verified(one._replace(signature=other.signature), one.prediction_id, KEY)
+        verify_row(one._replace(signature=other.signature), one.prediction_id, KEY)
     with pytest.raises(ReceiptTamperedError, match="signature"):
-        verified(one._replace(content=json.dumps(json.loads(one.content))), one.prediction_id, KEY)
+        verify_row(one._replace(content=json.dumps(json.loads(one.content))), one.prediction_id, KEY)
 
 
 @pytest.mark.parametrize("wrong", [None, b"bytes", 7, ""])
 @pytest.mark.parametrize("column", ["content", "signature"])
 def test_a_cell_of_another_type_shows(column, wrong):
-    row = signed(a_receipt(), KEY)
+    row = sign_receipt(a_receipt(), KEY)
     with pytest.raises(ReceiptTamperedError):
-        verified(row._replace(**{column: wrong}), row.prediction_id, KEY)
+        verify_row(row._replace(**{column: wrong}), row.prediction_id, KEY)
 
 
 def test_nobody_without_the_key_can_sign(settings):
     theirs, ours = signing_key(keeping(settings, signing_key="guess")), signing_key(settings)
-    row = signed(a_receipt(), theirs)
+    row = sign_receipt(a_receipt(), theirs)
     with pytest.raises(ReceiptTamperedError, match="signing_key"):
-        verified(row, row.prediction_id, ours)
+        verify_row(row, row.prediction_id, ours)
 
 
 def test_the_secret_itself_signs_nothing_else(settings):
@@ -86,14 +86,14 @@ def test_the_secret_itself_signs_nothing_else(settings):
 
 
 def test_signed_content_of_another_form_is_no_crash():
-    signature = signed(a_receipt(), KEY)._replace(content="{}")
+    signature = sign_receipt(a_receipt(), KEY)._replace(content="{}")
     from bentos.receipts.signing import _signature
 
     with pytest.raises(ReceiptTamperedError, match="form"):
-        verified(signature._replace(signature=_signature("{}", KEY)), signature.prediction_id, KEY)
+        verify_row(signature._replace(signature=_signature("{}", KEY)), signature.prediction_id, KEY)
 
 
 @pytest.mark.parametrize("customer_id", ["nul\0", "\ud800", "line\nbreak"])
 def test_an_id_that_a_database_may_refuse_is_not_signed(customer_id):
     with pytest.raises(ValueError, match="id"):
-        signed(a_receipt(customer_id=customer_id), KEY)
+        sign_receipt(a_receipt(customer_id=customer_id), KEY)

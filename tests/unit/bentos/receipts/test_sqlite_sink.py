@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from bentos.receipts import ReceiptStoreError
-from bentos.receipts.signing import signed
+from bentos.receipts.signing import sign_receipt
 from bentos.receipts.sink import RowsRefusedError
 from bentos.receipts.sqlite_sink import SqliteSink, receipts_path
 from tests.support.receipts import a_receipt
@@ -16,7 +16,7 @@ KEY = b"k" * 32
 
 
 def rows(number):
-    return [signed(a_receipt(), KEY) for _ in range(number)]
+    return [sign_receipt(a_receipt(), KEY) for _ in range(number)]
 
 
 def count(home):

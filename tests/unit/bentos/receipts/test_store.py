@@ -5,8 +5,8 @@ from contextlib import closing
 
 import pytest
 
-from bentos.receipts import ReceiptTamperedError, ReceiptUnknownError, find
-from bentos.receipts.signing import signed, signing_key
+from bentos.receipts import ReceiptTamperedError, ReceiptUnknownError, find_receipt
+from bentos.receipts.signing import sign_receipt, signing_key
 from bentos.receipts.sqlite_sink import receipts_path
 from bentos.receipts.store import open_sink
 from configs.errors import SettingsError
@@ -17,7 +17,7 @@ from tests.support.receipts import a_receipt, keeping
 def written(settings):
     receipts = [a_receipt(customer_id=f"customer-{number}") for number in range(3)]
     sink = open_sink(settings)
-    sink.write([signed(each, signing_key(settings)) for each in receipts])
+    sink.write([sign_receipt(each, signing_key(settings)) for each in receipts])
     sink.close()
     return receipts
 
@@ -28,23 +28,23 @@ def change(settings, statement, *values):
 
 
 def test_a_receipt_is_found_and_is_what_was_written(settings, written):
-    assert [find(settings, each.prediction_id) for each in written] == written
+    assert [find_receipt(settings, each.prediction_id) for each in written] == written
 
 
 @pytest.mark.parametrize("prediction_id", ["", "nobody", "a\0b", "\ud800", "'; DROP TABLE churn_receipts; --"])
 def test_an_unknown_id_is_a_404_that_says_when_to_ask_again(settings, written, prediction_id):
     with pytest.raises(ReceiptUnknownError) as refused:
-        find(settings, prediction_id)
+        find_receipt(settings, prediction_id)
     assert (refused.value.error, refused.value.http_status) == ("receipt_unknown", 404)
     assert "ask again" in refused.value.hint
-    assert find(settings, written[0].prediction_id) == written[0]
+    assert find_receipt(settings, written[0].prediction_id) == written[0]
 
 
 @pytest.mark.parametrize("column", ["answered_at", "customer_id", "bundle_digest", "content", "signature"])
 def test_each_column_that_was_changed_shows(settings, written, column):
     change(settings, f"UPDATE churn_receipts SET {column} = {column} || '0'")  # noqa: S608 - from the list above
     with pytest.raises(ReceiptTamperedError):
-        find(settings, written[1].prediction_id)
+        find_receipt(settings, written[1].prediction_id)
 
 
 def test_a_copied_row_shows(settings, written):
@@ -57,19 +57,19 @@ def test_a_copied_row_shows(settings, written):
         written[1].prediction_id,
     )
     with pytest.raises(ReceiptTamperedError):
-        find(settings, written[0].prediction_id)
-    assert find(settings, written[1].prediction_id) == written[1]
+        find_receipt(settings, written[0].prediction_id)
+    assert find_receipt(settings, written[1].prediction_id) == written[1]
 
 
 def test_cells_of_other_types_show(settings, written):
     change(settings, "UPDATE churn_receipts SET content = CAST(content AS BLOB)")
     with pytest.raises(ReceiptTamperedError):
-        find(settings, written[0].prediction_id)
+        find_receipt(settings, written[0].prediction_id)
 
 
 def test_another_key_reads_nothing(settings, written):
     with pytest.raises(ReceiptTamperedError):
-        find(keeping(settings, signing_key="another"), written[0].prediction_id)
+        find_receipt(keeping(settings, signing_key="another"), written[0].prediction_id)
 
 
 def test_another_database_than_postgres_is_refused(settings):

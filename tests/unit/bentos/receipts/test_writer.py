@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from bentos.receipts import ReceiptUnknownError, ReceiptWriter, find
+from bentos.receipts import ReceiptUnknownError, ReceiptWriter, find_receipt
 from bentos.receipts.sqlite_sink import receipts_path
 from configs.errors import SettingsError
 from tests.support.patience import PATIENCE_S, until
@@ -38,7 +38,7 @@ def test_what_was_offered_is_written_before_the_end(settings):
     writer = ReceiptWriter(settings, lambda what, number: told.update({what: number}))
     assert sum(writer.offer(receipts[start : start + 7]) for start in range(0, 603, 7)) == 603
     writer.close(30)
-    assert [find(settings, each.prediction_id) for each in receipts] == receipts
+    assert [find_receipt(settings, each.prediction_id) for each in receipts] == receipts
     assert (writer.pending, writer.written, writer.dropped, writer.failed_writes) == (0, 603, 0, 0)
     assert told == {"written": 603}
 
@@ -47,7 +47,7 @@ def test_it_is_written_without_a_close(settings):
     writer, receipt = ReceiptWriter(settings), a_receipt()
     writer.offer([receipt])
     until(lambda: writer.written == 1)
-    assert find(settings, receipt.prediction_id) == receipt
+    assert find_receipt(settings, receipt.prediction_id) == receipt
     writer.close(30)
 
 
@@ -55,7 +55,7 @@ def test_one_that_cannot_be_made_costs_the_others_nothing_and_is_counted(setting
     writer, receipt = ReceiptWriter(settings), a_receipt()
     assert writer.offer([lambda: receipt, lambda: a_receipt(kind=1 / 0)]) == 1
     writer.close(30)
-    assert find(settings, receipt.prediction_id) == receipt
+    assert find_receipt(settings, receipt.prediction_id) == receipt
     assert (writer.written, writer.dropped) == (1, 1)
 
 
@@ -74,10 +74,10 @@ def test_a_held_lock_holds_up_no_offer_and_what_has_no_room_is_counted(settings,
     until(lambda: writer.written == 10)
     assert (writer.pending, writer.dropped) == (0, 6)
     writer.close(30)
-    assert [find(settings, each.prediction_id) for each in receipts[:10]] == receipts[:10]
+    assert [find_receipt(settings, each.prediction_id) for each in receipts[:10]] == receipts[:10]
     for lost in receipts[10:]:
         with pytest.raises(ReceiptUnknownError):
-            find(settings, lost.prediction_id)
+            find_receipt(settings, lost.prediction_id)
     assert told == {"written": 10, "dropped": 6, "failed_writes": writer.failed_writes}
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 2
@@ -108,7 +108,7 @@ def test_one_that_cannot_be_spelt_costs_no_other(settings, caplog):
     writer.offer([good[0], bad[0], good[1], bad[1], good[2], bad[2], good[3]])
     writer.close(30)
     assert (writer.written, writer.dropped, writer.pending) == (4, 3, 0)
-    assert [find(settings, each.prediction_id) for each in good] == good
+    assert [find_receipt(settings, each.prediction_id) for each in good] == good
     assert caplog.text.count("a receipt can't be kept") == 3
 
 
@@ -125,7 +125,7 @@ def test_one_that_the_database_refuses_costs_no_other(settings):
     writer.offer([*good, a_receipt(customer_id="no")])
     writer.close(30)
     assert (writer.written, writer.dropped, writer.pending) == (4, 1, 0)
-    assert [find(settings, each.prediction_id) for each in good] == good
+    assert [find_receipt(settings, each.prediction_id) for each in good] == good
 
 
 def test_the_thread_outlives_a_driver_that_raises_anything(settings, monkeypatch):
@@ -152,7 +152,7 @@ def test_a_counter_that_fails_costs_no_receipt(settings, caplog):
     assert writer.offer([receipt, a_receipt()]) == 1
     writer.close(30)
     assert (writer.written, writer.dropped) == (1, 1)
-    assert find(settings, receipt.prediction_id) == receipt
+    assert find_receipt(settings, receipt.prediction_id) == receipt
     assert caplog.text.count("counted nowhere else: ZeroDivisionError") == 2
 
 

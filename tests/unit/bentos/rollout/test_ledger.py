@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from bentos.rollout.ledger import LedgerBrokenError, append, entries, ledger_path, withdraw
+from bentos.rollout.ledger import LedgerBrokenError, append_entry, ledger_path, read_ledger, remove_last_entry
 from bentos.rollout.pointer import Rollout, write_pointer
-from feature_repo.files.atomic_writes import StorageFailed
+from feature_repo.files.atomic_writes import StorageError
 from feature_repo.files.hash_chain import GENESIS
 
 NOW = datetime(2026, 3, 1, 6, tzinfo=UTC)
@@ -17,7 +17,7 @@ A, B, C = (Rollout(letter * 64, f"v-{letter}") for letter in "abc")
 
 
 def add(home, before, after, **more):
-    made = append(home, entries(home), "promote", (before, after), who="Ann", why="better", now=NOW, **more)
+    made = append_entry(home, read_ledger(home), "promote", (before, after), who="Ann", why="better", now=NOW, **more)
     write_pointer(home, made.rollout())
     return made
 
@@ -35,11 +35,11 @@ def lines(home):
 
 
 def test_nothing_was_promoted(tmp_path):
-    assert entries(tmp_path) == []
+    assert read_ledger(tmp_path) == []
 
 
 def test_it_says_who_did_what_when_and_why(home):
-    first, second, third = entries(home)
+    first, second, third = read_ledger(home)
     assert (second.who, second.why, second.action, second.sequence) == ("Ann", "better", "promote", 2)
     assert second.at == "2026-03-01T06:00:00+00:00"
     assert (first.before, second.before["champion"], second.after["champion"]) == (None, A.champion, B.champion)
@@ -51,13 +51,13 @@ def test_it_says_who_did_what_when_and_why(home):
 def test_instants_are_kept_in_utc_and_figures_that_are_none_as_null(tmp_path):
     details = {"figures": [float("nan"), 1.5, {"deep": float("inf")}], "none": None, "text": "ü\n"}
     there = NOW.astimezone(timezone(timedelta(hours=5)))
-    append(tmp_path, [], "promote", (None, A), who="Ann", why="a\nb", now=there, details=details)
-    (found,) = entries(tmp_path)
+    append_entry(tmp_path, [], "promote", (None, A), who="Ann", why="a\nb", now=there, details=details)
+    (found,) = read_ledger(tmp_path)
     assert found.at == "2026-03-01T06:00:00+00:00"
     assert found.details == {"figures": [None, 1.5, {"deep": None}], "none": None, "text": "ü\n"}
     assert len(lines(tmp_path)) == 1
     with pytest.raises(ValueError, match="no time zone"):
-        append(tmp_path, [], "promote", (None, A), who="Ann", why="", now=NOW.replace(tzinfo=None))
+        append_entry(tmp_path, [], "promote", (None, A), who="Ann", why="", now=NOW.replace(tzinfo=None))
 
 
 def _changed(number, change):
@@ -93,40 +93,40 @@ def _changed(number, change):
 def test_a_change_is_found_and_its_line_is_named(home, spoil, says):
     ledger_path(home).write_bytes(b"".join(spoil(lines(home))))
     with pytest.raises(LedgerBrokenError, match=says) as broken:
-        entries(home)
+        read_ledger(home)
     assert "backup" in broken.value.hint
 
 
 def test_a_ledger_written_anew_is_found_by_the_pointer(home):
     ledger_path(home).unlink()
-    again = append(home, [], "promote", (None, A), who="Eve", why="", now=NOW)
-    made = append(home, [again], "promote", (A, B), who="Eve", why="", now=NOW)
-    append(home, [again, made], "promote", (B, C), who="Eve", why="", now=NOW)
+    again = append_entry(home, [], "promote", (None, A), who="Eve", why="", now=NOW)
+    made = append_entry(home, [again], "promote", (A, B), who="Eve", why="", now=NOW)
+    append_entry(home, [again, made], "promote", (B, C), who="Eve", why="", now=NOW)
     with pytest.raises(LedgerBrokenError, match="entry 3 is not the one that made the champion"):
-        entries(home)
+        read_ledger(home)
 
 
 def test_an_unfinished_line_is_passed_over_and_cut_off_by_the_next_one(home):
     whole = lines(home)
     for length in (1, len(whole[2]) // 2, len(whole[2]) - 1):
         ledger_path(home).write_bytes(b"".join([*whole, whole[2][:length]]))
-        assert [entry.sequence for entry in entries(home)] == [1, 2, 3]
+        assert [entry.sequence for entry in read_ledger(home)] == [1, 2, 3]
     fourth = add(home, C, A)
-    assert entries(home)[3:] == [fourth]
+    assert read_ledger(home)[3:] == [fourth]
     assert lines(home)[:3] == whole
 
 
 def test_what_was_taken_back_was_never_there(home):
     before = lines(home)
-    withdraw(home, append(home, entries(home), "promote", (C, A), who="Ann", why="", now=NOW))
+    remove_last_entry(home, append_entry(home, read_ledger(home), "promote", (C, A), who="Ann", why="", now=NOW))
     assert lines(home) == before
 
 
 def test_a_disk_that_refuses_is_named(tmp_path):
     (tmp_path / "ledger").write_text("a file where the folder should be")
-    assert entries(tmp_path) == []
-    with pytest.raises(StorageFailed):
-        append(tmp_path, [], "promote", (None, A), who="Ann", why="", now=NOW)
+    assert read_ledger(tmp_path) == []
+    with pytest.raises(StorageError):
+        append_entry(tmp_path, [], "promote", (None, A), who="Ann", why="", now=NOW)
 
 
 def test_it_is_its_owner_s_alone(home):

@@ -35,13 +35,13 @@ pairs = st.lists(st.tuples(probabilities, probabilities, st.booleans()), max_siz
 def counted(asked, *, failed=0, dropped=0, times=()):
     counts = LiveComparison(dropped=dropped)
     for champion, challenger, agree in asked:
-        counts.pair(champion, challenger, agree=agree)
+        counts.add_pair(champion, challenger, agree=agree)
     if failed:
-        counts.challenger.request(len(asked) + failed, failed)
+        counts.challenger.add_request(len(asked) + failed, failed)
     for ours, theirs in times:
-        counts.challenger.took(ours)
-        counts.champion.took(theirs)
-        counts.took(ours, theirs)
+        counts.challenger.add_seconds(ours)
+        counts.champion.add_seconds(theirs)
+        counts.add_seconds(ours, theirs)
     return counts
 
 
@@ -83,7 +83,7 @@ def test_medians_and_their_ratio_are_right_within_a_tenth(factor):
 @pytest.mark.parametrize("seconds", [0.0, 1e-9, 1e-4, 0.005, 104.0, 1e6])
 def test_any_time_falls_into_a_bin(seconds):
     counts = counted([], times=[(seconds, seconds)])
-    assert counts.challenger.timed == 1
+    assert counts.challenger.timed_requests == 1
     assert 0 < counts.challenger.p50_ms() <= EDGES_MS[-1]
     assert counts.figures().latency_ratio == 1
 
@@ -165,7 +165,7 @@ def test_failures_end_it_beyond_chance_or_margin(challenger, champion, ends):
     for arm, (answered, failed) in ((counts.challenger, challenger), (counts.champion, champion)):
         arm.answered = answered
         for number in range(answered + failed):
-            arm.request(1, number < failed)
+            arm.add_request(1, number < failed)
     why = breach(counts, RULES)
     assert (why is not None) == ends
     if why:
@@ -179,7 +179,7 @@ def test_failures_end_it_beyond_chance_or_margin(challenger, champion, ends):
 def test_a_slow_challenger_ends_it_once_enough_was_timed(factor, pairs, ends):
     counts = LiveComparison()
     for _ in range(pairs):
-        counts.took(0.01 * factor, 0.01)
+        counts.add_seconds(0.01 * factor, 0.01)
     why = breach(counts, RULES)
     assert (why is not None) == ends
     if why:

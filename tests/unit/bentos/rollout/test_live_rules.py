@@ -47,7 +47,7 @@ def ended_after(seed, *, limit=RULES.latency_ratio_max, slower=1.0, share=None, 
         pair = pairing.add(arm, seconds)
         if pair is None:
             continue
-        counts.took(*pair)
+        counts.add_seconds(*pair)
         # Evidence grows with slower pairs alone.
         if ratio_bin(*pair) >= first_above(limit) and breach(counts, rules):
             return answered
@@ -92,9 +92,9 @@ def test_equal_failures_end_no_more_canaries_than_the_nominal_rate(rate, share):
             arm = counts.challenger if chance.random() < share else counts.champion
             failed = chance.random() < rate
             arm.answered += not failed
-            arm.request(1, failed)
+            arm.add_request(1, failed)
             if arm is counts.challenger and failed:
-                counts.champion.request(1, 0)
+                counts.champion.add_request(1, 0)
                 if breach(counts, RULES):
                     ended += 1
                     break
@@ -131,7 +131,7 @@ def test_equal_models_asked_for_batches_are_ended_at_the_nominal_rate(share, fai
             for arm, each, failed in zip(
                 (counts.challenger, counts.champion), asked, failures(chance, asked), strict=True
             ):
-                arm.request(each, failed)
+                arm.add_request(each, failed)
             if number % 20 == 0 and breach(counts, RULES):
                 ended += 1
                 break
@@ -141,25 +141,25 @@ def test_equal_models_asked_for_batches_are_ended_at_the_nominal_rate(share, fai
 def test_a_batch_that_fails_as_a_whole_is_one_failure():
     counts = LiveComparison()
     for number in range(200):
-        counts.champion.request(100, 0)
+        counts.champion.add_request(100, 0)
         if number < 20:
-            counts.challenger.request(100, 0)
-    counts.challenger.request(100, 100)
+            counts.challenger.add_request(100, 0)
+    counts.challenger.add_request(100, 100)
     assert breach(counts, RULES) is None
     assert counts.challenger.failed == 100
     assert open_question(counts, RULES) == "4.8% of a request failed, on average of 21; 1.0% are allowed"
     for _ in range(9):
-        counts.challenger.request(100, 100)
+        counts.challenger.add_request(100, 100)
     assert "failed for 1000 of 1000 customers (33.3% of a request, on average of 30)" in breach(counts, RULES)
 
 
 def test_a_batch_that_failed_as_a_whole_leaves_no_question_open_among_enough_requests():
     counts = LiveComparison()
-    counts.challenger.request(100, 100)
+    counts.challenger.add_request(100, 100)
     for _ in range(99):
         counts.challenger.answered += 1
-        counts.challenger.request(1, 0)
-        counts.champion.request(1, 0)
+        counts.challenger.add_request(1, 0)
+        counts.champion.add_request(1, 0)
     assert counts.challenger.error_rate() > 0.5
     assert open_question(counts, RULES) is None
 
@@ -172,9 +172,9 @@ def test_a_failing_challenger_is_ended_within_so_many_answers(rate, within):
         chance, counts = random.Random(seed), LiveComparison()
         for _ in range(within):
             fails = chance.random() < rate
-            counts.challenger.request(1, fails)
+            counts.challenger.add_request(1, fails)
             for _ in range(2 + fails):
-                counts.champion.request(1, 0)
+                counts.champion.add_request(1, 0)
             if fails and breach(counts, RULES):
                 ended += 1
                 break
@@ -184,17 +184,17 @@ def test_a_failing_challenger_is_ended_within_so_many_answers(rate, within):
 def test_a_figure_beyond_its_limit_that_chance_explains_is_an_open_question():
     counts = LiveComparison()
     for number in range(100):
-        counts.challenger.request(1, number < 3)
-        counts.champion.request(9, 0)
+        counts.challenger.add_request(1, number < 3)
+        counts.champion.add_request(9, 0)
     assert breach(counts, RULES) is None
     assert open_question(counts, RULES) == "3.0% of a request failed, on average of 100; 1.0% are allowed"
     for _ in range(200):
-        counts.challenger.request(1, 0)
+        counts.challenger.add_request(1, 0)
     assert open_question(counts, RULES) is None
     for _ in range(5):
-        counts.challenger.took(0.03)
-        counts.champion.took(0.01)
-        counts.took(0.03, 0.01)
+        counts.challenger.add_seconds(0.03)
+        counts.champion.add_seconds(0.01)
+        counts.add_seconds(0.03, 0.01)
     assert breach(counts, RULES) is None
     assert open_question(counts, RULES) == "the median CPU time is 2.8 times the champion's"
 

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 import pytest
 
 from bentos.bundle import BundleError
-from bentos.rollout import NoChampionError, champion
+from bentos.rollout import NoChampionError, champion_digest
 from bentos.rollout.pointer import Rollout, read_pointer, write_pointer
-from feature_repo.files.atomic_writes import StorageFailed
+from feature_repo.files.atomic_writes import StorageError
 
 DIGEST, OTHER = "a" * 64, "b" * 64
 WHOLE = {"digest": DIGEST, "path": DIGEST, "model_version": "v1"}
@@ -22,7 +22,7 @@ ENDS = replace(TRIAL, ends_at="2026-03-02T06:00:00+00:00")
 def test_without_a_champion_the_way_to_one_is_named(tmp_path):
     assert read_pointer(tmp_path) is None
     with pytest.raises(NoChampionError) as refused:
-        champion(tmp_path)
+        champion_digest(tmp_path)
     assert (refused.value.error, refused.value.http_status) == ("no_champion", 503)
     assert "churn train" in refused.value.hint
     assert "churn demo" in refused.value.hint
@@ -33,16 +33,16 @@ def test_what_was_written_is_read(tmp_path, written):
     write_pointer(tmp_path, Rollout(OTHER, "v0"))
     write_pointer(tmp_path, written)
     assert read_pointer(tmp_path) == written
-    assert champion(tmp_path) == tmp_path / "bundles" / DIGEST
+    assert champion_digest(tmp_path) == tmp_path / "bundles" / DIGEST
     assert [path.name for path in (tmp_path / "bundles").iterdir()] == ["champion.json"]
 
 
 def test_a_trial_is_over_at_its_end():
     end = datetime.fromisoformat(str(ENDS.ends_at))
-    assert [ENDS.over(end + timedelta(seconds=second)) for second in (-1, 0, 1)] == [False, True, True]
-    assert not TRIAL.over(end)
-    assert ENDS.alone() == TRIAL.alone()
-    assert "ends_at" not in TRIAL.state(), "what an earlier version wrote in the ledger reads as it was"
+    assert [ENDS.has_expired(end + timedelta(seconds=second)) for second in (-1, 0, 1)] == [False, True, True]
+    assert not TRIAL.has_expired(end)
+    assert ENDS.without_trial() == TRIAL.without_trial()
+    assert "ends_at" not in TRIAL.ledger_state(), "what an earlier version wrote in the ledger reads as it was"
 
 
 def test_a_pointer_of_an_earlier_version_names_the_champion_alone(tmp_path):
@@ -93,7 +93,7 @@ def test_a_pointer_that_leads_elsewhere_is_refused(tmp_path, content):
     pointer.parent.mkdir()
     pointer.write_text(content)
     with pytest.raises(BundleError, match=r"champion\.json is damaged") as refused:
-        champion(tmp_path)
+        champion_digest(tmp_path)
     assert refused.value.hint == "promote again: churn train"
 
 
@@ -108,11 +108,11 @@ def test_what_is_no_text_is_refused(tmp_path, spoil, says):
     (tmp_path / "bundles").mkdir()
     spoil(tmp_path / "bundles" / "champion.json")
     with pytest.raises(BundleError, match=says):
-        champion(tmp_path)
+        champion_digest(tmp_path)
 
 
 def test_a_disk_that_refuses_is_named(tmp_path):
     (tmp_path / "bundles").write_text("a file where the folder should be")
     assert read_pointer(tmp_path) is None
-    with pytest.raises(StorageFailed):
+    with pytest.raises(StorageError):
         write_pointer(tmp_path, Rollout(DIGEST, "v1"))

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bentos.bundle import BundleError
-from bentos.rollout.ledger import append, entries, ledger_path
+from bentos.rollout.ledger import append_entry, ledger_path, read_ledger
 from bentos.rollout.pointer import Rollout, write_pointer
 from bentos.rollout.rollout import (
     ChampionChangedError,
@@ -19,15 +19,15 @@ from bentos.rollout.rollout import (
     TrialEndedError,
     TrialInvalidError,
     WithdrawnError,
-    champion,
+    champion_digest,
     promote,
+    read_rollout,
     rollback,
-    rollout,
-    served,
+    served_rollout,
     start_trial,
     stop_trial,
 )
-from feature_repo.files.atomic_writes import StorageFailed
+from feature_repo.files.atomic_writes import StorageError
 from tests.support.small_model import saved
 
 NOW = datetime(2026, 3, 1, 6, tzinfo=UTC)
@@ -47,17 +47,17 @@ def digest(home):
 
 
 def serves(home):
-    found = rollout(home)
+    found = read_rollout(home)
     return None if found is None else (found.model_version, found.previous, found.challenger, found.mode, found.share)
 
 
 def actions(home):
-    return [entry.action for entry in entries(home)]
+    return [entry.action for entry in read_ledger(home)]
 
 
 def test_before_the_first_promotion_nothing_serves(home):
-    assert rollout(home) is None
-    for refused in (served, champion, functools.partial(rollback, **KNOWN)):
+    assert read_rollout(home) is None
+    for refused in (served_rollout, champion_digest, functools.partial(rollback, **KNOWN)):
         with pytest.raises(NoChampionError):
             refused(home)
     assert stop_trial(home, **KNOWN) is None
@@ -81,10 +81,14 @@ def test_the_life_of_a_home(home, digest):
     for number, (step, given, named, expected) in enumerate(steps, start=1):
         entry = step(home, *given, **KNOWN, **named)
         assert serves(home) == expected
-        assert (rollout(home).sequence, rollout(home).hash) == (entry.sequence, entry.hash) == (number, entry.hash)
-        assert entry.rollout() == rollout(home)
-        assert champion(home) == home / "bundles" / rollout(home).champion
-    assert [entry.before for entry in entries(home)] == [None, *(entry.after for entry in entries(home)[:-1])]
+        assert (
+            (read_rollout(home).sequence, read_rollout(home).hash)
+            == (entry.sequence, entry.hash)
+            == (number, entry.hash)
+        )
+        assert entry.rollout() == read_rollout(home)
+        assert champion_digest(home) == home / "bundles" / read_rollout(home).champion
+    assert [entry.before for entry in read_ledger(home)] == [None, *(entry.after for entry in read_ledger(home)[:-1])]
     assert actions(home) == [
         "promote",
         "promote",
@@ -126,7 +130,7 @@ def test_a_rollback_leaves_the_champion_that_is_meant_and_once(home, digest):
     # A trial in between changes nothing about that.
     start_trial(home, c, mode="shadow", share=0, **KNOWN)
     assert rollback(home, **KNOWN) is None
-    assert (serves(home)[0], rollout(home).mode) == ("a", "shadow")
+    assert (serves(home)[0], read_rollout(home).mode) == ("a", "shadow")
     promote(home, c, **KNOWN)
     assert rollback(home, **KNOWN).after["champion"] == a
     # A champion that was set by hand serves by no rollback.
@@ -139,11 +143,11 @@ def test_a_rollback_brings_no_withdrawn_model_back(home, digest):
     for each in (a, b, c):
         promote(home, each, **KNOWN)
     rollback(home, leaving=c, who="Bob", why="calls", now=NOW)
-    before = rollout(home)
+    before = read_rollout(home)
     with pytest.raises(WithdrawnError, match=f"{c[:12]}, was rolled back by Bob: calls") as refused:
         rollback(home, leaving=b, **KNOWN)
     assert "churn promote --version N --force --why" in refused.value.hint
-    assert rollout(home) == before
+    assert read_rollout(home) == before
     # A pointer that was set by hand leads there no more than a rollback's.
     write_pointer(home, Rollout(a, "a", c))
     with pytest.raises(WithdrawnError):
@@ -181,7 +185,7 @@ def test_a_verdict_about_another_champion_does_not_count(home, digest):
             lambda home, b: (stop_trial(home, **KNOWN), start_trial(home, b, mode="canary", share=0.1, **KNOWN)),
             "by Ann",
         ),
-        (lambda home, b: write_pointer(home, Rollout(rollout(home).champion, "x")), "by nobody in the ledger"),
+        (lambda home, b: write_pointer(home, Rollout(read_rollout(home).champion, "x")), "by nobody in the ledger"),
     ],
 )
 def test_a_promotion_that_rests_on_a_trial_needs_it_to_be_running(home, digest, end, says):
@@ -191,7 +195,7 @@ def test_a_promotion_that_rests_on_a_trial_needs_it_to_be_running(home, digest, 
     before = actions(home)
     with pytest.raises(TrialEndedError, match=says):
         promote(home, digest("b"), trial=trial, **KNOWN)
-    assert (champion(home).name, actions(home)) == (digest("a"), before)
+    assert (champion_digest(home).name, actions(home)) == (digest("a"), before)
 
 
 def test_a_promotion_during_its_trial_is_one_and_its_retry_too(home, digest):
@@ -217,11 +221,11 @@ def test_a_trial_keeps_its_end_and_begins_anew_after_it(home, digest):
     assert first.sequence == endless.sequence + 1, "one of an earlier version gets an end"
     assert first.details == {"as_of": "then"}
     assert begin(NOW + day / 2, ends_at=NOW + 2 * day) == first
-    assert first.after["ends_at"] == rollout(home).ends_at == "2026-03-02T06:00:00+00:00"
+    assert first.after["ends_at"] == read_rollout(home).ends_at == "2026-03-02T06:00:00+00:00"
     again = begin(NOW + day, ends_at=NOW + 2 * day)
     assert (again.sequence, again.after["ends_at"]) == (first.sequence + 1, "2026-03-03T06:00:00+00:00")
     assert "ends_at" not in stop_trial(home, **KNOWN).after
-    assert rollout(home).ends_at is None
+    assert read_rollout(home).ends_at is None
 
 
 def test_a_service_ends_the_trial_that_it_means_and_no_other(home, digest):
@@ -229,7 +233,7 @@ def test_a_service_ends_the_trial_that_it_means_and_no_other(home, digest):
     meant = start_trial(home, digest("b"), mode="canary", share=0.1, **KNOWN)
     start_trial(home, digest("b"), mode="canary", share=0.2, **KNOWN)
     assert stop_trial(home, trial=meant.sequence, **KNOWN) is None
-    assert rollout(home).share == 0.2
+    assert read_rollout(home).share == 0.2
 
 
 @pytest.mark.parametrize(
@@ -248,10 +252,10 @@ def test_a_service_ends_the_trial_that_it_means_and_no_other(home, digest):
 )
 def test_what_can_not_be_changes_nothing(home, digest, wrong, error):
     promote(home, digest("a"), **KNOWN)
-    before = rollout(home)
+    before = read_rollout(home)
     with pytest.raises(error):
         wrong(home, digest)
-    assert rollout(home) == before
+    assert read_rollout(home) == before
     assert actions(home) == ["promote"]
 
 
@@ -271,13 +275,13 @@ def test_a_bundle_of_another_contract_is_not_promoted(home):
     other = saved(home, contract_hash="0" * 64)[0].digest
     with pytest.raises(BundleError, match="another contract"):
         promote(home, other, **KNOWN)
-    assert rollout(home) is None
+    assert read_rollout(home) is None
 
 
 @pytest.mark.parametrize("left", ["the old pointer", "no pointer", "a damaged pointer"])
 def test_who_died_between_ledger_and_pointer_has_promoted(home, digest, left):
     promote(home, digest("a"), **KNOWN)
-    old = rollout(home)
+    old = read_rollout(home)
     pointer = home / "bundles" / "champion.json"
     content = pointer.read_bytes()
     promote(home, digest("b"), **KNOWN)
@@ -292,8 +296,8 @@ def test_who_died_between_ledger_and_pointer_has_promoted(home, digest, left):
 
 
 def test_who_died_at_the_first_promotion_has_promoted(home, digest):
-    append(home, [], "promote", (None, Rollout(digest("a"), "a")), **KNOWN)
-    assert rollout(home) is None
+    append_entry(home, [], "promote", (None, Rollout(digest("a"), "a")), **KNOWN)
+    assert read_rollout(home) is None
     assert stop_trial(home, **KNOWN) is None
     assert serves(home)[0] == "a"
     assert promote(home, digest("a"), **KNOWN).sequence == 1
@@ -320,12 +324,12 @@ def test_a_promotion_that_the_disk_refused_does_not_happen_later(home, digest, m
     before = ledger_path(home).read_bytes()
 
     def full(home, rollout):
-        raise StorageFailed("no space left on device")
+        raise StorageError("no space left on device")
 
     # The disk has room for the entry and none for the pointer: no limit of the system tells the two files apart.
     with monkeypatch.context() as fault:
         fault.setattr("bentos.rollout.rollout.write_pointer", full)
-        with pytest.raises(StorageFailed):
+        with pytest.raises(StorageError):
             promote(home, digest("b"), **KNOWN)
     assert ledger_path(home).read_bytes() == before
     start_trial(home, digest("c"), mode="shadow", share=0, **KNOWN)
@@ -337,6 +341,6 @@ def test_a_pointer_that_can_not_be_replaced_is_named(home, digest):
     pointer = home / "bundles" / "champion.json"
     pointer.unlink()
     pointer.mkdir()
-    with pytest.raises(StorageFailed):
+    with pytest.raises(StorageError):
         promote(home, digest("b"), **KNOWN)
     assert actions(home) == ["promote"]

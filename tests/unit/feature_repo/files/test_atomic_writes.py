@@ -8,16 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from feature_repo.files.atomic_writes import (
-    StorageFailed,
-    aside,
+    StorageError,
     copy_file,
     file_sha256,
-    storage,
-    sweep,
+    remove_leftovers,
+    storage_errors,
+    temporary_file,
     write_file,
     write_folder,
 )
-from feature_repo.files.locks import LeaseHeldError, exclusive, lease
+from feature_repo.files.locks import LeaseHeldError, lease, publish_lock
 from tests.support.patience import PATIENCE_S
 
 
@@ -42,7 +42,7 @@ def test_a_folder_that_fails_leaves_nothing(tmp_path):
 
 
 def test_what_fails_aside_leaves_nothing(tmp_path):
-    with pytest.raises(ZeroDivisionError), aside(tmp_path) as temporary:
+    with pytest.raises(ZeroDivisionError), temporary_file(tmp_path) as temporary:
         temporary.write_bytes(b"%d" % (1 // 0))
     assert list(tmp_path.iterdir()) == []
 
@@ -57,14 +57,14 @@ def test_a_copy_tells_the_digest_of_what_was_copied(tmp_path):
 
 def test_the_system_s_refusal_gets_a_name_and_a_way_out(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(StorageFailed, match="cannot write below the home: File exists") as refused, storage():
+    with pytest.raises(StorageError, match="cannot write below the home: File exists") as refused, storage_errors():
         write_file(tmp_path / "file" / "below", b"")
     assert "CHURN_HOME" in refused.value.hint
 
 
 def _take(home, told):
     told.send("asking")
-    with exclusive(home):
+    with publish_lock(home):
         told.send("mine")
 
 
@@ -72,7 +72,7 @@ def _take(home, told):
 def test_the_lock_lets_one_in_at_a_time(tmp_path):
     spawn = multiprocessing.get_context("spawn")
     here, there = spawn.Pipe()
-    with exclusive(tmp_path):
+    with publish_lock(tmp_path):
         other = spawn.Process(target=_take, args=(tmp_path, there))
         other.start()
         assert here.recv() == "asking"
@@ -116,9 +116,9 @@ def test_a_holder_that_is_killed_frees_its_lease(tmp_path):
 HOLDS = """
 import sys
 from pathlib import Path
-from feature_repo.files.atomic_writes import aside, folder_aside
+from feature_repo.files.atomic_writes import temporary_file, temporary_folder
 home = Path(sys.argv[1])
-with aside(home / "offline") as file, folder_aside(home / "bundles", "saved-") as folder:
+with temporary_file(home / "offline") as file, temporary_folder(home / "bundles", "saved-") as folder:
     file.write_bytes(b"7590-VHVEG")
     (folder / "rows").write_bytes(b"7590-VHVEG")
     print("held", flush=True)
@@ -137,13 +137,13 @@ def test_what_a_living_process_holds_stays_and_what_a_dead_one_left_goes(tmp_pat
     words = [sys.executable, "-c", HOLDS, str(tmp_path)]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"held\n"
-        sweep(tmp_path)
+        remove_leftovers(tmp_path)
         assert unfinished(tmp_path) == ["bundles", "offline", "prefect"]
         for path in (*tmp_path.glob("offline/.tmp-*"), *tmp_path.glob("bundles/.tmp-*")):
             assert stat.S_IMODE(path.stat().st_mode) in {0o600, 0o700}
         other.kill()
     assert unfinished(tmp_path) == ["bundles", "offline", "prefect"]
-    sweep(tmp_path)
+    remove_leftovers(tmp_path)
     assert unfinished(tmp_path) == ["prefect"]
 
 
@@ -152,7 +152,7 @@ def test_a_copy_that_a_user_makes_in_the_inbox_stays(tmp_path):
     for copy in copies:
         copy.parent.mkdir(parents=True)
         copy.write_bytes(b"7590-VHVEG")
-    sweep(tmp_path)
+    remove_leftovers(tmp_path)
     assert all(copy.read_bytes() == b"7590-VHVEG" for copy in copies)
 
 
@@ -160,7 +160,7 @@ def test_a_copy_that_a_user_makes_in_the_inbox_stays(tmp_path):
 def test_makers_and_sweepers_side_by_side_lose_nothing(tmp_path):
     def write(number):
         write_folder(tmp_path / str(number), {"a": b"%d" % number})
-        sweep(tmp_path)
+        remove_leftovers(tmp_path)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(write, range(200)))
@@ -169,7 +169,7 @@ def test_makers_and_sweepers_side_by_side_lose_nothing(tmp_path):
 
 
 def test_a_folder_that_is_not_there_is_said(tmp_path):
-    with pytest.raises(FileNotFoundError), aside(tmp_path / "none"):
+    with pytest.raises(FileNotFoundError), temporary_file(tmp_path / "none"):
         pass
-    sweep(tmp_path / "none")
+    remove_leftovers(tmp_path / "none")
     assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ import zipfile
 import pyarrow as pa
 import pytest
 
-from feature_repo.files.compression_formats import packed_as
+from feature_repo.files.compression_formats import compression_of
 
 
 def zipped(data):
@@ -33,8 +33,8 @@ def zipped(data):
     ],
 )
 def test_a_packed_file_is_known_by_its_first_bytes(pack, name):
-    assert packed_as(pack(b"customerID,gender\n1,Female\n")[:4]) == name
+    assert compression_of(pack(b"customerID,gender\n1,Female\n")[:4]) == name
 
 
 def test_fewer_bytes_are_no_packed_file():
-    assert packed_as(b"") is None
+    assert compression_of(b"") is None

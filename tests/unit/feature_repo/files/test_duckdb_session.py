@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from feature_repo.files.atomic_writes import StorageFailed
+from feature_repo.files.atomic_writes import StorageError
 from feature_repo.files.duckdb_session import Limits, session
 from tests.support.feast_repository import READ_ONLY
 
@@ -76,5 +76,5 @@ def test_on_a_home_that_may_not_be_written_a_session_works_in_memory_alone():
 
 def test_a_home_that_is_a_file_is_refused_by_name(tmp_path):
     (tmp_path / "home").write_text("")
-    with pytest.raises(StorageFailed, match="below the home"), session(Limits(tmp_path / "home", 128, 1)):
+    with pytest.raises(StorageError, match="below the home"), session(Limits(tmp_path / "home", 128, 1)):
         raise AssertionError("opened")

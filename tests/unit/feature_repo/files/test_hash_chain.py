@@ -7,8 +7,18 @@ from contextlib import contextmanager
 import pytest
 
 from feature_repo.files import hash_chain
-from feature_repo.files.atomic_writes import StorageFailed
-from feature_repo.files.hash_chain import GENESIS, ChainBrokenError, End, append, end, line, sealed, walk, withdraw
+from feature_repo.files.atomic_writes import StorageError
+from feature_repo.files.hash_chain import (
+    GENESIS,
+    ChainBrokenError,
+    ChainHead,
+    append_lines,
+    iter_verified,
+    line,
+    read_head,
+    remove_last,
+    seal_next,
+)
 
 SAID = [{"say": "one", "n": 1.5}, {"say": "zwei ü\n", "n": None}, {"say": "", "n": {"deep": [1, 2]}}]
 
@@ -18,19 +28,19 @@ def path(tmp_path):
     """Three entries, added one by one."""
     path = tmp_path / "folder" / "said.jsonl"
     for said in SAID:
-        append(path, end(path), [said])
+        append_lines(path, read_head(path), [said])
     return path
 
 
 def read(path):
-    return list(walk(path, dict))
+    return list(iter_verified(path, dict))
 
 
 def test_there_is_no_file(tmp_path):
     for path in (tmp_path / "none", tmp_path / "file" / "none"):
         (tmp_path / "file").write_text("in the way")
         assert read(path) == []
-        assert end(path) == End(0, GENESIS, 0)
+        assert read_head(path) == ChainHead(0, GENESIS, 0)
 
 
 def test_what_was_said_comes_back_in_order_and_linked(path):
@@ -39,13 +49,13 @@ def test_what_was_said_comes_back_in_order_and_linked(path):
     assert [entry["sequence"] for entry in (first, second, third)] == [1, 2, 3]
     assert [entry["previous_hash"] for entry in (first, second, third)] == [GENESIS, first["hash"], second["hash"]]
     assert path.read_bytes() == b"".join(map(line, (first, second, third)))
-    assert end(path) == End(3, third["hash"], path.stat().st_size)
+    assert read_head(path) == ChainHead(3, third["hash"], path.stat().st_size)
     assert path.stat().st_mode & 0o077 == 0
 
 
 def test_several_at_once_are_as_one_by_one(path, tmp_path):
     other = tmp_path / "other.jsonl"
-    assert append(other, End(), SAID) == read(path)
+    assert append_lines(other, ChainHead(), SAID) == read(path)
     assert other.read_bytes() == path.read_bytes()
 
 
@@ -81,8 +91,14 @@ def test_any_change_of_any_byte_shows(path):
         (lambda lines: [lines[0], b"\n", lines[2]], "line 2 of said.jsonl was changed"),
         (lambda lines: [lines[0], lines[1].replace(b"null", b"NaN"), lines[2]], "line 2 of said.jsonl was changed"),
         # Sealed as it should be, after another entry than the one that is there.
-        (lambda lines: [lines[0], line(sealed(End(1, "f" * 64, 0), SAID[1])[0]), lines[2]], "line 2 .* follow"),
-        (lambda lines: [lines[0], line(sealed(End(2, json.loads(lines[0])["hash"]), SAID[1])[0])], "line 2 .* follow"),
+        (
+            lambda lines: [lines[0], line(seal_next(ChainHead(1, "f" * 64, 0), SAID[1])[0]), lines[2]],
+            "line 2 .* follow",
+        ),
+        (
+            lambda lines: [lines[0], line(seal_next(ChainHead(2, json.loads(lines[0])["hash"]), SAID[1])[0])],
+            "line 2 .* follow",
+        ),
     ],
 )
 def test_lines_that_were_removed_swapped_or_forged_show(path, spoil, says):
@@ -93,47 +109,47 @@ def test_lines_that_were_removed_swapped_or_forged_show(path, spoil, says):
 
 def test_an_unfinished_line_of_any_length_is_passed_over_and_cut_off(path):
     whole, entries = path.read_bytes(), read(path)
-    finished = end(path)
-    fourth = line(sealed(finished, {"say": "four", "n": 4})[0])
+    finished = read_head(path)
+    fourth = line(seal_next(finished, {"say": "four", "n": 4})[0])
     for length in range(1, len(fourth)):
         path.write_bytes(whole + fourth[:length])
         assert read(path) == entries
-        assert end(path) == finished
-    append(path, end(path), [{"say": "another", "n": 4}])
+        assert read_head(path) == finished
+    append_lines(path, read_head(path), [{"say": "another", "n": 4}])
     assert [entry["say"] for entry in read(path)] == [*(said["say"] for said in SAID), "another"]
     assert path.read_bytes().startswith(whole)
 
 
 def test_a_first_line_that_was_never_finished_is_none(path):
     path.write_bytes(path.read_bytes()[:20])
-    assert end(path) == End()
-    append(path, end(path), SAID[:1])
+    assert read_head(path) == ChainHead()
+    append_lines(path, read_head(path), SAID[:1])
     assert len(read(path)) == 1
 
 
 def test_the_end_is_found_without_reading_the_rest(path):
-    append(path, end(path), [{"say": f"{number:0200d}", "n": number} for number in range(1000)])
+    append_lines(path, read_head(path), [{"say": f"{number:0200d}", "n": number} for number in range(1000)])
     whole = path.read_bytes()
     newest = read(path)[-1]
-    assert end(path) == End(1003, newest["hash"], len(whole))
+    assert read_head(path) == ChainHead(1003, newest["hash"], len(whole))
     # A change far above is not its business, one of the last line is.
     path.write_bytes(whole.replace(b"one", b"two", 1))
-    assert end(path).sequence == 1003
+    assert read_head(path).sequence == 1003
     with pytest.raises(ChainBrokenError, match="line 1 of"):
         read(path)
     for spoilt in (whole[:-3] + b"\n", whole + b"\n", whole + b"{}\n", whole + b"x" * (1 << 18)):
         path.write_bytes(spoilt)
         with pytest.raises(ChainBrokenError, match=r"the last line|the end of said.jsonl is no line"):
-            end(path)
+            read_head(path)
     path.write_bytes(b"x" * (1 << 18) + b"\n")
     with pytest.raises(ChainBrokenError, match="is no line"):
-        end(path)
+        read_head(path)
 
 
 def test_what_was_taken_back_was_never_there(path):
     whole = path.read_bytes()
-    (fourth,) = append(path, end(path), SAID[:1])
-    withdraw(path, fourth)
+    (fourth,) = append_lines(path, read_head(path), SAID[:1])
+    remove_last(path, fourth)
     assert path.read_bytes() == whole
 
 
@@ -151,10 +167,10 @@ def no_file_beyond(size_bytes):
 @pytest.mark.parametrize("room_bytes", [0, 1, 50])
 def test_a_disk_that_refuses_half_a_line_leaves_the_chain_as_it_was(path, room_bytes):
     whole = path.read_bytes()
-    with no_file_beyond(len(whole) + room_bytes), pytest.raises(StorageFailed):
-        append(path, end(path), [*SAID, *SAID])
+    with no_file_beyond(len(whole) + room_bytes), pytest.raises(StorageError):
+        append_lines(path, read_head(path), [*SAID, *SAID])
     assert path.read_bytes() == whole
-    append(path, end(path), SAID)
+    append_lines(path, read_head(path), SAID)
     assert len(read(path)) == 6
 
 
@@ -165,5 +181,5 @@ def test_an_entry_that_is_none_to_its_keeper_shows(path):
         return content
 
     with pytest.raises(ChainBrokenError, match=r"line 2 of said.jsonl was changed"):
-        list(walk(path, refuse))
+        list(iter_verified(path, refuse))
     assert hash_chain.seal(read(path)[0]) == read(path)[0]["hash"]

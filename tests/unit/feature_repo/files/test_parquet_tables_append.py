@@ -4,17 +4,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from feature_repo.files.parquet_tables import append_tables, has
+from feature_repo.files.parquet_tables import append_tables, has_part
 
 SCHEMA = pa.schema([("n", pa.int64())])
 PIECES = [pa.table({"n": [1, 2]}), pa.table({"n": [3]})]
 
 
 def test_the_pieces_are_one_part_that_never_changes(tmp_path):
-    assert not has(tmp_path, "t", "p")
+    assert not has_part(tmp_path, "t", "p")
     target = append_tables(tmp_path, "t", "p", SCHEMA, PIECES)
     append_tables(tmp_path, "t", "p", SCHEMA, [pa.table({"n": [9]})])
-    assert has(tmp_path, "t", "p")
+    assert has_part(tmp_path, "t", "p")
     assert pq.read_table(target)["n"].to_pylist() == [1, 2, 3]
 
 

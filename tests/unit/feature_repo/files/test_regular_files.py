@@ -8,11 +8,11 @@ import pytest
 
 from bentos.bundle.manifest import BundleError, bundles_folder
 from bentos.rollout.pointer import POINTER, read_pointer
-from feature_repo.files.atomic_writes import StorageFailed, file_sha256
-from feature_repo.files.hash_chain import walk
-from feature_repo.files.locks import exclusive, lease
+from feature_repo.files.atomic_writes import StorageError, file_sha256
+from feature_repo.files.hash_chain import iter_verified
+from feature_repo.files.locks import lease, publish_lock
 from feature_repo.files.regular_files import open_lock, open_regular, read_regular
-from feature_repo.raw.events.deliveries import DeliveryDamaged, deliveries, log_folder
+from feature_repo.raw.events.deliveries import DeliveryDamagedError, deliveries, log_folder
 
 
 @pytest.fixture
@@ -57,9 +57,9 @@ def test_a_lock_file_is_made_for_its_owner_alone_and_kept(tmp_path):
 @pytest.mark.parametrize("name", [".publish.lock", ".training.lease"])
 def test_a_fifo_where_a_lock_is_kept_is_named(tmp_path, name):
     os.mkfifo(tmp_path / name)
-    with pytest.raises((StorageFailed, OSError), match="it is a FIFO"):
+    with pytest.raises((StorageError, OSError), match="it is a FIFO"):
         {
-            ".publish.lock": lambda: exclusive(tmp_path),
+            ".publish.lock": lambda: publish_lock(tmp_path),
             ".training.lease": lambda: lease(tmp_path, "training", "test"),
         }[name]().__enter__()
 
@@ -68,7 +68,7 @@ def test_a_fifo_among_the_files_of_a_home_is_named(tmp_path, fifo):
     with pytest.raises(OSError, match="it is a FIFO"):
         file_sha256(fifo)
     with pytest.raises(OSError, match="it is a FIFO"):
-        next(walk(fifo, lambda content: content))
+        next(iter_verified(fifo, lambda content: content))
     bundles_folder(tmp_path).mkdir()
     os.mkfifo(bundles_folder(tmp_path) / POINTER)
     with pytest.raises(BundleError, match="it is a FIFO"):
@@ -76,5 +76,5 @@ def test_a_fifo_among_the_files_of_a_home_is_named(tmp_path, fifo):
     folder = log_folder(tmp_path) / "000001"
     folder.mkdir(parents=True)
     os.mkfifo(folder / "manifest.json")
-    with pytest.raises(DeliveryDamaged, match="000001 has no readable manifest"):
+    with pytest.raises(DeliveryDamagedError, match="000001 has no readable manifest"):
         deliveries(tmp_path)

@@ -8,7 +8,7 @@ from datetime import date
 import pytest
 
 from feature_repo.files.atomic_writes import copy_file
-from feature_repo.files.stable_reads import SourceUnreadable, StillWritten, content, unchanged
+from feature_repo.files.stable_reads import SourceChangingError, SourceUnreadableError, read_stable, unchanged
 from feature_repo.raw.events import publication as delivering
 from feature_repo.raw.events.publication import land_file
 from feature_repo.raw.snapshots import publication
@@ -49,7 +49,10 @@ CHANGES = {
 @pytest.mark.parametrize(("change", "told"), CHANGES.values(), ids=CHANGES)
 def test_a_file_that_changes_is_told_of(tmp_path, change, told):
     path = written(tmp_path / "a")
-    with pytest.raises(StillWritten, match=f"a is still being written: it {told} while it was read"), unchanged(path):
+    with (
+        pytest.raises(SourceChangingError, match=f"a is still being written: it {told} while it was read"),
+        unchanged(path),
+    ):
         change(path)
 
 
@@ -57,29 +60,29 @@ def test_a_file_that_is_read_and_nothing_more_is_not(tmp_path):
     path = written(tmp_path / "a")
     with unchanged(path):
         path.read_bytes()
-    assert content(tmp_path / "none") == ()
+    assert read_stable(tmp_path / "none") == ()
 
 
 def test_a_folder_changes_with_what_lies_in_it(tmp_path):
     path = written(tmp_path / "a", "1.parquet", "2.parquet")
-    with pytest.raises(StillWritten, match="from 10 to 12 bytes"), unchanged(path):
+    with pytest.raises(SourceChangingError, match="from 10 to 12 bytes"), unchanged(path):
         (path / "3.parquet").write_bytes(b"33")
-    with pytest.raises(StillWritten, match="from 12 to 13 bytes"), unchanged(path):
+    with pytest.raises(SourceChangingError, match="from 12 to 13 bytes"), unchanged(path):
         (path / "1.parquet").write_bytes(b"second")
 
 
 def test_a_link_that_leads_nowhere_hides_no_change_of_what_lies_beside_it(tmp_path):
     path = written(tmp_path / "a", "1.parquet")
     (path / ".left").symlink_to(path / "gone")
-    with pytest.raises(StillWritten, match="bytes"), unchanged(path):
+    with pytest.raises(SourceChangingError, match="bytes"), unchanged(path):
         (path / "1.parquet").write_bytes(b"second")
 
 
 def test_what_the_operating_system_refuses_is_named(tmp_path):
     path = written(tmp_path / "a", "1.parquet")
     (path / "2.parquet").symlink_to(path / "2.parquet")
-    with pytest.raises(SourceUnreadable, match="a can't be read: Too many levels of symbolic links") as refused:
-        content(path)
+    with pytest.raises(SourceUnreadableError, match="a can't be read: Too many levels of symbolic links") as refused:
+        read_stable(path)
     assert "right" in refused.value.hint
 
 
@@ -99,7 +102,7 @@ def test_nothing_is_kept_of_what_is_still_written(tmp_path, monkeypatch, module,
     home = tmp_path / "home"
     with monkeypatch.context() as patched:
         patched.setattr(module, "copy_file", copy_while_written)
-        with pytest.raises(StillWritten):
+        with pytest.raises(SourceChangingError):
             keep(home, path)
     assert [each for each in home.glob("raw/**/*") if each.is_file()] == []
     assert keep(home, path).path.exists()

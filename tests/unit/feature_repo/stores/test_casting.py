@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from feature_repo.contract import BY_NAME
-from feature_repo.stores.casting import as_frame, as_python
+from feature_repo.stores.casting import to_dataframe, to_python_values
 
 TENURE, CHARGE = BY_NAME["tenure_months"], BY_NAME["total_charges_usd"]
 PARTNER, CONTRACT = BY_NAME["partner"], BY_NAME["contract_type"]
@@ -29,19 +29,19 @@ PARTNER, CONTRACT = BY_NAME["partner"], BY_NAME["contract_type"]
     ],
 )
 def test_a_value_becomes_the_contracts_type(feature, stored, value):
-    (found,) = as_python(feature, [stored])
+    (found,) = to_python_values(feature, [stored])
     assert found == value
     assert type(found) is type(value)
 
 
 def test_a_broken_integer_is_refused():
     with pytest.raises(ValueError, match=r"tenure_months: 1\.5 is no integer"):
-        as_python(TENURE, [1.5])
+        to_python_values(TENURE, [1.5])
 
 
 def test_a_null_changes_no_dtype():
     columns = {"tenure_months": [1, 2], "total_charges_usd": [1.0, None], "contract_type": ["One year", None]}
-    frame = as_frame([TENURE, CHARGE, CONTRACT], columns)
+    frame = to_dataframe([TENURE, CHARGE, CONTRACT], columns)
     assert list(frame.columns) == ["tenure_months", "total_charges_usd", "contract_type"]
     assert [str(dtype) for dtype in frame.dtypes] == ["float64", "float64", "object"]
     assert frame["contract_type"].tolist() == ["One year", None]

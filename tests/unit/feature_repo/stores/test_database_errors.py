@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from feature_repo.stores.database_errors import Server, redis_cause, sqlite_cause, unreachable
-from feature_repo.stores.errors import RegistryUnavailableError, StoreUnavailableError, refusals
+from feature_repo.stores.errors import RegistryUnavailableError, StoreUnavailableError, translate_store_errors
 
 DAMAGED, OTHERWISE = "move it away", "run: churn apply"
 
@@ -86,7 +86,7 @@ def test_each_error_of_sqlite_has_its_own_cure(settings, database, provoke, what
     assert cause.what.startswith(what)
     assert cure in cause.cure
     # The same through the one place that every command goes through.
-    with pytest.raises(StoreUnavailableError, match=what) as refused, refusals(settings):
+    with pytest.raises(StoreUnavailableError, match=what) as refused, translate_store_errors(settings):
         raise broken.value
     assert ("move it away" in refused.value.hint) == (cure == DAMAGED)
 
@@ -95,13 +95,16 @@ def test_the_registry_is_only_moved_away_where_it_is_damaged(settings, database)
     engine = create_engine(f"sqlite:///{database}", connect_args={"timeout": 0})
     with closing(sqlite3.connect(database)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(RegistryUnavailableError, match="another process holds it") as refused, refusals(settings):
+        with (
+            pytest.raises(RegistryUnavailableError, match="another process holds it") as refused,
+            translate_store_errors(settings),
+        ):
             _ask(engine)
         assert "move it away" not in refused.value.hint
         other.rollback()
     engine.dispose()
     database.write_bytes(b"something else" * 1000)
-    with pytest.raises(RegistryUnavailableError, match="it is damaged") as refused, refusals(settings):
+    with pytest.raises(RegistryUnavailableError, match="it is damaged") as refused, translate_store_errors(settings):
         _ask(engine)
     assert "move it away" in refused.value.hint
     engine.dispose()
@@ -113,7 +116,7 @@ def _ask(engine):
 
 
 def test_an_error_without_a_driver_has_a_name_too(settings):
-    with pytest.raises(RegistryUnavailableError, match="SQLAlchemyError"), refusals(settings):
+    with pytest.raises(RegistryUnavailableError, match="SQLAlchemyError"), translate_store_errors(settings):
         raise SQLAlchemyError("its text is not repeated")
 
 

@@ -6,13 +6,13 @@ import pytest
 import yaml
 
 from configs.settings import PROJECT_ROOT, load_settings
-from feature_repo.stores.feature_store import close_store, configuration, open_store, redis_connection
+from feature_repo.stores.feature_store import close_store, open_feature_store, redis_connection, repo_config
 
 
 def test_the_yaml_for_feasts_own_command_equals_the_embedded_settings():
     folder = PROJECT_ROOT / "feature_repo"
     written = yaml.safe_load((folder / "feature_store.yaml").read_text())
-    built = configuration(load_settings(home=PROJECT_ROOT / "data"))
+    built = repo_config(load_settings(home=PROJECT_ROOT / "data"))
     # The file lies in feature_repo and is read there: its paths are relative to that folder.
     written["registry"]["path"] = f"sqlite:///{(folder / written['registry']['path'][10:]).resolve()}"
     written["online_store"]["path"] = str((folder / written["online_store"]["path"]).resolve())
@@ -36,7 +36,7 @@ def test_a_redis_url_in_feasts_words(url, connection):
 
 
 def test_a_closed_store_refreshes_no_more_whenever_it_is_closed(settings):
-    store = open_store(settings)
+    store = open_feature_store(settings)
     registry = store.registry
     at_work, waiting = registry._start_thread_async_refresh, registry.registry_refresh_thread
     close_store(store)

@@ -15,7 +15,7 @@ from feature_repo.stores.freshness import (
     ViewState,
     at_the_contract,
     load_freshness,
-    parse,
+    parse_freshness,
 )
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -72,7 +72,7 @@ def test_the_shipped_policy_is_valid_and_refuses_what_the_contract_does():
 )
 def test_a_policy_that_does_not_fit_is_refused_and_says_where(text, said):
     with pytest.raises(FreshnessError) as refused:
-        parse(text)
+        parse_freshness(text)
     assert said in refused.value.message
     assert "freshness.toml" in refused.value.hint
 
@@ -87,7 +87,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
     [(0, 0, "fresh"), (10, 0, "fresh"), (10, 1, "stale"), (20, 0, "stale"), (20, 1, "expired")],
 )
 def test_a_limit_is_the_last_instant_that_it_allows(hours, tick, status):
-    policy = parse(changed("customer_billing", stale_after_h=10, refuse_after_h=20))
+    policy = parse_freshness(changed("customer_billing", stale_after_h=10, refuse_after_h=20))
     at = NOW - timedelta(hours=hours) - tick * TICK
     age = policy.age(["customer_billing"], [at], NOW)
     assert age.views == (ViewState("customer_billing", at, status),)
@@ -153,7 +153,7 @@ def test_an_age_holds_as_long_as_it_says(days):
 
 
 def test_events_may_be_made_to_refuse():
-    policy = parse(changed("customer_usage", stale_after_h=1, refuse_after_h=24, on_expired='"refuse"'))
+    policy = parse_freshness(changed("customer_usage", stale_after_h=1, refuse_after_h=24, on_expired='"refuse"'))
     assert policy.age(["customer_usage"], [NOW - timedelta(hours=25)], NOW).refused
     assert not policy.age(["customer_usage"], [None], NOW).refused
 

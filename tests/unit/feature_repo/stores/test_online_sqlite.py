@@ -14,7 +14,7 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
 from feature_repo.stores import online_sqlite
-from feature_repo.stores.feast_patches.faults import go_round
+from feature_repo.stores.feast_patches.faults import install_patches
 from feature_repo.stores.online_read.response import PlannedResponse
 from tests.support.patience import PATIENCE_S
 from tests.support.read_plan_repository import NOW, opened, write
@@ -58,7 +58,7 @@ def test_reads_that_fail_beside_a_push_lose_none_of_its_rows(tmp_path, monkeypat
         connection.execute("DROP TABLE plan_sites")
     connection.close()
     begun, ended = threading.Event(), threading.Event()
-    statement = online_sqlite.upsert
+    statement = online_sqlite.upsert_sql
 
     def slowly(table, features):
         """Hold the push between its transaction's two statements: its rows have different features."""
@@ -67,7 +67,7 @@ def test_reads_that_fail_beside_a_push_lose_none_of_its_rows(tmp_path, monkeypat
         begun.set()
         return statement(table, features)
 
-    monkeypatch.setattr(online_sqlite, "upsert", slowly)
+    monkeypatch.setattr(online_sqlite, "upsert_sql", slowly)
     view = store.get_feature_view("bills")
     pushed = [
         (EntityKey(join_keys=["customer_id"], entity_values=[Value(string_val=key)]), values, NOW, None)
@@ -92,7 +92,7 @@ def test_reads_that_fail_beside_a_push_lose_none_of_its_rows(tmp_path, monkeypat
 
 @pytest.mark.slow
 def test_a_store_that_is_dropped_closes_its_connection(tmp_path):
-    go_round()  # as importing the offline store does, which this file needs for nothing else
+    install_patches()  # as importing the offline store does, which this file needs for nothing else
     store = opened(tmp_path)
     write(store, "calls", {"customer_id": "a", "calls": 1})
     online = store._get_provider().online_store

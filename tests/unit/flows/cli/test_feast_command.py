@@ -10,7 +10,7 @@ import yaml
 from pydantic import SecretStr
 
 from configs.settings import PROJECT_ROOT
-from feature_repo.stores.feature_store import configuration
+from feature_repo.stores.feature_store import repo_config
 from flows.cli.feast_command import CONFIGURATION, addresses, environment
 from flows.listen_address import AddressError
 
@@ -21,7 +21,7 @@ def test_feast_reads_the_configuration_as_it_is(monkeypatch, settings, tmp_path,
     settings = settings.model_copy(update={"home": tmp_path / text, "feast": feast})
     monkeypatch.setenv(CONFIGURATION, environment(settings)[CONFIGURATION])
     template = (PROJECT_ROOT / "feature_repo" / "from_environment.yaml").read_text()
-    assert yaml.safe_load(os.path.expandvars(template)) == configuration(settings)
+    assert yaml.safe_load(os.path.expandvars(template)) == repo_config(settings)
 
 
 @pytest.mark.parametrize("before", [["--log-level", "info"], ["--log-level=info"], ["-fx.yaml", "-c", "ui"], ["--"]])

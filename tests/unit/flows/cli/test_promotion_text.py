@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from bentos.rollout.ledger import entries
+from bentos.rollout.ledger import read_ledger
 from bentos.rollout.rollout import promote, rollback, start_trial, stop_trial
 from flows.cli.promotion_text import ledger_line, outcome_lines, rollout_lines
-from flows.steps.compare import Compared
-from flows.steps.promote import Outcome
+from flows.steps.compare import ComparisonResult
+from flows.steps.promote import PromotionOutcome
 from tests.support.small_model import saved
 from training.promotion import Rule, Verdict
-from training.registry import Trained
+from training.registry import RegisteredChallenger
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 METRICS = {"roc_auc": 0.84, "brier": 0.1, "rows": 400}
@@ -32,7 +32,7 @@ def test_every_change_is_a_line_and_the_state_is_told(tmp_path):
     promote(tmp_path, two, who="ann", why="second", now=NOW)
     rollback(tmp_path, who="bob", why="calls", now=NOW)
     assert list(rollout_lines(tmp_path)) == [f"champion {one[:12]} (model v1), before it {two[:12]}"]
-    assert [ledger_line(entry) for entry in entries(tmp_path)] == [
+    assert [ledger_line(entry) for entry in read_ledger(tmp_path)] == [
         f"   1 2026-06-01T12:00:00 promote  {one[:12]} by ann: the first",
         f"   2 2026-06-01T12:00:00 canary   {two[:12]} by bob",
         f"   3 2026-06-01T12:00:00 abort    {two[:12]} by service: slow",
@@ -44,7 +44,7 @@ def test_every_change_is_a_line_and_the_state_is_told(tmp_path):
 def test_a_text_in_the_ledger_makes_no_line_and_no_command_of_the_terminal(tmp_path):
     one = saved(tmp_path, model_version="v1")[0].digest
     promote(tmp_path, one, who="ann\x1b]0;x\x07", why="first\n   2 2026-06-01T12:00:00 promote  \u202e", now=NOW)
-    (entry,) = entries(tmp_path)
+    (entry,) = read_ledger(tmp_path)
     assert ledger_line(entry) == (
         f"   1 2026-06-01T12:00:00 promote  {one[:12]} by ann\\x1b]0;x\\x07: "
         "first\\n   2 2026-06-01T12:00:00 promote  \\u202e"
@@ -54,11 +54,13 @@ def test_a_text_in_the_ledger_makes_no_line_and_no_command_of_the_terminal(tmp_p
 def test_an_outcome_names_the_model_its_rules_and_what_became_of_it(tmp_path):
     digest = saved(tmp_path, metrics=METRICS)[0].digest
     entry = promote(tmp_path, digest, who="ann", why="", now=NOW)
-    trained = Trained("f", digest, "v1", "4", "run", seen_rows=0, fresh=True)
+    trained = RegisteredChallenger("f", digest, "v1", "4", "run", seen_rows=0, fresh=True)
     rules = (Rule("calibration", held=False, figures="0.2 <= 0.1"), Rule("no leak", held=True, figures="0.8 <= 0.98"))
 
     def last(champion, *, promoted, given):
-        outcome = Outcome(trained, Compared(Verdict(promoted, rules), digest, champion, NOW.isoformat()), given)
+        outcome = PromotionOutcome(
+            trained, ComparisonResult(Verdict(promoted, rules), digest, champion, NOW.isoformat()), given
+        )
         return list(outcome_lines(tmp_path, outcome))
 
     assert last("c1", promoted=False, given=None) == [
@@ -70,4 +72,4 @@ def test_an_outcome_names_the_model_its_rules_and_what_became_of_it(tmp_path):
     assert last(None, promoted=False, given=None)[-1] == "refused: there is no champion yet"
     assert last("c1", promoted=True, given=entry)[-1] == "promoted to champion"
     assert last("c1", promoted=False, given=entry)[-1] == "promoted to champion, against the verdict"
-    assert list(outcome_lines(tmp_path, Outcome(trained, None, None)))[-1] == "it is the champion already"
+    assert list(outcome_lines(tmp_path, PromotionOutcome(trained, None, None)))[-1] == "it is the champion already"

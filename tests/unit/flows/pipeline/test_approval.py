@@ -9,10 +9,10 @@ import pytest
 
 from configs.settings import load_settings
 from flows.pipeline import approval
-from flows.pipeline.approval import NothingWaitsError, Waiting, approve, name_challenger
+from flows.pipeline.approval import NothingWaitsError, WaitingApproval, approve, name_challenger
 
-UNKNOWN = Waiting("id-1", "deploy 7")
-OTHER = Waiting("id-2", "deploy 8", version="8", digest="b" * 64)
+UNKNOWN = WaitingApproval("id-1", "deploy 7")
+OTHER = WaitingApproval("id-2", "deploy 8", version="8", digest="b" * 64)
 
 
 @pytest.mark.slow
@@ -30,7 +30,7 @@ def test_a_challenger_that_can_not_be_written_on_the_run_is_logged_and_no_error(
 @pytest.mark.slow
 @pytest.mark.parametrize("run_id", [None, UNKNOWN.run_id])
 def test_a_run_that_does_not_say_what_it_asks_about_may_be_the_one_that_is_meant(tmp_path, monkeypatch, run_id):
-    monkeypatch.setattr(approval, "waiting", lambda _home: [UNKNOWN, OTHER])
+    monkeypatch.setattr(approval, "waiting_approvals", lambda _home: [UNKNOWN, OTHER])
     with pytest.raises(NothingWaitsError) as refused:
         approve(load_settings(home=tmp_path), run_id, "7", yes=True, who="Ann", why="")
     assert "deploy 7, run id-1, version unknown (unknown)" in refused.value.message

@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 
-from flows.pipeline.heartbeat import alive, announce, dead
+from flows.pipeline.heartbeat import find_dead_runs, find_live_runs, register_run
 
 BEGIN = """
 import sys, time
 from pathlib import Path
-from flows.pipeline.heartbeat import announce
-announce(Path(sys.argv[1]), sys.argv[2])
+from flows.pipeline.heartbeat import register_run
+register_run(Path(sys.argv[1]), sys.argv[2])
 print("here", flush=True)
 time.sleep(600)
 """
@@ -25,18 +25,18 @@ def begin(home, run_id):
 
 
 def test_a_run_is_dead_when_its_process_is(tmp_path):
-    assert dead(tmp_path) == []
+    assert find_dead_runs(tmp_path) == []
     one, other = begin(tmp_path, "one"), begin(tmp_path, "other")
     try:
-        assert dead(tmp_path) == []
+        assert find_dead_runs(tmp_path) == []
         one.send_signal(signal.SIGKILL)
         one.wait()
-        (found,) = dead(tmp_path)
+        (found,) = find_dead_runs(tmp_path)
         assert (found.run_id, found.pid) == ("one", one.pid)
         # Until it was marked it is found again, by whoever looks next.
-        assert dead(tmp_path) == [found]
-        found.forget()
-        assert dead(tmp_path) == []
+        assert find_dead_runs(tmp_path) == [found]
+        found.remove()
+        assert find_dead_runs(tmp_path) == []
     finally:
         for process in (one, other):
             process.kill()
@@ -45,9 +45,9 @@ def test_a_run_is_dead_when_its_process_is(tmp_path):
 
 
 def test_a_run_that_begins_at_this_moment_is_not_dead(tmp_path):
-    assert alive(tmp_path) == set()
-    announce(tmp_path, "mine")
+    assert find_live_runs(tmp_path) == set()
+    register_run(tmp_path, "mine")
     # Of another one, which has not got so far as to be seen.
     (tmp_path / "runs" / ".tmp-other.json").touch()
-    assert dead(tmp_path) == []
-    assert alive(tmp_path) == {"mine"}
+    assert find_dead_runs(tmp_path) == []
+    assert find_live_runs(tmp_path) == {"mine"}

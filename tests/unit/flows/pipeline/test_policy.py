@@ -13,7 +13,7 @@ from prefect import Flow
 
 from configs.settings import PROJECT_ROOT
 from feature_repo.clocks import CLOCKS_DIFFER
-from flows.pipeline.policy import InstantInFuture, instant
+from flows.pipeline.policy import InstantInFutureError, resolve_now
 
 AS_OF = (
     "deploy",
@@ -61,20 +61,20 @@ def test_most_flows_take_an_instant():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", AS_OF)
 def test_no_flow_works_as_of_the_future(home, name):
-    with pytest.raises(InstantInFuture, match="5 minutes after this machine's clock"):
+    with pytest.raises(InstantInFutureError, match="5 minutes after this machine's clock"):
         flows()[name].fn(now=datetime.now(UTC) + HOUR)
     assert list(home.iterdir()) == []
 
 
 def test_the_past_the_present_and_what_clocks_differ_by_are_fine():
     before = datetime.now(UTC)
-    assert before <= instant(None) <= datetime.now(UTC)
+    assert before <= resolve_now(None) <= datetime.now(UTC)
     ahead = before + CLOCKS_DIFFER
-    assert instant(ahead) == ahead
+    assert resolve_now(ahead) == ahead
     old = datetime(2025, 1, 31, 11, tzinfo=timezone(5 * HOUR))
-    assert instant(old).isoformat() == "2025-01-31T06:00:00+00:00"
+    assert resolve_now(old).isoformat() == "2025-01-31T06:00:00+00:00"
 
 
 def test_the_time_zone_does_not_hide_the_future():
-    with pytest.raises(InstantInFuture):
-        instant((datetime.now(UTC) + HOUR).astimezone(timezone(-10 * HOUR)))
+    with pytest.raises(InstantInFutureError):
+        resolve_now((datetime.now(UTC) + HOUR).astimezone(timezone(-10 * HOUR)))

@@ -9,7 +9,7 @@ import pytest
 
 from configs.settings import load_settings
 from feature_repo.contract import CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, LABEL, SOURCE, STORED
-from feature_repo.raw.snapshots.publication import history, read_snapshot
+from feature_repo.raw.snapshots.publication import read_snapshot, snapshot_history
 from feature_repo.raw.snapshots.timing import feature_rows
 from flows.steps.build_features import NothingPublishedError, build_features
 from tests.support.small_model import publish_month
@@ -44,7 +44,7 @@ def test_every_version_is_a_part_oldest_first(settings):
 
 def test_a_part_holds_the_versions_rows_with_their_own_times_and_no_label(settings):
     build_features(settings)
-    every = history(settings.home)
+    every = snapshot_history(settings.home)
     assert [(each.snapshot_date, each.version) for each in every] == [(D0, 1), (D1, 1), (D1, 2)]
     for manifest in every:
         rows = part(settings, manifest)

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from feature_repo.contract import ACTIVITY_SOURCE, SOURCE
-from feature_repo.files.atomic_writes import StorageFailed
+from feature_repo.files.atomic_writes import StorageError
 from feature_repo.files.parquet_tables import part_path
 from flows.steps.check_parity import _customers, check_parity
 from tests.support.event_rows import NOW
@@ -13,7 +13,7 @@ from tests.support.event_rows import NOW
 
 @pytest.mark.parametrize(
     ("table", "check", "error"),
-    [(ACTIVITY_SOURCE, check_parity, StorageFailed), (SOURCE, _customers, OSError)],
+    [(ACTIVITY_SOURCE, check_parity, StorageError), (SOURCE, _customers, OSError)],
     ids=["activity", "customers"],
 )
 def test_a_fifo_in_an_offline_table_is_named_and_not_waited_for(settings, table, check, error):

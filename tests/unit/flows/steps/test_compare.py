@@ -14,12 +14,21 @@ from bentos.rollout.ledger import LedgerBrokenError
 from bentos.rollout.rollout import promote, rollback, start_trial, stop_trial
 from configs.settings import load_settings
 from feature_repo.contract import LABEL
-from flows.steps.compare import Compared, explained, gather, latency_p50_ms, rolled_back, serving, slices, withdrawal
+from flows.steps.compare import (
+    ComparisonResult,
+    explained,
+    gather_evidence,
+    latency_p50_ms,
+    rolled_back,
+    serving,
+    slice_columns,
+    withdrawal,
+)
 from tests.support.small_model import features_of_snapshot, saved, simulated, small_bundle, training_set
 from training.data.heldout import HeldOutMissingError, save_heldout
 from training.model.fit import REASON_CODES_FILE
 from training.promotion import Rule, Verdict
-from training.registry import Trained
+from training.registry import RegisteredChallenger
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 FRAME = features_of_snapshot(simulated(200))
@@ -58,7 +67,7 @@ def test_customers_are_told_apart_by_contract_tenure_age_and_newness():
         tenure_months=[0, 3, 4, 60], contract_type=["Month-to-month", "One year", "Two year", "One year"]
     )
     audit = pd.DataFrame({"senior_citizen": pd.array([True, False, None, False], dtype="boolean")})
-    found = slices(rows, audit)
+    found = slice_columns(rows, audit)
     assert {name: values.tolist() for name, values in found.items()} == {
         "senior_citizen": ["True", "False", "(none)", "False"],
         "contract_type": ["Month-to-month", "One year", "Two year", "One year"],
@@ -161,8 +170,8 @@ def test_a_challenger_that_can_not_be_read_has_no_score_and_says_why(two):
     rows = training_set(simulated(50))
     save_heldout(home, second, rows.keys)
     (home / "bundles" / second / "trees.ubj").write_bytes(b"")
-    trained = Trained("f", second, "v", "1", "r", seen_rows=0)
-    evidence = gather(load_settings(home=home), trained, serving(home), None)
+    trained = RegisteredChallenger("f", second, "v", "1", "r", seen_rows=0)
+    evidence = gather_evidence(load_settings(home=home), trained, serving(home), None)
     assert np.isnan(evidence.challenger).all()
     assert "trees.ubj" in evidence.schema
     assert evidence.churned.tolist() == rows.keys[LABEL].tolist()
@@ -170,12 +179,12 @@ def test_a_challenger_that_can_not_be_read_has_no_score_and_says_why(two):
 
 def test_without_its_held_out_rows_nothing_is_compared(two):
     home, _, second = two
-    trained = Trained("f", second, "v", "1", "r", seen_rows=0)
+    trained = RegisteredChallenger("f", second, "v", "1", "r", seen_rows=0)
     with pytest.raises(HeldOutMissingError):
-        gather(load_settings(home=home), trained, serving(home), None)
+        gather_evidence(load_settings(home=home), trained, serving(home), None)
 
 
 def test_it_travels_as_json():
     verdict = Verdict(promote=False, rules=(Rule("calibration", held=False, figures="0.2 <= 0.1"),), figures={"x": 0.5})
-    told = Compared(verdict, "d1", None, (NOW + timedelta(hours=1)).isoformat())
-    assert Compared.from_json(json.loads(json.dumps(told.to_json()))) == told
+    told = ComparisonResult(verdict, "d1", None, (NOW + timedelta(hours=1)).isoformat())
+    assert ComparisonResult.from_json(json.loads(json.dumps(told.to_json()))) == told

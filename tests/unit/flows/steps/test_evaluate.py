@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from configs.settings import TrainingSettings, load_settings
-from flows.steps.evaluate import Evaluated, evaluate_csv
+from flows.steps.evaluate import EvaluationResult, evaluate_csv
 from tests.support.single_extract import simulate_snapshot, write_csv
 
 pytestmark = pytest.mark.slow
@@ -33,7 +33,7 @@ def test_the_home_keeps_the_report_and_nothing_else(evaluated):
     settings, _, found, _ = evaluated
     kept = {path.relative_to(settings.home).parts[0] for path in settings.home.rglob("*") if path.is_file()}
     assert kept == {"reports"}
-    assert isinstance(found, Evaluated)
+    assert isinstance(found, EvaluationResult)
     assert found.html.name == "report.html"
     assert found.html.is_relative_to(settings.home / "reports" / "evaluation")
     assert found.html.parent == found.figures.parent

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from feature_repo.files.stable_reads import content
-from flows.steps.inbox import InboxNameError, Left, Waiting, named, oldest, read_name, settle, waiting
+from feature_repo.files.stable_reads import read_stable
+from flows.steps.inbox import InboxNameError, LeftFile, WaitingFile, move_to_ingested, named, oldest, read_name, waiting
 
 D = date(2026, 11, 1)
 
@@ -67,8 +67,8 @@ def test_extracts_come_first_oldest_first_then_events(tmp_path):
         "events_b.parquet",
     ]
     assert unknown == [
-        Left(".telco_2027-01-01.csv", "hidden: a copy that is not finished"),
-        Left("notes.txt", "its name does not say what it is"),
+        LeftFile(".telco_2027-01-01.csv", "hidden: a copy that is not finished"),
+        LeftFile("notes.txt", "its name does not say what it is"),
     ]
     assert waiting(tmp_path / "nowhere") == ([], [])
 
@@ -83,15 +83,15 @@ def test_a_folder_of_parquet_is_landed_once_it_is_whole(tmp_path):
     path = tmp_path / "inbox" / "events_a.parquet"
     spark(path)
     why = "no _SUCCESS in it: put an empty file of that name there once it is whole"
-    assert waiting(tmp_path) == ([], [Left("events_a.parquet", why)])
+    assert waiting(tmp_path) == ([], [LeftFile("events_a.parquet", why)])
     (path / "_SUCCESS").touch()
-    assert waiting(tmp_path) == ([Waiting(date.max, 0, path, "events")], [])
+    assert waiting(tmp_path) == ([WaitingFile(date.max, 0, path, "events")], [])
     (path / "_temporary").mkdir()
-    assert waiting(tmp_path) == ([], [Left("events_a.parquet", "is not whole: it holds _temporary")])
+    assert waiting(tmp_path) == ([], [LeftFile("events_a.parquet", "is not whole: it holds _temporary")])
     (path / "_temporary").rmdir()
-    assert settle(tmp_path, path, content(path)) == tmp_path / "inbox" / "landed" / "events_a.parquet"
+    assert move_to_ingested(tmp_path, path, read_stable(path)) == tmp_path / "inbox" / "landed" / "events_a.parquet"
     spark(path, "_SUCCESS")
-    assert settle(tmp_path, path, content(path)) == tmp_path / "inbox" / "landed" / "events_a.2.parquet"
+    assert move_to_ingested(tmp_path, path, read_stable(path)) == tmp_path / "inbox" / "landed" / "events_a.2.parquet"
     assert waiting(tmp_path) == ([], [])
 
 
@@ -135,7 +135,7 @@ def test_a_file_that_may_not_be_read_is_named_and_holds_up_nothing():
         finally:
             os.seteuid(before)
     assert [each.path.name for each in files] == ["telco_2026-11-02.csv"]
-    assert left == [Left("telco_2026-11-01.csv", "no right to read it")]
+    assert left == [LeftFile("telco_2026-11-01.csv", "no right to read it")]
 
 
 def test_since_when_the_oldest_thing_lies_there(tmp_path):
@@ -156,7 +156,7 @@ def test_settled_files_are_kept_and_never_overwritten(tmp_path):
         put(tmp_path, "telco_2026-11-01.csv")
         path = tmp_path / "inbox" / "telco_2026-11-01.csv"
         path.write_text(text)
-        settle(tmp_path, path, content(path))
+        move_to_ingested(tmp_path, path, read_stable(path))
     kept = sorted((tmp_path / "inbox" / "landed").iterdir())
     assert {path.name: path.read_text() for path in kept} == {
         "telco_2026-11-01.csv": "first",
@@ -168,7 +168,7 @@ def test_settled_files_are_kept_and_never_overwritten(tmp_path):
 
 def test_a_file_given_by_hand(tmp_path):
     path = tmp_path / "extract.csv"
-    assert named(path, D) == Waiting(D, 0, path, "extract")
+    assert named(path, D) == WaitingFile(D, 0, path, "extract")
     assert named(tmp_path / "telco_2026-11-01.v2.csv", None).revision == 1
     assert named(tmp_path / "anything.jsonl", None).kind == "events"
     with pytest.raises(InboxNameError, match=r"extract\.csv"):
@@ -178,16 +178,19 @@ def test_a_file_given_by_hand(tmp_path):
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl", ".ndjson", ".NDJSON"])
 def test_events_given_by_hand_are_known_by_every_suffix_that_the_inbox_takes(tmp_path, suffix):
     path = tmp_path / f"may{suffix}"
-    assert named(path, None) == Waiting(date.max, 0, path, "events")
+    assert named(path, None) == WaitingFile(date.max, 0, path, "events")
 
 
 def test_what_was_written_again_after_it_was_read_stays_for_the_next_run(tmp_path):
     put(tmp_path, "events_a.jsonl")
     spark(tmp_path / "inbox" / "events_b.parquet", "_SUCCESS")
     found, left = waiting(tmp_path)
-    read = [content(each.path) for each in found]
+    read = [read_stable(each.path) for each in found]
     with found[0].path.open("a") as file:
         file.write("more")
     (found[1].path / "part-9.parquet").touch()
-    assert [settle(tmp_path, each.path, before) for each, before in zip(found, read, strict=True)] == [None, None]
+    assert [move_to_ingested(tmp_path, each.path, before) for each, before in zip(found, read, strict=True)] == [
+        None,
+        None,
+    ]
     assert waiting(tmp_path) == (found, left)

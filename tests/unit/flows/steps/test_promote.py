@@ -9,16 +9,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bentos.rollout.live_comparison import LiveComparison, live_folder, live_name
-from bentos.rollout.rollout import TrialEndedError, promote, rollout, start_trial, stop_trial
+from bentos.rollout.rollout import TrialEndedError, promote, read_rollout, start_trial, stop_trial
 from configs.errors import EXIT_USAGE
 from configs.settings import load_settings
 from flows.pipeline import deploy as flow
 from flows.steps import promote as deploying
-from flows.steps.compare import Compared
-from flows.steps.promote import UnknownNameError, deploy, end_trial, is_named, sync_aliases
+from flows.steps.compare import ComparisonResult
+from flows.steps.promote import UnknownNameError, end_trial, is_named, promote_challenger, sync_aliases
 from tests.support.small_model import saved
 from training.promotion import Verdict
-from training.registry import Trained
+from training.registry import RegisteredChallenger
 
 AS_OF = datetime(2025, 1, 31, 6, tzinfo=UTC)
 KNOWN = {"who": "Ann", "why": "a test"}
@@ -27,7 +27,7 @@ KNOWN = {"who": "Ann", "why": "a test"}
 @pytest.fixture
 def settings(tmp_path, monkeypatch):
     """A home with a champion; MLflow is asked in tests/integration/test_retraining.py."""
-    monkeypatch.setattr(deploying, "mirror", lambda _settings: None)
+    monkeypatch.setattr(deploying, "try_sync_aliases", lambda _settings: None)
     promote(tmp_path, saved(tmp_path, model_version="a")[0].digest, now=AS_OF, **KNOWN)
     return load_settings(home=tmp_path)
 
@@ -35,17 +35,19 @@ def settings(tmp_path, monkeypatch):
 @pytest.fixture
 def trained(settings):
     """A challenger."""
-    return Trained("f" * 64, saved(settings.home, model_version="b")[0].digest, "b", "2", "run", 0)
+    return RegisteredChallenger("f" * 64, saved(settings.home, model_version="b")[0].digest, "b", "2", "run", 0)
 
 
 def verdict_of(settings, trained):
-    return Compared(Verdict(promote=True, rules=(), figures={}), trained.digest, rollout(settings.home).champion, "")
+    return ComparisonResult(
+        Verdict(promote=True, rules=(), figures={}), trained.digest, read_rollout(settings.home).champion, ""
+    )
 
 
 def test_the_ledger_says_when_it_was_and_as_of_when(settings, trained):
     before = datetime.now(UTC)
     east = AS_OF.astimezone(datetime.fromisoformat("2025-01-31T06:00:00+05:00").tzinfo)
-    entry = deploy(settings, trained, verdict_of(settings, trained), now=east, **KNOWN)
+    entry = promote_challenger(settings, trained, verdict_of(settings, trained), now=east, **KNOWN)
     assert before <= datetime.fromisoformat(entry.at) <= datetime.now(UTC)
     assert entry.details["as_of"] == AS_OF.isoformat()
 
@@ -57,10 +59,10 @@ def test_what_was_aborted_while_somebody_was_asked_is_not_promoted(settings, tra
     compared = verdict_of(settings, trained)
     stop_trial(settings.home, who="service", why="9 of 9 failed", now=now, action="abort")
     with pytest.raises(TrialEndedError) as refused:
-        deploy(settings, trained, compared, now=AS_OF, trial=trial.sequence, **KNOWN)
+        promote_challenger(settings, trained, compared, now=AS_OF, trial=trial.sequence, **KNOWN)
     assert refused.value.message == "the canary was ended by service: 9 of 9 failed"
     trial = start_trial(settings.home, trained.digest, **told)
-    assert deploy(settings, trained, compared, now=AS_OF, trial=trial.sequence, **KNOWN).action == "promote"
+    assert promote_challenger(settings, trained, compared, now=AS_OF, trial=trial.sequence, **KNOWN).action == "promote"
 
 
 @pytest.mark.parametrize(
@@ -81,13 +83,13 @@ def test_only_the_shadow_that_is_running_is_live_evidence(settings, trained, beg
     stop_trial(settings.home, now=AS_OF, **KNOWN)
     if begin:
         start_trial(settings.home, trained.digest, now=AS_OF, **begin, **KNOWN)
-    assert deploying._live(settings, trained, rollout(settings.home)).compared == compared
+    assert deploying._live(settings, trained, read_rollout(settings.home)).compared == compared
 
 
 def test_another_challenger_s_shadow_is_no_evidence(settings, trained):
     other = saved(settings.home, model_version="c")[0].digest
     start_trial(settings.home, other, mode="shadow", share=0, now=AS_OF, **KNOWN)
-    assert deploying._live(settings, trained, rollout(settings.home)).compared == 0
+    assert deploying._live(settings, trained, read_rollout(settings.home)).compared == 0
 
 
 def test_what_asks_mlflow_is_tried_again_where_that_can_help():
@@ -98,7 +100,7 @@ def test_what_asks_mlflow_is_tried_again_where_that_can_help():
 
 def test_a_version_that_nothing_knows_is_an_error_and_one_that_does_not_serve_is_none(settings, trained):
     home = settings.home
-    champion = rollout(home).champion
+    champion = read_rollout(home).champion
     promote(home, trained.digest, now=AS_OF, details={"version": "2"}, **KNOWN)
     for named in ("2", "b", trained.digest, trained.digest[:8]):
         assert is_named(home, trained.digest, named)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from configs.settings import RetrainingSettings
-from flows.steps.retraining_policy import admit
+from flows.steps.retraining_policy import admit_retraining
 
 T0 = datetime(2026, 11, 1, 6, tzinfo=UTC)
 RULES = RetrainingSettings(cool_down_h=6, daily_max=2)
@@ -36,14 +36,14 @@ def hours(count):
 )
 def test_a_drift_waits_for_the_cool_down_and_the_daily_cap(tmp_path, before, now, refused):
     for each in before:
-        assert admit(tmp_path, hours(each), "request", RULES, drift=False) is None
-    told = admit(tmp_path, hours(now), "drift", RULES, drift=True)
+        assert admit_retraining(tmp_path, hours(each), "request", RULES, drift=False) is None
+    told = admit_retraining(tmp_path, hours(now), "drift", RULES, drift=True)
     assert told is None if refused is None else refused in told
 
 
 def test_who_asks_by_hand_or_by_schedule_is_never_held_back_and_counts(tmp_path):
     for each in range(4):
-        assert admit(tmp_path, hours(each), "schedule", RULES, drift=False) is None
-    assert "retraining.cool_down_h" in admit(tmp_path, hours(4), "drift", RULES, drift=True)
+        assert admit_retraining(tmp_path, hours(each), "schedule", RULES, drift=False) is None
+    assert "retraining.cool_down_h" in admit_retraining(tmp_path, hours(4), "drift", RULES, drift=True)
     # A refused one does not count: it has not trained.
-    assert "01 09:00" in admit(tmp_path, hours(5), "drift", RULES, drift=True)
+    assert "01 09:00" in admit_retraining(tmp_path, hours(5), "drift", RULES, drift=True)

@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 
 from bentos.bundle import Bundle
-from bentos.rollout.rollout import rollout
+from bentos.rollout.rollout import read_rollout
 from configs.settings import PROJECT_ROOT, TrainingSettings, load_settings
 from feature_repo.contract import CUSTOMER, LABEL, OBSERVED_AT
 from flows.steps.train import SEEN, _trained, fit_challenger, git_commit, provenance
 from tests.support.small_model import publish_month, simulated, training_set
 from training.data.heldout import read_heldout
-from training.registry import FINGERPRINT, Registered
+from training.registry import FINGERPRINT, RegisteredVersion
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +62,7 @@ def test_the_commit_is_the_checkouts():
 def test_a_fitted_challenger_is_saved_and_does_not_serve(fitted):
     settings, _, _, bundle = fitted
     assert Bundle.load(settings.home / "bundles" / bundle.digest).manifest == bundle.manifest
-    assert rollout(settings.home) is None
+    assert read_rollout(settings.home) is None
     assert (settings.home / "optuna" / "journal.log").is_file()
 
 
@@ -76,7 +76,7 @@ def test_the_rows_it_was_measured_on_are_kept_with_it(fitted):
 
 def test_a_challenger_is_told_by_its_tags_and_a_version_without_them_claims_nothing():
     tags = {FINGERPRINT: "f1", "model_version": "20260601T120000", SEEN: "0"}
-    told = asdict(_trained(Registered("3", "run", "d1", tags), fresh=True))
+    told = asdict(_trained(RegisteredVersion("3", "run", "d1", tags), fresh=True))
     assert told == {
         "fingerprint": "f1",
         "digest": "d1",
@@ -87,4 +87,4 @@ def test_a_challenger_is_told_by_its_tags_and_a_version_without_them_claims_noth
         "fresh": True,
     }
     # Of an older version nobody knows what it was fitted on: below 0 no verdict lets it pass.
-    assert _trained(Registered("1", "run", "d0"), fresh=False).seen_rows < 0
+    assert _trained(RegisteredVersion("1", "run", "d0"), fresh=False).seen_rows < 0

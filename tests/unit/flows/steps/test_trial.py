@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bentos.rollout.ledger import entries, ledger_path
+from bentos.rollout.ledger import ledger_path, read_ledger
 from bentos.rollout.live_comparison import LiveComparison, live_folder, live_name
-from bentos.rollout.rollout import promote, rollout, start_trial, stop_trial
+from bentos.rollout.rollout import promote, read_rollout, start_trial, stop_trial
 from configs.settings import load_settings
-from flows.steps.trial import meet, withdraw, withdrawn_on_error
+from flows.steps.trial import run_trial, withdraw_trial, withdrawn_on_error
 from tests.support.small_model import saved
 
 AS_OF = datetime(2025, 1, 31, 6, tzinfo=UTC)
@@ -48,11 +48,11 @@ def count(settings, digest, *, answered=0, failed=0, compared=0, slower=1.0, tri
     counts.challenger.answered, counts.champion.answered = answered, 900
     for arm, asked, lost in ((counts.challenger, answered + failed, failed), (counts.champion, 900, 0)):
         for number in range(asked):
-            arm.request(1, number < lost)
+            arm.add_request(1, number < lost)
     for _ in range(30):
-        counts.champion.took(0.01)
-        counts.challenger.took(0.01 * slower)
-        counts.took(0.01 * slower, 0.01)
+        counts.champion.add_seconds(0.01)
+        counts.challenger.add_seconds(0.01 * slower)
+        counts.add_seconds(0.01 * slower, 0.01)
     folder = live_folder(settings.home, digest)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / live_name(trial, "one")).write_text(json.dumps(counts.to_json()))
@@ -78,16 +78,16 @@ def count(settings, digest, *, answered=0, failed=0, compared=0, slower=1.0, tri
 def test_what_was_counted_decides(settings, digest, mode, counted, late, ends, last):
     count(settings, digest, **counted)
     instants = iter([NOW])
-    met = meet(settings, digest, mode, clock=lambda: next(instants, NOW + DAY * late), poll_s=0, **TOLD)
+    met = run_trial(settings, digest, mode, clock=lambda: next(instants, NOW + DAY * late), poll_s=0, **TOLD)
     assert (met.sequence, met.live.challenger.failed) == (2, counted.get("failed", 0))
     if ends is None:
         assert met.ended is None
-        assert rollout(settings.home).challenger == digest
+        assert read_rollout(settings.home).challenger == digest
     else:
         assert ends in met.ended
-        assert rollout(settings.home).challenger is None
-        assert entries(settings.home)[-1].why == met.ended
-    entry = entries(settings.home)[-1]
+        assert read_rollout(settings.home).challenger is None
+        assert read_ledger(settings.home)[-1].why == met.ended
+    entry = read_ledger(settings.home)[-1]
     assert (entry.action, entry.who, entry.details["as_of"]) == (last, "flow deploy", AS_OF.isoformat())
     assert entry.at >= NOW.isoformat()
 
@@ -97,7 +97,7 @@ def test_an_end_by_the_service_is_told_with_its_reason(settings, digest):
         stop_trial(settings.home, who="service", why="9 of 9 failed", now=NOW, action="abort")
         return NOW
 
-    met = meet(settings, digest, "canary", clock=clock, poll_s=0, **TOLD)
+    met = run_trial(settings, digest, "canary", clock=clock, poll_s=0, **TOLD)
     assert met.ended == "the canary was ended by service: 9 of 9 failed"
 
 
@@ -107,19 +107,19 @@ def test_an_end_by_the_service_is_told_with_its_reason(settings, digest):
 def test_a_trial_has_an_end_and_a_canary_s_leaves_time_to_ask(settings, digest, mode, approval, hours):
     promotion = settings.promotion.model_copy(update={"approval_required": approval, "approval_timeout_h": 72.0})
     count(settings, digest, answered=200, compared=200)
-    meet(settings.model_copy(update={"promotion": promotion}), digest, mode, clock=lambda: NOW, **TOLD)
-    assert rollout(settings.home).ends_at == (NOW + timedelta(hours=hours)).isoformat()
+    run_trial(settings.model_copy(update={"promotion": promotion}), digest, mode, clock=lambda: NOW, **TOLD)
+    assert read_rollout(settings.home).ends_at == (NOW + timedelta(hours=hours)).isoformat()
 
 
 def test_after_a_kill_the_trial_goes_on_with_its_end_and_its_time(settings, digest):
     count(settings, digest, answered=200)
-    first = meet(settings, digest, "canary", clock=lambda: NOW, **TOLD)
-    end = rollout(settings.home).ends_at
-    assert meet(settings, digest, "canary", clock=lambda: NOW + DAY / 2, **TOLD) == first
-    assert rollout(settings.home).ends_at == end
+    first = run_trial(settings, digest, "canary", clock=lambda: NOW, **TOLD)
+    end = read_rollout(settings.home).ends_at
+    assert run_trial(settings, digest, "canary", clock=lambda: NOW + DAY / 2, **TOLD) == first
+    assert read_rollout(settings.home).ends_at == end
     count(settings, digest, answered=5)
     instants = iter([NOW + DAY / 2])
-    late = meet(settings, digest, "canary", clock=lambda: next(instants, NOW + DAY), **TOLD)
+    late = run_trial(settings, digest, "canary", clock=lambda: next(instants, NOW + DAY), **TOLD)
     assert "saw 5 of 200" in late.ended
 
 
@@ -129,15 +129,15 @@ def test_whatever_ends_the_wait_ends_the_trial_and_is_told(settings, digest, fir
 
     @withdrawn_on_error(settings.home, digest, clock=lambda: NOW, **TOLD)
     def work():
-        meet(settings, digest, "canary", clock=lambda: NOW, **TOLD)
+        run_trial(settings, digest, "canary", clock=lambda: NOW, **TOLD)
         raise first
 
     with pytest.raises(type(first)) as raised:
         work()
     assert raised.value is first
-    entry = entries(settings.home)[-1]
+    entry = read_ledger(settings.home)[-1]
     assert (entry.action, entry.who, entry.why) == ("stop", "flow deploy", f"it failed: {type(first).__name__}")
-    assert rollout(settings.home).mode == "none"
+    assert read_rollout(settings.home).mode == "none"
 
 
 def test_an_error_is_not_hidden_by_a_trial_that_can_not_be_stopped(settings, digest, caplog):
@@ -154,7 +154,7 @@ def test_an_error_is_not_hidden_by_a_trial_that_can_not_be_stopped(settings, dig
 
 def test_another_challenger_s_trial_is_left_alone(settings, digest):
     start_trial(settings.home, digest, mode="shadow", share=0, who="x", why="", now=NOW)
-    withdraw(settings.home, "0" * 64, why="refused", now=NOW, **TOLD)
-    assert rollout(settings.home).challenger == digest
-    withdraw(settings.home, digest, why="refused", now=NOW, **TOLD)
-    assert rollout(settings.home).challenger is None
+    withdraw_trial(settings.home, "0" * 64, why="refused", now=NOW, **TOLD)
+    assert read_rollout(settings.home).challenger == digest
+    withdraw_trial(settings.home, digest, why="refused", now=NOW, **TOLD)
+    assert read_rollout(settings.home).challenger is None

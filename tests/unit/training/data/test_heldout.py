@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from tests.support.small_model import simulated, training_set
-from training.data.heldout import COLUMNS, HeldOutMissingError, forget_heldout, heldout_path, read_heldout, save_heldout
+from training.data.heldout import COLUMNS, HeldOutMissingError, delete_heldout, heldout_path, read_heldout, save_heldout
 
 DIGEST = "ab" * 32
 
@@ -33,7 +33,7 @@ def test_a_bundle_from_elsewhere_has_none(tmp_path):
 
 
 def test_what_nobody_knows_is_removed_and_nothing_else(tmp_path):
-    assert forget_heldout(tmp_path, set()) == []
+    assert delete_heldout(tmp_path, set()) == []
     keys = training_set(simulated(50)).keys
     other = "cd" * 32
     for digest in (DIGEST, other):
@@ -41,5 +41,5 @@ def test_what_nobody_knows_is_removed_and_nothing_else(tmp_path):
     folder = tmp_path / "heldout"
     (folder / ".tmp-a").write_bytes(b"unfinished")
     (folder / "README").write_text("kept by a person")
-    assert forget_heldout(tmp_path, {DIGEST}) == [".tmp-a", f"{other}.parquet"]
+    assert delete_heldout(tmp_path, {DIGEST}) == [".tmp-a", f"{other}.parquet"]
     assert sorted(path.name for path in folder.iterdir()) == ["README", f"{DIGEST}.parquet"]

@@ -16,10 +16,10 @@ from training.data.split import (
     IdenticalRowsError,
     OneClassTrainingSetError,
     folds,
-    holdout,
     identical_rows,
     moments,
     seen_rows,
+    split_holdout,
 )
 
 
@@ -55,7 +55,7 @@ def test_identical_customers_never_straddle_the_holdout():
     once = simulated(150)
     rows = training_set(pd.concat([once, once.iloc[::-1]], ignore_index=True))
     groups = identical_rows(rows.features)
-    train, test = holdout(rows, 0.2, seed=7)
+    train, test = split_holdout(rows, 0.2, seed=7)
     assert not set(groups[train]) & set(groups[test])
     assert sorted([*train, *test]) == list(range(300))
     assert len(test) == pytest.approx(60, abs=8)
@@ -71,7 +71,7 @@ def test_folds_are_stratified_and_follow_the_seed():
 
 def test_a_single_date_holds_out_a_share():
     rows = training_set(simulated())
-    train, test = holdout(rows, 0.25, seed=7)
+    train, test = split_holdout(rows, 0.25, seed=7)
     assert len(test) == pytest.approx(100, abs=3)
     assert rows.churned.iloc[test].mean() == pytest.approx(rows.churned.mean(), abs=0.02)
     assert sorted([*train, *test]) == list(range(400))
@@ -83,7 +83,7 @@ def test_with_several_dates_the_newest_is_the_test():
     # The newest rows lie in the middle and at the end: their place says nothing.
     dates = pd.Series(pd.Timestamp(older), index=range(400)).astype("datetime64[us, UTC]")
     dates.iloc[[100, 101, 102, 399]] = pd.Timestamp(newer)
-    train, test = holdout(replace(rows, keys=rows.keys.assign(**{OBSERVED_AT: dates})), 0.2, seed=7)
+    train, test = split_holdout(replace(rows, keys=rows.keys.assign(**{OBSERVED_AT: dates})), 0.2, seed=7)
     assert test.tolist() == [100, 101, 102, 399]
     assert sorted([*train, *test]) == list(range(400))
 
@@ -101,7 +101,7 @@ def test_a_training_row_that_equals_a_test_row_is_dropped():
     features = training_set(simulated()).features.copy()
     newest = list(range(300, 400))
     features.iloc[:2] = features.iloc[[300, 301]].to_numpy()
-    train, test = holdout(two_dates(features, newest), 0.2, seed=7)
+    train, test = split_holdout(two_dates(features, newest), 0.2, seed=7)
     assert test.tolist() == newest
     assert not {0, 1} & set(train.tolist())
     groups = identical_rows(features)
@@ -112,7 +112,7 @@ def test_two_dates_with_the_same_rows_are_split_by_row_not_by_date():
     """The month after the declared bootstrap still has the bootstrap's own features."""
     half = training_set(simulated()).features.iloc[:200]
     features = pd.concat([half, half], ignore_index=True)
-    train, test = holdout(two_dates(features, list(range(200, 400))), 0.2, seed=7)
+    train, test = split_holdout(two_dates(features, list(range(200, 400))), 0.2, seed=7)
     groups = identical_rows(features)
     assert not set(groups[train]) & set(groups[test])
     assert 0.1 < len(test) / 400 < 0.3
@@ -127,7 +127,7 @@ def test_33_one_class_is_a_clear_failure(left, told):
     snapshot = simulated()
     rows = training_set(snapshot.assign(churned=[True] * left + [False] * (400 - left)))
     with pytest.raises(OneClassTrainingSetError, match=f"{told} labelled customers left: 5 folds need") as refused:
-        holdout(rows, 0.2, seed=7)
+        split_holdout(rows, 0.2, seed=7)
     assert isinstance(refused.value, ChurnError)
     assert refused.value.error == "one_class"
     assert refused.value.hint
@@ -223,14 +223,14 @@ def test_the_newest_moment_is_held_out_whole():
     features = pd.concat([once.iloc[:100], once.iloc[100:200], once.iloc[100:200]], ignore_index=True)
     rows = training_set(simulated())
     keys = rows.keys.iloc[:300].assign(**{OBSERVED_AT: dated(*([0] * 100 + [1] * 100 + [2] * 100))})
-    train, test = holdout(replace(rows, keys=keys, features=features), 0.2, seed=7)
+    train, test = split_holdout(replace(rows, keys=keys, features=features), 0.2, seed=7)
     assert test.tolist() == list(range(100, 300))
     assert set(train.tolist()) <= set(range(100))
 
 
 def test_rows_that_were_learnt_from_are_counted():
     rows = two_months(400)
-    train, test = holdout(rows, 0.25, 7)
+    train, test = split_holdout(rows, 0.25, 7)
     assert seen_rows(rows, train, test) == 0
     # The same customer on the same date, and another one who looks the same.
     assert seen_rows(rows, np.append(train, test[:3]), test) == 3

@@ -11,15 +11,15 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from training.evaluation.chart_theme import COLOURS, CURVE_POINTS_MAX, LINES, Plane, axis, draw, share_axis, thinned
+from training.evaluation.chart_theme import COLOURS, CURVE_POINTS_MAX, LINES, PlotArea, axis, draw, share_axis, thinned
 
 pytestmark = pytest.mark.slow  # the first drawing of a process takes a second
 ENDS = np.asarray([0.0, 1.0])
-PLANE = Plane(share_axis("x", "customers contacted"), share_axis("y", "churners caught"))
+PLANE = PlotArea(share_axis("x", "customers contacted"), share_axis("y", "churners caught"))
 DRAW_ONE = (
-    "import numpy as np; from training.evaluation.chart_theme import Plane, draw, share_axis; "
+    "import numpy as np; from training.evaluation.chart_theme import PlotArea, draw, share_axis; "
     "ends = np.asarray([0.0, 1.0]); "
-    "plane = Plane(share_axis('x', 'customers contacted'), share_axis('y', 'churners caught')); "
+    "plane = PlotArea(share_axis('x', 'customers contacted'), share_axis('y', 'churners caught')); "
     "print(draw(plane.line('model', ends, ends), words='A line.'))"
 )
 
@@ -52,7 +52,7 @@ def test_a_drawing_says_what_it_shows() -> None:
 
 def test_hostile_text_stays_text() -> None:
     hostile = "</text></svg><script>alert(1)</script><a href=\"x\" onload='y'>&"
-    plane = Plane(share_axis("x", hostile), share_axis("y", "y"))
+    plane = PlotArea(share_axis("x", hostile), share_axis("y", "y"))
     rows = [{"x": 0.5, "y": 0.5, "x2": 0.6, "y2": 0.6, "text": hostile}]
     drawn = draw(plane.notes(rows), plane.bars(rows, fill=COLOURS["count"]), words=hostile)
     root = ET.fromstring(drawn)  # noqa: S314 - our own text
@@ -83,7 +83,7 @@ def test_a_drawing_brings_no_style_script_id_or_reference() -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(0, 10.2), (-11, 0), (-0.003, 0.004), (0, 1e-6), (-5000, 20000)])
 def test_ticks_are_few_and_round_and_cover_the_curve(low: float, high: float) -> None:
-    plane = Plane(share_axis("x", "x"), axis("y", "USD", (low, high), nice=5, tickCount=5))
+    plane = PlotArea(share_axis("x", "x"), axis("y", "USD", (low, high), nice=5, tickCount=5))
     drawn = texts(draw(plane.line("model", ENDS, np.asarray([low, high])), words="A line."))
     ticks = [float(text.replace("\N{MINUS SIGN}", "-").replace(",", "")) for text in drawn[6:-1]]
     assert 3 <= len(ticks) <= 10

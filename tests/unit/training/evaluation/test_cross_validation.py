@@ -11,9 +11,9 @@ from configs.settings import TrainingSettings
 from tests.support.small_model import features_of_snapshot, labels_of, simulated
 from training.data.split import folds
 from training.evaluation.cross_validation import cross_validate
-from training.metrics.scores import measure
-from training.model.estimator import ChurnBlend, baseline_pipeline
-from training.model.tuning import search
+from training.metrics.scores import measure_metrics
+from training.model.estimator import BlendedChurnClassifier, baseline_pipeline
+from training.model.tuning import tune
 
 pytestmark = pytest.mark.slow
 
@@ -53,8 +53,8 @@ def test_every_row_has_a_score_of_each_model_in_each_repeat(validated, frame):
 
 def test_figures_are_those_of_the_scores(validated, churned):
     found, _ = validated
-    assert found.metrics == tuple(measure(churned, row, Economics()) for row in found.score)
-    assert found.baseline_metrics == tuple(measure(churned, row, Economics()) for row in found.baseline_score)
+    assert found.metrics == tuple(measure_metrics(churned, row, Economics()) for row in found.score)
+    assert found.baseline_metrics == tuple(measure_metrics(churned, row, Economics()) for row in found.baseline_score)
     ahead = [ours.roc_auc > theirs.roc_auc for ours, theirs in zip(found.metrics, found.baseline_metrics, strict=True)]
     assert found.ahead == sum(ahead)
 
@@ -62,9 +62,9 @@ def test_figures_are_those_of_the_scores(validated, churned):
 def test_a_fold_is_scored_by_models_of_the_other_folds_alone(validated, frame, churned):
     found, _ = validated
     train, valid = next(folds(frame, churned, 2, seed=8))  # the first fold of the second repeat
-    params = search(frame.iloc[train], churned[train], PLAN.model_copy(update={"seed": 8})).params
+    params = tune(frame.iloc[train], churned[train], PLAN.model_copy(update={"seed": 8})).params
     assert found.chosen[2] == params
-    model = ChurnBlend(params, 8).fit(frame.iloc[train], churned[train])
+    model = BlendedChurnClassifier(params, 8).fit(frame.iloc[train], churned[train])
     assert np.array_equal(found.score[1, valid], model.predict_proba(frame.iloc[valid])[:, 1])
     plain = baseline_pipeline().fit(frame.iloc[train], churned[train])
     assert np.array_equal(found.baseline_score[1, valid], plain.predict_proba(frame.iloc[valid])[:, 1])
@@ -96,7 +96,7 @@ def test_with_dates_the_newest_are_scored_by_what_was_learnt_before(frame, churn
     assert found.contributions.shape == (len(newest), frame.shape[1])
     assert np.isfinite(found.contributions).all()
     assert told == [1, 2, 3, 4]
-    assert found.metrics == tuple(measure(churned[newest], row, Economics()) for row in found.score)
+    assert found.metrics == tuple(measure_metrics(churned[newest], row, Economics()) for row in found.score)
     # The folds are the same in both repeats: only the learner's own lot differs.
     assert np.array_equal(found.baseline_score[0], found.baseline_score[1])
     assert not np.array_equal(found.score[0], found.score[1])

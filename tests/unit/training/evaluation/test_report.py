@@ -17,7 +17,7 @@ from configs.errors import ChurnError
 from training.evaluation import charts
 from training.evaluation.report import EvaluationReport, ReportError, ShapSummary, _points, render, write_report
 from training.metrics.profit import EvaluationError, OneClassError, targeting_at, usd
-from training.metrics.scores import Metrics, measure, slices
+from training.metrics.scores import Metrics, measure_metrics, measure_slices
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 BLOCKS = {"th", "td", "small", "div", "p", "li", "dt", "dd"}
@@ -73,7 +73,9 @@ def report() -> EvaluationReport:
     economics = Economics()
 
     def repeats(scores: np.ndarray) -> list[Metrics]:
-        return [measure(churned, np.clip(scores + rng.normal(0, 0.005, 2000), 0, 1), economics) for _ in range(3)]
+        return [
+            measure_metrics(churned, np.clip(scores + rng.normal(0, 0.005, 2000), 0, 1), economics) for _ in range(3)
+        ]
 
     return EvaluationReport(
         title="Churn model evaluation",
@@ -85,7 +87,7 @@ def report() -> EvaluationReport:
         baseline_repeats=repeats(weaker),
         threshold=profit_threshold(economics),
         economics=economics,
-        slices=slices(frame, churned, score, ["contract_type", "tenure_months"]),
+        slices=measure_slices(frame, churned, score, ["contract_type", "tenure_months"]),
         shap=ShapSummary(
             ["tenure_months", "contract_type", "nothing"],
             np.stack([1.8 - tenure / 20, np.where(monthly, 0.8, -1.0), np.zeros(2000)], axis=1),

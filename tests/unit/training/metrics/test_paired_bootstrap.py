@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bentos.decisions.economics import Economics
-from training.metrics.paired_bootstrap import Gain, gains, losses, profits, worst_profit
+from training.metrics.paired_bootstrap import Gain, bootstrap_gains, losses, profits, worst_profit
 from training.metrics.scores import log_loss
 
 PAPER = Economics()
@@ -16,7 +16,7 @@ def gain_of(difference, customers=None, worst=None, *, share=0.025, seed=3, repl
     values = np.asarray(difference, dtype=float)
     names = np.arange(len(values)) if customers is None else np.asarray(customers)
     given = {} if worst is None else {"x": worst}
-    return gains(names, {"x": values}, given, share=share, replicates=replicates, seed=seed)["x"]
+    return bootstrap_gains(names, {"x": values}, given, share=share, replicates=replicates, seed=seed)["x"]
 
 
 def test_each_rows_log_loss_makes_up_the_mean():
@@ -76,13 +76,13 @@ def test_customers_with_more_rows_weigh_more():
 def test_a_few_rows_prove_nothing_where_the_worst_was_not_seen(rows, worst, sure):
     difference = np.zeros(1000)
     difference[:rows] = 11.0
-    assert gain_of(difference, worst=worst).beyond_chance is sure
+    assert gain_of(difference, worst=worst).is_significant is sure
 
 
 def test_equal_models_are_not_better_and_rounding_is_no_gain():
     assert gain_of(np.zeros(100), worst=0.0) == Gain(0.0, 0.0)
-    assert not gain_of(np.full(100, 1e-12)).beyond_chance
-    assert gain_of(np.full(100, 1e-6)).beyond_chance
+    assert not gain_of(np.full(100, 1e-12)).is_significant
+    assert gain_of(np.full(100, 1e-6)).is_significant
 
 
 def test_the_draws_depend_on_the_seed_alone():

@@ -17,11 +17,11 @@ from training.metrics.scores import (
     ece,
     lift_at,
     log_loss,
-    measure,
+    measure_metrics,
+    measure_slices,
     paired_difference,
     pr_auc,
     roc_auc,
-    slices,
     summarise,
 )
 
@@ -31,7 +31,7 @@ FIGURES = [roc_auc, pr_auc, brier, log_loss, ece, lift_at]
 
 
 def metrics(**changed: float) -> Metrics:
-    return Metrics(**{**measure(CHURNED, SCORE, Economics()).as_dict(), **changed})  # type: ignore[arg-type]
+    return Metrics(**{**measure_metrics(CHURNED, SCORE, Economics()).as_dict(), **changed})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.__name__)
@@ -133,7 +133,7 @@ def test_calibrated_scores_have_almost_no_ece() -> None:
 
 
 def test_measure_holds_every_figure() -> None:
-    found = measure(CHURNED, SCORE, Economics())
+    found = measure_metrics(CHURNED, SCORE, Economics())
     assert found.rows == 8
     assert found.churn_rate == 3 / 8
     assert [figure(CHURNED, SCORE) for figure in FIGURES] == [
@@ -209,7 +209,7 @@ def customers(rows: int = 400) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
 
 def test_slices_count_every_customer_once() -> None:
     frame, churned, score = customers()
-    found = slices(frame, churned, score, ["partner", "tenure_months", "lines", "spend_usd"])
+    found = measure_slices(frame, churned, score, ["partner", "tenure_months", "lines", "spend_usd"])
     for column in ("partner", "tenure_months", "lines", "spend_usd"):
         assert sum(each.rows for each in found if each.column == column) == 400, column
     assert [each.value for each in found if each.column == "partner"] == ["no", "yes"]
@@ -226,13 +226,13 @@ def test_slices_count_every_customer_once() -> None:
 
 def test_small_slices_are_left_out() -> None:
     frame, churned, score = customers()
-    assert [each.value for each in slices(frame, churned, score, ["contract_type"])] == ["Monthly", "Yearly"]
+    assert [each.value for each in measure_slices(frame, churned, score, ["contract_type"])] == ["Monthly", "Yearly"]
 
 
 def test_a_slice_of_one_class_has_no_auc() -> None:
     frame, churned, score = customers()
     monthly = frame["contract_type"].to_numpy() == "Monthly"
-    found = slices(frame, churned & ~monthly, score, ["contract_type"])
+    found = measure_slices(frame, churned & ~monthly, score, ["contract_type"])
     assert [each.roc_auc is None for each in found] == [True, False]
     assert found[0].churn_rate == 0
 
@@ -240,14 +240,14 @@ def test_a_slice_of_one_class_has_no_auc() -> None:
 def test_slices_refuse_what_does_not_fit() -> None:
     frame, churned, score = customers()
     with pytest.raises(EvaluationError, match="no column region to slice by"):
-        slices(frame, churned, score, ["region"])
+        measure_slices(frame, churned, score, ["region"])
     with pytest.raises(EvaluationError, match="399 rows to slice, 400 scores"):
-        slices(frame.iloc[1:], churned, score, ["partner"])
+        measure_slices(frame.iloc[1:], churned, score, ["partner"])
 
 
 def test_a_booleans_null_is_a_value_of_its_own() -> None:
     frame, churned, score = customers()
     frame["partner"] = frame["partner"].astype("boolean").where(np.arange(400) >= 50)
-    found = slices(frame, churned, score, ["partner"])
+    found = measure_slices(frame, churned, score, ["partner"])
     assert [each.value for each in found] == ["no", "yes", "(none)"]
     assert found[-1].rows == 50

@@ -10,9 +10,9 @@ from bentos.bundle.design_matrix import matrix
 from feature_repo.contract import BY_NAME, CORE_SERVICE, SERVICES_OF
 from tests.support.small_model import features_of_snapshot, fitted_model, labels_of, simulated
 from training.model.estimator import (
-    ChurnBlend,
+    BlendedChurnClassifier,
     DesignMatrix,
-    Params,
+    HyperParameters,
     baseline_pipeline,
     linear_pipeline,
     tree_margin,
@@ -56,19 +56,19 @@ def test_probabilities_are_two_columns_that_sum_to_one(frame):
 
 
 def test_the_same_seed_gives_the_same_model(frame, churned):
-    again = ChurnBlend(Params(rounds=30), 7).fit(frame, churned)
+    again = BlendedChurnClassifier(HyperParameters(rounds=30), 7).fit(frame, churned)
     assert np.array_equal(again.decision_function(frame), fitted_model().decision_function(frame))
 
 
 def test_another_seed_gives_other_trees(frame, churned):
-    other = ChurnBlend(Params(rounds=30), 8).fit(frame, churned)
+    other = BlendedChurnClassifier(HyperParameters(rounds=30), 8).fit(frame, churned)
     assert not np.array_equal(other.decision_function(frame), fitted_model().decision_function(frame))
 
 
 def test_it_is_cloned_by_its_parameters(frame, churned):
-    copied = clone(ChurnBlend(Params(rounds=5), 3))
-    assert (copied.params, copied.seed) == (Params(rounds=5), 3)
-    assert ChurnBlend().fit(frame, churned).params_ == Params()
+    copied = clone(BlendedChurnClassifier(HyperParameters(rounds=5), 3))
+    assert (copied.params, copied.seed) == (HyperParameters(rounds=5), 3)
+    assert BlendedChurnClassifier().fit(frame, churned).params_ == HyperParameters()
 
 
 def test_contributions_explain_the_margin(frame):
@@ -81,7 +81,7 @@ def test_contributions_explain_the_margin(frame):
 def test_nothing_is_weighted_or_resampled():
     # Weights would leave the ranking and ruin the calibration.
     assert linear_pipeline(1.0)["regression"].class_weight is None
-    boosting = tree_pipeline(Params(), 0)["boosting"].get_params()
+    boosting = tree_pipeline(HyperParameters(), 0)["boosting"].get_params()
     assert boosting["scale_pos_weight"] is None
     assert boosting["monotone_constraints"] == DESIGNS[CORE_SERVICE].monotone
 
@@ -111,7 +111,7 @@ def test_the_baseline_reads_stored_features_and_survives_the_null_and_the_unknow
 
 
 def test_after_early_stopping_the_wrapper_uses_the_best_round(frame, churned):
-    model = tree_pipeline(Params(rounds=400, learning_rate=0.3), 7, early_stopping_rounds=5)
+    model = tree_pipeline(HyperParameters(rounds=400, learning_rate=0.3), 7, early_stopping_rounds=5)
     half = len(frame) // 2
     valid = frame.iloc[half:]
     watched = [(model["design"].transform(valid), churned[half:].astype(int))]

@@ -15,10 +15,10 @@ from configs.settings import TrainingSettings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, LABEL, OBSERVED_AT, SERVICES_OF, contract_hash
 from tests.support.promotion_models import Crowd, judge
 from tests.support.small_model import simulated, training_set, two_months
-from training.data.split import IdenticalRowsError, OneClassTrainingSetError, folds, holdout, identical_rows
-from training.metrics.scores import measure
+from training.data.split import IdenticalRowsError, OneClassTrainingSetError, folds, identical_rows, split_holdout
+from training.metrics.scores import measure_metrics
 from training.model.estimator import baseline_pipeline
-from training.model.fit import REASON_CODES_FILE, Provenance, fit
+from training.model.fit import REASON_CODES_FILE, Provenance, fit_challenger
 
 pytestmark = pytest.mark.slow
 
@@ -33,11 +33,11 @@ def rows():
 
 @pytest.fixture(scope="module")
 def fitted(rows):
-    return fit(rows, PLAN, Economics(), MADE)
+    return fit_challenger(rows, PLAN, Economics(), MADE)
 
 
 def test_held_out_rows_are_the_splits_and_none_is_learnt_from(rows, fitted):
-    train, test = holdout(rows, PLAN.test_share, PLAN.seed)
+    train, test = split_holdout(rows, PLAN.test_share, PLAN.seed)
     assert fitted.train.tolist() == train.tolist()
     assert fitted.test.tolist() == test.tolist()
     groups = identical_rows(rows.features)
@@ -47,10 +47,10 @@ def test_held_out_rows_are_the_splits_and_none_is_learnt_from(rows, fitted):
 def test_nothing_is_learnt_from_the_answers_of_held_out_rows():
     # The newest month is held out: turning its labels changes its figures and no bit of the model.
     rows = two_months(600)
-    fitted = fit(rows, PLAN, Economics(), MADE)
+    fitted = fit_challenger(rows, PLAN, Economics(), MADE)
     churned = rows.churned.to_numpy(dtype=bool).copy()
     churned[fitted.test] = ~churned[fitted.test]
-    other = fit(replace(rows, keys=rows.keys.assign(**{LABEL: churned})), PLAN, Economics(), MADE)
+    other = fit_challenger(replace(rows, keys=rows.keys.assign(**{LABEL: churned})), PLAN, Economics(), MADE)
     assert other.test.tolist() == fitted.test.tolist() == list(range(300, 600))
     assert np.array_equal(other.bundle.score(rows.features), fitted.bundle.score(rows.features))
     assert other.metrics.roc_auc == pytest.approx(1 - fitted.metrics.roc_auc, abs=1e-9)
@@ -59,11 +59,11 @@ def test_nothing_is_learnt_from_the_answers_of_held_out_rows():
 def test_the_figures_are_the_bundles_own_on_the_held_out_rows(rows, fitted):
     churned = rows.churned.to_numpy(dtype=bool)
     score = fitted.bundle.score(rows.features.iloc[fitted.test])
-    assert fitted.metrics == measure(churned[fitted.test], score, Economics())
+    assert fitted.metrics == measure_metrics(churned[fitted.test], score, Economics())
     assert fitted.bundle.manifest.metrics == fitted.metrics.as_dict()
     plain = baseline_pipeline().fit(rows.features.iloc[fitted.train], churned[fitted.train])
     told = plain.predict_proba(rows.features.iloc[fitted.test])[:, 1]
-    assert fitted.baseline == measure(churned[fitted.test], told, Economics())
+    assert fitted.baseline == measure_metrics(churned[fitted.test], told, Economics())
     assert fitted.metrics.roc_auc > 0.75
 
 
@@ -92,15 +92,15 @@ def test_it_can_be_saved_and_loaded(rows, fitted, tmp_path):
 
 
 def test_the_same_inputs_give_the_same_bundle(rows, fitted, tmp_path):
-    again = fit(rows, PLAN, Economics(), MADE)
+    again = fit_challenger(rows, PLAN, Economics(), MADE)
     assert again.bundle.save(tmp_path / "a").digest == fitted.bundle.save(tmp_path / "b").digest
 
 
 def test_28_poisoned_labels_give_a_challenger_that_is_refused():
     # The labels of the older month are all turned; both are measured on the newest, which is true.
     rows = two_months(600)
-    honest = fit(rows, PLAN, Economics(), MADE)
-    poisoned = fit(two_months(600, poisoned=True), PLAN, Economics(), MADE)
+    honest = fit_challenger(rows, PLAN, Economics(), MADE)
+    poisoned = fit_challenger(two_months(600, poisoned=True), PLAN, Economics(), MADE)
     assert poisoned.test.tolist() == honest.test.tolist()
     right, wrong = (each.bundle.score(rows.features.iloc[honest.test]) for each in (honest, poisoned))
     churned = rows.churned.to_numpy(dtype=bool)[honest.test]
@@ -127,14 +127,14 @@ def test_28_poisoned_labels_give_a_challenger_that_is_refused():
 )
 def test_33_nothing_to_learn_is_a_clear_failure_and_no_model(rows, change, error):
     with pytest.raises(error) as refused:
-        fit(change(rows), PLAN, Economics(), MADE)
+        fit_challenger(change(rows), PLAN, Economics(), MADE)
     assert refused.value.hint
 
 
 def test_33_a_constant_feature_is_no_obstacle(rows):
     # One plan only this month: the columns of the others are constant, and contribute nothing.
     constant = rows.features.assign(contract_type="One year", partner=True, monthly_charges_usd=50.0)
-    found = fit(replace(rows, features=constant), PLAN, Economics(), MADE)
+    found = fit_challenger(replace(rows, features=constant), PLAN, Economics(), MADE)
     assert np.isfinite(found.bundle.score(constant)).all()
     explained = found.bundle.explain(constant)
     place = SERVICES_OF[CORE_SERVICE].index("partner")
@@ -160,7 +160,7 @@ def test_with_many_dates_time_runs_forward_everywhere(monkeypatch):
     # Only looked at, not replaced: the folds are the real ones.
     for module in ("training.model.fit", "training.model.tuning"):
         monkeypatch.setattr(f"{module}.folds", watching)
-    fitted = fit(rows, PLAN.model_copy(update={"folds": 3}), Economics(), MADE)
+    fitted = fit_challenger(rows, PLAN.model_copy(update={"folds": 3}), Economics(), MADE)
     at = rows.keys[OBSERVED_AT]
     assert len(set(at.iloc[fitted.test])) == 1
     assert at.iloc[fitted.train].max() < at.iloc[fitted.test].min()
@@ -171,9 +171,9 @@ def test_with_many_dates_time_runs_forward_everywhere(monkeypatch):
 
 def test_with_many_dates_nothing_is_learnt_from_the_newest():
     rows = many_months()
-    fitted = fit(rows, PLAN, Economics(), MADE)
+    fitted = fit_challenger(rows, PLAN, Economics(), MADE)
     churned = rows.churned.to_numpy(dtype=bool).copy()
     churned[fitted.test] = ~churned[fitted.test]
-    other = fit(replace(rows, keys=rows.keys.assign(**{LABEL: churned})), PLAN, Economics(), MADE)
+    other = fit_challenger(replace(rows, keys=rows.keys.assign(**{LABEL: churned})), PLAN, Economics(), MADE)
     assert np.array_equal(other.bundle.score(rows.features), fitted.bundle.score(rows.features))
     assert other.bundle.manifest.calibration == fitted.bundle.manifest.calibration

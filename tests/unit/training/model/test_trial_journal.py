@@ -17,7 +17,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import create_trial
 
 from configs.settings import PROJECT_ROOT
-from feature_repo.files.atomic_writes import StorageFailed
+from feature_repo.files.atomic_writes import StorageError
 from training.model import trial_journal as journals
 from training.model.trial_journal import Journal, cut_torn_tail
 
@@ -42,7 +42,7 @@ def path(tmp_path):
 def test_what_is_no_file_is_named_and_not_waited_for(path, name, put):
     path.parent.mkdir()
     put(path.with_name(name))
-    with pytest.raises(StorageFailed):
+    with pytest.raises(StorageError):
         Journal(path, "s")
 
 
@@ -168,9 +168,7 @@ def program(text, path):
 def test_a_full_disk_is_one_named_error_and_the_next_one_goes_on(path):
     Journal(path, "s").add(finished(0))
     told = program(FULL, path).communicate()[1]
-    assert (
-        told.strip().splitlines()[-1].startswith(f"{StorageFailed.__module__}.{StorageFailed.__name__}: cannot write")
-    )
+    assert told.strip().splitlines()[-1].startswith(f"{StorageError.__module__}.{StorageError.__name__}: cannot write")
     assert not path.read_bytes().endswith(b"\n"), "half a line is there"
     assert kept(Journal(path, "s")) == [0]
 

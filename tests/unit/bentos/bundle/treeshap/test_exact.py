@@ -83,7 +83,7 @@ def looked_up(tree, row):
             int(row[column] >= threshold) << bit
             for bit, (column, threshold) in enumerate(zip(unit.columns, unit.thresholds, strict=True))
         )
-        reached += float(unit.reached[outcome])
+        reached += float(unit.leaf_values[outcome])
         for column, values in unit.added.items():
             added[column] = added.get(column, 0.0) + float(values[outcome])
     return added, reached
@@ -115,7 +115,7 @@ def test_mean_and_contributions_make_the_leaf(tree):
 
 def test_a_tree_that_is_one_leaf_adds_nothing():
     (unit,) = units(tree_of([(-1, -1, 0, 0.25, 10.0)]))
-    assert (unit.expected, unit.reached.tolist(), unit.added) == (0.25, [0.25], {})
+    assert (unit.expected, unit.leaf_values.tolist(), unit.added) == (0.25, [0.25], {})
 
 
 def test_a_path_longer_than_a_byte_is_refused():

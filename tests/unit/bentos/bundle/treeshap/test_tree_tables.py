@@ -11,7 +11,7 @@ from xgboost import DMatrix, XGBClassifier
 from bentos.bundle.treeshap import columnwise, tree_tables
 from bentos.bundle.treeshap.columnwise import FROM_ROWS
 from bentos.bundle.treeshap.exact import TreesUnsupportedError
-from bentos.bundle.treeshap.tree_tables import CHUNK, CompiledTrees, verified
+from bentos.bundle.treeshap.tree_tables import CHUNK, TreeTables, compile_verified
 
 COLUMNS = 9
 
@@ -38,7 +38,7 @@ def peers(booster, rows):
 def test_every_row_is_xgboosts(depth, seed):
     """To the bit: with seeds 1 and 3 the start is not what NumPy's logarithm of the base score would be."""
     booster, rows = boosted(depth, seed=seed)
-    tables = verified(booster, np.eye(COLUMNS))
+    tables = compile_verified(booster, np.eye(COLUMNS))
     margins, contributions = peers(booster, rows)
     margin, added = tables.explain(rows)
     assert np.array_equal(margin, margins)
@@ -55,7 +55,7 @@ def test_a_row_is_the_same_to_the_bit_alone_and_among_others(depth, among):
     booster, rows = boosted(depth)
     # Half of the columns, and a product, lie under one feature, as a design's do.
     weights = np.vstack([np.eye(COLUMNS)[:5], np.full((4, COLUMNS), 1 / COLUMNS)])
-    tables = verified(booster, weights)
+    tables = compile_verified(booster, weights)
     many = np.resize(rows, (among, COLUMNS))
     margin, added = tables.explain(many)
     assert added.flags.c_contiguous  # sums over a row are taken in the same order, then
@@ -67,7 +67,7 @@ def test_a_row_is_the_same_to_the_bit_alone_and_among_others(depth, among):
 
 def test_either_way_gives_the_same_bits():
     booster, rows = boosted(4)
-    tables = verified(booster, np.eye(COLUMNS))
+    tables = compile_verified(booster, np.eye(COLUMNS))
     margin, added = tables.explain(rows)
     few = [tables.explain(rows[start : start + FROM_ROWS - 1]) for start in range(0, len(rows), FROM_ROWS - 1)]
     assert np.array_equal(margin, np.concatenate([each for each, _ in few]))
@@ -75,7 +75,7 @@ def test_either_way_gives_the_same_bits():
 
 
 def test_no_rows_give_no_rows():
-    tables = verified(boosted(2)[0], np.eye(COLUMNS))
+    tables = compile_verified(boosted(2)[0], np.eye(COLUMNS))
     margin, added = tables.explain(np.empty((0, COLUMNS), np.float32))
     assert (margin.shape, added.shape) == ((0,), (0, COLUMNS))
 
@@ -83,14 +83,14 @@ def test_no_rows_give_no_rows():
 def test_columns_of_one_feature_add_up():
     booster, rows = boosted(3)
     weights = np.repeat(np.eye(3), 3, axis=0)
-    _, together = verified(booster, weights).explain(rows)
-    _, each = verified(booster, np.eye(COLUMNS)).explain(rows)
+    _, together = compile_verified(booster, weights).explain(rows)
+    _, each = compile_verified(booster, np.eye(COLUMNS)).explain(rows)
     assert together == pytest.approx(each @ weights, abs=1e-12)
 
 
 def test_values_at_a_threshold_go_right_and_just_below_left():
     booster, _ = boosted(3)
-    tables = verified(booster, np.eye(COLUMNS))
+    tables = compile_verified(booster, np.eye(COLUMNS))
     rows = np.zeros((500, COLUMNS), np.float32)
     found = tables.probes(500, seed=9)
     rows[:, : found.shape[1]] = found
@@ -98,24 +98,24 @@ def test_values_at_a_threshold_go_right_and_just_below_left():
 
 
 def test_trees_that_are_too_deep_are_left_to_xgboost(caplog):
-    assert verified(boosted(12, rounds=3, min_child_weight=0)[0], np.eye(COLUMNS)) is None
+    assert compile_verified(boosted(12, rounds=3, min_child_weight=0)[0], np.eye(COLUMNS)) is None
     assert "explained by XGBoost itself" in caplog.text
 
 
 def test_trees_that_are_too_many_are_left_to_xgboost(monkeypatch):
     monkeypatch.setattr(tree_tables, "TABLE_MAX_BYTES", 1000)
     with pytest.raises(TreesUnsupportedError, match="would exceed"):
-        CompiledTrees.of(boosted(2)[0], np.eye(COLUMNS))
+        TreeTables.of(boosted(2)[0], np.eye(COLUMNS))
 
 
 @pytest.mark.parametrize("objective", ["reg:squarederror", "binary:logitraw"])
 def test_another_objective_is_left_to_xgboost(objective):
-    assert verified(boosted(2, objective=objective)[0], np.eye(COLUMNS)) is None
+    assert compile_verified(boosted(2, objective=objective)[0], np.eye(COLUMNS)) is None
 
 
 def test_tables_that_differ_are_not_used(monkeypatch, caplog):
     booster, _ = boosted(2)
-    exact = CompiledTrees.of
-    monkeypatch.setattr(CompiledTrees, "of", lambda *given: replace(exact(*given), added=exact(*given).added + 1e-3))
-    assert verified(booster, np.eye(COLUMNS)) is None
+    exact = TreeTables.of
+    monkeypatch.setattr(TreeTables, "of", lambda *given: replace(exact(*given), added=exact(*given).added + 1e-3))
+    assert compile_verified(booster, np.eye(COLUMNS)) is None
     assert "the tables differ from it by" in caplog.text

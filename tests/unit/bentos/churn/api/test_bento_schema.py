@@ -2,13 +2,13 @@
 
 import pytest
 
-from bentos.churn.api.bento_schema import document
+from bentos.churn.api.bento_schema import schema_document
 from bentos.churn.api.schemas import BatchRequest, PredictRequest, WhatIfRequest
 
 
 @pytest.fixture
 def routes():
-    return {route["name"]: route for route in document(1000)["routes"]}
+    return {route["name"]: route for route in schema_document(1000)["routes"]}
 
 
 def test_each_method_posts_to_its_route(routes):

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from bentos.churn.api.request_body import checked, parsed, read
+from bentos.churn.api.request_body import parse_body, parse_json, validate_body
 from bentos.churn.api.schemas import BatchRequest, PredictRequest, WhatIfRequest
 from bentos.churn.errors import MediaTypeError, RequestInvalidError
 
@@ -35,7 +35,7 @@ ID = "7590-VHVEG"
 )
 def test_what_is_no_strict_json(body, says):
     with pytest.raises(RequestInvalidError) as refused:
-        parsed(body)
+        parse_json(body)
     assert says in refused.value.message
     assert ID not in str(refused.value.body())
 
@@ -63,14 +63,17 @@ def test_what_is_no_strict_json(body, says):
 )
 def test_what_is_no_predict_request(value, says):
     with pytest.raises(RequestInvalidError) as refused:
-        checked(value, PredictRequest)
+        validate_body(value, PredictRequest)
     assert says in refused.value.message
     assert ID not in str(refused.value.body())
 
 
 @pytest.mark.parametrize("customer_id", ["7590-VHVEG", "a", "0", "A.b_c-9", "a" * 64, "NaN"])
 def test_what_an_id_may_be(customer_id):
-    assert checked(parsed(f'{{"customer_id": "{customer_id}"}}'.encode()), PredictRequest).customer_id == customer_id
+    assert (
+        validate_body(parse_json(f'{{"customer_id": "{customer_id}"}}'.encode()), PredictRequest).customer_id
+        == customer_id
+    )
 
 
 @pytest.mark.parametrize(
@@ -86,7 +89,7 @@ def test_what_an_id_may_be(customer_id):
 )
 def test_what_is_no_batch_request(value, says):
     with pytest.raises(RequestInvalidError) as refused:
-        checked(value, BatchRequest)
+        validate_body(value, BatchRequest)
     assert says in refused.value.message
     assert ID not in str(refused.value.body())
 
@@ -105,7 +108,7 @@ def test_what_is_no_batch_request(value, says):
 )
 def test_what_is_no_change_is_not_repeated(changes, says):
     with pytest.raises(RequestInvalidError) as refused:
-        checked({"customer_id": "a", "changes": changes}, WhatIfRequest)
+        validate_body({"customer_id": "a", "changes": changes}, WhatIfRequest)
     assert says in refused.value.message
     assert ID not in str(refused.value.body())
 
@@ -135,7 +138,7 @@ def test_broken_rules_are_not_collected(value, model):
                 raise
 
     with pytest.raises(RequestInvalidError) as refused:
-        checked(value, Counted)
+        validate_body(value, Counted)
     assert sum(counted) <= 80
     assert len(refused.value.message) < 400
 
@@ -143,8 +146,8 @@ def test_broken_rules_are_not_collected(value, model):
 @pytest.mark.parametrize("parameters", ["; " * 15_000, ";a=b" * 8_000, '; x="' + '\\"' * 15_000])
 def test_a_content_type_that_takes_long_to_read_is_none(parameters):
     with pytest.raises(MediaTypeError):
-        read("application/json" + parameters, b'{"customer_id": "a"}', PredictRequest)
+        parse_body("application/json" + parameters, b'{"customer_id": "a"}', PredictRequest)
 
 
 def test_a_batch_keeps_order_and_duplicates():
-    assert checked({"customer_ids": ["b", "a", "b"]}, BatchRequest).customer_ids == ["b", "a", "b"]
+    assert validate_body({"customer_ids": ["b", "a", "b"]}, BatchRequest).customer_ids == ["b", "a", "b"]

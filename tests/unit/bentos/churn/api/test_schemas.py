@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from bentos.churn.api.request_body import checked
+from bentos.churn.api.request_body import validate_body
 from bentos.churn.api.schemas import Answer, CustomerId, PredictRequest, ReasonBody
 from bentos.churn.errors import RequestInvalidError
 from feature_repo.contract import CUSTOMER_PATTERN
@@ -81,10 +81,10 @@ def test_an_id_s_letters_are_those_that_the_gate_lets_in():
 )
 def test_what_an_id_looks_like(customer_id, taken):
     if taken:
-        assert checked({"customer_id": customer_id}, PredictRequest).customer_id == customer_id
+        assert validate_body({"customer_id": customer_id}, PredictRequest).customer_id == customer_id
     else:
         with pytest.raises(RequestInvalidError, match="customer_id: String should match pattern"):
-            checked({"customer_id": customer_id}, PredictRequest)
+            validate_body({"customer_id": customer_id}, PredictRequest)
 
 
 def test_the_pattern_means_the_same_to_every_reader_of_the_document():

@@ -10,25 +10,34 @@ from datetime import UTC, datetime
 import pytest
 
 from bentos.churn.auth import audit_log
-from bentos.churn.auth.audit_log import Happened, KeyAuditBrokenError, Refusals, append, audit_path, events
+from bentos.churn.auth.audit_log import (
+    AuditRecord,
+    KeyAuditBrokenError,
+    Refusals,
+    append_record,
+    audit_path,
+    read_entries,
+)
 from configs.settings import PROJECT_ROOT
-from feature_repo.files.atomic_writes import StorageFailed
+from feature_repo.files.atomic_writes import StorageError
 from tests.support.patience import PATIENCE_S
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
-MADE = Happened("created", "0a1b2c3d", "crm", "ann")
-REFUSED = Happened("refused", None, None, "service", refusals=Refusals("missing", 7, NOW.isoformat(), NOW.isoformat()))
+MADE = AuditRecord("created", "0a1b2c3d", "crm", "ann")
+REFUSED = AuditRecord(
+    "refused", None, None, "service", refusals=Refusals("missing", 7, NOW.isoformat(), NOW.isoformat())
+)
 PROGRAM = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from bentos.churn.auth.audit_log import Happened, append
+from bentos.churn.auth.audit_log import AuditRecord, append_record
 
 path, who, times = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 print("ready", flush=True)
 sys.stdin.readline()
 for number in range(times):
-    append(path, [Happened("created", f"{number:08x}", f"{who}-{part}", who) for part in (1, 2)], datetime.now(UTC))
+    append_record(path, [AuditRecord("created", f"{number:08x}", f"{who}-{part}", who) for part in (1, 2)], datetime.now(UTC))
 """
 
 
@@ -41,8 +50,8 @@ def _home(settings):
 def path(settings):
     """Three entries."""
     path = audit_path(settings)
-    append(path, [MADE], NOW)
-    append(path, [REFUSED, Happened("revoked", "0a1b2c3d", "crm", "bob")], NOW)
+    append_record(path, [MADE], NOW)
+    append_record(path, [REFUSED, AuditRecord("revoked", "0a1b2c3d", "crm", "bob")], NOW)
     return path
 
 
@@ -52,7 +61,7 @@ def head(path):
 
 def test_an_entry_says_what_happened_and_no_more(path, settings):
     assert path == settings.home / "audit" / "keys.jsonl"
-    made, refused, revoked = events(path)
+    made, refused, revoked = read_entries(path)
     assert (made.sequence, made.action, made.key_id, made.name, made.who) == (1, "created", "0a1b2c3d", "crm", "ann")
     assert (refused.key_id, refused.who, refused.refusals) == (None, "service", REFUSED.refusals)
     assert (revoked.action, revoked.at) == ("revoked", "2026-11-01T12:00:00+00:00")
@@ -60,7 +69,7 @@ def test_an_entry_says_what_happened_and_no_more(path, settings):
         *("sequence", "at", "action", "key_id", "name", "who", "grant", "refusals", "previous_hash", "hash")
     }
     with pytest.raises(ValueError, match="no time zone"):
-        append(path, [MADE], NOW.replace(tzinfo=None))
+        append_record(path, [MADE], NOW.replace(tzinfo=None))
 
 
 def test_it_is_its_owner_s_alone(path):
@@ -68,7 +77,7 @@ def test_it_is_its_owner_s_alone(path):
 
 
 def test_nothing_happened_yet(settings):
-    assert list(events(audit_path(settings))) == []
+    assert list(read_entries(audit_path(settings))) == []
     assert not audit_path(settings).parent.exists()
 
 
@@ -83,11 +92,11 @@ def test_any_change_of_any_byte_shows_and_so_does_a_tail_that_is_gone(path):
                 with pytest.raises(
                     KeyAuditBrokenError, match=r"line [1-3] of keys.jsonl|keys.jsonl ends after entry 2"
                 ):
-                    list(events(path))
+                    list(read_entries(path))
     for kept in (0, 1, 2):
         path.write_bytes(b"".join(whole.splitlines(keepends=True)[:kept]))
         with pytest.raises(KeyAuditBrokenError, match=f"ends after entry {kept}, and 3 were written") as broken:
-            list(events(path))
+            list(read_entries(path))
         assert "backup" in broken.value.hint
 
 
@@ -95,10 +104,10 @@ def test_an_audit_written_anew_is_not_the_one_of_the_head(path):
     known = head(path).read_bytes()
     path.unlink()
     head(path).unlink()
-    append(path, [MADE, MADE, MADE], NOW)
+    append_record(path, [MADE, MADE, MADE], NOW)
     head(path).write_bytes(known)
     with pytest.raises(KeyAuditBrokenError, match=r"entry 3 of keys.jsonl is not the one that was written"):
-        list(events(path))
+        list(read_entries(path))
 
 
 @pytest.mark.parametrize(
@@ -116,57 +125,57 @@ def test_nothing_is_added_to_an_end_that_is_not_the_one_that_was_written(path, s
     spoil(path)
     before = path.read_bytes() if path.exists() else None
     with pytest.raises(KeyAuditBrokenError, match=says):
-        append(path, [MADE], NOW)
+        append_record(path, [MADE], NOW)
     assert (path.read_bytes() if path.exists() else None) == before
 
 
 def test_a_line_that_was_changed_further_up_switches_the_audit_off_for_nobody(path):
     path.write_bytes(path.read_bytes().replace(b"crm", b"csm", 1))
-    append(path, [MADE], NOW)
+    append_record(path, [MADE], NOW)
     assert path.read_bytes().count(b"\n") == 4
     with pytest.raises(KeyAuditBrokenError, match=r"line 1 of keys.jsonl was changed"):
-        list(events(path))
+        list(read_entries(path))
 
 
 def test_a_head_that_lags_is_the_mark_of_a_death_and_is_put_right(path):
     lagging = head(path).read_bytes()
-    append(path, [MADE], NOW)
+    append_record(path, [MADE], NOW)
     head(path).write_bytes(lagging)
-    assert len(list(events(path))) == 4
-    append(path, [MADE], NOW)
-    assert [event.sequence for event in events(path)] == [1, 2, 3, 4, 5]
+    assert len(list(read_entries(path))) == 4
+    append_record(path, [MADE], NOW)
+    assert [event.sequence for event in read_entries(path)] == [1, 2, 3, 4, 5]
     assert head(path).read_bytes().startswith(b"0" * 19 + b"5 ")
     # But one that knows another entry than the one that is there is no such mark.
     head(path).write_bytes(lagging.replace(lagging[21:30], b"0" * 9))
     with pytest.raises(KeyAuditBrokenError, match=r"entry 3 of keys.jsonl is not the one"):
-        append(path, [MADE], NOW)
+        append_record(path, [MADE], NOW)
 
 
 def test_an_unfinished_line_is_cut_off(path):
     whole = path.read_bytes()
     path.write_bytes(whole + b'{"action":"created","at":"2026')
-    assert len(list(events(path))) == 3
-    append(path, [MADE], NOW)
+    assert len(list(read_entries(path))) == 3
+    append_record(path, [MADE], NOW)
     assert path.read_bytes().startswith(whole)
-    assert len(list(events(path))) == 4
+    assert len(list(read_entries(path))) == 4
 
 
 def test_set_aside_a_new_one_begins(path):
     shutil.move(path.parent, path.parent.with_name("audit-of-old"))
-    append(path, [MADE], NOW)
-    assert [event.sequence for event in events(path)] == [1]
+    append_record(path, [MADE], NOW)
+    assert [event.sequence for event in read_entries(path)] == [1]
 
 
 def test_a_disk_that_refuses_and_a_file_that_can_not_be_read_are_named(settings, path):
     shutil.rmtree(path.parent)
     path.parent.write_text("a file where the folder should be")
-    assert list(events(path)) == []
-    with pytest.raises(StorageFailed):
-        append(path, [MADE], NOW)
+    assert list(read_entries(path)) == []
+    with pytest.raises(StorageError):
+        append_record(path, [MADE], NOW)
     path.parent.unlink()
     path.mkdir(parents=True)
     with pytest.raises(audit_log.KeyAuditUnreadableError, match="can't be read: Is a directory"):
-        list(events(path))
+        list(read_entries(path))
 
 
 def started(path, who, times):
@@ -196,7 +205,7 @@ def test_processes_that_add_at_once_lose_and_fork_nothing(settings):
     for process in processes:
         process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0
-    found = list(events(path))
+    found = list(read_entries(path))
     assert len(found) == 240
     for who in ("one", "two", "three"):
         # In its own order, and two that were written together stand together.
@@ -218,7 +227,7 @@ def test_processes_that_are_killed_leave_it_whole(settings):
         for process in processes:
             process.kill()
             process.communicate(timeout=PATIENCE_S)
-        before = len(list(events(path)))
-        append(path, [MADE], NOW)
-        assert len(list(events(path))) == before + 1
+        before = len(list(read_entries(path)))
+        append_record(path, [MADE], NOW)
+        assert len(list(read_entries(path))) == before + 1
     assert before > 6

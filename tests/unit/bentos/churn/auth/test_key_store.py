@@ -8,13 +8,13 @@ from hashlib import sha256
 
 import pytest
 
-from bentos.churn.auth.key_store import SIZE_MAX_BYTES, KeyFile, KeyFileError, issue, path_of, read, write
+from bentos.churn.auth.key_store import SIZE_MAX_BYTES, KeyFile, KeyFileError, keys_path, new_key, read_keys, write_keys
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 def test_a_key_is_random_and_only_its_hash_is_kept():
-    made = [issue("crm", ("predict",), now=NOW, expires_at=None) for _ in range(100)]
+    made = [new_key("crm", ("predict",), now=NOW, expires_at=None) for _ in range(100)]
     for entry, key in made:
         assert re.fullmatch(r"churn_[0-9a-f]{8}_[A-Za-z0-9_-]{43}", key)
         assert key[6:14] == entry.id
@@ -35,24 +35,24 @@ def test_a_key_is_random_and_only_its_hash_is_kept():
     ],
 )
 def test_a_key_is_valid_until_it_expires_or_is_revoked(expires, revoked, state):
-    entry, _ = issue("crm", ("predict",), now=NOW, expires_at=None)
+    entry, _ = new_key("crm", ("predict",), now=NOW, expires_at=None)
     dates = {"expires_at": expires, "revoked_at": revoked}
     changed = entry.model_copy(update={name: None if each is None else NOW + each for name, each in dates.items()})
     assert changed.state(NOW) == state
 
 
 def test_what_is_written_is_read_again_and_is_for_its_owner_alone(tmp_path):
-    keys = KeyFile(keys=(issue("crm", ("predict", "metrics"), now=NOW, expires_at=NOW + timedelta(days=1))[0],))
+    keys = KeyFile(keys=(new_key("crm", ("predict", "metrics"), now=NOW, expires_at=NOW + timedelta(days=1))[0],))
     path = tmp_path / "deep" / "keys.json"
-    assert read(path) == KeyFile()
-    write(path, keys)
-    assert read(path) == keys
+    assert read_keys(path) == KeyFile()
+    write_keys(path, keys)
+    assert read_keys(path) == keys
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_where_the_file_lies(settings, tmp_path):
     def told(keys_file):
-        return path_of(
+        return keys_path(
             settings.model_copy(update={"access": settings.access.model_copy(update={"keys_file": keys_file})})
         )
 
@@ -62,7 +62,7 @@ def test_where_the_file_lies(settings, tmp_path):
 
 
 def entry(**changes):
-    good = json.loads(issue("crm", ("predict",), now=NOW, expires_at=None)[0].model_dump_json())
+    good = json.loads(new_key("crm", ("predict",), now=NOW, expires_at=None)[0].model_dump_json())
     return good | changes
 
 
@@ -88,7 +88,7 @@ def test_a_spoilt_file_is_refused_by_place_and_never_repeated(tmp_path, content,
     path = tmp_path / "keys.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
     with pytest.raises(KeyFileError) as refused:
-        read(path)
+        read_keys(path)
     assert f"at {says}" in refused.value.message
     assert refused.value.exit_code == 2
     assert not any(value in refused.value.message for value in ("SECRET", "VHVEG"))
@@ -98,11 +98,11 @@ def test_a_file_has_a_size(tmp_path):
     path = tmp_path / "keys.json"
     path.write_bytes(b" " * (SIZE_MAX_BYTES + 1))
     with pytest.raises(KeyFileError, match="larger than 1 MiB"):
-        read(path)
-    one, _ = issue("crm", ("predict",), now=NOW, expires_at=None)
+        read_keys(path)
+    one, _ = new_key("crm", ("predict",), now=NOW, expires_at=None)
     many = KeyFile(keys=tuple(one.model_copy(update={"id": f"{number:08x}"}) for number in range(6000)))
     with pytest.raises(KeyFileError, match="would be larger"):
-        write(path, many)
+        write_keys(path, many)
     (tmp_path / "folder").mkdir()
     with pytest.raises(KeyFileError, match="can't be read"):
-        read(tmp_path / "folder")
+        read_keys(tmp_path / "folder")

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from bentos.churn.runtime.batcher import InThread, OnLoop
+from bentos.churn.runtime.batcher import EventLoopBatcher, ThreadBatcher
 from configs.errors import ChurnError
 
 
@@ -39,12 +39,12 @@ def run(work, questions, *, together=64, closed=True):
     """Ask all questions at once, the first alone in hand, and return what came of each."""
 
     async def main():
-        batcher = InThread(work, work.told.extend, name="test", together=together)
+        batcher = ThreadBatcher(work, work.told.extend, name="test", customers_max=together)
         work.gate.clear()
-        first = asyncio.ensure_future(batcher.ask(["first"]))
+        first = asyncio.ensure_future(batcher.submit(["first"]))
         while batcher._waiting or batcher._thread is None:  # noqa: ASYNC110 - what a thread does sets no event
             await asyncio.sleep(0)
-        others = [asyncio.ensure_future(batcher.ask(ids)) for ids in questions]
+        others = [asyncio.ensure_future(batcher.submit(ids)) for ids in questions]
         await asyncio.sleep(0)
         work.gate.set()
         found = await asyncio.gather(first, *others, return_exceptions=True)
@@ -88,16 +88,16 @@ def test_a_refusal_is_everyones_and_is_not_asked_for_again(work):
 
 def test_who_gave_up_is_not_answered(work):
     async def main():
-        batcher = InThread(work, work.told.extend, name="test")
+        batcher = ThreadBatcher(work, work.told.extend, name="test")
         work.gate.clear()
-        first = asyncio.ensure_future(batcher.ask(["first"]))
+        first = asyncio.ensure_future(batcher.submit(["first"]))
         while batcher._waiting or batcher._thread is None:  # noqa: ASYNC110 - what a thread does sets no event
             await asyncio.sleep(0)
-        gone = asyncio.ensure_future(batcher.ask(["gone"]))
+        gone = asyncio.ensure_future(batcher.submit(["gone"]))
         await asyncio.sleep(0)
         gone.cancel()
         await asyncio.sleep(0)
-        stays = asyncio.ensure_future(batcher.ask(["stays"]))
+        stays = asyncio.ensure_future(batcher.submit(["stays"]))
         await asyncio.sleep(0)
         work.gate.set()
         await asyncio.gather(first, stays)
@@ -109,9 +109,9 @@ def test_who_gave_up_is_not_answered(work):
 
 def test_what_waits_is_answered_before_the_end(work):
     async def main():
-        batcher = InThread(work, work.told.extend, name="test")
+        batcher = ThreadBatcher(work, work.told.extend, name="test")
         work.gate.clear()
-        asked = [asyncio.ensure_future(batcher.ask([each])) for each in ("a", "b")]
+        asked = [asyncio.ensure_future(batcher.submit([each])) for each in ("a", "b")]
         await asyncio.sleep(0)
         closing = asyncio.ensure_future(asyncio.to_thread(batcher.close))
         await asyncio.sleep(0.01)
@@ -126,21 +126,23 @@ def test_what_waits_is_answered_before_the_end(work):
 
 
 def test_one_that_was_never_asked_has_nothing_to_end(work):
-    InThread(work, work.told.extend, name="test").close()
+    ThreadBatcher(work, work.told.extend, name="test").close()
     assert work.batches == []
 
 
 def here(work, well=lambda: True, **more):
     """A batcher on the loop, with a thread for when it is not well."""
-    return OnLoop(work, work.told.extend, instead=InThread(work, work.told.extend, name="test"), well=well, **more)
+    return EventLoopBatcher(
+        work, work.told.extend, fallback=ThreadBatcher(work, work.told.extend, name="test"), is_healthy=well, **more
+    )
 
 
 def on_loop(work, questions, *, together=64):
     """Ask all questions in one turn of the loop, and return what came of each."""
 
     async def main():
-        batcher = here(work, together=together)
-        found = await asyncio.gather(*(batcher.ask(ids) for ids in questions), return_exceptions=True)
+        batcher = here(work, customers_max=together)
+        found = await asyncio.gather(*(batcher.submit(ids) for ids in questions), return_exceptions=True)
         told = list(work.told)
         await asyncio.sleep(0)
         return found, told
@@ -164,7 +166,7 @@ def test_on_the_loop_a_batch_has_its_limit_and_the_rest_comes_next(work):
 def test_on_the_loop_answers_leave_before_they_are_noted(work):
     async def main():
         batcher = here(work)
-        await batcher.ask(["a"])
+        await batcher.submit(["a"])
         at_once = list(work.told)
         await asyncio.sleep(0)
         return at_once
@@ -183,7 +185,7 @@ def test_on_the_loop_one_failure_is_nobody_elses(work):
 def test_on_the_loop_who_gave_up_is_not_answered(work):
     async def main():
         batcher = here(work)
-        gone = asyncio.ensure_future(batcher.ask(["gone"]))
+        gone = asyncio.ensure_future(batcher.submit(["gone"]))
         await asyncio.sleep(0)
         gone.cancel()
         await asyncio.sleep(0)
@@ -195,7 +197,7 @@ def test_on_the_loop_who_gave_up_is_not_answered(work):
 
 
 async def _later(work):
-    return (await here(work).ask(["later"]))[0]
+    return (await here(work).submit(["later"]))[0]
 
 
 def test_while_it_is_not_well_a_thread_answers_also_those_who_wait_already(work):
@@ -207,14 +209,14 @@ def test_while_it_is_not_well_a_thread_answers_also_those_who_wait_already(work)
         return work(ids)
 
     async def main():
-        batcher = OnLoop(
+        batcher = EventLoopBatcher(
             slow,
             work.told.extend,
-            instead=InThread(slow, work.told.extend, name="test"),
-            well=lambda: well[0],
-            together=2,
+            fallback=ThreadBatcher(slow, work.told.extend, name="test"),
+            is_healthy=lambda: well[0],
+            customers_max=2,
         )
-        found = await asyncio.gather(*(batcher.ask([each]) for each in "abcdef"))
+        found = await asyncio.gather(*(batcher.submit([each]) for each in "abcdef"))
         return [results for results, _ in found]
 
     assert asyncio.run(main()) == [[each] for each in "ABCDEF"]
@@ -228,9 +230,9 @@ def test_who_is_told_may_fail_and_the_next_are_answered(work, way, caplog):
         raise OSError("no room for what is counted of 7590-VHVEG")
 
     async def main():
-        thread = InThread(work, told, name="test")
-        batcher = OnLoop(work, told, instead=thread, well=lambda: True) if way == "loop" else thread
-        found = [await batcher.ask([each]) for each in "abc"]
+        thread = ThreadBatcher(work, told, name="test")
+        batcher = EventLoopBatcher(work, told, fallback=thread, is_healthy=lambda: True) if way == "loop" else thread
+        found = [await batcher.submit([each]) for each in "abc"]
         await asyncio.to_thread(thread.close)
         return [results for results, _ in found]
 

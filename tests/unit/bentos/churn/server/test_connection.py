@@ -11,11 +11,11 @@ from dataclasses import replace
 import pytest
 import uvicorn
 
-from bentos.churn.metrics import Meters
-from bentos.churn.server.connection import ANSWERS_MAX, HEAD_MAX_BYTES, HEADERS_MAX, Connection
+from bentos.churn.metrics import ServiceMetrics
+from bentos.churn.server.connection import ANSWERS_MAX, HEAD_MAX_BYTES, HEADERS_MAX, HttpProtocol
 from bentos.churn.server.deadlines import Budget, Deadlines
 from bentos.churn.server.gateway import KNOWN, SECURITY_HEADERS
-from bentos.churn.server.graceful_server import Server, install
+from bentos.churn.server.graceful_server import GracefulServer, install
 from configs.settings import load_settings
 from tests.support.patience import PATIENCE_S
 
@@ -138,14 +138,14 @@ class Running:
     """The server in a thread, until it is stopped."""
 
     def __init__(self, listening, **limits):
-        self.before = Connection.limits
-        clocks = {name: Deadlines(Connection.late) for name in ("strangers", "known")}
-        clocks["writing"] = Deadlines(Connection.late_answer)
-        Connection.limits = replace(
+        self.before = HttpProtocol.limits
+        clocks = {name: Deadlines(HttpProtocol.on_header_timeout) for name in ("not_admitted", "admitted")}
+        clocks["writing"] = Deadlines(HttpProtocol.on_write_timeout)
+        HttpProtocol.limits = replace(
             self.before, **{"head_s": HEAD_S, "idle_s": 60, "unadmitted": {}, **clocks, **limits}
         )
         self.address = listening.getsockname()
-        self.server = Server(uvicorn.Config(application, log_config=None))
+        self.server = GracefulServer(uvicorn.Config(application, log_config=None))
         self.loop = None
         self.thread = threading.Thread(target=self._run, args=[listening])
         self.thread.start()
@@ -161,7 +161,7 @@ class Running:
     def stop(self):
         self.server.should_exit = True
         self.thread.join(PATIENCE_S)
-        Connection.limits, Connection.ending = self.before, False
+        HttpProtocol.limits, HttpProtocol.is_shutting_down = self.before, False
         assert not self.thread.is_alive()
 
     def __enter__(self):
@@ -184,7 +184,7 @@ class Running:
 
     def head_s(self, seconds):
         """Change how long a head that begins from now on may take."""
-        Connection.limits = replace(Connection.limits, head_s=seconds)
+        HttpProtocol.limits = replace(HttpProtocol.limits, head_s=seconds)
 
     def accepted(self, client):
         """The server's side of a client's socket, as soon as there is one."""
@@ -243,16 +243,16 @@ def drips(connection, drop):
 
 
 @pytest.fixture(scope="module")
-def meters():
-    return Meters()
+def metrics():
+    return ServiceMetrics()
 
 
 @pytest.fixture(scope="module")
-def running(meters, tmp_path_factory):
+def running(metrics, tmp_path_factory):
     settings = load_settings(home=tmp_path_factory.mktemp("home"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(uvicorn, "Server", uvicorn.Server)
-        install(settings.serving, meters, lambda app: app)
+        install(settings.serving, metrics, lambda app: app)
         with Running(socket.create_server(("127.0.0.1", 0))) as started:
             yield started
 
@@ -264,7 +264,7 @@ def run(running):
 
 
 def test_it_is_what_bentoml_will_build(running, settings):
-    assert uvicorn.Server is Server
+    assert uvicorn.Server is GracefulServer
     assert running.before.head_s == settings.serving.header_timeout_s
     assert running.before.answer_s == settings.serving.request_timeout_s
     assert running.before.connections > 0
@@ -323,7 +323,9 @@ def test_a_connection_at_rest_has_longer_than_a_head(run):
             resting.sendall(GET % path)
             assert answer(resting)[2] == b"/" + path
             connection = running.accepted(resting)
-            left_s = running.on_loop(lambda each=connection: Connection.limits.strangers._due[each]) - time.monotonic()
+            left_s = (
+                running.on_loop(lambda each=connection: HttpProtocol.limits.not_admitted._due[each]) - time.monotonic()
+            )
             assert left_s > HEAD_S
 
 
@@ -461,14 +463,14 @@ def test_a_large_body_is_no_large_head(running):
         b"POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2",
     ],
 )
-def test_what_is_no_request_is_answered_in_our_shape(running, meters, request_line):
+def test_what_is_no_request_is_answered_in_our_shape(running, metrics, request_line):
     with running.connect() as strange:
         strange.sendall(request_line + b"\r\nhost: churn\r\n\r\n")
         status, headers, body = answer(strange)
         assert (status, json.loads(body)["error"]) == (400, "request_malformed")
         assert headers.items() >= {"connection": "close", "x-content-type-options": "nosniff"}.items()
         assert is_cut(strange)
-    assert 'churn_refusals_total{error="request_malformed"}' in meters.exposition().decode()
+    assert 'churn_refusals_total{error="request_malformed"}' in metrics.exposition().decode()
 
 
 @pytest.mark.parametrize("protocol", [b"websocket", b"h2c", b"h2c, websocket", b"TLS/1.0"])
@@ -538,7 +540,7 @@ def test_beyond_the_most_connections_the_one_that_owes_for_longest_makes_room(ru
             client.sendall(begun)
             if answers:
                 assert answer(client)[0] == 200
-            until(lambda count=number + 1: len(Connection.limits.strangers) == count)
+            until(lambda count=number + 1: len(HttpProtocol.limits.not_admitted) == count)
             clients.append(client)
         assert running.serves()
         assert is_cut(clients[0])
@@ -575,7 +577,7 @@ def test_strangers_that_owe_nothing_make_room_before_who_was_admitted(run, press
     asked.clear()
     with run(connections=5) as running, contextlib.ExitStack() as stack:
         stack.callback(may_answer.set)
-        unadmitted = Connection.limits.unadmitted
+        unadmitted = HttpProtocol.limits.unadmitted
         resting = stack.enter_context(running.connect())
         resting.sendall(GET % b"known")
         assert answer(resting)[2] == b"/known"
@@ -622,7 +624,7 @@ def test_what_is_sent_ahead_of_an_answer_is_bounded_and_nothing_of_it_is_lost(ru
         connection = running.connection(ahead)
         until(lambda: running.on_loop(lambda: connection.flow.read_paused))
         held = running.on_loop(lambda: len(connection._held))
-        assert 0 < held == running.on_loop(lambda: Connection.limits.held.taken) <= 512 * 1024
+        assert 0 < held == running.on_loop(lambda: HttpProtocol.limits.held.taken) <= 512 * 1024
         assert asked == ["/held"]
         assert not connection.pipeline
         assert running.serves()
@@ -655,7 +657,7 @@ def test_beyond_the_budget_requests_sent_ahead_are_not_answered_and_the_answer_s
         connection = running.connection(ahead)
         until(lambda: running.on_loop(lambda: connection._deaf))
         modest.sendall(GET % b"held" + GET % b"next")
-        until(lambda: running.on_loop(lambda: Connection.limits.held.taken))
+        until(lambda: running.on_loop(lambda: HttpProtocol.limits.held.taken))
         may_answer.set()
         status, headers, body = answer(ahead)
         assert (status, headers["connection"], body) == (200, "close", b"/held")
@@ -663,7 +665,7 @@ def test_beyond_the_budget_requests_sent_ahead_are_not_answered_and_the_answer_s
         answers = Answers(modest)
         assert [answers.next()[2] for _ in range(2)] == [b"/held", b"/next"]
         assert "/lost" not in asked
-        assert running.on_loop(lambda: Connection.limits.held.taken) == 0
+        assert running.on_loop(lambda: HttpProtocol.limits.held.taken) == 0
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bentos.churn.auth.token_bucket import Bucket
+from bentos.churn.auth.token_bucket import TokenBucket
 from bentos.churn.server.deadlines import Budget, Deadlines
 
 
 def test_a_burst_then_the_rate():
-    bucket = Bucket(per_s=2, burst=3)
+    bucket = TokenBucket(per_s=2, burst=3)
     assert [bucket.take(10.0) for _ in range(4)] == [0, 0, 0, 0.5]
     assert bucket.take(10.25) == 0.25
     assert bucket.take(10.5) == 0
@@ -19,12 +19,12 @@ def test_a_burst_then_the_rate():
 
 
 def test_rest_fills_it_to_the_brim_and_no_further():
-    bucket = Bucket(per_s=100, burst=2)
+    bucket = TokenBucket(per_s=100, burst=2)
     assert [bucket.take(1e6) for _ in range(3)] == [0, 0, pytest.approx(0.01)]
 
 
 def test_a_share_of_less_than_one_request_still_lets_one_in():
-    bucket = Bucket(per_s=0.1, burst=0.25)
+    bucket = TokenBucket(per_s=0.1, burst=0.25)
     assert bucket.take(5.0) == 0
     assert bucket.take(5.0) == pytest.approx(10.0)
 
@@ -35,7 +35,7 @@ def test_a_share_of_less_than_one_request_still_lets_one_in():
     st.lists(st.floats(0, 5, allow_subnormal=False), min_size=1, max_size=200),
 )
 def test_never_more_than_burst_and_rate_and_waiting_as_told_is_enough(per_s, burst, gaps):
-    bucket, now, admitted, started = Bucket(per_s, burst), 0.0, 0, gaps[0]
+    bucket, now, admitted, started = TokenBucket(per_s, burst), 0.0, 0, gaps[0]
     for gap in gaps:
         now += gap
         wait_s = bucket.take(now)

@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bentos.churn.auth.authenticator import Access
-from bentos.churn.auth.key_admin import create
-from bentos.churn.metrics import Meters
+from bentos.churn.auth.authenticator import ApiKeyAuthenticator
+from bentos.churn.auth.key_admin import create_key
+from bentos.churn.metrics import ServiceMetrics
 from bentos.churn.server import gateway, uploads
 from bentos.churn.server.content_codings import LARGE_BYTES
-from bentos.churn.server.gateway import KNOWN, SECURITY_HEADERS, FrontDoor
+from bentos.churn.server.gateway import KNOWN, SECURITY_HEADERS, GatewayMiddleware
 from configs.settings import load_settings
 
 LIMIT = load_settings().serving.body_size_max_kb * 1024
@@ -41,12 +41,12 @@ def serving(settings):
 
 
 @pytest.fixture
-def meters():
-    return Meters()
+def metrics():
+    return ServiceMetrics()
 
 
 @pytest.fixture
-def ask(serving, meters):
+def ask(serving, metrics):
     def sent(own, chunks, headers=(), path="/predict", *, hangs=False, method="POST", access=None):
         answers = []
         left = [
@@ -63,7 +63,7 @@ def ask(serving, meters):
             answers.append(message)
 
         scope = {"type": "http", "method": method, "path": path, "headers": list(headers), "server": ("127.0.0.1", 1)}
-        asyncio.run(FrontDoor(elsewhere, own, meters, serving, ["/predict"], access)(scope, receive, send))
+        asyncio.run(GatewayMiddleware(elsewhere, own, metrics, serving, ["/predict"], access)(scope, receive, send))
         body = b"".join(each.get("body", b"") for each in answers)
         named = {name.decode(): value.decode() for name, value in answers[0]["headers"]}
         return answers[0]["status"], named, body.decode()
@@ -116,7 +116,7 @@ def test_an_exception_nobody_caught_is_answered_and_logged_without_its_values(as
     assert "7590-VHVEG" not in caplog.text + body
 
 
-def test_paths_are_counted_by_template_only(ask, meters):
+def test_paths_are_counted_by_template_only(ask, metrics):
     counted = [
         'churn_requests_total{method="POST",route="/predict",status="200"}',
         'churn_requests_total{method="POST",route="other",status="200"}',
@@ -126,14 +126,14 @@ def test_paths_are_counted_by_template_only(ask, meters):
     ask(echo, [b""])
     ask(echo, [b""], path="/predict/7590-VHVEG")
     ask(echo, [b"x" * (LIMIT + 1)])
-    after = shown(meters)
+    after = shown(metrics)
     assert [after[line] for line in counted] == [1, 1, 1, 1]
     assert not [line for line in after if "7590" in line]
 
 
-def shown(meters):
+def shown(metrics):
     """Metric line -> value."""
-    lines = [line for line in meters.exposition().decode().splitlines() if not line.startswith("#")]
+    lines = [line for line in metrics.exposition().decode().splitlines() if not line.startswith("#")]
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 
 
@@ -151,10 +151,10 @@ def test_the_page_alone_has_a_policy_of_its_own(ask):
 
 
 @pytest.fixture
-def guarded(settings, meters):
+def guarded(settings, metrics):
     """An Access that wants keys, and a key with one right."""
-    _, key = create(settings, "crm", ["predict"], now=datetime.now(UTC), who="tests")
-    return Access(settings, meters), [(b"x-api-key", key.encode())]
+    _, key = create_key(settings, "crm", ["predict"], now=datetime.now(UTC), who="tests")
+    return ApiKeyAuthenticator(settings, metrics), [(b"x-api-key", key.encode())]
 
 
 @pytest.mark.parametrize(
@@ -218,8 +218,8 @@ def test_who_is_refused_is_not_waited_for(ask, guarded):
         (b"\xff\xfe", 421),
     ],
 )
-def test_without_keys_only_who_names_this_machine_is_answered(ask, settings, meters, host, status):
-    access = Access(settings, meters)
+def test_without_keys_only_who_names_this_machine_is_answered(ask, settings, metrics, host, status):
+    access = ApiKeyAuthenticator(settings, metrics)
     headers = [] if host is None else [(b"host", host)]
     found, _, body = ask(echo, [b"{}"], headers, access=access)
     assert found == status
@@ -227,7 +227,7 @@ def test_without_keys_only_who_names_this_machine_is_answered(ask, settings, met
         assert json.loads(body).keys() == {"error", "message", "hint"}
         assert json.loads(body)["error"] == "host_refused"
         assert "example" not in body
-        assert shown(meters)['churn_refusals_total{error="host_refused"}'] >= 1
+        assert shown(metrics)['churn_refusals_total{error="host_refused"}'] >= 1
     # Whoever starts or watches the service may know it by any name.
     assert ask(echo, [b""], headers, path="/readyz", access=access)[0] == 200
 
@@ -258,7 +258,7 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", 
         ("/predict", True),
     ],
 )
-def test_only_where_a_route_takes_a_body_one_is_waited_for(serving, meters, guarded, method, path, with_key):
+def test_only_where_a_route_takes_a_body_one_is_waited_for(serving, metrics, guarded, method, path, with_key):
     access, key = guarded
     received, statuses, closes = [], [], []
 
@@ -279,7 +279,9 @@ def test_only_where_a_route_takes_a_body_one_is_waited_for(serving, meters, guar
             "headers": [*(key if with_key else []), (b"content-length", b"1"), *more],
         }
         asyncio.run(
-            FrontDoor(elsewhere, echo, meters, serving, ["/predict", "/metadata"], access)(scope, receive, send)
+            GatewayMiddleware(elsewhere, echo, metrics, serving, ["/predict", "/metadata"], access)(
+                scope, receive, send
+            )
         )
 
     ask()
@@ -292,7 +294,7 @@ def test_only_where_a_route_takes_a_body_one_is_waited_for(serving, meters, guar
     assert closes == ([] if takes else [b"close"])
 
 
-def test_a_caller_with_a_key_is_known_to_the_connection(serving, meters, guarded):
+def test_a_caller_with_a_key_is_known_to_the_connection(serving, metrics, guarded):
     access, key = guarded
 
     def known(path, headers):
@@ -301,7 +303,7 @@ def test_a_caller_with_a_key_is_known_to_the_connection(serving, meters, guarded
         async def send(_):
             pass
 
-        asyncio.run(FrontDoor(elsewhere, echo, meters, serving, ["/predict"], access)(scope, None, send))
+        asyncio.run(GatewayMiddleware(elsewhere, echo, metrics, serving, ["/predict"], access)(scope, None, send))
         return bool(scope.get("state", {}).get(KNOWN))
 
     assert known("/predict", key)
@@ -309,12 +311,12 @@ def test_a_caller_with_a_key_is_known_to_the_connection(serving, meters, guarded
     assert not known("/livez", key)
 
 
-def test_beyond_twice_what_is_worked_on_the_oldest_body_makes_room(serving, meters):
+def test_beyond_twice_what_is_worked_on_the_oldest_body_makes_room(serving, metrics):
     async def run():
-        door = FrontDoor(
+        door = GatewayMiddleware(
             elsewhere,
             echo,
-            meters,
+            metrics,
             serving.model_copy(update={"concurrency_max": 1, "request_timeout_s": 60}),
             ["/predict"],
         )
@@ -404,7 +406,7 @@ def test_a_large_answer_is_compressed_for_who_offers_it(raw_answer, size, large,
 
 
 @pytest.fixture
-def raw_answer(serving, meters):
+def raw_answer(serving, metrics):
     def asked(own, headers):
         messages = []
 
@@ -415,7 +417,7 @@ def raw_answer(serving, meters):
             return {"type": "http.request", "body": b"{}"}
 
         scope = {"type": "http", "method": "POST", "path": "/predict/batch", "headers": headers}
-        asyncio.run(FrontDoor(elsewhere, own, meters, serving, ["/predict/batch"])(scope, receive, send))
+        asyncio.run(GatewayMiddleware(elsewhere, own, metrics, serving, ["/predict/batch"])(scope, receive, send))
         assert [each["type"] for each in messages] == ["http.response.start", "http.response.body"]
         assert len(dict(messages[0]["headers"])) == len(messages[0]["headers"])
         return dict(messages[0]["headers"]), messages[1]["body"]
@@ -423,7 +425,7 @@ def raw_answer(serving, meters):
     return asked
 
 
-def test_a_body_that_is_decoded_and_an_answer_that_is_compressed_hold_no_other_request(serving, meters, monkeypatch):
+def test_a_body_that_is_decoded_and_an_answer_that_is_compressed_hold_no_other_request(serving, metrics, monkeypatch):
     """Where they are made, a lock is held until another request was answered."""
     answered = threading.Event()
 
@@ -438,7 +440,7 @@ def test_a_body_that_is_decoded_and_an_answer_that_is_compressed_hold_no_other_r
     monkeypatch.setattr(gateway, "gzipped", held(gateway.gzipped))
 
     async def run():
-        door = FrontDoor(elsewhere, answers_of(10**6), meters, serving, ["/predict/batch"])
+        door = GatewayMiddleware(elsewhere, answers_of(10**6), metrics, serving, ["/predict/batch"])
         done = {}
 
         async def ask(name, method, headers):
@@ -465,7 +467,7 @@ def test_a_body_that_is_decoded_and_an_answer_that_is_compressed_hold_no_other_r
     assert set(asyncio.run(run())) == {"other", "decoded", "compressed"}
 
 
-def test_bodies_that_wait_for_a_decoder_keep_their_place(serving, meters, monkeypatch):
+def test_bodies_that_wait_for_a_decoder_keep_their_place(serving, metrics, monkeypatch):
     may_decode = threading.Event()
     decode = uploads.decoded
 
@@ -478,7 +480,7 @@ def test_bodies_that_wait_for_a_decoder_keep_their_place(serving, meters, monkey
     async def run():
         most = 2 * (gateway.CODERS + 1)  # more than are decoded at once
         small = serving.model_copy(update={"concurrency_max": most // 2, "request_timeout_s": 60})
-        door = FrontDoor(elsewhere, echo, meters, small, ["/predict"])
+        door = GatewayMiddleware(elsewhere, echo, metrics, small, ["/predict"])
 
         async def ask(coding, body, arrived=None):
             statuses = []
@@ -511,9 +513,9 @@ def test_bodies_that_wait_for_a_decoder_keep_their_place(serving, meters, monkey
     asyncio.run(run())
 
 
-def test_a_limit_says_how_long_to_wait(ask, settings, meters):
+def test_a_limit_says_how_long_to_wait(ask, settings, metrics):
     slow = settings.access.model_copy(update={"requests_per_s": 0.1, "burst": 1})
-    access = Access(settings.model_copy(update={"access": slow}), meters)
+    access = ApiKeyAuthenticator(settings.model_copy(update={"access": slow}), metrics)
     assert ask(echo, [b""], access=access)[0] == 200
     status, named, body = ask(echo, [b""], access=access)
     assert (status, named["retry-after"]) == (429, "10")
@@ -521,7 +523,7 @@ def test_a_limit_says_how_long_to_wait(ask, settings, meters):
     assert ask(echo, [b""], path="/livez", access=access)[0] == 200
 
 
-def test_beyond_what_a_worker_can_do_at_once_it_says_so_at_once(serving, meters):
+def test_beyond_what_a_worker_can_do_at_once_it_says_so_at_once(serving, metrics):
     async def run():
         going, all_in = asyncio.Event(), asyncio.Event()
         inside, statuses, bodies_read = [], [], []
@@ -534,7 +536,7 @@ def test_beyond_what_a_worker_can_do_at_once_it_says_so_at_once(serving, meters)
                 await going.wait()
             await echo(scope, receive, send)
 
-        door = FrontDoor(elsewhere, own, meters, serving.model_copy(update={"concurrency_max": 2}), [])
+        door = GatewayMiddleware(elsewhere, own, metrics, serving.model_copy(update={"concurrency_max": 2}), [])
 
         async def ask(path):
             async def receive():
@@ -569,9 +571,9 @@ def test_beyond_what_a_worker_can_do_at_once_it_says_so_at_once(serving, meters)
     assert bodies_read.count("/predictions/x") == 0
 
 
-def test_work_that_breaks_gives_its_place_back(serving, meters):
+def test_work_that_breaks_gives_its_place_back(serving, metrics):
     one = serving.model_copy(update={"concurrency_max": 1})
-    door = FrontDoor(elsewhere, broken, meters, one, [])
+    door = GatewayMiddleware(elsewhere, broken, metrics, one, [])
 
     async def run():
         statuses = []
@@ -589,7 +591,7 @@ def test_work_that_breaks_gives_its_place_back(serving, meters):
     assert asyncio.run(run()) == [500, 500, 500]
 
 
-def test_the_lifespan_goes_to_the_server_and_a_websocket_nowhere(meters):
+def test_the_lifespan_goes_to_the_server_and_a_websocket_nowhere(metrics):
     seen = []
 
     async def inner(scope, receive, send):
@@ -598,7 +600,7 @@ def test_the_lifespan_goes_to_the_server_and_a_websocket_nowhere(meters):
     async def send(message):
         seen.append(message["type"])
 
-    door = FrontDoor(inner, elsewhere, meters, load_settings().serving, [])
+    door = GatewayMiddleware(inner, elsewhere, metrics, load_settings().serving, [])
     asyncio.run(door({"type": "lifespan"}, None, None))
     asyncio.run(door({"type": "websocket", "path": "/"}, None, send))
     assert seen == ["lifespan", "websocket.close"]

@@ -41,8 +41,8 @@ def test_the_same_process_number_on_two_hosts_has_two_folders(tmp_path, bentoml_
     for name in ("one", "two", "a/b"):
         bentoml_folder.set(str(tmp_path))
         host(name)
-        metrics_folder.set_apart()
-        metrics_folder.set_apart()
+        metrics_folder.use_own_folder()
+        metrics_folder.use_own_folder()
         found.append(bentoml_folder.get())
     assert found == [str(tmp_path / f"{name}-{os.getpid()}") for name in ("one", "two", "a_b")]
 
@@ -53,14 +53,14 @@ def test_a_folder_that_is_not_set_apart_is_left_and_so_is_what_lies_beside_it(tm
     beside = [tmp_path / "prometheus_multiproc_dir", tmp_path / str(ENDED), tmp_path / f"here-{ENDED}"]
     for each in beside:
         each.mkdir()
-    metrics_folder.hold()
+    metrics_folder.lock_own_folder()
     assert sorted(tmp_path.iterdir()) == sorted(beside)
 
 
 @pytest.mark.usefixtures("host")
 def test_only_what_ended_processes_left_is_removed(tmp_path, bentoml_folder):
     bentoml_folder.set(str(tmp_path))
-    metrics_folder.set_apart()
+    metrics_folder.use_own_folder()
     own = Path(bentoml_folder.get())
     alive, ended = tmp_path / f"here-{os.getppid()}", tmp_path / f"here-{ENDED}"
     new, old, held = (tmp_path / f"{name}-{ENDED}" for name in ("new", "old", "held"))
@@ -72,7 +72,7 @@ def test_only_what_ended_processes_left_is_removed(tmp_path, bentoml_folder):
     handle = os.open(held, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(handle, fcntl.LOCK_SH)
-        metrics_folder.hold()
+        metrics_folder.lock_own_folder()
     finally:
         os.close(handle)
     assert sorted(tmp_path.iterdir()) == sorted([own, alive, new, held, *others])

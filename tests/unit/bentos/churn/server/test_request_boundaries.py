@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bentos.churn.server.request_boundaries import Parts
+from bentos.churn.server.request_boundaries import RequestBoundaries
 
 CHUNK = st.binary(max_size=8) | st.sampled_from([b"\r\n\r\n", b"\r\n", b"\r", b"0\r\n\r\n"])
 
@@ -37,7 +37,7 @@ def test_no_part_reaches_into_the_next_request(sent, data):
         place += len(whole)
         ends.append(place)
     cuts = sorted(data.draw(st.sets(st.integers(1, max(len(stream) - 1, 1)), max_size=20)))
-    parts, place, seen = Parts(), 0, []
+    parts, place, seen = RequestBoundaries(), 0, []
     for packet in (stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)):
         at = 0
         while at < len(packet):

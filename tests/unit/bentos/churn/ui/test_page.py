@@ -6,18 +6,18 @@ import re
 
 import pytest
 
-from bentos.churn.ui.page import page
+from bentos.churn.ui.page import render_page
 from bentos.decisions.levers import NOTE
 
 
 @pytest.fixture
 def text():
-    return page()[0].decode()
+    return render_page()[0].decode()
 
 
 @pytest.fixture
 def policy():
-    return dict(directive.split(" ", 1) for directive in page()[1].split("; "))
+    return dict(directive.split(" ", 1) for directive in render_page()[1].split("; "))
 
 
 def test_the_policy_allows_nothing_but_the_page_s_own_text_and_service(policy):
@@ -26,8 +26,8 @@ def test_the_policy_allows_nothing_but_the_page_s_own_text_and_service(policy):
     for closed in ("base-uri", "form-action", "frame-ancestors", "trusted-types"):
         assert policy[closed] == "'none'"
     assert policy["require-trusted-types-for"] == "'script'"
-    assert "unsafe" not in page()[1]
-    assert not re.search(r"https?:|\*", page()[1])
+    assert "unsafe" not in render_page()[1]
+    assert not re.search(r"https?:|\*", render_page()[1])
 
 
 @pytest.mark.parametrize(("directive", "tag"), [("script-src", "script"), ("style-src", "style")])
@@ -59,4 +59,4 @@ def test_what_it_says_of_an_offer_is_what_the_levers_say(text):
 
 
 def test_it_is_read_once():
-    assert page() is page()
+    assert render_page() is render_page()

@@ -13,19 +13,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.events import SCHEMA, Reason
-from feature_repo.files.atomic_writes import StorageFailed
-from feature_repo.raw.clock import ClockWasAhead
+from feature_repo.files.atomic_writes import StorageError
+from feature_repo.raw.clock import ClockAheadError
 from feature_repo.raw.events.deliveries import (
     EVENTS,
     QUARANTINE,
     WAITING,
     Delivery,
-    DeliveryDamaged,
-    check_whole,
+    DeliveryDamagedError,
+    check_delivery,
     deliveries,
 )
-from feature_repo.raw.events.event_files import BadEvents
-from feature_repo.raw.events.publication import DeliveryRefused
+from feature_repo.raw.events.event_files import EventFileError
+from feature_repo.raw.events.publication import DeliveryRefusedError
 from flows.steps.ingest_events import ingest_events
 from tests.support.event_rows import NOW, at, event, line, publish_customers, write_lines, write_parquet
 
@@ -62,7 +62,7 @@ def test_after_a_delivery_of_a_clock_that_was_ahead_nothing_is_published_to_be_h
     ahead = event(occurred="2031-01-01")
     known = ingest_events(settings, write_lines(tmp_path / "a.jsonl", ahead), now=NOW.replace(year=2031)).delivery
     assert known.known_at.year == 2031
-    with pytest.raises(ClockWasAhead, match="known from 2031-01-01 01:00 UTC on"):
+    with pytest.raises(ClockAheadError, match="known from 2031-01-01 01:00 UTC on"):
         deliver(event())
     assert deliveries(settings.home) == [known]
 
@@ -85,7 +85,7 @@ def test_what_is_no_file_of_an_earlier_delivery_is_named_and_not_waited_for(sett
     path = (settings.home / deliver(event(), event(customer_id="Z-9")).path).with_name(name)
     path.unlink()
     put(path)
-    with pytest.raises(DeliveryDamaged, match=f"{path.parent.name}/{name} can't be read"):
+    with pytest.raises(DeliveryDamagedError, match=f"{path.parent.name}/{name} can't be read"):
         deliver(event())
 
 
@@ -211,7 +211,7 @@ def test_too_many_bad_events_refuse_the_file(settings, tmp_path, bad, refused):
         assert ingest_events(settings, path, now=NOW).delivery.rows == 20
         return
     with pytest.raises(
-        DeliveryRefused, match=r"a.jsonl was refused.*: 2 of 20 events are bad \(10.0%, at most 5.0%"
+        DeliveryRefusedError, match=r"a.jsonl was refused.*: 2 of 20 events are bad \(10.0%, at most 5.0%"
     ) as told:
         ingest_events(settings, path, now=NOW)
     assert told.value.exit_code == 3
@@ -233,7 +233,7 @@ def test_a_refusal_names_the_three_worst_reasons_with_share_rows_and_fault(setti
         event(event_id=""),
         *(event(customer_id="Z-9") for _ in range(10)),
     ]
-    with pytest.raises(DeliveryRefused) as refused:
+    with pytest.raises(DeliveryRefusedError) as refused:
         ingest_events(settings, write_lines(tmp_path / "a.jsonl", *rows), now=NOW)
     assert refused.value.message.endswith(
         "; wrong_type 20.0%, first in rows 1, 2, 3, 4: occurred_at: no time zone: write 2024-05-01T10:00:00Z; "
@@ -281,26 +281,26 @@ def test_a_folder_of_parquet_is_one_delivery_kept_as_it_came(settings, tmp_path)
     assert kept.name == f"{landing.delivery.source_sha256[:12]}.parquet"
     assert list(settings.home.rglob(".tmp-*")) == []
     (folder / "_temporary").mkdir()
-    with pytest.raises(BadEvents, match="is not whole"):
+    with pytest.raises(EventFileError, match="is not whole"):
         ingest_events(settings, folder, now=NOW)
 
 
 @pytest.mark.slow
 def test_no_event_at_all_is_refused(settings, tmp_path):
-    with pytest.raises(BadEvents, match="holds no event"):
+    with pytest.raises(EventFileError, match="holds no event"):
         ingest_events(settings, write_lines(tmp_path / "a.jsonl", b"\n"), now=NOW)
-    with pytest.raises(BadEvents, match="holds no event"):
+    with pytest.raises(EventFileError, match="holds no event"):
         ingest_events(settings, write_parquet(tmp_path / "a.parquet"), now=NOW)
 
 
 def test_a_changed_delivery_is_noticed(settings, deliver):
     delivery = deliver(event())
-    path = check_whole(settings.home, delivery)
+    path = check_delivery(settings.home, delivery)
     path.write_bytes(path.read_bytes() + b" ")
-    with pytest.raises(DeliveryDamaged, match="missing or changed"):
-        check_whole(settings.home, delivery)
+    with pytest.raises(DeliveryDamagedError, match="missing or changed"):
+        check_delivery(settings.home, delivery)
     path.with_name("manifest.json").write_text("{}")
-    with pytest.raises(DeliveryDamaged, match="no readable manifest"):
+    with pytest.raises(DeliveryDamagedError, match="no readable manifest"):
         deliveries(settings.home)
 
 
@@ -336,7 +336,7 @@ def test_kill_9_before_every_touch_of_a_file_leaves_all_or_nothing(settings, tmp
     kills, touch = 0, 1
     while _killed_before(touch, settings, path):
         for delivery in deliveries(settings.home):
-            assert check_whole(settings.home, delivery)
+            assert check_delivery(settings.home, delivery)
             assert (delivery.admitted, delivery.quarantined) == (1, {Reason.MALFORMED_JSON: 1})
         kills += 1
         touch += 1
@@ -349,7 +349,7 @@ def test_kill_9_before_every_touch_of_a_file_leaves_all_or_nothing(settings, tmp
 def test_no_right_to_write_is_one_named_error(settings, tmp_path, monkeypatch):
     path = write_lines(tmp_path / "a.jsonl", line(event()))
     (settings.home / "events").write_text("a file stands where the folder should be")
-    with pytest.raises(StorageFailed, match="cannot write below the home"):
+    with pytest.raises(StorageError, match="cannot write below the home"):
         ingest_events(settings, path, now=NOW)
 
 

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from feature_repo.events import LINE_BYTES_MAX, SCHEMA, Reason, judge, parse_lines
+from feature_repo.events import LINE_BYTES_MAX, SCHEMA, Reason, parse_lines, validate_events
 from feature_repo.raw.events.event_faults import event_fault
 from tests.support.event_rows import NOW, at, event, table
 
@@ -69,7 +69,7 @@ EVENTS = [
 
 @pytest.mark.parametrize(("row", "fault"), EVENTS, ids=lambda value: value if isinstance(value, str) else "")
 def test_of_an_event(row, fault):
-    (judged,) = judge(table(row), NOW, 300).to_pylist()
+    (judged,) = validate_events(table(row), NOW, 300).to_pylist()
     assert event_fault(judged["reason"], judged, None) == fault
 
 

@@ -14,7 +14,7 @@ from pyarrow.parquet import encryption
 
 from configs.settings import PROJECT_ROOT
 from feature_repo.events import LINE_BYTES_MAX, SCHEMA, Reason
-from feature_repo.raw.events.event_files import BadEvents, kind_of, parts_of, read_events
+from feature_repo.raw.events.event_files import EventFileError, kind_of, parts_of, read_events
 from tests.support.event_rows import event, line, table, write_parquet
 
 MEMORY_MB = 512
@@ -38,7 +38,7 @@ def test_parquet_is_known_by_its_bytes_and_lines_by_their_name(tmp_path):
         ("a.parquet", b"PK", "a.parquet is neither"),
     ]:
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(BadEvents, match=fault) as refused:
+        with pytest.raises(EventFileError, match=fault) as refused:
             kind_of(tmp_path / name)
         assert refused.value.exit_code == 3
 
@@ -63,7 +63,7 @@ def test_parquet_is_known_by_its_bytes_and_lines_by_their_name(tmp_path):
 def test_parquet_with_other_columns_is_refused_by_name(tmp_path, change, fault):
     path = tmp_path / "a.parquet"
     pq.write_table(change(table(event())), path)
-    with pytest.raises(BadEvents, match=rf"a\.parquet {fault}"):
+    with pytest.raises(EventFileError, match=rf"a\.parquet {fault}"):
         rows_of(path)
 
 
@@ -85,7 +85,7 @@ def test_narrower_types_of_the_same_sort_will_do(tmp_path):
 def test_a_parquet_file_that_is_cut_short_is_refused(tmp_path):
     whole = write_parquet(tmp_path / "a.parquet", event()).read_bytes()
     (tmp_path / "a.parquet").write_bytes(whole[:-20])
-    with pytest.raises(BadEvents, match=r"a\.parquet cannot be read as Parquet"):
+    with pytest.raises(EventFileError, match=r"a\.parquet cannot be read as Parquet"):
         rows_of(tmp_path / "a.parquet")
 
 
@@ -150,15 +150,15 @@ def test_what_is_no_text_is_refused_by_what_it_is(tmp_path, content, fault):
         # UTF-16 without its mark: each line has NUL bytes, and says so.
         assert set(rows_of(tmp_path / "a.jsonl")["refusal"].to_pylist()) == {Reason.MALFORMED_JSON}
         return
-    with pytest.raises(BadEvents, match=fault):
+    with pytest.raises(EventFileError, match=fault):
         rows_of(tmp_path / "a.jsonl")
 
 
 def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.jsonl")
-    with pytest.raises(BadEvents, match=r"a\.jsonl cannot be read: it is a FIFO, no file"):
+    with pytest.raises(EventFileError, match=r"a\.jsonl cannot be read: it is a FIFO, no file"):
         kind_of(tmp_path / "a.jsonl")
-    with pytest.raises(BadEvents, match="No such file"):
+    with pytest.raises(EventFileError, match="No such file"):
         kind_of(tmp_path / "b.jsonl")
 
 
@@ -207,7 +207,7 @@ def test_encrypted_parquet_is_called_so(tmp_path, plaintext_footer):
     )
     with pq.ParquetWriter(path, SCHEMA, encryption_properties=properties) as writer:
         writer.write_table(table(event()))
-    with pytest.raises(BadEvents, match=r"a\.parquet is encrypted") as refused:
+    with pytest.raises(EventFileError, match=r"a\.parquet is encrypted") as refused:
         rows_of(path)
     assert "without encryption" in refused.value.hint
 
@@ -237,7 +237,7 @@ def test_what_would_take_more_memory_than_allowed_is_refused(tmp_path):
     columns[0] = pa.array([f"{number}{'x' * 1_000_000}" for number in range(150)])
     pq.write_table(pa.table(columns, SCHEMA), path, compression="zstd", use_dictionary=False)
     assert path.stat().st_size < 1_000_000
-    with pytest.raises(BadEvents, match=r"a\.parquet cannot be read as Parquet within 64 MB of memory") as refused:
+    with pytest.raises(EventFileError, match=r"a\.parquet cannot be read as Parquet within 64 MB of memory") as refused:
         list(read_events(path, "parquet", path.name, memory_max_mb=64))
     assert "CHURN_DATA__MEMORY_MAX_MB" in refused.value.hint
     assert len(list(read_events(path, "parquet", path.name, memory_max_mb=1024))) == 1
@@ -248,7 +248,7 @@ def test_the_number_of_rows_is_bounded_whatever_the_file_s_size(tmp_path):
     path = many_rows(tmp_path / "a.parquet")
     assert path.stat().st_size < 20_000
     assert len(rows_of(path)) == 200_000
-    with pytest.raises(BadEvents) as refused:
+    with pytest.raises(EventFileError) as refused:
         next(read_events(path, "parquet", path.name, memory_max_mb=23))
     assert refused.value.message == (
         "a.parquet holds 200000 rows, which would take about 24 MB of memory, more than the 23 MB allowed"
@@ -270,7 +270,7 @@ def test_row_groups_of_a_row_each_are_read_together(tmp_path):
 def test_twenty_thousand_columns_are_refused_by_their_number(tmp_path):
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({f"7590-{number}": [1] for number in range(20_000)}), path)
-    with pytest.raises(BadEvents, match=r"a\.parquet has 20000 columns, more than 1000"):
+    with pytest.raises(EventFileError, match=r"a\.parquet has 20000 columns, more than 1000"):
         rows_of(path)
 
 
@@ -282,7 +282,7 @@ def test_damage_is_refused_whatever_the_reader_does_about_it(tmp_path, place):
     at = {"footer": len(whole) - 600, "pages": 40, "length of the footer": len(whole) - 8}[place]
     for spoilt in (b"\xff" * 4, b"\x00" * 200 if place != "length of the footer" else b"\xff\xff\xff\x7f"):
         path.write_bytes(whole[:at] + spoilt + whole[at + len(spoilt) :])
-        with pytest.raises(BadEvents, match=r"a\.parquet (cannot be read as Parquet|lacks|has)") as refused:
+        with pytest.raises(EventFileError, match=r"a\.parquet (cannot be read as Parquet|lacks|has)") as refused:
             rows_of(path)
         assert "eeee" not in refused.value.message
 
@@ -332,7 +332,7 @@ def test_sparks_int96_instants_are_utc(tmp_path):
         if good:
             assert rows_of(path).select(SCHEMA.names).cast(SCHEMA).equals(rows)
         else:
-            with pytest.raises(BadEvents, match="occurred_at is an instant without a time zone"):
+            with pytest.raises(EventFileError, match="occurred_at is an instant without a time zone"):
                 rows_of(path)
 
 
@@ -383,7 +383,7 @@ def test_a_folder_of_parts_is_read_in_the_order_of_their_names(folder):
 )
 def test_a_folder_that_is_not_whole_or_holds_more_is_refused(folder, spoil, fault):
     spoil(folder)
-    with pytest.raises(BadEvents, match=f"{folder.name} {fault}"):
+    with pytest.raises(EventFileError, match=f"{folder.name} {fault}"):
         kind_of(folder)
 
 
@@ -396,7 +396,7 @@ def test_a_folder_that_was_committed_is_whole(folder):
 @pytest.mark.slow
 def test_a_damaged_part_is_named_by_its_place(folder):
     (folder / "part-00002-c000.snappy.parquet").write_bytes(b"PAR1 is cut")
-    with pytest.raises(BadEvents, match=r"events_a\.parquet, part 3 of 3, cannot be read as Parquet"):
+    with pytest.raises(EventFileError, match=r"events_a\.parquet, part 3 of 3, cannot be read as Parquet"):
         rows_of(folder)
 
 
@@ -407,7 +407,9 @@ def test_the_rows_of_a_folder_s_parts_are_bounded_together(tmp_path):
     for number in range(4):
         many_rows(folder / f"part-{number}.parquet")
     read = []
-    with pytest.raises(BadEvents, match="part 4 of 4, holds 800000 rows with the parts before it, which") as refused:
+    with pytest.raises(
+        EventFileError, match="part 4 of 4, holds 800000 rows with the parts before it, which"
+    ) as refused:
         read.extend(map(len, read_events(folder, "parquet", folder.name, memory_max_mb=90)))
     assert sum(read) == 600_000
     assert "about 96 MB of memory, more than the 90 MB allowed" in refused.value.message
@@ -428,7 +430,7 @@ def test_json_and_uuid_columns_of_a_file_are_told_apart(tmp_path):
     for column, fault in ((pa.array(["u1"], pa.json_()), ""), (pa.array([b"u" * 16], pa.uuid()), "event_id is a UUID")):
         pq.write_table(rows.set_column(0, "event_id", column), path)
         if fault:
-            with pytest.raises(BadEvents, match=fault):
+            with pytest.raises(EventFileError, match=fault):
                 rows_of(path)
         else:
             assert rows_of(path)["event_id"].to_pylist() == ["u1"]

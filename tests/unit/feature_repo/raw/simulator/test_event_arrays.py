@@ -5,9 +5,9 @@ from feature_repo.raw.simulator.event_arrays import (
     LOGIN,
     PAYMENT,
     USAGE,
-    Happenings,
-    delivered,
-    happenings,
+    EventArrays,
+    deliver_events,
+    event_arrays,
 )
 
 EVENTS = 50_000
@@ -17,10 +17,10 @@ DAY_S = 86_400
 def made(rng):
     row = np.arange(EVENTS)
     amounts = np.full(EVENTS, 5000)
-    parts = [happenings(row, kind, row * 60, amounts, amounts) for kind in (USAGE, PAYMENT, LOGIN)]
-    true = Happenings.joined(parts)
+    parts = [event_arrays(row, kind, row * 60, amounts, amounts) for kind in (USAGE, PAYMENT, LOGIN)]
+    true = EventArrays.concat(parts)
     true.retracted[:7] = True
-    return delivered(rng, true, 1000)
+    return deliver_events(rng, true, 1000)
 
 
 def test_every_event_has_an_id_and_arrives_after_it_occurred(rng):

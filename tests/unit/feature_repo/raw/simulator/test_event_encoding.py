@@ -11,8 +11,8 @@ from feature_repo.raw.simulator.event_arrays import (
     OPENED,
     PAYMENT,
     USAGE,
-    Happenings,
-    happenings,
+    EventArrays,
+    event_arrays,
 )
 from feature_repo.raw.simulator.event_encoding import event_table, json_lines
 from feature_repo.raw.simulator.ids import customer_ids
@@ -23,11 +23,15 @@ IDS = customer_ids(np.arange(3), 7)
 def one_of_each():
     row, second = np.array([0, 2]), np.array([1_738_303_200, 1_738_389_599])
     pair = (np.array([1, 2]), np.array([3, 4]))
-    parts = [happenings(row, kind, second, *pair) for kind in (USAGE, PAYMENT, CHANGE)]
-    parts += [happenings(row, LOGIN, second), happenings(row, OPENED, second), happenings(row, CLOSED, second, pair[0])]
+    parts = [event_arrays(row, kind, second, *pair) for kind in (USAGE, PAYMENT, CHANGE)]
+    parts += [
+        event_arrays(row, LOGIN, second),
+        event_arrays(row, OPENED, second),
+        event_arrays(row, CLOSED, second, pair[0]),
+    ]
     for ticketed in parts[-2:]:
         ticketed.ticket = np.array([1, 2])
-    told = Happenings.joined(parts)
+    told = EventArrays.concat(parts)
     told.arrived_s = told.occurred_s + 61
     told.key = np.arange(len(told), dtype=np.uint64)
     return told

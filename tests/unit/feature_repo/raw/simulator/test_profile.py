@@ -1,12 +1,20 @@
 import numpy as np
 
-from feature_repo.raw.simulator.profile import CHAIN, DESIGN_WIDTH, Design, Profile, cell, design, list_price_cents
+from feature_repo.raw.simulator.profile import (
+    CHAIN,
+    DESIGN_WIDTH,
+    Profile,
+    ProfileDesign,
+    cell,
+    design,
+    list_price_cents,
+)
 from feature_repo.raw.simulator.sampling import draw_profiles
 
 
 def test_every_model_reads_the_columns_known_before_its_attribute(constants, rng):
     profile = draw_profiles(rng, np.arange(73), constants)
-    columns = Design(profile)
+    columns = ProfileDesign(profile)
     for name, _ in CHAIN:
         assert constants.chain[name].shape[1] == len(columns.known), name
         columns.learn(name)
@@ -29,7 +37,7 @@ def test_take_copies_and_put_writes():
     assert profile.tenure.tolist() == [0, 0, 0, 0]
     profile.put(np.array([1, 3]), some)
     assert profile.tenure.tolist() == [0, 7, 0, 7]
-    assert len(Profile.joined([profile, some])) == 6
+    assert len(Profile.concat([profile, some])) == 6
 
 
 def test_cells_tell_plans_bands_and_risks_apart():

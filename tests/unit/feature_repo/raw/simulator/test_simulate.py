@@ -2,7 +2,7 @@ from datetime import date
 
 import pytest
 
-from feature_repo.raw.simulator.errors import SimulationRefused
+from feature_repo.raw.simulator.errors import SimulationError
 from feature_repo.raw.simulator.manifest import World
 from feature_repo.raw.simulator.simulate import simulate
 
@@ -24,7 +24,7 @@ GOOD = {"customers": 200, "months": 2, "seed": 1, "start": date(2025, 1, 31), "d
     ],
 )
 def test_arguments_that_make_no_world(tmp_path, change, told):
-    with pytest.raises(SimulationRefused, match=told) as refused:
+    with pytest.raises(SimulationError, match=told) as refused:
         simulate(tmp_path / "out", **{**GOOD, **change})
     assert refused.value.hint
     assert not (tmp_path / "out").exists()
@@ -35,7 +35,7 @@ def test_nothing_is_overwritten(tmp_path, what):
     place = tmp_path / "out"
     (place if what == "a file instead" else tmp_path / "out" / "mine.txt").parent.mkdir(exist_ok=True)
     (place if what == "a file instead" else place / "mine.txt").write_text("mine")
-    with pytest.raises(SimulationRefused, match="is not empty"):
+    with pytest.raises(SimulationError, match="is not empty"):
         simulate(place, **GOOD)
 
 
@@ -47,8 +47,8 @@ def test_a_world_is_read_as_it_was_written(tmp_path):
 
 
 def test_no_world_and_another_version_s(tmp_path):
-    with pytest.raises(SimulationRefused, match="no whole simulated world"):
+    with pytest.raises(SimulationError, match="no whole simulated world"):
         World.load(tmp_path)
     (tmp_path / "world.json").write_text('{"version": 99}')
-    with pytest.raises(SimulationRefused, match="version 99"):
+    with pytest.raises(SimulationError, match="version 99"):
         World.load(tmp_path)

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from feature_repo.raw.simulator.errors import SimulationRefused
+from feature_repo.raw.simulator.errors import SimulationError
 from feature_repo.raw.simulator.hazard import leaving_probability
 from feature_repo.raw.simulator.manifest import MONTH_DAYS
 from feature_repo.raw.simulator.profile import OFFLINE
@@ -85,7 +85,7 @@ def test_the_contrast_lowers_the_spread_of_risk_and_the_shift_its_level(people, 
 
 @pytest.mark.parametrize("rate", [0.0, 0.001, 0.21, 1.0, float("nan")])
 def test_other_rates_make_no_world_and_no_folder(tmp_path, rate):
-    with pytest.raises(SimulationRefused, match="monthly churn is") as refused:
+    with pytest.raises(SimulationError, match="monthly churn is") as refused:
         simulate(tmp_path / "out", 200, 2, 1, START, monthly_churn=rate)
     assert "0.002 to 0.2" in refused.value.hint
     assert not (tmp_path / "out").exists()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_repo.contract import CUSTOMER, LABEL
-from feature_repo.raw.snapshots.changes import Movements, movements
+from feature_repo.raw.snapshots.changes import SnapshotChanges, snapshot_changes
 
 
 def base(churned):
@@ -35,7 +35,7 @@ def base(churned):
     ],
 )
 def test_what_changed(before, older, now, joined, returned, left, vanished):
-    found = movements(base(now), base(before), {*before, *older.split()}, named="2026-01-31.v1")
+    found = snapshot_changes(base(now), base(before), {*before, *older.split()}, named="2026-01-31.v1")
     assert (found.joined, found.returned, found.left, found.vanished) == (joined, returned, left, vanished)
 
 
@@ -44,20 +44,20 @@ bases = st.dictionaries(st.sampled_from("abcdefgh"), st.booleans(), min_size=1)
 
 @given(bases, bases, st.sets(st.sampled_from("abcdefgh")))
 def test_nobody_is_lost_in_the_sum(before, now, older):
-    found = movements(base(now), base(before), {*before, *older}, named="x")
+    found = snapshot_changes(base(now), base(before), {*before, *older}, named="x")
     assert found.customers_before == sum(not left for left in before.values())
     assert found.customers == sum(not left for left in now.values())
     assert found.customers == found.customers_before + found.joined + found.returned - found.left - found.vanished
 
 
 def test_the_first_snapshot_has_nothing_before_it():
-    found = movements(base({"ann": False, "bob": True}), None, (), named=None)
+    found = snapshot_changes(base({"ann": False, "bob": True}), None, (), named=None)
     assert (found.joined, found.left, found.vanished, found.returned, found.vanished_share) == (2, 1, 0, 0, 0.0)
     assert str(found) == "1 customers, the first snapshot"
 
 
 def test_the_share_is_of_the_customers_before():
-    found = Movements("2026-01-31.v1", 200, 3, 1, 20, 10, 174)
+    found = SnapshotChanges("2026-01-31.v1", 200, 3, 1, 20, 10, 174)
     assert found.vanished_share == 0.05
     assert str(found) == "174 customers; since 2026-01-31.v1: 3 joined, 20 left, 10 vanished, 1 returned"
-    assert Movements.from_json(found.to_json()) == found
+    assert SnapshotChanges.from_json(found.to_json()) == found

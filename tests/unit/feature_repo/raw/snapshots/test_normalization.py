@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from feature_repo.raw.snapshots import normalization
-from feature_repo.raw.snapshots.normalization import Respelling, id_fault, likely_cause, respelled
+from feature_repo.raw.snapshots.normalization import Respelling, id_fault, likely_cause, respell
 from feature_repo.raw.snapshots.telco_csv import DECIMAL
 
 
@@ -43,7 +43,7 @@ from feature_repo.raw.snapshots.telco_csv import DECIMAL
 def test_a_spelling_with_one_meaning_is_written_plainly(eight_rows, column, written, plain, spelling):
     raw = eight_rows.copy()
     raw.loc[3, column] = written
-    read, told = respelled(raw)
+    read, told = respell(raw)
     assert told == [Respelling(column, spelling, 1)]
     expected = eight_rows.copy()
     expected.loc[3, column] = plain
@@ -76,7 +76,7 @@ def test_a_spelling_with_one_meaning_is_written_plainly(eight_rows, column, writ
 def test_what_may_mean_two_things_is_left_as_it_is(eight_rows, column, written):
     raw = eight_rows.copy()
     raw.loc[3, column] = written
-    read, told = respelled(raw)
+    read, told = respell(raw)
     assert told == []
     pd.testing.assert_frame_equal(read, raw)
 
@@ -93,7 +93,7 @@ def test_what_may_mean_two_things_is_left_as_it_is(eight_rows, column, written):
 )
 def test_a_comma_separates_thousands_where_the_column_shows_a_decimal_point(eight_rows, others, read):
     raw = eight_rows.head(3).assign(TotalCharges=["1,936", *others])
-    assert respelled(raw)[0]["TotalCharges"].tolist() == [read, *others]
+    assert respell(raw)[0]["TotalCharges"].tolist() == [read, *others]
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ _LANGUAGE = st.one_of(
 @example("0." + "0" * 39 + "1")
 def test_every_number_that_a_pattern_admits_is_read_right_or_left(eight_rows, written):
     raw = eight_rows.assign(TotalCharges=["500.5", written, *eight_rows["TotalCharges"][2:]])
-    cell = respelled(raw)[0]["TotalCharges"][1]
+    cell = respell(raw)[0]["TotalCharges"][1]
     if cell == written:
         return
     pd.testing.assert_series_equal(pd.Series([cell]).str.fullmatch(DECIMAL), pd.Series([True]))

@@ -6,20 +6,20 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from feature_repo.contract import STORED
-from feature_repo.files.locks import exclusive
+from feature_repo.files.locks import publish_lock
 from feature_repo.raw.snapshots.publication import (
     SCHEMA_VERSION,
-    Manifest,
-    SnapshotDamaged,
-    SnapshotExists,
-    SnapshotTooEarly,
-    history,
+    SnapshotDamagedError,
+    SnapshotExistsError,
+    SnapshotManifest,
+    SnapshotTooEarlyError,
     land_raw,
     live_version,
-    publish,
-    published,
+    publish_snapshot,
+    published_snapshots,
     read_snapshot,
-    versions,
+    snapshot_history,
+    snapshot_versions,
 )
 from feature_repo.raw.snapshots.telco_csv import normalise
 from tests.support.single_extract import simulate_snapshot, write_csv
@@ -36,7 +36,7 @@ def offer(tmp_path):
     def do(seed, as_of=MARCH, *, replace=False, **options):
         rows = simulate_snapshot(20, seed)
         write_csv(rows, tmp_path / f"extract{seed}.csv")
-        return publish(
+        return publish_snapshot(
             tmp_path,
             as_of,
             normalise(rows),
@@ -88,7 +88,7 @@ def test_publish_then_read_gives_the_same_rows(tmp_path, offer):
     manifest = done.manifest
     assert done.fresh
     assert_frame_equal(read_snapshot(tmp_path, manifest), normalise(simulate_snapshot(20, 1)))
-    assert published(tmp_path) == versions(tmp_path, MARCH) == [manifest]
+    assert published_snapshots(tmp_path) == snapshot_versions(tmp_path, MARCH) == [manifest]
     assert manifest.path == f"processed/2024-03-01/versions/1-{manifest.digest[:12]}/snapshot.parquet"
     assert (manifest.rows, manifest.version, manifest.replaces) == (20, 1, None)
     assert manifest.source_sha256 == hashlib.sha256((tmp_path / "extract1.csv").read_bytes()).hexdigest()
@@ -99,7 +99,7 @@ def test_a_manifest_is_sorted_json_that_reads_back(offer):
     told = json.loads(manifest.to_json())
     assert list(told) == sorted(told)
     assert told["created_at"] == "2024-03-01T06:00:00+00:00"
-    assert Manifest.from_json(manifest.to_json()) == manifest
+    assert SnapshotManifest.from_json(manifest.to_json()) == manifest
 
 
 def test_the_same_source_again_changes_nothing(tmp_path, offer):
@@ -113,14 +113,14 @@ def test_the_same_source_again_changes_nothing(tmp_path, offer):
 
 def test_other_content_is_refused_unless_it_replaces_and_the_old_is_kept(tmp_path, offer):
     old = offer(1).manifest
-    with pytest.raises(SnapshotExists, match="2024-03-01 with other content is live") as refused:
+    with pytest.raises(SnapshotExistsError, match="2024-03-01 with other content is live") as refused:
         offer(2)
     assert "--replace" in refused.value.hint
-    assert published(tmp_path) == [old]
+    assert published_snapshots(tmp_path) == [old]
     new = offer(2, replace=True).manifest
     assert (new.version, new.replaces) == (2, old.digest)
-    assert published(tmp_path) == [new]
-    assert versions(tmp_path, MARCH) == [old, new]
+    assert published_snapshots(tmp_path) == [new]
+    assert snapshot_versions(tmp_path, MARCH) == [old, new]
     assert_frame_equal(read_snapshot(tmp_path, old), normalise(simulate_snapshot(20, 1)))
 
 
@@ -129,27 +129,27 @@ def test_going_back_to_the_old_content_is_a_third_version(tmp_path, offer):
     offer(2, replace=True)
     back = offer(1, replace=True)
     assert (back.fresh, back.manifest.version) == (True, 3)
-    assert [manifest.version for manifest in versions(tmp_path, MARCH)] == [1, 2, 3]
+    assert [manifest.version for manifest in snapshot_versions(tmp_path, MARCH)] == [1, 2, 3]
 
 
 def test_published_is_oldest_first_and_nothing_comes_before_the_first(tmp_path, offer):
     offer(1, date(2024, 6, 1))
-    with pytest.raises(SnapshotTooEarly, match="2024-05-31 lies before the first snapshot, 2024-06-01"):
+    with pytest.raises(SnapshotTooEarlyError, match="2024-05-31 lies before the first snapshot, 2024-06-01"):
         offer(2, date(2024, 5, 31))
     offer(3, date(2024, 8, 1))
     offer(4, date(2024, 7, 1))
-    assert [manifest.snapshot_date.month for manifest in published(tmp_path)] == [6, 7, 8]
+    assert [manifest.snapshot_date.month for manifest in published_snapshots(tmp_path)] == [6, 7, 8]
 
 
 def test_history_is_every_version_in_the_order_of_publication(tmp_path, offer):
-    assert history(tmp_path) == []
+    assert snapshot_history(tmp_path) == []
     offer(1, MARCH)
     offer(2, date(2024, 5, 1))
     offer(3, APRIL, late=True)
     offer(4, MARCH, replace=True)
     offer(4, MARCH)  # the same again is no publication
     offer(5, date(2024, 6, 1))
-    assert [(m.sequence, m.snapshot_date.month, m.version, m.late) for m in history(tmp_path)] == [
+    assert [(m.sequence, m.snapshot_date.month, m.version, m.late) for m in snapshot_history(tmp_path)] == [
         (1, 3, 1, False),
         (2, 5, 1, False),
         (3, 4, 1, True),
@@ -162,13 +162,13 @@ def test_some_columns_can_be_read_alone_and_are_checked_as_all(tmp_path, offer):
     manifest = offer(1).manifest
     assert read_snapshot(tmp_path, manifest, ["churned"]).columns.tolist() == ["churned"]
     (tmp_path / manifest.path).write_bytes(b"PAR1")
-    with pytest.raises(SnapshotDamaged):
+    with pytest.raises(SnapshotDamagedError):
         read_snapshot(tmp_path, manifest, ["churned"])
 
 
 def test_an_empty_home_has_nothing(tmp_path):
-    assert published(tmp_path) == []
-    assert versions(tmp_path, MARCH) == []
+    assert published_snapshots(tmp_path) == []
+    assert snapshot_versions(tmp_path, MARCH) == []
     assert live_version(tmp_path, MARCH) is None
 
 
@@ -182,10 +182,10 @@ def test_leftovers_of_a_killed_run_are_unseen_and_swept(tmp_path, offer):
     (day / "versions" / ".tmp-x" / "manifest.json").write_text("{")
     (day / ".tmp-y").write_text("half a man")
     (tmp_path / "raw" / "2024-03-01" / ".tmp-z").write_text("half a file")
-    assert versions(tmp_path, MARCH) == published(tmp_path) == [live]
+    assert snapshot_versions(tmp_path, MARCH) == published_snapshots(tmp_path) == [live]
     offer(2, APRIL)
     assert not [name for name in _files(tmp_path) if ".tmp-" in name or "0123456789ab" in name]
-    assert versions(tmp_path, MARCH) == [live]
+    assert snapshot_versions(tmp_path, MARCH) == [live]
 
 
 def test_a_changed_or_missing_file_is_refused(tmp_path, offer):
@@ -194,10 +194,10 @@ def test_a_changed_or_missing_file_is_refused(tmp_path, offer):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(SnapshotDamaged, match="missing or changed"):
+    with pytest.raises(SnapshotDamagedError, match="missing or changed"):
         read_snapshot(tmp_path, manifest)
     path.unlink()
-    with pytest.raises(SnapshotDamaged, match="missing or changed"):
+    with pytest.raises(SnapshotDamagedError, match="missing or changed"):
         read_snapshot(tmp_path, manifest)
 
 
@@ -205,16 +205,16 @@ def test_a_changed_or_missing_file_is_refused(tmp_path, offer):
 def test_an_unreadable_manifest_is_named(tmp_path, offer, text):
     offer(1)
     (tmp_path / "processed" / "2024-03-01" / "manifest.json").write_text(text)
-    with pytest.raises(SnapshotDamaged, match=r"is no manifest|lacks 'snapshot_date'"):
-        published(tmp_path)
+    with pytest.raises(SnapshotDamagedError, match=r"is no manifest|lacks 'snapshot_date'"):
+        published_snapshots(tmp_path)
 
 
 def test_who_holds_the_lock_may_publish_under_it(tmp_path):
     rows = simulate_snapshot(20, 5)
     write_csv(rows, tmp_path / "extract5.csv")
     raw = land_raw(tmp_path, tmp_path / "extract5.csv", MARCH)
-    with exclusive(tmp_path) as held:
-        done = publish(
+    with publish_lock(tmp_path) as held:
+        done = publish_snapshot(
             tmp_path,
             MARCH,
             normalise(rows),

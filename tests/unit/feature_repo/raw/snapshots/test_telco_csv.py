@@ -9,7 +9,7 @@ from pandas.testing import assert_frame_equal
 
 from configs.errors import EXIT_GATE
 from feature_repo.contract import CSV_KEY, CSV_LABEL, CUSTOMER, LABEL, STORED
-from feature_repo.raw.snapshots.telco_csv import COLUMNS, BadCsv, check_size, normalise
+from feature_repo.raw.snapshots.telco_csv import COLUMNS, CsvError, check_size, normalise
 
 HEADER = ",".join(COLUMNS).encode()
 
@@ -188,7 +188,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_files_are_refused_by_name_and_line(read, plain, eight_rows, case):
     spoil, fragment = BAD[case]
-    with pytest.raises(BadCsv) as refused:
+    with pytest.raises(CsvError) as refused:
         read(spoil(plain), file_size_max_mb=20)
     assert fragment in refused.value.message
     assert refused.value.message.startswith("extract.csv")
@@ -204,7 +204,7 @@ def test_what_is_no_regular_file_is_refused_and_not_opened(tmp_path):
         (tmp_path, "cannot be read: Is a directory"),
         (tmp_path / "pipe.csv", "pipe.csv cannot be read: it is a FIFO, no file"),
     ):
-        with pytest.raises(BadCsv, match=fault):
+        with pytest.raises(CsvError, match=fault):
             check_size(path, file_size_max_mb=1)
 
 
@@ -213,7 +213,7 @@ def test_what_would_take_too_much_memory_is_refused_before_it_is_read(read, plai
     # Not one line of it could be read as an extract: the lines are counted only.
     for content in (b"a\n" * 600_000, b"a\r" * 600_000, b"x" * 205_000_000):
         with pytest.raises(
-            BadCsv, match=r"extract\.csv: .* would take about 10\d\d MB of memory, more than the 1000 MB"
+            CsvError, match=r"extract\.csv: .* would take about 10\d\d MB of memory, more than the 1000 MB"
         ):
             read(content, file_size_max_mb=500, memory_max_mb=1000)
 
@@ -222,7 +222,7 @@ def test_what_would_take_too_much_memory_is_refused_before_it_is_read(read, plai
 @pytest.mark.parametrize("quote", [b"", b'"'])
 def test_a_header_of_two_million_columns_is_refused_by_their_number_alone(read, quote):
     wide = HEADER + b"".join(b"," + quote + b"%d" % number + quote for number in range(2_000_000)) + b"\n"
-    with pytest.raises(BadCsv, match=r"line 1: .*more than 1000 columns"):
+    with pytest.raises(CsvError, match=r"line 1: .*more than 1000 columns"):
         read(wide, file_size_max_mb=100)
 
 
@@ -238,7 +238,7 @@ def test_cut_at_any_byte_it_is_refused_or_a_whole_shorter_file(read, eight_rows,
     for cut in range(len(content)):
         try:
             found = read(content[:cut])
-        except BadCsv:
+        except CsvError:
             continue
         assert_frame_equal(found, four.head(len(found)))
         shorter.add(len(found))
@@ -253,7 +253,7 @@ def test_any_spoilt_byte_is_read_or_refused_never_a_crash(read, plain, place, sp
     at = place % len(plain)
     try:
         raw = read(plain[:at] + spoilt + plain[at + 1 :])
-    except BadCsv:
+    except CsvError:
         return
     assert list(raw) == list(COLUMNS)
     assert all(isinstance(cell, str) for cell in raw.to_numpy().ravel())
@@ -315,7 +315,7 @@ def test_words_mean(eight_rows, column, written, name, meant):
 def test_what_has_no_meaning_is_refused(eight_rows, column, written):
     raw = eight_rows.copy()
     raw.loc[3, column] = written
-    with pytest.raises(BadCsv, match=rf"column {column}: 1 unknown values, the first in data row 4"):
+    with pytest.raises(CsvError, match=rf"column {column}: 1 unknown values, the first in data row 4"):
         normalise(raw)
 
 

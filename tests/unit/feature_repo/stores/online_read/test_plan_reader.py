@@ -15,8 +15,8 @@ from feature_repo.contract import (
     OBSERVED_AT_US,
     features_of,
 )
-from feature_repo.stores.feature_store import open_store
-from feature_repo.stores.online_read.plan_reader import ByPlan
+from feature_repo.stores.feature_store import open_feature_store
+from feature_repo.stores.online_read.plan_reader import PlannedReader
 from feature_repo.stores.registration import apply
 from tests.support.read_plan_repository import opened, write
 
@@ -29,13 +29,13 @@ CONTRACT = {"partner": True, "dependents": None, "tenure_months": 13, "contract_
 def store(tmp_path_factory):
     settings = load_settings(home=tmp_path_factory.mktemp("columns") / "home")
     apply(settings)
-    store = open_store(settings)
+    store = open_feature_store(settings)
     write(store, "customer_contract", {CUSTOMER: "a", CREATED_TIMESTAMP: AT, **CONTRACT}, at=AT)
     return store
 
 
 def columns(store, service, contract=None):
-    reader = ByPlan(store, store.get_feature_service(service), features_of(contract or service))
+    reader = PlannedReader(store, store.get_feature_service(service), features_of(contract or service))
     return reader.read(["a", "b", "a"], NOW)
 
 
@@ -66,5 +66,5 @@ def test_without_all_features_there_is_no_plan(store):
 
 def test_another_store_is_feasts_to_read(tmp_path):
     other = opened(tmp_path, online={"type": "sqlite", "path": str(tmp_path / "online.db")})
-    reader = ByPlan(other, other.get_feature_service("both"), features_of(CORE_SERVICE))
+    reader = PlannedReader(other, other.get_feature_service("both"), features_of(CORE_SERVICE))
     assert reader.read(["a"], NOW) is None

@@ -43,8 +43,8 @@ class Counting:
 @pytest.fixture
 def plans(monkeypatch):
     counting = Counting()
-    counting.original = planned_store.plan_of
-    monkeypatch.setattr(planned_store, "plan_of", counting)
+    counting.original = planned_store.build_read_plan
+    monkeypatch.setattr(planned_store, "build_read_plan", counting)
     return counting
 
 

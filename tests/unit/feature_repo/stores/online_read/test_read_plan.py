@@ -45,13 +45,13 @@ def plan(key_type=str, request_data=()):
     ids=str,
 )
 def test_a_request_is_taken_as_it_is_or_left_to_feast(rows, found):
-    assert plan(request_data=("at",)).given(rows) == found
+    assert plan(request_data=("at",)).parse_entity_rows(rows) == found
 
 
 def test_integer_keys_must_fit():
-    assert plan(int).given([{"id": 5}]) == {"id": [5]}
-    assert plan(int).given([{"id": 2**63}]) is None
-    assert plan(int).given([{"id": True}]) is None
+    assert plan(int).parse_entity_rows([{"id": 5}]) == {"id": [5]}
+    assert plan(int).parse_entity_rows([{"id": 2**63}]) is None
+    assert plan(int).parse_entity_rows([{"id": True}]) is None
 
 
 def test_a_views_timestamp_stands_after_its_features():

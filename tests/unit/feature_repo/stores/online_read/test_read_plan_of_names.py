@@ -8,8 +8,8 @@ import pytest
 from feast.errors import FeatureViewNotFoundException
 from feast.value_type import ValueType
 
-from feature_repo.stores.online_read.read_plan import plan_of
-from feature_repo.stores.wire.memo import Memo
+from feature_repo.stores.online_read.read_plan import build_read_plan
+from feature_repo.stores.wire.memo import BoundedCache
 from feature_repo.stores.wire.value_decoder import decode
 from tests.support.read_plan_repository import opened
 
@@ -20,8 +20,8 @@ def store(tmp_path_factory):
 
 
 def plan(store, features, *, full=False):
-    memo = Memo(decode)
-    return plan_of(store.registry, "plan", features, full_feature_names=full, versioned=False, decoded=memo)
+    memo = BoundedCache(decode)
+    return build_read_plan(store.registry, "plan", features, full_feature_names=full, versioned=False, decoded=memo)
 
 
 @pytest.mark.parametrize(
@@ -46,17 +46,17 @@ def test_there_is_a_plan_for_one_entity_and_functions_of_columns(store, refs, pl
 def test_two_features_of_one_name_need_their_views_before_them(store):
     refs = ["bills:amount", "twins:amount"]
     found = plan(store, refs, full=True)
-    assert {column.name for column in found.asked} == {"bills__amount", "twins__amount"}
-    assert len({column.place for column in found.asked}) == 2
+    assert {column.name for column in found.requested} == {"bills__amount", "twins__amount"}
+    assert len({column.index for column in found.requested}) == 2
 
 
 def test_every_value_has_a_place_and_the_views_their_time_to_live(store):
     found = plan(store, store.get_feature_service("both"))
     views = {view.name: view for view in found.views}
     assert {name: view.ttl for name, view in views.items()} == {"bills": timedelta(days=30), "calls": None}
-    places = sorted([column.place for column in found.stored] + [view.stamp for view in found.views])
+    places = sorted([column.index for column in found.stored] + [view.stamp for view in found.views])
     assert places == list(range(found.width))
-    assert {column.name: column.value_type for column in found.asked} == {
+    assert {column.name: column.value_type for column in found.requested} == {
         "amount": ValueType.DOUBLE,
         "paid_on": ValueType.UNIX_TIMESTAMP,
         "items": ValueType.STRING_LIST,
@@ -68,7 +68,7 @@ def test_every_value_has_a_place_and_the_views_their_time_to_live(store):
 def test_an_input_that_nobody_asked_for_is_read_and_not_answered(store):
     found = plan(store, ["scaled:scaled", "bills:paid_on"])
     assert {column.name for column in found.stored} >= {"amount", "paid_on"}
-    assert [column.name for column in found.asked] == ["paid_on"]
+    assert [column.name for column in found.requested] == ["paid_on"]
     (computed,) = found.computed
     assert dict(computed.features) == {"scaled": ValueType.DOUBLE}
 

@@ -10,9 +10,9 @@ from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.protos.feast.types.Value_pb2 import Int64List, Value
 from feast.value_type import ValueType
 
-from feature_repo.stores.online_read.read_plan import Column, Computed, ReadPlan, ViewRead
-from feature_repo.stores.online_read.response import Found, PlannedResponse
-from feature_repo.stores.wire.memo import Memo
+from feature_repo.stores.online_read.read_plan import OnDemandCall, ReadPlan, StoredFeature, ViewRead
+from feature_repo.stores.online_read.response import PlannedResponse, ReadResult
+from feature_repo.stores.wire.memo import BoundedCache
 from feature_repo.stores.wire.value_decoder import decode, decoder_of
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -21,13 +21,14 @@ TYPES = {"number": ValueType.INT64, "days": ValueType.INT64_LIST}
 
 
 def columns_of(view):
-    memo = Memo(decode)
+    memo = BoundedCache(decode)
     return tuple(
-        Column(name, view, place, kind, decoder_of(kind, memo)) for place, (name, kind) in enumerate(TYPES.items())
+        StoredFeature(name, view, place, kind, decoder_of(kind, memo))
+        for place, (name, kind) in enumerate(TYPES.items())
     )
 
 
-TWICE = Computed(None, {"twice": ValueType.INT64}, {})
+TWICE = OnDemandCall(None, {"twice": ValueType.INT64}, {})
 PLAN = ReadPlan("id", str, str.encode, frozenset(), (VIEW,), columns_of(VIEW), columns_of(VIEW), (TWICE,))
 SEVEN, DAYS = Value(int64_val=7).SerializeToString(), Value(int64_list_val=Int64List(val=[1])).SerializeToString()
 DAY = 86_400
@@ -37,8 +38,8 @@ FRESH = int(NOW.timestamp())
 def response(*rows):
     """Each row: (number, days, event time in seconds)."""
     columns = list(zip(*rows, strict=True))
-    instants = Memo(lambda seconds: datetime.fromtimestamp(seconds, UTC))
-    found = Found(PLAN, ["c"] * len(rows), columns, {"twice": [14] * len(rows)}, NOW)
+    instants = BoundedCache(lambda seconds: datetime.fromtimestamp(seconds, UTC))
+    found = ReadResult(PLAN, ["c"] * len(rows), columns, {"twice": [14] * len(rows)}, NOW)
     return PlannedResponse(found, instants)
 
 
@@ -90,6 +91,6 @@ def test_a_view_without_a_time_to_live_never_expires():
     forever = ViewRead("v", None, ("number", "days"), 0)
     columns = columns_of(forever)
     plan = ReadPlan("id", str, str.encode, frozenset(), (forever,), columns, columns, ())
-    found = Found(plan, ["c"], [(SEVEN,), (DAYS,), (0,)], {}, NOW)
-    answer = PlannedResponse(found, Memo(lambda seconds: datetime.fromtimestamp(seconds, UTC)))
+    found = ReadResult(plan, ["c"], [(SEVEN,), (DAYS,), (0,)], {}, NOW)
+    answer = PlannedResponse(found, BoundedCache(lambda seconds: datetime.fromtimestamp(seconds, UTC)))
     assert answer.proto.results[1].statuses == [FieldStatus.PRESENT]

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from feature_repo.contract import BEHAVIOR_SERVICE, CORE_SERVICE, features_of
-from feature_repo.stores.freshness import Age, ViewState, load_freshness
-from feature_repo.stores.online_read.rows import OnlineRow, Serving
-from feature_repo.stores.vectors import encode
+from feature_repo.stores.freshness import RowAge, ViewState, load_freshness
+from feature_repo.stores.online_read.rows import OnlineRow, RowBuilder
+from feature_repo.stores.vectors import encode_features
 
 AT = datetime(2026, 6, 1, tzinfo=UTC)
 PLAIN = {"bool": True, "int64": 1, "float64": 0.5}
-FRESH = Age((ViewState("customer_contract", AT, "fresh"),), (), AT, refused=False)
+FRESH = RowAge((ViewState("customer_contract", AT, "fresh"),), (), AT, refused=False)
 
 
 def served(service=CORE_SERVICE, age=FRESH, **changes):
@@ -23,7 +23,7 @@ def served(service=CORE_SERVICE, age=FRESH, **changes):
     plain = {
         feature.name: feature.categories[0] if feature.categories else PLAIN[feature.dtype] for feature in features
     }
-    serving = Serving(features, load_freshness())
+    serving = RowBuilder(features, load_freshness())
     columns = {name: [value] for name, value in (plain | changes).items()}
     (row,) = serving.rows(["c"], columns, [age])
     return row, serving.vectors(columns)
@@ -40,7 +40,7 @@ STORED = {feature.name: None for feature in features_of(CORE_SERVICE) if not fea
         ({"partner": None, "tenure_months": None}, FRESH, "missing", ("partner", "tenure_months"), "partial"),
         ({"protection_count": None}, FRESH, "missing", ("protection_count",), "partial"),
         (STORED, FRESH, "withdrawn", (), "full"),
-        (STORED, Age((), (), None, refused=False), "unknown", (), "full"),
+        (STORED, RowAge((), (), None, refused=False), "unknown", (), "full"),
         ({"partner": None}, FRESH._replace(refused=True), "expired", (), "full"),
         ({}, FRESH._replace(stale=("customer_contract",)), "present", (), "stale"),
         ({}, FRESH._replace(views=(ViewState("customer_usage", AT, "expired"),)), "present", (), "partial"),
@@ -72,7 +72,7 @@ def test_numbers_are_the_one_encoding():
     }
     row, vectors = served(**changes)
     features = features_of(CORE_SERVICE)
-    expected = encode(features, {f.name: [value] for f, value in zip(features, row.values, strict=True)})
+    expected = encode_features(features, {f.name: [value] for f, value in zip(features, row.values, strict=True)})
     np.testing.assert_array_equal(vectors, expected)
     by_name = dict(zip((f.name for f in features), vectors[0], strict=True))
     assert (by_name["contract_type"], by_name["internet_service"], by_name["partner"]) == (2.0, -1.0, 0.0)

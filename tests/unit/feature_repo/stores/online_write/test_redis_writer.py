@@ -10,13 +10,13 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from feature_repo.stores.online_write.redis_writer import RedisWriter, _instant_us, connection_of, stamp_field
-from feature_repo.stores.online_write.row_schema import Column, OnlineRows
+from feature_repo.stores.online_write.row_schema import OnlineRowSchema, SourceColumn
 from tests.support.materialisation_store import NOON
 
 HOUR = timedelta(hours=1)
-SHAPE = OnlineRows(
-    {"id": Column("id", ValueType.STRING)},
-    {"v": {"n": Column("n", ValueType.INT64)}, "w": {"n": Column("n", ValueType.INT64)}},
+SHAPE = OnlineRowSchema(
+    {"id": SourceColumn("id", ValueType.STRING)},
+    {"v": {"n": SourceColumn("n", ValueType.INT64)}, "w": {"n": SourceColumn("n", ValueType.INT64)}},
     "event",
     "created",
 )

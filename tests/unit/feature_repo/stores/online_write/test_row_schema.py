@@ -5,7 +5,7 @@ from feast import Entity, FeatureView, Field, FileSource
 from feast.types import Int64, String
 from feast.value_type import ValueType
 
-from feature_repo.stores.online_write.row_schema import Column, OnlineRows
+from feature_repo.stores.online_write.row_schema import OnlineRowSchema, SourceColumn
 from tests.support.materialisation_store import NOON
 
 
@@ -24,8 +24,8 @@ def test_columns_keep_the_names_of_their_source():
         )
         for name in "vw"
     ]
-    shape = OnlineRows.of(views, [customer], versioned=False)
-    number = Column("n_raw", ValueType.INT64)
+    shape = OnlineRowSchema.of(views, [customer], versioned=False)
+    number = SourceColumn("n_raw", ValueType.INT64)
     assert shape.views == {"v": {"n": number}, "w": {"n": number}}
     assert (shape.key_columns, shape.feature_columns, shape.event, shape.created) == (["cust"], ["n_raw"], "at", None)
     rows = pa.RecordBatch.from_pydict({"cust": ["a"], "n_raw": [1], "at": pa.array([NOON], pa.timestamp("us", "UTC"))})

@@ -8,13 +8,16 @@ import pyarrow as pa
 import pytest
 from feast.value_type import ValueType
 
-from feature_repo.stores.online_write.row_schema import Column, OnlineRows
+from feature_repo.stores.online_write.row_schema import OnlineRowSchema, SourceColumn
 from feature_repo.stores.online_write.sqlite_writer import SqliteWriter
 from tests.support.materialisation_store import NOON
 
 HOUR = timedelta(hours=1)
-SHAPE = OnlineRows(
-    {"id": Column("id", ValueType.STRING)}, {"v": {"it's": Column("n", ValueType.INT64)}}, "event", "created"
+SHAPE = OnlineRowSchema(
+    {"id": SourceColumn("id", ValueType.STRING)},
+    {"v": {"it's": SourceColumn("n", ValueType.INT64)}},
+    "event",
+    "created",
 )
 TABLE = """CREATE TABLE world_v (entity_key BLOB, feature_name TEXT, value BLOB, value_text TEXT, vector_value BLOB,
 event_ts timestamp, created_ts timestamp, PRIMARY KEY(entity_key, feature_name))"""

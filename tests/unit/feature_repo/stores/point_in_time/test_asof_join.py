@@ -8,8 +8,8 @@ import pytest
 from feast import FileSource
 
 from feature_repo.files.duckdb_session import Limits, session
-from feature_repo.stores.point_in_time.asof_join import Times, buckets, scan
-from feature_repo.stores.point_in_time.parquet_source import OfflineTableEmptyError, Parts, SourceColumnError
+from feature_repo.stores.point_in_time.asof_join import Times, buckets, plan_scan
+from feature_repo.stores.point_in_time.parquet_source import OfflineTableEmptyError, ParquetDataset, SourceColumnError
 from tests.support.feast_repository import at, part
 
 
@@ -21,15 +21,15 @@ def test_buckets_fit_a_quarter_of_the_memory(probes, rows, count):
 def source(tmp_path):
     part(tmp_path, "t", "1", [("a", at(0), at(0))])
     part(tmp_path, "t", "2", [("a", at(10), at(10))])
-    return Parts.of(tmp_path, FileSource(path="offline/t", timestamp_field="event_timestamp"))
+    return ParquetDataset.open(tmp_path, FileSource(path="offline/t", timestamp_field="event_timestamp"))
 
 
 def test_files_outside_the_window_are_not_read(tmp_path):
     hour_us = 3_600_000_000
     start_us = int(at(0).timestamp()) * 1_000_000
-    kept, asked = scan(source(tmp_path), Times("event_timestamp", None), [], (start_us, start_us + hour_us), None)
+    kept, asked = plan_scan(source(tmp_path), Times("event_timestamp", None), [], (start_us, start_us + hour_us), None)
     assert [Path(file).stem for file in asked.files] == ["1"]
-    assert scan(kept, Times("event_timestamp", None), [], (None, 0), None)[1].files == ()
+    assert plan_scan(kept, Times("event_timestamp", None), [], (None, 0), None)[1].files == ()
 
 
 @pytest.mark.parametrize(
@@ -38,12 +38,12 @@ def test_files_outside_the_window_are_not_read(tmp_path):
 )
 def test_an_unfit_source_is_named(tmp_path, times, keys):
     with pytest.raises(SourceColumnError):
-        scan(source(tmp_path), times, keys, (None, 1), 1)
+        plan_scan(source(tmp_path), times, keys, (None, 1), 1)
 
 
 def test_nothing_there_is_named(tmp_path):
     with pytest.raises(OfflineTableEmptyError):
-        Parts.of(tmp_path, FileSource(path="offline/t", timestamp_field="event_timestamp"))
+        ParquetDataset.open(tmp_path, FileSource(path="offline/t", timestamp_field="event_timestamp"))
 
 
 @pytest.mark.slow

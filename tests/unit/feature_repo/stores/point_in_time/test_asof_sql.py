@@ -10,16 +10,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from feature_repo.files.duckdb_session import literal, quoted
-from feature_repo.stores.point_in_time.asof_sql import Scan, latest_sql, pairs_sql
-from feature_repo.stores.point_in_time.latest_known import Known, latest_known
+from feature_repo.files.duckdb_session import quote_name, quote_text
+from feature_repo.stores.point_in_time.asof_sql import BucketScan, latest_sql, pairs_sql
+from feature_repo.stores.point_in_time.latest_known import KnownRows, latest_known
 
-SCAN = Scan(("f.parquet",), 10, (("k", "VARCHAR"),), "e", "tz", "c", "tz", 5, 100, 100, (0, 200), (0, 200))
+SCAN = BucketScan(("f.parquet",), 10, (("k", "VARCHAR"),), "e", "tz", "c", "tz", 5, 100, 100, (0, 200), (0, 200))
 
 
 def test_names_and_texts_stay_in_their_quotes():
-    assert quoted('a"b') == '"a""b"'
-    assert literal("a'b") == "'a''b'"
+    assert quote_name('a"b') == '"a""b"'
+    assert quote_text("a'b") == "'a''b'"
 
 
 def test_what_the_statistics_promise_is_not_asked_again():
@@ -70,6 +70,6 @@ def test_all_queries_find_the_same_rows(tmp_path, packed, created):
 def test_two_threads_find_what_one_finds():
     random = np.random.default_rng(3)
     count = 1 << 17
-    known = Known(*(random.integers(0, top, count) for top in (500, 1000, 1000)), np.arange(count))
+    known = KnownRows(*(random.integers(0, top, count) for top in (500, 1000, 1000)), np.arange(count))
     code, observed = random.integers(0, 600, 5000), random.integers(-5, 1100, 5000)
     assert (latest_known(known, code, observed, 2) == latest_known(known, code, observed, 1)).all()

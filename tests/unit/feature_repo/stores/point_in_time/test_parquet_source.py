@@ -11,7 +11,7 @@ import pytest
 from feast import FileSource, PushSource
 
 from feature_repo.stores.point_in_time import parquet_source as module
-from feature_repo.stores.point_in_time.parquet_source import Parts, SourceColumnError
+from feature_repo.stores.point_in_time.parquet_source import ParquetDataset, SourceColumnError
 from tests.support.feast_repository import START, at, part
 
 HOUR_US = 3_600_000_000
@@ -19,7 +19,7 @@ FIRST_US = int(START.timestamp()) * 1_000_000
 
 
 def listed(home, path="offline/t/**/*.parquet"):
-    return Parts.of(home, FileSource(name="t", path=path, timestamp_field="event_timestamp"))
+    return ParquetDataset.open(home, FileSource(name="t", path=path, timestamp_field="event_timestamp"))
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_rows_in_any_order_doubled_and_missing(three_files):
 def test_files_and_rows_of_a_window(three_files, window, files, numbers):
     least, most = (None if hour is None else FIRST_US + hour * HOUR_US for hour in window)
     kept = listed(three_files).within("event_timestamp", least, most)
-    assert len(kept.parts) == files
+    assert len(kept.fragments) == files
     batches = kept.batches(kept.between("event_timestamp", least, most), ["n"])
     assert [number for batch in batches for number in batch["n"].to_pylist()] == list(numbers)
 
@@ -72,7 +72,7 @@ def test_a_stream_holds_a_few_rows_of_a_row_group_at_a_time(tmp_path, monkeypatc
 
 
 def test_statistics_are_asked_once_and_may_be_missing(three_files):
-    first = listed(three_files).parts[0]
+    first = listed(three_files).fragments[0]
     assert first.bounds_us("event_timestamp") == (FIRST_US, FIRST_US + 3 * HOUR_US)
     assert first.group_bounds_us("event_timestamp") is first.group_bounds_us("event_timestamp")
     assert first.bounds_us("n") is None
@@ -89,4 +89,4 @@ def test_files_that_disagree_and_other_sources_are_named(tmp_path):
         _ = listed(tmp_path).schema
     push = PushSource(name="p", batch_source=FileSource(path="x", timestamp_field="t"))
     with pytest.raises(SourceColumnError, match="PushSource"):
-        Parts.of(tmp_path, push)
+        ParquetDataset.open(tmp_path, push)

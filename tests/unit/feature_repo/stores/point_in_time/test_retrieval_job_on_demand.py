@@ -11,7 +11,12 @@ from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMeta
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Float64, Int64, String
 
-from feature_repo.stores.point_in_time.retrieval_job import AsofRetrievalJob, NarrowView, declared_columns, one_table
+from feature_repo.stores.point_in_time.retrieval_job import (
+    AsofRetrievalJob,
+    DeclaredColumnsView,
+    declared_columns,
+    one_table,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is an experimental feature:RuntimeWarning")
 
@@ -79,7 +84,7 @@ def test_a_view_is_given_what_it_declares():
             GIVEN.append(table.column_names)
             return table
 
-    NarrowView(Looked()).transform_arrow(pa.table({**TABLE, "n": [1, 2, 3], "x": [1, 2, 3]}))
+    DeclaredColumnsView(Looked()).transform_arrow(pa.table({**TABLE, "n": [1, 2, 3], "x": [1, 2, 3]}))
     assert GIVEN == [["factor", "n"]]
     assert declared_columns(scaled) == {"factor", "n", "usage__n"}
-    assert NarrowView(scaled).name == "scaled"
+    assert DeclaredColumnsView(scaled).name == "scaled"

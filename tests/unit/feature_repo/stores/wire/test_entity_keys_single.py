@@ -9,7 +9,7 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.value_type import ValueType
 
-from feature_repo.stores.wire.entity_keys import encode_entity_keys, speller
+from feature_repo.stores.wire.entity_keys import encode_entity_keys, entity_key_serializer
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from feature_repo.stores.wire.entity_keys import encode_entity_keys, speller
     ],
 )
 def test_a_key_is_spelt_as_feast_spells_it(value_type, value, message):
-    kind, spell = speller("customer_id", value_type)
+    kind, spell = entity_key_serializer("customer_id", value_type)
     assert type(value) is kind
     key = EntityKey(join_keys=["customer_id"], entity_values=[Value(**message)])
     assert spell(value) == serialize_entity_key(key, 3)
@@ -31,4 +31,4 @@ def test_a_key_is_spelt_as_feast_spells_it(value_type, value, message):
 
 
 def test_other_types_are_feasts_to_spell():
-    assert speller("customer_id", ValueType.INT32) is None
+    assert entity_key_serializer("customer_id", ValueType.INT32) is None

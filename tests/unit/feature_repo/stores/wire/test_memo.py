@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from feature_repo.stores.wire.memo import Memo
+from feature_repo.stores.wire.memo import BoundedCache
 
 
 def counting():
     asked = []
-    return asked, Memo(lambda argument: asked.append(argument) or argument, max_bytes=200)
+    return asked, BoundedCache(lambda argument: asked.append(argument) or argument, max_bytes=200)
 
 
 def test_an_argument_is_computed_once():

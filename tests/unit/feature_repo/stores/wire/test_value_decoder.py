@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from feature_repo.contract import BY_NAME
-from feature_repo.stores.wire.memo import Memo
+from feature_repo.stores.wire.memo import BoundedCache
 from feature_repo.stores.wire.value_decoder import contract_decoder, decode, decoder_of, instant_of
 
 VALUES = [
@@ -83,7 +83,7 @@ def test_nothing_stored_is_none():
 
 
 def test_a_list_is_the_callers_own():
-    memo = Memo(decode)
+    memo = BoundedCache(decode)
     numbers = decoder_of(ValueType.INT64_LIST, memo)
     raw = Value(int64_list_val=Int64List(val=[1, 2])).SerializeToString()
     numbers(raw).append(3)
