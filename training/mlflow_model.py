@@ -14,7 +14,7 @@ from mlflow.pyfunc import PythonModel
 
 from bentos.bundle import Bundle
 from feature_repo.contract import features_of
-from feature_repo.stores.casting import to_dataframe
+from feature_repo.stores.typed import as_frame
 
 
 class ChurnModel(PythonModel):
@@ -27,7 +27,7 @@ class ChurnModel(PythonModel):
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002
         """Score ``model_input``: one column a feature, any order."""
         features = features_of(self.bundle.manifest.service)
-        frame = to_dataframe(features, {feature.name: model_input[feature.name].tolist() for feature in features})
+        frame = as_frame(features, {feature.name: model_input[feature.name].tolist() for feature in features})
         return pd.DataFrame({"probability": self.bundle.score(frame)})
 
 

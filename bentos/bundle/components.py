@@ -108,8 +108,8 @@ class TreeComponent:
 
     The booster holds exactly the rounds that score: it was sliced before saving.
 
-    Methods take the matrix (n, k) of the design, as those of :class:`LinearComponent` do. The first explanation compiles the
-    tables that all later ones are looked up in; where the trees have no tables, XGBoost explains.
+    Methods take the matrix (n, k) of the design, as those of :class:`LinearComponent` do. The first explanation
+    compiles the tables that all later ones are looked up in; where the trees have no tables, XGBoost explains.
     """
 
     design: Design

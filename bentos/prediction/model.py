@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bentos.decisions.economics import Economics, load_economics, profit_threshold
-from bentos.decisions.levers import Levers
-from bentos.decisions.levers import load_levers as load_levers
+from bentos.decisions.levers import Levers, load_levers
 from bentos.decisions.reason_codes import ReasonDictionary, parse_reason_codes
 from bentos.decisions.reason_codes import load_reason_codes as load_reasons
 from bentos.prediction.errors import ContractMismatchError

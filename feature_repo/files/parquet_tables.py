@@ -151,8 +151,7 @@ def has_part(home: Path, table: str, part: str) -> bool:
 def append_tables(home: Path, table: str, part: str, schema: pa.Schema, pieces: Iterable[pa.Table]) -> Path:
     """Write ``pieces``, which share their columns, as one part, without holding all of them in memory.
 
-    As with :func:`feature_repo.files.parquet_tables.append_table` the same name means the same content: if the part exists,
-    ``pieces`` is not read.
+    As with :func:`append_table` the same name means the same content: if the part exists, ``pieces`` is not read.
     """
     target = part_path(home, table, part)
     if not target.exists():

@@ -113,7 +113,7 @@ def ingest_snapshot(
     Raises
     ------
     CsvError
-        If the file can't be read as a Telco CSV. As with GateFailedError the report has the reason; nothing is published.
+        If the file can't be read as a Telco CSV. The report has the reason; nothing is published.
     GateFailedError
         If a rule of the suites is broken.
     SnapshotExistsError, SnapshotTooEarlyError, SnapshotInFutureError

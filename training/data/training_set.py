@@ -36,7 +36,7 @@ class TrainingSet:
     """Labelled observations: keys, features, and the contract of their feature service.
 
     ``keys``: customer_id, observed_at (UTC), churned (bool), one row per label, in the labels' order. ``features``:
-    the same rows, one column per feature of ``service`` in contract order (types as ``typed.to_dataframe`` returns them).
+    the same rows, one column per feature of ``service`` in contract order (types as ``to_dataframe`` returns).
     """
 
     keys: pd.DataFrame

@@ -109,7 +109,7 @@ class PredictionService:
         return await anyio.to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
 
     def what_if(self, customer_id: str, changes: Mapping[str, Value]) -> dict[str, Any]:
-        """Return the body of a what-if. Raises what bentos.prediction.what_if.predict_what_if does, and NotReadyError."""
+        """Return the body of a what-if. Raises what ``predict_what_if`` does, and NotReadyError."""
         model = self._models.current().model_of(customer_id)
         supposed = predict_what_if(
             model, customer_id, changes, datetime.now(UTC), reasons_max=self._serving.reasons_max

@@ -78,8 +78,8 @@ def check_memory(path: Path, *, memory_max_mb: int, shown_as: str) -> None:
 def text_of(data: bytes, name: str) -> tuple[bytes, str]:
     """Return a file's text as bytes and their encoding, ``utf-8`` or ``latin-1``.
 
-    UTF-8 may have a byte-order mark, UTF-16 and UTF-32 must: without one they are refused. Raises CsvError for these and
-    for anything else that is not text.
+    UTF-8 may have a byte-order mark, UTF-16 and UTF-32 must: without one they are refused. Raises CsvError for these
+    and for anything else that is not text.
     """
     for magic, what in _MAGIC.items():
         if data.startswith(magic):

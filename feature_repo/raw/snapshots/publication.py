@@ -129,8 +129,8 @@ class Publication:
 def land_raw(home: Path, path: Path, as_of: date) -> RawFile:
     """Copy a file unchanged to ``raw/<date>/``, named by its sha256, along with a JSON note.
 
-    The same content again changes nothing. Raises StorageError if the copy can't be written, SourceChangingError if the file
-    changes meanwhile; nothing is left then.
+    The same content again changes nothing. Raises StorageError if the copy can't be written, SourceChangingError if the
+    file changes meanwhile; nothing is left then.
     """
     folder = home / "raw" / as_of.isoformat()
     with publish_lock(home), storage_errors():

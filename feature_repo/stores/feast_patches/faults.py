@@ -1,8 +1,8 @@
 """Patches for faults of Feast 0.67 that a line or two can work around.
 
-The offline store calls :func:`install_patches` when it is imported: `feast …`, `churn feast …` and the API are all patched. A
-patch has an effect only where Feast would fail. ``docs/pitfalls.md`` names these faults and those that no patch can
-fix. See docs/decisions/0037-faults-of-feast.md.
+The offline store calls :func:`install_patches` when it is imported: `feast …`, `churn feast …` and the API are all
+patched. A patch has an effect only where Feast would fail. ``docs/pitfalls.md`` names these faults and those that no
+patch can fix. See docs/decisions/0037-faults-of-feast.md.
 """
 
 from __future__ import annotations

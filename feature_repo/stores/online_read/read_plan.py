@@ -93,8 +93,8 @@ class OnDemandCall:
 class ReadPlan:
     """Everything that a read of some features needs, except the entities.
 
-    ``serialize_key`` encodes an entity's value, a ``key_type``, as Feast's serialized key. ``stored`` are the columns of
-    all views that are read, ``asked`` the requested ones among them, ``computed`` the on-demand views in addition.
+    ``serialize_key`` encodes an entity's value, a ``key_type``, as Feast's serialized key. ``stored`` are the columns
+    of all views that are read, ``asked`` the requested ones among them, ``computed`` the on-demand views in addition.
     """
 
     join_key: str

@@ -37,7 +37,8 @@ path, who, times = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 print("ready", flush=True)
 sys.stdin.readline()
 for number in range(times):
-    append_record(path, [AuditRecord("created", f"{number:08x}", f"{who}-{part}", who) for part in (1, 2)], datetime.now(UTC))
+    both = [AuditRecord("created", f"{number:08x}", f"{who}-{part}", who) for part in (1, 2)]
+    append_record(path, both, datetime.now(UTC))
 """
 
 

@@ -720,8 +720,8 @@ def test_a_request_that_arrived_in_time_is_answered_however_late_it_is_read(runn
 
         def busy_until_it_is_late():
             arrived.wait(20)
-            connection.limits.strangers.clear(connection)
-            connection.late()
+            connection.limits.not_admitted.clear(connection)
+            connection.on_header_timeout()
 
         late = threading.Thread(target=running.on_loop, args=[busy_until_it_is_late])
         late.start()
