@@ -37,7 +37,11 @@ from feature_repo.stores.vectors import encode_features
 
 
 class FeaturesInvalidError(ChurnError):
-    """A value is null where the model has no trained meaning for null, or is not a finite number."""
+    """A value is null where the model has no trained meaning for null, or is not a finite number.
+
+    Raised by every scoring method of :class:`Bundle`; the HTTP service answers 422. The message names the features and
+    the number of rows, never a value.
+    """
 
     error = "features_invalid"
     http_status = 422
@@ -51,9 +55,30 @@ ADDS_UP_LOG_ODDS: Final = 1e-4
 class Explanation:
     """Scores and their feature contributions, n rows.
 
-    ``score`` (n,) calibrated probability; ``margin`` (n,) its log-odds; ``base`` the margin of the average
-    training row; ``contributions`` (n, f) one column per feature of the service in contract order:
-    base + contributions.sum(axis=1) == margin (within ADDS_UP_LOG_ODDS).
+    Parameters
+    ----------
+    score
+        (n,) float64, calibrated probability of churn in (0, 1).
+    margin
+        (n,) float64, its log-odds.
+    base
+        The margin of the average training row.
+    contributions
+        (n, f) float64, one column per feature of the service in contract order:
+        ``base + contributions.sum(axis=1) == margin`` (within ADDS_UP_LOG_ODDS).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bentos.bundle import Explanation
+    >>> explanation = Explanation(
+    ...     score=np.array([0.62, 0.62]),
+    ...     margin=np.array([0.5, 0.5]),
+    ...     base=-1.0,
+    ...     contributions=np.array([[1.2, 0.3], [1.2, 0.1]]),
+    ... )
+    >>> explanation.is_additive().tolist()
+    [True, False]
     """
 
     score: Floats
@@ -62,14 +87,77 @@ class Explanation:
     contributions: Floats
 
     def is_additive(self) -> NDArray[np.bool_]:
-        """Return whether each row's contributions add up to its margin, (n,) bool."""
+        """Return whether each row's contributions add up to its margin.
+
+        Returns
+        -------
+        numpy.ndarray
+            (n,) bool.
+        """
         beside = np.abs(self.base + self.contributions.sum(axis=1) - self.margin)
         return np.asarray(beside <= ADDS_UP_LOG_ODDS, dtype=np.bool_)
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model that can score. Immutable and safe to share between threads."""
+    """A model that can score. Immutable and safe to share between threads.
+
+    Trained models are read by :meth:`load`; only training makes one of its parts.
+
+    Parameters
+    ----------
+    manifest
+        Identity, threshold, calibration, and the weight of the trees.
+    linear, trees
+        The two components; each maps its own design matrix to a log-odds margin.
+    reason_codes
+        The reason dictionary (TOML) that was valid when the model was trained.
+    digest
+        sha256 (hex) of the manifest, which names the sha256 of every file; empty until saved.
+
+    Examples
+    --------
+    A model of one feature: both components read the tenure.
+
+    >>> import numpy as np, xgboost
+    >>> from bentos.bundle import Bundle, Manifest
+    >>> from bentos.bundle.components import LinearComponent, TreeComponent
+    >>> from bentos.bundle.design_matrix import Factor, Term
+    >>> from feature_repo.contract import CORE_SERVICE, SERVICES_OF, contract_hash
+    >>> design = (Term("tenure_months", (Factor("tenure_months", "number"),)),)
+    >>> linear = LinearComponent(
+    ...     design, mean=np.array([32.0]), scale=np.array([24.0]), coefficients=np.array([-0.8]), intercept=-1.0
+    ... )
+    >>> rows = xgboost.DMatrix(np.array([[1.0], [70.0]]), np.array([1, 0]))
+    >>> trees = TreeComponent(design, xgboost.train({"objective": "binary:logistic", "max_depth": 1}, rows, 1))
+    >>> manifest = Manifest(
+    ...     model_version="example", service=CORE_SERVICE, contract_hash=contract_hash(CORE_SERVICE),
+    ...     features=SERVICES_OF[CORE_SERVICE], threshold=0.164, threshold_policy="profit", tree_weight=0.5,
+    ...     calibration=(1.0, 0.0), metrics={}, time="declared", snapshots=(), git_commit="",
+    ...     created_at="2026-01-01T00:00:00+00:00", files={},
+    ... )
+    >>> bundle = Bundle(manifest, linear, trees)
+
+    It scores vectors with all features of the service in contract order, and explains the scores.
+
+    >>> vectors = np.zeros((2, len(manifest.features)))
+    >>> vectors[:, manifest.features.index("tenure_months")] = [1, 60]
+    >>> bundle.score_vectors(vectors).round(2).tolist()
+    [0.5, 0.28]
+    >>> explanation = bundle.explain_vectors(vectors)
+    >>> explanation.contributions.shape, explanation.is_additive().tolist()
+    ((2, 19), [True, True])
+
+    Saved and loaded, it is the same model; its folder is named after its digest.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> home = Path(tempfile.mkdtemp())
+    >>> saved = bundle.save(home)
+    >>> loaded = Bundle.load(home / "bundles" / saved.digest)
+    >>> bool((loaded.score_vectors(vectors) == bundle.score_vectors(vectors)).all())
+    True
+    """
 
     manifest: Manifest
     linear: LinearComponent
@@ -80,11 +168,25 @@ class Bundle:
     """sha256 (hex) of the manifest, which names the sha256 of every file; empty until saved."""
 
     def score(self, features: pd.DataFrame) -> Floats:
-        """Return the calibrated probability of churn, (n,) float64 in (0, 1).
+        """Return the calibrated probability of churn.
 
-        ``features``: one column per feature of ``manifest.service`` in contract order, dtypes as
-        ``feature_repo.stores.casting.to_dataframe`` returns them. Raises BundleError for other columns, and
-        FeaturesInvalidError for a null that has no trained meaning or a number that is not finite.
+        Parameters
+        ----------
+        features
+            n rows, one column per feature of ``manifest.service`` in contract order, dtypes as
+            :func:`feature_repo.stores.casting.to_dataframe` returns them.
+
+        Returns
+        -------
+        numpy.ndarray
+            (n,) float64 in (0, 1).
+
+        Raises
+        ------
+        BundleError
+            For other columns.
+        FeaturesInvalidError
+            For a null that has no trained meaning, or a number that is not finite.
         """
         return _probability(self.margin(features))
 
@@ -97,7 +199,13 @@ class Bundle:
         return self.explain_vectors(self.vectors(features))
 
     def vectors(self, features: pd.DataFrame) -> Floats:
-        """Return the frame as numbers, (n, f) float64. Raises BundleError for other columns."""
+        """Return the frame as numbers, (n, f) float64.
+
+        Raises
+        ------
+        BundleError
+            For other columns than those of :meth:`score`.
+        """
         if tuple(features.columns) != self.manifest.features:
             missing = sorted(set(self.manifest.features) - set(features.columns))
             raise BundleError(
@@ -117,9 +225,17 @@ class Bundle:
         return self._blend(self.linear.margin(linear), self.trees.margin(trees))
 
     def explain_vectors(self, vectors: Floats) -> Explanation:
-        """Score and explain vectors (n, f) float64, the features in contract order as ``stores.vectors`` encodes them.
+        """Score and explain vectors.
 
-        Raises FeaturesInvalidError for a null that has no trained meaning or a number that is not finite.
+        Parameters
+        ----------
+        vectors
+            (n, f) float64, the features in contract order as :mod:`feature_repo.stores.vectors` encodes them.
+
+        Raises
+        ------
+        FeaturesInvalidError
+            For a null that has no trained meaning, or a number that is not finite.
         """
         names = self.manifest.features
         share, (slope, intercept) = self.manifest.tree_weight, self.manifest.calibration
@@ -150,13 +266,23 @@ class Bundle:
         return np.asarray(slope * ((1 - share) * linear + share * trees) + intercept, dtype=np.float64)
 
     def with_metrics(self, metrics: dict[str, float]) -> Self:
-        """Return the bundle with the metrics of its held-out rows in the manifest."""
+        """Return a copy with ``metrics`` (name -> value on its held-out rows) in the manifest."""
         return replace(self, manifest=replace(self.manifest, metrics=metrics))
 
     def save(self, home: Path) -> Self:
-        """Write the bundle below ``home/bundles/<digest>/``, atomically; return it with its digest.
+        """Write the bundle below ``home/bundles/<digest>/``, atomically.
 
-        Saving the same bundle again changes nothing. Raises StorageError if a write to disk fails.
+        Saving the same bundle again changes nothing.
+
+        Returns
+        -------
+        Bundle
+            The bundle with its digest and the hashes of its files.
+
+        Raises
+        ------
+        StorageError
+            If a write to disk fails.
         """
         files = {
             LINEAR: _json(self.linear.to_json()),
@@ -176,12 +302,27 @@ class Bundle:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Verify and load a bundle.
+        """Verify and load the bundle in ``folder``.
+
+        Parameters
+        ----------
+        folder
+            ``home/bundles/<digest>``, or a copy of it under another name.
 
         Raises
         ------
         BundleError
             If a file is missing, was changed, or the bundle's contract is not this code's.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from bentos.bundle import Bundle
+        >>> Bundle.load(Path(tempfile.mkdtemp()))
+        Traceback (most recent call last):
+            ...
+        bentos.bundle.manifest.BundleError: no bundle at ...
         """
         from xgboost import Booster
         from xgboost.core import XGBoostError

@@ -1,4 +1,8 @@
-"""Manifest of a bundle: identity, provenance and file hashes, and verification against it."""
+"""Manifest of a bundle: identity, provenance and file hashes, and verification against it.
+
+Read by everything that lists or loads bundles; imports neither NumPy nor pandas. See
+docs/decisions/0005-bundle-is-data.md.
+"""
 
 from __future__ import annotations
 
@@ -41,10 +45,39 @@ class OtherContractError(BundleError):
 class Manifest:
     """Identity and provenance of a bundle.
 
-    ``files`` maps each file of the bundle to its sha256 (hex). ``threshold`` is the probability from which a
-    customer is labelled churn. ``metrics`` are those of the held-out test rows. ``calibration`` is (slope,
-    intercept) on the margin, (1, 0) where calibration did not help. ``tree_weight`` is the trees' share of the
-    margin, the rest is the linear component's. Instants are ISO 8601 UTC.
+    Parameters
+    ----------
+    model_version
+        Name of the model, shown with each prediction.
+    service, contract_hash, features
+        The feature service, its contract hash, and its features in contract order.
+    threshold, threshold_policy
+        The probability from which a customer is labelled churn, and how it was chosen.
+    tree_weight
+        The trees' share of the margin in [0, 1]; the rest is the linear component's.
+    calibration
+        (slope, intercept) on the margin, (1, 0) where calibration did not help.
+    metrics
+        Those of the held-out test rows.
+    time, snapshots, git_commit, created_at
+        Provenance: kind of the training data's time, snapshot versions, commit, instant (ISO 8601 UTC).
+    files
+        Each file of the bundle -> its sha256 (hex).
+    format
+        Version of the bundle's format.
+
+    Examples
+    --------
+    >>> from bentos.bundle import Manifest
+    >>> from feature_repo.contract import CORE_SERVICE, SERVICES_OF, contract_hash
+    >>> manifest = Manifest(
+    ...     model_version="example", service=CORE_SERVICE, contract_hash=contract_hash(CORE_SERVICE),
+    ...     features=SERVICES_OF[CORE_SERVICE], threshold=0.164, threshold_policy="profit", tree_weight=0.5,
+    ...     calibration=(1.0, 0.0), metrics={}, time="declared", snapshots=(), git_commit="",
+    ...     created_at="2026-01-01T00:00:00+00:00", files={},
+    ... )
+    >>> Manifest.from_json(manifest.to_json()) == manifest
+    True
     """
 
     model_version: str
@@ -80,7 +113,13 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what :meth:`to_json` wrote. Raises ValueError, KeyError or TypeError for anything else."""
+        """Read what :meth:`to_json` wrote.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError
+            For anything else.
+        """
         content: dict[str, Any] = json.loads(text)
         if set(content) != {field.name for field in fields(cls)}:
             raise ValueError("the manifest has other keys than this version writes")
@@ -98,7 +137,14 @@ class Manifest:
 
 
 def is_digest(name: str) -> bool:
-    """Return whether ``name`` is a bare sha256 in hex, hence a folder's name and not a path."""
+    """Return whether ``name`` is a bare sha256 in hex, hence a folder's name and not a path.
+
+    Examples
+    --------
+    >>> from bentos.bundle.manifest import is_digest
+    >>> is_digest("ab" * 32), is_digest("../" + "ab" * 32)
+    (True, False)
+    """
     return _DIGEST.fullmatch(name) is not None
 
 

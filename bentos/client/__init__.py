@@ -4,6 +4,8 @@ Loads httpx and pydantic, but no model code::
 
     with ChurnClient("http://127.0.0.1:3000", api_key=key) as client:
         answer = client.predict("7590-VHVEG")
+
+See docs/journeys/app-developer.md.
 """
 
 from bentos.client.async_client import AsyncChurnClient

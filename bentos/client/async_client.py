@@ -1,4 +1,4 @@
-"""The asynchronous client."""
+"""The asynchronous client. See docs/journeys/app-developer.md."""
 
 from __future__ import annotations
 
@@ -24,6 +24,27 @@ class AsyncChurnClient:
     """:class:`~bentos.client.client.ChurnClient` with awaited methods; arguments and errors are the same.
 
     An asynchronous context manager; the tasks of one event loop may share one.
+
+    Parameters
+    ----------
+    base_url, api_key, patience, batch_ids_max, transport, sleep, clock, rng
+        As those of :class:`~bentos.client.client.ChurnClient`; ``sleep`` is awaited.
+
+    Raises
+    ------
+    ValueError
+        If the address or the key is unusable.
+
+    Examples
+    --------
+    >>> import asyncio, httpx
+    >>> from bentos.client import AsyncChurnClient
+    >>> async def ready():
+    ...     answers = httpx.MockTransport(lambda request: httpx.Response(200, json={"ready": True}))
+    ...     async with AsyncChurnClient("http://127.0.0.1:3000", transport=answers) as client:
+    ...         return await client.ready()
+    >>> asyncio.run(ready())
+    True
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The blocking client."""
+"""The blocking client. See docs/journeys/app-developer.md."""
 
 from __future__ import annotations
 
@@ -43,6 +43,29 @@ class ChurnClient:
     ------
     ValueError
         If the address or the key is unusable.
+
+    Examples
+    --------
+    Here ``transport`` replaces the network; without it the client connects to ``base_url``.
+
+    >>> import httpx
+    >>> from bentos.client import ChurnClient, CustomerUnknownError
+    >>> def service(request):
+    ...     error = {"error": "customer_unknown", "message": "no features are known", "hint": "check the id"}
+    ...     return httpx.Response(404, json=error)
+    >>> with ChurnClient("http://127.0.0.1:3000", transport=httpx.MockTransport(service)) as client:
+    ...     try:
+    ...         answer = client.predict("7590-VHVEG")
+    ...     except CustomerUnknownError as refused:
+    ...         print(refused.status, refused.error, "-", refused.hint)
+    404 customer_unknown - check the id
+
+    An unusable address is refused before anything is sent:
+
+    >>> ChurnClient("127.0.0.1:3000")
+    Traceback (most recent call last):
+        ...
+    ValueError: base_url must begin with http:// or https:// and name a host
     """
 
     def __init__(
@@ -64,6 +87,16 @@ class ChurnClient:
     def predict(self, customer_id: str) -> Answer:
         """Return one customer's score with its reasons.
 
+        Parameters
+        ----------
+        customer_id
+            Id as in the extracts.
+
+        Returns
+        -------
+        Answer
+            Probability in [0, 1], label, reasons, and the lever worth most.
+
         Raises
         ------
         CustomerUnknownError, CustomerWithdrawnError
@@ -77,18 +110,48 @@ class ChurnClient:
         """Return an entry for each id, in the order passed, twice for an id passed twice.
 
         More ids than ``batch_ids_max`` go in several requests; if one of them fails in the end, so does the call.
+
+        Returns
+        -------
+        list of Answer or RefusedCustomer
+            A RefusedCustomer states why that customer has no score; the others are not affected.
+
+        Raises
+        ------
+        ChurnServiceError
+            If a request fails after its retries.
         """
         return self._run(self._calls.predict_many(customer_ids))
 
     def what_if(self, customer_id: str, changes: Mapping[str, Change]) -> WhatIfAnswer:
-        """Return the score as it is and as it would be with ``changes`` (feature or column -> value).
+        """Return the score as it is and as it would be with changes.
 
-        Without changes both are the same; the answer lists what may be changed.
+        Parameters
+        ----------
+        customer_id
+            Id as in the extracts.
+        changes
+            Feature or column -> value. Without changes both scores are the same; the answer lists what may be changed.
+
+        Raises
+        ------
+        RequestRefusedError
+            If a change is not allowed for this customer.
+        ChurnServiceError
+            As :meth:`predict`.
         """
         return self._run(self._calls.what_if(customer_id, changes))
 
     def prediction(self, prediction_id: str) -> PredictionAnswer:
-        """Return the receipt of a prediction, with the result of its replay."""
+        """Return the receipt of a prediction, with the result of its replay.
+
+        Raises
+        ------
+        RequestRefusedError
+            If no receipt has this id.
+        ChurnServiceError
+            As :meth:`predict`.
+        """
         return self._run(self._calls.prediction(prediction_id))
 
     def metadata(self) -> Metadata:

@@ -40,7 +40,7 @@ class Endpoints:
         return self._ask(_post("/predict", customer_id=customer_id), Answer)
 
     def predict_many(self, customer_ids: Sequence[str]) -> Steps[list[Answer | RefusedCustomer]]:
-        """Request the scores of many customers in batches, in sequence; each has the whole ``patience``."""
+        """Request the scores of many customers in batches, in sequence; each batch has the whole ``patience``."""
         if isinstance(customer_ids, str):
             raise TypeError("customer_ids is one str: give a list of ids")
         found: list[Answer | RefusedCustomer] = []

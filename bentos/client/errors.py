@@ -29,6 +29,13 @@ class ChurnServiceError(ChurnError):
         The HTTP status; None if there was no answer.
     retry_after_s
         Seconds to wait as the service requested; None if it did not.
+
+    Examples
+    --------
+    >>> from bentos.client import OverloadedError
+    >>> refused = OverloadedError("too many requests", "slow down", error="overloaded", status=429, retry_after_s=2.0)
+    >>> refused.transient, refused.retry_after_s
+    (True, 2.0)
     """
 
     def __init__(
@@ -91,6 +98,12 @@ def refusal(status: int, content: bytes, retry_after_s: float | None) -> ChurnSe
     """Return the error of an answer that is not a success. Pure.
 
     The body decides where it can: behind a reverse proxy a 404 may also mean that the proxy does not know the service.
+
+    Examples
+    --------
+    >>> from bentos.client.errors import refusal
+    >>> refusal(404, b"<html>not found</html>", None)
+    RequestRefusedError("status 404, with a body that is not the churn service's")
     """
     body = _body(status, content)
     family = _OF_NAME.get(body.error) or _OF_STATUS.get(status)

@@ -58,6 +58,21 @@ class Patience:
         Bounds of the pauses, seconds.
     retry_after_max_s
         The longest wait that the service may ask for, seconds.
+
+    Raises
+    ------
+    ValueError
+        If a time-out or ``attempts_max`` is not positive, or a pause is negative.
+
+    Examples
+    --------
+    >>> from bentos.client import Patience
+    >>> Patience(total_s=5.0, attempts_max=2).read_s
+    10.0
+    >>> Patience(attempts_max=0)
+    Traceback (most recent call last):
+        ...
+    ValueError: connect_s, read_s, total_s and attempts_max must be positive
     """
 
     connect_s: float = 2.0

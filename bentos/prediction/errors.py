@@ -1,4 +1,4 @@
-"""Errors of a prediction."""
+"""Errors of a prediction: why a customer has no score. Each has the HTTP status that the service answers with."""
 
 from __future__ import annotations
 

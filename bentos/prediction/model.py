@@ -1,4 +1,7 @@
-"""The serving model: load a bundle with its features, reasons and levers, and check that they agree."""
+"""The serving model: load a bundle with its features, reasons and levers, and check that they agree.
+
+Used by the service; never changes what is registered or promoted. See docs/decisions/0018-pointer-and-ledger.md.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,21 @@ _PROBE_VALUE: Final[dict[str, Any]] = {"bool": False, "int64": 0, "float64": 0.0
 
 @dataclass(frozen=True)
 class ServingModel:
-    """One model in service, with its feature reader, reasons, levers and economics."""
+    """One model in service, with its feature reader, reasons, levers and economics.
+
+    Parameters
+    ----------
+    bundle
+        The loaded bundle.
+    features
+        Reader of the bundle's feature service, registered with the bundle's contract hash.
+    reasons
+        The reason dictionary: the bundle's own if it has one, else that of configs/.
+    levers
+        What may be offered, only with reason codes that ``reasons`` has.
+    economics
+        Costs and gains of a contact, of configs/economics.toml.
+    """
 
     bundle: Bundle
     features: OnlineFeatureReader
@@ -51,7 +68,16 @@ class ServingModel:
 
 
 def load_model(settings: Settings, folder: Path, current: ServingModel | None = None) -> ServingModel:
-    """Load the bundle in ``folder`` and open its features, on the store of the model ``beside`` if passed.
+    """Load a bundle and open its features.
+
+    Parameters
+    ----------
+    settings
+        The home and the stores.
+    folder
+        The bundle's folder.
+    current
+        A model whose store is shared: the new reader opens no connection of its own. None: a store is opened.
 
     Raises
     ------
@@ -59,6 +85,18 @@ def load_model(settings: Settings, folder: Path, current: ServingModel | None = 
         BundleError, ReasonDictionaryError, LeversError, EconomicsError, NothingRegisteredError,
         RegistryUnavailableError or ContractMismatchError: nothing is half loaded, and a store that was opened for it is
         closed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from bentos.prediction.model import load_model
+    >>> from configs.settings import load_settings
+    >>> home = Path(tempfile.mkdtemp())
+    >>> load_model(load_settings(home=home), home / "bundles" / "none")
+    Traceback (most recent call last):
+        ...
+    bentos.bundle.manifest.BundleError: no bundle at ...
     """
     from bentos.bundle import Bundle
 
@@ -126,8 +164,21 @@ def _features(settings: Settings, service: str, beside: ServingModel | None) -> 
 def warm_up(model: ServingModel, now: datetime, *, store_needed: bool = False) -> None:
     """Score, explain and read once, so that no request pays for lazy imports and first allocations.
 
-    A store that does not answer is only logged: readiness checks it again each time. With ``store_needed`` it raises
-    StoreUnavailableError: the current model then serves until the new one can.
+    A store that does not answer is only logged: readiness checks it again each time.
+
+    Parameters
+    ----------
+    model
+        The model to warm up.
+    now
+        The instant of the read, tz-aware.
+    store_needed
+        Whether a store that does not answer is an error: the current model then serves until the new one can.
+
+    Raises
+    ------
+    StoreUnavailableError
+        If the store does not answer, with ``store_needed``.
     """
     from feature_repo.stores.errors import StoreUnavailableError
     from feature_repo.stores.vectors import encode_features

@@ -1,4 +1,7 @@
-"""A prediction before it is JSON, as the service, trials and receipts read it. Pure."""
+"""A prediction before it is JSON, as the service, trials and receipts read it. Pure.
+
+See docs/decisions/0024-answered-together.md and docs/decisions/0026-receipts.md.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,19 @@ REASONS_FAILED: Final = "the explanation failed; the probability is not affected
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """The fields that all predictions of one model share."""
+    """The fields that all predictions of one model share.
+
+    Parameters
+    ----------
+    bundle_digest
+        sha256 (hex) of the bundle's manifest.
+    model_version
+        The model's name.
+    service, contract_hash
+        The feature service that it reads, and the hash of its contract.
+    threshold
+        Probability from which a customer is labelled churn, in [0, 1].
+    """
 
     bundle_digest: str
     model_version: str
@@ -33,7 +48,41 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One customer's prediction; ``reasons`` None where the explanation failed."""
+    """One customer's prediction.
+
+    Parameters
+    ----------
+    prediction_id
+        UUID version 7; names the receipt.
+    answered_at
+        Instant of the prediction, UTC.
+    model
+        What all predictions of the model share.
+    row
+        The features that were read.
+    probability
+        Calibrated probability of churn, in (0, 1).
+    label
+        *churn* from the model's threshold on, else *stay*.
+    expected_profit_usd
+        Mean profit of contacting the customer, USD.
+    recommended
+        The lever worth most, None where contacting or no lever pays.
+    reasons
+        The reasons, None where the explanation failed.
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime
+    >>> from bentos.prediction.prediction import ModelInfo, Prediction
+    >>> from feature_repo.stores.online_features import OnlineRow
+    >>> at = datetime(2026, 1, 31, tzinfo=UTC)
+    >>> model = ModelInfo("ab" * 32, "example", "churn_core_v1", "cd" * 32, 0.164)
+    >>> row = OnlineRow("7590-VHVEG", (), "present", at)
+    >>> prediction = Prediction("01a2-...", at, model, row, 0.62, "churn", 30.0, None, reasons=None)
+    >>> prediction.body()["reasons_error"]
+    'the explanation failed; the probability is not affected'
+    """
 
     prediction_id: str
     answered_at: datetime
@@ -147,7 +196,17 @@ def _lever(recommended: Recommendation | None) -> dict[str, Any] | None:
 
 
 def prediction_ids(now: datetime, count: int) -> list[str]:
-    """Return UUIDs version 7 (RFC 9562): milliseconds since 1970, then 74 random bits."""
+    """Return ``count`` UUIDs version 7 (RFC 9562): milliseconds since 1970, then 74 random bits.
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime
+    >>> from uuid import UUID
+    >>> from bentos.prediction.prediction import prediction_ids
+    >>> first, second = prediction_ids(datetime(2026, 1, 31, tzinfo=UTC), 2)
+    >>> UUID(first).version, first[:13] == second[:13]
+    (7, True)
+    """
     # Encoded here, all at once: the library's UUID, and a system call for each, take as long as an answer's texts.
     chances = secrets.token_hex(_CHANCE_BYTES * count)
     milliseconds = f"{int(now.timestamp() * 1000):012x}"

@@ -1,4 +1,7 @@
-"""Predict customers by id: one read of the features, one scoring, one explanation for all."""
+"""Predict customers by id: one read of the features, one scoring, one explanation for all.
+
+Used by the service for a request or a batch of requests. See docs/decisions/0024-answered-together.md.
+"""
 
 from __future__ import annotations
 
@@ -50,6 +53,24 @@ def predict_customers(
 ) -> list[Prediction | ChurnError]:
     """Return a prediction or a refusal for each id, in the order passed, twice for an id passed twice.
 
+    Parameters
+    ----------
+    model
+        The serving model; its reader is read once for all ids.
+    customer_ids
+        n ids.
+    now
+        The instant of the predictions, tz-aware UTC.
+    reasons_max
+        Most reasons per customer.
+    observe_stage
+        Called with the duration of each stage, seconds.
+
+    Returns
+    -------
+    list of Prediction or ChurnError
+        n entries; an error states why that customer has no score.
+
     Raises
     ------
     StoreUnavailableError
@@ -93,7 +114,65 @@ def predict_rows(
     reasons_max: int,
     observe_stage: StageObserver = ignore_stage,
 ) -> list[Prediction | ChurnError]:
-    """Return the prediction of each of n present customers (n, f), or why their values allow none."""
+    """Return the prediction of each of n present customers, or why their values allow none.
+
+    Parameters
+    ----------
+    model
+        The serving model; its reader is not used.
+    rows
+        n rows with status *present*.
+    vectors
+        (n, f) float64, the same values encoded.
+    now, reasons_max, observe_stage
+        As those of :func:`predict_customers`.
+
+    Examples
+    --------
+    >>> import numpy as np, xgboost
+    >>> from datetime import UTC, datetime
+    >>> from bentos.bundle import Bundle, Manifest
+    >>> from bentos.bundle.components import LinearComponent, TreeComponent
+    >>> from bentos.bundle.design_matrix import Factor, Term
+    >>> from bentos.decisions.economics import load_economics
+    >>> from bentos.decisions.levers import load_levers
+    >>> from bentos.decisions.reason_codes import load_reason_codes
+    >>> from bentos.prediction.model import ServingModel
+    >>> from bentos.prediction.predictor import predict_rows
+    >>> from feature_repo.contract import CORE_SERVICE, SERVICES_OF, contract_hash, features_of
+    >>> from feature_repo.stores.online_features import OnlineRow
+    >>> from feature_repo.stores.vectors import encode_features
+
+    A model of the tenure alone; a real one comes from :func:`bentos.prediction.model.load_model`.
+
+    >>> design = (Term("tenure_months", (Factor("tenure_months", "number"),)),)
+    >>> linear = LinearComponent(design, np.array([32.0]), np.array([24.0]), np.array([-0.8]), -1.0)
+    >>> rows = xgboost.DMatrix(np.array([[1.0], [70.0]]), np.array([1, 0]))
+    >>> trees = TreeComponent(design, xgboost.train({"objective": "binary:logistic", "max_depth": 1}, rows, 1))
+    >>> manifest = Manifest(
+    ...     model_version="example", service=CORE_SERVICE, contract_hash=contract_hash(CORE_SERVICE),
+    ...     features=SERVICES_OF[CORE_SERVICE], threshold=0.164, threshold_policy="profit", tree_weight=0.5,
+    ...     calibration=(1.0, 0.0), metrics={}, time="declared", snapshots=(), git_commit="",
+    ...     created_at="2026-01-01T00:00:00+00:00", files={},
+    ... )
+    >>> reasons = load_reason_codes(CORE_SERVICE)
+    >>> levers = load_levers(CORE_SERVICE, reasons)
+    >>> model = ServingModel(Bundle(manifest, linear, trees), None, reasons, levers, load_economics())
+
+    One customer in the first month:
+
+    >>> numbers = {"bool": False, "int64": 1, "float64": 20.0}
+    >>> features = features_of(CORE_SERVICE)
+    >>> values = tuple(each.categories[0] if each.categories else numbers[each.dtype] for each in features)
+    >>> now = datetime(2026, 1, 31, tzinfo=UTC)
+    >>> row = OnlineRow("7590-VHVEG", values, "present", now)
+    >>> vectors = encode_features(features, {each.name: [value] for each, value in zip(features, values)})
+    >>> (prediction,) = predict_rows(model, [row], vectors, now, reasons_max=1)
+    >>> prediction.label, round(prediction.probability, 2)
+    ('churn', 0.5)
+    >>> [(reason.code, reason.direction) for reason in prediction.reasons]
+    [('TENURE', 'raises')]
+    """
     from bentos.bundle import FeaturesInvalidError
 
     began = time.perf_counter()
@@ -134,7 +213,15 @@ def predict_rows(
 
 
 def refusal(row: OnlineRow) -> ChurnError:
-    """Return why a customer that is not present gets no score."""
+    """Return why a customer that is not present gets no score.
+
+    Examples
+    --------
+    >>> from bentos.prediction.predictor import refusal
+    >>> from feature_repo.stores.online_features import OnlineRow
+    >>> refusal(OnlineRow("7590-VHVEG", (), "unknown", None))
+    CustomerUnknownError('no features are known for this customer')
+    """
     if row.status == "unknown":
         return CustomerUnknownError(
             "no features are known for this customer", "check the id; a new customer appears with the next snapshot"

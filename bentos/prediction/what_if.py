@@ -1,4 +1,7 @@
-"""What-if predictions: features read once, scored before and after, explained once."""
+"""What-if predictions: features read once, scored before and after, explained once.
+
+Used by the service's what-if route; changes nothing that is stored. See docs/decisions/0028-levers.md.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +27,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WhatIfPrediction:
-    """A what-if's two scores: ``own`` in [0, 1] of the customer in ``row``, and that with the changes.
+    """The two scores of a what-if.
 
-    ``after`` carries the prediction id of the receipt; reasons and levers belong to it only.
+    Parameters
+    ----------
+    model
+        The serving model.
+    row
+        The customer's features, as read.
+    before
+        The score in (0, 1) of the customer as they are.
+    after
+        The prediction with the changes: its id is that of the receipt; reasons and levers belong to it only.
     """
 
     model: ServingModel
@@ -72,6 +84,19 @@ def predict_what_if(
     model: ServingModel, customer_id: str, changes: Mapping[str, Value], now: datetime, *, reasons_max: int
 ) -> WhatIfPrediction:
     """Return a customer's score as it is and with changes; without changes the two are the same.
+
+    Parameters
+    ----------
+    model
+        The serving model.
+    customer_id
+        Id of the customer.
+    changes
+        Name of a feature, or of its column in the extract -> new value.
+    now
+        The instant of the prediction, tz-aware UTC.
+    reasons_max
+        Most reasons of the score with the changes.
 
     Raises
     ------
