@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 class Chunk:
     """The customers of one chunk that are still active.
 
-    ``ids`` (n,) and ``features`` (n, f) in the service's order; ``scorable`` (n,) whether each value that the model
-    needs is usable; ``withdrawn`` number of customers left out; ``refused`` reason -> number of customers not scorable.
+    ``present`` (m,) which of the requested ids they are; ``ids`` (n,) and ``features`` (n, f) in the service's order;
+    ``scorable`` (n,) whether each value that the model needs is usable; ``withdrawn`` number of customers left out;
+    ``refused`` reason -> number of customers not scorable.
     """
 
+    present: NDArray[np.bool_]
     ids: NDArray[np.object_]
     features: pd.DataFrame
     scorable: NDArray[np.bool_]
@@ -47,6 +49,7 @@ def read_chunk(store: FeatureStore, bundle: Bundle, ids: Sequence[str], now: dat
     unscorable = np.asarray(bad.any(axis=1), dtype=np.bool_)
     refused = Counter("no usable value for " + ", ".join(features.columns[row]) for row in bad[unscorable])
     return Chunk(
+        present=here,
         ids=keys[CUSTOMER].to_numpy(dtype=object)[here],
         features=features,
         scorable=~unscorable,

@@ -1,9 +1,10 @@
 """Score all active customers with the champion, chunk by chunk, atomically and resumably.
 
 A run is identified by date, champion and state of the offline tables. Its plan is written first and fixes the instant
-and the customers of each chunk; then the parts are written, each atomically and never changed, then the manifest, then
-the pointer to the newest run. If a run is killed, the next one reads the plan and writes what is missing; the result is
-identical byte by byte. See docs/decisions/0022-whole-base-runs.md.
+and the customers of each chunk; then the scores of each chunk, then the parts, which add the rank among all customers,
+each atomically and never changed; then the manifest, then the pointer to the newest run. If a run is killed, the next
+one reads the plan and writes what is missing; the result is identical byte by byte. See
+docs/decisions/0022-whole-base-runs.md.
 """
 
 from __future__ import annotations
@@ -16,56 +17,36 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from bentos.batch.chunks import read_chunk
-from bentos.bundle import Bundle
-from bentos.bundle.design_matrix import Floats
-from bentos.decisions.economics import Economics, expected_profit_usd, load_economics
-from bentos.decisions.reason_codes import ReasonDictionary, parse_reason_codes
-from bentos.decisions.reason_codes import load_reason_codes as load_reasons
-from bentos.rollout import champion_digest
+from bentos.batch.data_quality import reads_activity
+from bentos.batch.scores_table import PROFIT, BatchModel, ranks, score_chunk, with_ranks
 from configs.errors import ChurnError
 from configs.settings import Settings
-from feature_repo.contract import ACTIVITY_SOURCE, BEHAVIOR_SERVICE, CUSTOMER, OBSERVED_AT, SOURCE
+from feature_repo.contract import ACTIVITY_SOURCE, SOURCE
 from feature_repo.files.atomic_writes import TEMPORARY, file_sha256, remove, storage_errors, write_file
 from feature_repo.files.locks import lease
 from feature_repo.files.parquet_tables import table_pattern
 from feature_repo.files.regular_files import read_regular
-from feature_repo.stores.customers import active_customers, count_inactive
+from feature_repo.stores.customers import active_customers, count_inactive, event_times
 from feature_repo.stores.errors import translate_store_errors
 from feature_repo.stores.feature_store import open_feature_store
 
-if TYPE_CHECKING:
-    from feast import FeatureStore
-
-FORMAT: Final = 1
+FORMAT: Final = 2
 FOLDER: Final = "scores"
 LATEST: Final = "latest.json"
 PLAN: Final = "plan.json"
 MANIFEST: Final = "manifest.json"
-SCHEMA: Final = pa.schema(
-    [
-        (CUSTOMER, pa.string()),
-        ("probability", pa.float64()),
-        ("label", pa.string()),
-        ("threshold", pa.float64()),
-        ("reasons", pa.list_(pa.string())),
-        ("expected_profit_usd", pa.float64()),
-        ("model_version", pa.string()),
-        ("bundle_digest", pa.string()),
-        (OBSERVED_AT, pa.timestamp("us", "UTC")),
-    ]
-)
-"""Columns of a part, sorted by customer. ``reasons`` are reason codes, those for the label first; null where the
-explanation failed. ``expected_profit_usd`` is the mean profit of contacting the customer, negative below the threshold.
-"""
+PARTS: Final = "parts"
+UNRANKED_PARTS: Final = "unranked"
+"""Folder of the parts without ranks, which are known only when all customers are scored; removed at the end."""
 _SHORT: Final = 12
 _COUNTS, _OF_PLAN = b"churn.counts", b"churn.plan"
 
@@ -86,8 +67,10 @@ class ScoreRun:
 
     ``path`` is that of its folder, relative to the home. ``customers`` are those present at ``observed_at`` (ISO 8601,
     UTC): ``scored``, of them ``churn`` with that label, and ``refused`` by reason. ``withdrawn`` are known but no
-    longer customers; the values of ``expired`` are too old. ``unexplained`` have a score without reasons.
-    ``expected_profit_usd`` is the sum over the label churn. ``fresh`` is whether anything was computed by this call.
+    longer customers; the values of ``expired`` are too old. ``unexplained`` have a score without reasons; the data of
+    ``partial`` and ``stale`` customers have gaps or are old. ``expected_profit_usd`` is the sum over the label churn,
+    by ``economics`` (the costs and gains of configs/economics.toml); ``threshold`` is the model's. ``fresh`` is whether
+    anything was computed by this call.
     """
 
     path: str
@@ -101,7 +84,11 @@ class ScoreRun:
     withdrawn: int
     expired: int
     unexplained: int
+    partial: int
+    stale: int
+    threshold: float
     expected_profit_usd: float
+    economics: dict[str, float]
     parts: int
     fresh: bool
 
@@ -134,14 +121,6 @@ class Plan:
         return cls(**{**told, "chunks": tuple(told["chunks"])})
 
 
-@dataclass(frozen=True)
-class _Model:
-    bundle: Bundle
-    reasons: ReasonDictionary
-    reasons_max: int
-    economics: Economics
-
-
 def score_base(settings: Settings, now: datetime) -> ScoreRun:
     """Score all customers that are active at ``now`` (tz-aware UTC) as far as is known then.
 
@@ -150,8 +129,8 @@ def score_base(settings: Settings, now: datetime) -> ScoreRun:
 
     Raises
     ------
-    NoChampionError, BundleError
-        If there is no champion, or it is damaged.
+    NoChampionError, BundleError, ReasonDictionaryError, LeversError, EconomicsError, FreshnessError
+        If there is no champion, it is damaged, or a file in configs/ does not fit it.
     LeaseHeldError
         If another process is scoring the base.
     BaseMovedError
@@ -159,7 +138,7 @@ def score_base(settings: Settings, now: datetime) -> ScoreRun:
     NothingToMaterializeError, NothingRegisteredError, StorageError
         If there are no features, or a write to disk fails.
     """
-    model = _model(settings)
+    model = BatchModel.load(settings)
     digest = model.bundle.digest
     with lease(settings.home, "score-base", f"a scoring as of {now.isoformat()}"), translate_store_errors(settings):
         inputs = _inputs(settings, model)
@@ -168,32 +147,24 @@ def score_base(settings: Settings, now: datetime) -> ScoreRun:
             remove(leftover)
         plan = _plan(settings, run, model, inputs, now)
         fresh = _write_parts(settings, run, plan, model)
-        done = _finish(settings, run, plan, fresh=fresh)
+        done = _finish(settings, run, plan, model, fresh=fresh)
         _sweep(settings.home)
     return done
 
 
-def _model(settings: Settings) -> _Model:
-    bundle = Bundle.load(champion_digest(settings.home))
-    service = bundle.manifest.service
-    # As in the service: the reason dictionary that the model was trained with.
-    reasons = parse_reason_codes(bundle.reason_codes, service) if bundle.reason_codes else load_reasons(service)
-    return _Model(bundle, reasons, settings.serving.reasons_max, load_economics())
-
-
-def _inputs(settings: Settings, model: _Model) -> str:
+def _inputs(settings: Settings, model: BatchModel) -> str:
     """Return the sha256 of everything that the result depends on except the instant.
 
     Parts of the offline tables never change, so their names and sizes identify their content.
     """
-    tables = [SOURCE, *([ACTIVITY_SOURCE] if model.bundle.manifest.service == BEHAVIOR_SERVICE else [])]
+    tables = [SOURCE, *([ACTIVITY_SOURCE] if reads_activity(model.bundle.manifest.service) else [])]
     paths = sorted(path for table in tables for path in settings.home.glob(table_pattern(table)))
     parts = [[path.relative_to(settings.home).as_posix(), path.stat().st_size] for path in paths]
-    told = [FORMAT, model.bundle.digest, model.reasons_max, asdict(model.economics), parts]
+    told = [FORMAT, model.inputs(), parts]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def _plan(settings: Settings, run: Path, model: _Model, inputs: str, now: datetime) -> Plan:
+def _plan(settings: Settings, run: Path, model: BatchModel, inputs: str, now: datetime) -> Plan:
     """Return the run's plan: the stored one if it has the same inputs, else a new one."""
     if (kept := _kept_plan(run)) is not None and kept.inputs == inputs:
         return kept
@@ -230,70 +201,54 @@ def _kept_plan(run: Path) -> Plan | None:
         return None
 
 
-def _write_parts(settings: Settings, run: Path, plan: Plan, model: _Model) -> bool:
+def _write_parts(settings: Settings, run: Path, plan: Plan, model: BatchModel) -> bool:
     """Write the parts that are missing or damaged; return whether there were any."""
     missing = {number for number in range(len(plan.chunks)) if not _is_whole(run, number)}
     if not missing:
         return False
+    _write_unranked(settings, run, plan, model, missing)
+    sources = [_unranked(run, each) if each in missing else _part(run, each) for each in range(len(plan.chunks))]
+    profits = [pq.read_table(source, columns=[PROFIT]).column(0).to_numpy() for source in sources]
+    found = ranks(np.concatenate(profits))
+    starts = np.cumsum([0, *map(len, profits)]).tolist()
+    for number in sorted(missing):
+        _write(
+            _part(run, number), with_ranks(pq.read_table(sources[number]), found[starts[number] : starts[number + 1]])
+        )
+    return True
+
+
+def _write_unranked(settings: Settings, run: Path, plan: Plan, model: BatchModel, wanted: set[int]) -> None:
+    """Write the scores of these chunks, as far as a killed run has not done so."""
+    missing = {number for number in wanted if not _is_of_plan(run, _unranked(run, number))}
+    if not missing:
+        return
     store, observed_at = open_feature_store(settings), datetime.fromisoformat(plan.observed_at)
-    for number, ids in enumerate(active_customers(settings, observed_at, plan.chunk_customers)):
+    times = event_times(
+        settings, observed_at, plan.chunk_customers, activity=reads_activity(model.bundle.manifest.service)
+    )
+    for number, (ids, snapshots, activities) in enumerate(times):
         if number not in missing:
             continue
-        table = _score_chunk(store, model, ids, observed_at, _plan_sha256(run))
+        chunk = read_chunk(store, model.bundle, ids, observed_at)
+        here = chunk.present.tolist()
+        scored = score_chunk(model, chunk, [*compress(snapshots, here)], [*compress(activities, here)], observed_at)
         # Checked after the join has read them: parts are only ever added, atomically.
         if _ids_sha256(ids) != plan.chunks[number]:
             raise _moved()
         _refuse_moved(settings, model, plan.inputs)
-        content = io.BytesIO()
-        pq.write_table(table, content, compression="zstd")
-        with storage_errors():
-            write_file(_part(run, number), content.getvalue())
-    return True
+        told = {_COUNTS: json.dumps(scored.counts, sort_keys=True).encode(), _OF_PLAN: _plan_sha256(run).encode()}
+        _write(_unranked(run, number), scored.rows.replace_schema_metadata(told))
 
 
-def _score_chunk(store: FeatureStore, model: _Model, ids: Sequence[str], now: datetime, plan: str) -> pa.Table:
-    """Return a chunk's rows, with its counts in the schema's metadata: a part can be read by itself."""
-    bundle, manifest = model.bundle, model.bundle.manifest
-    chunk = read_chunk(store, bundle, ids, now)
-    features = chunk.features[chunk.scorable]
-    rows = len(features)
-    explained = bundle.explain(features)
-    score = explained.score
-    agree = explained.is_additive()
-    leaves = score >= manifest.threshold
-    profit = expected_profit_usd(score, model.economics)
-    counts = {
-        "customers": len(chunk.ids),
-        "scored": rows,
-        "churn": int(leaves.sum()),
-        "refused": dict(sorted(chunk.refused.items())),
-        "withdrawn": chunk.withdrawn,
-        "unexplained": int((~agree).sum()),
-        "expected_profit_usd": float(profit[leaves].sum()),
-    }
-    columns = [
-        pa.array(chunk.ids[chunk.scorable], pa.string()),
-        pa.array(score),
-        pa.array(np.where(leaves, "churn", "stay"), pa.string()),
-        pa.array(np.full(rows, manifest.threshold)),
-        pa.array(_codes(model, explained.contributions, leaves, agree), pa.list_(pa.string())),
-        pa.array(profit),
-        pa.array([manifest.model_version] * rows, pa.string()),
-        pa.array([bundle.digest] * rows, pa.string()),
-        pa.array([now] * rows, pa.timestamp("us", "UTC")),
-    ]
-    told = {_COUNTS: json.dumps(counts, sort_keys=True).encode(), _OF_PLAN: plan.encode()}
-    return pa.table(columns, schema=SCHEMA.with_metadata(told))
+def _write(path: Path, rows: pa.Table) -> None:
+    content = io.BytesIO()
+    pq.write_table(rows, content, compression="zstd")
+    with storage_errors():
+        write_file(path, content.getvalue())
 
 
-def _codes(
-    model: _Model, contributions: Floats, leaves: NDArray[np.bool_], agree: NDArray[np.bool_]
-) -> list[list[str] | None]:
-    ranked = model.reasons.ranked(contributions, leaves, most=model.reasons_max)
-    return [codes if holds else None for codes, holds in zip(ranked, agree, strict=True)]
-
-
-def _finish(settings: Settings, run: Path, plan: Plan, *, fresh: bool) -> ScoreRun:
+def _finish(settings: Settings, run: Path, plan: Plan, model: BatchModel, *, fresh: bool) -> ScoreRun:
     """Write the manifest over all parts, and move the pointer to the newest run."""
     parts = [_part(run, number) for number in range(len(plan.chunks))]
     total: Counter[str] = Counter()
@@ -316,7 +271,11 @@ def _finish(settings: Settings, run: Path, plan: Plan, *, fresh: bool) -> ScoreR
         withdrawn=total["withdrawn"] + plan.withdrawn,
         expired=plan.expired,
         unexplained=total["unexplained"],
+        partial=total["partial"],
+        stale=total["stale"],
+        threshold=model.bundle.manifest.threshold,
         expected_profit_usd=profit,
+        economics=asdict(model.economics),
         parts=len(parts),
         fresh=fresh or not (run / MANIFEST).is_file(),
     )
@@ -339,6 +298,7 @@ def _finish(settings: Settings, run: Path, plan: Plan, *, fresh: bool) -> ScoreR
             )
             if not _holds(pointer, shown):
                 write_file(pointer, shown)
+        remove(run / UNRANKED_PARTS)
     return done
 
 
@@ -352,6 +312,11 @@ def _is_whole(run: Path, number: int) -> bool:
             return True
         log.warning("%s of %s is damaged and written again", part.name, run.name)
         return False
+    return _is_of_plan(run, part)
+
+
+def _is_of_plan(run: Path, part: Path) -> bool:
+    """Return whether a part, with ranks or without, can be read and belongs to the run's plan."""
     try:
         metadata = pq.read_schema(part).metadata or {}
     except (OSError, pa.ArrowInvalid):
@@ -378,7 +343,11 @@ def _plan_sha256(run: Path) -> str:
 
 
 def _part(run: Path, number: int) -> Path:
-    return run / "parts" / f"part-{number:05}.parquet"
+    return run / PARTS / f"part-{number:05}.parquet"
+
+
+def _unranked(run: Path, number: int) -> Path:
+    return run / UNRANKED_PARTS / f"part-{number:05}.parquet"
 
 
 def _ids_sha256(ids: Sequence[str]) -> str:
@@ -386,7 +355,7 @@ def _ids_sha256(ids: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
 
 
-def _refuse_moved(settings: Settings, model: _Model, inputs: str) -> None:
+def _refuse_moved(settings: Settings, model: BatchModel, inputs: str) -> None:
     if _inputs(settings, model) != inputs:
         raise _moved()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bentos.decisions.feature_words import quoted, spoken
 from bentos.decisions.levers import Choice, Lever, Levers, Value, by_name, contradictions
 from configs.errors import ChurnError
 from feature_repo.contract import SERVICES_OF, Feature, features_of
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 NOTE: Final = (
-    "This is what the model says of customers with such values: advice from a model of risk, not a statement about "
-    "causes. Whether a change keeps this customer only a controlled test tells."
+    "This is the risk of customers who have such values already: advice from a model of risk, not a statement about "
+    "causes. Only a controlled test shows whether a change keeps this customer."
 )
 """Note on how to read a what-if."""
 
@@ -59,6 +61,10 @@ class Recommendation:
     lever: Lever
     score: float
 
+    def worth(self, own: float) -> float:
+        """Return the expected fall of the score: that of a customer who accepts, times the share who accept."""
+        return _worth(self.lever, own, self.score)
+
 
 @dataclass(frozen=True)
 class LeverCandidates:
@@ -85,6 +91,18 @@ class LeverCandidates:
         """
         left = iter(scores.tolist())
         return [_best(levers, score, left) for levers, score in zip(self.options, own.tolist(), strict=True)]
+
+    def ranked(self, own: Floats, scores: Floats) -> list[list[Recommendation]]:
+        """Return all of each customer's levers, the one of the greatest worth first; parameters as of :meth:`best`.
+
+        Equal ones keep the order of the file. A lever whose score is NaN is left out.
+        """
+        left = iter(scores.tolist())
+        offers = [[Recommendation(lever, next(left)) for lever in levers] for levers in self.options]
+        return [
+            sorted((each for each in found if math.isfinite(each.score)), key=lambda each: -each.worth(score))
+            for found, score in zip(offers, own.tolist(), strict=True)
+        ]
 
 
 def check_changes(levers: Levers, values: Sequence[Any], asked: Mapping[str, Any]) -> dict[str, Value]:
@@ -118,11 +136,11 @@ def check_changes(levers: Levers, values: Sequence[Any], asked: Mapping[str, Any
         feature = known[name]
         choice, value = levers.choices.get(feature.name), _read(feature, asked[name])
         if feature.name in seen:
-            faults.append(f"{name} is there twice: {feature.column} and {feature.name} are one")
+            faults.append(f"{spoken(feature.name)} is given twice: {feature.column} and {feature.name} are the same")
         elif choice is None:
-            faults.append(f"{name} can't be changed")
+            faults.append(f"{spoken(feature.name)} can't be changed")
         elif not choice.takes(value):
-            faults.append(f"{name} must be {_allowed(choice)}")
+            faults.append(f"{spoken(feature.name)} must be {_allowed(choice)}")
         else:
             found[feature.name] = float(value) if feature.dtype == "float64" else value
         seen.add(feature.name)
@@ -184,6 +202,30 @@ def lever_candidates(levers: Levers, rows: Sequence[Sequence[Any]], vectors: Vec
     columns = np.concatenate([plan.columns for plan in plans])
     tried[places, columns] = np.concatenate([plan.numbers for plan in plans])
     return LeverCandidates(tuple(plan.levers for plan in plans), tried)
+
+
+def recommend(
+    levers: Levers,
+    rows: Sequence[Sequence[Any]],
+    vectors: Vectors,
+    own: Floats,
+    score_vectors: Callable[[Vectors], Floats],
+) -> list[Recommendation | None]:
+    """Return the best lever of each of n customers, at least one; None if none lowers the score.
+
+    Parameters
+    ----------
+    levers, rows, vectors
+        As for :func:`trials`.
+    own
+        (n,) the scores of the customers as they are.
+    score_vectors
+        Returns the scores of vectors, as ``Bundle.score_vectors``; called once, unless no lever fits any customer.
+    """
+    tried = lever_candidates(levers, rows, vectors)
+    if not len(tried.vectors):
+        return [None] * len(rows)
+    return tried.best(own, score_vectors(tried.vectors))
 
 
 class _Plan(NamedTuple):
@@ -308,15 +350,18 @@ def _allowed(choice: Choice) -> str:
     span = choice.span
     if span is not None:
         return f"a number from {span.minimum:g} to {span.maximum:g} in steps of {span.step:g}"
-    words = [str(each).lower() if isinstance(each, bool) else f'"{each}"' for each in choice.values]
-    return f"one of {', '.join(words)}"
+    *others, last = map(quoted, choice.values)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _worth(lever: Lever, own: float, score: float) -> float:
+    return lever.accept_share * (own - score)
 
 
 def _best(levers: Sequence[Lever], own: float, left: Iterator[float]) -> Recommendation | None:
     best, most = None, 0.0
     for lever in levers:
         score = next(left)
-        worth = lever.accept_share * (own - score)
-        if worth > most:
+        if (worth := _worth(lever, own, score)) > most:
             best, most = Recommendation(lever, score), worth
     return best

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bentos.decisions.feature_words import quoted, spoken
 from bentos.decisions.reason_codes import ReasonDictionary, ReasonDictionaryError
 from bentos.decisions.reason_codes import load_reason_codes as load_reasons
 from configs.errors import ChurnError
@@ -26,7 +27,7 @@ from feature_repo.contract import ADD_ONS, BY_NAME, SERVICES_OF, Feature, featur
 from feature_repo.files.regular_files import read_regular
 
 PATH: Final = CONFIG_DIR / "levers.toml"
-NOTE: Final = "Advice from a model of risk: whether the offer keeps the customer only a controlled test tells."
+NOTE: Final = "Advice from a model of risk: only a controlled test shows whether the offer keeps the customer."
 """Note on how to read a recommended lever."""
 
 Value = bool | int | float | str
@@ -131,8 +132,8 @@ def by_name(features: Sequence[Feature], values: Sequence[Any]) -> dict[str, Any
 
 
 def contradictions(values: Mapping[str, Any], touched: Collection[str]) -> list[str]:
-    """Return the rules about ``touched`` features that ``values`` (name -> value) break."""
-    return [str(rule) for rule in _RULES if {rule.feature, rule.of} & set(touched) and rule.broken(values)]
+    """Return the rules about ``touched`` features that ``values`` (name -> value) break, in words."""
+    return [rule.words for rule in _RULES if {rule.feature, rule.of} & set(touched) and rule.broken(values)]
 
 
 def load_levers(service: str, reasons: ReasonDictionary, path: Path = PATH) -> Levers:
@@ -197,7 +198,7 @@ def parse_levers(text: str, service: str, reasons: ReasonDictionary) -> Levers:
     return Levers(service, features, choices, levers)
 
 
-_HINT: Final = "mend configs/levers.toml: its head says what each key means"
+_HINT: Final = "correct configs/levers.toml: its head says what each key means"
 
 
 class _Lever(BaseModel):
@@ -232,6 +233,13 @@ class _Exactly:
     def __str__(self) -> str:
         value = "no" if self.value is False else repr(self.value)
         return f"{self.feature} is {self.word!r} exactly where {self.of} is {value}"
+
+    @property
+    def words(self) -> str:
+        """The rule in the words of a person."""
+        return (
+            f"{spoken(self.feature)} is {quoted(self.word)} for customers without {spoken(self.of)}, and only for them"
+        )
 
 
 _RULES: Final = (

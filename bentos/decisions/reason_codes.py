@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from configs.errors import ChurnError
 from configs.settings import CONFIG_DIR
 from configs.text import decoded
-from feature_repo.contract import BY_NAME, SERVICES_OF, Feature, features_of
+from feature_repo.contract import BY_NAME, SERVICES_OF, YES_NO_INTERNET, Feature, features_of
 from feature_repo.files.regular_files import read_regular
 
 PATH: Final = CONFIG_DIR / "reason_codes.toml"
@@ -304,16 +304,28 @@ def _domain(feature: Feature) -> tuple[Any, ...]:
 
 
 class _Word(str):
-    """A value that is written as a word ("yes", "no", "none yet") in any number format of a text."""
+    """A value that is written as a word in any number format of a text: "yes", "no", "none yet", or a choice of two.
+
+    A format of two words, ``{streaming_tv:with|without}``, selects the first for yes and the second for no.
+    """
 
     __slots__ = ()
 
     @classmethod
     def of(cls, value: Any) -> Any:
-        """Return the word for None and bool, any other value as it is."""
+        """Return the word for None, bool, and the extract's Yes and No; any other value as it is."""
         if value is None:
             return cls(NONE_YET)
-        return cls("yes" if value else "no") if isinstance(value, bool) else value
+        if isinstance(value, bool):
+            return cls("yes" if value else "no")
+        return cls(value) if value in _YES_NO else value
 
-    def __format__(self, _format: str) -> str:
-        return str(self)
+    def __format__(self, chosen: str) -> str:
+        if self == NONE_YET or "|" not in chosen:
+            return str(self)
+        yes, no = chosen.split("|")
+        return yes if self in _YES else no
+
+
+_YES: Final = ("yes", "Yes")
+_YES_NO: Final = frozenset({*YES_NO_INTERNET, "No phone service"})

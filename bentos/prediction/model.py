@@ -129,13 +129,14 @@ def _agreed(bundle: Bundle, features: OnlineFeatureReader, reasons: ReasonDictio
             bundle.manifest.threshold,
             profit_threshold(economics),
         )
-    return ServingModel(bundle, features, reasons, _levers(service, reasons), economics)
+    return ServingModel(bundle, features, reasons, current_levers(service, reasons), economics)
 
 
-def _levers(service: str, reasons: ReasonDictionary) -> Levers:
-    """Return the current levers, checked against the current reason codes, that the model's codes have.
+def current_levers(service: str, reasons: ReasonDictionary) -> Levers:
+    """Return the levers of configs/levers.toml that the model's reason codes have; raises LeversError.
 
-    Recommendations must not keep an older model from serving: a rollback may lead to one.
+    They are checked against the current reason codes. Recommendations must not keep an older model from serving: a
+    rollback may lead to one.
     """
     levers = load_levers(service, load_reasons(service))
     known = tuple(lever for lever in levers.levers if lever.code in reasons.codes)

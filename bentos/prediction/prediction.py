@@ -122,7 +122,7 @@ class Prediction:
             "label": self.label,
             "threshold": self.model.threshold,
             "expected_profit_usd": self.expected_profit_usd,
-            "lever": _lever(self.recommended),
+            "lever": None if self.recommended is None else lever_body(self.recommended),
             "reasons": reason_bodies(self.reasons),
             "reasons_error": self.reasons_error,
             "model_version": self.model_version,
@@ -182,9 +182,8 @@ def reason_bodies(reasons: Sequence[Reason] | None) -> list[dict[str, Any]] | No
     ]
 
 
-def _lever(recommended: Recommendation | None) -> dict[str, Any] | None:
-    if recommended is None:
-        return None
+def lever_body(recommended: Recommendation) -> dict[str, Any]:
+    """Return the body of an offer, as of :class:`bentos.churn.api.schemas.LeverBody`."""
     lever = recommended.lever
     return {
         "lever": lever.name,
@@ -192,6 +191,7 @@ def _lever(recommended: Recommendation | None) -> dict[str, Any] | None:
         "text": lever.text,
         "changes": lever.changes,
         "probability": recommended.score,
+        "accept_share": lever.accept_share,
     }
 
 

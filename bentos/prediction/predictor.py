@@ -298,17 +298,16 @@ def _recommended(
     model: ServingModel, rows: Sequence[OnlineRow], vectors: Floats, scores: Floats, leaving: Sequence[bool]
 ) -> list[Recommendation | None]:
     """Return the best lever of each customer that is worth contacting."""
-    from bentos.decisions.counterfactuals import lever_candidates
+    from bentos.decisions.counterfactuals import recommend
 
     best: list[Recommendation | None] = [None] * len(rows)
     worth = [place for place, leaves in enumerate(leaving) if leaves]
     if worth:
         try:
-            tried = lever_candidates(model.levers, [rows[place].values for place in worth], vectors[worth])
-            if len(tried.vectors):
-                found = tried.best(scores[worth], model.bundle.score_vectors(tried.vectors))
-                for place, recommendation in zip(worth, found, strict=True):
-                    best[place] = recommendation
+            values = [rows[place].values for place in worth]
+            found = recommend(model.levers, values, vectors[worth], scores[worth], model.bundle.score_vectors)
+            for place, recommendation in zip(worth, found, strict=True):
+                best[place] = recommendation
         except Exception as broken:  # noqa: BLE001 - advice must not cost the caller the score
             log.error("levers failed: %s", type(broken).__name__)  # noqa: TRY400
     return best

@@ -11,16 +11,19 @@ from datetime import datetime
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from bentos.decisions.counterfactuals import NOTE, apply_changes, check_changes, differences
+import numpy as np
+
+from bentos.decisions.counterfactuals import NOTE, apply_changes, check_changes, differences, lever_candidates
 from bentos.decisions.economics import expected_profit_usd
 from bentos.prediction.errors import InternalError
 from bentos.prediction.model import ServingModel
-from bentos.prediction.prediction import Prediction, quality_body, reason_bodies
+from bentos.prediction.prediction import Prediction, lever_body, quality_body, reason_bodies
 from bentos.prediction.predictor import predict_rows, refusal
 from configs.errors import ChurnError
 from feature_repo.stores.vectors import encode_features
 
 if TYPE_CHECKING:
+    from bentos.decisions.counterfactuals import Recommendation
     from bentos.decisions.levers import Value
     from feature_repo.stores.online_features import OnlineRow
 
@@ -74,10 +77,21 @@ class WhatIfPrediction:
                 }
                 for each in actionable
             ],
+            "offers": [{**lever_body(each), "expected_fall": each.worth(self.before)} for each in self._offers()],
             "note": NOTE,
             "model_version": self.after.model_version,
             **quality_body(row),
         }
+
+    def _offers(self) -> list[Recommendation]:
+        """Return every offer that fits the customer as they are, the one of the greatest expected fall first."""
+        features, values = self.model.features.features, self.row.values
+        vectors = encode_features(features, {each.name: [value] for each, value in zip(features, values, strict=True)})
+        tried = lever_candidates(self.model.levers, [values], vectors)
+        if not len(tried.vectors):
+            return []
+        (offers,) = tried.ranked(np.array([self.before]), self.model.bundle.score_vectors(tried.vectors))
+        return offers
 
 
 def predict_what_if(

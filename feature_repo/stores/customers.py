@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from configs.settings import Settings
-from feature_repo.contract import CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, SOURCE, STORED, TTL_DAYS, features_of
+from feature_repo.contract import (
+    ACTIVITY_SOURCE,
+    CREATED_TIMESTAMP,
+    CUSTOMER,
+    EVENT_TIMESTAMP,
+    SOURCE,
+    STORED,
+    TTL_DAYS,
+    features_of,
+)
 from feature_repo.files.duckdb_session import offline_limits, quote_text, session
 from feature_repo.files.parquet_tables import table_files
 from feature_repo.stores.errors import NothingToMaterializeError
@@ -63,6 +72,46 @@ def active_customers(settings: Settings, now: datetime, rows: int) -> Iterator[l
             yield [row[0] for row in chunk]
 
 
+def event_times(
+    settings: Settings, now: datetime, rows: int, *, activity: bool
+) -> Iterator[tuple[list[str], list[int], list[int | None]]]:
+    """Yield the chunks of :func:`active_customers` with the event times of each customer's newest rows.
+
+    Parameters
+    ----------
+    settings, now, rows
+        As for :func:`active_customers`; it raises the same.
+    activity
+        Whether to read the table of events as well.
+
+    Yields
+    ------
+    tuple
+        Ids; the event time of the newest row of the snapshot table; that of the activity table, None for a customer
+        without one and without ``activity``. Times are whole seconds since 1970, as the online store keeps them.
+    """
+    files = table_files(settings.home, ACTIVITY_SOURCE) if activity else []
+    with _newest(settings, now) as connection:
+        if files:
+            connection.execute(
+                f"""
+                CREATE TEMP VIEW active AS SELECT {CUSTOMER}, max({EVENT_TIMESTAMP}) AS event
+                FROM {_known(files, now)} GROUP BY {CUSTOMER}
+                """  # noqa: S608 - names of the contract; values are quoted
+            )
+        else:
+            connection.execute(f"CREATE TEMP VIEW active AS SELECT {CUSTOMER}, event FROM newest WHERE false")  # noqa: S608
+        answer = connection.execute(
+            f"""
+            SELECT {CUSTOMER}, floor(epoch(newest.event))::BIGINT, floor(epoch(active.event))::BIGINT
+            FROM newest LEFT JOIN active USING ({CUSTOMER}) WHERE young ORDER BY 1
+            """  # noqa: S608 - names of the contract
+        )
+        while chunk := answer.fetchmany(rows):
+            ids, snapshots, activities = zip(*chunk, strict=True)
+            yield list(ids), list(snapshots), list(activities)
+
+
 def newest_customers(settings: Settings, now: datetime, most: int) -> dict[str, datetime]:
     """Return customer -> event timestamp (UTC, whole seconds) of the ``most`` newest known at ``now``.
 
@@ -96,16 +145,23 @@ def _newest(settings: Settings, now: datetime) -> Iterator[duckdb.DuckDBPyConnec
     files = offline_files(settings)
     # In a withdrawal every stored feature is null: a null in one that is otherwise never null shows it.
     required = next(feature.name for feature in STORED if not feature.nullable)
-    instant, oldest = (quote_text(each.isoformat()) for each in (now, now - timedelta(days=TTL_DAYS)))
+    oldest = quote_text((now - timedelta(days=TTL_DAYS)).isoformat())
     with session(offline_limits(settings)) as connection:
         connection.execute(
             f"""
             CREATE TEMP VIEW newest AS
             SELECT {CUSTOMER}, max({EVENT_TIMESTAMP}) AS event, event >= {oldest}::TIMESTAMPTZ AS young,
                 arg_max({required} IS NULL, ({EVENT_TIMESTAMP}, {CREATED_TIMESTAMP})) AS withdrawn
-            FROM read_parquet([{", ".join(map(quote_text, files))}], union_by_name = true, hive_partitioning = false)
-            WHERE {EVENT_TIMESTAMP} <= {instant}::TIMESTAMPTZ AND {CREATED_TIMESTAMP} <= {instant}::TIMESTAMPTZ
-            GROUP BY {CUSTOMER}
+            FROM {_known(files, now)} GROUP BY {CUSTOMER}
             """  # noqa: S608 - names of the contract; values are quoted
         )
         yield connection
+
+
+def _known(files: Sequence[str], now: datetime) -> str:
+    """Return the FROM clause of the rows of these files that were true and known at ``now``."""
+    instant = quote_text(now.isoformat())
+    return (
+        f"read_parquet([{', '.join(map(quote_text, files))}], union_by_name = true, hive_partitioning = false) "
+        f"WHERE {EVENT_TIMESTAMP} <= {instant}::TIMESTAMPTZ AND {CREATED_TIMESTAMP} <= {instant}::TIMESTAMPTZ"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -16,7 +16,7 @@ from configs.errors import EXIT_USAGE, ChurnError
 from configs.settings import CONFIG_DIR
 from configs.text import decoded
 from feature_repo.clocks import CLOCKS_DIFFER, in_future
-from feature_repo.contract import ACTIVITY_VIEWS, BY_NAME, SERVICES_OF, SNAPSHOT_VIEWS, TTL_DAYS, VIEWS
+from feature_repo.contract import ACTIVITY_VIEWS, BY_NAME, SERVICES_OF, SNAPSHOT_VIEWS, TTL_DAYS, VIEWS, Feature
 from feature_repo.files.regular_files import read_regular
 
 FRESHNESS_FILE: Final = CONFIG_DIR / "freshness.toml"
@@ -30,6 +30,7 @@ _TICK: Final = timedelta.resolution
 _ALWAYS: Final = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
 ViewStatus = Literal["fresh", "stale", "expired", "unknown"]
+Quality = Literal["full", "partial", "stale"]
 Hours = Annotated[float, Field(gt=0, le=LIMIT_H, allow_inf_nan=False)]
 
 
@@ -69,6 +70,13 @@ class RowAge(NamedTuple):
     until: datetime = _ALWAYS[1]
 
 
+def quality(stale: Sequence[str], missing: Sequence[str], views: Iterable[ViewState]) -> Quality:
+    """Return *stale* if a view is; *partial* if a value is missing or a view unknown or expired; else *full*."""
+    if stale:
+        return "stale"
+    return "partial" if missing or any(view.status in {"unknown", "expired"} for view in views) else "full"
+
+
 class ViewFreshness(BaseModel):
     """The policy of one view; see the head of configs/freshness.toml for each key."""
 
@@ -92,6 +100,10 @@ class Freshness:
 
     views: Mapping[str, ViewFreshness]
     ordinary_nulls: frozenset[str]
+
+    def is_gap(self, feature: Feature) -> bool:
+        """Return whether a null of ``feature`` counts as a missing value, although the contract allows it."""
+        return feature.nullable and feature.name not in self.ordinary_nulls
 
     def age(self, views: Sequence[str], instants: Sequence[datetime | None], now: datetime) -> RowAge:
         """Return the ages of ``views`` at ``now``, from their event timestamps (UTC, None for unknown).

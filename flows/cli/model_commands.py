@@ -10,7 +10,7 @@ import click
 
 from configs.errors import EXIT_FAILURE
 from flows.cli.invocation import now, run_settings, say
-from flows.cli.parameters import CSV, LINE
+from flows.cli.parameters import CSV, LINE, NEW_FILE
 
 if TYPE_CHECKING:
     from bentos.rollout.ledger import LedgerEntry
@@ -209,21 +209,32 @@ def monitor() -> None:
 
 
 @click.command("score-base")
-def score_base() -> None:
-    """Score every active customer with the champion, to Parquet; goes on where a killed run stopped."""
-    from bentos.batch.score_base import score_base as score
+@click.option("--csv", "csv_file", type=NEW_FILE, help="Write the list of customers to this CSV file too.")
+@click.option("--excel", "excel_file", type=NEW_FILE, help="Write it to this Excel workbook (.xlsx): ids stay text.")
+def score_base(csv_file: Path | None, excel_file: Path | None) -> None:
+    """Score every active customer with the champion, to Parquet; goes on where a killed run stopped.
 
+    The list has one line per customer, the greatest expected profit first: whether to call, risk, offer, reasons and
+    quality of the data. A file of that name is replaced.
+    """
+    from bentos.batch.call_list import write_csv, write_excel
+    from bentos.batch.score_base import score_base as score
+    from bentos.batch.summary import advice, coverage
+
+    for target in (csv_file, excel_file):
+        if target is not None and not target.absolute().parent.is_dir():
+            raise click.UsageError(f"there is no folder {target.absolute().parent} to write {target.name} to")
     settings = run_settings()
     done = score(settings, now())
-    what = "scored" if done.fresh else "was scored before, nothing to do:"
-    click.echo(
-        f"{what} {done.scored} of {done.customers} customers "
-        f"as of {done.observed_at} with model {done.model_version}: {done.churn} churn, "
-        f"worth {done.expected_profit_usd:.0f} USD if all of them are contacted"
-    )
-    for reason, customers in done.refused.items():
-        click.echo(f"not scored: {customers} customers, {reason}")
-    click.echo(f"no customers: {done.withdrawn} withdrawn, {done.expired} expired\nscores: {settings.home / done.path}")
+    run = settings.home / done.path
+    for line in coverage(done):
+        say(line)
+    say(f"scores: {run}")
+    for target, write in ((csv_file, write_csv), (excel_file, write_excel)):
+        if target is not None:
+            say(f"list of {write(settings, run, target)} customers: {target}")
+    for line in advice(done):
+        say(line)
 
 
 COMMANDS: Final[tuple[click.Command, ...]] = (

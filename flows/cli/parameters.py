@@ -13,6 +13,7 @@ from configs.printable import unprintable
 CSV: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 EVENTS: Final = click.Path(exists=True, path_type=Path)
 FOLDER: Final = click.Path(file_okay=False, path_type=Path)
+NEW_FILE: Final = click.Path(dir_okay=False, writable=True, path_type=Path)
 
 
 class _Day(click.ParamType[date]):

@@ -52,6 +52,11 @@ def facts(told: Mapping[str, object]) -> str:
     return "\n".join(f"- **{escaped(name)}**: {escaped(value)}" for name, value in told.items())
 
 
+def bullets(lines: Iterable[str]) -> str:
+    """Return a Markdown list of sentences."""
+    return "\n".join(f"- {escaped(line)}" for line in lines)
+
+
 def gate_parts(gate: GateResult, report: Path) -> list[str]:
     """Return the gate's result: the broken rules first, each with its reason."""
 

@@ -11,8 +11,9 @@ from typing import Any
 from prefect import flow, task
 
 from bentos.batch import score_base as scoring
+from bentos.batch.summary import advice, coverage
 from configs.settings import load_settings
-from flows.pipeline.artifacts import facts, publish
+from flows.pipeline.artifacts import bullets, facts, publish
 from flows.pipeline.policy import FLOW, TASK, Now, resolve_now, start_run, to_json_dict
 
 
@@ -33,6 +34,19 @@ def score_base(now: Now = None) -> dict[str, Any]:
 @task(name="score everyone", **TASK)
 def score_everyone(now: datetime) -> dict[str, Any]:
     """Write the missing chunks and publish all of them together."""
-    done = to_json_dict(scoring.score_base(load_settings(), now))
-    publish("score-run", "Scores of the whole base", [facts(done)])
-    return done
+    done = scoring.score_base(load_settings(), now)
+    told = to_json_dict(done)
+    assumptions = told["economics"]
+    shown = {name: value for name, value in told.items() if name != "economics"}
+    publish(
+        "score-run",
+        "Scores of the whole base",
+        [
+            bullets([*coverage(done), *advice(done)]),
+            facts(shown),
+            "Assumptions, from configs/economics.toml:",
+            facts(assumptions),
+            "A list for people: `uv run churn score-base --csv FILE` or `--excel FILE`.",
+        ],
+    )
+    return told

@@ -64,15 +64,28 @@ def test_without_changes_it_says_what_may_be_changed(service, monthly):
     assert not {"tenure_months", "partner", "gender"} & set(actionable)
 
 
+def test_it_compares_the_offers_that_fit_the_customer_as_they_are(service, monthly):
+    customer = service.world.ids[monthly]
+    found = WhatIfAnswer.model_validate_json(what_if(service, customer, Contract="Two year").content)
+    falls = [each.expected_fall for each in found.offers]
+    assert falls == sorted(falls, reverse=True)
+    for offer in found.offers:
+        assert offer.probability == pytest.approx(supposed(service.world, monthly, **offer.changes), abs=1e-12)
+        expected = offer.accept_share * (found.before.probability - offer.probability)
+        assert offer.expected_fall == pytest.approx(expected, abs=1e-12)
+    lever = service.predict(customer).json()["lever"]
+    assert lever == found.offers[0].model_dump(exclude={"expected_fall"})
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"tenure": 70}, "tenure can't be changed"),
+        ({"tenure": 70}, "tenure months can't be changed"),
         ({"gender": "Female"}, "neither a feature of the model nor a column"),
-        ({"Contract": "Ten years"}, "Contract must be"),
+        ({"Contract": "Ten years"}, "contract type must be"),
         ({"Contract": "Month-to-month"}, "nothing changes"),
-        ({"Contract": "One year", "contract_type": "Two year"}, "is there twice"),
-        ({"OnlineSecurity": "No internet service"}, "online_security"),
+        ({"Contract": "One year", "contract_type": "Two year"}, "is given twice"),
+        ({"OnlineSecurity": "No internet service"}, "online security"),
     ],
 )
 def test_what_can_not_be_changed_is_refused(service, monthly, changes, says):

@@ -3,6 +3,8 @@
 import itertools
 import json
 import re
+import zlib
+from collections import Counter
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
@@ -128,7 +130,7 @@ def test_it_shows_what_the_service_says(visit, request, which):
     assert visit.text("level") in ({"High risk", "Raised risk"} if above else {"Moderate risk", "Low risk"})
     beside = f"is {'at or above' if above else 'below'} the threshold of {percent(answer['threshold'])}"
     assert beside in visit.text("level-why")
-    assert visit.text("label") == ("Counts as leaving" if above else "Counts as staying")
+    assert visit.page.locator(".facts > div").first.inner_text().split() == ["Call:", "yes" if above else "no"]
     assert visit.text("profit") == dollars(answer["expected_profit_usd"])
     assert visit.text("model") == answer["model_version"]
     assert visit.text("age") == "2 days old"
@@ -138,6 +140,7 @@ def test_it_shows_what_the_service_says(visit, request, which):
     if answer["lever"]:
         assert visit.text("offer-text") == answer["lever"]["text"]
         assert percent(answer["lever"]["probability"]) in visit.text("offer-odds")
+        assert f"{answer['lever']['accept_share'] * 100:.0f} of 100 customers take it" in visit.text("offer-odds")
     else:
         expect(visit.page.locator("#no-offer")).to_be_visible()
 
@@ -153,7 +156,7 @@ def test_the_waterfall_is_the_service_s_reasons_and_ends_at_the_score(visit, lea
     for text, reason in zip(texts[1:-1], reasons, strict=True):
         assert text.startswith(reason["text"])
         assert f"{reason['direction']} the risk" in text
-        assert ("can be changed" in text) is reason["actionable"]
+        assert ("worth talking about" in text) is reason["actionable"]
     assert f"to {percent(leaver['probability'])}" in texts[-2], "the last cause leads to the score"
     visit.page.get_by_text("Numbers behind it").click()
     table = [row.split("\t") for row in visit.page.locator("#numbers tr").all_inner_texts()]
@@ -212,14 +215,83 @@ def test_the_recommended_offer_can_be_tried(visit, leaver):
     expect(visit.page.locator("#after-figure")).to_have_text(percent(leaver["lever"]["probability"]))
 
 
+def test_it_shows_why_the_offer_is_not_the_one_with_the_lowest_risk(visit, sqlite_service, leaver):
+    visit.look_up(leaver["customer_id"])
+    offers = supposed(sqlite_service, leaver["customer_id"], {})["offers"]
+    best, lowest = offers[0], min(offers, key=lambda each: each["probability"])
+    assert (best["lever"], lowest["lever"]) == (leaver["lever"]["lever"], "TWO_YEAR_CONTRACT")
+    expect(visit.page.locator("#offer-why")).to_have_text(
+        f"“{lowest['text']}” would lower the risk further, to {percent(lowest['probability'])}, but only 2 of 100 "
+        f"customers are assumed to take it. On average that is {lowest['expected_fall'] * 100:.1f} points less risk "
+        f"per call, against {best['expected_fall'] * 100:.1f} for the recommended offer."
+    )
+    visit.page.get_by_text("All offers compared").click()
+    shown = visit.page.locator("#offers-list > li").all_inner_texts()
+    for text, offer in zip(shown, offers, strict=True):
+        assert text.startswith(offer["text"])
+        assert f"{percent(offer['probability'])} risk with it" in text
+        assert f"taken by {offer['accept_share'] * 100:.0f} of 100" in text
+
+
+def test_a_customer_not_worth_a_call_has_no_offer_and_the_page_says_why(visit, stayer):
+    visit.look_up(stayer["customer_id"])
+    assert visit.text("no-offer") == "None: calling this customer costs more than it brings on average."
+    expect(visit.page.locator("#offers")).to_be_hidden()
+
+
+def test_printed_it_is_one_sheet_with_its_bars(visit, leaver):
+    """Without "background graphics", from the dark theme, with a what-if and four times the usual reasons."""
+    visit.page.emulate_media(color_scheme="dark")
+    many = [{**reason, "code": f"CODE_{n}"} for n in range(4) for reason in leaver["reasons"]]
+    alter(visit.page, reasons=many, stale=["customer_billing"], score_quality="stale")
+    visit.look_up(leaver["customer_id"])
+    visit.page.get_by_role("button", name="Try it below").click()
+    visit.page.locator("#after-figure").wait_for()
+    visit.page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+    pages, drawn = printed(visit.page.pdf(format="A4", print_background=False))
+    assert pages == printed(visit.page.pdf(format="Letter", print_background=False))[0] == 1
+    raises = sum(reason["direction"] == "raises" for reason in many)
+    bars = visit.page.locator("#waterfall .bar")
+    assert bars.count() == len(many)
+    # Each bar and that of the meter is a filled shape in the light theme's colour, on white paper.
+    assert drawn[LIGHT_UP] == raises + 1 > 1
+    visit.page.emulate_media(media="print")
+    assert [bar.is_visible() for bar in bars.all()] == [True] * len(many)
+    for hidden in (".themes", "#form", "#reset", "#numbers", "#after"):
+        expect(visit.page.locator(hidden)).to_be_hidden()
+    expect(visit.page.get_by_label("Tech support")).to_be_visible()
+    visit.page.emulate_media(media="null", color_scheme="light")
+
+
+LIGHT_UP = (168, 60, 18)
+"""The page's --up in the light theme."""
+
+
+def printed(pdf):
+    """Return the number of pages of a PDF, and how often its pages fill a shape in each colour (RGB, 0 to 255)."""
+    drawn = Counter()
+    for stream in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", pdf, re.DOTALL):
+        try:
+            content = zlib.decompress(stream)
+        except zlib.error:
+            continue  # a font or a picture in another encoding
+        colour = None
+        for line in content.splitlines():
+            if line.endswith(b" rg"):
+                colour = tuple(round(float(part) * 255) for part in line.split()[-4:-1])
+            elif line == b"f":
+                drawn[colour] += 1
+    return len(re.findall(rb"/Type\s*/Page\b", pdf)), drawn
+
+
 def test_a_change_that_is_not_possible_is_refused_in_the_service_s_words(visit, leaver):
     visit.look_up(leaver["customer_id"])
     price = visit.page.get_by_label("Monthly charges (USD)")
     price.fill("100000")
     price.press("Tab")
     alert = visit.page.locator("#try-problem")
-    expect(alert).to_contain_text("This can't be changed so")
-    expect(alert).to_contain_text("must be a number from")
+    expect(alert).to_contain_text("This change is not possible")
+    expect(alert).to_contain_text("Monthly charges (USD) must be a number from 18 to 120 in steps of 0.05.")
     expect(visit.page.locator("#after-figure")).to_have_count(0)
 
 
@@ -402,10 +474,14 @@ def test_a_whole_journey_by_keyboard(visit_as, sqlite_service, leaver):
                 return
         pytest.fail(f"{selector} can't be reached by Tab")
 
-    tab_to("[name=theme]")
+    # The id has the focus from the start; Escape leads back to it from everywhere, and selects it.
+    expect(page.get_by_label("Customer id")).to_be_focused()
+    expect(page.locator(".keys")).to_have_text("The key Esc leads back to this field.")
+    page.keyboard.press("Shift+Tab")
     page.keyboard.press("ArrowRight")
     assert page.get_by_label("Light").is_checked()
-    tab_to("#customer")
+    page.keyboard.press("Escape")
+    expect(page.get_by_label("Customer id")).to_be_focused()
     page.keyboard.type(leaver["customer_id"])
     page.keyboard.press("Enter")
     expect(page.locator("#result-title")).to_be_focused()
@@ -425,6 +501,9 @@ def test_a_whole_journey_by_keyboard(visit_as, sqlite_service, leaver):
     expect(page.locator("#after-figure")).to_have_text(percent(expected))
     page.keyboard.press("Shift+Tab")
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("Escape")
+    expect(page.get_by_label("Customer id")).to_be_focused()
+    assert page.evaluate("getSelection().toString()") == leaver["customer_id"]
 
 
 ACCESSIBLE_NAMES = {"button", "textbox", "searchbox", "combobox", "switch", "radio", "spinbutton", "link", "region"}

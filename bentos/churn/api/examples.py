@@ -14,7 +14,7 @@ from bentos.churn.api.schemas import Alive, Answer, BatchAnswer, Health, Predict
 _REASONS: Final = [
     {
         "code": "CONTRACT",
-        "text": "Month-to-month contract: can leave at any time",
+        "text": "Monthly contract: can leave at any time",
         "direction": "raises",
         "contribution": 1.4946204223462132,
         "value": "Month-to-month",
@@ -36,6 +36,14 @@ _DATA: Final[dict[str, Any]] = {
     "missing": [],
     "score_quality": "full",
 }
+_LEVER: Final[dict[str, Any]] = {
+    "lever": "ONE_YEAR_CONTRACT",
+    "code": "CONTRACT",
+    "text": "Offer a one-year contract at the same price",
+    "changes": {"contract_type": "One year"},
+    "probability": 0.13459860347521516,
+    "accept_share": 0.05,
+}
 _ANSWER: Final = {
     "customer_id": "7590-VHVEG",
     "prediction_id": "01a21508-de88-7f69-b359-7aa772c14546",
@@ -43,13 +51,7 @@ _ANSWER: Final = {
     "label": "churn",
     "threshold": 0.16417910447761194,
     "expected_profit_usd": 38.110966265109354,
-    "lever": {
-        "lever": "ONE_YEAR_CONTRACT",
-        "code": "CONTRACT",
-        "text": "Offer a one-year contract at the present price",
-        "changes": {"contract_type": "One year"},
-        "probability": 0.13459860347521516,
-    },
+    "lever": _LEVER,
     "reasons": _REASONS,
     "reasons_error": None,
     **_DATA,
@@ -79,7 +81,8 @@ _WHAT_IF: Final = {
             "step": None,
         }
     ],
-    "note": "This is what the model says of customers with such values: advice from a model of risk.",
+    "offers": [{**_LEVER, "expected_fall": 0.029920044648747716}],
+    "note": "This is the risk of customers who have such values already: advice from a model of risk.",
     **_DATA,
 }
 _PREDICTION: Final = {

@@ -51,20 +51,27 @@ class ReasonBody(_Strict):
     direction: Literal["raises", "lowers"]
     contribution: Annotated[float, Field(description="what the cause adds to the score's log-odds, signed")]
     value: Annotated[bool | int | float | str | None, Field(description="the customer's value; null: none yet")]
-    actionable: Annotated[bool, Field(description="whether an agent can offer something that changes it")]
+    actionable: Annotated[bool, Field(description="whether it is worth talking about with the customer")]
 
 
 ScoreQuality = Literal["full", "partial", "stale"]
 
 
 class LeverBody(_Strict):
-    """What could be offered. Advice from a model of risk: whether it helps, only a controlled test tells."""
+    """What could be offered. Advice from a model of risk: only a controlled test shows whether it helps."""
 
     lever: Annotated[str, Field(description="stable name, see configs/levers.toml")]
     code: Annotated[str, Field(description="the reason code that it answers")]
     text: str
     changes: Annotated[dict[str, bool | int | float | str], Field(description="feature -> the value it would take")]
     probability: Annotated[Probability, Field(description="of customers like this one who have it; no promise")]
+    accept_share: Annotated[Probability, Field(description="assumed share of customers who take it when it is offered")]
+
+
+class OfferBody(LeverBody):
+    """An offer compared with the others: the recommended one has the greatest expected fall."""
+
+    expected_fall: Annotated[float, Field(description="fall of the probability x accept_share; below 0: a rise")]
 
 
 class Answer(_Strict):
@@ -187,6 +194,10 @@ class WhatIfAnswer(_Strict):
     reasons: Annotated[list[ReasonBody] | None, Field(description="for the score after the changes")]
     reasons_error: str | None
     actionable: list[ActionableBody]
+    offers: Annotated[
+        list[OfferBody],
+        Field(description="all offers that fit the customer as they are, the greatest expected fall first"),
+    ]
     note: Annotated[str, Field(description="how to read it")]
     model_version: str
     features_as_of: datetime

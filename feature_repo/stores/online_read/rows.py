@@ -11,12 +11,11 @@ from typing import Any, Literal
 import numpy as np
 
 from feature_repo.contract import Feature
-from feature_repo.stores.freshness import Freshness, RowAge, ViewState
+from feature_repo.stores.freshness import Freshness, Quality, RowAge, ViewState, quality
 from feature_repo.stores.vectors import Vectors, category_encoder
 from feature_repo.stores.wire.memo import BoundedCache
 
 Status = Literal["present", "unknown", "expired", "withdrawn", "missing"]
-Quality = Literal["full", "partial", "stale"]
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,8 @@ class OnlineRow:
 
     @property
     def quality(self) -> Quality:
-        """*stale* if a view is; *partial* if a value is missing or a view unknown or expired; else *full*."""
-        if self.stale:
-            return "stale"
-        gaps = self.absent or self.missing or any(view.status in {"unknown", "expired"} for view in self.views)
-        return "partial" if gaps else "full"
+        """Quality of the data: see :func:`feature_repo.stores.freshness.quality`."""
+        return quality(self.stale, self.absent or self.missing, self.views)
 
 
 @dataclass(frozen=True)
@@ -71,9 +67,7 @@ class RowBuilder:
         self._names = tuple(feature.name for feature in features)
         self._stored = tuple(place for place, feature in enumerate(features) if not feature.derived)
         self._required = tuple((p, f.name) for p, f in enumerate(features) if not f.nullable)
-        self._notable = tuple(
-            (p, f.name) for p, f in enumerate(features) if f.nullable and f.name not in freshness.ordinary_nulls
-        )
+        self._notable = tuple((p, f.name) for p, f in enumerate(features) if freshness.is_gap(f))
         # NumPy converts numbers without a coder: None to NaN, True to 1.
         self._codes = tuple(
             BoundedCache(category_encoder(feature)).__getitem__ if feature.categories else None for feature in features

@@ -19,6 +19,7 @@ from bentos.churn.routes import LARGE_BYTES
 from bentos.churn.runtime.prediction_service import PredictionService
 from bentos.churn.server.gateway import GatewayMiddleware
 from bentos.decisions.counterfactuals import WhatIfRefusedError, check_changes
+from bentos.decisions.feature_words import spoken
 from bentos.decisions.levers import changeable, load_levers
 from bentos.decisions.reason_codes import load_reason_codes as load_reasons
 from bentos.prediction.errors import CustomerUnknownError
@@ -180,11 +181,12 @@ def test_what_openapi_lists_is_what_is_taken_and_nothing_else():
         "application/json"
     ]
     for name, schema in shown["schema"]["properties"]["changes"]["properties"].items():
+        words = next(spoken(each.name) for each in levers.features if name in {each.name, each.column})
         for value in schema.get("enum", [schema.get("minimum"), schema.get("maximum")]):
             # What goes only with other values, or is so already, is refused by itself; no value as such is.
-            assert re.search("^$|nothing changes|exactly where", fault(levers, customer, {name: value})), (name, value)
+            assert re.search("^$|nothing changes|only for them", fault(levers, customer, {name: value})), (name, value)
         for value in ("Perhaps", "yes", 0, 1e9, None):
-            assert f"{name} must be" in fault(levers, customer, {name: value})
+            assert f"{words} must be" in fault(levers, customer, {name: value})
 
 
 def test_where_nobody_knows_what_may_be_changed_every_name_may_be():

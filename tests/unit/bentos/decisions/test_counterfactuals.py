@@ -21,6 +21,7 @@ from bentos.decisions.counterfactuals import (
     differences,
     lever_candidates,
 )
+from bentos.decisions.feature_words import spoken
 from bentos.decisions.levers import load_levers, parse_levers
 from bentos.decisions.reason_codes import load_reason_codes as load_reasons
 from configs.errors import ChurnError
@@ -106,36 +107,36 @@ def test_what_is_taken(asked, changes):
         ({"SeniorCitizen": 1}, "a name is neither"),
         ({"Churn": "No"}, "a name is neither"),
         ({"": "No"}, "a name is neither"),
-        ({"tenure": 60}, "tenure can't be changed"),
+        ({"tenure": 60}, "tenure months can't be changed"),
         ({"partner": False}, "partner can't be changed"),
-        ({"TotalCharges": 1.0}, "TotalCharges can't be changed"),
-        ({"automatic_payment": True}, "automatic_payment can't be changed"),
-        ({"Contract": "one year"}, 'Contract must be one of "Month-to-month", "One year", "Two year"'),
-        ({"Contract": True}, "Contract must be one of"),
-        ({"Contract": 1}, "Contract must be one of"),
-        ({"Contract": None}, "Contract must be one of"),
-        ({"Contract": ["One year"]}, "Contract must be one of"),
-        ({"paperless_billing": "no"}, "paperless_billing must be one of false, true"),
-        ({"paperless_billing": 0}, "paperless_billing must be one of false, true"),
-        ({"MonthlyCharges": "60"}, "MonthlyCharges must be a number from 18 to 120 in steps of 0.05"),
-        ({"MonthlyCharges": True}, "MonthlyCharges must be a number"),
-        ({"MonthlyCharges": float("nan")}, "MonthlyCharges must be a number"),
-        ({"MonthlyCharges": float("inf")}, "MonthlyCharges must be a number"),
-        ({"MonthlyCharges": 10**400}, "MonthlyCharges must be a number"),
-        ({"MonthlyCharges": 17.0}, "MonthlyCharges must be a number"),
-        ({"MonthlyCharges": 60.01}, "MonthlyCharges must be a number"),
+        ({"TotalCharges": 1.0}, "total charges (USD) can't be changed"),
+        ({"automatic_payment": True}, "automatic payment can't be changed"),
+        ({"Contract": "one year"}, 'contract type must be "Month-to-month", "One year" or "Two year"'),
+        ({"Contract": True}, "contract type must be"),
+        ({"Contract": 1}, "contract type must be"),
+        ({"Contract": None}, "contract type must be"),
+        ({"Contract": ["One year"]}, "contract type must be"),
+        ({"paperless_billing": "no"}, 'paperless billing must be "No" or "Yes"'),
+        ({"paperless_billing": 0}, 'paperless billing must be "No" or "Yes"'),
+        ({"MonthlyCharges": "60"}, "monthly charges (USD) must be a number from 18 to 120 in steps of 0.05"),
+        ({"MonthlyCharges": True}, "monthly charges (USD) must be a number"),
+        ({"MonthlyCharges": float("nan")}, "monthly charges (USD) must be a number"),
+        ({"MonthlyCharges": float("inf")}, "monthly charges (USD) must be a number"),
+        ({"MonthlyCharges": 10**400}, "monthly charges (USD) must be a number"),
+        ({"MonthlyCharges": 17.0}, "monthly charges (USD) must be a number"),
+        ({"MonthlyCharges": 60.01}, "monthly charges (USD) must be a number"),
         (
             {"Contract": "One year", "contract_type": "One year"},
-            "contract_type is there twice: Contract and contract_type",
+            "contract type is given twice: Contract and contract_type",
         ),
         (
             {"contract_type": "never", "Contract": "One year"},
-            "Contract is there twice: Contract and contract_type are one",
+            "contract type is given twice: Contract and contract_type are the same",
         ),
-        ({"InternetService": "No"}, 'InternetService must be one of "DSL", "Fiber optic"'),
+        ({"InternetService": "No"}, 'internet service must be "DSL" or "Fiber optic"'),
         (
             {"OnlineSecurity": "No internet service"},
-            "online_security is 'No internet service' exactly where internet_service is 'No'",
+            'online security is "No internet service" for customers without internet service, and only for them',
         ),
     ],
 )
@@ -152,16 +153,16 @@ def test_every_broken_rule_is_told_and_no_value():
     message = refused(asked).message
     assert message.split("; ") == [
         "a name is neither a feature of the model nor a column of the extract",
-        "tenure can't be changed",
-        'Contract must be one of "Month-to-month", "One year", "Two year"',
-        "streaming_tv is 'No internet service' exactly where internet_service is 'No'",
+        "tenure months can't be changed",
+        'contract type must be "Month-to-month", "One year" or "Two year"',
+        'streaming TV is "No internet service" for customers without internet service, and only for them',
     ]
 
 
 def test_what_goes_only_together_is_refused_apart_and_never_completed():
     alone = refused({"InternetService": "DSL"}, **NO_INTERNET).message
-    assert [rule.split(" is ")[0] for rule in alone.split("; ")] == list(ADD_ONS)
-    assert "online_security" in refused({"OnlineSecurity": "Yes"}, **NO_INTERNET).message
+    assert [rule.split(" is ")[0] for rule in alone.split("; ")] == list(map(spoken, ADD_ONS))
+    assert "online security" in refused({"OnlineSecurity": "Yes"}, **NO_INTERNET).message
     together = {"internet_service": "DSL"} | dict.fromkeys(ADD_ONS, "No")
     assert check_changes(LEVERS, values(**NO_INTERNET), together) == together
 
@@ -301,6 +302,23 @@ def test_the_best_of_what_was_tried_goes_by_the_scores_that_are_given():
     ]
     found = tried.best(np.array([0.5, 0.5]), np.array([0.6, 0.2, 0.2, 0.9, 0.9, 0.9, 0.9]))
     assert found == [Recommendation(tried.options[0][1], 0.2), None]
+
+
+def test_offers_are_ranked_by_what_they_bring_on_average_and_not_by_the_lowest_score():
+    customers = [values(), values(**BOUND, **NO_INTERNET)]
+    tried = lever_candidates(LEVERS, customers, vectors_of(LEVERS, customers))
+    scores = np.array([0.1, 0.2, 0.5, 0.5, np.nan, 0.3, 0.6])
+    one, none = tried.ranked(np.array([0.5, 0.5]), scores)
+    assert none == []
+    assert [(each.lever.name, round(each.worth(0.5), 3)) for each in one] == [
+        ("ONLINE_SECURITY", 0.06),
+        ("ONE_YEAR_CONTRACT", 0.015),
+        ("TWO_YEAR_CONTRACT", 0.008),
+        ("AUTOMATIC_BANK_TRANSFER", 0.0),
+        ("AUTOMATIC_CARD_PAYMENT", 0.0),
+        ("DEVICE_PROTECTION", -0.03),
+    ]
+    assert tried.best(np.array([0.5, 0.5]), scores) == [one[0], None]
 
 
 def test_what_the_key_does_not_hold_is_computed_again_for_everybody():

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from bentos.decisions.feature_words import spoken
 from bentos.decisions.levers import PATH, LeversError, Span, changeable, contradictions, load_levers, parse_levers
 from bentos.decisions.reason_codes import load_reason_codes as load_reasons
 from configs.errors import ChurnError
@@ -266,5 +267,5 @@ def test_a_span_holds_its_steps(value, held):
 )
 def test_values_that_go_only_together(customer, touched, broken):
     found = contradictions(NEWCOMER | customer, touched)
-    assert [rule.split(" is ")[0] for rule in found] == broken
-    assert all("exactly where" in rule for rule in found)
+    assert [rule.split(" is ")[0] for rule in found] == list(map(spoken, broken))
+    assert all(rule.endswith(" service, and only for them") for rule in found)

@@ -6,13 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bentos.decisions.reason_codes import PATH, ReasonDictionaryError, load_reason_codes, parse_reason_codes
-from feature_repo.contract import AUDIT_SERVICE, CORE_SERVICE, FEATURES, SERVICES_OF, features_of
+from feature_repo.contract import AUDIT_SERVICE, BEHAVIOR_SERVICE, CORE_SERVICE, FEATURES, SERVICES_OF, features_of
 from feature_repo.stores.casting import to_python_values
 from tests.support.customers import NEWCOMER
 from tests.support.small_model import features_of_snapshot, simulated
 
 DICTIONARY = load_reason_codes(CORE_SERVICE)
 NAMES = DICTIONARY.features
+GOOD = PATH.read_text("utf-8")
 VALUES = [NEWCOMER[name] for name in NAMES]
 
 
@@ -82,34 +83,84 @@ def test_a_cause_too_small_to_matter_is_left_out():
 @pytest.mark.parametrize(
     ("changed", "contribution", "text"),
     [
-        ({}, {"contract_type": 1}, "Month-to-month contract: can leave at any time"),
-        ({"contract_type": "Two year"}, {"contract_type": -1}, "Two year contract: bound to us for longer"),
+        ({}, {"contract_type": 1}, "Monthly contract: can leave at any time"),
+        (
+            {"contract_type": "Two year"},
+            {"contract_type": -1},
+            "Two-year contract: customers with a fixed term tend to stay",
+        ),
         ({}, {"tenure_months": 1}, "Customer for one month: the first months are the riskiest"),
         (
             {"tenure_months": 0},
             {"tenure_months": 1},
-            "New customer without a bill yet: the first months are the riskiest",
+            "New customer, no bill yet: the first months are the riskiest",
         ),
         (
             {"tenure_months": 40},
             {"tenure_months": -1},
-            "Customer for 40 months: those with such a history tend to stay",
+            "Customer for 40 months: customers like this tend to stay",
         ),
         (
             {},
             {"monthly_charges_usd": -1},
-            "DSL internet at 29.85 USD a month (television: No, films: No): customers on such a plan tend to stay",
+            (
+                "DSL internet without television and without films, 29.85 USD per month: "
+                "customers with such a plan tend to stay"
+            ),
         ),
-        ({}, {"payment_method": 1}, "Pays by electronic check: each bill is a decision to go on"),
-        ({}, {"paperless_billing": 1}, "Gets the bill electronically: such customers compare and leave more often"),
-        ({}, {"phone_service": 1}, "Has no telephone line with us: one tie fewer"),
-        ({}, {"partner": -1}, "Household (partner: yes, dependents: no): such customers tend to stay"),
+        (
+            {},
+            {"payment_method": 1},
+            "Pays by electronic check, each bill by hand: customers who do so leave more often",
+        ),
+        ({}, {"paperless_billing": 1}, "Gets the bill electronically: customers who do so leave more often"),
+        ({}, {"phone_service": 1}, "Has no telephone line with us: customers like this leave more often"),
+        ({}, {"partner": -1}, "Lives with a partner and without dependents: customers like this tend to stay"),
     ],
 )
 def test_texts(changed, contribution, text):
     values = [(NEWCOMER | changed)[name] for name in NAMES]
     (reason,) = reasons(values=values, **contribution)
     assert reason.text == text
+
+
+@pytest.mark.parametrize(
+    ("code", "value", "others", "text"),
+    [
+        (
+            "USAGE",
+            0.615,
+            {"usage_data_mb_30d": 2345},
+            "Used 2,345 MB in the last 30 days, 62% of a usual month: customers with such use leave more often",
+        ),
+        ("USAGE", None, {}, "No traffic known of the last 90 days: customers like this leave more often"),
+        (
+            "SUPPORT",
+            1,
+            {"tickets_open": 1},
+            (
+                "Contacted support once in the last 90 days (still open: 1; hours until solved: none yet): "
+                "customers like this leave more often"
+            ),
+        ),
+        (
+            "PRICE",
+            2.5,
+            {},
+            "Monthly price changed by +2.50 USD in the last 90 days: customers like this leave more often",
+        ),
+        ("RENEWAL", None, {}, "The contract has no fixed end: customers like this leave more often"),
+    ],
+)
+def test_texts_of_what_a_customer_does(code, value, others, text):
+    entry = load_reason_codes(BEHAVIOR_SERVICE).codes[code]
+    assert entry.text("raises", dict.fromkeys(entry.features) | others | {entry.value_feature: value}) == text
+
+
+def test_a_dictionary_of_an_older_bundle_keeps_its_words():
+    older = GOOD.replace("{partner:with a partner|without a partner}", "with a partner ({partner})")
+    code = parse_reason_codes(older, CORE_SERVICE).codes["HOUSEHOLD"]
+    assert code.text("lowers", NEWCOMER).startswith("Lives with a partner (yes) and without dependents")
 
 
 def test_every_text_can_be_filled_in_for_every_value():
@@ -128,9 +179,6 @@ def test_a_wrong_number_of_contributions_is_refused():
         DICTIONARY.grouped([0.1])
 
 
-GOOD = PATH.read_text("utf-8")
-
-
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -138,11 +186,11 @@ GOOD = PATH.read_text("utf-8")
         (GOOD.replace('["contract_type"]', '["contract_type", "tech_support"]'), "tech_support stands under 2 codes"),
         (GOOD.replace('["partner", "dependents"]', '["dependents"]'), "partner stands under 0 codes"),
         (GOOD.replace('value_feature = "dependents"', 'value_feature = "tenure_months"'), "not among its features"),
-        (GOOD.replace("{value} contract: bound", "{valeu} contract: bound"), "can't be filled in (KeyError 'valeu')"),
+        (GOOD.replace("{value} contract: for", "{valeu} contract: for"), "can't be filled in (KeyError 'valeu')"),
+        (GOOD.replace("{value} contract: for", "{value:a|b} contract: for"), "can't be filled in (ValueError"),
+        (GOOD.replace(":with|without}", ":with|without|maybe}", 1), "can't be filled in (ValueError"),
         (
-            GOOD.replace('"Two', '"Two').replace(
-                '{ "Month-to-month" = "Month-to-month contract: can', '{ "Monthly" = "M'
-            ),
+            GOOD.replace('"Two', '"Two').replace('{ "Month-to-month" = "Monthly contract: can', '{ "Monthly" = "M'),
             "contract_type is never 'Monthly'",
         ),
         (GOOD.replace("actionable = true", 'actionable = "yes"', 1), "actionable"),
