@@ -143,7 +143,8 @@ def score_base(settings: Settings, now: datetime) -> ScoreRun:
     with lease(settings.home, "score-base", f"a scoring as of {now.isoformat()}"), translate_store_errors(settings):
         inputs = _inputs(settings, model)
         run = settings.home / FOLDER / now.date().isoformat() / f"{digest[:_SHORT]}-{inputs[:_SHORT]}"
-        for leftover in run.rglob(f"{TEMPORARY}*"):
+        # The folder of all runs holds that of the pointer.
+        for leftover in (*run.rglob(f"{TEMPORARY}*"), *run.parents[1].glob(f"{TEMPORARY}*")):
             remove(leftover)
         plan = _plan(settings, run, model, inputs, now)
         fresh = _write_parts(settings, run, plan, model)
