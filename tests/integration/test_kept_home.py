@@ -42,7 +42,7 @@ ADDRESSES = (
     "bentos.client.UnavailableError",
     "bentos.client.UnexpectedAnswerError",
     "feature_repo.contract.features_of",
-    "feature_repo.stores.casting.to_dataframe",
+    "feature_repo.stores.casting.as_frame",
     "feature_repo.stores.engine.ColumnarComputeEngine",
     "feature_repo.stores.offline.AsofOfflineStore",
     "feature_repo.stores.offline.AsofOfflineStoreConfig",
