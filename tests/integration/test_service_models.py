@@ -67,7 +67,7 @@ def models(settings):
 
 
 def follow(models):
-    models.poll(datetime.now(UTC))
+    models.refresh(datetime.now(UTC))
     return models.current()
 
 
@@ -97,7 +97,7 @@ def test_a_request_keeps_the_model_that_it_began_with(models, settings, world, o
     assert models.current() is begun
     assert follow(models).champion.bundle.digest == other.digest
     (one,), (two,) = (
-        each.answer(world.ids[:1], datetime.now(UTC), reasons_max=3) for each in (begun, models.current())
+        each.predict(world.ids[:1], datetime.now(UTC), reasons_max=3) for each in (begun, models.current())
     )
     assert (one.model_version, two.model_version) == ("test-1", "other")
     assert one.probability == pytest.approx(float(world.bundle.score(world.frame.head(1))[0]), abs=1e-12)
@@ -133,19 +133,19 @@ def test_a_bad_champion_is_refused_once_and_taken_when_it_was_mended(models, set
     for _ in range(3):
         serving = follow(models)
         assert serving.champion.bundle.digest == world.bundle.digest
-        assert (serving.refused.digest, serving.refused.failure.error) == (other.digest, "bundle_invalid")
+        assert (serving.rejected.digest, serving.rejected.error.error) == (other.digest, "bundle_invalid")
     assert caplog.text.count("refused bundle") == 1
     spoilt.write_bytes(content)
     models._retry_at = time.monotonic()
     assert follow(models).champion.bundle.digest == other.digest
-    assert models.current().refused is None
+    assert models.current().rejected is None
 
 
 def test_a_bad_challenger_leaves_the_champion_alone(models, settings, world, other):
     start_trial(settings.home, other.digest, mode="canary", share=NEARLY_ALL, **known())
     (settings.home / "bundles" / other.digest / "linear.json").unlink()
     serving = follow(models)
-    assert (serving.trial, serving.rollout.mode, serving.refused.digest) == (None, "none", other.digest)
+    assert (serving.trial, serving.rollout.mode, serving.rejected.digest) == (None, "none", other.digest)
     assert [each.role for each in serving.models()] == ["champion"]
 
 
@@ -157,10 +157,10 @@ def test_without_a_readable_pointer_the_champion_answers_and_a_trial_rests(model
     content = pointer.read_bytes()
     spoil(pointer)
     serving = follow(models)
-    assert (serving.trial, serving.refused.digest) == (None, None)
+    assert (serving.trial, serving.rejected.digest) == (None, None)
     pointer.write_bytes(content)
     assert follow(models).trial is not None
-    assert models.current().refused is None
+    assert models.current().rejected is None
 
 
 class Broken(Bundle):
@@ -301,10 +301,10 @@ def shadows():
 def test_a_shadow_compares_whom_both_can_score(settings, world, other, shadows):
     champion, challenger = beside(world, settings, Bundle, other)
     trial = shadows(settings, challenger, other)
-    found = trial.answer(champion, [*world.ids[:MANY], EXPIRED, world.ids[0]], datetime.now(UTC))
+    found = trial.predict(champion, [*world.ids[:MANY], EXPIRED, world.ids[0]], datetime.now(UTC))
     assert {each.model_version for each in found[:MANY]} == {"test-1"}
     until(lambda: trial.counting.snapshot().compared == MANY)
-    trial.answer(champion, world.ids[:1], datetime.now(UTC))
+    trial.predict(champion, world.ids[:1], datetime.now(UTC))
     until(lambda: trial.counting.snapshot().compared == MANY + 1)
     counts = trial.counting.snapshot()
     ours, theirs = (bundle.score(world.frame.head(MANY)) for bundle in (world.bundle, other))
@@ -321,11 +321,11 @@ def test_a_shadow_never_delays_or_fails_an_answer(settings, world, other, shadow
     champion, challenger = beside(world, settings, kind, other)
     trial = shadows(settings, challenger, other, room=30)
     champion_alone = shadows(settings, challenger, other, room=0)
-    champion_alone.answer(champion, world.ids[:20], datetime.now(UTC))
+    champion_alone.predict(champion, world.ids[:20], datetime.now(UTC))
     # Answers come while the stuck one is held, and it is held until the trial ends.
     threading.Thread(target=lambda: (trial._ended.wait(), Stuck.let_go.set())).start()
     for _ in range(3):
-        found = trial.answer(champion, world.ids[:20], datetime.now(UTC))
+        found = trial.predict(champion, world.ids[:20], datetime.now(UTC))
         assert {each.model_version for each in found} == {"test-1"}
     assert not Stuck.let_go.is_set()
     trial.close()
@@ -338,7 +338,7 @@ def test_a_shadow_never_delays_or_fails_an_answer(settings, world, other, shadow
         assert counts.compared == 0
         assert caplog.text.count("the challenger in shadow failed") <= 1
     # After its end it takes nobody any more.
-    trial.answer(champion, world.ids[:1], datetime.now(UTC))
+    trial.predict(champion, world.ids[:1], datetime.now(UTC))
     assert trial.counting.snapshot().dropped == counts.dropped + 1
 
 
@@ -348,10 +348,10 @@ def test_a_shadow_waits_for_a_quiet_moment(settings, world, other, shadows, pati
     champion, challenger = beside(world, settings, Bundle, other)
     trial = shadows(settings, challenger, other, patience_s=patience_s)
     slow = replace(champion, bundle=as_kind(Stuck, world.bundle))
-    long = threading.Thread(target=trial.answer, args=(slow, world.ids[:1], datetime.now(UTC)))
+    long = threading.Thread(target=trial.predict, args=(slow, world.ids[:1], datetime.now(UTC)))
     long.start()
     until(lambda: trial._requests == 1)
-    trial.answer(champion, world.ids[1:2], datetime.now(UTC))
+    trial.predict(champion, world.ids[1:2], datetime.now(UTC))
     if waits:
         time.sleep(0.3)
         assert trial.counting.snapshot().compared == 0
@@ -422,7 +422,7 @@ def test_a_trial_whose_end_can_not_be_written_is_left_by_this_worker(models, set
     whole = ledger_path(settings.home).read_bytes()
     ledger_path(settings.home).write_bytes(whole[1:])
     for _ in range(2):
-        models.poll(now + timedelta(hours=1))
+        models.refresh(now + timedelta(hours=1))
         assert models.current().trial is None
     assert caplog.text.count("ended in this worker alone") == 1
     assert read_rollout(settings.home).mode == "shadow"
@@ -441,7 +441,7 @@ def test_a_canary_that_can_not_be_ended_for_all_is_left_by_this_worker(models, s
     serving = follow(models)
     models._serving = replace(serving, trial=canary_of(serving, Broken))
     for each in world.ids[:5]:
-        models.current().answer([each], datetime.now(UTC), reasons_max=3)
+        models.current().predict([each], datetime.now(UTC), reasons_max=3)
     whole = ledger_path(settings.home).read_bytes()
     ledger_path(settings.home).write_bytes(whole[1:])
     for _ in range(2):
@@ -465,7 +465,7 @@ def test_where_the_counts_of_all_are_not_to_be_had_a_worker_judges_by_its_own(mo
         folder.mkdir(parents=True)
         (folder / f"{serving.rollout.sequence:08d}-x.json").write_text("{")
     for each in world.ids[:5]:
-        models.current().answer([each], datetime.now(UTC), reasons_max=3)
+        models.current().predict([each], datetime.now(UTC), reasons_max=3)
     assert follow(models).trial is None
     assert read_ledger(settings.home)[-1].action == "abort"
 
@@ -478,7 +478,7 @@ def test_a_store_that_is_down_keeps_the_old_model_and_is_named(models, settings,
     online.write_bytes(b"no database" * 1000)
     serving = follow(models)
     assert serving.champion.bundle.digest == world.bundle.digest
-    assert serving.refused.failure.error == StoreUnavailableError.error
+    assert serving.rejected.error.error == StoreUnavailableError.error
     online.write_bytes(content)
     models._retry_at = time.monotonic()
     assert follow(models).champion.bundle.digest == other.digest

@@ -59,7 +59,7 @@ class TrialCounter:
     def observe_seconds(self, arm: ArmName, seconds: float) -> None:
         """Count the CPU time of one request for one customer, and the pair that it completes."""
         with self._lock:
-            getattr(self._counts, arm).took(seconds)
+            getattr(self._counts, arm).add_seconds(seconds)
             pair = self._pairing.add(arm, seconds)
             if pair is not None:
                 self._counts.add_seconds(*pair)
