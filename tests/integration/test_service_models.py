@@ -311,7 +311,7 @@ def test_a_shadow_compares_whom_both_can_score(settings, world, other, shadows):
     total = abs(ours - theirs).sum() + abs(ours[0] - theirs[0])
     assert counts.figures().mean_difference == pytest.approx(total / (MANY + 1), abs=1e-8)
     # Of one request for one customer the time is told, of many it is not.
-    assert (counts.champion.timed, counts.challenger.timed) == (1, 1)
+    assert (counts.champion.timed_requests, counts.challenger.timed_requests) == (1, 1)
     trial.save()
     assert read_live(settings.home, other.digest) == counts
 
