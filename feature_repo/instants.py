@@ -35,7 +35,7 @@ def instant(value: object) -> datetime:
     """Return the instant (UTC) that a JSON value encodes.
 
     Text is ISO 8601 with ``Z`` or an offset; a space may replace the T, and ``UTC`` the Z. A whole number counts
-    seconds, milli-, micro- or nanoseconds since 1970, whichever lies between 2000 and 2100. Fractions finer than a
+    seconds, milli-, micro- or nanoseconds since 1970, whichever is between 2000 and 2100. Fractions finer than a
     microsecond are cut off.
 
     Raises

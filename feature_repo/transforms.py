@@ -136,13 +136,13 @@ def tiles(events: pa.Table, cut: datetime) -> pa.Table:
         customers, in any order: all that were known by ``cut``. Those that occurred before the window may be left
         out, unless their revision is above 0: it may replace one within.
     cut
-        The instant, tz-aware. The last WINDOW_DAYS UTC days up to its day are kept, the longest window that anybody
-        can ask for from then on.
+        The instant, tz-aware. The last WINDOW_DAYS UTC days up to its day are kept, the longest window that can be
+        requested from then on.
 
     Returns
     -------
     pyarrow.Table
-        One row a customer with at least one event in ``events``, ascending by customer_id: customer_id (string) and
+        One row per customer with at least one event in ``events``, ascending by customer_id: customer_id (string) and
         the contract's TILES in order: lists of int64 ascending by day, empty and never null, and the cut (int64,
         microseconds since 1970). The greatest revision of an event counts, and none of it if that is retracted. A
         ticket is open if nothing closed it at or after it was last opened.
@@ -207,7 +207,7 @@ def tiles(events: pa.Table, cut: datetime) -> pa.Table:
 
 
 def _lists(daily: pa.Table, customers: int) -> dict[str, Any]:
-    """Turn rows in the order of ``place`` (0 to ``customers`` - 1) into one list a customer for each other column."""
+    """Turn rows in the order of ``place`` (0 to ``customers`` - 1) into one list per customer for each other column."""
     import numpy as np
     import pyarrow as pa
 

@@ -39,7 +39,7 @@ _BOOL: Final = ("False", "True")
 class FeatureBins:
     """The bins of one column: null first, then one per word and one for other words, or intervals.
 
-    ``edges`` (numbers, ascending): a value lies in the interval that ends with the first edge at or above it; there is
+    ``edges`` (numbers, ascending): a value is in the interval that ends with the first edge at or above it; there is
     one bin below the least and one above the greatest value at training. ``words`` (strings and booleans): the closed
     domain.
     """

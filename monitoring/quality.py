@@ -116,7 +116,7 @@ def load_suite(name: str, folder: Path = SUITES) -> dict[str, Any]:
         location or the rule.
     """
     path = folder / f"{name}.json"
-    hint = f"mend {path}: one object a rule, in the shape of the others"
+    hint = f"correct {path}: one object per rule, in the shape of the others"
     try:
         suite = _Suite.model_validate(json.loads(decoded(read_regular(path))))
     except ValidationError as broken:
@@ -336,7 +336,7 @@ def _built(gx: Any, suite: Mapping[str, Any]) -> Any:
         # Great Expectations raises several classes for an unknown type or keyword, all due to an error in the suite.
         raise SettingsError(
             f"the suite {suite['name']} is invalid: {' '.join(str(broken).split())}",
-            f"mend configs/expectations/{suite['name']}.json; types are listed at greatexpectations.io/expectations",
+            f"correct configs/expectations/{suite['name']}.json; types are listed at greatexpectations.io/expectations",
         ) from broken
 
 

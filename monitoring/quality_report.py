@@ -118,9 +118,9 @@ class GateFailedError(ChurnError):
             told += [f"{check.column}: rule {check.rule}, {_count(check)}" for check in worst]
             if len(aside) > _NAMED:
                 told.append(f"{len(aside) - _NAMED} more rules set rows aside")
-        hint = "mend the extract, or the rule in configs/expectations/ if the world has changed"
+        hint = "correct the extract, or the rule in configs/expectations/ if the world has changed"
         if settings := [_SETTINGS[check.rule] for check in failed if check.rule in _SETTINGS]:
-            hint = f"mend the extract; if it is right: {'; '.join(settings)}"
+            hint = f"correct the extract; if it is right: {'; '.join(settings)}"
         super().__init__(
             f"the gate refused the file: {'; '.join(told)}", f"{hint}; report: {report}" if report else hint
         )

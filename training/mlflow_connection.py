@@ -17,5 +17,5 @@ def connection_cause(broken: BaseException) -> Cause | None:
     if (found := unreachable(broken, _SERVER)) is not None:
         return found
     if "not in a valid JSON format" in str(broken):
-        return Cause("what answers at its address is no MLflow, perhaps a page to log in", f"mend {_SERVER.setting}")
+        return Cause("what answers at its address is no MLflow, perhaps a page to log in", f"correct {_SERVER.setting}")
     return None

@@ -25,7 +25,7 @@ class ChurnModel(PythonModel):
         self.bundle = Bundle.load(Path(context.artifacts["bundle"]))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002
-        """Score ``model_input``: one column a feature, any order."""
+        """Score ``model_input``: one column per feature, any order."""
         features = features_of(self.bundle.manifest.service)
         frame = as_frame(features, {feature.name: model_input[feature.name].tolist() for feature in features})
         return pd.DataFrame({"probability": self.bundle.score(frame)})

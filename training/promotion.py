@@ -194,8 +194,8 @@ def _fit_to_serve(evidence: Evidence, rules: PromotionSettings) -> Iterator[Rule
     yield Rule("schema", not evidence.schema, evidence.schema or "as this platform gives it")
     yield Rule("not withdrawn before", not evidence.withdrawn, evidence.withdrawn or "never was")
     told = f"{evidence.rolled_back}; {BY_HAND}" if evidence.rolled_back else "the newest change is no rollback"
-    yield Rule("nobody rolled back since", not evidence.rolled_back, told)
-    compared = "nobody serves" if evidence.champion is None else "on the same rows"
+    yield Rule("no rollback since", not evidence.rolled_back, told)
+    compared = "no model serves" if evidence.champion is None else "on the same rows"
     yield Rule("champion comparable", not evidence.incomparable, evidence.incomparable or compared)
 
 
@@ -208,7 +208,7 @@ def _rate(evidence: Evidence) -> float:
 def _measured(evidence: Evidence, score: FloatArray, economics: Economics) -> Metrics:
     lengths = {len(each) for each in (evidence.customers, *evidence.slices.values())}
     if lengths != {len(evidence.churned)}:
-        raise LengthError("customers, slices and labels are of different rows", "one of each a row")
+        raise LengthError("customers, slices and labels are of different rows", "one of each per row")
     thresholds = [evidence.challenger_threshold]
     if evidence.champion is not None:
         thresholds.append(evidence.champion_threshold)
@@ -244,7 +244,7 @@ def _against(found: Mapping[str, Gain], rules: PromotionSettings, churn_rate: fl
     log_loss, profit = found["log_loss"], found["profit_usd"]
     better = log_loss.is_significant or profit.is_significant
     told = f"log loss better by {log_loss.mean:.4f}, surely by {log_loss.lower:.4f}; "
-    told += f"profit by {profit.mean:.2f} USD a customer, surely by {profit.lower:.2f}"
+    told += f"profit by {profit.mean:.2f} USD per customer, surely by {profit.lower:.2f}"
     return [
         Rule("better than the champion beyond chance", better, told),
         _rule(

@@ -60,7 +60,7 @@ _DAMAGED: Final = "restore mlflow/ from a backup; where nothing was ever registe
 _DAMAGED_ELSEWHERE: Final = "restore the file that CHURN_MLFLOW__TRACKING_URI names from a backup"
 _NO_FILE: Final = {errno.EACCES, errno.EINVAL, errno.EISDIR, errno.ENOTDIR}
 """Error numbers of a path that can't be opened as a file until it is fixed by hand."""
-_A_FILE: Final = "mend the rights of mlflow/ below the home; mlflow/mlflow.db must be a file"
+_A_FILE: Final = "correct the rights of mlflow/ below the home; mlflow/mlflow.db must be a file"
 SERVER_RETRIES: Final = 2
 """Retries of a server that does not respond, about 5 s in all (MLflow's own 7 take minutes)."""
 

@@ -50,7 +50,7 @@ class Span(BaseModel):
     step: Annotated[float, Field(gt=0)]
 
     def holds(self, value: float) -> bool:
-        """Return whether a number lies in the span and on a step; NaN and infinity do not."""
+        """Return whether a number is in the span and on a step; NaN and infinity do not."""
         if not self.minimum <= value <= self.maximum:
             return False
         steps = (value - self.minimum) / self.step
@@ -94,7 +94,7 @@ class Actionable:
     """Allowed values of one customer's feature in a what-if, all else unchanged.
 
     ``allowed`` has the values of a closed domain in the contract's order, including the customer's own if it is
-    allowed; None for a number, which lies from ``minimum`` to ``maximum`` in steps of ``step``.
+    allowed; None for a number, which is from ``minimum`` to ``maximum`` in steps of ``step``.
     """
 
     feature: str
@@ -164,7 +164,7 @@ def parse_levers(text: str, service: str, reasons: ReasonDictionary) -> Levers:
     ------
     LeversError
         If it is not such TOML; a feature is not stored for ``service`` (protected and derived ones never are), or its
-        reason code is not actionable; a value lies outside its domain; a lever's code is unknown, not actionable or
+        reason code is not actionable; a value is outside its domain; a lever's code is unknown, not actionable or
         about something else; or a lever would change nothing, or lead to values that the contract rules out.
     """
     try:

@@ -134,5 +134,5 @@ def _refusals() -> Iterator[None]:
         raise ReceiptStoreError(f"the file of the receipts can't be used: {cause.what}", cause.cure) from broken
     except OSError as broken:
         what = broken.strerror or type(broken).__name__
-        hint = "free disk space, or mend the rights of receipts/ below CHURN_HOME"
+        hint = "free disk space, or correct the rights of receipts/ below CHURN_HOME"
         raise ReceiptStoreError(f"the file of the receipts can't be used: {what}", hint) from broken

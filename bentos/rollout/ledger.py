@@ -92,7 +92,7 @@ def read_ledger(home: Path) -> list[LedgerEntry]:
 def trial_ending(found: list[LedgerEntry], trial: int) -> str:
     """Return a text of who ended the trial of entry ``trial``, and why: its next entry did."""
     if not 0 < trial < len(found):
-        return "the trial was ended by nobody in the ledger: the pointer was changed without it"
+        return "the ledger has no entry that ended the trial: the pointer was changed without it"
     return printable(f"the {found[trial - 1].action} was ended by {found[trial].who}: {found[trial].why}")
 
 

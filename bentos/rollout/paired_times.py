@@ -14,7 +14,7 @@ _LEAST_S: Final = 1e-9
 
 
 def ratio_bin(challenger_s: float, champion_s: float) -> int:
-    """Return the bin of a pair; a ratio that equals an edge lies below it."""
+    """Return the bin of a pair; a ratio equal to an edge is in the bin below it."""
     return bisect_left(RATIO_EDGES, challenger_s / max(champion_s, _LEAST_S))
 
 

@@ -89,7 +89,7 @@ def read_pointer(home: Path) -> Rollout | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as refused:
-        raise BundleError(f"{file} can't be read: {refused.strerror}", "mend it, then try again") from refused
+        raise BundleError(f"{file} can't be read: {refused.strerror}", "correct it, then try again") from refused
     except ValueError as broken:
         raise BundleError(f"{file} is damaged", _RECOVERY_HINT) from broken
     try:

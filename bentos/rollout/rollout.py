@@ -256,7 +256,7 @@ def start_trial(  # noqa: PLR0913 - each is a word of the ledger
     with _book(home) as book:
         current = _some(book.served)
         if current.champion == digest:
-            raise TrialInvalidError("this is the champion: it can't be on trial beside itself", "train a challenger")
+            raise TrialInvalidError("this is the champion: it can't be on trial against itself", "train a challenger")
         if not replacing and current.challenger not in {None, digest} and not current.has_expired(now):
             raise OtherTrialError(
                 f"the {current.mode} of bundle {str(current.challenger)[:12]} is running",

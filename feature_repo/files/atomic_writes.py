@@ -42,7 +42,7 @@ def storage_errors() -> Iterator[None]:
     except OSError as refused:
         raise StorageError(
             f"cannot write below the home: {refused.strerror or refused}",
-            "free disk space or mend the rights of CHURN_HOME, then run again; nothing was published",
+            "free disk space or correct the rights of CHURN_HOME, then run again; nothing was published",
         ) from refused
 
 

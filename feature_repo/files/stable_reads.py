@@ -70,7 +70,7 @@ def read_stable(path: Path) -> Content:
         return ()
     except OSError as refused:
         raise SourceUnreadableError(
-            f"{path.name} can't be read: {refused.strerror}", "give this user the right to read it and what lies in it"
+            f"{path.name} can't be read: {refused.strerror}", "give this user the right to read it and its content"
         ) from refused
     return tuple((name, at.st_dev, at.st_ino, at.st_size, at.st_mtime_ns) for name, at in found)
 

@@ -28,6 +28,6 @@ def check_clock(known: Iterable[datetime], now: datetime, *, ahead_max: timedelt
         raise ClockAheadError(
             f"what was published last is known from {latest:%Y-%m-%d %H:%M} UTC on, and now is {now:%Y-%m-%d %H:%M} "
             "UTC: all that is published after it would be hidden until then",
-            "mend this machine's clock if it is behind; if it was ahead then, restore the home as it was before, or "
+            "correct this machine's clock if it is behind; if it was ahead then, restore the home as it was before, or "
             "ingest the files below raw/ into a new one",
         )

@@ -1,4 +1,8 @@
-"""Queries for the customers that the offline table knows at an instant, in chunks."""
+"""Queries for the customers that the offline table knows at an instant, in chunks.
+
+Used by batch scoring, monitoring and the parity check; memory does not grow with the number of customers. See
+docs/decisions/0022-whole-base-runs.md.
+"""
 
 from __future__ import annotations
 
@@ -48,22 +52,61 @@ def offline_files(settings: Settings) -> list[str]:
 
 @dataclass(frozen=True)
 class InactiveCounts:
-    """Numbers of customers without a point-in-time result: expired rows, and withdrawals as old as that."""
+    """Numbers of customers without a point-in-time result.
+
+    Parameters
+    ----------
+    expired
+        Customers whose newest row is older than the time to live.
+    withdrawn
+        Customers whose withdrawal is as old as that.
+    """
 
     expired: int
     withdrawn: int
 
 
 def active_customers(settings: Settings, now: datetime, rows: int) -> Iterator[list[str]]:
-    """Yield the ids of customers with a row within the time to live, sorted, at most ``rows`` at a time.
+    """Yield the ids of customers with a row within the time to live, sorted.
 
-    Only rows that were true and known at ``now`` (UTC) count. The join decides whether an id is still a customer: see
-    :func:`present`.
+    Only rows that were true and known at ``now`` count. The join decides whether an id is still a customer: see
+    :func:`present_in`.
+
+    Parameters
+    ----------
+    settings
+        The home and DuckDB's limits.
+    now
+        The instant, tz-aware UTC.
+    rows
+        Most ids at a time.
 
     Raises
     ------
     NothingToMaterializeError
         If the offline table has no file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from datetime import UTC, datetime
+    >>> from pathlib import Path
+    >>> import pandas as pd
+    >>> from configs.settings import load_settings
+    >>> from feature_repo.contract import SOURCE, STORED
+    >>> from feature_repo.files.parquet_tables import append_table
+    >>> from feature_repo.raw.snapshots.timing import feature_rows
+    >>> from feature_repo.stores.customers import active_customers, count_inactive
+    >>> settings = load_settings(home=Path(tempfile.mkdtemp()))
+    >>> numbers = {"bool": False, "int64": 3, "float64": 20.0}
+    >>> values = {each.name: each.categories[0] if each.categories else numbers[each.dtype] for each in STORED}
+    >>> snapshot = pd.DataFrame([{"customer_id": name, **values} for name in ("C-3", "C-1", "C-2")])
+    >>> at = datetime(2024, 1, 1, tzinfo=UTC)
+    >>> _ = append_table(settings.home, SOURCE, "january", feature_rows(snapshot, at, at))
+    >>> list(active_customers(settings, datetime(2024, 2, 1, tzinfo=UTC), rows=2))
+    [['C-1', 'C-2'], ['C-3']]
+    >>> count_inactive(settings, datetime(2024, 6, 1, tzinfo=UTC))
+    InactiveCounts(expired=3, withdrawn=0)
     """
     with _newest(settings, now) as connection:
         # The ids alone are sorted: DuckDB spills what does not fit.
@@ -113,9 +156,26 @@ def event_times(
 
 
 def newest_customers(settings: Settings, now: datetime, most: int) -> dict[str, datetime]:
-    """Return customer -> event timestamp (UTC, whole seconds) of the ``most`` newest known at ``now``.
+    """Return the customers with the newest values known at an instant.
 
-    Raises as :func:`active_customers`.
+    Parameters
+    ----------
+    settings
+        The home and DuckDB's limits.
+    now
+        The instant, tz-aware UTC.
+    most
+        How many customers at most.
+
+    Returns
+    -------
+    dict
+        Customer -> event timestamp (UTC, whole seconds).
+
+    Raises
+    ------
+    NothingToMaterializeError
+        If the offline table has no file.
     """
     with _newest(settings, now) as connection:
         rows = connection.execute(

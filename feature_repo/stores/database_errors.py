@@ -30,12 +30,12 @@ _PRIMARY: Final = 0xFF
 _HELD: Final = Cause("another process holds it", "wait until that one has ended, then run this again", passing=True)
 _SQLITE: Final = {
     sqlite3.SQLITE_FULL: Cause("the disk is full", "free disk space, then run this again", passing=True),
-    sqlite3.SQLITE_READONLY: Cause("it may not be written", "mend the rights of the file and its folder"),
-    sqlite3.SQLITE_PERM: Cause("it may not be used", "mend the rights of the file and its folder"),
+    sqlite3.SQLITE_READONLY: Cause("it may not be written", "correct the rights of the file and its folder"),
+    sqlite3.SQLITE_PERM: Cause("it may not be used", "correct the rights of the file and its folder"),
     sqlite3.SQLITE_BUSY: _HELD,
     sqlite3.SQLITE_LOCKED: _HELD,
     sqlite3.SQLITE_IOERR: Cause("the disk failed", "check the disk and its mount, then run this again", passing=True),
-    sqlite3.SQLITE_CANTOPEN: Cause("it can't be opened", "mend the rights of its folder; it must be a file"),
+    sqlite3.SQLITE_CANTOPEN: Cause("it can't be opened", "correct the rights of its folder; it must be a file"),
 }
 
 
@@ -80,7 +80,7 @@ _REDIS: Final = (
     ),
     (
         ("NOREPLICAS",),
-        Cause("it takes no writes, because too few replicas follow it", "mend its replicas, or min-replicas-to-write"),
+        Cause("it takes no writes, because too few replicas follow it", "add replicas, or lower min-replicas-to-write"),
     ),
     (
         ("WRONGTYPE",),
@@ -89,7 +89,7 @@ _REDIS: Final = (
             f"give the online store a database of its own, by the number at the end of {_REDIS_URL}",
         ),
     ),
-    (("BUSY ",), Cause("it is busy with somebody's script", "end the script (SCRIPT KILL), then run this again")),
+    (("BUSY ",), Cause("it is busy with a script", "end the script (SCRIPT KILL), then run this again")),
     (
         ("unknown command",),
         Cause(
@@ -112,7 +112,7 @@ _REDIS: Final = (
     ),
     (
         ("DB index is out of range", "invalid DB index"),
-        Cause("it has no database of this number", f"mend the number at the end of {_REDIS_URL}"),
+        Cause("it has no database of this number", f"correct the number at the end of {_REDIS_URL}"),
     ),
     (
         ("NOAUTH", "Authentication required", "unauthenticated multibulk", "unauthenticated bulk"),
@@ -125,7 +125,8 @@ _REDIS: Final = (
     (
         ("WRONGPASS", "invalid password", "invalid username-password pair"),
         Cause(
-            "the user name or password is wrong", f"mend them in {_REDIS_URL}; special characters are percent-encoded"
+            "the user name or password is wrong",
+            f"fix them in {_REDIS_URL}; special characters are percent-encoded",
         ),
     ),
     (
@@ -153,9 +154,9 @@ def redis_cause(broken: BaseException) -> Cause:
         if any(text.startswith(word) or (" " in word and word in text) for word in words):
             return cause
     if isinstance(broken, exceptions.InvalidResponse):
-        return Cause("what answers at its address speaks no Redis", f"mend host and port in {_REDIS_URL}")
+        return Cause("what answers at its address speaks no Redis", f"correct host and port in {_REDIS_URL}")
     if isinstance(broken, exceptions.AuthenticationError):
-        return Cause("it refused the user name or password", f"mend them in {_REDIS_URL}")
+        return Cause("it refused the user name or password", f"correct them in {_REDIS_URL}")
     if isinstance(broken, (exceptions.ConnectionError, exceptions.TimeoutError)):
         return _unreachable(broken)
     return Cause(f"it refused a command ({type(broken).__name__})", "its log names the cause")
@@ -193,9 +194,9 @@ def unreachable(broken: BaseException, server: Server) -> Cause | None:
     if any(isinstance(each, ssl.SSLError) for each in causes):
         return _tls(server)
     if any(isinstance(each, socket.gaierror) for each in causes):
-        return Cause("its host name is unknown", f"mend the host in {server.setting}")
+        return Cause("its host name is unknown", f"correct the host in {server.setting}")
     if any(isinstance(each, ConnectionRefusedError) for each in causes):
-        return Cause("nothing listens at its address", f"start it, or mend host and port in {server.setting}")
+        return Cause("nothing listens at its address", f"start it, or correct host and port in {server.setting}")
     if any(isinstance(each, TimeoutError) or "Timeout" in type(each).__name__ for each in causes):
         return Cause(
             "it did not answer in time",
@@ -216,9 +217,9 @@ _POSTGRES: Final = (
     # SQLSTATE, where there is one; and words of libpq and of the server's English messages, where there is none.
     (
         ("28P01", "28000", "password authentication failed", "no password supplied", "no pg_hba.conf entry"),
-        Cause("it refused the user name or password", "mend them in {url}; special characters are percent-encoded"),
+        Cause("it refused the user name or password", "correct them in {url}; special characters are percent-encoded"),
     ),
-    (("3D000",), Cause("there is no such database", "create the database, or mend its name in {url}")),
+    (("3D000",), Cause("there is no such database", "create the database, or correct its name in {url}")),
     (
         ("53300", "too many clients", "remaining connection slots", "too many connections"),
         Cause("it has no connection left (max_connections)", "raise max_connections, or end what holds them"),
@@ -235,10 +236,10 @@ _POSTGRES: Final = (
         ("57014", "55P03", "timeout expired"),
         Cause("it did not answer in time", "check its load, its locks and the network"),
     ),
-    (("Connection refused",), Cause("nothing listens at its address", "start it, or mend host and port in {url}")),
+    (("Connection refused",), Cause("nothing listens at its address", "start it, or correct host and port in {url}")),
     (
         ("could not translate host name", "failed to resolve host", "Name or service not known"),
-        Cause("its host name is unknown", "mend the host in {url}"),
+        Cause("its host name is unknown", "correct the host in {url}"),
     ),
     (
         ("SSL", "certificate"),

@@ -53,11 +53,24 @@ class _Writer(Protocol[_Prepared]):
 
 
 class ColumnarComputeEngineConfig(FeastConfigBaseModel):
-    """Configuration, all of it optional.
+    """Configuration, section ``batch_engine`` of feature_store.yaml; all of it is optional.
 
-    ``batch_rows``: rows encoded and sent at once; memory grows with it and not with the table. ``send_kib``: size of
-    one write to the socket. ``sqlite_timeout_s``: how long to wait for a reader. ``overwrite_newer``: write without
-    comparing with the stored rows; faster, for the first load of an empty store.
+    Parameters
+    ----------
+    batch_rows
+        Rows encoded and sent at once; memory grows with it and not with the table.
+    send_kib
+        Size of one write to the socket, KiB.
+    sqlite_timeout_s
+        How long to wait for a reader, seconds.
+    overwrite_newer
+        Write without comparing with the stored rows; faster, for the first load of an empty store.
+
+    Examples
+    --------
+    >>> from feature_repo.stores.engine import ColumnarComputeEngineConfig
+    >>> ColumnarComputeEngineConfig(batch_rows=50_000).overwrite_newer
+    False
     """
 
     type: Literal["feature_repo.stores.engine.ColumnarComputeEngine"] = (
@@ -102,6 +115,15 @@ class ColumnarComputeEngine(LocalComputeEngine):
     (another online store, a Redis cluster, transformations, vector indexes, …) are left to Feast's local engine.
     Feast's rules then decide which rows are read and where the watermark moves; a store of this project still writes
     none of those rows over a later one.
+
+    Examples
+    --------
+    Feast makes the engine from its configuration; :func:`feature_repo.stores.materialize.materialize` runs it.
+
+    >>> from configs.settings import load_settings
+    >>> from feature_repo.stores.feature_store import repo_config
+    >>> repo_config(load_settings(), overwrite_newer=True)["batch_engine"]
+    {'type': 'feature_repo.stores.engine.ColumnarComputeEngine', 'overwrite_newer': True}
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -126,7 +148,22 @@ class ColumnarComputeEngine(LocalComputeEngine):
         tasks: MaterializationTask | list[MaterializationTask],
         **kwargs: Any,
     ) -> list[LocalMaterializationJob]:
-        """Run all tasks; return one job per task, in their order, with its status."""
+        """Run all tasks.
+
+        Parameters
+        ----------
+        registry
+            The registry that holds the watermarks.
+        tasks
+            One task per view.
+        kwargs
+            Not used; part of Feast's signature.
+
+        Returns
+        -------
+        list of LocalMaterializationJob
+            One job per task, in their order, with its status; a failed job holds its error.
+        """
         tasks = [_up_to_now(task) for task in ([tasks] if isinstance(tasks, MaterializationTask) else tasks)]
         self.kept = Counter()
         together: dict[_Read, list[int]] = {}
@@ -257,7 +294,11 @@ def _up_to_now(task: MaterializationTask) -> MaterializationTask:
     end = task.end_time
     if _in_future(end):
         end = datetime.now(UTC)
-        _log.warning("%s: the end %s lies in the future, taken as now", task.feature_view.name, task.end_time)
+        _log.warning(
+            "%s: the end %s is in the future, now is used instead",
+            task.feature_view.name,
+            task.end_time,
+        )
     # The start may be a watermark that is in the future itself.
     start = task.start_time if task.start_time <= end else _window(task.feature_view, end)
     return replace(task, start_time=start, end_time=end)

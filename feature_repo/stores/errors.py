@@ -1,6 +1,7 @@
 """Errors of the feature stores, and the translation of library errors into them.
 
-Every command that uses Feast goes through :func:`refusals`. The hints name the remedy.
+Every command that uses Feast goes through :func:`translate_store_errors`. The hints name the remedy, as
+docs/operations.md does.
 """
 
 from __future__ import annotations
@@ -59,6 +60,21 @@ def translate_store_errors(settings: Settings) -> Iterator[None]:
 
     Covers Feast, SQLAlchemy, DuckDB, Arrow, sqlite3, redis and OSError. The libraries' texts may hold a password or a
     host: they stay in the chained exception alone.
+
+    Raises
+    ------
+    ChurnError
+        One of this module's errors, or StorageError.
+
+    Examples
+    --------
+    >>> from configs.settings import load_settings
+    >>> from feature_repo.stores.errors import translate_store_errors
+    >>> with translate_store_errors(load_settings()):
+    ...     raise PermissionError(13, "Permission denied")
+    Traceback (most recent call last):
+        ...
+    feature_repo.files.atomic_writes.StorageError: ...
     """
     import sqlite3
 
@@ -87,7 +103,7 @@ def translate_store_errors(settings: Settings) -> Iterator[None]:
     except OSError as broken:
         raise StorageError(
             f"cannot read or write below the home: {broken.strerror or type(broken).__name__}",
-            "free disk space or mend the rights of CHURN_HOME, then run again",
+            "free disk space or correct the rights of CHURN_HOME, then run again",
         ) from broken
     except (sqlite3.Error, RedisError) as broken:
         raise store_failure(broken) from broken

@@ -1,4 +1,7 @@
-"""Configuration and opening of Feast's FeatureStore, from the platform's settings."""
+"""Configuration and opening of Feast's FeatureStore, from the platform's settings.
+
+Used by everything that reads or writes features; opening contacts no server. See docs/decisions/0003-offline-store.md.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,20 @@ REPO_PATH = PROJECT_ROOT / "feature_repo"
 def repo_config(settings: Settings, *, overwrite_newer: bool = False) -> dict[str, Any]:
     """Return the content of feature_store.yaml for these settings. Holds secrets: never log it.
 
-    With ``overwrite_newer`` materialisation writes the offline values, whatever the online store holds.
+    Parameters
+    ----------
+    settings
+        The home and the addresses of the stores.
+    overwrite_newer
+        Whether materialisation writes the offline values, whatever the online store holds.
+
+    Examples
+    --------
+    >>> from configs.settings import load_settings
+    >>> from feature_repo.stores.feature_store import repo_config
+    >>> config = repo_config(load_settings())
+    >>> config["project"], config["offline_store"]["type"]
+    ('churn', 'feature_repo.stores.offline.AsofOfflineStore')
     """
     engine: dict[str, Any] = {"type": "feature_repo.stores.engine.ColumnarComputeEngine"}
     return {
@@ -51,6 +67,15 @@ def sqlite_url(path: Path) -> str:
     """Return the SQLAlchemy URL of a SQLite file.
 
     In a plain URL a question mark would end the path: then it is a ``file:`` URI, quoted.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from feature_repo.stores.feature_store import sqlite_url
+    >>> sqlite_url(Path("/data/registry.db"))
+    'sqlite:////data/registry.db'
+    >>> sqlite_url(Path("/data/what?/registry.db"))
+    'sqlite:///file:/data/what%3F/registry.db?uri=true'
     """
     from urllib.parse import quote
 
@@ -65,7 +90,25 @@ def feast_folder(settings: Settings) -> Path:
 def open_feature_store(settings: Settings, *, overwrite_newer: bool = False) -> FeatureStore:
     """Return Feast's FeatureStore on the settings' stores.
 
-    Creates the home's folder; contacts no server yet.
+    Creates the home's folder; contacts no server yet. :func:`close_store` ends the thread that it starts.
+
+    Parameters
+    ----------
+    settings
+        The home and the addresses of the stores.
+    overwrite_newer
+        As of :func:`repo_config`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from configs.settings import load_settings
+    >>> from feature_repo.stores.feature_store import close_store, open_feature_store
+    >>> store = open_feature_store(load_settings(home=Path(tempfile.mkdtemp())))
+    >>> store.project, store.list_feature_views()
+    ('churn', [])
+    >>> close_store(store)
     """
     from feast import FeatureStore
     from feast.repo_config import RepoConfig
@@ -113,7 +156,21 @@ def _online_store(settings: Settings) -> dict[str, Any]:
 
 
 def redis_connection(url: str, timeout_ms: int) -> str:
-    """Translate ``redis://[user:password@]host:port/db`` into Feast's own ``host:port,key=value`` form."""
+    """Translate ``redis://[user:password@]host:port/db`` into Feast's own ``host:port,key=value`` form.
+
+    Parameters
+    ----------
+    url
+        URL of the server; ``rediss`` means TLS.
+    timeout_ms
+        Time-out of a connection attempt and of a reply, milliseconds.
+
+    Examples
+    --------
+    >>> from feature_repo.stores.feature_store import redis_connection
+    >>> redis_connection("redis://localhost:6379/2", 500)
+    'localhost:6379,db=2,socket_timeout=0.5,socket_connect_timeout=0.5,retry=null'
+    """
     from urllib.parse import unquote, urlsplit
 
     parts = urlsplit(url)

@@ -1,4 +1,7 @@
-"""Freshness policy: the maximum age of feature values per view, read from configs/freshness.toml."""
+"""Freshness policy: the maximum age of feature values per view, read from configs/freshness.toml.
+
+Used by the online reader, the parity check and monitoring. See docs/decisions/0025-online-reads.md.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +48,14 @@ class FreshnessError(ChurnError):
 class ViewState(NamedTuple):
     """State of one feature view of one customer at one read.
 
-    ``event_timestamp`` is UTC, to the second, None for a view without a row for the customer. *unknown* means that the
-    age is unknown: for such a view, and for one whose event timestamp is in the future.
+    Parameters
+    ----------
+    view
+        Name of the view.
+    event_timestamp
+        UTC, to the second; None for a view without a row for the customer.
+    status
+        *unknown* means that the age is unknown: for such a view, and for one whose event timestamp is in the future.
     """
 
     view: str
@@ -57,9 +66,18 @@ class ViewState(NamedTuple):
 class RowAge(NamedTuple):
     """Ages of the views of one read.
 
-    ``views`` in the order they were read; ``stale`` names the stale ones; ``as_of`` is the oldest event timestamp among
-    the snapshot's views, None where none of them knows the customer; ``refused`` states whether a view expired whose
-    values may not be replaced by nulls. All of it is valid for instants after ``since`` and up to ``until``.
+    Parameters
+    ----------
+    views
+        In the order they were read.
+    stale
+        Names of the stale ones.
+    as_of
+        The oldest event timestamp among the snapshot's views, None where none of them knows the customer.
+    refused
+        Whether a view expired whose values may not be replaced by nulls.
+    since, until
+        All of it is valid for instants after ``since`` and up to ``until``.
     """
 
     views: tuple[ViewState, ...]
@@ -96,7 +114,25 @@ class _File(BaseModel):
 
 @dataclass(frozen=True)
 class Freshness:
-    """The whole policy: view -> its limits, and the features whose nulls do not count as gaps."""
+    """The whole policy.
+
+    Parameters
+    ----------
+    views
+        View -> its limits.
+    ordinary_nulls
+        The features whose nulls do not count as gaps.
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime, timedelta
+    >>> from feature_repo.stores.freshness import Freshness, ViewFreshness
+    >>> limits = ViewFreshness(stale_after_h=48, refuse_after_h=96, on_expired="refuse")
+    >>> freshness = Freshness({"customer_billing": limits}, frozenset())
+    >>> at = datetime(2026, 1, 1, tzinfo=UTC)
+    >>> [freshness.age(["customer_billing"], [at], at + timedelta(days=days)).views[0].status for days in (1, 3, 5)]
+    ['fresh', 'stale', 'expired']
+    """
 
     views: Mapping[str, ViewFreshness]
     ordinary_nulls: frozenset[str]
@@ -106,10 +142,19 @@ class Freshness:
         return feature.nullable and feature.name not in self.ordinary_nulls
 
     def age(self, views: Sequence[str], instants: Sequence[datetime | None], now: datetime) -> RowAge:
-        """Return the ages of ``views`` at ``now``, from their event timestamps (UTC, None for unknown).
+        """Return the ages of views at an instant.
 
         Limits are inclusive: a value exactly as old as a limit is within it. An event timestamp further after ``now``
         than clocks differ (:func:`feature_repo.clocks.in_future`) has no age: *unknown*, never *fresh*.
+
+        Parameters
+        ----------
+        views
+            Names of v views.
+        instants
+            Their v event timestamps (UTC), None for unknown.
+        now
+            The instant of the read, tz-aware.
 
         Raises
         ------
@@ -152,7 +197,14 @@ class Freshness:
 
 
 def load_freshness(path: Path = FRESHNESS_FILE) -> Freshness:
-    """Read a policy file and check it; raises as :func:`parse`."""
+    """Read a policy file and check it; raises as :func:`parse_freshness`.
+
+    Examples
+    --------
+    >>> from feature_repo.stores.freshness import load_freshness
+    >>> load_freshness().views["customer_billing"].on_expired
+    'refuse'
+    """
     try:
         text = decoded(read_regular(path))
     except (OSError, UnicodeDecodeError) as broken:
@@ -163,11 +215,24 @@ def load_freshness(path: Path = FRESHNESS_FILE) -> Freshness:
 def parse_freshness(text: str) -> Freshness:
     """Parse a policy (TOML) and check it against the contract.
 
+    Parameters
+    ----------
+    text
+        Content of a policy file.
+
     Raises
     ------
     FreshnessError
         If it is no TOML of a policy, a served view has no entry, an entry names no served view, or a rule would
         give a model values, or nulls, that training never had.
+
+    Examples
+    --------
+    >>> from feature_repo.stores.freshness import parse_freshness
+    >>> parse_freshness("stale_after_h = forever")
+    Traceback (most recent call last):
+        ...
+    feature_repo.stores.freshness.FreshnessError: the freshness policy is no TOML: Invalid value (at line 1, column 17)
     """
     try:
         found = _File.model_validate(tomllib.loads(text))

@@ -1,4 +1,7 @@
-"""Historical features: values as they were known at past instants, read through Feast."""
+"""Historical features: values as they were known at past instants, read through Feast.
+
+Used by training, monitoring and parity. See docs/decisions/0012-point-in-time-join.md.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +26,16 @@ class RowsLostError(ChurnError):
 
 
 def get_historical_features(store: FeatureStore, keys: pd.DataFrame, service: str) -> pd.DataFrame:
-    """Join the features of ``service`` to customers, as true and known at each row's instant.
+    """Join the features of a service to customers, as true and known at each row's instant.
 
     Parameters
     ----------
+    store
+        Feast's store, as :func:`feature_repo.stores.feature_store.open_feature_store` returns it.
     keys
         ``customer_id`` and ``observed_at`` (datetime64, UTC), n rows; a pair may recur.
+    service
+        A registered feature service of the contract.
 
     Returns
     -------
@@ -40,6 +47,38 @@ def get_historical_features(store: FeatureStore, keys: pd.DataFrame, service: st
     ------
     RowsLostError
         If the store dropped, merged or doubled a row.
+
+    Examples
+    --------
+    A customer whose values arrived on 6 January:
+
+    >>> import tempfile
+    >>> from datetime import UTC, datetime
+    >>> from pathlib import Path
+    >>> import pandas as pd
+    >>> from configs.settings import load_settings
+    >>> from feature_repo.contract import CORE_SERVICE, SOURCE, STORED
+    >>> from feature_repo.files.parquet_tables import append_table
+    >>> from feature_repo.raw.snapshots.timing import feature_rows
+    >>> from feature_repo.stores.feature_store import close_store, open_feature_store
+    >>> from feature_repo.stores.historical_features import get_historical_features
+    >>> from feature_repo.stores.registration import apply
+    >>> settings = load_settings(home=Path(tempfile.mkdtemp()))
+    >>> numbers = {"bool": False, "int64": 3, "float64": 20.0}
+    >>> values = {each.name: [each.categories[0] if each.categories else numbers[each.dtype]] for each in STORED}
+    >>> snapshot = pd.DataFrame({"customer_id": ["7590-VHVEG"], **values})
+    >>> true_at, known_at = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 6, tzinfo=UTC)
+    >>> _ = append_table(settings.home, SOURCE, "january", feature_rows(snapshot, true_at, known_at))
+    >>> _ = apply(settings)
+
+    On 5 January the values were true and not yet known:
+
+    >>> keys = pd.DataFrame({"customer_id": ["7590-VHVEG"] * 2, "observed_at": ["2024-01-05", "2024-01-07"]})
+    >>> store = open_feature_store(settings)
+    >>> features = get_historical_features(store, keys, CORE_SERVICE)
+    >>> features["tenure_months"].tolist()
+    [nan, 3.0]
+    >>> close_store(store)
     """
     wanted = features_of(service)
     entities = pd.DataFrame(

@@ -1,6 +1,6 @@
 """Materialisation: copies the newest offline values into the online store.
 
-See docs/decisions/0013-materialisation.md.
+Used by the command line and the materialisation flow. See docs/decisions/0013-materialisation.md.
 """
 
 from __future__ import annotations
@@ -21,9 +21,16 @@ from feature_repo.stores.point_in_time.parquet_source import has_files
 
 @dataclass(frozen=True)
 class Materialized:
-    """Result of a run: views and customers written, and the newest event timestamp (UTC) among the values.
+    """Result of a run.
 
-    ``kept`` counts, per view, the rows not written because the online store holds a later event timestamp.
+    Parameters
+    ----------
+    views, customers
+        How many views and customers were written.
+    newest
+        The newest event timestamp (UTC) among the values.
+    kept
+        View -> rows not written because the online store holds a later event timestamp; views without any are left out.
     """
 
     views: int
@@ -38,12 +45,36 @@ def materialize(settings: Settings, now: datetime, *, overwrite_newer: bool = Fa
     The rule is that of :class:`feature_repo.stores.engine.ColumnarComputeEngine`: the whole TTL window as known at
     ``now``; no value replaces a later one, unless ``overwrite_newer``. Views whose table has no file are left out.
 
+    Parameters
+    ----------
+    settings
+        The home and the stores.
+    now
+        The instant as of which values are known, tz-aware UTC.
+    overwrite_newer
+        Whether offline values replace later ones of the online store.
+
     Raises
     ------
     NothingRegisteredError, NothingToMaterializeError
         If there are no views yet, or no rows of the last TTL days.
     RegistryUnavailableError, StoreUnavailableError
         If a store can't be used; what was written before stays, and the next run writes everything again.
+
+    Examples
+    --------
+    :class:`~feature_repo.stores.online_features.OnlineFeatureReader` shows a whole run. Without definitions there is
+    nothing to write:
+
+    >>> import tempfile
+    >>> from datetime import UTC, datetime
+    >>> from pathlib import Path
+    >>> from configs.settings import load_settings
+    >>> from feature_repo.stores.materialize import materialize
+    >>> materialize(load_settings(home=Path(tempfile.mkdtemp())), datetime(2024, 1, 2, tzinfo=UTC))
+    Traceback (most recent call last):
+        ...
+    feature_repo.stores.errors.NothingRegisteredError: no feature view is registered
     """
     start = now - timedelta(days=TTL_DAYS)
     with translate_store_errors(settings):

@@ -56,7 +56,23 @@ class HindsightError(ChurnError):
 
 
 class AsofOfflineStoreConfig(DuckDBOfflineStoreConfig):
-    """Configuration: ``home`` is the data folder, absolute or relative to feature_store.yaml."""
+    """Configuration of the offline store, section ``offline_store`` of feature_store.yaml.
+
+    Parameters
+    ----------
+    home
+        The data folder, absolute or relative to feature_store.yaml.
+    memory_max_mb
+        Memory of the whole process for one query, MiB; beyond it the query works in buckets and spills.
+    threads
+        DuckDB's threads for one query.
+
+    Examples
+    --------
+    >>> from feature_repo.stores.offline import AsofOfflineStoreConfig
+    >>> AsofOfflineStoreConfig(home="../data").memory_max_mb
+    4096
+    """
 
     type: Literal["feature_repo.stores.offline.AsofOfflineStore"] = "feature_repo.stores.offline.AsofOfflineStore"
     home: str
@@ -66,7 +82,20 @@ class AsofOfflineStoreConfig(DuckDBOfflineStoreConfig):
 
 
 class AsofOfflineStore(FeatureMetricsStore):
-    """Offline store with a point-in-time join over ``<home>/<source path>``."""
+    """Offline store with a point-in-time join over ``<home>/<source path>``.
+
+    Feast calls its methods; :func:`feature_repo.stores.historical_features.get_historical_features` shows a join.
+
+    Examples
+    --------
+    A request for values that had not arrived is refused, not answered:
+
+    >>> from feature_repo.stores.offline import AsofOfflineStore
+    >>> AsofOfflineStore.get_historical_features(None, [], [], None, None, "churn", filter_by_created_timestamp=False)
+    Traceback (most recent call last):
+        ...
+    feature_repo.stores.offline.HindsightError: filter_by_created_timestamp=False asks for values that ...
+    """
 
     supports_filter_by_created_timestamp = True
 
@@ -85,8 +114,22 @@ class AsofOfflineStore(FeatureMetricsStore):
     ) -> RetrievalJob:
         """Join features to the entity rows as they were known at each row's event timestamp.
 
-        ``entity_df`` is a pandas frame, an Arrow table, the path of a Parquet file or a SELECT. Without one, the rows
-        are all keys that have a value with an event timestamp in [start_date, end_date], as of end_date.
+        Parameters
+        ----------
+        config, feature_views, feature_refs, registry, project, full_feature_names
+            As Feast passes them.
+        entity_df
+            A pandas frame, an Arrow table, the path of a Parquet file or a SELECT. None: the rows are all keys that
+            have a value with an event timestamp in [start_date, end_date], as of end_date.
+        filter_by_created_timestamp
+            Must be True.
+        start_date, end_date
+            Only without ``entity_df``; UTC if naive.
+
+        Returns
+        -------
+        RetrievalJob
+            Runs the join when it is read; the rows keep their order and number.
 
         Raises
         ------
@@ -119,9 +162,18 @@ class AsofOfflineStore(FeatureMetricsStore):
     ) -> AsofRetrievalJob:
         """Return per key the greatest row by (event, created, place) with event in [start_date, end_date].
 
-        Materialisation writes these rows online. The job's ``to_reader`` streams them in constant memory; rows come in
-        the order of the files, not of the keys. Rows without a key or a timestamp do not count. Without join keys it is
-        the greatest row of all, along with Feast's column for "no entity".
+        Materialisation writes these rows online. Rows without a key or a timestamp do not count. Without join keys it
+        is the greatest row of all, along with Feast's column for "no entity".
+
+        Returns
+        -------
+        AsofRetrievalJob
+            ``to_reader`` streams the rows in constant memory, in the order of the files, not of the keys.
+
+        Raises
+        ------
+        SourceColumnError, OfflineTableEmptyError
+            When the job runs: if the source lacks a column, or has no file.
         """
         limits = Limits.of(config)
         times = Times(timestamp_field, created_timestamp_column or None)
@@ -180,6 +232,15 @@ class AsofOfflineStore(FeatureMetricsStore):
     ) -> None:
         """Append the rows as one immutable part, named after its content: a repeated write adds nothing.
 
+        Parameters
+        ----------
+        config, feature_view
+            As Feast passes them.
+        table
+            Rows with the source's columns; naive timestamps are UTC.
+        progress
+            Called with the number of rows.
+
         Raises
         ------
         OfflineRowsError
@@ -207,7 +268,15 @@ class AsofOfflineStore(FeatureMetricsStore):
         logging_config: LoggingConfig,
         registry: BaseRegistry,
     ) -> None:
-        """Append logged features as immutable parts below the destination, in folders by ``partition_by``."""
+        """Append logged features as immutable parts below the destination, in folders by ``partition_by``.
+
+        Raises
+        ------
+        SourceColumnError
+            If the destination is not one of files.
+        OfflineRowsError
+            If a column of ``partition_by`` is null in some rows; nothing is written.
+        """
         destination = logging_config.destination
         if not isinstance(destination, FileLoggingDestination):
             raise SourceColumnError(

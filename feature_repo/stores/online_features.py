@@ -1,6 +1,6 @@
 """Online feature reader: values, ages, model vectors and status of customers.
 
-See docs/decisions/0025-online-reads.md.
+Used by the service and the parity check; writes nothing. See docs/decisions/0025-online-reads.md.
 """
 
 from __future__ import annotations
@@ -45,6 +45,43 @@ class OnlineFeatureReader:
     ------
     FreshnessError
         If the policy can't be read or does not fit the feature views.
+
+    Examples
+    --------
+    Values become available by three steps: rows of the offline table, registration, materialisation.
+
+    >>> import tempfile
+    >>> from datetime import UTC, datetime, timedelta
+    >>> from pathlib import Path
+    >>> import pandas as pd
+    >>> from configs.settings import load_settings
+    >>> from feature_repo.contract import CORE_SERVICE, SOURCE, STORED
+    >>> from feature_repo.files.parquet_tables import append_table
+    >>> from feature_repo.raw.snapshots.timing import feature_rows
+    >>> from feature_repo.stores.feature_store import open_feature_store
+    >>> from feature_repo.stores.materialize import materialize
+    >>> from feature_repo.stores.online_features import OnlineFeatureReader
+    >>> from feature_repo.stores.registration import apply
+    >>> settings = load_settings(home=Path(tempfile.mkdtemp()))
+    >>> numbers = {"bool": False, "int64": 3, "float64": 20.0}
+    >>> values = {each.name: [each.categories[0] if each.categories else numbers[each.dtype]] for each in STORED}
+    >>> snapshot = pd.DataFrame({"customer_id": ["7590-VHVEG"], **values})
+    >>> at = datetime(2024, 1, 1, tzinfo=UTC)
+    >>> _ = append_table(settings.home, SOURCE, "january", feature_rows(snapshot, at, at))
+    >>> _ = apply(settings)
+    >>> materialize(settings, at + timedelta(days=1)).customers
+    1
+
+    Each read has one row per id, in the order of the ids.
+
+    >>> reader = OnlineFeatureReader(open_feature_store(settings), CORE_SERVICE)
+    >>> [row.status for row in reader.read(["7590-VHVEG", "0000-NOONE"], at + timedelta(days=2))]
+    ['present', 'unknown']
+    >>> reader.read_batch(["7590-VHVEG"], at + timedelta(days=2)).vectors.shape
+    (1, 19)
+    >>> reader.read(["7590-VHVEG"], at + timedelta(days=100))[0].status
+    'expired'
+    >>> reader.close()
     """
 
     def __init__(self, store: FeatureStore, service: str, freshness: Freshness | None = None) -> None:
@@ -97,7 +134,18 @@ class OnlineFeatureReader:
         return self._rows(customer_ids, self._columns(customer_ids, now), now) if customer_ids else []
 
     def read_batch(self, customer_ids: Sequence[str], now: datetime) -> OnlineBatch:
-        """Return the rows of :meth:`read` and their vectors, for the scorer; raises as it does."""
+        """Return the rows of :meth:`read` and their vectors, for the scorer.
+
+        Returns
+        -------
+        OnlineBatch
+            n rows, and (n, f) float64 in contract order.
+
+        Raises
+        ------
+        StoreUnavailableError
+            If the store can't be reached or fails.
+        """
         if not customer_ids:
             return OnlineBatch([], np.empty((0, len(self.features))))
         columns = self._columns(customer_ids, now)

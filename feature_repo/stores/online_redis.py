@@ -26,7 +26,14 @@ from feature_repo.stores.wire.value_decoder import instant_of
 
 
 class PlannedRedisOnlineStoreConfig(RedisOnlineStoreConfig):
-    """Configuration: that of Feast's Redis store."""
+    """Configuration: that of Feast's Redis store, section ``online_store`` of feature_store.yaml.
+
+    Examples
+    --------
+    >>> from feature_repo.stores.online_redis import PlannedRedisOnlineStoreConfig
+    >>> PlannedRedisOnlineStoreConfig(connection_string="localhost:6379").type
+    'feature_repo.stores.online_redis.PlannedRedisOnlineStore'
+    """
 
     type: Literal["feature_repo.stores.online_redis.PlannedRedisOnlineStore"] = (
         "feature_repo.stores.online_redis.PlannedRedisOnlineStore"
@@ -39,6 +46,17 @@ class PlannedRedisOnlineStore(PlannedReadMixin, RedisOnlineStore):
     Every API writes by the rule of :class:`~feature_repo.stores.online_write.redis_writer.RedisWriter`: no row replaces
     a later one, and a row of the same instant is a correction. So ``skip_dedup`` has no effect. Deletions and
     asynchronous reads are Feast's. Reads from a cluster, Sentinel and the client *glide* are left to Feast.
+
+    Examples
+    --------
+    Feast makes the store from its configuration; :func:`feature_repo.stores.feature_store.repo_config` writes it where
+    ``feast.online_store`` of the settings is ``redis``.
+
+    >>> from feature_repo.stores.feature_store import redis_connection
+    >>> from feature_repo.stores.online_redis import PlannedRedisOnlineStoreConfig
+    >>> config = PlannedRedisOnlineStoreConfig(connection_string=redis_connection("rediss://cache:6380/1", 250))
+    >>> config.connection_string
+    'cache:6380,db=1,socket_timeout=0.25,socket_connect_timeout=0.25,retry=null,ssl=true'
     """
 
     _client_async: Any
@@ -87,7 +105,21 @@ class PlannedRedisOnlineStore(PlannedReadMixin, RedisOnlineStore):
 
         Keys are watched (WATCH) from before their stored timestamps are read until the rows are written (MULTI, EXEC):
         if another writer changes one in that time, the part is read again. In a cluster a transaction is limited to a
-        single slot, so there the two steps stay separate. Raises redis.exceptions.RedisError.
+        single slot, so there the two steps stay separate.
+
+        Parameters
+        ----------
+        config, table
+            As Feast passes them.
+        data
+            Rows of (entity key, feature -> value, event timestamp, created timestamp).
+        progress
+            Called with the number of rows.
+
+        Raises
+        ------
+        redis.exceptions.RedisError
+            If the server can't be used.
         """
         client, kept = self._get_client(config.online_store), 0
         watches = config.online_store.redis_type != RedisType.redis_cluster

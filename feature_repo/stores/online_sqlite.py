@@ -38,7 +38,14 @@ _KEYS_AT_ONCE: Final = 500
 
 
 class PlannedSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
-    """Configuration: that of Feast's SQLite store."""
+    """Configuration: that of Feast's SQLite store, section ``online_store`` of feature_store.yaml.
+
+    Examples
+    --------
+    >>> from feature_repo.stores.online_sqlite import PlannedSqliteOnlineStoreConfig
+    >>> PlannedSqliteOnlineStoreConfig(path="data/online.db").type
+    'feature_repo.stores.online_sqlite.PlannedSqliteOnlineStore'
+    """
 
     type: Literal["feature_repo.stores.online_sqlite.PlannedSqliteOnlineStore"] = (
         "feature_repo.stores.online_sqlite.PlannedSqliteOnlineStore"
@@ -51,6 +58,16 @@ class PlannedSqliteOnlineStore(PlannedReadMixin, SqliteOnlineStore):
     Instants in the tables are UTC, where Feast's class takes the process's time zone; in UTC both are the same. Every
     API writes by the rule of :class:`~feature_repo.stores.online_write.sqlite_writer.SqliteWriter`. Vector search and
     the OpenAI-compatible store are Feast's, including its writer and its local instants.
+
+    Examples
+    --------
+    Feast makes the store from its configuration, and reads of ``FeatureStore.get_online_features`` are planned:
+    :class:`feature_repo.stores.online_features.OnlineFeatureReader` shows one.
+
+    >>> from datetime import UTC, datetime
+    >>> from feature_repo.stores.online_sqlite import PlannedSqliteOnlineStore
+    >>> PlannedSqliteOnlineStore().instant(int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()))
+    datetime.datetime(2026, 1, 1, 0, 0, tzinfo=datetime.timezone.utc)
     """
 
     _utc = False
@@ -118,7 +135,24 @@ class PlannedSqliteOnlineStore(PlannedReadMixin, SqliteOnlineStore):
         entity_keys: list[EntityKey],
         requested_features: list[str] | None = None,  # noqa: ARG002 - Feast's signature; its own class reads all, too
     ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
-        """Return (event timestamp, feature -> value) per entity, (None, None) where nothing is stored."""
+        """Return the stored values of entities.
+
+        Parameters
+        ----------
+        config
+            As Feast passes it.
+        table
+            The feature view.
+        entity_keys
+            n keys.
+        requested_features
+            Names of features; None: all of the view.
+
+        Returns
+        -------
+        list of tuple
+            n times (event timestamp, feature -> value), (None, None) where nothing is stored.
+        """
         version = config.entity_key_serialization_version
         keys = [serialize_entity_key(key, entity_key_serialization_version=version) for key in entity_keys]
         found: dict[bytes, tuple[datetime | None, dict[str, Value]]] = {}
@@ -132,7 +166,19 @@ class PlannedSqliteOnlineStore(PlannedReadMixin, SqliteOnlineStore):
     ) -> None:
         """Write rows, none of them over a later one; the log counts those left out.
 
-        Raises sqlite3.Error.
+        Parameters
+        ----------
+        config, table
+            As Feast passes them.
+        data
+            Rows of (entity key, feature -> value, event timestamp, created timestamp).
+        progress
+            Called with the number of rows.
+
+        Raises
+        ------
+        sqlite3.Error
+            If the file can't be written.
         """
         if config.online_store.vector_enabled or config.online_store.enable_openai_compatible_store:
             super().online_write_batch(config, table, data, progress)

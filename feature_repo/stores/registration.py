@@ -1,4 +1,4 @@
-"""Registration of the feature definitions: `feast apply` from code."""
+"""Registration of the feature definitions: `feast apply` from code. See docs/decisions/0009-feast-command.md."""
 
 from __future__ import annotations
 
@@ -18,15 +18,30 @@ if TYPE_CHECKING:
 
 
 def apply(settings: Settings) -> list[str]:
-    """Register all of definitions.py and create the online tables; return the names, sorted.
+    """Register all of definitions.py and create the online tables.
 
     It calls the function behind `feast apply`: objects removed from the definitions leave the registry, and `feast
     plan` reports no changes afterwards.
+
+    Returns
+    -------
+    list of str
+        The names of the registered objects, sorted.
 
     Raises
     ------
     RegistryUnavailableError, StoreUnavailableError
         If the registry or the online store can't be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from configs.settings import load_settings
+    >>> from feature_repo.stores.registration import apply
+    >>> names = apply(load_settings(home=Path(tempfile.mkdtemp())))
+    >>> [name for name in names if name.endswith("_v1")]
+    ['churn_audit_v1', 'churn_behavior_v1', 'churn_core_v1']
     """
     with translate_store_errors(settings), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         from feast.repo_operations import apply_total_with_repo_instance

@@ -1,4 +1,8 @@
-"""Numeric encoding of features, shared by design matrices, trees and online reads. Pure."""
+"""Numeric encoding of features, shared by design matrices, trees and online reads. Pure.
+
+There is no second encoding: a model reads the numbers that it was trained on. See
+docs/decisions/0005-bundle-is-data.md.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +29,16 @@ def encode_value(feature: Feature, value: Any) -> float:
 
     Numbers stay as they are, bools become 1 and 0, categories their index in ``feature.categories`` or
     :data:`UNKNOWN_CATEGORY`, each representation of null NaN.
+
+    Examples
+    --------
+    >>> from feature_repo.contract import BY_NAME
+    >>> from feature_repo.stores.vectors import encode_value
+    >>> contract = BY_NAME["contract_type"]
+    >>> contract.categories
+    ('Month-to-month', 'One year', 'Two year')
+    >>> [encode_value(contract, value) for value in ("Two year", "Ten years", None)]
+    [2.0, -1.0, nan]
     """
     if feature.categories:
         return _word(feature, value)
@@ -40,7 +54,33 @@ def category_encoder(feature: Feature) -> Callable[[Any], float]:
 
 
 def encode_features(features: Sequence[Feature], columns: Mapping[str, Sequence[Any]] | pd.DataFrame) -> Vectors:
-    """Return (n, f) float64, one column per feature in the given order, from columns accessed by name."""
+    """Return features as numbers.
+
+    Parameters
+    ----------
+    features
+        f features.
+    columns
+        Name -> n values, of a mapping or a frame; other columns are ignored.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n, f) float64, one column per feature in the given order; NaN where null.
+
+    Raises
+    ------
+    KeyError
+        If a feature has no column.
+
+    Examples
+    --------
+    >>> from feature_repo.contract import BY_NAME
+    >>> from feature_repo.stores.vectors import encode_features
+    >>> features = [BY_NAME["partner"], BY_NAME["total_charges_usd"]]
+    >>> encode_features(features, {"partner": [True, False], "total_charges_usd": [29.85, None]}).tolist()
+    [[1.0, 29.85], [0.0, nan]]
+    """
     encoded = [_column(feature, columns[feature.name]) for feature in features]
     return np.column_stack(encoded) if encoded else np.empty((0, 0))
 

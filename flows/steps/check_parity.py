@@ -105,7 +105,7 @@ def report(settings: Settings, found: dict[str, ParityCounts]) -> list[str]:
         key = settings.privacy.pseudonym_key.get_secret_value()
         sample = ", ".join(pseudonym(customer_id, key) for customer_id in broken[0].sample)
         raise ParityBrokenError(
-            f"{'; '.join(lines)}. Features that differ: {names or 'none, for nobody was compared'}"
+            f"{'; '.join(lines)}. Features that differ: {names or 'none, no customer was compared'}"
             + (f". For example {sample}" if sample else ""),
             "run: churn materialize, then this again; if it stays: churn materialize --overwrite-newer, which writes "
             "over a later event timestamp too; if it stays even then, a transform or a writer is at fault",

@@ -57,7 +57,7 @@ log = logging.getLogger(__name__)
 
 
 class SnapshotInFutureError(ChurnError):
-    """The snapshot date lies after today (UTC): its values would be known before they are true."""
+    """The snapshot date is after today (UTC): its values would be known before they are true."""
 
     error = "snapshot_in_future"
     http_status = 422
@@ -161,7 +161,7 @@ def ingest_snapshot(
     quarantine = rows.loc[list(reasons)].assign(row=list(reasons), reasons=pd.Series(reasons, dtype=object))
     with publish_lock(home) as held:
         every = snapshot_history(home)
-        # The known-at instant of an extract declared today lies some hours later.
+        # The known-at instant of an extract declared today is some hours later.
         check_clock(
             (manifest.created_at for manifest in every),
             max(ingested_at, clock or ingested_at),

@@ -23,6 +23,21 @@ DOORS = {
     "bentos.prediction.model": "load_model",
     "bentos.prediction.prediction": "Prediction prediction_ids",
     "bentos.prediction.predictor": "predict_rows refusal",
+    "feature_repo.stores.casting": "to_dataframe to_python_values",
+    "feature_repo.stores.customers": "active_customers",
+    "feature_repo.stores.engine": "ColumnarComputeEngine ColumnarComputeEngineConfig",
+    "feature_repo.stores.errors": "translate_store_errors",
+    "feature_repo.stores.feature_store": "open_feature_store redis_connection repo_config sqlite_url",
+    "feature_repo.stores.freshness": "Freshness load_freshness parse_freshness",
+    "feature_repo.stores.historical_features": "get_historical_features",
+    "feature_repo.stores.materialize": "materialize",
+    "feature_repo.stores.offline": "AsofOfflineStore AsofOfflineStoreConfig",
+    "feature_repo.stores.online_features": "OnlineFeatureReader",
+    "feature_repo.stores.online_read.rows": "OnlineRow",
+    "feature_repo.stores.online_redis": "PlannedRedisOnlineStore PlannedRedisOnlineStoreConfig",
+    "feature_repo.stores.online_sqlite": "PlannedSqliteOnlineStore PlannedSqliteOnlineStoreConfig",
+    "feature_repo.stores.registration": "apply",
+    "feature_repo.stores.vectors": "encode_features encode_value",
 }
 """Module -> its classes and functions that must show an example; tests/unit/test_docstring_examples.py runs them."""
 
@@ -37,6 +52,24 @@ SECTIONS = {
     "bentos.prediction.prediction": "ModelInfo Prediction",
     "bentos.prediction.predictor": "predict_customers predict_rows",
     "bentos.prediction.what_if": "WhatIfPrediction predict_what_if",
+    "feature_repo.stores.casting": "to_dataframe to_python_values",
+    "feature_repo.stores.customers": "InactiveCounts active_customers newest_customers",
+    "feature_repo.stores.engine": "ColumnarComputeEngine.materialize ColumnarComputeEngineConfig",
+    "feature_repo.stores.errors": "translate_store_errors",
+    "feature_repo.stores.feature_store": "open_feature_store redis_connection repo_config",
+    "feature_repo.stores.freshness": "Freshness Freshness.age RowAge ViewState parse_freshness",
+    "feature_repo.stores.historical_features": "get_historical_features",
+    "feature_repo.stores.materialize": "Materialized materialize",
+    "feature_repo.stores.offline": "AsofOfflineStore.get_historical_features AsofOfflineStore.offline_write_batch "
+    "AsofOfflineStore.pull_latest_from_table_or_query AsofOfflineStore.write_logged_features AsofOfflineStoreConfig",
+    "feature_repo.stores.online_features": "OnlineFeatureReader OnlineFeatureReader.read "
+    "OnlineFeatureReader.read_batch",
+    "feature_repo.stores.online_read.rows": "OnlineRow",
+    "feature_repo.stores.online_redis": "PlannedRedisOnlineStore.online_write_batch",
+    "feature_repo.stores.online_sqlite": "PlannedSqliteOnlineStore.online_read "
+    "PlannedSqliteOnlineStore.online_write_batch",
+    "feature_repo.stores.registration": "apply",
+    "feature_repo.stores.vectors": "encode_features",
 }
 """Module -> its classes and functions whose arguments, results and errors must stand in numpydoc sections."""
 

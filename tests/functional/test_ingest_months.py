@@ -94,7 +94,7 @@ def test_a_month_late_is_taken_and_one_before_the_first_is_not(settings, extract
     assert (late.time, late.ingested_at, late.late) == ("observed", NOW, True)
     assert late.created_at >= NOW, "nobody knew it when May was scored"
     assert not any(manifest.late for manifest in published_snapshots(settings.home) if manifest.snapshot_date != APRIL)
-    with pytest.raises(SnapshotTooEarlyError, match="2024-02-29 lies before the first snapshot, 2024-03-01"):
+    with pytest.raises(SnapshotTooEarlyError, match="2024-02-29 is before the first snapshot, 2024-03-01"):
         ingest_snapshot(settings, extract(4), date(2024, 2, 29), ingested_at=NOW)
     assert [manifest.snapshot_date for manifest in published_snapshots(settings.home)] == [MARCH, APRIL, MAY]
 

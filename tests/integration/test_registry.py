@@ -304,7 +304,7 @@ def test_a_database_that_may_not_be_written_is_refused_with_its_cure(settings):
     read_only = with_server(settings, f"sqlite+pysqlite:///file:{database}?mode=ro&uri=true")
     with pytest.raises(RegistryRefusedError, match=r"it may not be written \(SQLITE_READONLY\)") as refused:
         close_runs(read_only, "0" * 64, set())  # makes the experiment
-    assert (refused.value.transient, "mend the rights" in refused.value.hint) == (False, True)
+    assert (refused.value.transient, "correct the rights" in refused.value.hint) == (False, True)
 
 
 def test_a_database_on_a_full_disk_is_asked_again(settings):

@@ -99,7 +99,7 @@ def check_scores(churned: NDArray[np.bool_], score: FloatArray) -> tuple[NDArray
     labels, scores = np.asarray(churned), np.asarray(score)
     if labels.ndim != 1 or labels.shape != scores.shape:
         raise LengthError(
-            f"labels of shape {labels.shape} and scores of shape {scores.shape}", "one label and one score a row"
+            f"labels of shape {labels.shape} and scores of shape {scores.shape}", "one label and one score per row"
         )
     if labels.size == 0:
         raise NoRowsError("there are no rows to evaluate", "check that the snapshot holds labelled customers")

@@ -93,7 +93,7 @@ def parts_of(folder: Path) -> list[Path]:
         counts = {"sub-folder": sub, "file": len(others) - sub}
         held = " and ".join(f"{count} {what}{'s'[: count > 1]}" for what, count in counts.items() if count)
         raise EventFileError(
-            f"{folder.name} holds {held} beside Parquet parts",
+            f"{folder.name} holds {held} in addition to Parquet parts",
             f"give a folder of files that end in {_PART} alone, without partitions",
         )
     if not seen:

@@ -220,7 +220,7 @@ def publish_delivery(
         except duckdb.IOException as refused:
             raise StorageError(
                 "cannot write below the home: the disk refused what DuckDB wrote",
-                "free disk space or mend the rights of CHURN_HOME, then run again; nothing was published",
+                "free disk space or correct the rights of CHURN_HOME, then run again; nothing was published",
             ) from refused
         sync_folder(root)
     return delivery, True
@@ -281,7 +281,7 @@ def _check_share(
         raise DeliveryRefusedError(
             f"{source_name} was refused, nothing of it was published: {bad} of {rows} events are bad "
             f"({bad / rows:.1%}, at most {share_max:.1%} may be): {every}; {told}",
-            "mend the source of the events, or raise data.event_quarantine_share_max if they are expected",
+            "correct the source of the events, or raise data.event_quarantine_share_max if they are expected",
             rows,
             counts,
             places,

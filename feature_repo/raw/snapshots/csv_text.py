@@ -216,7 +216,7 @@ def _rows(
 def _cell_too_long(name: str, line: int, limit: int, otherwise: str = "") -> CsvError:
     return CsvError(
         f"{name}, line {line}: a cell is longer than {limit} characters{otherwise}",
-        "mend the cell, or raise CHURN_DATA__CELL_LENGTH_MAX_CHARS",
+        "correct the cell, or raise CHURN_DATA__CELL_LENGTH_MAX_CHARS",
     )
 
 

@@ -147,7 +147,7 @@ def _reader(feature: Feature, cells: pd.Series) -> Callable[[str], tuple[str, st
         if _GROUPED.fullmatch(text) or (commas and _COMMA_GROUPED.fullmatch(text)):
             number, spelling = re.sub(r"[^0-9.]", "", text), "thousands separators"
         elif re.fullmatch(r"\.[0-9]{1,6}|[0-9]{1,9}\.", text):
-            number, spelling = f"0{text}" if text[0] == "." else text[:-1], "no digit beside the point (.5)"
+            number, spelling = f"0{text}" if text[0] == "." else text[:-1], "no digit next to the point (.5)"
         elif _FRACTION.fullmatch(text):
             number, spelling = text, "exponent" if "e" in text.casefold() else "float noise"
         else:

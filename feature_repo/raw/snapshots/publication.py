@@ -52,7 +52,7 @@ class SnapshotExistsError(ChurnError):
 
 
 class SnapshotTooEarlyError(ChurnError):
-    """The date lies before the first snapshot, whose time is declared."""
+    """The date is before the first snapshot, whose time is declared."""
 
     error = "snapshot_too_early"
     http_status = 409
@@ -164,13 +164,13 @@ def check_admissible(home: Path, as_of: date, sha256: str, *, replace: bool) -> 
     SnapshotExistsError
         If the date has other content and ``replace`` is not set.
     SnapshotTooEarlyError
-        If the date lies before the first snapshot: that one's time is declared, and models trained on it assume that
+        If the date is before the first snapshot: that one's time is declared, and models trained on it assume that
         nothing is earlier.
     """
     manifests = published_snapshots(home)
     if manifests and as_of < manifests[0].snapshot_date:
         raise SnapshotTooEarlyError(
-            f"{as_of} lies before the first snapshot, {manifests[0].snapshot_date}",
+            f"{as_of} is before the first snapshot, {manifests[0].snapshot_date}",
             "ingest the oldest extract first, into an empty home (CHURN_HOME)",
         )
     live = next((manifest for manifest in manifests if manifest.snapshot_date == as_of), None)
@@ -327,7 +327,7 @@ def _manifest(path: Path) -> SnapshotManifest:
     except (ValueError, TypeError) as broken:
         raise SnapshotDamagedError(
             f"{path} is no manifest ({type(broken).__name__})",
-            "restore it: each folder in versions/ beside it holds a copy of its own",
+            "restore it: each folder in versions/ next to it holds a copy of its own",
         ) from broken
 
 

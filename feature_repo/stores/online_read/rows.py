@@ -1,4 +1,7 @@
-"""Rows of an online read: values with their status, and the same values as numbers. Pure."""
+"""Rows of an online read: values with their status, and the same values as numbers. Pure.
+
+See docs/decisions/0025-online-reads.md.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +25,37 @@ Status = Literal["present", "unknown", "expired", "withdrawn", "missing"]
 class OnlineRow:
     """The features of one customer.
 
-    ``values`` follows the service's contract order, None where null. ``status``: *present* (may be scored), *unknown*
-    (no such customer), *expired* (older than the policy allows), *withdrawn* (left, vanished from the extract or
-    removed by a correction: every stored value is null), *missing* (a value is null although the contract does not
-    allow it; ``missing`` names these features). ``as_of`` is the oldest event timestamp among the snapshot's views,
-    None for an unknown customer.
+    ``status``: *present* (may be scored), *unknown* (no such customer), *expired* (older than the policy allows),
+    *withdrawn* (left, vanished from the extract or removed by a correction: every stored value is null), *missing* (a
+    value is null although the contract does not allow it).
 
-    ``stale`` names the views that are stale by the policy. ``absent`` names the features that are null where the
-    contract allows it but most customers have a value; it is empty unless the row is present. ``views`` are the feature
-    views that were read, with their event timestamps.
+    Parameters
+    ----------
+    customer_id
+        The requested id.
+    values
+        In the service's contract order, None where null.
+    status
+        See above; only a row that is *present* may be scored.
+    as_of
+        The oldest event timestamp among the snapshot's views, None for an unknown customer.
+    missing
+        The features that make the row *missing*.
+    stale
+        The views that are stale by the policy.
+    absent
+        The features that are null where the contract allows it but most customers have a value; empty unless the row is
+        present.
+    views
+        The feature views that were read, with their event timestamps.
+
+    Examples
+    --------
+    >>> from feature_repo.stores.online_features import OnlineRow
+    >>> OnlineRow("7590-VHVEG", (), "present", None).quality
+    'full'
+    >>> OnlineRow("7590-VHVEG", (), "present", None, stale=("customer_billing",)).quality
+    'stale'
     """
 
     customer_id: str

@@ -201,7 +201,7 @@ def _selected(sql: str, connection: duckdb.DuckDBPyConnection) -> pa.Table:
         return connection.execute(statements[0]).fetch_arrow_table()
     except duckdb.Error as refused:
         raise EntityRowsError(
-            f"DuckDB refused the SQL of the entity rows: {str(refused).splitlines()[0]}", "mend the SELECT"
+            f"DuckDB refused the SQL of the entity rows: {str(refused).splitlines()[0]}", "correct the SELECT"
         ) from refused
 
 

@@ -52,7 +52,7 @@ def sharpened(score, power):
         ({"bundle_bytes": 20_000_001}, {}, ("bundle size, MB",)),
         ({"schema": "reads another contract"}, {}, ("schema",)),
         ({"withdrawn": "rollback by ann: too many calls"}, {}, ("not withdrawn before",)),
-        ({"champion": BLURRED, "rolled_back": "rollback by ann: calls"}, {}, ("nobody rolled back since",)),
+        ({"champion": BLURRED, "rolled_back": "rollback by ann: calls"}, {}, ("no rollback since",)),
         # Somebody serves who can't be measured: the floors alone let nobody pass.
         ({"incomparable": "the bundle is of another contract"}, {}, ("champion comparable",)),
         ({}, {"rows_min": 1501}, ("enough rows",)),

@@ -185,7 +185,10 @@ def test_a_verdict_about_another_champion_does_not_count(home, digest):
             lambda home, b: (stop_trial(home, **KNOWN), start_trial(home, b, mode="canary", share=0.1, **KNOWN)),
             "by Ann",
         ),
-        (lambda home, b: write_pointer(home, Rollout(read_rollout(home).champion, "x")), "by nobody in the ledger"),
+        (
+            lambda home, b: write_pointer(home, Rollout(read_rollout(home).champion, "x")),
+            "no entry that ended",
+        ),
     ],
 )
 def test_a_promotion_that_rests_on_a_trial_needs_it_to_be_running(home, digest, end, says):

@@ -71,9 +71,9 @@ def no_table(path):
     ("provoke", "what", "cure"),
     [
         (full, "the disk is full", "free disk space"),
-        (read_only, "it may not be written", "mend the rights"),
+        (read_only, "it may not be written", "correct the rights"),
         (busy, "another process holds it", "wait until that one has ended"),
-        (no_file, "it can't be opened", "mend the rights"),
+        (no_file, "it can't be opened", "correct the rights"),
         (no_database, "it is damaged", DAMAGED),
         (corrupt, "it is damaged", DAMAGED),
         (no_table, "its tables are not there", OTHERWISE),

@@ -117,7 +117,7 @@ def test_everything_that_lies_in_the_inbox_and_is_not_landed_is_named_with_its_r
         "events_pipe.jsonl": "no regular file",
         "2026": "a folder: events_….parquet alone may be one",
         "telco_2026-11-03.csv": "a folder: events_….parquet alone may be one",
-        "events_days.parquet": "holds 1 sub-folder beside Parquet parts",
+        "events_days.parquet": "holds 1 sub-folder in addition to Parquet parts",
     }
 
 

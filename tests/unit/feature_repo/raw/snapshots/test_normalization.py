@@ -36,8 +36,8 @@ from feature_repo.raw.snapshots.telco_csv import DECIMAL
         ("TotalCharges", "1 936.30", "1936.3", "thousands separators"),
         ("TotalCharges", "1\u00a0936.30", "1936.3", "thousands separators"),
         ("TotalCharges", "1\u202f936.3000000000002", "1936.3", "thousands separators"),
-        ("MonthlyCharges", ".5", "0.5", "no digit beside the point (.5)"),
-        ("MonthlyCharges", "29.", "29", "no digit beside the point (.5)"),
+        ("MonthlyCharges", ".5", "0.5", "no digit next to the point (.5)"),
+        ("MonthlyCharges", "29.", "29", "no digit next to the point (.5)"),
     ],
 )
 def test_a_spelling_with_one_meaning_is_written_plainly(eight_rows, column, written, plain, spelling):

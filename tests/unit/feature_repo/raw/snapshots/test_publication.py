@@ -134,7 +134,7 @@ def test_going_back_to_the_old_content_is_a_third_version(tmp_path, offer):
 
 def test_published_is_oldest_first_and_nothing_comes_before_the_first(tmp_path, offer):
     offer(1, date(2024, 6, 1))
-    with pytest.raises(SnapshotTooEarlyError, match="2024-05-31 lies before the first snapshot, 2024-06-01"):
+    with pytest.raises(SnapshotTooEarlyError, match="2024-05-31 is before the first snapshot, 2024-06-01"):
         offer(2, date(2024, 5, 31))
     offer(3, date(2024, 8, 1))
     offer(4, date(2024, 7, 1))
