@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, Self
 
@@ -167,8 +167,9 @@ class BinCounts:
 class DriftRow:
     """One row of the drift table.
 
-    ``psi`` and ``bound`` are None where a side has no rows. ``bound`` is the greater of the setting and the PSI that
-    two samples of these sizes show by chance. ``moved`` names the bin whose share changed most.
+    ``psi`` and ``bound`` are None where a side has no rows, or the current values can't be judged. ``bound`` is the
+    greater of the setting and the PSI that two samples of these sizes show by chance. ``moved`` names the bin whose
+    share changed most.
     """
 
     name: str
@@ -236,7 +237,12 @@ def losses(churned: NDArray[np.bool_], score: Floats) -> Floats:
 
 
 def compare_drift(
-    reference: Baseline, current: BinCounts, left: tuple[int, int] | None, limits: MonitoringSettings
+    reference: Baseline,
+    current: BinCounts,
+    left: tuple[int, int] | None,
+    limits: MonitoringSettings,
+    *,
+    unjudged: Collection[str] = (),
 ) -> list[DriftRow]:
     """Return the drift table: features in contract order, the score, the label.
 
@@ -249,6 +255,9 @@ def compare_drift(
     limits
         ``psi_max``, ``score_psi_max``, ``label_psi_max``, ``rows_min``, and ``false_alarm``: the probability
         that a table of equal populations shows any drift.
+    unjudged
+        Names of rows whose current values can't be judged: windows that end after the newest known event, and what is
+        computed from them. Their status is "insufficient data", without figures.
     """
     # The PSI of a rate that changes by a factor is in proportion to the rate.
     label_psi_max = probability_bound(limits.label_psi_max, reference.churned / reference.rows)
@@ -260,9 +269,15 @@ def compare_drift(
     # Bonferroni: among forty rows, some row would exceed an uncorrected bound by chance now and then.
     each_alarm = limits.false_alarm / len(pairs)
     return [
-        _row(bins, before, now, most[bins.kind], rows_min=limits.rows_min, false_alarm=each_alarm)
+        _insufficient(bins, before, now)
+        if bins.name in unjudged
+        else _row(bins, before, now, most[bins.kind], rows_min=limits.rows_min, false_alarm=each_alarm)
         for bins, before, now in pairs
     ]
+
+
+def _insufficient(bins: FeatureBins, then: Sequence[int], current: Counts) -> DriftRow:
+    return DriftRow(bins.name, bins.kind, None, None, "insufficient data", sum(then), int(current.sum()), "")
 
 
 def _row(
@@ -271,7 +286,7 @@ def _row(
     before = np.asarray(then, dtype=np.int64)
     n, m = int(before.sum()), int(current.sum())
     if not n or not m:
-        return DriftRow(bins.name, bins.kind, None, None, "insufficient data", n, m, "")
+        return _insufficient(bins, then, current)
     found = psi(before, current)
     bound = max(setting, psi_by_chance(int(np.count_nonzero(before + current)), n, m, false_alarm))
     status: Status = "drift" if found > bound else "stable"

@@ -51,6 +51,8 @@ def check_performance(
     score: Floats,
     observed_at: str | None,
     limits: MonitoringSettings,
+    *,
+    judged: bool = True,
 ) -> PerformanceCheck:
     """Compare the newest matured labels with the held-out rows.
 
@@ -62,6 +64,9 @@ def check_performance(
         That date, ISO 8601; None where there are no labels newer than the held-out ones.
     limits
         ``log_loss_rise_max``, ``calibration_gap_max``, ``rows_min``, ``false_alarm``.
+    judged
+        False where the features at ``observed_at`` can't be judged, because their windows end after the newest event
+        known then: the metrics are returned with the status "insufficient data".
 
     The two bounds shrink with the churn rate where few customers leave: see :mod:`bentos.base_rate`. The log loss of a
     perfect model also rises where more customers have a probability near 0.5; the gap does not.
@@ -83,7 +88,7 @@ def check_performance(
     rise_bound = max(rise_max, NormalDist().inv_cdf(1 - limits.false_alarm) * error)
     gap_bound = max(gap_max, NormalDist().inv_cdf(1 - limits.false_alarm / 2) * gap_error)
     status: Status = "drift" if rise > rise_bound or abs(gap) > gap_bound else "stable"
-    if min(rows, reference.rows) < limits.rows_min:
+    if not judged or min(rows, reference.rows) < limits.rows_min:
         status = "insufficient data"
     return PerformanceCheck(
         status=status,

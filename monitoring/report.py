@@ -34,7 +34,9 @@ class MonitorReport:
     """Result of one monitoring run.
 
     ``customers`` counts those present at ``known_at`` (ISO 8601, UTC), ``scored`` those of them that were scored.
-    ``known_at`` is the newest arrival up to ``observed_at``, the requested instant.
+    ``known_at`` is the newest arrival up to ``observed_at``, the requested instant. ``events_until`` (ISO 8601, UTC) is
+    the newest event that a delivery known at ``known_at`` holds, None without one. ``windows_judged`` is False where
+    the champion reads windows over events that end too long after it: they and the score are "insufficient data".
 
     ``drifted`` names the rows above their bound, "log_loss" and "calibration" among them; ``drift`` is whether there
     are any. ``refused``: reason -> customers that can't be scored. ``report`` is the path of this report as JSON,
@@ -45,6 +47,8 @@ class MonitorReport:
     model_version: str
     observed_at: str
     known_at: str
+    events_until: str | None
+    windows_judged: bool
     drift: bool
     drifted: list[str]
     customers: int

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import re
 import sqlite3
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ from feature_repo.files.regular_files import open_regular
 from feature_repo.stores.database_errors import chain, sqlite_cause
 from feature_repo.stores.feature_store import sqlite_url
 from training.mlflow_connection import connection_cause
+from training.run_text import EXPERIMENT_TAGS, MODEL_DESCRIPTION, run_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +47,8 @@ DIGEST: Final = "bundle_digest"
 MODEL_SCRIPT: Final = Path(__file__).with_name("mlflow_model.py")
 # Requirements of a loader: the distribution brings the rest; inferring them from imports is slow.
 REQUIREMENTS: Final = ["churn-platform"]
+_MODEL_NAME_UNUSABLE: Final = re.compile(r"[^A-Za-z0-9_-]")
+"""Characters that are replaced in the name of a logged model: MLflow refuses some of them."""
 Alias = Literal["champion", "challenger", "previous"]
 _REFUSALS: Final = {
     "UNAUTHENTICATED": "put user and password into CHURN_MLFLOW__TRACKING_URI",
@@ -122,7 +126,8 @@ def register(
     params: Mapping[str, float | int | str],
     metrics: Mapping[str, float],
     tags: Mapping[str, str],
-    artifacts: Mapping[str, Path],
+    artifacts: Mapping[str, Sequence[Path]],
+    description: str = "",
 ) -> RegisteredVersion:
     """Log one run and register its bundle as the model's newest version, alias ``challenger``.
 
@@ -138,7 +143,9 @@ def register(
     tags
         Tags of the run and of the version, in addition to those of the bundle.
     artifacts
-        Name of a folder in the run -> file to log there.
+        Name of a folder in the run -> files to log there.
+    description
+        One line about the model, shown with the run and with the version.
     """
     import mlflow
 
@@ -146,24 +153,32 @@ def register(
     with _answering(settings):
         client = _client(settings)
         experiment = _experiment(client, settings)
-        with mlflow.start_run(experiment_id=experiment, run_name=bundle.manifest.model_version, tags=every) as run:
+        _describe_experiment(client, experiment)
+        manifest = bundle.manifest
+        with mlflow.start_run(
+            experiment_id=experiment, run_name=manifest.model_version, tags=every, description=description or None
+        ) as run:
             mlflow.log_params(dict(params))
-            mlflow.log_metrics(dict(metrics))
             inputs = mlflow.data.from_pandas(training_rows, name=bundle.manifest.service)
             mlflow.log_input(inputs, context="training")
-            for folder, path in artifacts.items():
-                mlflow.log_artifact(str(path), folder)
+            for folder, paths in artifacts.items():
+                for path in paths:
+                    mlflow.log_artifact(str(path), folder)
             with temporary_folder(settings.home, "mlflow-") as copy:
                 bundle.export(settings.home, copy / "bundle")
                 logged = mlflow.pyfunc.log_model(
-                    name="bundle",
+                    name=_MODEL_NAME_UNUSABLE.sub("-", f"{settings.mlflow.model_name}-{manifest.model_version}"),
                     python_model=str(MODEL_SCRIPT),
                     artifacts={"bundle": (copy / "bundle").as_uri()},
                     signature=signature(bundle.manifest.service),
                     pip_requirements=REQUIREMENTS,
+                    params=dict(params),
                 )
+            # Metrics of the run and of the logged model: MLflow's page of models has a column for each.
+            mlflow.log_metrics(dict(metrics), model_id=logged.model_id)
             # Within the run: a run that finished has its version.
-            version = _new_version(client, settings, run.info.run_id, logged.model_id, every)
+            version = _new_version(client, settings, run.info.run_id, logged.model_id, every, description)
+            client.update_run(run.info.run_id, name=run_name(settings.mlflow.model_name, version, manifest))
             client.set_registered_model_alias(settings.mlflow.model_name, CHALLENGER, version)
     return RegisteredVersion(version, run.info.run_id, bundle.digest, every)
 
@@ -276,6 +291,14 @@ def figures_of(settings: Settings, run_id: str) -> dict[str, float]:
         return dict(_client(settings).get_run(run_id).data.metrics)
 
 
+def keep_files(settings: Settings, run_id: str, folder: str, paths: Sequence[Path]) -> None:
+    """Log files in a folder of a run, replacing earlier ones of the same names."""
+    with _answering(settings):
+        client = _client(settings)
+        for path in paths:
+            client.log_artifact(run_id, str(path), folder)
+
+
 def keep_text(settings: Settings, run_id: str, name: str, text: str) -> None:
     """Log a text as the file ``name`` of a run, replacing an earlier one."""
     with _answering(settings):
@@ -342,17 +365,36 @@ def _aliases(client: MlflowClient, name: str) -> dict[str, str]:
     return {alias: str(version) for alias, version in found.items()}
 
 
-def _new_version(client: MlflowClient, settings: Settings, run_id: str, model_id: str, tags: dict[str, str]) -> str:
+def _new_version(
+    client: MlflowClient, settings: Settings, run_id: str, model_id: str, tags: dict[str, str], description: str
+) -> str:
     from mlflow.exceptions import MlflowException
 
     name = settings.mlflow.model_name
     try:
-        client.create_registered_model(name)
+        client.create_registered_model(name, description=MODEL_DESCRIPTION)
     except MlflowException as known:
         if known.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    created = client.create_model_version(name, f"models:/{model_id}", run_id=run_id, tags=tags, model_id=model_id)
+        if not client.get_registered_model(name).description:
+            client.update_registered_model(name, MODEL_DESCRIPTION)
+    created = client.create_model_version(
+        name,
+        f"models:/{model_id}",
+        run_id=run_id,
+        tags=tags,
+        model_id=model_id,
+        description=description or None,
+    )
     return str(created.version)
+
+
+def _describe_experiment(client: MlflowClient, experiment_id: str) -> None:
+    """Set the experiment's kind and description where they are not set; what a person chose stays."""
+    known = client.get_experiment(experiment_id).tags
+    for key, value in EXPERIMENT_TAGS.items():
+        if not known.get(key):
+            client.set_experiment_tag(experiment_id, key, value)
 
 
 def _client(settings: Settings) -> MlflowClient:

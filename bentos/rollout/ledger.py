@@ -53,6 +53,11 @@ class LedgerEntry:
     previous_hash: str
     hash: str
 
+    @property
+    def forced(self) -> bool:
+        """Whether a promotion overruled the verdict."""
+        return "overruled" in self.details
+
     def rollout(self) -> Rollout:
         """Return the roll-out after the change."""
         return Rollout.from_ledger_state(self.after, self.sequence, self.hash)

@@ -36,15 +36,19 @@ def _named_champion(home: Path, version: str) -> str | None:
 
 
 @click.command()
-def train() -> None:
-    """Train a challenger on everything published; promote it if it is better than the champion on the same rows."""
-    from flows.cli.promotion_text import outcome_lines
+@click.option("--json", "as_json", is_flag=True, help="The outcome as one line of JSON: promoted, serves, verdict.")
+def train(*, as_json: bool) -> None:
+    """Train a challenger on everything published; promote it if it is better than the champion on the same rows.
+
+    Exit code 0 whether it was promoted or not: the last line, or "promoted" with --json, says so.
+    """
+    from flows.cli.promotion_text import outcome_json, outcome_lines
     from flows.current_user import current_user
     from flows.steps.train import train_and_register as fit
 
     settings = run_settings()
     done = fit(settings, now(), who=current_user())
-    for line in outcome_lines(settings.home, done):
+    for line in [outcome_json(done, training=True)] if as_json else outcome_lines(settings.home, done, training=True):
         say(line)
 
 
@@ -110,7 +114,8 @@ def history(*, as_json: bool) -> None:
     from flows.cli.promotion_text import ledger_line
 
     for entry in read_ledger(run_settings().home):
-        say(json.dumps(asdict(entry), sort_keys=True) if as_json else ledger_line(entry))
+        told = {**asdict(entry), "forced": entry.forced}
+        say(json.dumps(told, sort_keys=True) if as_json else ledger_line(entry))
 
 
 @click.command()
@@ -194,6 +199,11 @@ def monitor() -> None:
     settings = run_settings()
     found = measure(settings, now())
     drift_table(found)
+    if not found.windows_judged:
+        click.echo(
+            f"windows over events: insufficient data; they end {found.known_at}, and the newest event known then is of "
+            f"{found.events_until or 'no delivery'}"
+        )
     did, quality = found.performance, found.quality
     if did.rows:
         click.echo(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
 _SHORT = 12
 
 
-def outcome_lines(home: Path, outcome: PromotionOutcome) -> Iterator[str]:
-    """Yield the challenger, every rule with its figures, and the outcome."""
+def outcome_lines(home: Path, outcome: PromotionOutcome, *, training: bool = False) -> Iterator[str]:
+    """Yield the challenger, every rule with its figures, and the outcome.
+
+    ``training``: whether the command was to train. If that returned an existing version, nothing is called refused.
+    """
     trained = outcome.trained
     manifest, _, _ = read_verified(bundles_folder(home) / trained.digest)
     known = "" if trained.fresh else ", trained before"
@@ -32,17 +36,51 @@ def outcome_lines(home: Path, outcome: PromotionOutcome) -> Iterator[str]:
         return
     for name, held, figures in outcome.compared.verdict.rules:
         yield printable(f"  {'held' if held else 'FAILED'}: {name} ({figures})")
-    if outcome.entry is None:
+    if outcome.entry is None and training and not trained.fresh:
+        yield f"nothing new was trained: {'the champion stays' if outcome.compared.champion else 'no model serves'}"
+    elif outcome.entry is None:
         yield "refused: the champion stays" if outcome.compared.champion else "refused: there is no champion yet"
     else:
         yield "promoted to champion" + ("" if outcome.compared.verdict.promote else ", against the verdict")
 
 
+def outcome_json(outcome: PromotionOutcome, *, training: bool = False) -> str:
+    """Return an outcome as one line of JSON; ``training`` as for :func:`outcome_lines`.
+
+    ``promoted`` is whether this command let the challenger serve, ``serves`` whether it is the champion now.
+    ``outcome`` is "promoted", "serves already", "refused" or, where nothing was trained, "nothing new".
+    """
+    trained, compared = outcome.trained, outcome.compared
+    result = outcome.result
+    if result == "refused" and training and not trained.fresh:
+        result = "nothing new"
+    return json.dumps(
+        {
+            "version": trained.version,
+            "model_version": trained.model_version,
+            "digest": trained.digest,
+            "run_id": trained.run_id,
+            "fresh": trained.fresh,
+            "outcome": result,
+            "promoted": outcome.entry is not None,
+            "forced": outcome.entry is not None and outcome.entry.forced,
+            "serves": outcome.serves,
+            "champion_before": compared.champion if compared else trained.digest,
+            "verdict": compared.verdict.to_json() if compared else None,
+        },
+        sort_keys=True,
+    )
+
+
 def ledger_line(entry: LedgerEntry) -> str:
-    """Return a ledger entry as one line: number, instant, action, model, operator, reason."""
+    """Return a ledger entry as one line: number, instant, action, model, operator, reason.
+
+    A promotion against the verdict has the mark ``[forced]`` after its operator.
+    """
     about = entry.after["challenger"] or entry.details.get("challenger") or entry.after["champion"]
     return printable(
         f"{entry.sequence:>4} {entry.at[:19]} {entry.action:<8} {about[:_SHORT]} by {entry.who}"
+        + (" [forced]" if entry.forced else "")
         + (f": {entry.why}" if entry.why else "")
     )
 

@@ -7,8 +7,10 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import MarkdownArtifact
+from prefect.runtime import flow_run
 
 from configs.errors import ChurnError
 from configs.printable import printable
@@ -23,9 +25,19 @@ ROWS_MAX: Final = 60
 
 
 def publish(key: str, title: str, parts: Iterable[str], description: str = "") -> None:
-    """Create an artifact ``key`` (lowercase and dashes) of some Markdown parts under a title."""
+    """Create an artifact ``key`` (lowercase and dashes) of some Markdown parts under a title.
+
+    It belongs to the outermost flow run, which is the one that a deployment started and that is listed on Prefect's
+    page, not to the run of a flow called by it; and to the task that creates it.
+    """
     text = "\n\n".join([f"# {escaped(title)}", *parts])
-    create_markdown_artifact(key=key, markdown=text + "\n", description=description or title)
+    outermost = flow_run.get_root_flow_run_id()
+    MarkdownArtifact(
+        key=key,
+        markdown=text + "\n",
+        description=description or title,
+        flow_run_id=UUID(outermost) if outermost else None,
+    ).create(_sync=True)
 
 
 def escaped(value: object) -> str:

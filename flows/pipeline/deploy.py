@@ -71,12 +71,16 @@ def _decided(
     settings: Settings, trained: RegisteredChallenger, served: Rollout | None, why: str, at: datetime
 ) -> dict[str, Any]:
     compared = comparing.ComparisonResult.from_json(compare(trained, None, at))
+    # A flow that calls this one has published the comparison on held-out rows.
+    shown = flow_run.get_parent_flow_run_id() is not None
     if compared.verdict.promote and served is not None and settings.rollout.shadow_requests_min:
         shadow = _trial(settings, trained, "shadow", at)
         if shadow.ended is not None:
             return _refused(settings, trained, shadow.ended, at)
         compared = comparing.ComparisonResult.from_json(compare(trained, shadow.live.figures(), at))
-    show(compared, trained.version)
+        shown = False
+    if not shown:
+        show(compared, trained.version)
     if not compared.verdict.promote:
         return _refused(settings, trained, compared.verdict.why, at)
     trial = None

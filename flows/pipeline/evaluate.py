@@ -15,6 +15,7 @@ from flows.pipeline.artifacts import escaped, facts, publish, table
 from flows.pipeline.policy import FLOW, TASK, Now, resolve_now, start_run
 from flows.steps import compare as comparing
 from flows.steps.train import registered_challenger, training_set
+from training.registry import keep_files
 
 _CACHED: Final = {name: option for name, option in TASK.items() if name != "cache_policy"} | {"persist_result": True}
 
@@ -62,7 +63,9 @@ def report_on(version: str | None, now: datetime) -> None:
     trained = registered_challenger(settings, version)
     # Prefect's cache stores the run, not the file: a deleted file is written again.
     there = list((settings.home / "reports" / "evaluation").glob("*/report.html"))
-    write_report.with_options(refresh_cache=not there)(trained.fingerprint, trained.model_version, now)
+    html = Path(write_report.with_options(refresh_cache=not there)(trained.fingerprint, trained.model_version, now))
+    if html.is_file():
+        log_report(trained.run_id, html)
 
 
 @task(name="compare", **TASK)
@@ -76,13 +79,17 @@ def compare(version: str | None, now: datetime) -> dict[str, Any]:
 
 
 def show(compared: comparing.ComparisonResult, version: str) -> None:
-    """Publish the champion/challenger table."""
+    """Publish the champion/challenger table; for the champion itself, that there is nothing to compare."""
     verdict = compared.verdict
+    if compared.champion == compared.challenger:
+        publish("champion-challenger", f"Version {version} is the champion", ["There is nothing to compare it with."])
+        return
     rules = [[name, "held" if held else "FAILED", told] for name, held, told in verdict.rules]
     against = f"champion {compared.champion[:12]}" if compared.champion else "no champion"
+    stays = "the champion stays" if compared.champion else "may not serve"
     publish(
         "champion-challenger",
-        f"Version {version} against {against}: {'may serve' if verdict.promote else 'refused'}",
+        f"Version {version} against {against}: {'may serve' if verdict.promote else stays}",
         [
             f"**{escaped(verdict.why)}**",
             table(["rule", "", "figures"], rules),
@@ -121,3 +128,9 @@ def write_report(fingerprint: str, model_version: str, now: datetime) -> str:  #
     )
     publish("evaluation", "Nested cross-validation", [f"Report: {escaped(Path(done.html))}"])
     return str(done.html)
+
+
+@task(name="log report", **TASK)
+def log_report(run_id: str, html: Path) -> None:
+    """Log the report and its figures in the version's MLflow run, below ``cross_validation``."""
+    keep_files(load_settings(), run_id, "cross_validation", [html, html.with_name("figures.json")])

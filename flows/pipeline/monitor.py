@@ -39,7 +39,9 @@ def measure(now: datetime) -> dict[str, Any]:
     """Measure and write the report."""
     report = monitoring.run_monitor(load_settings(), now)
     told = to_json_dict(report)
-    publish("drift", "Drift found" if report.drift else "No drift", _parts(told))
+    title = "Drift found" if report.drift else "No drift"
+    title += "" if report.windows_judged else "; windows over events are not judged: insufficient data"
+    publish("drift", title, _parts(told))
     return told
 
 

@@ -39,7 +39,8 @@ def fit_and_register(now: datetime) -> dict[str, Any]:
     logged = figures_of(settings, trained.run_id)
     publish(
         "training-report",
-        f"Version {trained.version} of the model",
+        f"Version {trained.version} of the model"
+        + ("" if trained.fresh else ": nothing new was trained, it is of the same data, settings and code"),
         [
             facts(to_json_dict(trained)),
             table(

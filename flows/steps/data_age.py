@@ -57,6 +57,21 @@ def known_extracts(home: Path, now: datetime) -> list[SnapshotManifest]:
     return [manifest for manifest in snapshot_history(home) if extract_known_at(manifest) <= now]
 
 
+def events_until(home: Path, now: datetime) -> datetime | None:
+    """Return the instant up to which events are known at ``now``: the newest one of the deliveries up to then.
+
+    A delivery of old events alone, such as a late correction, does not move it. None if no event is known.
+    """
+    return max(
+        (
+            min(each.occurred_until, each.known_at)
+            for each in deliveries(home)
+            if each.known_at is not None and each.occurred_until is not None and each.known_at <= now
+        ),
+        default=None,
+    )
+
+
 def known_deliveries(home: Path, now: datetime) -> list[datetime]:
     """Return the arrival instants of the deliveries of events up to ``now``."""
     return [each.known_at for each in deliveries(home) if each.known_at is not None and each.known_at <= now]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -17,10 +16,10 @@ from bentos.decisions.economics import load_economics, profit_threshold
 from configs.settings import Settings
 from feature_repo.contract import AUDIT_SERVICE, CORE_SERVICE, OBSERVED_AT
 from feature_repo.files.atomic_writes import temporary_folder
-from feature_repo.raw.snapshots.publication import published_snapshots
 from feature_repo.stores.feature_store import open_feature_store
 from feature_repo.stores.registration import apply
 from flows.steps.build_features import build_features
+from flows.steps.heldout_report import source as source_of
 from flows.steps.ingest_snapshot import ingest_snapshot
 from flows.steps.train import git_commit, training_set
 from training.data.split import Rows
@@ -98,7 +97,7 @@ def evaluate_model(
     # With several dates the oldest ones are used for fitting alone: figures cover the others.
     rows = _select_rows(rows, validation.scored)
     churned = rows.churned.to_numpy(dtype=bool)
-    source = _source(settings, rows, now, model_version)
+    source = source_of(settings, rows, now, model_version, git_commit=git_commit())
     folder = reports / "evaluation" / source["sha256"][:12]
     report = EvaluationReport(
         title="Churn model evaluation",
@@ -135,24 +134,6 @@ def _slice_columns(settings: Settings, rows: TrainingSet) -> pd.DataFrame:
         gender=audit["gender"].to_numpy(),
         tenure_band=tenure_band(rows.features["tenure_months"]),
     )
-
-
-def _source(settings: Settings, rows: TrainingSet, now: datetime, model_version: str) -> dict[str, str]:
-    manifests = published_snapshots(settings.home)
-    hashes = [manifest.source_sha256 for manifest in manifests]
-    return {
-        "data_source": ", ".join(f"{m.source_name} of {m.snapshot_date}" for m in manifests),
-        "observed": ", ".join(f"{date:%Y-%m-%d}" for date in sorted(rows.keys[OBSERVED_AT].unique())),
-        "sha256": hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest(),
-        "rows": str(len(rows)),
-        "time": "observed" if any(manifest.time == "observed" for manifest in manifests) else "declared",
-        "feature_service": rows.service,
-        "contract_hash": rows.contract_hash,
-        "model_version": model_version,
-        "git_commit": git_commit(),
-        "seeds": str(settings.training.seed),
-        "evaluated_at": now.isoformat(timespec="seconds"),
-    }
 
 
 def _figures(validation: CrossValidation, source: dict[str, str], *, leak_suspected: bool) -> dict[str, Any]:

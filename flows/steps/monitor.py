@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +20,7 @@ from bentos.batch.chunks import read_chunk
 from bentos.bundle import Bundle
 from bentos.rollout import champion_digest
 from configs.settings import Settings
-from feature_repo.contract import LABEL, OBSERVED_AT, features_of
+from feature_repo.contract import BEHAVIOR, LABEL, OBSERVED_AT, features_of
 from feature_repo.files.atomic_writes import storage_errors, write_file
 from feature_repo.files.regular_files import read_regular
 from feature_repo.raw.snapshots.changes import SnapshotChanges
@@ -30,9 +30,9 @@ from feature_repo.stores.customers import active_customers, count_inactive
 from feature_repo.stores.errors import translate_store_errors
 from feature_repo.stores.feature_store import open_feature_store
 from feature_repo.stores.historical_features import get_historical_features
-from flows.steps.data_age import data_ages, known_deliveries, known_extracts
+from flows.steps.data_age import data_ages, events_until, known_deliveries, known_extracts
 from flows.steps.ingest_snapshot import MOVEMENTS, REPORT, vanished_finding
-from monitoring.drift import FORMAT, Baseline, BinCounts, Floats, compare_drift, make_baseline
+from monitoring.drift import FORMAT, SCORE, Baseline, BinCounts, Floats, compare_drift, make_baseline
 from monitoring.performance import check_performance
 from monitoring.quality_report import from_json
 from monitoring.report import MonitorReport, QualitySummary
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 REPORTS: Final = "reports/monitor"
+UNCOVERED_MAX: Final = timedelta(days=1)
+"""How long after the newest known event a window may end and still be judged: windows count in whole days."""
 _DATE_CHARS: Final = len("2026-01-31")
 
 log = logging.getLogger(__name__)
@@ -53,7 +55,8 @@ def run_monitor(settings: Settings, now: datetime) -> MonitorReport:
 
     Customers, labels and snapshots are as known at ``now`` (tz-aware UTC). Values are taken at the newest arrival
     before it, as those of the held-out rows were: time windows that end later without new arrivals become empty, which
-    is age (see :mod:`flows.steps.data_age`) and no drift.
+    is age (see :mod:`flows.steps.data_age`) and no drift. Where that arrival brought no events up to its instant (a
+    late correction of an extract), windows over events can't be judged: see :func:`_windows_judged`.
 
     Raises
     ------
@@ -77,16 +80,33 @@ def run_monitor(settings: Settings, now: datetime) -> MonitorReport:
         gone = count_inactive(settings, at)
         labels = _newest_labels(settings, reference, now)
         score = _score(store, bundle, labels, settings.batch.chunk_customers)
+    windows = {each.name for each in features_of(bundle.manifest.service) if each.view == BEHAVIOR.name}
+    judged = not windows or _windows_judged(settings.home, at)
     churned = labels[LABEL].to_numpy(dtype=bool)
     observed_at = labels[OBSERVED_AT].iloc[0].isoformat() if len(labels) else None
-    did = check_performance(reference, churned, score, observed_at, settings.monitoring)
-    rows = compare_drift(reference, current, (len(churned), int(churned.sum())), settings.monitoring)
+    did = check_performance(
+        reference,
+        churned,
+        score,
+        observed_at,
+        settings.monitoring,
+        judged=not windows or labels.empty or _windows_judged(settings.home, labels[OBSERVED_AT].iloc[0]),
+    )
+    rows = compare_drift(
+        reference,
+        current,
+        (len(churned), int(churned.sum())),
+        settings.monitoring,
+        unjudged=set() if judged else {*windows, SCORE},
+    )
     drifted = [row.name for row in rows if row.status == "drift"] + did.drifted
     report = MonitorReport(
         champion=bundle.digest,
         model_version=bundle.manifest.model_version,
         observed_at=now.isoformat(),
         known_at=at.isoformat(),
+        events_until=until.isoformat() if (until := events_until(settings.home, at)) else None,
+        windows_judged=judged,
         drift=bool(drifted),
         drifted=drifted,
         customers=current.rows,
@@ -146,6 +166,15 @@ def _newest_arrival(home: Path, now: datetime) -> datetime:
     """Return the arrival of the newest extract or delivery up to ``now``; ``now`` itself without one."""
     extracts = [extract_known_at(manifest) for manifest in known_extracts(home, now)]
     return max([*extracts, *known_deliveries(home, now)], default=now)
+
+
+def _windows_judged(home: Path, at: datetime) -> bool:
+    """Return whether windows over events that end at ``at`` can be compared with those of the held-out rows.
+
+    Beyond the newest event known then a window is empty because nothing was delivered, not because nothing happened.
+    """
+    until = events_until(home, at)
+    return until is not None and at - until <= UNCOVERED_MAX
 
 
 def _baseline(settings: Settings, store: FeatureStore, bundle: Bundle) -> Baseline:

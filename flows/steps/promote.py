@@ -29,16 +29,19 @@ from training.registry import (
     NoSuchVersionError,
     RegistryUnavailableError,
     set_alias,
+    tag_version,
     versions_with,
 )
 
 if TYPE_CHECKING:
-    from training.registry import RegisteredChallenger
+    from training.registry import RegisteredChallenger, RegisteredVersion
 
 log = logging.getLogger(__name__)
 
 DIGITS_MIN: Final = 8
 """Minimum number of hex digits of a digest that name a bundle."""
+OVERRULED: Final = "overruled"
+"""Tag ``verdict`` of a version that serves although a rule failed."""
 TRIALS: Final = frozenset({"shadow", "canary"})
 
 
@@ -61,6 +64,13 @@ class PromotionOutcome:
     trained: RegisteredChallenger
     compared: ComparisonResult | None
     entry: LedgerEntry | None
+
+    @property
+    def result(self) -> str:
+        """The outcome as one of "promoted", "serves already" and "refused"."""
+        if self.compared is None:
+            return "serves already"
+        return "refused" if self.entry is None else "promoted"
 
     @property
     def serves(self) -> bool:
@@ -286,6 +296,8 @@ def try_sync_aliases(settings: Settings) -> None:
 def sync_aliases(settings: Settings) -> dict[str, str | None]:
     """Set the aliases champion, previous, challenger from the roll-out; return alias -> version or None.
 
+    A champion that was promoted against its verdict is tagged ``verdict: overruled``, with the ledger's sequence.
+
     The pointer in the home decides what serves; MLflow displays it. A bundle unknown to MLflow has no alias. The
     challenger is the one on trial; without a trial it stays the newest trained one.
 
@@ -305,7 +317,17 @@ def sync_aliases(settings: Settings) -> dict[str, str | None]:
         known = versions_with(settings, DIGEST, digest) if digest else []
         found[alias] = known[0].version if known else None
         set_alias(settings, alias, found[alias])
+        if alias == CHAMPION and known:
+            _tag_overruled(settings, known[0])
     return found
+
+
+def _tag_overruled(settings: Settings, champion: RegisteredVersion) -> None:
+    """Correct the verdict's tag of a champion that was promoted against it."""
+    promotions = [each for each in read_ledger(settings.home) if each.action == "promote"]
+    about = [each for each in promotions if each.after["champion"] == champion.bundle_digest][-1:]
+    if about and about[0].forced and champion.tags.get("verdict") != OVERRULED:
+        tag_version(settings, champion.version, {"verdict": OVERRULED, "overruled_in": str(about[0].sequence)})
 
 
 def _live(settings: Settings, trained: RegisteredChallenger, served: Rollout) -> LiveFigures:

@@ -22,7 +22,7 @@ from bentos.rollout.rollout import read_rollout
 from configs.errors import ChurnError
 from configs.settings import PROJECT_ROOT, Settings
 from feature_repo.contract import ACTIVITY_SOURCE, BEHAVIOR_SERVICE, CORE_SERVICE
-from feature_repo.files.atomic_writes import StorageError
+from feature_repo.files.atomic_writes import StorageError, temporary_folder
 from feature_repo.files.locks import lease
 from feature_repo.files.parquet_tables import table_pattern
 from feature_repo.raw.snapshots.publication import published_snapshots
@@ -45,6 +45,7 @@ from training.registry import (
     version_of,
     versions_with,
 )
+from training.run_text import description
 
 if TYPE_CHECKING:
     from training.model.fit import FittedChallenger, Provenance
@@ -199,24 +200,30 @@ def register_challenger(
     settings: Settings, fitted: FittedChallenger, bundle: Bundle, rows: TrainingSet, mark: str
 ) -> TrainedChallenger:
     """Log the run in MLflow and register the bundle as challenger; ``mark`` is its training fingerprint."""
+    from flows.steps.heldout_report import write_heldout_report
     from training.data.split import seen_rows
 
     metrics = {f"test_{name}": value for name, value in fitted.metrics.as_dict().items()}
     metrics |= {f"baseline_{name}": value for name, value in fitted.baseline.as_dict().items()}
-    registered = register(
-        settings,
-        bundle,
-        rows.features.iloc[fitted.train],
-        params={**fitted.tuning.params.as_dict(), "seed": settings.training.seed, "trials": fitted.tuning.trials},
-        metrics=metrics,
-        tags={
-            FINGERPRINT: mark,
-            "rows_train": str(len(fitted.train)),
-            "rows_test": str(len(fitted.test)),
-            SEEN: str(seen_rows(rows, fitted.train, fitted.test)),
-        },
-        artifacts={"gate": _gate_report(settings)},
-    )
+    with temporary_folder(settings.home, "report-") as folder:
+        registered = register(
+            settings,
+            bundle,
+            rows.features.iloc[fitted.train],
+            params={**fitted.tuning.params.as_dict(), "seed": settings.training.seed, "trials": fitted.tuning.trials},
+            metrics=metrics,
+            tags={
+                FINGERPRINT: mark,
+                "rows_train": str(len(fitted.train)),
+                "rows_test": str(len(fitted.test)),
+                SEEN: str(seen_rows(rows, fitted.train, fitted.test)),
+            },
+            artifacts={
+                "evaluation": write_heldout_report(folder, settings, fitted, rows),
+                "gate": [_gate_report(settings)],
+            },
+            description=description(bundle.manifest, len(fitted.train), len(fitted.test), metrics),
+        )
     return TrainedChallenger(fitted, bundle, registered, rows)
 
 

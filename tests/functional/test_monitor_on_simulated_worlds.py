@@ -9,12 +9,14 @@ import pytest
 
 from bentos.rollout.rollout import promote
 from configs.settings import load_settings
-from feature_repo.contract import BEHAVIOR_SERVICE
-from feature_repo.raw.simulator.manifest import scored_at
+from feature_repo.contract import BEHAVIOR, BEHAVIOR_SERVICE, features_of
+from feature_repo.raw.simulator.manifest import World, scored_at
 from feature_repo.raw.simulator.simulate import simulate
 from feature_repo.stores.registration import apply
 from flows.demo.replay_world import replay_world
+from flows.steps import monitor as watching
 from flows.steps.build_features import build_activity, build_features
+from flows.steps.ingest_snapshot import ingest_snapshot
 from flows.steps.monitor import run_monitor
 from flows.steps.train import fit_challenger
 from training.data.labels import load_labels
@@ -66,6 +68,32 @@ def test_months_in_which_nothing_happens_raise_no_alarm(quiet):
         assert report.drifted == []
         assert report.customers == report.scored > CUSTOMERS / 2
     assert report.performance.status == "stable"
+
+
+def test_a_late_correction_is_no_drift_of_windows_that_end_after_the_last_event(quiet, tmp_path, monkeypatch):
+    """A history is loaded, and a month after its last event a correction of an old extract arrives."""
+    settings, instants = quiet
+    shutil.copytree(settings.home, tmp_path / "home")
+    copied = settings.model_copy(update={"home": tmp_path / "home"})
+    world = World.load(settings.home.parent / "world")
+    day, late = world.snapshots[-3], instants[-1] + timedelta(days=30)
+    lines = world.extract(day).read_text("utf-8").splitlines(keepends=True)
+    (tmp_path / "corrected.csv").write_text("".join([lines[0], *lines[2:]]), "utf-8")
+    ingest_snapshot(copied, tmp_path / "corrected.csv", day, ingested_at=late, replace=True)
+    build_features(copied)
+    report = run_monitor(copied, late + timedelta(hours=1))
+    assert (report.drift, report.drifted, report.windows_judged) == (False, [], False)
+    assert report.known_at > report.events_until
+    judged = {row.name: row.status for row in report.rows if row.kind != "label"}
+    windows = {feature.name for feature in features_of(BEHAVIOR_SERVICE) if feature.view == BEHAVIOR.name}
+    assert {name for name, status in judged.items() if status == "insufficient data"} == {*windows, "score"}
+    assert {status for name, status in judged.items() if name not in {*windows, "score"}} == {"stable"}
+    # What is measured on labels is of dates up to which events are known.
+    assert report.performance.status == "stable"
+    # Judged all the same, the empty windows are a giant drift.
+    monkeypatch.setattr(watching, "UNCOVERED_MAX", timedelta(days=60))
+    drifted = run_monitor(copied, late + timedelta(hours=1)).drifted
+    assert {"usage_data_mb_7d", "usage_data_mb_30d", "score"} <= set(drifted)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
 import subprocess
 import sys
@@ -146,6 +147,35 @@ def test_deploying_again_changes_nothing(prefect):
     assert len([each for each in automations if "churn.drift.detected" in str(each)]) == 1
 
 
+def documented():
+    """Deployment -> what becomes of a second run, as the pipeline owner's page says."""
+    page = (PROJECT_ROOT / "docs" / "journeys" / "pipeline-owner.md").read_text("utf-8")
+    return dict(re.findall(r"^\| `(\w+/[\w-]+)` \| [^|]+ \| (cancelled|queued) \|", page, re.MULTILINE))
+
+
+def test_every_deployment_has_a_name_of_its_own_and_two_runs_do_what_the_documentation_says(prefect):
+    names = [each["name"] for each in deployed()]
+    assert len(set(names)) == len(names)
+    told = {"CANCELLED": "cancelled", "AwaitingConcurrencySlot": "queued"}
+    found = {}
+    with prefect.client() as client:
+        for each in deployed():
+            name = f"{each['entrypoint'].rsplit('.', 1)[1]}/{each['name']}"
+            runs = [prefect.start(name) for _ in range(2)]
+            first = client.set_flow_run_state(runs[0].id, Pending())
+            second = client.set_flow_run_state(runs[1].id, Pending())
+            assert first.state.is_pending()
+            found[name] = told.get(second.state.name) or told.get(second.state.type.value)
+            if name == "deploy/deploy-by-hand":
+                # A run that waits for a person has given its place back: the next one begins.
+                client.set_flow_run_state(runs[0].id, Paused(timeout_seconds=600), force=True)
+                runs.append(prefect.start(name))
+                assert client.set_flow_run_state(runs[-1].id, Pending()).state.is_pending()
+            for run in runs:
+                client.set_flow_run_state(run.id, Cancelled(), force=True)
+    assert found == documented()
+
+
 def landed_some(home):
     """Whether the first file of features is being written, or was."""
     return any((home / "offline").rglob("*.parquet"))
@@ -174,7 +204,7 @@ def test_a_worker_killed_anywhere_loses_and_doubles_nothing(prefect, home, world
             if killed:
                 killed.append(swept_again(prefect, killed[-1], number))
             else:
-                killed.append(prefect.start("lifecycle/by-hand", now=at(world), training="always"))
+                killed.append(prefect.start("lifecycle/lifecycle-by-hand", now=at(world), training="always"))
             prefect.until(lambda moment=moment: moment(home), killed[-1])
         assert prefect.state(killed[-1]).state.type.value == "RUNNING"  # nobody has told the server
     with prefect.worker(**env):
@@ -232,11 +262,17 @@ def test_a_person_is_asked_before_a_promotion(prefect, landed, world, answer, ou
         done = prefect.wait(run)
     assert done.state.is_completed(), done.state.message
     assert prefect.state(paused[0]).state.is_completed()
+    # What a person opens is the run that was started: the artifacts of the flows that it called are on it.
+    shown = prefect.artifacts(run)
+    assert {"training-report", "champion-challenger"} <= shown.keys()
+    assert "refused" not in shown["champion-challenger"]
+    assert not any(prefect.artifacts(child) for child in prefect.children(run).values())
     if outcome == "promoted":
         (entry,) = read_ledger(landed)
         assert (entry.who, "as discussed" in entry.why) == ("Ann Lee", True)
         assert read_rollout(landed).champion == entry.after["champion"]
         assert list((landed / "reports" / "evaluation").glob("*/report.html"))
+        assert list((landed / "mlflow").rglob("cross_validation/report.html"))
     else:
         assert read_rollout(landed) is None
     assert approve(prefect, landed, "--yes", "--who", "Ann Lee").returncode == 1  # nothing waits any more
@@ -308,7 +344,7 @@ def test_what_lies_in_the_inbox_and_is_not_landed_is_told(prefect, landed):
     (inbox / "events_a.parquet" / "part-0.parquet").touch()
     (inbox / "readme.txt").touch()
     with prefect.worker(CHURN_HOME=str(landed)):
-        run = prefect.run("land/by-hand")
+        run = prefect.run("land/land-by-hand")
     # What lies there for any time at all lies there for too long.
     with prefect.worker(CHURN_HOME=str(landed), CHURN_MONITORING__INBOX_MAX_H="1e-9"):
         late = prefect.run("freshness/hourly")

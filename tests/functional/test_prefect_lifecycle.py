@@ -138,7 +138,7 @@ def live(year: Year, folder: Path) -> None:
                 year.broken = break_month(year, folder)
             year.deliver(month)
             scoring = month == plan.months and month not in plan.retrained
-            run = prefect.run("lifecycle/by-hand", now=year.now(month), scoring=scoring)
+            run = prefect.run("lifecycle/lifecycle-by-hand", now=year.now(month), scoring=scoring)
             assert run.state.is_completed(), f"month {month}: {run.state.message}; {prefect.worker_log()[-3000:]}"
             report = newest_report(year)
             assert report["observed_at"] == year.now(month)
@@ -169,7 +169,7 @@ def break_month(year: Year, folder: Path) -> dict[str, object]:
     pointer = year.home / "bundles" / "champion.json"
     before = pointer.read_bytes(), sorted((year.home / "offline" / "customer_snapshot").iterdir())
     year.put(spoilt(year.world.extract(day), folder / "spoilt.csv"), f"telco_{day}.csv")
-    run = year.prefect.run("lifecycle/by-hand", now=year.now(year.plan.broken))
+    run = year.prefect.run("lifecycle/lifecycle-by-hand", now=year.now(year.plan.broken))
     return {
         "run": run,
         "children": year.prefect.children(run),

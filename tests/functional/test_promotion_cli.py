@@ -77,6 +77,15 @@ def test_the_operators_day(settings, churn):
     assert "FAILED: better than the champion beyond chance" in second.stdout
     assert second.stdout.splitlines()[-1] == "refused: the champion stays"
 
+    # Nothing new is no refusal, and a script reads from the JSON whether anything was promoted.
+    same = churn("train")
+    assert same.stdout.splitlines()[-1] == "nothing new was trained: the champion stays"
+    assert "refused" not in same.stdout
+    told = churn("train", "--json")
+    outcome = json.loads(told.stdout)
+    assert (told.returncode, outcome["promoted"], outcome["outcome"]) == (0, False, "nothing new")
+    assert outcome["verdict"]["promote"] is False
+
     asked = churn("promote")
     assert asked.returncode == 1
     assert asked.stdout.splitlines()[-1] == "refused: the champion stays"
@@ -100,6 +109,9 @@ def test_the_operators_day(settings, churn):
     forced = churn("promote", "--force", "--why", "the new tariff")
     assert forced.returncode == 0, forced.stderr
     assert forced.stdout.splitlines()[-1] == "promoted to champion, against the verdict"
+    tags = find_version(settings, "2").tags
+    assert (tags["verdict"], tags["overruled_in"]) == ("overruled", "5")
+    assert find_version(settings, "1").tags["verdict"] == "passed"
 
 
 def test_going_back_is_told_first_and_written_down(settings, churn):
@@ -137,9 +149,11 @@ def test_going_back_is_told_first_and_written_down(settings, churn):
     lines = churn("history").stdout.splitlines()
     assert [line.split()[2] for line in lines] == ["promote", "canary", "shadow", "stop", "promote", "rollback"]
     assert lines[-1].endswith(f"by {current_user()}: too many calls")
+    assert [line for line in lines if "[forced]" in line] == [lines[4]]
     entries = [json.loads(line) for line in churn("history", "--json").stdout.splitlines()]
     assert [entry["sequence"] for entry in entries] == [1, 2, 3, 4, 5, 6]
     assert entries[4]["details"]["overruled"].startswith("failed: better than the champion")
+    assert [entry["forced"] for entry in entries] == [False, False, False, False, True, False]
 
 
 @pytest.mark.parametrize(

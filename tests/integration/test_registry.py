@@ -102,6 +102,29 @@ def test_the_run_and_its_version_say_what_the_model_is(telco, client, run):
     assert version.tags["why"] == telco.verdict.why
 
 
+def test_the_pages_show_what_people_look_for(telco, client, run):
+    """Names and a line about each, plots and a report, the kind of the experiment."""
+    fitted, day = telco.challenger.fitted, telco.now.date()
+    assert run.info.run_name == f"churn v1, {day}, {CORE_SERVICE}"
+    experiment = client.get_experiment(run.info.experiment_id)
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    version, model = client.get_model_version("churn", "1"), client.get_registered_model("churn")
+    said = [run.data.tags["mlflow.note.content"], version.description, model.description]
+    said.append(experiment.tags["mlflow.note.content"])
+    assert all(each and "\n" not in each for each in said)
+    assert said[0] == said[1]
+    assert said[0].startswith(f"Fitted on {len(fitted.train)} rows of 1 extract up to {day}, measured on")
+    assert f"ROC-AUC {fitted.metrics.roc_auc:.4f}" in said[0]
+    files = {each.path for each in client.list_artifacts(run.info.run_id, "evaluation")}
+    charts = ("roc", "pr", "calibration", "gains", "lift", "profit", "shap")
+    assert files == {"evaluation/report.html", *(f"evaluation/{name}.svg" for name in charts)}
+    # The page of the experiment's models has the figures of each.
+    (made,) = run.outputs.model_outputs
+    logged = client.get_logged_model(made.model_id)
+    assert logged.name == f"churn-{telco.challenger.bundle.manifest.model_version}"
+    assert {each.key: each.value for each in logged.metrics} == pytest.approx(run.data.metrics)
+
+
 def test_the_run_has_its_dataset_as_schema_and_digest_without_a_row(telco, run):
     (given,) = run.inputs.dataset_inputs
     assert given.dataset.name == CORE_SERVICE
@@ -175,6 +198,15 @@ def test_registering_makes_a_challenger_and_no_champion(settings):
     assert version_of(settings, "champion") == first
 
 
+def test_what_a_person_wrote_about_the_experiment_stays(settings):
+    first = registered(settings)
+    client = mlflow.MlflowClient()
+    experiment = client.get_run(first.run_id).info.experiment_id
+    client.set_experiment_tag(experiment, "mlflow.note.content", "ours")
+    registered(settings)
+    assert client.get_experiment(experiment).tags["mlflow.note.content"] == "ours"
+
+
 def test_files_can_be_kept_with_the_run(settings, tmp_path):
     (tmp_path / "report.html").write_text("<p>figures</p>")
     bundle, _ = saved(settings.home)
@@ -185,7 +217,7 @@ def test_files_can_be_kept_with_the_run(settings, tmp_path):
         params={},
         metrics={},
         tags={},
-        artifacts={"report": tmp_path / "report.html"},
+        artifacts={"report": [tmp_path / "report.html"]},
     )
     kept = list((settings.home / "mlflow").rglob("report.html"))
     assert [path.read_text() for path in kept] == ["<p>figures</p>"]

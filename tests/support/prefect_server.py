@@ -19,6 +19,7 @@ from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterKey,
     FlowRunFilter,
+    FlowRunFilterId,
     FlowRunFilterParentFlowRunId,
     FlowRunFilterState,
     FlowRunFilterStateType,
@@ -119,6 +120,12 @@ class Prefect:
                 limit=1,
             )
         return str(found[0].data) if found else ""
+
+    def artifacts(self, run: FlowRun) -> dict[str, str]:
+        """The artifacts on the page of a run, by key; results of flows have none."""
+        with self.client() as client:
+            of = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+            return {each.key: str(each.data) for each in client.read_artifacts(flow_run_filter=of) if each.key}
 
     def deploy(self) -> None:
         """Create the pool and deploy everything, as the documentation says."""

@@ -30,6 +30,9 @@ HEIGHT: Final = 270
 MARGINS: Final = {"left": 46, "right": 12, "top": 12, "bottom": 40}
 VEGA_LITE: Final = "6.4"
 """The version of Vega-Lite: a newer one may render other bytes."""
+STANDALONE_WIDTH: Final = 720
+"""Width of a chart in a file of its own, in CSS pixels."""
+_ROOT_BLOCK: Final = re.compile(r":root\s*\{[^}]*\}")
 CURVE_POINTS_MAX: Final = 240
 """Maximum number of points of a curve: more can't be distinguished at this width."""
 PERCENT: Final = "round(datum.value * 100) + '\N{NO-BREAK SPACE}%'"
@@ -207,6 +210,34 @@ def draw(
 def chart(key: str, title: str, words: str, caption: str, layers: Sequence[Spec]) -> Chart:
     """Return a chart of the default size; ``words`` is its text alternative."""
     return Chart(key, title, caption, draw(*layers, words=f"{title}. {words}"))
+
+
+def standalone(svg: str, style_sheet: str) -> str:
+    """Return a chart of a page as an SVG file that a browser shows by itself.
+
+    Parameters
+    ----------
+    svg
+        What :func:`draw` returned.
+    style_sheet
+        CSS whose first ``:root`` block defines the colours of :data:`COLOURS` in light mode.
+    """
+    root = ET.fromstring(svg)  # noqa: S314 - drawn by this module
+    width, height = (float(each) for each in root.attrib["viewBox"].split()[2:])
+    scale = STANDALONE_WIDTH / width
+    root.attrib |= {
+        "xmlns": "http://www.w3.org/2000/svg",
+        "width": str(STANDALONE_WIDTH),
+        "height": f"{height * scale:.0f}",
+        "font-family": "sans-serif",
+    }
+    colours = _ROOT_BLOCK.search(style_sheet)
+    style, ground = ET.Element("style"), ET.Element("rect")
+    style.text = colours[0] if colours else ""
+    ground.attrib |= {"width": "100%", "height": "100%", "fill": COLOURS["card"]}
+    root.insert(0, style)
+    root.insert(1, ground)
+    return ET.tostring(root, encoding="unicode") + "\n"
 
 
 def _as_xml(value: Any) -> Any:

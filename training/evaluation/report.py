@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from bentos.decisions.economics import Economics, profit_threshold
 from configs.errors import ChurnError
 from training.evaluation import charts
+from training.evaluation.chart_theme import Chart, standalone
+from training.evaluation.charts import ShapChart
 from training.metrics.profit import FloatArray, Targeting, check_scores, profit_curve, targeting_at, usd
 from training.metrics.scores import (
     LIFT_SHARE,
@@ -32,6 +34,7 @@ from training.metrics.scores import (
 )
 
 TEMPLATES: Final = Path(__file__).resolve().parent / "templates"
+STYLE: Final = TEMPLATES / "report.css"
 LEAK_ROC_AUC: Final = 0.86
 """A ROC-AUC above this on the public file suggests a leak: the best result known is 0.851."""
 CALIBRATED_ECE: Final = 0.03
@@ -138,10 +141,12 @@ class EvaluationReport:
     shap
         Contributions, or None where the model has none.
     simulated
-        Whether the customers are made up.
+        Whether the customers are made up; None: not known.
     dates
         Number of observation dates of the rows; with several, a row is a customer at a date, scored by a model fitted
         on earlier dates alone.
+    heldout
+        Whether the rows are the held-out rows of one model, instead of all rows of a cross-validation.
 
     Raises
     ------
@@ -162,8 +167,9 @@ class EvaluationReport:
     economics: Economics = field(default_factory=Economics)
     slices: Sequence[Slice] = ()
     shap: ShapSummary | None = None
-    simulated: bool = False
+    simulated: bool | None = False
     dates: int = 1
+    heldout: bool = False
 
     def __post_init__(self) -> None:
         check_scores(self.churned, self.score)
@@ -179,8 +185,8 @@ class EvaluationReport:
 
     @property
     def leak_suspected(self) -> bool:
-        """Whether ROC-AUC on real customers is above the best that is known to be possible."""
-        return not self.simulated and summarise(self.model_repeats)["roc_auc"].mean > LEAK_ROC_AUC
+        """Whether ROC-AUC on customers known to be real is above the best that is known to be possible."""
+        return self.simulated is False and summarise(self.model_repeats)["roc_auc"].mean > LEAK_ROC_AUC
 
 
 @dataclass(frozen=True)
@@ -195,9 +201,29 @@ class Row:
     better: bool
 
 
-def write_report(path: Path, report: EvaluationReport) -> Path:
+@dataclass(frozen=True)
+class Drawn:
+    """The charts of a report in the order of the page, the bins of its calibration, and the SHAP summary."""
+
+    charts: tuple[Chart, ...]
+    bins: CalibrationBins
+    shap: ShapChart | None
+
+
+def write_evaluation(folder: Path, report: EvaluationReport) -> list[Path]:
+    """Write ``report.html`` and each chart as ``<key>.svg`` into a folder; return the paths, the report first."""
+    drawn = draw(report)
+    svgs = {each.key: each.svg for each in drawn.charts} | ({"shap": drawn.shap.wide} if drawn.shap else {})
+    paths = [write_report(folder / "report.html", report, drawn)]
+    for key, svg in svgs.items():
+        paths.append(folder / f"{key}.svg")
+        paths[-1].write_text(standalone(svg, STYLE.read_text(encoding="utf-8")), encoding="utf-8")
+    return paths
+
+
+def write_report(path: Path, report: EvaluationReport, drawn: Drawn | None = None) -> Path:
     """Write the report atomically, creating its folder, and return its path."""
-    page = render(report)
+    page = render(report, drawn)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text(page, encoding="utf-8")
@@ -205,8 +231,29 @@ def write_report(path: Path, report: EvaluationReport) -> Path:
     return path
 
 
-def render(report: EvaluationReport) -> str:
-    """Return the page. The same report gives the same text, to the byte."""
+def draw(report: EvaluationReport) -> Drawn:
+    """Return the report's charts."""
+    labels = np.asarray(report.churned)
+    models = {"model": np.asarray(report.score), BASELINE: np.asarray(report.baseline_score)}
+    chosen = targeting_at(report.threshold, labels, report.score, report.economics)
+    calibration, bins = charts.calibration_chart(labels, models)
+    shap = report.shap
+    return Drawn(
+        (
+            charts.roc_chart(labels, models),
+            charts.pr_chart(labels, models),
+            calibration,
+            charts.gains_chart(labels, models, LIFT_SHARE),
+            charts.lift_chart(labels, models["model"]),
+            charts.profit_chart(labels, models, report.economics, chosen),
+        ),
+        bins,
+        charts.shap_chart(shap.names, shap.contributions, shap.values) if shap else None,
+    )
+
+
+def render(report: EvaluationReport, drawn: Drawn | None = None) -> str:
+    """Return the page, with the charts that :func:`draw` returned. The same report gives the same text, to the byte."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -217,25 +264,15 @@ def render(report: EvaluationReport) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": _percent, "points": _points, "by_column": _by_column}
-    labels = np.asarray(report.churned)
-    models = {"model": np.asarray(report.score), BASELINE: np.asarray(report.baseline_score)}
-    chosen = targeting_at(report.threshold, labels, report.score, report.economics)
-    calibration, bins = charts.calibration_chart(labels, models)
-    shap = report.shap
+    drawn = drawn or draw(report)
+    chosen = targeting_at(report.threshold, np.asarray(report.churned), report.score, report.economics)
     return environment.get_template("report.html.j2").render(
         report=report,
         rows=_headline(report),
         summary=_summary(report, chosen),
-        calibration_rows=_calibration_rows(bins),
-        charts=[
-            charts.roc_chart(labels, models),
-            charts.pr_chart(labels, models),
-            calibration,
-            charts.gains_chart(labels, models, LIFT_SHARE),
-            charts.lift_chart(labels, models["model"]),
-            charts.profit_chart(labels, models, report.economics, chosen),
-        ],
-        shap=charts.shap_chart(shap.names, shap.contributions, shap.values) if shap else None,
+        calibration_rows=_calibration_rows(drawn.bins),
+        charts=drawn.charts,
+        shap=drawn.shap,
         provenance=_provenance(report.source),
         economics=asdict(report.economics),
         baseline=BASELINE,

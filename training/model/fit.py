@@ -47,6 +47,8 @@ class FittedChallenger:
     test: Rows
     metrics: Metrics
     baseline: Metrics
+    baseline_score: NDArray[np.float64]
+    """(n,) the baseline's scores of the held-out rows ``test``."""
 
 
 # Idle OpenBLAS threads spin: on matrices of this size a single thread is several times faster.
@@ -117,9 +119,10 @@ def fit_challenger(
     )
     metrics = measure_metrics(churned[test], unmeasured.score(features.iloc[test]), economics)
     plain = baseline_pipeline(training_set.service).fit(features.iloc[train], churned[train])
-    baseline = measure_metrics(churned[test], plain.predict_proba(features.iloc[test])[:, 1], economics)
+    baseline_score = np.asarray(plain.predict_proba(features.iloc[test])[:, 1], dtype=np.float64)
+    baseline = measure_metrics(churned[test], baseline_score, economics)
     bundle = unmeasured.with_metrics(metrics.as_dict())
-    return FittedChallenger(bundle, model, tuning, train, test, metrics, baseline)
+    return FittedChallenger(bundle, model, tuning, train, test, metrics, baseline, baseline_score)
 
 
 def _calibration(

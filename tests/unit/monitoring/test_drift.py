@@ -96,10 +96,10 @@ def reference(customers=2000, seed=7):
     return made, features, score, churned
 
 
-def table(made, features, score, left=None, limits=LIMITS):
+def table(made, features, score, left=None, limits=LIMITS, **options):
     counted = BinCounts.of(made)
     counted.add(made, features, score)
-    return {row.name: row for row in compare_drift(made, counted, left, limits)}
+    return {row.name: row for row in compare_drift(made, counted, left, limits, **options)}
 
 
 def test_the_rows_themselves_have_not_moved():
@@ -137,6 +137,17 @@ def test_what_moved_is_named_and_nothing_else(change, name, moved):
     assert [row.name for row in rows.values() if row.status == "drift"] == [name]
     assert moved in rows[name].moved
     assert rows[name].psi > rows[name].bound
+
+
+def test_rows_that_can_not_be_judged_are_insufficient_data_without_figures():
+    made, features, score, _ = reference()
+    moved = features.assign(contract_type="Two year", monthly_charges_usd=features["monthly_charges_usd"] * 1.5)
+    rows = table(made, moved, score / 4, unjudged={"contract_type", SCORE})
+    assert [row.name for row in rows.values() if row.status == "drift"] == ["monthly_charges_usd"]
+    for name in ("contract_type", SCORE):
+        row = rows[name]
+        assert (row.status, row.psi, row.bound, row.moved) == ("insufficient data", None, None, "")
+        assert (row.reference_rows, row.current_rows) == (made.rows, len(features))
 
 
 def test_more_that_leave_are_seen():

@@ -38,6 +38,15 @@ def reference(rows=ROWS, seed=0):
     )
 
 
+def test_what_can_not_be_judged_has_its_figures_and_no_drift():
+    churned, score = world(seed=3)
+    lost = np.random.default_rng(3).permutation(score)
+    judged = check_performance(reference(), churned, lost, "2026-02-01", LIMITS)
+    unjudged = check_performance(reference(), churned, lost, "2026-02-01", LIMITS, judged=False)
+    assert "log_loss" in judged.drifted
+    assert (unjudged.status, unjudged.drifted, unjudged.rise) == ("insufficient data", [], judged.rise)
+
+
 def measured(churned, score, **changes):
     return check_performance(reference(), churned, score, "2026-02-01", LIMITS.model_copy(update=changes))
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from bentos.rollout.ledger import read_ledger
 from bentos.rollout.rollout import promote, rollback, start_trial, stop_trial
-from flows.cli.promotion_text import ledger_line, outcome_lines, rollout_lines
+from flows.cli.promotion_text import ledger_line, outcome_json, outcome_lines, rollout_lines
 from flows.steps.compare import ComparisonResult
 from flows.steps.promote import PromotionOutcome
 from tests.support.small_model import saved
@@ -73,3 +75,34 @@ def test_an_outcome_names_the_model_its_rules_and_what_became_of_it(tmp_path):
     assert last("c1", promoted=True, given=entry)[-1] == "promoted to champion"
     assert last("c1", promoted=False, given=entry)[-1] == "promoted to champion, against the verdict"
     assert list(outcome_lines(tmp_path, PromotionOutcome(trained, None, None)))[-1] == "it is the champion already"
+    again = PromotionOutcome(
+        replace(trained, fresh=False), ComparisonResult(Verdict(False, rules), digest, "c1", NOW.isoformat()), None
+    )
+    assert list(outcome_lines(tmp_path, again))[-1] == "refused: the champion stays"
+    assert list(outcome_lines(tmp_path, again, training=True))[-1] == "nothing new was trained: the champion stays"
+
+
+def test_a_program_reads_from_the_outcome_whether_it_promoted(tmp_path):
+    digest = saved(tmp_path, metrics=METRICS)[0].digest
+    trained = RegisteredChallenger("f", digest, "v1", "4", "run", seen_rows=0, fresh=True)
+    refused = ComparisonResult(
+        Verdict(False, (Rule("no leak", held=False, figures="1"),)), digest, "c1", NOW.isoformat()
+    )
+    forced = promote(tmp_path, digest, who="ann", why="x", now=NOW, details={"overruled": "failed: no leak"})
+    told = [
+        json.loads(outcome_json(outcome, training=True))
+        for outcome in (
+            PromotionOutcome(trained, refused, None),
+            PromotionOutcome(replace(trained, fresh=False), refused, None),
+            PromotionOutcome(replace(trained, fresh=False), None, None),
+            PromotionOutcome(trained, refused, forced),
+        )
+    ]
+    assert [(each["outcome"], each["promoted"], each["serves"], each["forced"]) for each in told] == [
+        ("refused", False, False, False),
+        ("nothing new", False, False, False),
+        ("serves already", False, True, False),
+        ("promoted", True, True, True),
+    ]
+    assert told[0]["verdict"]["rules"] == [["no leak", False, "1"]]
+    assert ledger_line(forced).endswith(f"promote  {digest[:12]} by ann [forced]: x")

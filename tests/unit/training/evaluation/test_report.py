@@ -15,7 +15,15 @@ import pytest
 from bentos.decisions.economics import Economics, profit_threshold
 from configs.errors import ChurnError
 from training.evaluation import charts
-from training.evaluation.report import EvaluationReport, ReportError, ShapSummary, _points, render, write_report
+from training.evaluation.report import (
+    EvaluationReport,
+    ReportError,
+    ShapSummary,
+    _points,
+    render,
+    write_evaluation,
+    write_report,
+)
 from training.metrics.profit import EvaluationError, OneClassError, targeting_at, usd
 from training.metrics.scores import Metrics, measure_metrics, measure_slices
 
@@ -312,6 +320,31 @@ def test_write_report_replaces_the_file_whole(tmp_path: Path, report: Evaluation
     write_report(path, report)
     assert path.read_text(encoding="utf-8") == render(report)
     assert [each.name for each in path.parent.iterdir()] == ["evaluation.html"]
+
+
+@pytest.mark.slow
+def test_a_model_on_its_held_out_rows_has_a_page_and_charts_that_stand_alone(tmp_path: Path, report) -> None:
+    one = replace(
+        report,
+        heldout=True,
+        simulated=None,
+        model_repeats=report.model_repeats[:1],
+        baseline_repeats=report.baseline_repeats[:1],
+    )
+    page, *svgs = write_evaluation(tmp_path, one)
+    words = Page(page.read_text(encoding="utf-8")).words()
+    assert "held-out observations" in words
+    assert "cross-validation" not in words
+    assert "simulated" not in words.lower()
+    assert not one.leak_suspected
+    assert [path.name for path in svgs] == [
+        "roc.svg", "pr.svg", "calibration.svg", "gains.svg", "lift.svg", "profit.svg", "shap.svg"
+    ]  # fmt: skip
+    for path in svgs:
+        text = path.read_text(encoding="utf-8")
+        assert ET.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314 - written just now
+        used, defined = set(re.findall(r"var\((--\w+)\)", text)), set(re.findall(r"(--\w+):", text))
+        assert used <= defined, path.name
 
 
 @pytest.mark.parametrize(
