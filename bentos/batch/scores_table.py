@@ -174,6 +174,7 @@ def score_chunk(
 def ranks(profit: Floats) -> NDArray[np.int64]:
     """Return the rank of each customer (n,): 1 for the greatest profit; equal ones keep their order.
 
+    >>> import numpy as np
     >>> ranks(np.array([5.0, 7.0, 5.0])).tolist()
     [2, 1, 3]
     """
