@@ -175,6 +175,7 @@ def ranks(profit: Floats) -> NDArray[np.int64]:
     """Return the rank of each customer (n,): 1 for the greatest profit; equal ones keep their order.
 
     >>> import numpy as np
+    >>> from bentos.batch.scores_table import ranks
     >>> ranks(np.array([5.0, 7.0, 5.0])).tolist()
     [2, 1, 3]
     """

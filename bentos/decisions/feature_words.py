@@ -12,6 +12,7 @@ def spoken(name: str) -> str:
 
     The page of the service writes names by the same rule.
 
+    >>> from bentos.decisions.feature_words import spoken
     >>> spoken("monthly_charges_usd"), spoken("customer_billing")
     ('monthly charges (USD)', 'billing')
     """
@@ -21,6 +22,7 @@ def spoken(name: str) -> str:
 def quoted(value: Any) -> str:
     """Return a value of a closed domain as it may be given in a request: true and false are Yes and No.
 
+    >>> from bentos.decisions.feature_words import quoted
     >>> quoted(True), quoted("One year")
     ('"Yes"', '"One year"')
     """
