@@ -44,6 +44,7 @@ class DataSettings(_Section):
     volume_share_min: Annotated[float, Field(gt=0, le=1)]
     volume_share_max: Annotated[float, Field(ge=1)]
     vanished_share_max: Share
+    vanished_share_limit: Share
     churn_rate_min: Share
     churn_rate_max: Share
     churn_rate_factor_max: Annotated[float, Field(ge=1)]

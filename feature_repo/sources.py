@@ -6,7 +6,7 @@ from feast import FileSource
 from feast.data_format import ParquetFormat
 
 from feature_repo.contract import ACTIVITY_SOURCE, CREATED_TIMESTAMP, EVENT_TIMESTAMP, SOURCE
-from feature_repo.files.parquet_tables import table_pattern
+from feature_repo.files.table_paths import table_pattern
 
 # Paths are relative to the offline store's home, so that the registry holds no machine's path.
 customer_snapshot = FileSource(

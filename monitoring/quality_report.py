@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from html import escape
 from typing import Final
 
 from configs.errors import EXIT_GATE, ChurnError
 
 QUARANTINE_RULE: Final = "quarantine_share"
+VANISHED_RULE: Final = "customers_vanished"
 
 _NAMED: Final = 3
 _STYLE: Final = """
@@ -90,12 +91,18 @@ class GateResult:
     quarantined: tuple[QuarantinedRow, ...]
     checks: tuple[CheckResult, ...]
 
+    def joined(self, check: CheckResult) -> GateResult:
+        """Return this verdict with one more rule, which may break it."""
+        return replace(self, passed=self.passed and not check.stops, checks=(*self.checks, check))
+
 
 _SETTINGS: Final = {
     "volume": "the bounds come from the snapshot before and data.volume_share_min and _max "
     "(CHURN_DATA__VOLUME_SHARE_MIN, _MAX)",
     "churn_rate": "the bounds come from the churn rates of the last snapshots and data.churn_rate_factor_max "
     "(CHURN_DATA__CHURN_RATE_FACTOR_MAX); without any, from data.churn_rate_min and _max",
+    VANISHED_RULE: "accept it with churn ingest … --accept-vanished --why TEXT, in the inbox with churn inbox accept "
+    "FILE --why TEXT; the bound is data.vanished_share_limit (CHURN_DATA__VANISHED_SHARE_LIMIT)",
 }
 """Rules whose bounds are not in a suite -> the settings to change if the file is right."""
 

@@ -33,8 +33,8 @@ from configs.settings import Settings
 from feature_repo.contract import ACTIVITY_SOURCE, SOURCE
 from feature_repo.files.atomic_writes import TEMPORARY, file_sha256, remove, storage_errors, write_file
 from feature_repo.files.locks import lease
-from feature_repo.files.parquet_tables import table_pattern
 from feature_repo.files.regular_files import read_regular
+from feature_repo.files.table_paths import table_pattern
 from feature_repo.stores.customers import active_customers, count_inactive, event_times
 from feature_repo.stores.errors import translate_store_errors
 from feature_repo.stores.feature_store import open_feature_store

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from configs.errors import ChurnError
 from feature_repo.files.atomic_writes import storage_errors, sync_folder, temporary_file, write_file
 from feature_repo.files.regular_files import open_regular
+from feature_repo.files.table_paths import part_path, table_pattern
 
 _ROWS_A_GROUP = 122_880
 """Rows per row group: few enough to read one in little memory, many enough to keep the statistics few."""
@@ -34,11 +35,6 @@ class OfflineRowsError(ChurnError):
     error = "offline_rows_unfit"
 
 
-def table_pattern(table: str) -> str:
-    """Return the pattern, relative to the home, that matches the table's files and no temporary one."""
-    return f"offline/{table}/*.parquet"
-
-
 def table_files(home: Path, table: str) -> list[str]:
     """Return the paths of a table's files.
 
@@ -48,11 +44,6 @@ def table_files(home: Path, table: str) -> list[str]:
     for path in found:
         open_regular(path).close()
     return list(map(str, found))
-
-
-def part_path(home: Path, table: str, part: str) -> Path:
-    """Return the path of a part of a table, whether it exists or not."""
-    return home / "offline" / table / f"{part}.parquet"
 
 
 def append_table(home: Path, table: str, part: str, rows: pd.DataFrame | pa.Table) -> Path:

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from configs.settings import Settings
-from feature_repo.contract import CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, TTL_DAYS
+from feature_repo.contract import ACTIVITY_SOURCE, CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, SOURCE, TTL_DAYS
 from feature_repo.files.duckdb_session import offline_limits, session
+from feature_repo.files.parquet_tables import table_files
 from feature_repo.stores.customers import offline_files
 from feature_repo.stores.errors import NothingRegisteredError, NothingToMaterializeError, translate_store_errors
 from feature_repo.stores.feature_store import open_feature_store
+from feature_repo.stores.materialization_record import MaterializationRecord, write_record
 from feature_repo.stores.point_in_time.parquet_source import has_files
 
 
@@ -83,10 +85,14 @@ def materialize(settings: Settings, now: datetime, *, overwrite_newer: bool = Fa
         if not online:
             raise NothingRegisteredError("no feature view is registered", "run: churn apply")
         customers, newest = _young(settings, start, now)
+        # Counted before the copy: a file that is added meanwhile may not be in it.
+        parts = {table: len(table_files(settings.home, table)) for table in (SOURCE, ACTIVITY_SOURCE)}
         # A table without files is no error: there may be extracts and no events.
         views = [view.name for view in online if has_files(settings.home, view.batch_source)]
         with contextlib.redirect_stdout(io.StringIO()):  # Feast prints its progress
             store.materialize(start_date=start, end_date=now, feature_views=views)
+    used = settings.feast.online_store
+    write_record(settings.home, MaterializationRecord(now, newest, customers, len(views), used, parts))
     kept = getattr(store._get_provider().batch_engine, "kept", {})  # noqa: SLF001 - Feast has no other way to ask
     return Materialized(len(views), customers, newest, {view: count for view, count in kept.items() if count})
 

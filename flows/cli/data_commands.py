@@ -9,8 +9,8 @@ from typing import Final
 import click
 
 from feature_repo.raw.simulator.drift import SCENARIOS
-from flows.cli.invocation import now, run_settings
-from flows.cli.parameters import CSV, DAY, EVENTS, FOLDER
+from flows.cli.invocation import now, run_settings, say
+from flows.cli.parameters import CSV, DAY, EVENTS, FOLDER, LINE
 
 
 @click.command()
@@ -53,14 +53,38 @@ def simulate(  # noqa: PLR0913 - an option each
 
 
 @click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def status(*, as_json: bool) -> None:
+    """Say what is in this home, what serves since when, how fresh it is, what is wrong, and what comes next."""
+    import json
+    from dataclasses import asdict
+
+    from flows.cli.status_text import status_lines
+    from flows.steps.home_status import home_status
+
+    found = home_status(run_settings(), now())
+    if as_json:
+        click.echo(json.dumps(asdict(found), indent=2))
+    else:
+        for line in status_lines(found):
+            click.echo(line)
+
+
+@click.command()
 @click.option("--csv", required=True, type=CSV, help="The extract, 21 Telco columns.")
 @click.option("--as-of", required=True, type=DAY, help="The date that the extract describes.")
 @click.option("--replace", is_flag=True, help="Publish other content for a date that is live; the old one is kept.")
-def ingest(csv: Path, as_of: date, *, replace: bool) -> None:
+@click.option("--accept-vanished", is_flag=True, help="Publish although too many customers vanished; needs --why.")
+@click.option("--why", type=LINE, default="", help="Your reason for --accept-vanished; it goes into the manifest.")
+def ingest(csv: Path, as_of: date, why: str, *, replace: bool, accept_vanished: bool) -> None:
     """Land, validate and publish one snapshot. Exit code 3: the gate refused it, nothing was published."""
+    if accept_vanished != bool(why.strip()):
+        raise click.UsageError("give --accept-vanished and --why TEXT together")
+    from flows.current_user import current_user
     from flows.steps.ingest_snapshot import ingest_snapshot as land
 
-    landing = land(run_settings(), csv, as_of, ingested_at=now(), replace=replace)
+    accepted_by = (current_user(), why) if accept_vanished else None
+    landing = land(run_settings(), csv, as_of, ingested_at=now(), replace=replace, accepted_by=accepted_by)
     manifest = landing.manifest
     what = "published" if landing.fresh else "was published before, nothing to do:"
     click.echo(
@@ -69,6 +93,8 @@ def ingest(csv: Path, as_of: date, *, replace: bool) -> None:
     )
     if landing.movements is not None:
         click.echo(f"movements: {landing.movements}")
+    if manifest.vanished_accepted is not None:
+        say(f"vanished customers accepted by {manifest.vanished_accepted.who}: {manifest.vanished_accepted.why}")
     click.echo(f"gate report: {landing.report_html}")
 
 
@@ -83,6 +109,27 @@ def ingest_events(path: Path) -> None:
 
     for line in format_delivery(land(run_settings(), path, now=now())):
         click.echo(line)
+
+
+@click.group()
+def inbox() -> None:
+    """Decide on files of the inbox, which the Prefect flow `land` ingests."""
+
+
+@inbox.command("accept")
+@click.argument("file")
+@click.option("--why", type=LINE, required=True, help="Your reason; it goes into the snapshot's manifest.")
+def accept_file(file: str, why: str) -> None:
+    """Accept that too many customers vanished in the extract FILE. A changed file is not accepted."""
+    if not why.strip():
+        raise click.UsageError("give a reason: --why TEXT")
+    from flows.current_user import current_user
+    from flows.steps.inbox import accept
+
+    accepted = accept(run_settings().home, file, who=current_user(), why=why, now=now())
+    say(
+        f"accepted {Path(file).name} of {accepted.snapshot_date} with sha256 {accepted.sha256}: the next run ingests it"
+    )
 
 
 @click.command("build-features")
@@ -163,9 +210,11 @@ def feast(arguments: tuple[str, ...]) -> None:
 
 
 COMMANDS: Final[tuple[click.Command, ...]] = (
+    status,
     simulate,
     ingest,
     ingest_events,
+    inbox,
     build_features,
     apply,
     materialize,

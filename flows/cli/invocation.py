@@ -37,3 +37,8 @@ def now() -> datetime:
 def say(line: str) -> None:
     """Print one line, of which a part may be untrusted text."""
     click.echo(printable(line))
+
+
+def say_empty(line: str) -> None:
+    """Print on standard error that a list is empty, so that standard output holds its entries alone."""
+    click.echo(line, err=True)

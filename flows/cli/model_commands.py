@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from configs.errors import EXIT_FAILURE
-from flows.cli.invocation import now, run_settings, say
+from flows.cli.invocation import now, run_settings, say, say_empty
 from flows.cli.parameters import CSV, LINE, NEW_FILE
 
 if TYPE_CHECKING:
@@ -113,9 +113,12 @@ def history(*, as_json: bool) -> None:
     from bentos.rollout.ledger import read_ledger
     from flows.cli.promotion_text import ledger_line
 
-    for entry in read_ledger(run_settings().home):
+    found = read_ledger(run_settings().home)
+    for entry in found:
         told = {**asdict(entry), "forced": entry.forced}
         say(json.dumps(told, sort_keys=True) if as_json else ledger_line(entry))
+    if not found:
+        say_empty("the ledger is empty: no model was ever promoted; train one: churn train")
 
 
 @click.command()

@@ -10,7 +10,7 @@ import click
 
 from bentos.churn.auth.rights import RIGHTS, Right
 from configs.errors import EXIT_FAILURE
-from flows.cli.invocation import now, run_settings, say
+from flows.cli.invocation import now, run_settings, say, say_empty
 from flows.cli.parameters import CSV, LINE
 
 
@@ -64,8 +64,11 @@ def list_keys() -> None:
     """Say which keys there are, and which of them are valid."""
     from bentos.churn.auth.key_admin import format_keys
 
-    for line in format_keys(run_settings(), now()):
+    found = format_keys(run_settings(), now())
+    for line in found:
         click.echo(line)
+    if len(found) == 1:
+        say_empty("there is no key; make one: churn keys create --name NAME --right predict")
 
 
 @keys.command("revoke")
@@ -92,6 +95,8 @@ def audit_keys(last: int | None, *, as_json: bool) -> None:
     found = audit_keys(run_settings(), last)
     for event in found.entries:
         say(json.dumps(asdict(event), sort_keys=True) if as_json else format_entry(event))
+    if not found.entries:
+        say_empty("the audit is empty: no key was made, revoked or refused")
     if found.unknown:
         click.echo(f"older than the audit, or not made by churn keys: {', '.join(found.unknown)}", err=True)
     for key_id in found.unrecorded:

@@ -13,7 +13,8 @@ import pandas as pd
 
 from configs.settings import Settings
 from feature_repo.contract import CUSTOMER, OBSERVED_AT
-from feature_repo.raw.simulator.manifest import FILE, MONTH_DAYS, World, scored_at
+from feature_repo.raw.simulator.manifest import MONTH_DAYS, World, scored_at
+from feature_repo.raw.snapshots.origin import WORLD_FILE
 from feature_repo.raw.snapshots.publication import published_snapshots
 from flows.steps.ingest_events import ingest_events
 from flows.steps.ingest_snapshot import SnapshotIngestion, ingest_snapshot
@@ -46,7 +47,7 @@ def simulated_world(folder: Path, *, customers: int, months: int, seed: int, new
     from feature_repo.raw.simulator.simulate import simulate
 
     out = folder / f"world-{customers}x{months}-seed{seed}"
-    if (out / FILE).is_file():
+    if (out / WORLD_FILE).is_file():
         return World.load(out)
     # Without the file written last it is incomplete, left by a killed run.
     shutil.rmtree(out, ignore_errors=True)

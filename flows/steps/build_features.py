@@ -23,7 +23,8 @@ from feature_repo.contract import (
 )
 from feature_repo.events import SCHEMA
 from feature_repo.files.duckdb_session import offline_limits, session
-from feature_repo.files.parquet_tables import append_table, append_tables, has_part, table_pattern
+from feature_repo.files.parquet_tables import append_table, append_tables, has_part
+from feature_repo.files.table_paths import table_pattern
 from feature_repo.instants import INSTANT
 from feature_repo.raw.events.deliveries import Delivery, check_delivery, deliveries
 from feature_repo.raw.snapshots.offline_rows import offline_rows

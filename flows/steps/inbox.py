@@ -10,11 +10,14 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final, Literal
 
-from configs.errors import ChurnError
-from feature_repo.files.atomic_writes import storage_errors, sync_folder
+from configs.errors import EXIT_USAGE, ChurnError
+from configs.printable import printable
+from feature_repo.files.atomic_writes import file_sha256, storage_errors, sync_folder
 from feature_repo.files.stable_reads import Content, read_stable
 from feature_repo.raw.events.event_files import SUFFIXES, parts_of
 from feature_repo.raw.events.parquet_events import EventFileError
+from feature_repo.raw.snapshots.acceptance import Acceptance, write_acceptance
+from feature_repo.raw.snapshots.origin import WORLD_FILE
 
 FOLDER: Final = "inbox"
 LANDED: Final = "landed"
@@ -28,6 +31,13 @@ class InboxNameError(ChurnError):
     """A file's name does not define its kind or date."""
 
     error = "inbox_name"
+
+
+class InboxFileError(ChurnError):
+    """The inbox has no such extract."""
+
+    error = "inbox_file_unknown"
+    exit_code = EXIT_USAGE
 
 
 @dataclass(frozen=True, order=True)
@@ -60,8 +70,8 @@ def waiting(home: Path) -> tuple[list[WaitingFile], list[LeftFile]]:
 
     ``telco_2026-11-01.csv`` is the extract of that day, ``telco_2026-11-01.v2.csv`` a correction of it,
     ``events_….parquet``, ``.jsonl`` or ``.ndjson`` a file of events; the former may be a folder, which is complete once
-    it contains :data:`SUCCESS`. Copy a large file under a name that begins with a dot, and rename it when it is
-    complete.
+    it contains :data:`SUCCESS`. A ``world.json`` states which files are simulated and is not ingested. Copy a large
+    file under a name that begins with a dot, and rename it when it is complete.
     """
     files, left = [], []
     for path in _lying(home):
@@ -91,7 +101,7 @@ def oldest(home: Path) -> datetime | None:
 def _lying(home: Path) -> Iterator[Path]:
     folder = home / FOLDER
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.name != LANDED:
+        if path.name not in {LANDED, WORLD_FILE}:
             yield path
 
 
@@ -156,6 +166,43 @@ def move_to_ingested(home: Path, path: Path, landed: Content) -> Path | None:
         path.rename(target)
         sync_folder(target.parent)
     return target
+
+
+def accept(home: Path, name: str, *, who: str, why: str, now: datetime) -> Acceptance:
+    """Accept that more customers vanished in an extract of the inbox than the gate allows.
+
+    The next run ingests it, if it holds every other rule and its content has not changed since.
+
+    Parameters
+    ----------
+    home
+        The home whose inbox it lies in.
+    name
+        Its name in the inbox, or its path.
+    who, why
+        The operator and the reason, for the snapshot's manifest: no secret, no customer.
+    now
+        The present instant, tz-aware UTC.
+
+    Raises
+    ------
+    InboxFileError
+        If the inbox has no extract of that name.
+    StorageError
+        If the acceptance can't be written.
+    """
+    path = home / FOLDER / Path(name).name
+    outside = Path(name).name != name and Path(name).absolute() != path
+    found = None if outside or _why_not(path) else read_name(path)
+    if found is None or found.kind != "extract":
+        extracts = ", ".join(each.path.name for each in waiting(home)[0] if each.kind == "extract")
+        raise InboxFileError(
+            f"{printable(name)} is no extract that waits in {home / FOLDER}; there: {extracts or 'none'}",
+            "name one of them; for a file elsewhere: churn ingest … --accept-vanished --why TEXT",
+        )
+    accepted = Acceptance(file_sha256(path), found.as_of, who, why, now)
+    write_acceptance(home, accepted)
+    return accepted
 
 
 def named(path: Path, as_of: date | None) -> WaitingFile:

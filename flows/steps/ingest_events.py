@@ -16,9 +16,11 @@ from feature_repo.events import SENTENCES, validate_events
 from feature_repo.files.atomic_writes import storage_errors, write_file
 from feature_repo.files.duckdb_session import offline_limits
 from feature_repo.files.locks import publish_lock
-from feature_repo.raw.events.deliveries import Delivery
+from feature_repo.raw.events.deliveries import Delivery, deliveries
 from feature_repo.raw.events.event_files import kind_of, read_events
 from feature_repo.raw.events.publication import DeliveryRefusedError, land_file, publish_delivery
+from feature_repo.raw.snapshots.origin import file_origin
+from feature_repo.raw.snapshots.publication import check_origin
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ def ingest_events(settings: Settings, path: Path, *, now: datetime, clock: datet
     ------
     EventFileError
         If the file is no file of events.
+    MixedHomeError
+        If the home's snapshots are of real customers and the file's events of simulated ones, or the other way round.
     DeliveryRefusedError
         If too many of its events are bad. ``reports/events/<sha12>.json`` lists the rows; nothing is published.
     SourceChangingError
@@ -61,6 +65,9 @@ def ingest_events(settings: Settings, path: Path, *, now: datetime, clock: datet
     """
     kind = kind_of(path)
     raw = land_file(settings.home, path, kind)
+    # The same file again is no work, whatever it holds.
+    if all(each.source_sha256 != raw.sha256 for each in deliveries(settings.home)):
+        check_origin(settings.home, file_origin(settings.home, path, raw.sha256), raw.source_name, path)
     skew_s, memory_mb = settings.data.event_clock_skew_s, settings.data.memory_max_mb
     judged = (validate_events(piece, now, skew_s) for piece in read_events(raw.path, kind, raw.source_name, memory_mb))
     try:

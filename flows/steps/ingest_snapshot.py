@@ -9,7 +9,6 @@ import logging
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Final
 
 import pandas as pd
 
@@ -21,15 +20,19 @@ from feature_repo.files.atomic_writes import storage_errors, write_file
 from feature_repo.files.locks import publish_lock
 from feature_repo.files.regular_files import read_regular
 from feature_repo.raw.clock import check_clock
+from feature_repo.raw.snapshots.acceptance import Acceptance, read_acceptance
 from feature_repo.raw.snapshots.changes import SnapshotChanges, snapshot_changes
 from feature_repo.raw.snapshots.csv_text import CsvError
 from feature_repo.raw.snapshots.normalization import respell
+from feature_repo.raw.snapshots.origin import file_origin, keep_world
 from feature_repo.raw.snapshots.publication import (
     Publication,
     RawFile,
     SnapshotManifest,
     check_admissible,
+    check_origin,
     land_raw,
+    live_version,
     publish_snapshot,
     published_snapshots,
     read_snapshot,
@@ -37,7 +40,9 @@ from feature_repo.raw.snapshots.publication import (
 )
 from feature_repo.raw.snapshots.telco_csv import check_size, normalise, read_raw
 from feature_repo.raw.snapshots.timing import arrival
+from flows.steps.gate_reports import MOVEMENTS, REPORT, read_movements, version_folder
 from monitoring.churn_rate import Labelled, churn_rate_bounds
+from monitoring.customers_vanished import vanished_check, vanished_finding
 from monitoring.quality import (
     RAW_SUITE,
     CheckResult,
@@ -49,9 +54,6 @@ from monitoring.quality import (
     run_gate,
     to_json,
 )
-
-REPORT: Final = "gate"
-MOVEMENTS: Final = "movements.json"
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +93,7 @@ def ingest_snapshot(
     ingested_at: datetime,
     clock: datetime | None = None,
     replace: bool = False,
+    accepted_by: tuple[str, str] | None = None,
 ) -> SnapshotIngestion:
     """Store, validate and publish the extract of one date.
 
@@ -109,13 +112,18 @@ def ingest_snapshot(
         Published snapshots may be known until then.
     replace
         Whether other content may replace this date's live snapshot.
+    accepted_by
+        The operator and the reason for which more customers may have vanished than ``data.vanished_share_limit``; None:
+        as recorded for this content by :func:`flows.steps.inbox.accept`, if it was.
 
     Raises
     ------
+    MixedHomeError
+        If the home holds real customers and the file simulated ones, or the other way round.
     CsvError
         If the file can't be read as a Telco CSV. The report has the reason; nothing is published.
     GateFailedError
-        If a rule of the suites is broken.
+        If a rule of the suites is broken, or too many customers vanished and nobody accepted it.
     SnapshotExistsError, SnapshotTooEarlyError, SnapshotInFutureError
         If the date may not be published.
     SourceChangingError
@@ -132,7 +140,11 @@ def ingest_snapshot(
     home, limits = settings.home, settings.data
     check_size(csv, file_size_max_mb=limits.file_size_max_mb)
     raw = land_raw(home, csv, as_of)
-    # Checked before the work, and again by publish under the lock.
+    origin = file_origin(home, csv, raw.sha256)
+    # Both are checked before the work, and again by publish under the lock. The same file again is always admitted.
+    live = live_version(home, as_of)
+    if live is None or live.source_sha256 != raw.sha256:
+        check_origin(home, origin, raw.source_name, csv)
     if (live := check_admissible(home, as_of, raw.sha256, replace=replace)) is not None:
         return _landing(home, Publication(live, fresh=False), limits)
     pseudonym_key = settings.privacy.pseudonym_key.get_secret_value()
@@ -152,13 +164,15 @@ def ingest_snapshot(
     rows, respellings = respell(rows)
     bounds = _bounds(home, as_of, len(rows), limits)
     gate = run_gate(rows, parameters=bounds, pseudonym_key=pseudonym_key, respellings=respellings)
-    files = _files(gate, title)
     if not gate.passed:
-        report = _write_reports(home, as_of, raw, files)
-        raise GateFailedError(gate, str(report))
+        raise _refused(home, as_of, raw, gate, title)
     reasons = {found.row: ", ".join(found.rules) for found in gate.quarantined}
     snapshot = normalise(rows.drop(index=list(reasons)))
     quarantine = rows.loc[list(reasons)].assign(row=list(reasons), reasons=pd.Series(reasons, dtype=object))
+    if accepted_by is None:
+        accepted = read_acceptance(home, raw.sha256, as_of)
+    else:
+        accepted = Acceptance(raw.sha256, as_of, *accepted_by, at=ingested_at)
     with publish_lock(home) as held:
         every = snapshot_history(home)
         # The known-at instant of an extract declared today is some hours later.
@@ -175,22 +189,35 @@ def ingest_snapshot(
             delivery_lag_hours=limits.delivery_lag_hours,
         )
         moved = _movements(home, as_of, snapshot)
-        done = publish_snapshot(
-            home,
-            as_of,
-            snapshot,
-            quarantine,
-            raw=raw,
-            time=seen.time,
-            event_at=seen.event_at,
-            created_at=seen.created_at,
-            ingested_at=ingested_at,
-            replace=replace,
-            extra_files={**files, MOVEMENTS: moved.to_json().encode()},
-            late=seen.late,
-            held=held,
-        )
+        vanished = vanished_check(moved, limits.vanished_share_limit, accepted)
+        gate = gate.joined(vanished)
+        if gate.passed:
+            keep_world(home, csv, raw.sha256)
+            done = publish_snapshot(
+                home,
+                as_of,
+                snapshot,
+                quarantine,
+                raw=raw,
+                time=seen.time,
+                event_at=seen.event_at,
+                created_at=seen.created_at,
+                ingested_at=ingested_at,
+                replace=replace,
+                extra_files={**_files(gate, title), MOVEMENTS: moved.to_json().encode()},
+                late=seen.late,
+                origin=origin,
+                vanished_accepted=None if vanished.passed else accepted,
+                held=held,
+            )
+    if not gate.passed:
+        raise _refused(home, as_of, raw, gate, title)
     return _landing(home, done, limits)
+
+
+def _refused(home: Path, as_of: date, raw: RawFile, gate: GateResult, title: str) -> GateFailedError:
+    """Write the report of a refused file and return the error that names it."""
+    return GateFailedError(gate, str(_write_reports(home, as_of, raw, _files(gate, title))))
 
 
 def _movements(home: Path, as_of: date, snapshot: pd.DataFrame) -> SnapshotChanges:
@@ -201,17 +228,6 @@ def _movements(home: Path, as_of: date, snapshot: pd.DataFrame) -> SnapshotChang
     seen = {each for manifest in earlier for each in read_snapshot(home, manifest, [CUSTOMER])[CUSTOMER]}
     before = read_snapshot(home, earlier[-1], [CUSTOMER, LABEL])
     return snapshot_changes(snapshot, before, seen, named=f"{earlier[-1].snapshot_date}.v{earlier[-1].version}")
-
-
-def vanished_finding(moved: SnapshotChanges | None, limits: DataSettings) -> str | None:
-    """Return a warning if too many customers vanished; no refusal, as the other customers' rows are valid."""
-    if moved is None or moved.vanished_share <= limits.vanished_share_max:
-        return None
-    return (
-        f"{moved.vanished} of {moved.customers_before} customers ({moved.vanished_share:.1%}) vanished since "
-        f"{moved.before} without leaving: more than {limits.vanished_share_max:.1%}; they are withdrawn and get no "
-        "label. Is the extract whole? (data.vanished_share_max)"
-    )
 
 
 def _bounds(home: Path, as_of: date, rows: int, limits: DataSettings) -> dict[str, float | None]:
@@ -265,9 +281,8 @@ def _write_reports(home: Path, as_of: date, raw: RawFile, files: dict[str, bytes
 
 
 def _landing(home: Path, done: Publication, limits: DataSettings) -> SnapshotIngestion:
-    folder = (home / done.manifest.path).parent
-    report, counted = folder / f"{REPORT}.json", folder / MOVEMENTS
-    moved = SnapshotChanges.from_json(counted.read_text(encoding="utf-8")) if counted.is_file() else None
+    folder, moved = version_folder(home, done.manifest), read_movements(home, done.manifest)
+    report = folder / f"{REPORT}.json"
     finding = vanished_finding(moved, limits)
     if finding is not None:
         log.warning("finding: %s (snapshot %s)", finding, done.manifest.snapshot_date)

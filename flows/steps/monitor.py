@@ -23,7 +23,6 @@ from configs.settings import Settings
 from feature_repo.contract import BEHAVIOR, LABEL, OBSERVED_AT, features_of
 from feature_repo.files.atomic_writes import storage_errors, write_file
 from feature_repo.files.regular_files import read_regular
-from feature_repo.raw.snapshots.changes import SnapshotChanges
 from feature_repo.raw.snapshots.offline_rows import extract_known_at
 from feature_repo.raw.snapshots.publication import read_snapshot, snapshot_history
 from feature_repo.stores.customers import active_customers, count_inactive
@@ -31,7 +30,8 @@ from feature_repo.stores.errors import translate_store_errors
 from feature_repo.stores.feature_store import open_feature_store
 from feature_repo.stores.historical_features import get_historical_features
 from flows.steps.data_age import data_ages, events_until, known_deliveries, known_extracts
-from flows.steps.ingest_snapshot import MOVEMENTS, REPORT, vanished_finding
+from flows.steps.gate_reports import REPORT, read_movements, refused_files, version_folder
+from monitoring.customers_vanished import vanished_finding
 from monitoring.drift import FORMAT, SCORE, Baseline, BinCounts, Floats, compare_drift, make_baseline
 from monitoring.performance import check_performance
 from monitoring.quality_report import from_json
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 REPORTS: Final = "reports/monitor"
 UNCOVERED_MAX: Final = timedelta(days=1)
 """How long after the newest known event a window may end and still be judged: windows count in whole days."""
-_DATE_CHARS: Final = len("2026-01-31")
 
 log = logging.getLogger(__name__)
 
@@ -128,20 +127,14 @@ def quality(settings: Settings, now: datetime) -> QualitySummary | None:
     """Return the gate's newest verdict as of ``now``, None without one."""
     known = known_extracts(settings.home, now)
     live = max(known, key=lambda manifest: (manifest.snapshot_date, manifest.version), default=None)
-    refused = [
-        path
-        for path in sorted((settings.home / "reports" / REPORT).glob("*.json"))
-        if (live.snapshot_date.isoformat() if live else "") < path.name[:_DATE_CHARS] <= now.date().isoformat()
-    ]
+    refused = refused_files(settings.home, live.snapshot_date if live else None, now.date())
     if refused:
-        return _quality(refused[-1].name[:_DATE_CHARS], refused[-1], None)
+        day, path = refused[-1]
+        return _quality(day, path, None)
     if live is None:
         return None
-    folder = (settings.home / live.path).parent
-    counted = folder / MOVEMENTS
-    moved = SnapshotChanges.from_json(counted.read_text("utf-8")) if counted.is_file() else None
-    finding = vanished_finding(moved, settings.data)
-    return _quality(live.snapshot_date.isoformat(), folder / f"{REPORT}.json", finding)
+    finding = vanished_finding(read_movements(settings.home, live), settings.data)
+    return _quality(live.snapshot_date.isoformat(), version_folder(settings.home, live) / f"{REPORT}.json", finding)
 
 
 def _quality(snapshot: str, report: Path, finding: str | None) -> QualitySummary:

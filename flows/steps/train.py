@@ -24,7 +24,7 @@ from configs.settings import PROJECT_ROOT, Settings
 from feature_repo.contract import ACTIVITY_SOURCE, BEHAVIOR_SERVICE, CORE_SERVICE
 from feature_repo.files.atomic_writes import StorageError, temporary_folder
 from feature_repo.files.locks import lease
-from feature_repo.files.parquet_tables import table_pattern
+from feature_repo.files.table_paths import table_pattern
 from feature_repo.raw.snapshots.publication import published_snapshots
 from flows.steps.promote import PromotionOutcome, compare_and_promote
 from training.data.heldout import delete_heldout, heldout_path, save_heldout

@@ -41,6 +41,8 @@ FEAST = TABLES | {"feast", "rich", "sqlalchemy"}
 
 # Command, its exit code on a home with a champion and no data, and which of the heavy libraries it may load.
 COMMANDS = [
+    ("status", 0, FRAMES - {"pandas"}),
+    ("inbox accept none.csv --why test", 2, FRAMES - {"pandas"}),
     ("history", 0, SETTINGS),
     ("history --json", 0, SETTINGS),
     ("rollout", 0, SETTINGS),

@@ -1,5 +1,6 @@
 """Several extracts: again, replaced, the next month, a month late."""
 
+import json
 from datetime import UTC, date, datetime, timedelta
 
 import pandas as pd
@@ -7,18 +8,24 @@ import pytest
 from click.testing import CliRunner
 
 from configs.settings import load_settings
+from feature_repo.files.atomic_writes import file_sha256
 from feature_repo.raw.clock import ClockAheadError
 from feature_repo.raw.snapshots.changes import SnapshotChanges
+from feature_repo.raw.snapshots.origin import MixedHomeError
 from feature_repo.raw.snapshots.publication import (
     SnapshotExistsError,
     SnapshotTooEarlyError,
+    origin_of,
     published_snapshots,
     read_snapshot,
     snapshot_versions,
 )
 from flows.cli.commands import cli
+from flows.steps.inbox import accept
+from flows.steps.ingest_events import ingest_events
 from flows.steps.ingest_snapshot import ingest_snapshot
 from monitoring.quality import GateFailedError
+from tests.support.event_rows import event, write_lines
 from tests.support.single_extract import simulate_snapshot, write_csv
 
 MARCH, APRIL, MAY = date(2024, 3, 1), date(2024, 4, 1), date(2024, 5, 1)
@@ -27,9 +34,12 @@ NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
 @pytest.fixture
 def extract(tmp_path):
+    """Write an extract of the same customers, with other values for each seed."""
+
     def write(seed, customers=300):
         path = tmp_path / f"seed{seed}_{customers}.csv"
-        write_csv(simulate_snapshot(customers, seed), path)
+        rows = simulate_snapshot(customers, seed)
+        write_csv(rows.assign(customerID=[f"{number:04d}-ABCDE" for number in range(customers)]), path)
         return path
 
     return write
@@ -103,7 +113,11 @@ def test_a_month_late_is_taken_and_one_before_the_first_is_not(settings, extract
 def test_the_volume_is_judged_by_the_last_date_before(settings, extract, rows, passes):
     ingest_snapshot(settings, extract(1), MARCH, ingested_at=NOW)
     if passes:
-        assert ingest_snapshot(settings, extract(2, rows), APRIL, ingested_at=NOW).manifest.rows == rows
+        # Half of the customers are missing in the smaller one, which is another rule's.
+        landing = ingest_snapshot(
+            settings, extract(2, rows), APRIL, ingested_at=NOW, accepted_by=("ann", "half were sold")
+        )
+        assert landing.manifest.rows == rows
         return
     with pytest.raises(GateFailedError, match=rf"rule volume, found {rows}, expected 150 to 600"):
         ingest_snapshot(settings, extract(2, rows), APRIL, ingested_at=NOW)
@@ -182,3 +196,126 @@ def test_the_command_tells_movements_and_findings(tmp_path, quiet, write, monkey
     told = "movements: 260 customers; since 2024-03-01.v1: 0 joined, 10 left, 30 vanished, 0 returned"
     assert told in two.stdout.splitlines()
     assert "finding: 30 of 300 customers (10.0%) vanished" in caplog.text
+
+
+def churn(*words):
+    return CliRunner().invoke(cli, list(words), catch_exceptions=True)
+
+
+@pytest.fixture
+def sold(settings, quiet, write, monkeypatch):
+    """A home with March, and an extract of April in which 130 of 300 customers are missing."""
+    monkeypatch.setenv("CHURN_HOME", str(settings.home))
+    ingest_snapshot(settings, write(quiet, "march.csv"), MARCH, ingested_at=NOW)
+    return write(moved(quiet, vanish=130, leave=20, join=60), "april.csv")
+
+
+def test_an_extract_of_another_base_is_refused_with_the_ways_out(settings, sold):
+    with pytest.raises(GateFailedError) as refused:
+        ingest_snapshot(settings, sold, APRIL, ingested_at=NOW)
+    assert refused.value.exit_code == 3
+    assert "rule customers_vanished, 130 of 300 customers (43.3%) vanished since 2024-03-01.v1" in refused.value.message
+    for way in ("--accept-vanished --why TEXT", "churn inbox accept FILE --why TEXT", "data.vanished_share_limit"):
+        assert way in refused.value.hint
+    assert [each.snapshot_date for each in published_snapshots(settings.home)] == [MARCH]
+    (report,) = (settings.home / "reports" / "gate").glob("2024-04-01-*.html")
+    assert "customers_vanished" in report.read_text()
+
+
+def test_the_bound_is_a_setting(settings, sold):
+    wider = settings.model_copy(update={"data": settings.data.model_copy(update={"vanished_share_limit": 0.5})})
+    assert ingest_snapshot(wider, sold, APRIL, ingested_at=NOW).manifest.vanished_accepted is None
+
+
+def test_a_person_accepts_it_on_the_command_line_and_the_manifest_says_who_and_why(settings, sold):
+    words = ("ingest", "--csv", str(sold), "--as-of", "2024-04-01")
+    for halves in (("--accept-vanished",), ("--why", "sold"), ("--accept-vanished", "--why", " ")):
+        assert churn(*words, *halves).exit_code == 2
+    done = churn(*words, "--accept-vanished", "--why", "the west was sold")
+    assert done.exit_code == 0, done.output
+    accepted = published_snapshots(settings.home)[-1].vanished_accepted
+    assert (accepted.sha256, accepted.snapshot_date, accepted.why) == (file_sha256(sold), APRIL, "the west was sold")
+    assert f"vanished customers accepted by {accepted.who}: the west was sold" in done.stdout
+    gate = (settings.home / published_snapshots(settings.home)[-1].path).with_name("gate.html").read_text()
+    assert "accepted by" in gate
+    # Without need nothing is recorded.
+    assert (
+        churn(*words[:2], str(sold), "--as-of", "2024-05-01", *words[5:], "--accept-vanished", "--why", "x").exit_code
+        == 0
+    )
+    assert published_snapshots(settings.home)[-1].vanished_accepted is None
+
+
+def test_an_extract_of_the_inbox_is_accepted_by_its_content(settings, quiet, write, sold):
+    file = settings.home / "inbox" / "telco_2024-04-01.csv"
+    file.parent.mkdir()
+    file.write_bytes(sold.read_bytes())
+    for name in ("telco_2024-05-01.csv", str(sold), "../april.csv"):
+        assert churn("inbox", "accept", name, "--why", "sold").exit_code != 0
+    assert churn("inbox", "accept", file.name, "--why", " ").exit_code == 2
+    accept(settings.home, file.name, who="ann", why="sold", now=NOW)
+    # A changed file is not the accepted one, and neither is this one of another date.
+    changed = write(moved(quiet, vanish=140, leave=20, join=60), "changed.csv")
+    for csv, day in ((changed, APRIL), (file, MAY)):
+        with pytest.raises(GateFailedError, match="customers_vanished"):
+            ingest_snapshot(settings, csv, day, ingested_at=NOW)
+    accepted = ingest_snapshot(settings, file, APRIL, ingested_at=NOW).manifest.vanished_accepted
+    assert (accepted.who, accepted.why) == ("ann", "sold")
+
+
+def world_of(*files):
+    """Write the world.json of these files, which lie in one folder."""
+    told = {"simulated": True, "files": {file.name: file_sha256(file) for file in files}}
+    (files[0].parent / "world.json").write_text(json.dumps(told))
+
+
+def test_simulated_and_real_files_are_not_mixed(settings, extract, tmp_path):
+    march, april, real = extract(1), extract(2), tmp_path / "elsewhere" / "real.csv"
+    write_csv(simulate_snapshot(300, 5), real)
+    world_of(march, april)
+    assert ingest_snapshot(settings, march, MARCH, ingested_at=NOW).manifest.origin == "simulated"
+    with pytest.raises(MixedHomeError, match=r"real\.csv holds real customers, and .* simulated ones") as refused:
+        ingest_snapshot(settings, real, APRIL, ingested_at=NOW)
+    assert "CHURN_HOME=" in refused.value.hint
+    assert "world.json" in refused.value.hint
+    # A copy is recognised where there is no world.json: the home keeps the one that it saw.
+    copy = settings.home / "inbox" / "telco_2024-04-01.csv"
+    copy.parent.mkdir()
+    copy.write_bytes(april.read_bytes())
+    assert ingest_snapshot(settings, copy, APRIL, ingested_at=NOW).manifest.origin == "simulated"
+    other = load_settings(home=tmp_path / "other")
+    assert ingest_snapshot(other, real, MARCH, ingested_at=NOW).manifest.origin == "real"
+    with pytest.raises(MixedHomeError, match="holds simulated customers"):
+        ingest_snapshot(other, april, APRIL, ingested_at=NOW)
+    assert [each.origin for each in published_snapshots(other.home)] == ["real"]
+
+
+def test_a_home_of_an_earlier_version_gets_its_origin_from_its_first_file(settings, extract, tmp_path):
+    march, april, real = extract(1), extract(2), tmp_path / "elsewhere" / "real.csv"
+    write_csv(simulate_snapshot(300, 5), real)
+    first = ingest_snapshot(settings, march, MARCH, ingested_at=NOW).manifest
+    for path in settings.home.glob("processed/*/**/manifest.json"):
+        told = json.loads(path.read_text())
+        path.write_text(json.dumps({name: told[name] for name in told if name not in {"origin", "vanished_accepted"}}))
+    assert (published_snapshots(settings.home)[0].origin, origin_of(settings.home)) == (None, "real")
+    # The demo kept its worlds below the home; a world above the file at hand does as well.
+    world_of(march, april)
+    assert ingest_snapshot(settings, april, APRIL, ingested_at=NOW).manifest.origin == "simulated"
+    assert origin_of(settings.home) == "simulated"
+    with pytest.raises(MixedHomeError):
+        ingest_snapshot(settings, real, MAY, ingested_at=NOW)
+    # What is published already is no work, whatever it is.
+    assert ingest_snapshot(settings, march, MARCH, ingested_at=NOW).manifest.digest == first.digest
+
+
+def test_events_are_not_mixed_either(settings, extract, tmp_path):
+    march = extract(1)
+    events = write_lines(tmp_path / "events.jsonl", event(customer_id="0001-ABCDE", occurred="2024-03-02"))
+    (tmp_path / "elsewhere").mkdir()
+    real = write_lines(tmp_path / "elsewhere" / "real.jsonl", event(customer_id="0001-ABCDE", occurred="2024-03-02"))
+    world_of(march, events)
+    ingest_snapshot(settings, march, MARCH, ingested_at=NOW)
+    assert ingest_events(settings, events, now=NOW).delivery.admitted == 1
+    with pytest.raises(MixedHomeError, match=r"real\.jsonl holds real customers"):
+        ingest_events(settings, real, now=NOW)
+    assert not ingest_events(settings, events, now=NOW).fresh

@@ -17,7 +17,7 @@ from bentos.decisions.economics import ECONOMICS_FILE
 from configs.settings import PROJECT_ROOT, Settings
 from feature_repo.contract import ACTIVITY_SOURCE, SOURCE, contract_hash
 from feature_repo.files.atomic_writes import file_sha256
-from feature_repo.files.parquet_tables import table_pattern
+from feature_repo.files.table_paths import table_pattern
 from feature_repo.raw.events.deliveries import deliveries
 from feature_repo.raw.snapshots.publication import snapshot_history
 from training.model.fit import REASON_CODES_FILE

@@ -10,8 +10,8 @@ from typing import Any, Final, Self
 
 from feature_repo.files.atomic_writes import write_file
 from feature_repo.raw.simulator.errors import SimulationError
+from feature_repo.raw.snapshots.origin import WORLD_FILE
 
-FILE: Final = "world.json"
 VERSION: Final = 1
 DELIVERY_LAG_HOURS: Final = 6
 """An extract of D, and the events up to it, are available at D 06:00 UTC, when the month is scored."""
@@ -79,7 +79,7 @@ class World:
     def save(self) -> None:
         """Write world.json. It must be written last: a world that has one is complete."""
         told = {key: value for key, value in asdict(self).items() if key != "out"}
-        write_file(self.out / FILE, (json.dumps(told, default=str, indent=1, sort_keys=True) + "\n").encode())
+        write_file(self.out / WORLD_FILE, (json.dumps(told, default=str, indent=1, sort_keys=True) + "\n").encode())
 
     @classmethod
     def load(cls, out: Path) -> Self:
@@ -92,9 +92,9 @@ class World:
         """
         hint = "simulate into an empty folder: churn simulate --out DIR"
         try:
-            told: dict[str, Any] = json.loads((out / FILE).read_text(encoding="utf-8"))
+            told: dict[str, Any] = json.loads((out / WORLD_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            raise SimulationError(f"{out}: no {FILE}, so no whole simulated world", hint) from None
+            raise SimulationError(f"{out}: no {WORLD_FILE}, so no whole simulated world", hint) from None
         if told.get("version") != VERSION:
             raise SimulationError(f"{out}: a world of version {told.get('version')}, not {VERSION}", hint)
         told["snapshots"] = tuple(date.fromisoformat(day) for day in told["snapshots"])

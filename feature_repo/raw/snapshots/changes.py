@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
-from typing import Self
-
-import pandas as pd
+from typing import TYPE_CHECKING, Self
 
 from feature_repo.contract import CUSTOMER
-from feature_repo.raw.snapshots.timing import staying
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,8 @@ def snapshot_changes(
     named
         The value of :attr:`Movements.before`.
     """
+    from feature_repo.raw.snapshots.timing import staying  # loads pandas, which stored counts do not need
+
     here, stay = frozenset(snapshot[CUSTOMER]), staying(snapshot)
     there = frozenset(before[CUSTOMER]) if before is not None else frozenset()
     stayed = staying(before) if before is not None else frozenset()

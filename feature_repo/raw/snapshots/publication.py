@@ -13,12 +13,10 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Final, Literal, Self
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args
 
 from configs.errors import ChurnError
 from feature_repo.contract import LABEL
@@ -36,6 +34,11 @@ from feature_repo.files.atomic_writes import (
 from feature_repo.files.locks import PublishLock, publish_lock
 from feature_repo.files.regular_files import read_regular
 from feature_repo.files.stable_reads import unchanged
+from feature_repo.raw.snapshots.acceptance import Acceptance
+from feature_repo.raw.snapshots.origin import Origin, home_origin, refuse_mixture
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCHEMA_VERSION: Final = 1
 """Version of the snapshot's columns and types; increment it when the contract's stored features change."""
@@ -102,6 +105,8 @@ class SnapshotManifest:
     ingested_at: datetime
     replaces: str | None
     path: str
+    origin: Origin | None = None
+    vanished_accepted: Acceptance | None = None
 
     def to_json(self) -> str:
         """Return the manifest as JSON with sorted keys and ISO 8601 dates and instants."""
@@ -111,7 +116,14 @@ class SnapshotManifest:
     def from_json(cls, text: str) -> Self:
         """Read what :meth:`to_json` wrote. Raises ValueError or KeyError for anything else."""
         values: dict[str, Any] = json.loads(text)
-        values = {field.name: values[field.name] for field in fields(cls)}
+        # An earlier version wrote no origin and no acceptance.
+        values = {
+            each.name: values[each.name] for each in fields(cls) if each.name in values or each.default is MISSING
+        }
+        if values.get("origin") not in {None, *get_args(Origin)}:
+            raise ValueError("the origin is neither simulated nor real")
+        if accepted := values.get("vanished_accepted"):
+            values["vanished_accepted"] = Acceptance.of(accepted)
         values["snapshot_date"] = date.fromisoformat(values["snapshot_date"])
         for name in ("event_at", "created_at", "ingested_at"):
             values[name] = datetime.fromisoformat(values[name])
@@ -198,6 +210,8 @@ def publish_snapshot(  # noqa: PLR0913 - one row of the manifest each
     replace: bool,
     extra_files: Mapping[str, bytes],
     late: bool = False,
+    origin: Origin = "real",
+    vanished_accepted: Acceptance | None = None,
     held: PublishLock | None = None,
 ) -> Publication:
     """Publish a snapshot's rows as the live version of a date.
@@ -214,7 +228,7 @@ def publish_snapshot(  # noqa: PLR0913 - one row of the manifest each
         The excluded rows, as raw strings with their reasons.
     raw
         The stored file that the rows were read from.
-    time, event_at, created_at, late, ingested_at
+    time, event_at, created_at, late, ingested_at, origin, vanished_accepted
         See :class:`Manifest`.
     replace
         Whether other content may replace a live version; the old version is kept.
@@ -227,12 +241,15 @@ def publish_snapshot(  # noqa: PLR0913 - one row of the manifest each
     ------
     SnapshotExistsError, SnapshotTooEarlyError
         See :func:`admit`.
+    MixedHomeError
+        If the home's first snapshot has another origin.
     StorageError
         If a write fails: the old version stays live and nothing is left behind.
     """
     with nullcontext() if held else publish_lock(home), storage_errors():
         if (live := check_admissible(home, as_of, raw.sha256, replace=replace)) is not None:
             return Publication(live, fresh=False)
+        check_origin(home, origin, raw.source_name)
         _sweep(home)
         old = live_version(home, as_of)
         content = _parquet(snapshot)
@@ -258,6 +275,8 @@ def publish_snapshot(  # noqa: PLR0913 - one row of the manifest each
             ingested_at=ingested_at,
             replaces=old.digest if old else None,
             path=(final / "snapshot.parquet").relative_to(home).as_posix(),
+            origin=origin,
+            vanished_accepted=vanished_accepted,
         )
         note = manifest.to_json().encode()
         files = {"snapshot.parquet": content, "quarantine.parquet": _parquet(quarantine), "manifest.json": note}
@@ -297,6 +316,25 @@ def snapshot_history(home: Path) -> list[SnapshotManifest]:
     return sorted(known, key=lambda manifest: manifest.sequence)
 
 
+def origin_of(home: Path, path: Path | None = None) -> Origin | None:
+    """Return the origin of a home by its first snapshot, None before it.
+
+    ``path``: a file whose worlds count too, see :func:`feature_repo.raw.snapshots.origin.home_origin`.
+    """
+    every = snapshot_history(home)
+    return home_origin(home, every[0].origin, every[0].source_sha256, path) if every else None
+
+
+def check_origin(home: Path, origin: Origin, name: str, path: Path | None = None) -> None:
+    """Raise MixedHomeError if the home's first snapshot has another origin than the file ``name``.
+
+    ``path``: where the file lies, as in :func:`origin_of`.
+    """
+    for first in snapshot_history(home)[:1]:
+        of_home = home_origin(home, first.origin, first.source_sha256, path)
+        refuse_mixture(home, of_home, origin, name=name, first=f"{first.source_name} of {first.snapshot_date}")
+
+
 def read_snapshot(home: Path, manifest: SnapshotManifest, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Return the rows of one version as published; all columns, or only ``columns``.
 
@@ -305,6 +343,8 @@ def read_snapshot(home: Path, manifest: SnapshotManifest, columns: Sequence[str]
     SnapshotDamagedError
         If the file is missing, or its bytes no longer have the manifest's digest.
     """
+    import pandas as pd  # only here: manifests are read without it
+
     path = home / manifest.path
     content = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(content).hexdigest() != manifest.digest:

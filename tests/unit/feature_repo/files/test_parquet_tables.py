@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from feature_repo.files.parquet_tables import append_table, table_files, table_pattern
+from feature_repo.files.parquet_tables import append_table, table_files
+from feature_repo.files.table_paths import table_pattern
 
 
 def test_a_part_is_written_once(tmp_path):

@@ -15,7 +15,7 @@ def put(settings, *rows):
     import pandas as pd
 
     from feature_repo.contract import CREATED_TIMESTAMP, CUSTOMER, EVENT_TIMESTAMP, SOURCE
-    from feature_repo.files.parquet_tables import table_pattern
+    from feature_repo.files.table_paths import table_pattern
 
     path = settings.home / table_pattern(SOURCE).replace("**/", "").replace("*", "part")
     path.parent.mkdir(parents=True)

@@ -6,7 +6,7 @@ import pytest
 
 from feature_repo.contract import ACTIVITY_SOURCE, SOURCE
 from feature_repo.files.atomic_writes import StorageError
-from feature_repo.files.parquet_tables import part_path
+from feature_repo.files.table_paths import part_path
 from flows.steps.check_parity import _customers, check_parity
 from tests.support.event_rows import NOW
 
