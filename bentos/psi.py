@@ -1,4 +1,7 @@
-"""Population stability index of two sets of counts. Pure."""
+"""Population stability index of two sets of counts. Pure.
+
+Used by monitoring and by the live comparison of two models. See docs/decisions/0021-drift.md.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,14 @@ def psi(reference: ArrayLike, current: ArrayLike) -> float:
     ------
     ValueError
         If they are not two vectors of one length with a row on each side.
+
+    Examples
+    --------
+    >>> from bentos.psi import psi
+    >>> psi([50, 50], [500, 500])
+    0.0
+    >>> round(psi([50, 50], [20, 80]), 2)
+    0.41
     """
     before, now = _counts(reference), _counts(current)
     if before.shape != now.shape or before.ndim != 1:
@@ -45,6 +56,21 @@ def psi_by_chance(bins: int, reference_rows: int, current_rows: int, false_alarm
     Between equal populations PSI / (1/n + 1/m) is about chi-squared with bins - 1 degrees of freedom: Yurdakul
     (2018), "Statistical Properties of Population Stability Index", Western Michigan University. The quantile is that
     of Wilson and Hilferty (1931), within 4 % here, so that the service needs no SciPy.
+
+    Parameters
+    ----------
+    bins
+        Number of bins, at least 2.
+    reference_rows, current_rows
+        Sizes of the two samples.
+    false_alarm
+        Probability in (0, 1) that the PSI of equal populations exceeds the result.
+
+    Examples
+    --------
+    >>> from bentos.psi import psi_by_chance
+    >>> round(psi_by_chance(10, 1000, 1000, false_alarm=0.01), 3)
+    0.043
     """
     from statistics import NormalDist
 

@@ -1,6 +1,7 @@
 """The feature contract: every name, type and meaning, defined once. Standard library only.
 
-Training, serving, monitoring and the Feast definitions read this module; no other module holds a column list.
+Training, serving, monitoring and the Feast definitions read this module; no other module holds a column list. See
+docs/decisions/0001-layout-and-imports.md.
 """
 
 from __future__ import annotations
@@ -49,7 +50,23 @@ YES_NO_INTERNET: Final = ("No", "No internet service", "Yes")
 
 @dataclass(frozen=True)
 class View:
-    """One feature view: owner, whether it is served online, offline table it reads (empty: on demand)."""
+    """One feature view.
+
+    Parameters
+    ----------
+    name, owner, description
+        As they are registered in Feast.
+    online
+        Whether it is served online.
+    source
+        The offline table that it reads; empty for a view on demand.
+
+    Examples
+    --------
+    >>> from feature_repo.contract import VIEWS
+    >>> [view.name for view in VIEWS if not view.online]
+    ['customer_protected']
+    """
 
     name: str
     owner: str
@@ -62,9 +79,26 @@ class View:
 class Feature:
     """One feature.
 
-    ``column`` is the source column, in the CSV or in the activity table (empty for a derived feature). ``categories``
-    is the closed domain (strings only). ``nullable`` states whether a missing value has a trained meaning: any other
-    null is refused and never scored. ``protected`` marks an attribute that no model reads and no reason names.
+    Parameters
+    ----------
+    name, dtype, view, description
+        Its name, type, feature view and meaning.
+    column
+        The source column, in the CSV or in the activity table; empty for a derived feature.
+    unit
+        Unit of a number.
+    nullable
+        Whether a missing value has a trained meaning: any other null is refused and never scored.
+    protected
+        Whether it is an attribute that no model reads and no reason names.
+    categories
+        The closed domain (strings only).
+
+    Examples
+    --------
+    >>> from feature_repo.contract import BY_NAME
+    >>> BY_NAME["total_charges_usd"].nullable, BY_NAME["contract_type"].categories
+    (True, ('Month-to-month', 'One year', 'Two year'))
     """
 
     name: str
@@ -347,20 +381,44 @@ REQUEST_DATA: Final[dict[str, tuple[str, ...]]] = {BEHAVIOR_SERVICE: (OBSERVED_A
 
 
 def features_of(service: str) -> tuple[Feature, ...]:
-    """Return the features of a service in contract order. Raises KeyError for an unknown service."""
+    """Return the features of a service in contract order.
+
+    Raises
+    ------
+    KeyError
+        For an unknown service.
+
+    Examples
+    --------
+    >>> from feature_repo.contract import CORE_SERVICE, features_of
+    >>> [feature.name for feature in features_of(CORE_SERVICE) if feature.derived]
+    ['protection_count', 'automatic_payment']
+    """
     return tuple(BY_NAME[name] for name in SERVICES_OF[service])
 
 
 def contract_hash(service: str) -> str:
-    """Return the sha256 (hex) of a service's names, types, domains and order; see :func:`hash_of`."""
+    """Return the sha256 (hex) of a service's names, types, domains and order; see :func:`hash_of`.
+
+    Raises
+    ------
+    KeyError
+        For an unknown service.
+
+    Examples
+    --------
+    >>> from feature_repo.contract import CORE_SERVICE, contract_hash, features_of, hash_of
+    >>> contract_hash(CORE_SERVICE) == hash_of(CORE_SERVICE, features_of(CORE_SERVICE))
+    True
+    """
     return hash_of(service, features_of(service))
 
 
 def hash_of(service: str, features: tuple[Feature, ...]) -> str:
     """Return the sha256 (hex) of a service's name and its features' names, types, domains and order.
 
-    A bundle keeps the hash it was trained on; loading it against another contract is refused. Descriptions and
-    owners are left out: rewording one must not invalidate a model.
+    A bundle keeps the hash it was trained on; loading it against another contract is refused. Descriptions, units and
+    source columns are left out: rewording one must not invalidate a model.
     """
     rows = [
         {key: value for key, value in asdict(feature).items() if key not in {"description", "unit", "column"}}

@@ -2,7 +2,7 @@
 
 An event is never dropped: it is admitted, or it is quarantined under exactly one :class:`Reason`, the first that
 applies in the order of the class. Rules that compare events with each other are in
-:mod:`feature_repo.raw.events.admission`.
+:mod:`feature_repo.raw.events.admission`. See docs/decisions/0016-event-deliveries.md.
 """
 
 from __future__ import annotations
@@ -95,7 +95,14 @@ _JSON_KINDS: Final[dict[type, str]] = {
 
 
 class Reason(StrEnum):
-    """Why an event is quarantined; ``sentence`` is the text for people. The first that applies counts."""
+    """Why an event is quarantined; ``sentence`` is the text for people. The first that applies counts.
+
+    Examples
+    --------
+    >>> from feature_repo.events import Reason
+    >>> Reason("unknown_type").sentence
+    'There is no such type of event.'
+    """
 
     sentence: str
 
@@ -152,6 +159,13 @@ def parse_lines(content: bytes, first_line: int = 1) -> pa.Table:
         The columns of :data:`SCHEMA`, ``row`` (int64, the number of the line), ``refusal`` (string, the
         :class:`Reason` of a line that is no event, else null) and ``content`` (binary, at most the first 64 KiB of
         that line, unchanged). The other columns of such a line are null.
+
+    Examples
+    --------
+    >>> from feature_repo.events import parse_lines
+    >>> table = parse_lines(b'{"event_id": "e-1"}\nno JSON\n')
+    >>> table["row"].to_pylist(), table["refusal"].to_pylist()
+    ([1, 2], ['unknown_schema_version', 'malformed_json'])
     """
     tables, start, line = [_parsed([], [])], 0, first_line
     while start < len(content):
@@ -179,6 +193,21 @@ def validate_events(events: pa.Table, now: datetime, clock_skew_s: float) -> pa.
         The same rows in the same order without ``refusal``, and ``reason`` (string; null = no rule broken). Rows
         without a reason have no null in revision (0) and retracted (False), and none of them occurred after it
         arrived: within the tolerated skew ``arrived_at`` is moved to ``occurred_at``. The other rows are unchanged.
+
+    Examples
+    --------
+    An event of next year is refused, the other one admitted:
+
+    >>> from datetime import UTC, datetime
+    >>> import pyarrow as pa
+    >>> from feature_repo.events import SCHEMA, validate_events
+    >>> login = {"event_id": "e-1", "type": "login", "customer_id": "7590-VHVEG"}
+    >>> rows = [login | {"occurred_at": at, "arrived_at": at} for at in (
+    ...     datetime(2026, 1, 10, tzinfo=UTC), datetime(2027, 1, 10, tzinfo=UTC)
+    ... )]
+    >>> events = pa.Table.from_pylist(rows, SCHEMA)
+    >>> validate_events(events, datetime(2026, 2, 1, tzinfo=UTC), clock_skew_s=60)["reason"].to_pylist()
+    [None, 'occurred_in_future']
     """
     skew = timedelta(seconds=clock_skew_s)
     occurred, arrived = events["occurred_at"], events["arrived_at"]
@@ -352,6 +381,12 @@ def parse_value(kind: type, value: Any) -> Any:
 
     Raises ValueError if it does not fit; the message names the fault without the value. UnicodeEncodeError, a subclass,
     gives no such guarantee.
+
+    Examples
+    --------
+    >>> from feature_repo.events import parse_value
+    >>> parse_value(int, 3.0), parse_value(str, "login")
+    (3, 'login')
     """
     if kind is datetime:
         return instant(value)

@@ -1,4 +1,7 @@
-"""Parsers of instants: ISO 8601 with an offset, or a whole number of units since 1970. Pure."""
+"""Parsers of instants: ISO 8601 with an offset, or a whole number of units since 1970. Pure.
+
+Used for events and for the command line's ``--as-of``. See docs/decisions/0002-time.md.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +45,16 @@ def instant(value: object) -> datetime:
     ------
     ValueError
         If it encodes no instant; the message names the fault without the value.
+
+    Examples
+    --------
+    >>> from feature_repo.instants import instant
+    >>> instant("2026-01-31T02:00:00+02:00") == instant(1769817600) == instant(1769817600000)
+    True
+    >>> instant("2026-01-31")
+    Traceback (most recent call last):
+        ...
+    ValueError: a date without a time: write 2024-05-01T10:00:00Z
     """
     if isinstance(value, str):
         return _of_text(value)

@@ -1,6 +1,7 @@
 """Derived features: columns -> columns, one definition for training, serving, batch and stream.
 
-Standard library only at import: on-demand views load this module in the service.
+Standard library only at import: on-demand views load this module in the service. See
+docs/decisions/0017-windows-at-read-time.md.
 """
 
 from __future__ import annotations
@@ -73,6 +74,18 @@ def derive(columns: Columns) -> dict[str, list[Any]]:
     -------
     dict
         ``protection_count`` (int) and ``automatic_payment`` (bool), n values each; None where an input is missing.
+
+    Examples
+    --------
+    >>> from feature_repo.transforms import derive
+    >>> derive({
+    ...     "payment_method": ["Electronic check", "Credit card (automatic)", None],
+    ...     "online_security": ["Yes", "No", "No"],
+    ...     "online_backup": ["Yes", "No", "No"],
+    ...     "device_protection": ["No", "No", "No"],
+    ...     "tech_support": ["No", "No", "No"],
+    ... })
+    {'protection_count': [2, 0, 0], 'automatic_payment': [False, True, None]}
     """
     return {
         "protection_count": [_count(row) for row in zip(*(columns[name] for name in PROTECTION), strict=True)],
@@ -93,6 +106,13 @@ def milestones(columns: Columns) -> dict[str, list[Any]]:
     dict
         ``months_to_renewal`` (int; None on a monthly contract) and ``months_since_anniversary`` (int), n values each;
         None where an input is missing.
+
+    Examples
+    --------
+    >>> from feature_repo.transforms import milestones
+    >>> found = milestones({"tenure_months": [14, 14], "contract_type": ["Two year", "Month-to-month"]})
+    >>> found["months_to_renewal"], found["months_since_anniversary"]
+    ([10, None], [2, 2])
     """
     rows = [
         (int(tenure) if _is_number(tenure) else None, _TERM_MONTHS.get(contract))
@@ -120,6 +140,21 @@ def windows(columns: Columns) -> dict[str, list[Any]]:
         live counts as having none: an online store may still hold such values, the point-in-time join no longer
         gives them. Where no view is known, ``activity_known`` is False and every window is None; where one is not,
         its own are. Sums are of integers, hence exact in any order.
+
+    Examples
+    --------
+    A login on each of two days, observed a week after the first:
+
+    >>> from datetime import UTC, datetime
+    >>> from feature_repo.contract import OBSERVED_AT_US, TILES
+    >>> from feature_repo.transforms import windows
+    >>> day = (datetime(2026, 1, 10, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)).days
+    >>> observed_at_us = (day + 7) * 86_400_000_000
+    >>> columns = {each.name: [[]] if each.dtype == "int64_list" else [observed_at_us] for each in TILES}
+    >>> columns |= {"logins_on": [[day, day + 5]], "login_counts": [[1, 2]], OBSERVED_AT_US: [observed_at_us]}
+    >>> found = windows(columns)
+    >>> found["activity_known"], found["logins_30d"], found["days_since_login"], found["tickets_open"]
+    ([True], [3], [2], [0])
     """
     rows = zip(*(columns[name] for name in _WINDOW_INPUTS), strict=True)
     found = [_behavior(dict(zip(_WINDOW_INPUTS, row, strict=True))) for row in rows]
@@ -146,6 +181,18 @@ def tiles(events: pa.Table, cut: datetime) -> pa.Table:
         the contract's TILES in order: lists of int64 ascending by day, empty and never null, and the cut (int64,
         microseconds since 1970). The greatest revision of an event counts, and none of it if that is retracted. A
         ticket is open if nothing closed it at or after it was last opened.
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime
+    >>> import pyarrow as pa
+    >>> from feature_repo.events import SCHEMA
+    >>> from feature_repo.transforms import tiles
+    >>> at = datetime(2026, 1, 10, 8, tzinfo=UTC)
+    >>> login = {"event_id": "e-1", "revision": 0, "retracted": False, "type": "login", "customer_id": "7590-VHVEG"}
+    >>> events = pa.Table.from_pylist([login | {"occurred_at": at, "arrived_at": at}], SCHEMA)
+    >>> tiles(events, at)["login_counts"].to_pylist()
+    [[1]]
     """
     import duckdb
     import pyarrow as pa

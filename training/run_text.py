@@ -26,7 +26,10 @@ MODEL_DESCRIPTION: Final = (
 def run_name(model_name: str, version: str, manifest: Manifest) -> str:
     """Return the name of the run that a version comes from: version, newest extract, feature service.
 
+    Examples
+    --------
     >>> from types import SimpleNamespace
+    >>> from training.run_text import run_name
     >>> run_name("churn", "3", SimpleNamespace(service="churn_core_v1", snapshots=("2026-05-31.v1", "2026-06-30.v2")))
     'churn v3, 2026-06-30, churn_core_v1'
     """

@@ -46,7 +46,17 @@ class WhatIfRefusedError(ChurnError):
 
 @dataclass(frozen=True)
 class Difference:
-    """One value that differs between two states of a customer; ``derived`` if it follows from others."""
+    """One value that differs between two states of a customer.
+
+    Parameters
+    ----------
+    feature
+        Name of the feature.
+    before, after
+        Its values, None where null.
+    derived
+        Whether it follows from others.
+    """
 
     feature: str
     before: Any
@@ -70,8 +80,12 @@ class Recommendation:
 class LeverCandidates:
     """The lever candidates of n customers, to be scored.
 
-    ``options`` has each customer's levers, ``vectors`` (m, f) the customers with them applied: one row per customer and
-    lever, in that order.
+    Parameters
+    ----------
+    options
+        n times the customer's levers.
+    vectors
+        (m, f) float64, the customers with them applied: one row per customer and lever, in that order.
     """
 
     options: tuple[tuple[Lever, ...], ...]
@@ -154,14 +168,34 @@ def check_changes(levers: Levers, values: Sequence[Any], asked: Mapping[str, Any
 
 
 def apply_changes(service: str, values: Sequence[Any], changes: Mapping[str, Value]) -> tuple[Any, ...]:
-    """Return a customer's values (k,) with changes (feature -> value), and derived values recomputed.
+    """Return a customer's values (k,) with changes, and derived values recomputed.
 
     Windows over events, and all else that does not depend on a change, stay as they are.
+
+    Parameters
+    ----------
+    service
+        The feature service.
+    values
+        (k,) the customer's values in contract order.
+    changes
+        Feature -> new value.
 
     Raises
     ------
     KeyError
         If the service has no such feature.
+
+    Examples
+    --------
+    >>> from bentos.decisions.counterfactuals import apply_changes, differences
+    >>> from feature_repo.contract import CORE_SERVICE, features_of
+    >>> numbers = {"bool": True, "int64": 1, "float64": 20.0}
+    >>> features = features_of(CORE_SERVICE)
+    >>> before = tuple(each.categories[0] if each.categories else numbers[each.dtype] for each in features)
+    >>> after = apply_changes(CORE_SERVICE, before, {"tech_support": "Yes", "online_backup": "Yes"})
+    >>> [(each.feature, each.after) for each in differences(CORE_SERVICE, before, after) if each.derived]
+    [('protection_count', 2)]
     """
     after = by_name(features_of(service), values)
     if unknown := changes.keys() - after.keys():

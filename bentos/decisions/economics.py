@@ -6,6 +6,8 @@ metric for measuring classification performance of customer churn prediction mod
 * a churner accepts the offer with probability gamma and stays: gamma * (clv - incentive) - contact;
 * a stayer takes the incentive anyway: -(incentive + contact);
 * a customer who is not contacted costs and earns nothing.
+
+See docs/decisions/0028-levers.md.
 """
 
 from __future__ import annotations
@@ -55,6 +57,15 @@ class Economics:
     EconomicsError
         If a value is not a finite number, has the wrong sign, or contacting a churner would pay no more than not
         contacting one: no campaign could then be worth its cost, and the threshold would lie at or above 1.
+
+    Examples
+    --------
+    >>> from bentos.decisions.economics import Economics, expected_profit_usd, profit_threshold
+    >>> economics = Economics(clv_usd=200.0, incentive_usd=10.0, contact_usd=1.0)
+    >>> round(profit_threshold(economics), 3)
+    0.164
+    >>> round(expected_profit_usd(0.5, economics), 2), round(expected_profit_usd(0.1, economics), 2)
+    (22.5, -4.3)
     """
 
     clv_usd: float = 200.0

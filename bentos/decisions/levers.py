@@ -1,7 +1,7 @@
 """Retention levers, and the features that a what-if may change: checked reader of configs/levers.toml.
 
-Pure, except :func:`load`. A customer's values are (k,) in the contract's order of the service, None where null. See
-docs/decisions/0028-levers.md.
+Pure, except :func:`load_levers`. A customer's values are (k,) in the contract's order of the service, None where null.
+See docs/decisions/0028-levers.md.
 """
 
 from __future__ import annotations
@@ -41,7 +41,15 @@ class LeversError(ChurnError):
 
 
 class Span(BaseModel):
-    """Numbers from ``minimum`` to ``maximum`` in steps of ``step``, in the feature's unit."""
+    """Numbers from ``minimum`` to ``maximum`` in steps of ``step``, in the feature's unit.
+
+    Examples
+    --------
+    >>> from bentos.decisions.levers import Span
+    >>> span = Span(minimum=18.0, maximum=120.0, step=0.05)
+    >>> span.holds(29.85), span.holds(29.86), span.holds(float("nan"))
+    (True, False, False)
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -93,8 +101,17 @@ class Lever:
 class Actionable:
     """Allowed values of one customer's feature in a what-if, all else unchanged.
 
-    ``allowed`` has the values of a closed domain in the contract's order, including the customer's own if it is
-    allowed; None for a number, which is from ``minimum`` to ``maximum`` in steps of ``step``.
+    Parameters
+    ----------
+    feature, column
+        Its name, and its column in the extract.
+    value
+        The customer's own value.
+    allowed
+        The values of a closed domain in the contract's order, including the customer's own if it is allowed; None for a
+        number.
+    minimum, maximum, step
+        The range of a number; None for a closed domain.
     """
 
     feature: str
@@ -137,7 +154,17 @@ def contradictions(values: Mapping[str, Any], touched: Collection[str]) -> list[
 
 
 def load_levers(service: str, reasons: ReasonDictionary, path: Path = PATH) -> Levers:
-    """Read a file of levers and check it; raises what :func:`parse` raises."""
+    """Read a file of levers and check it; raises what :func:`parse_levers` raises.
+
+    Examples
+    --------
+    >>> from bentos.decisions.levers import load_levers
+    >>> from bentos.decisions.reason_codes import load_reason_codes
+    >>> from feature_repo.contract import CORE_SERVICE
+    >>> levers = load_levers(CORE_SERVICE, load_reason_codes(CORE_SERVICE))
+    >>> levers.levers[0].name, dict(levers.levers[0].changes)
+    ('TWO_YEAR_CONTRACT', {'contract_type': 'Two year'})
+    """
     try:
         text = decoded(read_regular(path))
     except (OSError, UnicodeDecodeError) as broken:

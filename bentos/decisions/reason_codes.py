@@ -1,6 +1,6 @@
 """Reason codes: group a score's contributions into reasons for a retention agent.
 
-Pure, except :func:`load`. See docs/decisions/0008-reasons.md.
+Pure, except :func:`load_reason_codes`. See docs/decisions/0008-reasons.md.
 """
 
 from __future__ import annotations
@@ -64,8 +64,18 @@ class ReasonCode(BaseModel):
 class Reason(NamedTuple):
     """One reason of a score.
 
-    ``contribution`` is what the reason adds to the margin (log-odds, signed); ``value`` is the customer's value of
-    the code's value feature, None where null.
+    Parameters
+    ----------
+    code, text
+        Stable name, and the sentence for the retention agent.
+    direction
+        Whether it *raises* or *lowers* the probability of churn.
+    contribution
+        What the reason adds to the margin (log-odds, signed).
+    value
+        The customer's value of the code's value feature, None where null.
+    actionable
+        Whether the retention agent can offer something that changes it.
     """
 
     code: str
@@ -78,7 +88,29 @@ class Reason(NamedTuple):
 
 @dataclass(frozen=True)
 class ReasonDictionary:
-    """The codes of one feature service, each of its k features under exactly one of the g codes."""
+    """The codes of one feature service.
+
+    Parameters
+    ----------
+    features
+        The k features of the service in contract order.
+    codes
+        Name -> code, g in all; each feature is under exactly one.
+    contribution_min
+        Reasons with a smaller contribution (log-odds, absolute) are not shown.
+
+    Examples
+    --------
+    >>> from bentos.decisions.reason_codes import load_reason_codes
+    >>> from feature_repo.contract import CORE_SERVICE, features_of
+    >>> reasons = load_reason_codes(CORE_SERVICE)
+    >>> numbers = {"bool": False, "int64": 1, "float64": 20.0}
+    >>> values = [each.categories[0] if each.categories else numbers[each.dtype] for each in features_of(CORE_SERVICE)]
+    >>> contributions = [0.0] * len(reasons.features)
+    >>> contributions[reasons.features.index("contract_type")] = 1.2
+    >>> [(each.code, each.direction) for each in reasons.reasons(contributions, values, leaves=True, most=3)]
+    [('CONTRACT', 'raises')]
+    """
 
     features: tuple[str, ...]
     codes: Mapping[str, ReasonCode]
@@ -226,7 +258,7 @@ def _taker(places: list[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
 
 
 def load_reason_codes(service: str, path: Path = PATH) -> ReasonDictionary:
-    """Read a dictionary file and check it; raises what :func:`parse` raises."""
+    """Read a dictionary file and check it; raises what :func:`parse_reason_codes` raises."""
     try:
         text = decoded(read_regular(path))
     except (OSError, UnicodeDecodeError) as broken:

@@ -1,7 +1,7 @@
 """Atomic file writes: a file appears whole or not at all.
 
 Content is written under a temporary name in the target's folder, synced, and renamed. Created files are readable by
-their owner alone (mkstemp's default): they hold personal data.
+their owner alone (mkstemp's default): they hold personal data. See docs/decisions/0035-processes-and-files.md.
 """
 
 from __future__ import annotations
@@ -36,7 +36,23 @@ class StorageError(ChurnError):
 
 @contextmanager
 def storage_errors() -> Iterator[None]:
-    """Turn an OSError (disk full, read-only, no permission) into StorageError."""
+    """Turn an OSError (disk full, read-only, no permission) into StorageError.
+
+    Raises
+    ------
+    StorageError
+        Chained to the OSError.
+
+    Examples
+    --------
+    >>> import errno
+    >>> from feature_repo.files.atomic_writes import storage_errors
+    >>> with storage_errors():
+    ...     raise OSError(errno.ENOSPC, "No space left on device")
+    Traceback (most recent call last):
+        ...
+    feature_repo.files.atomic_writes.StorageError: cannot write below the home: No space left on device
+    """
     try:
         yield
     except OSError as refused:
@@ -50,7 +66,7 @@ def storage_errors() -> Iterator[None]:
 def temporary_file(folder: Path) -> Iterator[Path]:
     """Create an empty temporary file in ``folder`` and yield its path; remove it if it is left at the end.
 
-    It is locked until then, so that :func:`sweep` can tell it from the leftovers of a dead process.
+    It is locked until then, so that :func:`remove_leftovers` can tell it from the leftovers of a dead process.
     """
     with _held(lambda: tempfile.mkstemp(dir=folder, prefix=TEMPORARY)) as temporary:
         yield temporary
@@ -58,7 +74,7 @@ def temporary_file(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder(folder: Path, name: str = "") -> Iterator[Path]:
-    """Create a temporary folder in ``folder``, as :func:`aside` does a file; its name contains ``name``."""
+    """Create a temporary folder in ``folder``, as :func:`temporary_file` does a file; its name contains ``name``."""
 
     def made() -> tuple[int, str]:
         while True:
@@ -102,7 +118,7 @@ def remove_leftovers(home: Path) -> None:
 
 
 def remove_leftovers_in(folder: Path) -> None:
-    """Remove the leftovers directly in ``folder``, as :func:`sweep` does."""
+    """Remove the leftovers directly in ``folder``, as :func:`remove_leftovers` does."""
     for left in folder.glob(f"{TEMPORARY}*"):
         with suppress(OSError):
             handle = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -114,7 +130,25 @@ def remove_leftovers_in(folder: Path) -> None:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Replace ``path`` by ``content``, durably; readers see the old bytes or the new."""
+    """Replace ``path`` by ``content``, durably; readers see the old bytes or the new.
+
+    Missing folders are created.
+
+    Raises
+    ------
+    OSError
+        If a write fails; the old file stays. :func:`storage_errors` turns it into StorageError.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from feature_repo.files.atomic_writes import write_file
+    >>> path = Path(tempfile.mkdtemp()) / "reports" / "gate.json"
+    >>> write_file(path, b"{}")
+    >>> path.read_bytes(), [each.name for each in path.parent.iterdir()]
+    (b'{}', ['gate.json'])
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with temporary_file(path.parent) as temporary:
         with temporary.open("wb") as file:
@@ -126,7 +160,30 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def write_folder(final: Path, files: Mapping[str, bytes]) -> None:
-    """Create the folder ``final`` with these files (name -> content), durably and atomically."""
+    """Create the folder ``final`` with these files, durably and atomically.
+
+    Parameters
+    ----------
+    final
+        The folder; it must not exist.
+    files
+        Name -> content.
+
+    Raises
+    ------
+    OSError
+        If a write fails, or the folder exists; nothing is left behind.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from feature_repo.files.atomic_writes import write_folder
+    >>> final = Path(tempfile.mkdtemp()) / "v1"
+    >>> write_folder(final, {"rows.csv": b"id", "manifest.json": b"{}"})
+    >>> sorted(each.name for each in final.iterdir())
+    ['manifest.json', 'rows.csv']
+    """
     final.parent.mkdir(parents=True, exist_ok=True)
     with temporary_folder(final.parent) as temporary:
         for name, content in files.items():

@@ -1,7 +1,7 @@
 """Append-only hash-chained files: encoding, verification and appending.
 
 Each line holds the hash of the line before. The caller defines the content of the lines and holds the lock for
-appending.
+appending: the ledger of the roll-out and the audit log of the keys. See docs/decisions/0018-pointer-and-ledger.md.
 """
 
 from __future__ import annotations
@@ -31,7 +31,17 @@ class ChainBrokenError(ValueError):
 
 @dataclass(frozen=True)
 class ChainHead:
-    """End of a chain: sequence and hash of its last entry, and its size in bytes."""
+    """End of a chain.
+
+    Parameters
+    ----------
+    sequence
+        Sequence of its last entry; 0 for an empty chain.
+    hash
+        sha256 (hex) of its last entry; :data:`GENESIS` for an empty chain.
+    size_bytes
+        Size of its entries in the file.
+    """
 
     sequence: int = 0
     hash: str = GENESIS
@@ -44,7 +54,14 @@ def line(content: Mapping[str, Any]) -> bytes:
 
 
 def seal(content: Mapping[str, Any]) -> str:
-    """Return the sha256 (hex) of an entry without its own hash."""
+    """Return the sha256 (hex) of an entry without its own hash.
+
+    Examples
+    --------
+    >>> from feature_repo.files.hash_chain import seal
+    >>> seal({"action": "promote"}) == seal({"action": "promote", "hash": "any"})
+    True
+    """
     return hashlib.sha256(line({name: content[name] for name in content if name != "hash"})).hexdigest()
 
 
@@ -58,8 +75,14 @@ def seal_next(after: ChainHead, content: Mapping[str, Any]) -> tuple[dict[str, A
 def iter_verified(path: Path, accept: Callable[[dict[str, Any]], Known]) -> Iterator[Known]:
     """Yield ``accept(entry)`` for each verified entry, oldest first; nothing if there is no file.
 
-    An unfinished last line, left by a process that died, was never in force and is skipped. ``accept`` raises
-    ValueError or TypeError for what is no entry.
+    An unfinished last line, left by a process that died, was never in force and is skipped.
+
+    Parameters
+    ----------
+    path
+        The file of the chain.
+    accept
+        Converts an entry; raises ValueError or TypeError for what is no entry.
 
     Raises
     ------
@@ -67,6 +90,24 @@ def iter_verified(path: Path, accept: Callable[[dict[str, Any]], Known]) -> Iter
         At the first line that was changed, or does not follow.
     OSError
         If the file can't be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from feature_repo.files.hash_chain import ChainHead, append_lines, iter_verified
+    >>> path = Path(tempfile.mkdtemp()) / "ledger.jsonl"
+    >>> _ = append_lines(path, ChainHead(), [{"action": "promote"}, {"action": "rollback"}])
+    >>> list(iter_verified(path, lambda entry: (entry["sequence"], entry["action"])))
+    [(1, 'promote'), (2, 'rollback')]
+
+    A changed line is detected:
+
+    >>> _ = path.write_bytes(path.read_bytes().replace(b"promote", b"demoted"))
+    >>> list(iter_verified(path, dict))
+    Traceback (most recent call last):
+        ...
+    feature_repo.files.hash_chain.ChainBrokenError: line 1 of ledger.jsonl was changed
     """
     previous = GENESIS
     try:
@@ -90,7 +131,8 @@ def read_head(path: Path) -> ChainHead:
     Raises
     ------
     ChainBrokenError
-        If that line was changed, or is missing where there must be one. Only :func:`walk` checks earlier lines.
+        If that line was changed, or is missing where there must be one. Earlier lines are checked by
+        :func:`iter_verified` only.
     OSError
         If the file can't be read.
     """
@@ -114,15 +156,40 @@ def read_head(path: Path) -> ChainHead:
 
 
 def append_lines(path: Path, after: ChainHead, contents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Append entries durably and return them sealed; the caller holds the file's lock.
+    """Append entries durably; the caller holds the file's lock.
 
     Bytes after ``after`` are cut off: a process that died left them unfinished. The folder is synced too, so that a new
     file is not lost.
+
+    Parameters
+    ----------
+    path
+        The file of the chain; created if it is missing.
+    after
+        The chain's present end.
+    contents
+        The entries without sequence and hashes.
+
+    Returns
+    -------
+    list of dict
+        The entries as they were written, sealed.
 
     Raises
     ------
     StorageError
         If the write fails; the chain is unchanged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from feature_repo.files.hash_chain import append_lines, read_head
+    >>> path = Path(tempfile.mkdtemp()) / "ledger.jsonl"
+    >>> _ = append_lines(path, read_head(path), [{"action": "promote"}])
+    >>> (entry,) = append_lines(path, read_head(path), [{"action": "rollback"}])
+    >>> entry["sequence"], read_head(path).hash == entry["hash"]
+    (2, True)
     """
     made = []
     at = after

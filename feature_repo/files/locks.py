@@ -1,4 +1,7 @@
-"""Locks of a home: the publishing lock, and leases on a piece of work."""
+"""Locks of a home: the publishing lock, and leases on a piece of work.
+
+The kernel frees them when their holder dies. See docs/decisions/0035-processes-and-files.md.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,23 @@ class PublishLock:
 
 @contextmanager
 def publish_lock(home: Path) -> Iterator[PublishLock]:
-    """Hold the home's publishing lock; waits for another holder. The kernel frees it when the holder dies."""
+    """Hold the home's publishing lock; waits for another holder. The kernel frees it when the holder dies.
+
+    Raises
+    ------
+    StorageError
+        If the home can't be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from feature_repo.files.locks import publish_lock
+    >>> home = Path(tempfile.mkdtemp())
+    >>> with publish_lock(home) as held:
+    ...     print(held.home == home)
+    True
+    """
     with storage_errors():
         home.mkdir(parents=True, exist_ok=True)
         lock = open_lock(home / ".publish.lock")
@@ -40,15 +59,38 @@ class LeaseHeldError(ChurnError):
 
 @contextmanager
 def lease(home: Path, work: str, holder: str) -> Iterator[None]:
-    """Hold the home's lease on ``work`` (a word), or fail at once if it is held.
+    """Hold the home's lease on a piece of work, or fail at once if it is held.
 
-    The kernel frees it when the holder dies. ``holder`` names this process in the error that others get; it must hold
-    no secret and no customer id.
+    The kernel frees it when the holder dies.
+
+    Parameters
+    ----------
+    home
+        The home.
+    work
+        The work, a word.
+    holder
+        Names this process in the error that other processes get; it must hold no secret and no customer id.
 
     Raises
     ------
     LeaseHeldError
         If another process, or another thread of this one, holds it.
+    StorageError
+        If the home can't be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from feature_repo.files.locks import lease
+    >>> home = Path(tempfile.mkdtemp())
+    >>> with lease(home, "training", "process 7"):
+    ...     with lease(home, "training", "process 8"):
+    ...         pass
+    Traceback (most recent call last):
+        ...
+    feature_repo.files.locks.LeaseHeldError: training is being done already by process 7
     """
     path = home / f".{work}.lease"
     with storage_errors():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import builtins
+import doctest
 import re
 
 import pytest
@@ -20,9 +22,27 @@ DOORS = {
     "bentos.client.client": "ChurnClient",
     "bentos.client.errors": "ChurnServiceError refusal",
     "bentos.client.retries": "Patience",
+    "bentos.decisions.counterfactuals": "apply_changes",
+    "bentos.decisions.economics": "Economics",
+    "bentos.decisions.levers": "Span load_levers",
+    "bentos.decisions.reason_codes": "ReasonDictionary",
     "bentos.prediction.model": "load_model",
     "bentos.prediction.prediction": "Prediction prediction_ids",
     "bentos.prediction.predictor": "predict_rows refusal",
+    "bentos.psi": "psi psi_by_chance",
+    "feature_repo.contract": "View Feature features_of contract_hash",
+    "feature_repo.events": "Reason parse_lines validate_events parse_value",
+    "feature_repo.files.atomic_writes": "storage_errors write_file write_folder",
+    "feature_repo.files.hash_chain": "append_lines iter_verified seal",
+    "feature_repo.files.locks": "lease publish_lock",
+    "feature_repo.instants": "instant",
+    "feature_repo.raw.events.deliveries": "deliveries",
+    "feature_repo.raw.events.event_files": "kind_of read_events",
+    "feature_repo.raw.snapshots.changes": "snapshot_changes",
+    "feature_repo.raw.snapshots.normalization": "respell id_fault",
+    "feature_repo.raw.snapshots.publication": "land_raw published_snapshots",
+    "feature_repo.raw.snapshots.telco_csv": "read_raw",
+    "feature_repo.raw.snapshots.timing": "observation feature_rows label_rows",
     "feature_repo.stores.casting": "to_dataframe to_python_values",
     "feature_repo.stores.customers": "active_customers",
     "feature_repo.stores.engine": "ColumnarComputeEngine ColumnarComputeEngineConfig",
@@ -38,6 +58,7 @@ DOORS = {
     "feature_repo.stores.online_sqlite": "PlannedSqliteOnlineStore PlannedSqliteOnlineStoreConfig",
     "feature_repo.stores.registration": "apply",
     "feature_repo.stores.vectors": "encode_features encode_value",
+    "feature_repo.transforms": "derive milestones windows tiles",
 }
 """Module -> its classes and functions that must show an example; tests/unit/test_docstring_examples.py runs them."""
 
@@ -48,10 +69,33 @@ SECTIONS = {
     "bentos.client.client": "ChurnClient ChurnClient.predict ChurnClient.predict_many ChurnClient.what_if",
     "bentos.client.errors": "ChurnServiceError",
     "bentos.client.retries": "Patience",
+    "bentos.decisions.counterfactuals": "Difference LeverCandidates LeverCandidates.best apply_changes check_changes "
+    "lever_candidates",
+    "bentos.decisions.economics": "Economics load_economics expected_profit_usd",
+    "bentos.decisions.levers": "Actionable parse_levers",
+    "bentos.decisions.reason_codes": "Reason ReasonDictionary ReasonDictionary.reasons_of parse_reason_codes",
     "bentos.prediction.model": "ServingModel load_model warm_up",
     "bentos.prediction.prediction": "ModelInfo Prediction",
     "bentos.prediction.predictor": "predict_customers predict_rows",
     "bentos.prediction.what_if": "WhatIfPrediction predict_what_if",
+    "bentos.psi": "psi psi_by_chance",
+    "feature_repo.contract": "View Feature features_of contract_hash",
+    "feature_repo.events": "parse_lines validate_events",
+    "feature_repo.files.atomic_writes": "storage_errors write_file write_folder",
+    "feature_repo.files.hash_chain": "ChainHead append_lines iter_verified read_head",
+    "feature_repo.files.locks": "lease publish_lock",
+    "feature_repo.instants": "instant",
+    "feature_repo.raw.events.admission": "admit_events",
+    "feature_repo.raw.events.deliveries": "deliveries file_of",
+    "feature_repo.raw.events.event_faults": "event_fault",
+    "feature_repo.raw.events.event_files": "kind_of read_events parts_of",
+    "feature_repo.raw.events.publication": "land_file publish_delivery",
+    "feature_repo.raw.snapshots.changes": "snapshot_changes",
+    "feature_repo.raw.snapshots.normalization": "Respelling respell",
+    "feature_repo.raw.snapshots.publication": "Publication RawFile check_admissible land_raw publish_snapshot "
+    "published_snapshots",
+    "feature_repo.raw.snapshots.telco_csv": "check_size normalise read_raw",
+    "feature_repo.raw.snapshots.timing": "Observation observation feature_rows label_rows",
     "feature_repo.stores.casting": "to_dataframe to_python_values",
     "feature_repo.stores.customers": "InactiveCounts active_customers newest_customers",
     "feature_repo.stores.engine": "ColumnarComputeEngine.materialize ColumnarComputeEngineConfig",
@@ -61,7 +105,8 @@ SECTIONS = {
     "feature_repo.stores.historical_features": "get_historical_features",
     "feature_repo.stores.materialize": "Materialized materialize",
     "feature_repo.stores.offline": "AsofOfflineStore.get_historical_features AsofOfflineStore.offline_write_batch "
-    "AsofOfflineStore.pull_latest_from_table_or_query AsofOfflineStore.write_logged_features AsofOfflineStoreConfig",
+    "AsofOfflineStore.pull_latest_from_table_or_query "
+    "AsofOfflineStore.write_logged_features AsofOfflineStoreConfig",
     "feature_repo.stores.online_features": "OnlineFeatureReader OnlineFeatureReader.read "
     "OnlineFeatureReader.read_batch",
     "feature_repo.stores.online_read.rows": "OnlineRow",
@@ -70,6 +115,7 @@ SECTIONS = {
     "PlannedSqliteOnlineStore.online_write_batch",
     "feature_repo.stores.registration": "apply",
     "feature_repo.stores.vectors": "encode_features",
+    "feature_repo.transforms": "derive milestones windows tiles",
 }
 """Module -> its classes and functions whose arguments, results and errors must stand in numpydoc sections."""
 
@@ -82,7 +128,8 @@ def tree(module):
 def docstring(module, name):
     node = tree(module)
     for part in name.split("."):
-        node = next(each for each in node.body if getattr(each, "name", None) == part)
+        # The last of a name: overloads come before what they overload.
+        node = next(each for each in reversed(node.body) if getattr(each, "name", None) == part)
     return ast.get_docstring(node) or ""
 
 
@@ -106,6 +153,35 @@ def test_its_module_names_the_page_on_why(module):
     text = ast.get_docstring(tree(module)) or ""
     package = ast.get_docstring(tree(module.rpartition(".")[0])) or ""
     assert PAGE.search(text) or PAGE.search(package)
+
+
+def unbound(source):
+    """Names that an example uses and neither imports nor defines."""
+    nodes = list(ast.walk(ast.parse(source)))
+    used = {each.id for each in nodes if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Load)}
+    bound = {each.id for each in nodes if isinstance(each, ast.Name) and not isinstance(each.ctx, ast.Load)}
+    bound |= {each.arg for each in nodes if isinstance(each, ast.arg)}
+    bound |= {
+        each.name for each in nodes if isinstance(each, ast.ExceptHandler | ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    imported = [alias for each in nodes if isinstance(each, ast.Import | ast.ImportFrom) for alias in each.names]
+    bound |= {alias.asname or alias.name.partition(".")[0] for alias in imported}
+    return used - bound - set(dir(builtins))
+
+
+def test_examples_import_what_they_use():
+    found = []
+    for package in PACKAGES:
+        for path in (PROJECT_ROOT / package).rglob("*.py"):
+            text = path.read_text(encoding="utf-8")
+            if ">>> " not in text:
+                continue
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                    examples = doctest.DocTestParser().get_examples(ast.get_docstring(node) or "")
+                    names = unbound("".join(each.source for each in examples))
+                    found += [f"{path.name}: {getattr(node, 'name', 'module')} uses {name}" for name in names]
+    assert found == []
 
 
 def test_pages_that_docstrings_name_exist():

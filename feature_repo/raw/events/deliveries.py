@@ -83,7 +83,21 @@ def log_folder(home: Path) -> Path:
 
 
 def deliveries(home: Path) -> list[Delivery]:
-    """Return all published deliveries in order of arrival; DeliveryDamagedError if a manifest is unreadable."""
+    """Return all published deliveries in order of arrival.
+
+    Raises
+    ------
+    DeliveryDamagedError
+        If a manifest is unreadable.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from feature_repo.raw.events.deliveries import deliveries
+    >>> deliveries(Path(tempfile.mkdtemp()))
+    []
+    """
     folders = [path for path in log_folder(home).glob("*") if not path.name.startswith(TEMPORARY)]
     return sorted((_manifest(path / "manifest.json") for path in folders), key=lambda delivery: delivery.number)
 

@@ -1,4 +1,7 @@
-"""Short descriptions of a quarantined event's fault: the field and its error, never its value. Pure."""
+"""Short descriptions of a quarantined event's fault: the field and its error, never its value. Pure.
+
+See docs/decisions/0016-event-deliveries.md.
+"""
 
 from __future__ import annotations
 

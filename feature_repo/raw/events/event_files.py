@@ -1,6 +1,7 @@
 """Readers of event files: JSON lines, Parquet, or a folder of Parquet files.
 
-Files are read in chunks: memory does not grow with the file's size.
+Files are read in chunks: memory does not grow with the file's size. See docs/events.md and
+docs/decisions/0038-parquet-in-a-child.md.
 """
 
 from __future__ import annotations
@@ -39,12 +40,22 @@ _ENCRYPTED: Final = b"PARE"
 
 
 def kind_of(path: Path) -> Kind:
-    """Return the kind of a file, by its first bytes, then by its name; a folder is Parquet.
+    r"""Return the kind of a file, by its first bytes, then by its name; a folder is Parquet.
 
     Raises
     ------
     EventFileError
         If it is of no known kind, empty, not a regular file, or a folder that :func:`parts_of` refuses.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from feature_repo.raw.events.event_files import kind_of
+    >>> path = Path(tempfile.mkdtemp()) / "events.jsonl"
+    >>> _ = path.write_text("{}\n")
+    >>> kind_of(path)
+    'jsonl'
     """
     if path.is_dir():
         parts_of(path)
@@ -102,7 +113,7 @@ def parts_of(folder: Path) -> list[Path]:
 
 
 def read_events(path: Path, kind: Kind, shown_as: str, memory_max_mb: int) -> Iterator[pa.Table]:
-    """Yield the events of a file, or of a folder's files sorted by name, in file order.
+    r"""Yield the events of a file, or of a folder's files sorted by name, in file order.
 
     Parameters
     ----------
@@ -124,6 +135,17 @@ def read_events(path: Path, kind: Kind, shown_as: str, memory_max_mb: int) -> It
     EventFileError
         If a Parquet file is damaged, has other columns than an event or takes too much memory, or if lines are not
         text.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from feature_repo.raw.events.event_files import read_events
+    >>> path = Path(tempfile.mkdtemp()) / "events.jsonl"
+    >>> _ = path.write_text('{"schema_version": 1, "event_id": "e-1", "type": "login"}\n')
+    >>> (events,) = read_events(path, "jsonl", path.name, memory_max_mb=100)
+    >>> events["event_id"].to_pylist(), events["row"].to_pylist()
+    (['e-1'], [1])
     """
     return _read_lines(path, shown_as) if kind == "jsonl" else _read_parts(path, shown_as, memory_max_mb)
 

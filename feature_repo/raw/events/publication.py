@@ -89,8 +89,25 @@ def land_file(home: Path, path: Path, suffix: str) -> RawFile:
     """Copy an event file unchanged to ``raw/events/``, named by its sha256, along with a JSON note.
 
     A folder's parts are copied into a folder; its sha256 is computed from its parts' names and sha256s. The same
-    content again changes nothing. Raises StorageError if the copy can't be written, SourceChangingError if the file
-    changes meanwhile (nothing is left then), EventFileError for an incomplete folder.
+    content again changes nothing.
+
+    Parameters
+    ----------
+    home
+        The home.
+    path
+        The file or folder; it is copied, never changed.
+    suffix
+        Suffix of the copy's name.
+
+    Raises
+    ------
+    StorageError
+        If the copy can't be written.
+    SourceChangingError
+        If the file changes meanwhile; nothing is left then.
+    EventFileError
+        For an incomplete folder.
     """
     folder = home / "raw" / "events"
     with publish_lock(home), storage_errors():

@@ -1,4 +1,7 @@
-"""Counts of customers who joined, left, vanished and returned since the snapshot before. Pure."""
+"""Counts of customers who joined, left, vanished and returned since the snapshot before. Pure.
+
+See docs/decisions/0014-snapshots-over-time.md.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +71,16 @@ def snapshot_changes(
     seen
         All customers of the snapshots before, including those who left.
     named
-        The value of :attr:`Movements.before`.
+        The value of :attr:`SnapshotChanges.before`.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from feature_repo.raw.snapshots.changes import snapshot_changes
+    >>> before = pd.DataFrame({"customer_id": ["A", "B", "C"], "churned": [False, False, False]})
+    >>> now = pd.DataFrame({"customer_id": ["A", "B", "D"], "churned": [False, True, False]})
+    >>> str(snapshot_changes(now, before, {"A", "B", "C"}, named="2026-01-01.v1"))
+    '2 customers; since 2026-01-01.v1: 1 joined, 1 left, 1 vanished, 0 returned'
     """
     from feature_repo.raw.snapshots.timing import staying  # loads pandas, which stored counts do not need
 

@@ -57,7 +57,17 @@ _NUMBER_FAULTS: Final = (
 
 @dataclass(frozen=True)
 class Respelling:
-    """Number of cells of a column that were read from another spelling than the Telco file's."""
+    """Number of cells of a column that were read from another spelling than the Telco file's.
+
+    Parameters
+    ----------
+    column
+        Column of the CSV.
+    spelling
+        Description of the spelling.
+    cells
+        How many cells have it.
+    """
 
     column: str
     spelling: str
@@ -76,6 +86,15 @@ def respell(raw: pd.DataFrame) -> tuple[pd.DataFrame, list[Respelling]]:
     -------
     tuple of pd.DataFrame and list of Respelling
         The rows with all other cells unchanged, and what was rewritten. Unknown spellings are left for the gate.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from feature_repo.raw.snapshots.normalization import respell
+    >>> raw = pd.DataFrame({"tenure": ["12.0"], "MonthlyCharges": ["29.85"]})
+    >>> rows, found = respell(raw)
+    >>> rows["tenure"].tolist(), [(each.column, each.cells) for each in found]
+    (['12'], [('tenure', 1)])
     """
     changed, told = {}, []
     for column, feature in _FEATURES.items():
@@ -110,7 +129,14 @@ def likely_cause(column: str, text: str) -> str:
 
 
 def id_fault(text: str) -> str:
-    """Return how a customer id is malformed, without repeating it; empty for a valid id."""
+    """Return how a customer id is malformed, without repeating it; empty for a valid id.
+
+    Examples
+    --------
+    >>> from feature_repo.raw.snapshots.normalization import id_fault
+    >>> id_fault("7590-VHVEG"), bool(id_fault(" 7590-VHVEG"))
+    ('', True)
+    """
     faults = {
         "": bool(re.fullmatch(CUSTOMER_PATTERN.removesuffix("$"), text)),
         "empty": not text.strip(),

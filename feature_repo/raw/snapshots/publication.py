@@ -2,7 +2,8 @@
 
 A version is a folder that is written under a temporary name, synced, and renamed into place; it becomes live when one
 small file, the date's ``manifest.json``, is replaced. Readers start at that file and follow its path, so they see the
-old version or the new one, never a mixture; a killed run leaves only folders that no reader uses.
+old version or the new one, never a mixture; a killed run leaves only folders that no reader uses. See
+docs/decisions/0014-snapshots-over-time.md.
 """
 
 from __future__ import annotations
@@ -69,7 +70,17 @@ class SnapshotDamagedError(ChurnError):
 
 @dataclass(frozen=True)
 class RawFile:
-    """A stored raw file: its immutable copy, sha256 (hex) and size in bytes, and the source file's name."""
+    """A stored raw file.
+
+    Parameters
+    ----------
+    path
+        Its immutable copy.
+    sha256, bytes
+        Hex digest and size in bytes.
+    source_name
+        The source file's name.
+    """
 
     path: Path
     sha256: str
@@ -132,17 +143,52 @@ class SnapshotManifest:
 
 @dataclass(frozen=True)
 class Publication:
-    """The live version after a publication; ``fresh`` is False if it was live before."""
+    """The live version after a publication.
+
+    Parameters
+    ----------
+    manifest
+        Its manifest.
+    fresh
+        False if it was live before.
+    """
 
     manifest: SnapshotManifest
     fresh: bool
 
 
 def land_raw(home: Path, path: Path, as_of: date) -> RawFile:
-    """Copy a file unchanged to ``raw/<date>/``, named by its sha256, along with a JSON note.
+    r"""Copy a file unchanged to ``raw/<date>/``, named by its sha256, along with a JSON note.
 
-    The same content again changes nothing. Raises StorageError if the copy can't be written, SourceChangingError if the
-    file changes meanwhile; nothing is left then.
+    The same content again changes nothing.
+
+    Parameters
+    ----------
+    home
+        The home.
+    path
+        The file; it is copied, never changed.
+    as_of
+        The snapshot date.
+
+    Raises
+    ------
+    StorageError
+        If the copy can't be written.
+    SourceChangingError
+        If the file changes meanwhile. In both cases nothing is left behind.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from datetime import date
+    >>> from pathlib import Path
+    >>> from feature_repo.raw.snapshots.publication import land_raw
+    >>> home = Path(tempfile.mkdtemp())
+    >>> _ = (home / "extract.csv").write_text("customerID\n")
+    >>> raw = land_raw(home, home / "extract.csv", date(2026, 1, 1))
+    >>> raw.bytes, raw.path.parent.relative_to(home).as_posix()
+    (11, 'raw/2026-01-01')
     """
     folder = home / "raw" / as_of.isoformat()
     with publish_lock(home), storage_errors():
@@ -168,7 +214,7 @@ def check_admissible(home: Path, as_of: date, sha256: str, *, replace: bool) -> 
 
     Returns
     -------
-    Manifest or None
+    SnapshotManifest or None
         The live version if it has the same source (nothing to do), else None: publish.
 
     Raises
@@ -229,7 +275,7 @@ def publish_snapshot(  # noqa: PLR0913 - one row of the manifest each
     raw
         The stored file that the rows were read from.
     time, event_at, created_at, late, ingested_at, origin, vanished_accepted
-        See :class:`Manifest`.
+        See :class:`SnapshotManifest`.
     replace
         Whether other content may replace a live version; the old version is kept.
     extra_files
@@ -237,10 +283,15 @@ def publish_snapshot(  # noqa: PLR0913 - one row of the manifest each
     held
         The home's lock if the caller holds it (it determined the times under it); None: it is taken here.
 
+    Returns
+    -------
+    Publication
+        The live version, and whether it is new.
+
     Raises
     ------
     SnapshotExistsError, SnapshotTooEarlyError
-        See :func:`admit`.
+        See :func:`check_admissible`.
     MixedHomeError
         If the home's first snapshot has another origin.
     StorageError
@@ -286,7 +337,21 @@ def publish_snapshot(  # noqa: PLR0913 - one row of the manifest each
 
 
 def published_snapshots(home: Path) -> list[SnapshotManifest]:
-    """Return the live version of every date, oldest first; SnapshotDamagedError if a manifest is unreadable."""
+    """Return the live version of every date, oldest first.
+
+    Raises
+    ------
+    SnapshotDamagedError
+        If a manifest is unreadable.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from feature_repo.raw.snapshots.publication import published_snapshots
+    >>> published_snapshots(Path(tempfile.mkdtemp()))
+    []
+    """
     return sorted(
         (_manifest(path) for path in (home / "processed").glob("*/manifest.json")),
         key=lambda manifest: manifest.snapshot_date,

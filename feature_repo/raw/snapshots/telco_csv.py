@@ -2,7 +2,7 @@
 
 pandas' own reader pads short rows, drops surplus cells and guesses types without a message, so a damaged file would
 become a plausible frame. Here every row has exactly the header's number of cells, else the file is refused with an
-error that names the file and the line.
+error that names the file and the line. See docs/extracts.md.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def read_raw(
     extra_allowed: Collection[str] = (),
     shown_as: str = "",
 ) -> pd.DataFrame:
-    """Read a Telco CSV without interpreting it.
+    r"""Read a Telco CSV without interpreting it.
 
     UTF-8 with or without BOM, UTF-16 with one, Latin-1, LF, CRLF or CR, ``,`` or ``;`` (another separator where the
     first line names it, as ``sep=``) and quoted cells are read alike. A column of row numbers and empty columns, both
@@ -127,6 +127,29 @@ def read_raw(
     ------
     CsvError
         If the file is empty, holds no row, is cut off, is not text, or its columns, cells or lengths are wrong.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from feature_repo.raw.snapshots.telco_csv import COLUMNS, normalise, read_raw
+    >>> path = Path(tempfile.mkdtemp()) / "extract.csv"
+    >>> cells = "7590-VHVEG,Female,0,Yes,No,1,No,No phone service,DSL,No,Yes,No,No,No,No,Month-to-month,Yes,"
+    >>> _ = path.write_text(f"{','.join(COLUMNS)}\n{cells}Electronic check,29.85,29.85,No\n")
+    >>> raw = read_raw(path, file_size_max_mb=1, cell_length_max_chars=100)
+    >>> raw.shape, raw.loc[0, "tenure"]
+    ((1, 21), '1')
+    >>> rows = normalise(raw)
+    >>> rows[["tenure_months", "contract_type", "churned"]].values.tolist()
+    [[1, 'Month-to-month', False]]
+
+    A file that is cut off is refused:
+
+    >>> _ = path.write_text(f"{','.join(COLUMNS)}\n{cells}")
+    >>> read_raw(path, file_size_max_mb=1, cell_length_max_chars=100)
+    Traceback (most recent call last):
+        ...
+    feature_repo.raw.snapshots.csv_text.CsvError: ...
     """
     name = shown_as or path.name
     check_size(path, file_size_max_mb=file_size_max_mb, shown_as=name)

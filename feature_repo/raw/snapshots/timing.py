@@ -25,9 +25,16 @@ NULLABLE: Final = {"bool": "boolean", "int64": "Int64", "float64": "Float64", "s
 
 @dataclass(frozen=True)
 class Observation:
-    """When a snapshot's values were true and known (UTC), and whether that is declared or observed.
+    """When a snapshot's values were true and known.
 
-    ``late``: a later date was published before, so that these values were not known when that date was scored.
+    Parameters
+    ----------
+    time
+        Whether that is *declared* or *observed*.
+    event_at, created_at
+        When they became true, and when they were known (UTC).
+    late
+        Whether a later date was published before, so that these values were not known when that date was scored.
     """
 
     time: Literal["declared", "observed"]
@@ -63,6 +70,9 @@ def observation(
 ) -> Observation:
     """Return when the rows of the snapshot of ``as_of`` were true and known.
 
+    The first version of a month, back-filled or not, is declared to have arrived with the usual lag. A correction and a
+    late file are known when they arrive, and after everything that was published before them: no hindsight.
+
     Parameters
     ----------
     as_of
@@ -81,10 +91,22 @@ def observation(
     label_window_days, delivery_lag_hours
         From the settings.
 
-    The first version of a month, back-filled or not, is declared to have arrived with the usual lag. A correction and a
-    late file are known when they arrive, and after everything that was published before them: no hindsight.
+    Raises
+    ------
+    ValueError
+        For an ``ingested_at`` without a time zone.
 
-    Raises ValueError for an ``ingested_at`` without a time zone.
+    Examples
+    --------
+    >>> from datetime import UTC, date, datetime
+    >>> from feature_repo.raw.snapshots.timing import observation
+    >>> now = datetime(2026, 2, 3, tzinfo=UTC)
+    >>> seen = observation(date(2026, 2, 1), now, first=True, label_window_days=30, delivery_lag_hours=6)
+    >>> seen.time, seen.event_at.isoformat()
+    ('declared', '2026-01-02T00:00:00+00:00')
+    >>> seen = observation(date(2026, 2, 1), now, first=False, label_window_days=30, delivery_lag_hours=6)
+    >>> seen.time, seen.created_at.isoformat()
+    ('observed', '2026-02-01T06:00:00+00:00')
     """
     if ingested_at.tzinfo is None:
         raise ValueError(f"{ingested_at} has no time zone: instants are UTC")
@@ -122,8 +144,31 @@ def arrival(
 def feature_rows(snapshot: pd.DataFrame, event_at: datetime, created_at: datetime) -> pd.DataFrame:
     """Return the snapshot's stored features with their two timestamps, one row per customer.
 
-    Columns: customer_id, the contract's stored features in order, event_timestamp and created_timestamp
-    (datetime64[us, UTC]). The label is left out: it was not known at that time.
+    The label is left out: it was not known at that time.
+
+    Parameters
+    ----------
+    snapshot
+        customer_id and the contract's stored features; other columns are ignored.
+    event_at, created_at
+        When the values became true, and when they were known (UTC).
+
+    Returns
+    -------
+    pd.DataFrame
+        customer_id, the contract's stored features in order, event_timestamp and created_timestamp
+        (datetime64[us, UTC]).
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime
+    >>> import pandas as pd
+    >>> from feature_repo.contract import STORED
+    >>> from feature_repo.raw.snapshots.timing import feature_rows
+    >>> snapshot = pd.DataFrame({"customer_id": ["7590-VHVEG"], **{each.name: [None] for each in STORED}})
+    >>> rows = feature_rows(snapshot, datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 6, tzinfo=UTC))
+    >>> rows.columns[-2:].tolist(), str(rows["created_timestamp"].dtype)
+    (['event_timestamp', 'created_timestamp'], 'datetime64[us, UTC]')
     """
     rows = snapshot[[CUSTOMER, *(feature.name for feature in STORED)]].copy()
     rows[EVENT_TIMESTAMP] = _constant(event_at, len(rows), rows.index)
@@ -156,7 +201,7 @@ def staying(snapshot: pd.DataFrame) -> frozenset[str]:
 def label_rows(snapshot: pd.DataFrame, observed_at: datetime, observed: Collection[str] | None = None) -> pd.DataFrame:
     """Return the labels that ``snapshot`` gives.
 
-    Columns: customer_id, observed_at (datetime64[us, UTC]), churned (bool).
+    A customer missing in ``snapshot`` gets no label: vanishing is a finding, not churn.
 
     Parameters
     ----------
@@ -167,7 +212,20 @@ def label_rows(snapshot: pd.DataFrame, observed_at: datetime, observed: Collecti
     observed
         Customers observed then who had not left: only they can be labelled. None: all in ``snapshot``.
 
-    A customer missing in ``snapshot`` gets no label: vanishing is a finding, not churn.
+    Returns
+    -------
+    pd.DataFrame
+        customer_id, observed_at (datetime64[us, UTC]), churned (bool).
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime
+    >>> import pandas as pd
+    >>> from feature_repo.raw.snapshots.timing import label_rows
+    >>> snapshot = pd.DataFrame({"customer_id": ["A", "B", "NEW"], "churned": [True, False, False]})
+    >>> labels = label_rows(snapshot, datetime(2026, 1, 1, 6, tzinfo=UTC), observed={"A", "B", "GONE"})
+    >>> dict(zip(labels["customer_id"], labels["churned"]))
+    {'A': True, 'B': False}
     """
     labels = snapshot[[CUSTOMER, LABEL]].copy()
     if observed is not None:
