@@ -46,6 +46,7 @@ def next_command(done: Progress) -> NextCommand:
 
     Examples
     --------
+    >>> from flows.steps.next_command import Progress, next_command
     >>> nothing = Progress(False, False, 0, False, True, False, 0, False, 0, False, False, False, False)
     >>> next_command(nothing).command
     'churn ingest --csv PATH --as-of YYYY-MM-DD'
