@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LOOK_UPS_MAX: Final = 32_000
 """Most look-ups (customers times units of the tables) for which the tables compute margins faster than XGBoost, which
-first has to build a data set.
+first has to build a data set. Trees of one unit each are faster by tables for any number of customers.
 """
 
 
@@ -119,7 +119,7 @@ class TreeComponent:
     def margin(self, matrix: Floats) -> Floats:
         """Return the log-odds margin, (n,) float64: bit-identical from the tables and from XGBoost."""
         tables = next((each.trees for each in self._tables.values() if each.trees), None)
-        if tables is not None and len(matrix) * len(tables.offsets) <= LOOK_UPS_MAX:
+        if tables is not None and (tables.shallow or len(matrix) * len(tables.offsets) <= LOOK_UPS_MAX):
             return tables.margin(matrix.astype(np.float32))
         return self._margin(_data(matrix))[: len(matrix)]
 

@@ -69,6 +69,9 @@ def create_app(settings: Settings) -> tuple[FastAPI, ServiceMetrics]:
         summary="Who is about to leave, and why.",
         description=openapi.DESCRIPTION,
         lifespan=lifespan,
+        openapi_tags=openapi.TAGS,
+        generate_unique_id_function=openapi.operation_id,
+        openapi_url=None,  # a route of ours: what it says of keys depends on whether they are in use
         docs_url=None,  # both pages load scripts from other hosts
         redoc_url=None,
         redirect_slashes=False,
@@ -80,9 +83,10 @@ def create_app(settings: Settings) -> tuple[FastAPI, ServiceMetrics]:
     app.add_exception_handler(HTTPException, lambda _, error: refused(error))
     # Answered in the common error body too; it is raised on to the gateway, which logs it by its place alone.
     app.add_exception_handler(Exception, lambda _, __: refused(InternalError()))
-    openapi.add_security(app)
     # The overhead of the router and the framework per request is as long as reading a customer.
-    quick: ASGIApp = FastPathMiddleware(app, {"/predict": routes.fast_predict}, refused)
+    quick: ASGIApp = FastPathMiddleware(
+        app, {"/predict": routes.fast_predict, "/predict/batch": routes.fast_predict_batch}, refused
+    )
     app.state.key_failures = key_failures
     app.state.quick = quick if tracing is None else tracing.wrap(quick, templates(app))
     return app, metrics
@@ -101,7 +105,8 @@ def _refusals(settings: Settings, metrics: ServiceMetrics) -> Callable[[Exceptio
         metrics.refusals.labels(known.error).inc()
         response = response_to(known, settings.serving.retry_after_s)
         for name, value in (getattr(error, "headers", None) or {}).items():
-            response.headers[name] = value  # Allow, at 405
+            # Allow, at 405. The gateway answers HEAD wherever there is GET.
+            response.headers[name] = "GET, HEAD" if (name, value) == ("Allow", "GET") else value
         return response
 
     return refused

@@ -5,11 +5,12 @@ No label ever holds an id or a raw path.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter as Tally
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -166,25 +167,40 @@ class ServiceMetrics:
 
     def observe_predictions(self, answers: Sequence[Prediction]) -> None:
         """Count predicted customers; one that is requested twice counts twice."""
-        counts: Tally[tuple[str, ...]] = Tally()
+        counts: dict[tuple[str, ...], int] = {}
+        read: dict[int, list[Any]] = {}
         for each in answers:
-            counts["label", each.label] += 1
-            counts["quality", each.row.quality] += 1
-            for view in each.row.views:
-                counts["view", view.view, view.status] += 1
-            for name in each.row.absent:
-                counts["missing", name] += 1
-            if each.reasons is None:
+            row, reasons = each.row, each.reasons
+            for key in (("label", each.label), ("quality", row.quality)):
+                counts[key] = counts.get(key, 0) + 1
+            # Most customers of a batch share one tuple of views: each is counted once, times its customers.
+            read.setdefault(id(row.views), [row.views, 0])[1] += 1
+            for name in row.absent:
+                counts["missing", name] = counts.get(("missing", name), 0) + 1
+            if reasons is None:
                 self.explanation_failures.inc()
-            for reason in each.reasons or ():
-                counts["reason", reason.code, reason.direction] += 1
-            self._score.observe(each.probability)
+                continue
+            for reason in reasons:
+                given = ("reason", reason.code, reason.direction)
+                counts[given] = counts.get(given, 0) + 1
+        for views, customers in read.values():
+            for view in views:
+                status = ("view", view.view, view.status)
+                counts[status] = counts.get(status, 0) + customers
+        self._observe([each.probability for each in answers])
         for counted, customers in counts.items():
             child = self._children.get(counted)
             if child is None:
                 kind, *labels = counted
                 child = self._children[counted] = self._counters[kind].labels(*labels)
             child.inc(customers)
+
+    def _observe(self, scores: Sequence[float]) -> None:
+        """Add scores to their histogram: what ``observe`` does with each, with one addition per bucket."""
+        histogram = self._score
+        histogram._sum.inc(sum(scores))  # noqa: SLF001 - the library has no way to add many at once
+        for bucket, customers in Tally([bisect_left(_SHARES, score) for score in scores]).items():
+            histogram._buckets[bucket].inc(customers)  # noqa: SLF001
 
     def observe_receipts(self, outcome: str, receipts: int, waiting: int) -> None:
         """Count receipts written or dropped, or failed writes, and set the number that is pending now."""

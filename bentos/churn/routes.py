@@ -23,6 +23,7 @@ from bentos.churn.api.schemas import (
     BatchRequest,
     ErrorBody,
     Health,
+    Links,
     Metadata,
     PredictionAnswer,
     PredictRequest,
@@ -32,10 +33,12 @@ from bentos.churn.api.schemas import (
     WhatIfAnswer,
     WhatIfRequest,
 )
+from bentos.churn.auth.rights import PAGE
 from bentos.churn.errors import RequestInvalidError
 from bentos.churn.metrics import ServiceMetrics
 from bentos.churn.runtime.model_manager import ModelManager, RejectedModel, ServingState
 from bentos.churn.runtime.prediction_service import FEW, PredictionService
+from bentos.churn.server.gateway import KNOWN
 from bentos.churn.ui.page import render_page
 from bentos.decisions.levers import changeable
 from bentos.prediction.model import PROBE_ID
@@ -78,35 +81,49 @@ class Routes:
 
     def add_to(self, app: FastAPI) -> None:
         """Register every route with its OpenAPI arguments."""
-        limit = self._serving.batch_ids_max
-        app.get("/health", **openapi.responses_of(Health))(self.health)
-        app.get("/livez", **openapi.responses_of(Alive))(self.livez)
-        app.get("/readyz", **openapi.responses_of(Ready, 503))(self.readyz)
-        # Load balancers and monitors send HEAD, and take any other answer for a service that is down.
-        for path, answer in (("/health", self.health), ("/livez", self.livez), ("/readyz", self.readyz)):
-            app.head(path, include_in_schema=False)(answer)
-        app.get("/metadata", **openapi.responses_of(Metadata, 503))(self.metadata)
-        app.get("/metrics", **openapi.text_response("Prometheus' text format"))(self.metrics)
-        app.get("/ui", **openapi.text_response("The page for people", "text/html"))(self.ui)
-        app.get("/schema.json", **openapi.data_response("What BentoML's own client reads"))(self.schema)
+
+        async def described(request: Request) -> Response:
+            return _json(openapi.document(app, keys=KNOWN in request.scope.get("state", ())))
+
+        app.get("/openapi.json", include_in_schema=False)(described)
+        app.get("/", **openapi.leads("service", Links, PAGE))(self.root)
+        app.get("/health", **openapi.responses_of("health", Health))(self.health)
+        app.get("/livez", **openapi.responses_of("health", Alive))(self.livez)
+        app.get("/readyz", **openapi.responses_of("health", Ready, 503))(self.readyz)
+        app.get("/metadata", **openapi.responses_of("service", Metadata, 503))(self.metadata)
+        app.get("/metrics", **openapi.text_response("service", "Prometheus' text format"))(self.metrics)
+        app.get(PAGE, **openapi.text_response("service", "The page for people", "text/html"))(self.ui)
+        app.get("/schema.json", **openapi.data_response("service", "What BentoML's own client reads"))(
+            self.bentoml_schema
+        )
         one = (404, 410)
         refusals = (408, 413, 415, 422, 503)
         app.post(
-            "/predict", **openapi.request_body_of(PredictRequest), **openapi.responses_of(Answer, *one, *refusals)
+            "/predict",
+            **openapi.request_body_of(PredictRequest),
+            **openapi.responses_of("predict", Answer, *one, *refusals),
         )(self.predict)
         app.post(
             "/predict/batch",
-            **openapi.request_body_of(BatchRequest, limit),
-            **openapi.responses_of(BatchAnswer, *refusals),
+            **openapi.request_body_of(BatchRequest),
+            **openapi.responses_of("predict", BatchAnswer, *refusals),
         )(self.predict_batch)
         app.post(
             "/predict/what-if",
-            **openapi.request_body_of(WhatIfRequest, changes=changeable()),
-            **openapi.responses_of(WhatIfAnswer, *one, *refusals),
+            **openapi.request_body_of(WhatIfRequest),
+            **openapi.responses_of("predict", WhatIfAnswer, *one, *refusals),
         )(self.predict_what_if)
-        app.get("/predictions/{prediction_id}", **openapi.responses_of(PredictionAnswer, 404, 409, 503))(
+        app.get("/predictions/{prediction_id}", **openapi.responses_of("receipts", PredictionAnswer, 404, 409, 503))(
             self.prediction
         )
+        openapi.add_security(app, openapi.bodies(self._serving.batch_ids_max, changeable()))
+
+    async def root(self, request: Request) -> Response:
+        """Say where the page, the API's description and the health are; send a browser to the page."""
+        # Relative: behind a reverse proxy the service may lie below a path.
+        if "text/html" in request.headers.get("accept", ""):
+            return Response(status_code=307, headers={"Location": PAGE.lstrip("/"), "Vary": "accept"})
+        return Response(to_json(Links()), media_type="application/json", headers={"Vary": "accept"})
 
     async def health(self) -> Response:
         """Say whether the service lives and whether it could answer a prediction now; always 200."""
@@ -139,7 +156,7 @@ class Routes:
         body, policy = render_page()
         return Response(body, media_type="text/html; charset=utf-8", headers={"Content-Security-Policy": policy})
 
-    async def schema(self) -> Response:
+    async def bentoml_schema(self) -> Response:
         """Return what BentoML's own client makes its methods from."""
         return _json(bento_schema.schema_document(self._serving.batch_ids_max))
 
@@ -157,7 +174,11 @@ class Routes:
 
     async def predict_batch(self, request: Request) -> Response:
         """Return an answer or an error for each customer, in the order of the request."""
-        body = await self._read(request.headers.get("content-type", ""), await request.body(), BatchRequest)
+        return _bytes(await self.fast_predict_batch(request.headers.get("content-type", ""), await request.body()))
+
+    async def fast_predict_batch(self, content_type: str, raw: bytes) -> bytes:
+        """Return the encoded answers to the body of a request for many customers."""
+        body = await self._read(content_type, raw, BatchRequest)
         if len(body.customer_ids) > self._serving.batch_ids_max:
             raise RequestInvalidError(
                 f"customer_ids: {len(body.customer_ids)} are given, {self._serving.batch_ids_max} are allowed",
@@ -169,7 +190,7 @@ class Routes:
             answered = zip(body.customer_ids, results, strict=True)
             return to_json({"results": [self._entry(each, result) for each, result in answered]})
 
-        return _bytes(written() if len(results) <= FEW else await self._aside(written))
+        return written() if len(results) <= FEW else await self._aside(written)
 
     async def predict_what_if(self, request: Request) -> Response:
         """Return one customer's score as it is and as it would be with changes; says what may be changed.

@@ -13,7 +13,7 @@ import httpx
 
 from bentos.churn.api.schemas import Answer, Change, Metadata, PredictionAnswer, RefusedCustomer, WhatIfAnswer
 from bentos.client import transport as rim
-from bentos.client.client import BATCH_IDS_MAX
+from bentos.client.client import BATCH_IDS_MAX, CONCURRENCY_MAX
 from bentos.client.endpoints import Endpoints
 from bentos.client.retries import Clock, Failed, Outcome, Patience, Reply, Send, Steps, Wait
 
@@ -23,17 +23,18 @@ Result = TypeVar("Result")
 class AsyncChurnClient:
     """:class:`~bentos.client.client.ChurnClient` with awaited methods; arguments and errors are the same.
 
-    An asynchronous context manager; the tasks of one event loop may share one.
+    An asynchronous context manager; the tasks of one event loop may share one. Thousands of calls may be gathered at
+    once: those beyond ``concurrency_max`` wait for a slot, in order, and their time-outs count from then.
 
     Parameters
     ----------
-    base_url, api_key, patience, batch_ids_max, transport, sleep, clock, rng
+    base_url, api_key, patience, batch_ids_max, concurrency_max, transport, sleep, clock, rng
         As those of :class:`~bentos.client.client.ChurnClient`; ``sleep`` is awaited.
 
     Raises
     ------
     ValueError
-        If the address or the key is unusable.
+        If the address or the key is unusable, or ``concurrency_max`` is below 1.
 
     Examples
     --------
@@ -47,13 +48,14 @@ class AsyncChurnClient:
     True
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the first are keywords with defaults
         self,
         base_url: str,
         *,
         api_key: str | None = None,
         patience: Patience | None = None,
         batch_ids_max: int = BATCH_IDS_MAX,
+        concurrency_max: int = CONCURRENCY_MAX,
         transport: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         clock: Clock = time.monotonic,
@@ -61,7 +63,8 @@ class AsyncChurnClient:
     ) -> None:
         self._calls = Endpoints(patience or Patience(), batch_ids_max, clock, rng or random.SystemRandom())
         self._sleep = sleep
-        self._http = httpx.AsyncClient(**rim.options(base_url, api_key), transport=transport)
+        self._http = httpx.AsyncClient(**rim.options(base_url, api_key, concurrency_max), transport=transport)
+        self._slots = asyncio.Semaphore(concurrency_max)
 
     async def predict(self, customer_id: str) -> Answer:
         """Return one customer's score with its reasons."""
@@ -103,6 +106,11 @@ class AsyncChurnClient:
         return f"{type(self).__name__}({self._http.base_url!r})"
 
     async def _run(self, steps: Steps[Result]) -> Result:
+        # The first step, which starts the clock of the call, is taken inside.
+        async with self._slots:
+            return await self._result(steps)
+
+    async def _result(self, steps: Steps[Result]) -> Result:
         outcome: Outcome = None
         while True:
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -19,10 +20,17 @@ Result = TypeVar("Result")
 
 BATCH_IDS_MAX: Final = 1000
 """Default of serving.batch_ids_max of the service."""
+CONCURRENCY_MAX: Final = 16
+"""Default number of calls of one client that are in progress at once: as many as keep a worker busy, and an eighth of
+its ``serving.concurrency_max``. More make httpx slower: for each request its pool looks at every connection.
+"""
 
 
 class ChurnClient:
     """Calls the service and waits for its answer. A context manager; threads may share one.
+
+    Any number of threads may call at once: calls beyond ``concurrency_max`` wait for a slot. Time-outs, retries and
+    ``patience.total_s`` count from the moment a call has its slot, so a call does not fail because it waited for one.
 
     Parameters
     ----------
@@ -34,15 +42,18 @@ class ChurnClient:
         Time-outs and retries.
     batch_ids_max
         Most ids in one request of :meth:`predict_many`: at most the service's ``serving.batch_ids_max``.
+    concurrency_max
+        Most calls in progress at once, each on a connection of its own, retries and pauses included.
     transport
-        How to connect, instead of over TCP with the system's certificates: a socket's path, a client certificate.
+        How to connect, instead of over TCP with the system's certificates: a socket's path, a client certificate. Its
+        pool must hold ``concurrency_max`` connections.
     sleep, clock, rng
         Functions that wait and return the time (seconds, monotonic), and the random generator of the pauses.
 
     Raises
     ------
     ValueError
-        If the address or the key is unusable.
+        If the address or the key is unusable, or ``concurrency_max`` is below 1.
 
     Examples
     --------
@@ -68,13 +79,14 @@ class ChurnClient:
     ValueError: base_url must begin with http:// or https:// and name a host
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the first are keywords with defaults
         self,
         base_url: str,
         *,
         api_key: str | None = None,
         patience: Patience | None = None,
         batch_ids_max: int = BATCH_IDS_MAX,
+        concurrency_max: int = CONCURRENCY_MAX,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], object] = time.sleep,
         clock: Clock = time.monotonic,
@@ -82,7 +94,8 @@ class ChurnClient:
     ) -> None:
         self._calls = Endpoints(patience or Patience(), batch_ids_max, clock, rng or random.SystemRandom())
         self._sleep = sleep
-        self._http = httpx.Client(**rim.options(base_url, api_key), transport=transport)
+        self._http = httpx.Client(**rim.options(base_url, api_key, concurrency_max), transport=transport)
+        self._slots = threading.Semaphore(concurrency_max)
 
     def predict(self, customer_id: str) -> Answer:
         """Return one customer's score with its reasons.
@@ -178,6 +191,11 @@ class ChurnClient:
         return f"{type(self).__name__}({self._http.base_url!r})"
 
     def _run(self, steps: Steps[Result]) -> Result:
+        # The first step, which starts the clock of the call, is taken inside.
+        with self._slots:
+            return self._result(steps)
+
+    def _result(self, steps: Steps[Result]) -> Result:
         outcome: Outcome = None
         while True:
             try:

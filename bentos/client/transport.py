@@ -13,8 +13,10 @@ _HEADERS: Final = {"accept": "application/json", "user-agent": "churn-client"}
 _JSON: Final = {"content-type": "application/json"}
 
 
-def options(base_url: str, api_key: str | None) -> dict[str, Any]:
+def options(base_url: str, api_key: str | None, concurrency_max: int) -> dict[str, Any]:
     """Return the arguments of httpx's client. Raises ValueError if one is unusable, without repeating the key."""
+    if concurrency_max < 1:
+        raise ValueError("concurrency_max must be at least 1")
     url = httpx.URL(base_url)
     if url.scheme not in {"http", "https"} or not url.host:
         raise ValueError("base_url must begin with http:// or https:// and name a host")
@@ -25,7 +27,10 @@ def options(base_url: str, api_key: str | None) -> dict[str, Any]:
             raise ValueError("api_key must be printable ASCII without spaces")
         headers["authorization"] = f"Bearer {api_key}"
     # A redirect is not an answer of the service, and would send the ids elsewhere.
-    return {"base_url": url, "headers": headers, "follow_redirects": False}
+    # The client's slots bound its connections. A bound of the pool too would be a second queue, in which the time-outs
+    # of a request run already; and idle connections beyond httpx's default of 20 would be closed after each answer.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=concurrency_max)
+    return {"base_url": url, "headers": headers, "follow_redirects": False, "limits": limits}
 
 
 def arguments(step: Send) -> dict[str, Any]:
@@ -36,7 +41,7 @@ def arguments(step: Send) -> dict[str, Any]:
         "url": request.path,
         "content": request.content,
         "headers": None if request.content is None else _JSON,
-        "timeout": httpx.Timeout(step.read_s, connect=step.connect_s, pool=step.connect_s),
+        "timeout": httpx.Timeout(step.read_s, connect=step.connect_s, pool=None),
     }
 
 

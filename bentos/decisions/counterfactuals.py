@@ -33,6 +33,8 @@ NOTE: Final = (
 )
 """Note on how to read a what-if."""
 
+_VECTORIZED_FROM: Final = 8
+"""Number of customers from which comparing all their levers at once is faster."""
 PLANS_MAX: Final = 4096
 """Kinds of customers in the cache; the public file has 201 kinds for a model without milestones, 3,441 with them."""
 
@@ -103,8 +105,21 @@ class LeverCandidates:
         scores
             (m,) those of ``vectors``. A NaN is never the best.
         """
-        left = iter(scores.tolist())
-        return [_best(levers, score, left) for levers, score in zip(self.options, own.tolist(), strict=True)]
+        if len(self.options) < _VECTORIZED_FROM:
+            each = iter(scores.tolist())
+            return [_best(levers, score, each) for levers, score in zip(self.options, own.tolist(), strict=True)]
+        shares = np.array([lever.accept_share for levers in self.options for lever in levers])
+        worths = shares * (np.repeat(own, [len(levers) for levers in self.options]) - scores)
+        left = np.where(worths > 0, worths, 0.0).tolist()  # NaN is not greater
+        found, at = scores.tolist(), 0
+        best: list[Recommendation | None] = []
+        for levers in self.options:
+            some = left[at : at + len(levers)]
+            most = max(some, default=0.0)
+            place = some.index(most) if most else -1
+            best.append(Recommendation(levers[place], found[at + place]) if most else None)
+            at += len(levers)
+        return best
 
     def ranked(self, own: Floats, scores: Floats) -> list[list[Recommendation]]:
         """Return all of each customer's levers, the one of the greatest worth first; parameters as of :meth:`best`.

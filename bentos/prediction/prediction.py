@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from bentos.decisions.counterfactuals import Recommendation
     from bentos.decisions.reason_codes import Reason
-    from bentos.receipts import Receipt
+    from bentos.receipts import Draft, Receipt, Shared
     from feature_repo.stores.online_features import OnlineRow
 
 Label = Literal["churn", "stay"]
 _VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 _CHANCE_BYTES: Final = 10
+_SHARED_MAX: Final = 64
+"""Kinds of receipts kept encoded: customers of one delivery have the same views, and models are few."""
 REASONS_FAILED: Final = "the explanation failed; the probability is not affected"
 
 
@@ -46,8 +48,7 @@ class ModelInfo:
     threshold: float
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(NamedTuple):
     """One customer's prediction.
 
     Parameters
@@ -111,7 +112,7 @@ class Prediction:
 
     def with_id(self, prediction_id: str) -> Prediction:
         """Return a copy with another id, for a customer that is requested again."""
-        return replace(self, prediction_id=prediction_id)
+        return self._replace(prediction_id=prediction_id)
 
     def body(self) -> dict[str, Any]:
         """Return the body of the schema Answer as a dict: a pydantic model would be made only to be dumped."""
@@ -152,6 +153,60 @@ class Prediction:
             lever=None if self.recommended is None else self.recommended.lever.name,
             reasons=None if reasons is None else tuple((each.code, each.contribution) for each in reasons),
             quality=self.row.quality,
+        )
+
+
+class Drafts:
+    """Makes the drafts of receipts of predictions; those of the same model and views share what is the same.
+
+    ``kind`` is that of the receipts. Keeps what it has encoded, a bounded number. For one thread at a time, or several:
+    at worst two encode the same.
+    """
+
+    def __init__(self, kind: Literal["predict", "what_if"] = "predict") -> None:
+        self._kind = kind
+        self._known: dict[tuple[int, int], tuple[Shared, ModelInfo, object]] = {}
+
+    def of(self, answer: Prediction) -> Draft:
+        """Return the draft of a prediction's receipt. Raises ValueError where ``Shared`` does."""
+        from bentos.receipts import Draft
+        from bentos.receipts.receipt import parse_instant
+
+        row, reasons, recommended = answer.row, answer.reasons, answer.recommended
+        # By identity: hashing the views of each customer would cost more than the rest.
+        key = id(answer.model), id(row.views)
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= _SHARED_MAX:
+                self._known.clear()
+            # With the objects themselves: an identity is only that of a living one.
+            known = self._known[key] = self._encoded(answer), answer.model, row.views
+        return Draft(
+            known[0],
+            answer.prediction_id,
+            parse_instant(answer.answered_at),
+            row.customer_id,
+            row.values,
+            answer.probability,
+            answer.label,
+            answer.expected_profit_usd,
+            None if recommended is None else recommended.lever.name,
+            None if reasons is None else tuple([(each.code, each.contribution) for each in reasons]),
+            row.quality,
+        )
+
+    def _encoded(self, answer: Prediction) -> Shared:
+        from bentos.receipts import Shared
+
+        said = answer.model
+        return Shared(
+            self._kind,
+            said.bundle_digest,
+            said.model_version,
+            said.service,
+            said.contract_hash,
+            said.threshold,
+            tuple((view.view, view.event_timestamp, view.status) for view in answer.row.views),
         )
 
 

@@ -6,7 +6,7 @@ Used by the service's what-if route; changes nothing that is stored. See docs/de
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -129,7 +129,7 @@ def predict_what_if(
     (own,) = model.bundle.score_vectors(block.vectors).tolist()
     if not isfinite(own):
         raise InternalError
-    (after,) = predict_rows(model, [replace(row, values=values)], supposed, now, reasons_max=reasons_max)
+    (after,) = predict_rows(model, [row._replace(values=values)], supposed, now, reasons_max=reasons_max)
     if isinstance(after, ChurnError):
         raise after
     return WhatIfPrediction(model, row, own, after)

@@ -3,7 +3,7 @@
 See docs/decisions/0026-receipts.md.
 """
 
-from bentos.receipts.receipt import Receipt
+from bentos.receipts.receipt import Draft, Receipt, Shared
 from bentos.receipts.replay import ReceiptBundleError, Replayer, ReplayResult
 from bentos.receipts.signing import ReceiptTamperedError
 from bentos.receipts.sink import ReceiptStoreError
@@ -11,6 +11,7 @@ from bentos.receipts.store import ReceiptUnknownError, find_receipt
 from bentos.receipts.writer import ReceiptWriter
 
 __all__ = [
+    "Draft",
     "Receipt",
     "ReceiptBundleError",
     "ReceiptStoreError",
@@ -19,5 +20,6 @@ __all__ = [
     "ReceiptWriter",
     "ReplayResult",
     "Replayer",
+    "Shared",
     "find_receipt",
 ]

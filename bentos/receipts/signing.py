@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 from typing import Final, NamedTuple
 
-from bentos.receipts.receipt import Receipt, format_instant, from_content, parse_instant, to_content
+from bentos.receipts.receipt import Draft, Receipt, draft_of, format_instant, from_content
 from configs.errors import ChurnError
 from configs.settings import Settings
 
@@ -26,7 +26,7 @@ class ReceiptTamperedError(ChurnError):
 class ReceiptRow(NamedTuple):
     """A receipt as it is stored.
 
-    ``content`` is all of it (:func:`to_content`), ``signature`` its HMAC-SHA256 (64 hex digits). The others repeat the
+    ``content`` is all of it (``to_content``), ``signature`` its HMAC-SHA256 (64 hex digits). The others repeat the
     columns that rows are searched by; ``answered_at`` is ISO 8601 UTC.
     """
 
@@ -43,17 +43,21 @@ def signing_key(settings: Settings) -> bytes:
     return hmac.digest(settings.receipts.signing_key.get_secret_value().encode(), _PURPOSE, "sha256")
 
 
-def sign_receipt(receipt: Receipt, key: bytes) -> ReceiptRow:
-    """Return the receipt's signed row. Raises as :func:`to_content`, and ValueError for an unusable id."""
+def sign_receipt(receipt: Receipt | Draft, key: bytes) -> ReceiptRow:
+    """Return the receipt's signed row. Raises as ``Draft.content`` and ``draft_of``, and ValueError for a bad id."""
+    draft = draft_of(receipt) if isinstance(receipt, Receipt) else receipt
+    shared = draft.shared
     # The content is ASCII whatever it holds; these have columns of their own, where they are stored as they are.
-    if not all(map(str.isprintable, (receipt.prediction_id, receipt.customer_id, receipt.bundle_digest))):
+    if not (
+        draft.prediction_id.isprintable() and draft.customer_id.isprintable() and shared.bundle_digest.isprintable()
+    ):
         raise ValueError("an id with a character that not every database takes")
-    content = to_content(receipt)
+    content = draft.content()
     return ReceiptRow(
-        receipt.prediction_id,
-        parse_instant(receipt.answered_at),
-        receipt.customer_id,
-        receipt.bundle_digest,
+        draft.prediction_id,
+        draft.answered_at,
+        draft.customer_id,
+        shared.bundle_digest,
         content,
         _signature(content, key),
     )

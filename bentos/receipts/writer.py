@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
-from bentos.receipts.receipt import Receipt
+from bentos.receipts.receipt import Draft, Receipt
 from bentos.receipts.signing import ReceiptRow, sign_receipt, signing_key
 from bentos.receipts.sink import ReceiptStoreError, RowsRefusedError
 from bentos.receipts.store import open_sink
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 Outcome = Literal["written", "dropped", "failed_writes"]
 
-Offered = Receipt | Callable[[], Receipt]
+Offered = Receipt | Callable[[], Receipt | Draft]
 """A receipt, or a function that makes it: one that fails does not affect the others, and is counted."""
 
 BATCH: Final = 500

@@ -2,6 +2,7 @@
 
 import asyncio
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -18,6 +19,8 @@ from tests.support.patience import until
 from tests.support.serving_home import CANARY, EXPIRED, INCOMPLETE
 
 CHANGES = {"Contract": "Two year"}
+GATHERED = 500
+THREADS = 200
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +156,22 @@ def test_the_awaiting_client_gives_the_same(client, sqlite_service, monthly):
     assert settled(supposed.model_dump()) == settled(client.what_if(monthly, CHANGES).model_dump())
     assert metadata == client.metadata()
     assert ready
+
+
+def test_thousands_of_calls_at_once_are_answered(sqlite_service):
+    ids = [sqlite_service.world.ids[number % 50] for number in range(GATHERED)]
+
+    async def ask():
+        async with AsyncChurnClient(sqlite_service.url) as other:
+            return await asyncio.gather(*map(other.predict, ids))
+
+    assert [each.customer_id for each in asyncio.run(ask())] == ids
+
+
+def test_hundreds_of_threads_share_one_client(client, sqlite_service):
+    ids = [sqlite_service.world.ids[number % 50] for number in range(THREADS)]
+    with ThreadPoolExecutor(THREADS) as threads:
+        assert [each.customer_id for each in threads.map(client.predict, ids)] == ids
 
 
 def test_bentoml_s_own_client_finds_the_routes(bentoml, sqlite_service, monthly):

@@ -35,8 +35,9 @@ class Described:
     def schema(self):
         """The description as the service gives it, with the way to ask."""
         known = [*self.ids[:5], CANARY, EXPIRED, INCOMPLETE, NEWCOMER, "nobody"]
-        # A customer whose values have expired is the one 503 that a service in order answers, INCOMPLETE a 422 and
-        # a what-if refuses what its description can't say: changes that are none, or not possible together.
+        # A customer whose values have expired is the one 503 that a service in order answers, INCOMPLETE a 422. What
+        # the description can't say is a 422 too: which characters beyond ASCII are letters or digits, and changes that
+        # are none, or not possible together.
         answered = {"expected-statuses": ["200", "404", "410", "422", "503"]}
         scores = {
             "checks": {
@@ -62,7 +63,7 @@ class Described:
                     "with-security-parameters": False,
                 },
                 "phases": {"stateful": {"enabled": False}},
-                "operations": [{"include-path": ["/predict", "/predict/what-if"], **scores}],
+                "operations": [{"include-path": ["/predict", "/predict/batch", "/predict/what-if"], **scores}],
             }
         )
         where = f"{self.url}/openapi.json"

@@ -13,10 +13,10 @@ from tests.support.serving_home import CANARY
 
 
 def test_only_our_own_routes_exist_and_the_one_page_is_ours(sqlite_service):
-    for path in ("/", "/docs", "/redoc", "/docs.json", "/healthz", "/static_content/index.css"):
+    for path in ("/docs", "/redoc", "/docs.json", "/healthz", "/static_content/index.css"):
         answer = sqlite_service.get(path)
         assert (answer.status_code, answer.json()["error"]) == (404, "route_unknown")
-    for path in ("/health", "/livez", "/readyz", "/metadata", "/metrics", "/openapi.json", "/schema.json"):
+    for path in ("/", "/health", "/livez", "/readyz", "/metadata", "/metrics", "/openapi.json", "/schema.json"):
         answer = sqlite_service.get(path)
         assert answer.status_code == 200
         assert "html" not in answer.headers["content-type"]
@@ -65,8 +65,9 @@ def test_a_browser_that_was_led_here_is_refused_and_one_that_came_by_itself_is_n
         browser = start(playwright, "--host-resolver-rules=MAP rebound.example 127.0.0.1")
         page = browser.new_page()
         for name, status in (("rebound.example", 421), ("localhost", 200)):
-            answer = page.goto(f"http://{name}:{port}/ui")
+            answer = page.goto(f"http://{name}:{port}/")
             assert answer.status == status
+            assert page.url.endswith("/ui") == (status == 200)
             assert ("host_refused" in answer.text()) == (status == 421)
         browser.close()
 

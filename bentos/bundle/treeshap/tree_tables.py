@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from bentos.bundle.treeshap.columnwise import FROM_ROWS, ColumnUnit, Columnwise
 from bentos.bundle.treeshap.exact import CONDITIONS_MAX, Floats, Tree, TreesUnsupportedError, Unit, units
+from bentos.bundle.treeshap.small_batches import FROM_ROWS as SMALL_FROM_ROWS
+from bentos.bundle.treeshap.small_batches import SmallBatches
 
 if TYPE_CHECKING:
     from xgboost import Booster
@@ -60,6 +62,8 @@ class TreeTables:
     n_features: int
     start: np.float32
     base: float
+    shallow: bool
+    """Whether each tree is one unit."""
 
     @classmethod
     def of(cls, booster: Booster, weights: Floats) -> Self:
@@ -94,6 +98,7 @@ class TreeTables:
             weights.shape[1],
             start,
             float(start) + math.fsum(part.expected for part in parts),
+            len(parts) == len(trees),
         )
 
     def probes(self, count: int, seed: int = 0) -> Columns:
@@ -111,9 +116,11 @@ class TreeTables:
 
     def margin(self, columns: Columns) -> Floats:
         """Return the log-odds margin, (n,) float64, of (n, k) finite columns, bit-identical to XGBoost's."""
-        if len(columns) <= CHUNK:
+        if len(columns) < SMALL_FROM_ROWS:
             return self._margin(self._rows(columns))
-        return np.concatenate([self._margin(self._rows(chunk)) for chunk in _chunks(columns)])
+        if len(columns) <= CHUNK:
+            return self.small_batches.margin(columns)
+        return np.concatenate([self.margin(chunk) for chunk in _chunks(columns)])
 
     def explain(self, columns: Columns) -> tuple[Floats, Floats]:
         """Return the margin (n,) and the contributions (n, f): base + contributions.sum(axis=1) is the margin.
@@ -122,20 +129,43 @@ class TreeTables:
         """
         if len(columns) >= FROM_ROWS:
             return self.columnwise.explain(columns)
+        if len(columns) >= SMALL_FROM_ROWS:
+            return self.small_batches.explain(columns)
+        return self.explain_rows(columns)
+
+    def explain_rows(self, columns: Columns) -> tuple[Floats, Floats]:
+        """Return what :meth:`explain` does, customer by customer: the layout for one and for a few."""
         rows = self._rows(columns)
         return self._margin(rows), self._sum(rows)
 
     @cached_property
     def columnwise(self) -> Columnwise:
         """The same tables in the layout for large batches."""
-        ends = [*self.offsets[1:].tolist(), len(self.leaf_values)]
-        cut = [slice(start, end) for start, end in zip(self.offsets.tolist(), ends, strict=True)]
-        units = [
-            ColumnUnit(self.leaf_values[own], tuple(_columns(self.added[own], places.tolist())))
-            for own, places in zip(cut, self.features, strict=True)
-        ]
+        units = [ColumnUnit(self.leaf_values[own], tuple(added)) for own, added in self._cut()]
         bits = np.ascontiguousarray(self.bits.T)
         return Columnwise(self.columns, self.thresholds, bits, tuple(units), self.n_features, self.start)
+
+    @cached_property
+    def small_batches(self) -> SmallBatches:
+        """The same tables in the layout for small batches."""
+        return SmallBatches.of(
+            [(unit, feature, values) for unit, (_, added) in enumerate(self._cut()) for feature, values in added],
+            self.columns,
+            self.thresholds,
+            self.bits,
+            self.offsets,
+            self.leaf_values,
+            self.n_features,
+            self.start,
+        )
+
+    def _cut(self) -> list[tuple[slice, list[tuple[int, Floats]]]]:
+        """Return each unit's rows of the tables, and its features with their contributions."""
+        ends = [*self.offsets[1:].tolist(), len(self.leaf_values)]
+        cut = [slice(start, end) for start, end in zip(self.offsets.tolist(), ends, strict=True)]
+        return [
+            (own, _columns(self.added[own], places.tolist())) for own, places in zip(cut, self.features, strict=True)
+        ]
 
     def _rows(self, columns: Columns) -> Rows:
         """Return the row of the tables of each customer in each unit, (n, u)."""
@@ -221,13 +251,15 @@ def compile_verified(booster: Booster, weights: Floats) -> TreeTables | None:
     rows[:, : found.shape[1]] = found
     data = DMatrix(rows, nthread=1)
     margins = booster.predict(data, output_margin=True)
-    if not all(np.array_equal(each, margins) for each in (tables.margin(rows), tables.columnwise.explain(rows)[0])):
+    # All layouts are checked, so that none is trusted because of another.
+    ways = (tables.explain_rows(rows), tables.small_batches.explain(rows), tables.columnwise.explain(rows))
+    if not all(np.array_equal(each, margins) for each, _ in ways):
         log.warning("trees are scored by XGBoost itself, more slowly: the tables' margins differ from its own")
         return None
     peer = np.asarray(booster.predict(data, pred_contribs=True), dtype=np.float64)
-    # Both layouts are checked, so that neither is trusted because of the other.
-    ways = (tables.explain(rows)[1], tables.columnwise.explain(rows)[1])
-    beside = np.max([*(np.abs(added - peer[:, :-1] @ weights).max() for added in ways), abs(tables.base - peer[0, -1])])
+    beside = np.max(
+        [*(np.abs(added - peer[:, :-1] @ weights).max() for _, added in ways), abs(tables.base - peer[0, -1])]
+    )
     if not beside <= DIFFERENCE_MAX:
         log.warning("trees are explained by XGBoost itself, more slowly: the tables differ from it by %.1e", beside)
         return None

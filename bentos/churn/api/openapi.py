@@ -1,15 +1,21 @@
-"""The document at /openapi.json: each route's body, its answer and its possible statuses. Pure."""
+"""The document at /openapi.json: each route's body, its answer and its possible statuses. Pure.
+
+Written so that the common generators of clients take all of it: short operation ids, one tag per operation, named
+bodies, and no enumeration of several types. A test generates clients from it.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from bentos.churn.api.examples import EXAMPLES
-from bentos.churn.api.schemas import ErrorBody
+from bentos.churn.api.schemas import BatchRequest, ErrorBody, PredictRequest, WhatIfRequest
 from bentos.churn.auth.rights import OPEN_PATHS
 from bentos.churn.errors import TOO_MANY
 
@@ -28,6 +34,13 @@ _SCHEMES: Final = {
     "basic": {"type": "http", "scheme": "basic", "description": "the key as the password; for browsers"},
 }
 
+TAGS: Final = [
+    {"name": "predict", "description": "Scores of customers; needs a key with the right `predict`."},
+    {"name": "receipts", "description": "Receipts of predictions; needs a key with the right `receipts`."},
+    {"name": "health", "description": "For process managers and load balancers; needs no key."},
+    {"name": "service", "description": "About the service itself; needs any key, `/metrics` the right `metrics`."},
+]
+_REFERENCE: Final = "#/components/schemas/"
 _MEANING: Final = {
     401: "No valid API key was sent",
     403: "The key has not the right that the route needs",
@@ -46,20 +59,32 @@ _MEANING: Final = {
 _RETRY_AFTER: Final = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}}
 
 
-def responses_of(model: type[BaseModel], *refusals: int) -> dict[str, Any]:
+Tag = Literal["predict", "receipts", "health", "service"]
+
+
+def responses_of(tag: Tag, model: type[BaseModel], *refusals: int) -> dict[str, Any]:
     """Return the arguments of a route that answers ``model``, or a status of ``refusals`` (or 500)."""
     responses: dict[int | str, dict[str, Any]] = {
         status: {"model": ErrorBody, "description": _MEANING[status]} for status in (*refusals, 500)
     }
     if 503 in responses:  # noqa: PLR2004 - a status
         responses[503]["headers"] = _RETRY_AFTER
-    return {"response_model": model, "responses": responses}
+    return {"tags": [tag], "response_model": model, "responses": responses}
 
 
-def text_response(description: str, media_type: str = "text/plain") -> dict[str, Any]:
+def leads(tag: Tag, model: type[BaseModel], page: str) -> dict[str, Any]:
+    """Return the arguments of a route that answers ``model``, and redirects a browser to ``page``."""
+    found = responses_of(tag, model)
+    location = {"Location": {"description": "Relative to this path", "schema": {"type": "string"}}}
+    found["responses"][307] = {"description": f"A client that accepts text/html is sent to {page}", "headers": location}
+    return found
+
+
+def text_response(tag: Tag, description: str, media_type: str = "text/plain") -> dict[str, Any]:
     """Return the arguments of a route whose answer is text."""
     content = {media_type: {"schema": {"type": "string"}}}
     return {
+        "tags": [tag],
         "responses": {
             200: {"content": content, "description": description},
             500: {"model": ErrorBody, "description": _MEANING[500]},
@@ -68,10 +93,11 @@ def text_response(description: str, media_type: str = "text/plain") -> dict[str,
     }
 
 
-def data_response(description: str) -> dict[str, Any]:
+def data_response(tag: Tag, description: str) -> dict[str, Any]:
     """Return the arguments of a route whose answer is a JSON object without a schema."""
     content = {"application/json": {"schema": {"type": "object"}}}
     return {
+        "tags": [tag],
         "responses": {
             200: {"content": content, "description": description},
             500: {"model": ErrorBody, "description": _MEANING[500]},
@@ -80,14 +106,38 @@ def data_response(description: str) -> dict[str, Any]:
     }
 
 
-def add_security(app: FastAPI) -> None:
-    """Document which routes need a key, how it is sent, and the answers to requests without one."""
+def operation_id(route: APIRoute) -> str:
+    """Return the operation id of a route, which generators make method names from: its function's name."""
+    return route.name
+
+
+def document(app: FastAPI, *, keys: bool) -> dict[str, Any]:
+    """Return the document; where no keys are in use (``keys`` False), sending one is optional."""
+    whole = app.openapi()
+    if keys:
+        return whole
+    paths = {
+        path: {
+            method: operation | {"security": [*operation["security"], {}]} if "security" in operation else operation
+            for method, operation in operations.items()
+        }
+        for path, operations in whole["paths"].items()
+    }
+    return whole | {"paths": paths}
+
+
+def add_security(app: FastAPI, bodies: Mapping[str, dict[str, Any]]) -> None:
+    """Document which routes need a key, how it is sent, and the answers to requests without one.
+
+    ``bodies`` are the schemas of request bodies by name.
+    """
     described = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = described()
             document["components"]["securitySchemes"] = _SCHEMES
+            document["components"]["schemas"] |= bodies
             for path, operations in document["paths"].items():
                 for operation in operations.values():
                     _complete(operation, keyed=path not in OPEN_PATHS)
@@ -116,43 +166,41 @@ def _complete(operation: dict[str, Any], *, keyed: bool) -> None:
 
 
 def _refusal(status: int) -> dict[str, Any]:
-    schema = {"$ref": f"#/components/schemas/{ErrorBody.__name__}"}
+    schema = {"$ref": _REFERENCE + ErrorBody.__name__}
     found: dict[str, Any] = {"description": _MEANING[status], "content": {"application/json": {"schema": schema}}}
     if status == TOO_MANY:
         found["headers"] = _RETRY_AFTER
     return found
 
 
-def request_body_of(
-    model: type[BaseModel], items_max: int | None = None, changes: Mapping[str, Choice] | None = None
-) -> dict[str, Any]:
-    """Return the argument of a route that parses ``model`` itself.
+def request_body_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the argument of a route that parses ``model`` itself; its schema is among those of :func:`bodies`."""
+    schema = {"$ref": _REFERENCE + model.__name__}
+    return {"openapi_extra": {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}}
+
+
+def bodies(items_max: int, changes: Mapping[str, Choice]) -> dict[str, dict[str, Any]]:
+    """Return the schemas of all request bodies, by name.
 
     Parameters
     ----------
-    model
-        Model of the body.
     items_max
-        Most items of its one array.
+        Most ids of a batch.
     changes
-        Feature -> allowed values: the only names that its field ``changes`` takes. Empty: any name, because the
-        levers are not known.
+        Feature -> allowed values: the only names that a what-if takes, with those of their columns. Empty: any name,
+        because the levers are not known.
     """
-    schema = model.model_json_schema()
-    if items_max is not None:
-        for field in schema["properties"].values():
-            field["maxItems"] = items_max
+    found = {model.__name__: model.model_json_schema() for model in (PredictRequest, BatchRequest, WhatIfRequest)}
+    found[BatchRequest.__name__]["properties"]["customer_ids"]["maxItems"] = items_max
     if changes:
-        schema["properties"]["changes"] |= {
-            "properties": {
-                name: _value(choice)
-                for choice in changes.values()
-                for name in (choice.feature.name, choice.feature.column)
-            },
-            "additionalProperties": False,
-        }
-        schema["properties"]["changes"].pop("propertyNames", None)
-    return {"openapi_extra": {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}}
+        taken = found[WhatIfRequest.__name__]["properties"]["changes"]
+        taken.pop("propertyNames", None)
+        values = {choice.feature: _value(choice) for choice in changes.values()}
+        # Features alone are properties: generators make the same name of a feature and its column, and fail.
+        taken["properties"] = {feature.name: schema for feature, schema in values.items()}
+        taken["patternProperties"] = {f"^{re.escape(feature.column)}$": schema for feature, schema in values.items()}
+        taken["additionalProperties"] = False
+    return found
 
 
 def _value(choice: Choice) -> dict[str, Any]:
@@ -167,6 +215,10 @@ def _value(choice: Choice) -> dict[str, Any]:
             "maximum": span.maximum,
         }
     if feature.dtype == "bool":
-        spelt = ["Yes" if each else "No" for each in choice.values]
-        return {"description": feature.description, "enum": [*choice.values, *spelt]}
+        # Two schemas, not one enumeration of booleans and texts, for which generators have no type.
+        own: dict[str, Any] = {"type": "boolean"}
+        if len(choice.values) == 1:
+            own["const"] = choice.values[0]
+        extract = {"type": "string", "enum": ["Yes" if each else "No" for each in choice.values]}
+        return {"description": feature.description, "anyOf": [own, extract]}
     return {"description": feature.description, "type": "string", "enum": list(choice.values)}

@@ -5,17 +5,30 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticKnownError
 
 from feature_repo.contract import CUSTOMER_PATTERN
 
 EXAMPLE: Final = "7590-VHVEG"
 
-# To Python \w is a letter or a digit of any script. It is less to other readers of /openapi.json (ECMA-262) and more to
-# the one that checks here: spelt out, all mean the same.
+# To Python \w is a letter or a digit of any script, which the validator here calls \p{L} and \p{N}.
 _ID_PATTERN: Final = CUSTOMER_PATTERN.replace(r"^\w", r"^[\w]").replace(r"\w", r"\p{L}\p{N}_")
-CustomerId = Annotated[str, StringConstraints(pattern=_ID_PATTERN, strict=True)]
+ID_PATTERN_SHOWN: Final = r"^[^\x00-/:-@\[-^`{-\x7f][^\x00-,/:-@\[-^`{-\x7f]{0,63}$"
+"""What /openapi.json shows instead: the same in ASCII, and any other character. Clients are generated from it, and not
+every language reads \\p: a Python client would fail at each call.
+"""
+CustomerId = Annotated[
+    str,
+    StringConstraints(pattern=_ID_PATTERN, strict=True),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": ID_PATTERN_SHOWN,
+            "description": "letters and digits of any script, and - . _, at most 64; the first is neither - nor .",
+        }
+    ),
+]
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -141,12 +154,13 @@ class WhatIfRequest(_Strict):
     customer_id: Annotated[CustomerId, Field(examples=[EXAMPLE])]
     changes: Annotated[
         dict[Annotated[str, StringConstraints(max_length=64)], Change],
+        # Before the validator: behind it the schema would limit a length, which an object has not.
+        Field(max_length=CHANGES_MAX),
         BeforeValidator(_few),
         Field(
-            max_length=CHANGES_MAX,
             description="feature, or column of the extract -> value; only what is actionable. Without any, the answer "
             "says what may be changed",
-            examples=[{"Contract": "One year"}],
+            examples=[{"contract_type": "One year"}],
         ),
     ]
 
@@ -306,6 +320,15 @@ class Health(_Strict):
     ready: bool
     model_version: str | None
     error: ErrorBody | None
+
+
+class Links(_Strict):
+    """Where to go from the service's root: paths relative to it."""
+
+    service: Literal["churn"] = "churn"
+    page: Annotated[Literal["ui"], Field(description="for people; a browser at the root is sent there")] = "ui"
+    description: Annotated[Literal["openapi.json"], Field(description="of the API, for programs")] = "openapi.json"
+    health: Literal["health"] = "health"
 
 
 class Alive(_Strict):

@@ -13,7 +13,9 @@ RIGHTS: Final[tuple[Right, ...]] = get_args(Right)
 OPEN_PATHS: Final = frozenset({"/health", "/livez", "/readyz"})
 """Paths without a key: process managers and load balancers have none."""
 PAGE: Final = "/ui"
-"""Paths for a browser, which asks for the key as for a password."""
+"""The page for people."""
+BROWSED: Final = frozenset({"/", PAGE})
+"""Paths for a browser, which asks for the key as for a password; the first leads to the second."""
 SCORING: Final = frozenset[Right]({"predict", "receipts"})
 """Rights to expensive routes: these requests are rate-limited."""
 

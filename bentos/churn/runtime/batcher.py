@@ -18,7 +18,7 @@ from typing import Final, Generic, TypeVar
 from bentos.prediction.errors import internal
 from configs.errors import ChurnError
 
-CUSTOMERS_MAX: Final = 64
+CUSTOMERS_MAX: Final = 100
 """Most customers of a batch of several requests: beyond it a batch takes longer without a gain for any request."""
 
 Result = TypeVar("Result")

@@ -23,7 +23,7 @@ from bentos.churn.metrics import ServiceMetrics
 from bentos.churn.runtime.batcher import CUSTOMERS_MAX, EventLoopBatcher, ThreadBatcher, notify
 from bentos.churn.runtime.model_manager import ModelManager
 from bentos.churn.tracing import Tracing
-from bentos.prediction.prediction import Prediction
+from bentos.prediction.prediction import Drafts, Prediction
 from bentos.prediction.predictor import Stage
 from bentos.prediction.what_if import predict_what_if
 from bentos.receipts import ReceiptWriter
@@ -33,7 +33,7 @@ from configs.settings import Settings
 if TYPE_CHECKING:
     from bentos.decisions.levers import Value
 
-FEW: Final = 16
+FEW: Final = 100
 """Most customers of a request that is answered on the event loop; larger ones would delay others, and use a thread."""
 TRIAL_THREADS: Final = 4
 """Requests at once while a challenger is on trial: each one alone, so that its CPU time is its own."""
@@ -70,6 +70,7 @@ class PredictionService:
         """Whether the last small batch was fast. The first one may have to load the model."""
         self._limiter: CapacityLimiter | None = None
         self._receipts: ReceiptWriter | None = None
+        self._drafts = {"predict": Drafts("predict"), "what_if": Drafts("what_if")}
         self._lock = threading.Lock()
 
     async def predict(self, customer_ids: Sequence[str]) -> list[Prediction | ChurnError]:
@@ -174,7 +175,8 @@ class PredictionService:
                 if self._receipts is None:
                     # In the worker's own process: a thread does not survive a fork.
                     self._receipts = ReceiptWriter(self._settings, self._count_receipts)
-        self._receipts.offer([partial(each.receipt, kind) for each in answers])
+        draft = self._drafts[kind].of
+        self._receipts.offer([partial(draft, each) for each in answers])
 
     def _count_receipts(self, outcome: str, receipts: int) -> None:
         self._metrics.observe_receipts(outcome, receipts, 0 if self._receipts is None else self._receipts.pending)

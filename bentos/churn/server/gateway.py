@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bentos.churn.auth.authenticator import HEADERS, ApiKeyAuthenticator, is_loopback
-from bentos.churn.auth.rights import OPEN_PATHS, PAGE, SCORING, Right, right_of, template
+from bentos.churn.auth.rights import BROWSED, OPEN_PATHS, PAGE, SCORING, Right, right_of, template
 from bentos.churn.errors import (
     BodyTooLargeError,
     ContentEncodingError,
@@ -63,8 +63,8 @@ class GatewayMiddleware:
     BentoML adds pages to each service (`/`, `/docs.json`, `/schema.json`, static files) that load scripts from other
     hosts and answer errors in other shapes; behind the gateway they are not reachable. ``app`` still gets the lifespan.
     The gateway checks the key, refuses work beyond the worker's capacity, reads the whole body within limits of size
-    and time (only where a route takes one), sets headers, compresses a large answer, counts the answer, and catches
-    every exception, which is logged by its place alone.
+    and time (only where a route takes one), answers HEAD as GET without the body, sets headers, compresses a large
+    answer, counts the answer, and catches every exception, which is logged by its place alone.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ class GatewayMiddleware:
         started = time.perf_counter()
         path = scope["path"]
         headers = {name: value for name, value in scope["headers"] if name in _READ}
-        answer = _Answer(send, headers, self._aside, page=path == PAGE)
+        answer = _Answer(send, headers, self._aside, page=path == PAGE, bodiless=scope["method"] == "HEAD")
         try:
             right = self._authorized(scope, headers, path, started)
             body = b""
@@ -113,7 +113,8 @@ class GatewayMiddleware:
             if right == "predict" and scope["method"] == "POST" and path in self._routes:
                 body = await self._uploads.read(scope, headers, receive)
                 answer.last = False
-            await (self._work if right in SCORING else self._own)(scope, _replay(body, receive), answer)
+            asked = {**scope, "method": "GET"} if answer.bodiless else scope
+            await (self._work if right in SCORING else self._own)(asked, _replay(body, receive), answer)
         except ChurnError as refused:
             await self._refuse(refused, path, answer)
         except ClientDisconnect:
@@ -168,7 +169,7 @@ class GatewayMiddleware:
         if isinstance(refused, KeyMissingError):
             # Only a browser at the page shall prompt for a password; elsewhere a prompt would interrupt a program's
             # page.
-            challenge = b'Basic realm="churn", charset="UTF-8"' if path == PAGE else b"Bearer"
+            challenge = b'Basic realm="churn", charset="UTF-8"' if path in BROWSED else b"Bearer"
             response.raw_headers.append((b"www-authenticate", challenge))
         if isinstance(refused, ContentEncodingError):
             response.raw_headers.append((b"accept-encoding", ACCEPTED))
@@ -205,15 +206,18 @@ class _Answer:
         Runs the compression.
     page
         Whether the answer is that of the page for people.
+    bodiless
+        Whether the body is left out: the request was HEAD. The headers are those of GET, Content-Length included.
     """
 
-    __slots__ = ("_aside", "_headers", "_large", "_page", "_send", "last", "status")
+    __slots__ = ("_aside", "_headers", "_large", "_page", "_send", "bodiless", "last", "status")
 
-    def __init__(self, send: Send, headers: Mapping[bytes, bytes], aside: Aside, *, page: bool) -> None:
+    def __init__(self, send: Send, headers: Mapping[bytes, bytes], aside: Aside, *, page: bool, bodiless: bool) -> None:
         self._send = send
         self._headers = headers
         self._aside = aside
         self._page = page
+        self.bodiless = bodiless
         self._large: Message | None = None
         """The head of an answer whose body is compressed first."""
         self.status = 0
@@ -242,6 +246,8 @@ class _Answer:
                 head["headers"] = [header for header in head["headers"] if header[0] != b"content-length"]
                 head["headers"] += [(b"content-encoding", b"gzip"), (b"content-length", str(len(body)).encode())]
             await self._send(head)
+        if self.bodiless and "body" in message:
+            message["body"] = b""
         await self._send(message)
 
 

@@ -69,7 +69,7 @@ class RedisReader:
             for start in range(0, len(keys), KEYS_AT_ONCE):
                 some = keys[start : start + KEYS_AT_ONCE]
                 connection.send_packed_command([fields.hmget(some)], check_health=False)
-                rows += [connection.read_response(disable_decoding=True) for _ in some]
+                rows += _replies(connection, len(some))
         except BaseException:
             # Replies may still be outstanding.
             connection.disconnect()
@@ -77,3 +77,20 @@ class RedisReader:
             raise
         self._idle.append(connection)
         return rows
+
+
+def _replies(connection: Any, count: int) -> list[Row]:
+    """Return the next replies. Raises redis.exceptions.RedisError."""
+    rows = [connection.read_response(disable_decoding=True)]
+    # Those that arrived with the first are taken from hiredis itself: redis-py's checks around each reply cost as much
+    # as the reply. It reads on from the socket, within its time-out, wherever hiredis has no whole reply.
+    gets = getattr(getattr(connection._parser, "_reader", None), "gets", None)  # noqa: SLF001 - no public way
+    while len(rows) < count:
+        reply = None if gets is None else gets(False)  # noqa: FBT003 - hiredis takes no keyword
+        if type(reply) is list:
+            rows.append(reply)
+        elif isinstance(reply, Exception):
+            raise reply
+        else:
+            rows.append(connection.read_response(disable_decoding=True))
+    return rows

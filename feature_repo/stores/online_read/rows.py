@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -21,9 +21,8 @@ from feature_repo.stores.wire.memo import BoundedCache
 Status = Literal["present", "unknown", "expired", "withdrawn", "missing"]
 
 
-@dataclass(frozen=True)
-class OnlineRow:
-    """The features of one customer.
+class OnlineRow(NamedTuple):
+    """The features of one customer. A named tuple: a frozen data class takes four times as long to make.
 
     ``status``: *present* (may be scored), *unknown* (no such customer), *expired* (older than the policy allows),
     *withdrawn* (left, vanished from the extract or removed by a correction: every stored value is null), *missing* (a

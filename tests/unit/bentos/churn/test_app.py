@@ -12,8 +12,7 @@ from pydantic_core import to_json
 
 from bentos.churn.api import request_body
 from bentos.churn.api.examples import EXAMPLES
-from bentos.churn.api.openapi import request_body_of
-from bentos.churn.api.schemas import WhatIfRequest
+from bentos.churn.api.openapi import TAGS, bodies
 from bentos.churn.app import create_app, templates
 from bentos.churn.routes import LARGE_BYTES
 from bentos.churn.runtime.prediction_service import PredictionService
@@ -65,7 +64,6 @@ def client(settings):
         ("GET", "/readyz", 503, "no_champion"),
         ("GET", "/metadata", 503, "no_champion"),
         ("GET", "/nothing", 404, "route_unknown"),
-        ("GET", "/", 404, "route_unknown"),
         ("GET", "/docs", 404, "route_unknown"),
         ("GET", "/redoc", 404, "route_unknown"),
         ("GET", "/docs.json", 404, "route_unknown"),
@@ -125,7 +123,7 @@ def test_a_batch_longer_than_allowed_is_refused(client):
 def test_openapi_tells_every_route_body_answer_and_refusal(client):
     spec = client.get("/openapi.json").json()
     opened = {"/health", "/livez", "/readyz"}
-    keyed = {"/metadata", "/metrics", "/predict", "/predict/batch", "/predict/what-if", "/schema.json", "/ui"}
+    keyed = {"/", "/metadata", "/metrics", "/predict", "/predict/batch", "/predict/what-if", "/schema.json", "/ui"}
     assert set(spec["paths"]) == opened | keyed | {"/predictions/{prediction_id}"}
     for path, operations in spec["paths"].items():
         for operation in operations.values():
@@ -140,27 +138,131 @@ def test_openapi_tells_every_route_body_answer_and_refusal(client):
         if status != "200":
             reference = response["content"]["application/json"]["schema"]["$ref"]
             assert reference.endswith("/ErrorBody")
-    body = spec["paths"]["/predict/batch"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    body = body_of(spec, "/predict/batch")
     ids = body["properties"]["customer_ids"]
     assert (ids["minItems"], ids["maxItems"], body["additionalProperties"]) == (1, 1000, False)
 
 
+def body_of(spec, path):
+    """The schema of a route's body, which is a named one."""
+    schema = spec["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    (reference,) = schema.values()
+    return spec["components"]["schemas"][reference.removeprefix("#/components/schemas/")]
+
+
+def operations(spec):
+    return [operation for methods in spec["paths"].values() for operation in methods.values()]
+
+
+def test_generators_make_short_names_of_it(client):
+    spec = client.get("/openapi.json").json()
+    names = {each["operationId"] for each in operations(spec)}
+    assert names == {
+        *("root", "health", "livez", "readyz", "metadata", "metrics", "ui", "bentoml_schema"),
+        *("predict", "predict_batch", "predict_what_if", "prediction"),
+    }
+    used = [each["tags"] for each in operations(spec)]
+    assert {tag for (tag,) in used} == {each["name"] for each in spec["tags"]} == {each["name"] for each in TAGS}
+
+
+def test_no_schema_mixes_types_in_an_enumeration_or_names_that_differ_in_case_alone(client):
+    def schemas(found):
+        if isinstance(found, dict):
+            yield found
+        for each in found.values() if isinstance(found, dict) else found if isinstance(found, list) else ():
+            yield from schemas(each)
+
+    for each in schemas(client.get("/openapi.json").json()["components"]["schemas"]):
+        if isinstance(values := each.get("enum"), list):
+            assert len({type(value) for value in values}) == 1, each
+        if isinstance(properties := each.get("properties"), dict):
+            plain = [name.replace("_", "").lower() for name in properties]
+            assert len(set(plain)) == len(plain)
+
+
+@pytest.mark.parametrize("needed", [True, False])
+def test_a_key_is_optional_where_none_is_in_use(settings, needed):
+    class Keys:
+        def __init__(self):
+            self.needed = needed
+
+        def admit(self, *_):
+            """Let everyone in."""
+
+    app, metrics = create_app(settings)
+    door = GatewayMiddleware(elsewhere, app.state.quick, metrics, settings.serving, templates(app), access=Keys())
+    spec = Client(door).request("GET", "/openapi.json", headers={"host": "localhost"}).json()
+    for path in ("/predict", "/predict/batch"):
+        assert ({} in spec["paths"][path]["post"]["security"]) is not needed
+        assert {"bearer": []} in spec["paths"][path]["post"]["security"]
+    assert "security" not in spec["paths"]["/livez"]["get"]
+
+
+@pytest.mark.parametrize(
+    ("accept", "status"),
+    [
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", 307),
+        ("*/*", 200),
+        ("application/json", 200),
+        ("", 200),
+    ],
+)
+def test_a_browser_at_the_root_is_sent_to_the_page_and_a_program_is_not(client, accept, status):
+    answer = client.request("GET", "/", headers={"accept": accept})
+    assert (answer.status_code, answer.headers["vary"]) == (status, "accept")
+    if status == 307:
+        assert answer.headers["location"] == "ui"
+    else:
+        assert [client.get(f"/{answer.json()[name]}").status_code for name in ("page", "description", "health")] == [
+            200
+        ] * 3
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/", "/health", "/livez", "/readyz", "/metadata", "/metrics", "/openapi.json", "/schema.json", "/ui"),
+        *("/nothing", "/predict", "/predictions/01a204b1-6022-79d9-a58e-4cb07ee36e70"),
+    ],
+)
+@pytest.mark.parametrize("accept", ["identity", "gzip"])
+def test_head_is_get_without_the_body(client, path, accept):
+    ways = {method: client.request(method, path, headers={"accept-encoding": accept}) for method in ("GET", "HEAD")}
+    assert ways["HEAD"].content == b""
+    assert ways["HEAD"].status_code == ways["GET"].status_code
+    told = {method: dict(answer.headers) for method, answer in ways.items()}
+    if path == "/metrics":
+        assert int(told["HEAD"].pop("content-length")) > 0  # the request before is counted in it
+        told["GET"].pop("content-length")
+    assert told["HEAD"] == told["GET"]
+
+
+def test_what_may_be_asked_instead_names_head_too(client):
+    assert client.request("DELETE", "/livez").headers["allow"] == "GET, HEAD"
+    assert client.request("HEAD", "/predict").headers["allow"] == "POST"
+
+
 def test_openapi_names_what_a_what_if_may_change(client):
     spec = client.get("/openapi.json").json()
-    body = spec["paths"]["/predict/what-if"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    changes = body["properties"]["changes"]
+    changes = body_of(spec, "/predict/what-if")["properties"]["changes"]
     levers = load_levers(CORE_SERVICE, load_reasons(CORE_SERVICE))
+    features = [each.feature for each in levers.choices.values()]
     assert changes["additionalProperties"] is False
-    assert set(changes["properties"]) == {
-        name for each in levers.choices.values() for name in (each.feature.name, each.feature.column)
-    }
-    assert changes["properties"]["Contract"] == {
-        "description": "Length of the running contract",
-        "type": "string",
-        "enum": ["Month-to-month", "One year", "Two year"],
-    }
-    assert changes["properties"]["paperless_billing"]["enum"] == [False, True, "No", "Yes"]
-    price = changes["properties"]["MonthlyCharges"]
+    assert changes["maxProperties"] == 20
+    assert set(changes["properties"]) == {each.name for each in features}
+    assert set(changes["patternProperties"]) == {f"^{each.column}$" for each in features}
+    assert (
+        changes["patternProperties"]["^Contract$"]
+        == changes["properties"]["contract_type"]
+        == {
+            "description": "Length of the running contract",
+            "type": "string",
+            "enum": ["Month-to-month", "One year", "Two year"],
+        }
+    )
+    word = {"type": "string", "enum": ["No", "Yes"]}
+    assert changes["properties"]["paperless_billing"]["anyOf"] == [{"type": "boolean"}, word]
+    price = changes["patternProperties"]["^MonthlyCharges$"]
     assert (price["type"], price["minimum"], price["maximum"]) == ("number", 18.0, 120.0)
     assert "on a step of 0.05 above the minimum" in price["description"]
 
@@ -177,12 +279,18 @@ def fault(levers, customer, asked):
 def test_what_openapi_lists_is_what_is_taken_and_nothing_else():
     levers = load_levers(CORE_SERVICE, load_reasons(CORE_SERVICE))
     customer = [NEWCOMER[name] for name in SERVICES_OF[CORE_SERVICE]]
-    shown = request_body_of(WhatIfRequest, changes=changeable())["openapi_extra"]["requestBody"]["content"][
-        "application/json"
-    ]
-    for name, schema in shown["schema"]["properties"]["changes"]["properties"].items():
+    changes = bodies(1000, changeable())["WhatIfRequest"]["properties"]["changes"]
+    shown = changes["properties"] | {name.strip("^$"): schema for name, schema in changes["patternProperties"].items()}
+    assert len(shown) == 2 * len(changes["properties"])
+    for name, schema in shown.items():
         words = next(spoken(each.name) for each in levers.features if name in {each.name, each.column})
-        for value in schema.get("enum", [schema.get("minimum"), schema.get("maximum")]):
+        either = schema.get("anyOf", [schema])
+        allowed = (
+            [value for each in either for value in each.get("enum", [True, False])]
+            if "type" not in schema
+            else (schema.get("enum", [schema.get("minimum"), schema.get("maximum")]))
+        )
+        for value in allowed:
             # What goes only with other values, or is so already, is refused by itself; no value as such is.
             assert re.search("^$|nothing changes|only for them", fault(levers, customer, {name: value})), (name, value)
         for value in ("Perhaps", "yes", 0, 1e9, None):
@@ -190,10 +298,7 @@ def test_what_openapi_lists_is_what_is_taken_and_nothing_else():
 
 
 def test_where_nobody_knows_what_may_be_changed_every_name_may_be():
-    shown = request_body_of(WhatIfRequest, changes={})["openapi_extra"]["requestBody"]["content"]["application/json"][
-        "schema"
-    ]
-    changes = shown["properties"]["changes"]
+    changes = bodies(1000, {})["WhatIfRequest"]["properties"]["changes"]
     assert "properties" not in changes
     assert changes["additionalProperties"]["anyOf"]
 

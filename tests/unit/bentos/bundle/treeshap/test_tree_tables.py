@@ -11,6 +11,7 @@ from xgboost import DMatrix, XGBClassifier
 from bentos.bundle.treeshap import columnwise, tree_tables
 from bentos.bundle.treeshap.columnwise import FROM_ROWS
 from bentos.bundle.treeshap.exact import TreesUnsupportedError
+from bentos.bundle.treeshap.small_batches import FROM_ROWS as SMALL
 from bentos.bundle.treeshap.tree_tables import CHUNK, TreeTables, compile_verified
 
 COLUMNS = 9
@@ -50,7 +51,7 @@ def test_every_row_is_xgboosts(depth, seed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("depth", [1, 3, 6])
-@pytest.mark.parametrize("among", [2, FROM_ROWS - 1, FROM_ROWS, CHUNK + 3, columnwise.CHUNK + 3])
+@pytest.mark.parametrize("among", [2, SMALL - 1, SMALL, FROM_ROWS - 1, FROM_ROWS, CHUNK + 3, columnwise.CHUNK + 3])
 def test_a_row_is_the_same_to_the_bit_alone_and_among_others(depth, among):
     booster, rows = boosted(depth)
     # Half of the columns, and a product, lie under one feature, as a design's do.

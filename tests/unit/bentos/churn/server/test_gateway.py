@@ -180,7 +180,12 @@ def test_the_key_is_judged_before_the_application_is_asked(ask, guarded, path, w
 
 def test_only_the_page_asks_a_browser_for_a_password(ask, guarded):
     access, _ = guarded
-    for path, scheme in (("/ui", 'Basic realm="churn", charset="UTF-8"'), ("/ui/", "Bearer"), ("/predict", "Bearer")):
+    for path, scheme in (
+        ("/ui", 'Basic realm="churn", charset="UTF-8"'),
+        ("/", 'Basic realm="churn", charset="UTF-8"'),
+        ("/ui/", "Bearer"),
+        ("/predict", "Bearer"),
+    ):
         status, named, _ = ask(echo, [b""], path=path, access=access, method="GET")
         assert (status, named["www-authenticate"]) == (401, scheme)
 
