@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from bentos.decisions.levers import Value
 
 FEW: Final = 100
-"""Most customers of a request that is answered on the event loop; larger ones would delay others, and use a thread."""
+"""Most customers of a request that is answered on the event loop; larger ones would delay others, and use a thread.
+So many take a few milliseconds.
+"""
 TRIAL_THREADS: Final = 4
 """Requests at once while a challenger is on trial: each one alone, so that its CPU time is its own."""
 _SLOW_S: Final = 0.1
