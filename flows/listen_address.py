@@ -58,6 +58,8 @@ def refuse_taken_port(host: str, port: int) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
+            # Two sockets with SO_REUSEADDR may be bound to one port, but only one of them may listen.
+            probe.listen(1)
         except OSError as refused:
             if refused.errno == errno.EADDRINUSE:
                 raise PortTakenError(f"port {port} of {host} is taken: another process listens there") from None

@@ -46,7 +46,7 @@ def command(settings: Settings, target: str = SERVICE) -> list[str]:
     """Return the command line that serves ``target``: the service's import path, or the folder of a bento."""
     where = ["--host", settings.serving.host, "--port", str(settings.serving.port)]
     folder = target if Path(target).is_dir() else str(PROJECT_ROOT)
-    return [sys.executable, "-m", "bentoml", "serve", target, *where, "--working-dir", folder]
+    return [sys.executable, "-P", "-m", "flows.bento_process", "serve", target, *where, "--working-dir", folder]
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -143,6 +143,12 @@ class ServiceProcess:
         why = answered.get("message", "it does not answer")
         hint = answered.get("hint") or self._last_lines()
         raise ServeError(f"the service was not ready within {timeout_s:.0f} s: {why}", hint)
+
+    def join(self) -> None:
+        """Wait for the end of the process; SIGINT interrupts it."""
+        while self.process.poll() is None:
+            # A handler of a library may make the kernel resume a wait without end: no SIGINT would be noticed.
+            time.sleep(_POLL_S)
 
     def stop(self) -> None:
         """End the process and its workers: by SIGTERM, then, after STOP_S seconds, by SIGKILL."""

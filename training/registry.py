@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from bentos.bundle.manifest import MANIFEST, BundleError, bundles_folder, read_verified
 from configs.errors import ChurnError
+from configs.interrupts import reinstate_interrupts
 from configs.settings import Settings
 from feature_repo.contract import DType, features_of
 from feature_repo.files.atomic_writes import (
@@ -406,6 +407,7 @@ def _client(settings: Settings) -> MlflowClient:
         MLFLOW_HTTP_REQUEST_MAX_RETRIES,
     )
 
+    reinstate_interrupts()  # polars is imported with it
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
     if not MLFLOW_HTTP_REQUEST_MAX_RETRIES.is_set():
         MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(SERVER_RETRIES)

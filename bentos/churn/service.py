@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Loading a model in the background is plain Python for a while: requests get the interpreter back sooner.
 sys.setswitchinterval(0.001)
 
-from bentos.churn.server.parent_process import exit_with_parent, hang_up, mark_as_parent  # noqa: E402
+from bentos.churn.server.parent_process import exit_with_parent, handle_interrupts, hang_up, mark_as_parent  # noqa: E402
 
 # Before the slow imports: the process that started this one may end during them.
 exit_with_parent(os.environ)
@@ -60,6 +60,7 @@ class ChurnService:
         lock_own_folder()
         mark_as_parent(os.environ)
         hang_up()
+        handle_interrupts()
 
 
 _door = partial(

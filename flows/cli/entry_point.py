@@ -15,6 +15,7 @@ from configs.errors import EXIT_USAGE, ChurnError
 from configs.printable import printable
 from configs.telemetry import switch_off
 from flows.cli.commands import cli
+from flows.terminal import encode_everything, wrapped
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -22,6 +23,7 @@ def main(arguments: list[str] | None = None) -> None:
     switch_off(os.environ)
     # Written files hold personal data: only this user gets access.
     os.umask(0o077)
+    encode_everything()
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one
             signal.signal(number, _terminated)
@@ -43,8 +45,10 @@ def _exit_code(run: Callable[[], Any]) -> int:
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except (click.Abort, KeyboardInterrupt):
+        # Another one would print a traceback in the middle of the exit.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         click.echo("interrupted", err=True)
-        return 130
+        return 128 + signal.SIGINT
     except click.ClickException as misused:
         misused.show()
         return EXIT_USAGE
@@ -56,7 +60,7 @@ def _exit_code(run: Callable[[], Any]) -> int:
 
 
 def _refused(refused: ChurnError) -> int:
-    click.echo(f"error: {printable(refused.message)}", err=True)
+    click.echo(wrapped(f"error: {printable(refused.message)}", sys.stderr), err=True)
     if refused.hint:
-        click.echo(f"hint: {printable(refused.hint)}", err=True)
+        click.echo(wrapped(f"hint: {printable(refused.hint)}", sys.stderr), err=True)
     return refused.exit_code

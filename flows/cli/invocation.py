@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from configs.printable import printable
+from flows.terminal import wrapped
 
 if TYPE_CHECKING:
     from configs.settings import Settings
@@ -34,11 +36,11 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def say(line: str) -> None:
-    """Print one line, of which a part may be untrusted text."""
-    click.echo(printable(line))
+def say(line: str, *, wrap: bool = True) -> None:
+    """Print one line, of which a part may be untrusted text; wrapped in a terminal, unless it is for a program."""
+    click.echo(wrapped(printable(line), sys.stdout) if wrap else printable(line))
 
 
 def say_empty(line: str) -> None:
     """Print on standard error that a list is empty, so that standard output holds its entries alone."""
-    click.echo(line, err=True)
+    click.echo(wrapped(line, sys.stderr), err=True)

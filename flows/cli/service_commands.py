@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -13,6 +13,9 @@ from configs.errors import EXIT_FAILURE
 from flows.cli.invocation import now, run_settings, say, say_empty
 from flows.cli.parameters import CSV, LINE
 
+if TYPE_CHECKING:
+    from configs.settings import Settings
+
 
 @click.command()
 @click.option("--csv", type=CSV, help="A Telco Customer Churn CSV; without it the demo simulates a world.")
@@ -20,11 +23,13 @@ from flows.cli.parameters import CSV, LINE
 @click.option("--months", default=12, show_default=True, type=click.IntRange(3, 60), help="Simulated months.")
 @click.option("--seed", default=7, show_default=True, type=click.IntRange(0), help="Seed of the simulation.")
 @click.option("--serve", is_flag=True, help="Leave the service running at the end.")
-def demo(csv: Path | None, customers: int, months: int, seed: int, *, serve: bool) -> None:
+@click.option("--port", type=click.IntRange(1, 65535), help="Port of --serve (default: serving.port).")
+def demo(csv: Path | None, customers: int, months: int, seed: int, port: int | None, *, serve: bool) -> None:
     """Run the whole job on embedded defaults, and ask the service for three customers."""
     from flows.demo.prefect_environment import run_demo
 
-    run_demo(run_settings(), csv=csv, customers=customers, months=months, seed=seed, stay=serve, now=now())
+    settings = _listening(run_settings(), port=port)
+    run_demo(settings, csv=csv, customers=customers, months=months, seed=seed, stay=serve, now=now())
 
 
 @click.command()
@@ -34,9 +39,13 @@ def serve(host: str | None, port: int | None) -> None:
     """Serve the champion over HTTP until interrupted."""
     from flows.service_process import run_service as run
 
-    settings = run_settings()
-    changed = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
-    run(settings.model_copy(update={"serving": settings.serving.model_copy(update=changed)}))
+    run(_listening(run_settings(), host=host, port=port))
+
+
+def _listening(settings: Settings, **changes: str | int | None) -> Settings:
+    """Return the settings with another listen address: ``host`` and ``port``, as far as they are given."""
+    given = {name: value for name, value in changes.items() if value is not None}
+    return settings.model_copy(update={"serving": settings.serving.model_copy(update=given)})
 
 
 @click.group()

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flows.terminal import console as terminal_console
 from monitoring.report import MonitorReport
 from training.evaluation.cross_validation import CrossValidation
 from training.metrics.scores import FIGURES, Estimate, paired_difference, summarise
@@ -32,12 +33,12 @@ def comparison_table(validation: CrossValidation, console: Console | None = None
             f"{gap.mean:+.4f}" + (f" ± {gap.standard_error:.4f}" if gap.standard_error is not None else ""),
             f"{gap.ahead} of {gap.repeats}",
         )
-    (console or Console()).print(table)
+    (console or terminal_console()).print(table)
 
 
 def drift_table(found: MonitorReport, console: Console | None = None) -> None:
     """Print all features that drifted since the champion was measured, and the largest PSI of the others."""
-    out = console or Console()
+    out = console or terminal_console()
     ranked = sorted(found.rows, key=lambda row: (row.status != "drift", -(row.psi or 0.0)))
     shown = [row for place, row in enumerate(ranked) if row.status == "drift" or place < _STABLE_SHOWN]
     table = Table(title=f"{found.customers} customers beside the held-out rows of model {found.model_version}")

@@ -42,6 +42,8 @@ from flows.steps.evaluate import EvaluationResult, evaluate_model
 from flows.steps.ingest_snapshot import SnapshotIngestion, ingest_snapshot
 from flows.steps.promote import PromotionOutcome, compare_and_promote
 from flows.steps.train import train_challenger, training_set
+from flows.terminal import LINE
+from flows.terminal import console as terminal_console
 from training.data.training_set import TrainingSet
 from training.metrics.scores import FIGURES, roc_auc
 from training.registry import RegisteredChallenger
@@ -49,7 +51,6 @@ from training.registry import RegisteredChallenger
 STEPS: Final = 10
 PARITY_CUSTOMERS: Final = 500
 KEY_NAME: Final = "churn-demo"
-PLAIN: Final[dict[str, Any]] = {"highlight": False, "soft_wrap": True}
 
 
 class HomeInUseError(ChurnError):
@@ -93,7 +94,7 @@ class DemoSteps:
         result = task(work, name=name, cache_policy=NO_CACHE, persist_result=False)()
         self.seconds[name] = time.perf_counter() - began
         self.progress.advance(bar)
-        self.console.print(f"[green]✓[/] {name:<22} {escape(told(result))} [dim]{self.seconds[name]:.1f} s[/]", **PLAIN)
+        self.console.print(f"[green]✓[/] {name:<22} {escape(told(result))} [dim]{self.seconds[name]:.1f} s[/]", **LINE)
         return result
 
 
@@ -219,7 +220,7 @@ def run_steps(inputs: DemoInputs, console: Console | None = None) -> None:
     ChurnError
         Any error of a step: the first one ends the demo.
     """
-    console = console or Console()
+    console = console or terminal_console()
     columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         progress.add_task("start Prefect", total=STEPS + (inputs.csv is None))
@@ -345,8 +346,8 @@ def _summary(
     steps.console.print(table)
     if simulated:
         steps.console.print("every figure above is of simulated customers; for real ones: churn demo --csv PATH")
-    steps.console.print(f"evaluation report  {evaluated.html}", markup=False, **PLAIN)
-    steps.console.print(f"gate report        {landing.report_html}", markup=False, **PLAIN)
+    steps.console.print(f"evaluation report  {evaluated.html}", markup=False, **LINE)
+    steps.console.print(f"gate report        {landing.report_html}", markup=False, **LINE)
 
 
 def _stay(settings: Settings, customer_id: str, console: Console) -> None:
@@ -359,9 +360,11 @@ def _stay(settings: Settings, customer_id: str, console: Console) -> None:
         console.print(
             f"  curl -s {running.base_url}/predict -H 'content-type: application/json' {with_key}"
             f'-d \'{{"customer_id": "{customer_id}"}}\'',
-            **PLAIN,
+            # A command to copy: it stays one line, whatever the width.
+            highlight=False,
+            soft_wrap=True,
         )
-        running.process.wait()
+        running.join()
 
 
 def answers(found: list[dict[str, Any]], console: Console) -> None:

@@ -49,8 +49,18 @@ def run_demo(
     prefect_environment(os.environ, settings.home)
     kill_orphans(os.environ)
     from flows.demo.demo import DemoInputs, run_steps
+    from flows.demo.prefect_server import use_session_server
+    from flows.pipeline.refusal_logs import log_refusals_as_lines
+
+    server = use_session_server()
+    # The command prints the error of a refusal itself.
+    log_refusals_as_lines(shown=False)
 
     # Prefect prints every library's deprecation warnings to the terminal; they concern developers, whose tests turn
     # them into errors.
     logging.getLogger("py.warnings").setLevel(logging.ERROR)
-    run_steps(DemoInputs(settings, csv, customers, months, seed, now, stay=stay))
+    try:
+        run_steps(DemoInputs(settings, csv, customers, months, seed, now, stay=stay))
+    except KeyboardInterrupt:
+        server.interrupted = True
+        raise

@@ -18,6 +18,7 @@ from configs.settings import Settings, load_settings
 from configs.telemetry import switch_off
 from feature_repo.clocks import CLOCKS_DIFFER, in_future
 from flows.pipeline.heartbeat import register_run
+from flows.pipeline.refusal_logs import log_refusals_as_lines
 
 Now = AwareDatetime | None
 """The instant that a run works as of, with its time zone; None: the present moment."""
@@ -66,6 +67,7 @@ def start_run() -> Settings:
     switch_off(os.environ)
     os.umask(0o077)
     settings = load_settings()
+    log_refusals_as_lines()
     run_id = flow_run.get_id()
     if run_id is not None:
         register_run(settings.home, str(run_id))

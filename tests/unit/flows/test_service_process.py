@@ -16,8 +16,15 @@ def changed(settings, section, **values):
 
 def test_the_command_binds_where_the_settings_say(settings):
     words = command(changed(settings, "serving", host="127.0.0.1", port=4321))
-    assert words[:5] == [sys.executable, "-m", "bentoml", "serve", "bentos.churn.service:ChurnService"]
-    assert words[5:9] == ["--host", "127.0.0.1", "--port", "4321"]
+    assert words[:6] == [
+        sys.executable,
+        "-P",
+        "-m",
+        "flows.bento_process",
+        "serve",
+        "bentos.churn.service:ChurnService",
+    ]
+    assert words[6:10] == ["--host", "127.0.0.1", "--port", "4321"]
 
 
 def test_a_bento_is_served_from_its_own_folder(settings, tmp_path):
