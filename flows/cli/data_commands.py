@@ -10,7 +10,11 @@ import click
 
 from feature_repo.raw.simulator.drift import SCENARIOS
 from flows.cli.invocation import now, run_settings, say
+<<<<<<< HEAD
 from flows.cli.parameters import CSV, DAY, EVENTS, FOLDER, LINE
+=======
+from flows.cli.parameters import CSV, DAY, EVENTS, FOLDER
+>>>>>>> 7583262 (Decision page on interrupts; commands print lines that are wrapped between words in a terminal only)
 
 
 @click.command()
@@ -87,15 +91,20 @@ def ingest(csv: Path, as_of: date, why: str, *, replace: bool, accept_vanished: 
     landing = land(run_settings(), csv, as_of, ingested_at=now(), replace=replace, accepted_by=accepted_by)
     manifest = landing.manifest
     what = "published" if landing.fresh else "was published before, nothing to do:"
-    click.echo(
+    say(
         f"{what} {manifest.snapshot_date} version {manifest.version}: {manifest.rows} rows, "
         f"{manifest.quarantined_rows} quarantined, churn rate {manifest.churn_rate:.1%}, time {manifest.time}"
     )
     if landing.movements is not None:
+<<<<<<< HEAD
         click.echo(f"movements: {landing.movements}")
     if manifest.vanished_accepted is not None:
         say(f"vanished customers accepted by {manifest.vanished_accepted.who}: {manifest.vanished_accepted.why}")
     click.echo(f"gate report: {landing.report_html}")
+=======
+        say(f"movements: {landing.movements}")
+    say(f"gate report: {landing.report_html}")
+>>>>>>> 7583262 (Decision page on interrupts; commands print lines that are wrapped between words in a terminal only)
 
 
 @click.command("ingest-events")
@@ -108,7 +117,7 @@ def ingest_events(path: Path) -> None:
     from flows.steps.ingest_events import ingest_events as land
 
     for line in format_delivery(land(run_settings(), path, now=now())):
-        click.echo(line)
+        say(line)
 
 
 @click.group()
@@ -140,9 +149,9 @@ def build_features() -> None:
 
     settings = run_settings()
     parts = build(settings)
-    click.echo(f"offline table: {len(parts)} part{'s' if len(parts) > 1 else ''}, newest {parts[-1]}")
+    say(f"offline table: {len(parts)} part{'s' if len(parts) > 1 else ''}, newest {parts[-1]}")
     if activity := build_activity(settings):
-        click.echo(f"activity table: {len(activity)} part{'s' if len(activity) > 1 else ''}, newest {activity[-1]}")
+        say(f"activity table: {len(activity)} part{'s' if len(activity) > 1 else ''}, newest {activity[-1]}")
 
 
 @click.command()
@@ -162,13 +171,13 @@ def materialize(*, overwrite_newer: bool) -> None:
 
     settings = run_settings()
     done = copy(settings, now(), overwrite_newer=overwrite_newer)
-    click.echo(
+    say(
         f"{done.customers} customers in {done.views} views written to {settings.feast.online_store}, "
         f"newest values of {done.newest:%Y-%m-%d}"
     )
     if done.kept:
         counts = ", ".join(f"{view} {count}" for view, count in sorted(done.kept.items()))
-        click.echo(f"rows not written, a later event timestamp is online (--overwrite-newer replaces it): {counts}")
+        say(f"rows not written, a later event timestamp is online (--overwrite-newer replaces it): {counts}")
 
 
 @click.command()
@@ -184,7 +193,7 @@ def doctor(customers: int | None, *, parity: bool) -> None:
         raise click.UsageError("say what to check: churn doctor --parity")
     settings = run_settings()
     for line in report(settings, check_parity(settings, now(), customers_max=customers)):
-        click.echo(line)
+        say(line)
 
 
 @click.command()

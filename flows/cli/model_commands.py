@@ -116,7 +116,7 @@ def history(*, as_json: bool) -> None:
     found = read_ledger(run_settings().home)
     for entry in found:
         told = {**asdict(entry), "forced": entry.forced}
-        say(json.dumps(told, sort_keys=True) if as_json else ledger_line(entry))
+        say(json.dumps(told, sort_keys=True) if as_json else ledger_line(entry), wrap=not as_json)
     if not found:
         say_empty("the ledger is empty: no model was ever promoted; train one: churn train")
 
@@ -209,15 +209,15 @@ def monitor() -> None:
         )
     did, quality = found.performance, found.quality
     if did.rows:
-        click.echo(
+        say(
             f"newest labels: {did.churn_rate:.1%} of {did.rows} customers observed {did.observed_at} left, mean score "
             f"{did.mean_score:.1%}; log loss {did.log_loss:.4f}, {did.rise:+.4f} since training: {did.status}"
         )
     if quality is not None:
         verdict = "passed" if quality.passed else f"REFUSED ({', '.join(quality.failed)})"
-        click.echo(f"gate: the file of {quality.snapshot} {verdict}{f'; {quality.finding}' if quality.finding else ''}")
+        say(f"gate: the file of {quality.snapshot} {verdict}{f'; {quality.finding}' if quality.finding else ''}")
     for age in found.freshness:
-        click.echo(f"{age.name}: {age.status}" + ("" if age.age_h is None else f", {age.age_h:.0f} h old"))
+        say(f"{age.name}: {age.status}" + ("" if age.age_h is None else f", {age.age_h:.0f} h old"))
     click.echo(f"drift: {', '.join(found.drifted) or 'none'}\nreport: {settings.home / found.report}")
 
 

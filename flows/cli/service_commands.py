@@ -103,7 +103,7 @@ def audit_keys(last: int | None, *, as_json: bool) -> None:
 
     found = audit_keys(run_settings(), last)
     for event in found.entries:
-        say(json.dumps(asdict(event), sort_keys=True) if as_json else format_entry(event))
+        say(json.dumps(asdict(event), sort_keys=True) if as_json else format_entry(event), wrap=not as_json)
     if not found.entries:
         say_empty("the audit is empty: no key was made, revoked or refused")
     if found.unknown:

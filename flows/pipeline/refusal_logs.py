@@ -30,7 +30,7 @@ class RefusalFilter(logging.Filter):
     Parameters
     ----------
     shown
-        False drops the record, and those about the final state and an interrupt: for a command that reports both itself.
+        False drops the record, and those about the final state and an interrupt: for a command that reports both.
     """
 
     def __init__(self, *, shown: bool = True) -> None:

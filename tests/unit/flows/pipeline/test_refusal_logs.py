@@ -26,7 +26,7 @@ def log_of(error, caplog, name):
     try:
         raise error
     except type(error):
-        logging.getLogger(name).error("Encountered exception during execution: %r", error, exc_info=True)
+        logging.getLogger(name).exception("Encountered exception during execution: %r", error)
     return caplog.text
 
 
