@@ -10,11 +10,7 @@ import click
 
 from feature_repo.raw.simulator.drift import SCENARIOS
 from flows.cli.invocation import now, run_settings, say
-<<<<<<< HEAD
 from flows.cli.parameters import CSV, DAY, EVENTS, FOLDER, LINE
-=======
-from flows.cli.parameters import CSV, DAY, EVENTS, FOLDER
->>>>>>> 7583262 (Decision page on interrupts; commands print lines that are wrapped between words in a terminal only)
 
 
 @click.command()
@@ -71,7 +67,7 @@ def status(*, as_json: bool) -> None:
         click.echo(json.dumps(asdict(found), indent=2))
     else:
         for line in status_lines(found):
-            click.echo(line)
+            say(line)
 
 
 @click.command()
@@ -96,15 +92,10 @@ def ingest(csv: Path, as_of: date, why: str, *, replace: bool, accept_vanished: 
         f"{manifest.quarantined_rows} quarantined, churn rate {manifest.churn_rate:.1%}, time {manifest.time}"
     )
     if landing.movements is not None:
-<<<<<<< HEAD
-        click.echo(f"movements: {landing.movements}")
+        say(f"movements: {landing.movements}")
     if manifest.vanished_accepted is not None:
         say(f"vanished customers accepted by {manifest.vanished_accepted.who}: {manifest.vanished_accepted.why}")
-    click.echo(f"gate report: {landing.report_html}")
-=======
-        say(f"movements: {landing.movements}")
     say(f"gate report: {landing.report_html}")
->>>>>>> 7583262 (Decision page on interrupts; commands print lines that are wrapped between words in a terminal only)
 
 
 @click.command("ingest-events")
