@@ -11,9 +11,10 @@ import os
 import shutil
 import sys
 import textwrap
-from typing import Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from rich.console import Console
+if TYPE_CHECKING:
+    from rich.console import Console
 
 LINE: Final[dict[str, Any]] = {"highlight": False, "overflow": "ignore", "crop": False}
 """Options of Console.print for a line: it is wrapped between words, and a longer word is neither broken nor cut."""
@@ -39,6 +40,8 @@ def _readable(error: UnicodeError) -> tuple[str, int]:
 
 def console() -> Console:
     """Return a console on standard output; its width is unbounded if that is no terminal."""
+    from rich.console import Console
+
     return Console() if sys.stdout.isatty() else Console(width=_UNBOUNDED)
 
 
