@@ -36,7 +36,11 @@ def test_no_pickle(path):
     [
         ("mlflow", {"training/registry.py", "training/mlflow_model.py"}),
         ("great_expectations", {"monitoring/quality.py"}),
-        ("prefect", {"flows/demo/demo.py", *PIPELINE - {"flows/pipeline/heartbeat.py"}}),
+        (
+            "prefect",
+            {"flows/demo/demo.py", "flows/demo/prefect_server.py"}
+            | (PIPELINE - {"flows/pipeline/heartbeat.py", "flows/pipeline/refusal_logs.py"}),
+        ),
         ("optuna", {"training/model/tuning.py", "training/model/trial_journal.py"}),
     ],
 )
@@ -56,7 +60,13 @@ def test_only_the_settings_read_the_environment():
         if "os.environ" in path.read_text() or "getenv" in path.read_text()
     }
     # These hand an environment on to a child process or a library, and read nothing from it.
-    commands = ("cli/entry_point", "cli/feast_command", "demo/prefect_environment", "pipeline/policy")
+    commands = (
+        "cli/entry_point",
+        "cli/feast_command",
+        "demo/prefect_environment",
+        "demo/prefect_server",
+        "pipeline/policy",
+    )
     names = (*commands, "orphan_processes", "service_process")
     handed_on = {f"flows/{name}.py" for name in names}
     assert readers - handed_on <= {"configs/settings.py", "bentos/churn/service.py"}
