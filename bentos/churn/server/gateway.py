@@ -74,7 +74,7 @@ class GatewayMiddleware:
         The application that gets the requests.
     routes
         Path templates that metrics may name.
-    access
+    authenticator
         Checks keys; None admits every request.
     """
 

@@ -184,13 +184,15 @@ def test_no_schema_mixes_types_in_an_enumeration_or_names_that_differ_in_case_al
 def test_a_key_is_optional_where_none_is_in_use(settings, needed):
     class Keys:
         def __init__(self):
-            self.needed = needed
+            self.requires_key = needed
 
-        def admit(self, *_):
+        def authorize(self, *_):
             """Let everyone in."""
 
     app, metrics = create_app(settings)
-    door = GatewayMiddleware(elsewhere, app.state.quick, metrics, settings.serving, templates(app), access=Keys())
+    door = GatewayMiddleware(
+        elsewhere, app.state.quick, metrics, settings.serving, templates(app), authenticator=Keys()
+    )
     spec = Client(door).request("GET", "/openapi.json", headers={"host": "localhost"}).json()
     for path in ("/predict", "/predict/batch"):
         assert ({} in spec["paths"][path]["post"]["security"]) is not needed
