@@ -42,6 +42,15 @@ class FeatureBins:
     ``edges`` (numbers, ascending): a value is in the interval that ends with the first edge at or above it; there is
     one bin below the least and one above the greatest value at training. ``words`` (strings and booleans): the closed
     domain.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from feature_repo.contract import BY_NAME
+    >>> from monitoring.drift import FeatureBins
+    >>> bins = FeatureBins.from_values(BY_NAME["contract_type"], pd.Series([], dtype="object"), 10)
+    >>> dict(zip(bins.titles(), bins.count(pd.Series(["One year", None, "Weekly"])).tolist()))
+    {'null': 1, 'Month-to-month': 0, 'One year': 1, 'Two year': 0, 'any other': 1}
     """
 
     name: str
@@ -95,7 +104,15 @@ class FeatureBins:
 
 @dataclass(frozen=True)
 class BaselineColumn:
-    """Bins of one column, and the number of compared held-out rows in each."""
+    """Distribution of one column.
+
+    Parameters
+    ----------
+    bins
+        Its bins.
+    counts
+        The number of compared held-out rows in each.
+    """
 
     bins: FeatureBins
     counts: tuple[int, ...]
@@ -143,7 +160,35 @@ class Baseline:
 
 @dataclass
 class BinCounts:
-    """Current rows counted in a baseline's bins, over chunks: ``rows`` seen, ``scored`` of them scored."""
+    """Current rows counted in a baseline's bins, added up over chunks.
+
+    Parameters
+    ----------
+    counts
+        Column -> (b,) rows per bin.
+    rows, scored
+        Rows seen, and how many of them were scored.
+
+    Examples
+    --------
+    Two hundred customers of the same tenures as at training, and their scores twice as high:
+
+    >>> import numpy as np, pandas as pd
+    >>> from configs.settings import load_settings
+    >>> from feature_repo.contract import BY_NAME
+    >>> from monitoring.drift import BinCounts, compare_drift, make_baseline
+    >>> spec = [BY_NAME["tenure_months"]]
+    >>> features, score = pd.DataFrame({"tenure_months": np.arange(200) % 72 * 1.0}), np.linspace(0.05, 0.4, 200)
+    >>> baseline = make_baseline(
+    ...     features, spec, score, score > 0.3, present=np.ones(200, bool), digest="ab" * 32, contract_hash="cd" * 32,
+    ...     observed="2026-01-01T00:00:00+00:00", bins=10,
+    ... )
+    >>> current = BinCounts.of(baseline)
+    >>> current.add(baseline, features, 2 * score)
+    >>> limits = load_settings().monitoring.model_copy(update={"rows_min": 100})
+    >>> [(row.name, row.status) for row in compare_drift(baseline, current, None, limits)]
+    [('tenure_months', 'stable'), ('score', 'drift'), ('churned', 'insufficient data')]
+    """
 
     counts: dict[str, Counts]
     rows: int = 0
@@ -167,9 +212,19 @@ class BinCounts:
 class DriftRow:
     """One row of the drift table.
 
-    ``psi`` and ``bound`` are None where a side has no rows, or the current values can't be judged. ``bound`` is the
-    greater of the setting and the PSI that two samples of these sizes show by chance. ``moved`` names the bin whose
-    share changed most.
+    Parameters
+    ----------
+    name, kind
+        Name of the feature, "score" or the label.
+    psi, bound
+        None where a side has no rows. ``bound`` is the greater of the setting and the PSI that two samples of these
+        sizes show by chance.
+    status
+        Outcome of the comparison.
+    reference_rows, current_rows
+        Numbers of rows.
+    moved
+        The bin whose share changed most.
     """
 
     name: str
@@ -232,7 +287,15 @@ def make_baseline(  # noqa: PLR0913 - what is measured, and what it is called
 
 
 def losses(churned: NDArray[np.bool_], score: Floats) -> Floats:
-    """Return each row's negative log-likelihood in nats, (n,); ``score`` (n,) in (0, 1)."""
+    """Return each row's negative log-likelihood in nats, (n,); ``score`` (n,) in (0, 1).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from monitoring.drift import losses
+    >>> losses(np.array([True, False]), np.array([0.5, 0.1])).round(3).tolist()
+    [0.693, 0.105]
+    """
     return np.asarray(-np.where(churned, np.log(score), np.log1p(-score)), dtype=np.float64)
 
 

@@ -1,6 +1,6 @@
 """Comparison of the online store's values with those of the point-in-time join. Pure.
 
-Used by the parity check, chunk by chunk; reads no store itself.
+Used by the parity check, chunk by chunk; reads no store itself. See docs/decisions/0017-windows-at-read-time.md.
 """
 
 from __future__ import annotations
@@ -21,9 +21,28 @@ _SNAPSHOT: Final = {view.name for view in (*SNAPSHOT_VIEWS, *SNAPSHOT_DERIVED)}
 class ParityCounts:
     """Result of a comparison, added up over chunks of customers.
 
-    ``customers`` and ``cells`` (values) compared; ``differing`` feature -> customers whose value differs;
-    ``statuses`` online status -> customers; ``sample`` the first few customers that differ (ids:
-    pseudonymise before showing).
+    Parameters
+    ----------
+    customers, cells
+        Customers and values compared.
+    differing
+        Feature -> customers whose value differs.
+    statuses
+        Online status -> customers.
+    sample
+        The first few customers that differ (ids: pseudonymise before showing).
+
+    Examples
+    --------
+    >>> from feature_repo.contract import BY_NAME
+    >>> from feature_repo.stores.online_features import OnlineRow
+    >>> from monitoring.parity import ParityCounts
+    >>> counts = ParityCounts()
+    >>> counts.add([BY_NAME["tenure_months"]], [(12,), (13,)], [
+    ...     OnlineRow("A", (12,), "present", None), OnlineRow("B", (14,), "present", None)
+    ... ])
+    >>> counts.holds, counts.customers, dict(counts.differing)
+    (False, 2, {'tenure_months': 1})
     """
 
     customers: int = 0

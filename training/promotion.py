@@ -30,7 +30,17 @@ _MB: Final = 1_000_000
 
 
 class Rule(NamedTuple):
-    """One rule, whether it passed, and its figures."""
+    """One rule of a verdict.
+
+    Parameters
+    ----------
+    name
+        Its name, in words.
+    held
+        Whether it passed.
+    figures
+        The figures that decided, in words.
+    """
 
     name: str
     held: bool
@@ -39,7 +49,23 @@ class Rule(NamedTuple):
 
 @dataclass(frozen=True)
 class Verdict:
-    """The decision, every rule with its outcome, and every figure (NaN: not known)."""
+    """The decision on a challenger.
+
+    Parameters
+    ----------
+    promote
+        Whether every rule passed.
+    rules
+        Every rule with its outcome.
+    figures
+        Name -> figure, NaN where it is not known.
+
+    Examples
+    --------
+    >>> from training.promotion import Rule, Verdict
+    >>> Verdict(False, (Rule("ROC-AUC floor", False, "0.61 >= 0.75"), Rule("schema", True, "as given"))).why
+    'failed: ROC-AUC floor (0.61 >= 0.75)'
+    """
 
     promote: bool
     rules: tuple[Rule, ...]
@@ -144,6 +170,29 @@ def decide(
         Limits of the rules on live requests.
     seed
         Seed of the bootstrap.
+
+    Returns
+    -------
+    Verdict
+        Every rule with its outcome, also those after the first that failed.
+
+    Examples
+    --------
+    No champion serves, and the challenger's scores say nothing about the customers:
+
+    >>> import numpy as np
+    >>> from bentos.decisions.economics import Economics
+    >>> from configs.settings import load_settings
+    >>> from training.promotion import Evidence, decide
+    >>> rng = np.random.default_rng(0)
+    >>> evidence = Evidence(
+    ...     customers=np.arange(1000), churned=rng.random(1000) < 0.26, challenger=rng.random(1000), champion=None,
+    ...     challenger_threshold=0.164, explained_share=1.0, latency_p50_ms=1.0,
+    ... )
+    >>> settings = load_settings()
+    >>> verdict = decide(evidence, Economics(), settings.promotion, settings.rollout, seed=0)
+    >>> verdict.promote, [rule.name for rule in verdict.rules if not rule.held]
+    (False, ['ROC-AUC floor', 'calibration'])
     """
     outcome = list(_fit_to_serve(evidence, rules))
     figures: dict[str, float] = {}

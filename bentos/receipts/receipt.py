@@ -20,14 +20,32 @@ _VALUES: Final = frozenset({bool, int, float, str, type(None)})
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """One prediction, with everything that it was made from.
+    """One prediction, with everything that it was made from. Every number is finite.
 
-    ``answered_at`` UTC; windows over events end here. ``kind`` what-if: the values are those after the changes.
-    ``bundle_digest`` names the model, ``contract_hash`` the meaning of ``values``: those of ``feature_service`` in
-    contract order, None where null. ``views`` are (view, event timestamp in UTC or None, status). ``probability``,
-    ``label``, ``threshold``, ``expected_profit_usd`` and ``lever`` (its name, None without one) as answered.
-    ``reasons`` are (code, contribution in log-odds) in the order of the answer, None where the explanation failed.
-    Every number is finite.
+    Parameters
+    ----------
+    prediction_id
+        UUID version 7.
+    answered_at
+        UTC; windows over events end here.
+    kind
+        *what_if*: the values are those after the changes.
+    customer_id
+        The customer.
+    bundle_digest, model_version
+        The model.
+    feature_service, contract_hash
+        The meaning of ``values``.
+    values
+        Those of ``feature_service`` in contract order, None where null.
+    views
+        (view, event timestamp in UTC or None, status).
+    probability, label, threshold, expected_profit_usd, lever
+        As answered; ``lever`` is its name, None without one.
+    reasons
+        (code, contribution in log-odds) in the order of the answer, None where the explanation failed.
+    quality
+        Quality of the data that were scored.
     """
 
     prediction_id: str
@@ -50,7 +68,20 @@ class Receipt:
 
 
 def format_instant(instant: datetime) -> str:
-    """Return an instant as ISO 8601 in UTC with microseconds. Raises ValueError for one without a time zone."""
+    """Return an instant as ISO 8601 in UTC with microseconds.
+
+    Raises
+    ------
+    ValueError
+        For one without a time zone.
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime
+    >>> from bentos.receipts.receipt import format_instant
+    >>> format_instant(datetime(2026, 1, 31, tzinfo=UTC))
+    '2026-01-31T00:00:00.000000+00:00'
+    """
     if instant.tzinfo is None:
         raise ValueError("an instant without a time zone: instants are UTC")
     return instant.astimezone(UTC).isoformat(timespec="microseconds")
@@ -171,6 +202,19 @@ def to_content(receipt: Receipt) -> str:
     ValueError, TypeError
         For a number that is not finite, an instant without a time zone, or a value of another type than
         :class:`Receipt` names.
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime
+    >>> from bentos.receipts.receipt import Receipt, from_content, to_content
+    >>> receipt = Receipt(
+    ...     prediction_id="01a2", answered_at=datetime(2026, 1, 31, tzinfo=UTC), kind="predict", customer_id="C-1",
+    ...     bundle_digest="ab" * 32, model_version="example", feature_service="churn_core_v1", contract_hash="cd" * 32,
+    ...     values=(1, "DSL", None), views=(("customer_billing", None, "unknown"),), probability=0.62, label="churn",
+    ...     threshold=0.164, expected_profit_usd=30.0, lever=None, reasons=(("CONTRACT", 1.2),), quality="full",
+    ... )
+    >>> from_content(to_content(receipt)) == receipt
+    True
     """
     return draft_of(receipt).content()
 
@@ -192,7 +236,13 @@ def _finite(number: float) -> float:
 
 
 def from_content(content: str) -> Receipt:
-    """Read what :func:`to_content` wrote. Raises ValueError, KeyError or TypeError for anything else."""
+    """Read what :func:`to_content` wrote.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError
+        For anything else.
+    """
     known = json.loads(content)
     if known.pop("format") != FORMAT:
         raise ValueError("another format")

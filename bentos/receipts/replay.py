@@ -1,4 +1,4 @@
-"""Score a receipt's values again with the bundle that answered, and compare."""
+"""Score a receipt's values again with the bundle that answered, and compare. See docs/decisions/0026-receipts.md."""
 
 from __future__ import annotations
 
@@ -31,9 +31,26 @@ class ReceiptBundleError(ChurnError):
 class ReplayResult:
     """Result of a replay.
 
-    ``features`` are the names of the receipt's values. ``difference`` is that of the probabilities, absolute.
-    ``label`` by the receipt's threshold. ``reasons`` are (code, contribution in log-odds), None where the answer had
-    none. Profit and lever are not computed again: they depend on the economics of the day, not on the model alone.
+    Profit and lever are not computed again: they depend on the economics of the day, not on the model alone.
+
+    Parameters
+    ----------
+    features
+        Names of the receipt's values.
+    probability, difference
+        The probability computed again, and its absolute difference from the receipt's.
+    label
+        By the receipt's threshold.
+    reasons
+        (code, contribution in log-odds), None where the answer had none.
+    same_label, same_reasons
+        Whether they are those of the receipt.
+
+    Examples
+    --------
+    >>> from bentos.receipts.replay import ReplayResult
+    >>> ReplayResult(("partner",), 0.62, 0.0, "churn", None, same_label=True, same_reasons=True).agrees
+    True
     """
 
     features: tuple[str, ...]
@@ -90,7 +107,17 @@ class Replayer:
 
 
 def replay_receipt(receipt: Receipt, bundle: Bundle, dictionary: ReasonDictionary) -> ReplayResult:
-    """Score and explain the receipt's values with ``bundle``, which must be the one that it names. Pure."""
+    """Score and explain a receipt's values. Pure.
+
+    Parameters
+    ----------
+    receipt
+        The receipt.
+    bundle
+        The bundle that it names.
+    dictionary
+        The reason dictionary of that bundle.
+    """
     from feature_repo.stores.vectors import encode_features
 
     features = features_of(receipt.feature_service)

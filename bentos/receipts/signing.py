@@ -1,7 +1,8 @@
 """Sign receipts by HMAC: without the key no row can be changed, forged or copied undetected. Pure.
 
 Detected: any change of a row, a signature or a row copied to another place, a row written without the key. Not
-detected: a deleted row. Erasing a person must be possible; a look-up by prediction id then finds no receipt.
+detected: a deleted row. Erasing a person must be possible; a look-up by prediction id then finds no receipt. See
+docs/decisions/0026-receipts.md.
 """
 
 from __future__ import annotations
@@ -26,8 +27,14 @@ class ReceiptTamperedError(ChurnError):
 class ReceiptRow(NamedTuple):
     """A receipt as it is stored.
 
-    ``content`` is all of it (``to_content``), ``signature`` its HMAC-SHA256 (64 hex digits). The others repeat the
-    columns that rows are searched by; ``answered_at`` is ISO 8601 UTC.
+    Parameters
+    ----------
+    prediction_id, answered_at, customer_id, bundle_digest
+        The columns that rows are searched by; ``answered_at`` is ISO 8601 UTC.
+    content
+        All of the receipt (``to_content``).
+    signature
+        HMAC-SHA256 of the content, 64 hex digits.
     """
 
     prediction_id: str
@@ -44,7 +51,32 @@ def signing_key(settings: Settings) -> bytes:
 
 
 def sign_receipt(receipt: Receipt | Draft, key: bytes) -> ReceiptRow:
-    """Return the receipt's signed row. Raises as ``Draft.content`` and ``draft_of``, and ValueError for a bad id."""
+    """Return the receipt's signed row.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As ``Draft.content`` and ``draft_of``; ValueError for an unusable id.
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime
+    >>> from bentos.receipts.receipt import Receipt
+    >>> from bentos.receipts.signing import sign_receipt, verify_row
+    >>> receipt = Receipt(
+    ...     prediction_id="01a2", answered_at=datetime(2026, 1, 31, tzinfo=UTC), kind="predict", customer_id="C-1",
+    ...     bundle_digest="ab" * 32, model_version="example", feature_service="churn_core_v1", contract_hash="cd" * 32,
+    ...     values=(1, "DSL", None), views=(("customer_billing", None, "unknown"),), probability=0.62, label="churn",
+    ...     threshold=0.164, expected_profit_usd=30.0, lever=None, reasons=None, quality="full",
+    ... )
+    >>> row = sign_receipt(receipt, key=b"secret")
+    >>> verify_row(row, "01a2", key=b"secret") == receipt
+    True
+    >>> verify_row(row._replace(content=row.content.replace("0.62", "0.12")), "01a2", key=b"secret")
+    Traceback (most recent call last):
+        ...
+    bentos.receipts.signing.ReceiptTamperedError: ...
+    """
     draft = draft_of(receipt) if isinstance(receipt, Receipt) else receipt
     shared = draft.shared
     # The content is ASCII whatever it holds; these have columns of their own, where they are stored as they are.

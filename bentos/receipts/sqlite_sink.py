@@ -43,10 +43,28 @@ def receipts_path(home: Path) -> Path:
 
 
 class SqliteSink:
-    """A :class:`~bentos.receipts.sink.Sink`.
+    """A :class:`~bentos.receipts.sink.Sink` in a file below the home.
 
     In WAL mode with ``synchronous=NORMAL`` a process that is killed loses nothing that was committed; a power cut may
     lose the last moments, and never half a batch.
+
+    Parameters
+    ----------
+    home
+        The home; the file is created on first use.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from bentos.receipts.signing import ReceiptRow
+    >>> from bentos.receipts.sqlite_sink import SqliteSink
+    >>> sink = SqliteSink(Path(tempfile.mkdtemp()))
+    >>> row = ReceiptRow("01a2", "2026-01-31T00:00:00.000000+00:00", "7590-VHVEG", "ab" * 32, "{}", "00" * 32)
+    >>> sink.write([row])
+    >>> sink.find("01a2") == row
+    True
+    >>> sink.close()
     """
 
     def __init__(self, home: Path) -> None:

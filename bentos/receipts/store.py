@@ -1,4 +1,7 @@
-"""The receipt store of the settings: open it, and find a receipt by prediction id."""
+"""The receipt store of the settings: open it, and find a receipt by prediction id.
+
+See docs/decisions/0026-receipts.md.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +41,13 @@ def find_receipt(settings: Settings, prediction_id: str) -> Receipt:
 
     Waits a few seconds at most for a database that does not answer.
 
+    Parameters
+    ----------
+    settings
+        Sections ``receipts`` and ``home``.
+    prediction_id
+        As answered.
+
     Raises
     ------
     ReceiptUnknownError
@@ -46,6 +56,17 @@ def find_receipt(settings: Settings, prediction_id: str) -> Receipt:
         If it is not what was written.
     ReceiptStoreError
         If the database is unavailable.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from bentos.receipts.store import find_receipt
+    >>> from configs.settings import load_settings
+    >>> find_receipt(load_settings(home=Path(tempfile.mkdtemp())), "01a2")
+    Traceback (most recent call last):
+        ...
+    bentos.receipts.store.ReceiptUnknownError: ...
     """
     # An id with other characters than ours is not looked up: a NUL would be an error of the database.
     row = open_sink(settings).find(prediction_id) if prediction_id.isprintable() else None

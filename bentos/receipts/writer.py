@@ -1,7 +1,8 @@
 """Write receipts in the background, by a bounded queue and one thread: no answer waits for a database.
 
 A receipt is signed in the offering thread, which takes some microseconds; only the writing has a thread. Making
-receipts in a second thread would compete with the answering one for the interpreter, and cost twice as much.
+receipts in a second thread would compete with the answering one for the interpreter, and cost twice as much. See
+docs/decisions/0026-receipts.md.
 """
 
 from __future__ import annotations
@@ -39,10 +40,37 @@ class ReceiptWriter:
     Parameters
     ----------
     settings
-        Sections ``receipts`` and ``home``. Raises SettingsError for a ``receipts.database_url`` of another database;
-        one that is unavailable is no error: the thread goes on trying.
-    counted
+        Sections ``receipts`` and ``home``. A database that is unavailable is no error: the thread goes on trying.
+    observe
         Called with an outcome and its number since the last call, from any thread; for metrics.
+
+    Raises
+    ------
+    SettingsError
+        For a ``receipts.database_url`` of another database than PostgreSQL.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from datetime import UTC, datetime
+    >>> from pathlib import Path
+    >>> from bentos.receipts.receipt import Receipt
+    >>> from bentos.receipts.store import find_receipt
+    >>> from bentos.receipts.writer import ReceiptWriter
+    >>> from configs.settings import load_settings
+    >>> settings = load_settings(home=Path(tempfile.mkdtemp()))
+    >>> receipt = Receipt(
+    ...     prediction_id="01a2", answered_at=datetime(2026, 1, 31, tzinfo=UTC), kind="predict", customer_id="C-1",
+    ...     bundle_digest="ab" * 32, model_version="example", feature_service="churn_core_v1", contract_hash="cd" * 32,
+    ...     values=(1, "DSL", None), views=(("customer_billing", None, "unknown"),), probability=0.62, label="churn",
+    ...     threshold=0.164, expected_profit_usd=30.0, lever=None, reasons=None, quality="full",
+    ... )
+    >>> writer = ReceiptWriter(settings)
+    >>> writer.offer([receipt])
+    1
+    >>> writer.close(timeout_s=30)
+    >>> find_receipt(settings, "01a2") == receipt
+    True
     """
 
     def __init__(self, settings: Settings, observe: Callable[[Outcome, int], object] = lambda _what, _n: None) -> None:
@@ -61,10 +89,15 @@ class ReceiptWriter:
         self._thread.start()
 
     def offer(self, receipts: Sequence[Offered]) -> int:
-        """Queue receipts to be written; return how many were accepted. Never waits and never raises.
+        """Queue receipts to be written. Never waits and never raises.
 
         Those beyond ``receipts.queue_max``, and all after :meth:`close`, are counted as dropped, and so is one that
         can't be made or encoded: a retry would fail too.
+
+        Returns
+        -------
+        int
+            How many were accepted.
         """
         rows = []
         for each in receipts if self._room() else ():  # nothing is made for a full queue

@@ -1,4 +1,4 @@
-"""Append-only ledger of promotions and trials: who changed what serves, when and why, as a hash chain.
+"""Append-only ledger of promotions and trials: each change of what serves, its operator, instant and reason.
 
 Each line holds the hash of the one before. The chain detects a change, it does not prevent one: a writer of the file
 can rewrite all of it. A copy of any later hash (the pointer holds the newest) detects that too. See
@@ -37,9 +37,20 @@ class LedgerBrokenError(ChurnError):
 class LedgerEntry:
     """One change of what serves.
 
-    ``sequence`` counts from 1. ``at`` is ISO 8601 UTC. ``before`` and ``after`` are :meth:`Rollout.state`, ``before``
-    None where nothing served. ``details`` are JSON values (figures of the verdict, of the live comparison), null where
-    a figure is not finite. ``hash`` is the sha256 (hex) of all the rest, ``previous_hash`` that of the entry before.
+    Parameters
+    ----------
+    sequence
+        Counts from 1.
+    at
+        Instant of the change by the clock, ISO 8601 UTC.
+    action, who, why
+        What was done, the operator, and the reason.
+    before, after
+        The roll-outs as :meth:`Rollout.ledger_state` returns them; ``before`` None where nothing served.
+    details
+        JSON values (figures of the verdict, of the live comparison), null where a figure is not finite.
+    previous_hash, hash
+        sha256 (hex) of the entry before, and of all the rest of this one.
     """
 
     sequence: int
@@ -77,6 +88,14 @@ def read_ledger(home: Path) -> list[LedgerEntry]:
     ------
     LedgerBrokenError
         Names the line that was changed, or the entry that the pointer names and the ledger no longer has.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from bentos.rollout.ledger import read_ledger
+    >>> read_ledger(Path(tempfile.mkdtemp()))
+    []
     """
     # The pointer first: read after the ledger it could name an entry that was written in between.
     try:
@@ -95,7 +114,7 @@ def read_ledger(home: Path) -> list[LedgerEntry]:
 
 
 def trial_ending(found: list[LedgerEntry], trial: int) -> str:
-    """Return a text of who ended the trial of entry ``trial``, and why: its next entry did."""
+    """Return a text of the operator that ended the trial of entry ``trial``, and of the reason: its next entry did."""
     if not 0 < trial < len(found):
         return "the ledger has no entry that ended the trial: the pointer was changed without it"
     return printable(f"the {found[trial - 1].action} was ended by {found[trial].who}: {found[trial].why}")
@@ -114,7 +133,16 @@ def append_entry(
 ) -> LedgerEntry:
     """Append an entry durably and return it; only under the roll-out's lock.
 
-    ``after`` is the whole ledger so far; ``change`` the roll-outs before and after.
+    Parameters
+    ----------
+    home
+        The home.
+    after
+        The whole ledger so far.
+    action, who, why, now, details
+        See :class:`LedgerEntry`.
+    change
+        The roll-outs before and after.
 
     Raises
     ------

@@ -44,11 +44,22 @@ class LiveCountsError(ChurnError):
 class LiveFigures:
     """Figures of a live comparison; NaN where there are no counts.
 
-    ``compared`` customers that both scored. ``agreement`` share of them with the same label. ``mean_difference`` of
-    the two probabilities, absolute. ``score_psi`` between the two models' scores. ``latency_ratio`` challenger's
-    median CPU time over the champion's, over requests for one customer. ``error_rate`` and ``champion_error_rate``
-    share of customers that the model should have scored and did not. ``dropped`` customers that the shadow had
-    no time for.
+    Parameters
+    ----------
+    compared
+        Customers that both models scored.
+    agreement
+        Share of them with the same label.
+    mean_difference
+        Mean difference of the two probabilities, absolute.
+    score_psi
+        Population stability index between the two models' scores.
+    latency_ratio
+        Challenger's median CPU time over the champion's, over requests for one customer.
+    error_rate, champion_error_rate
+        Share of customers that the model should have scored and did not.
+    dropped
+        Customers that the shadow had no time for.
     """
 
     compared: int
@@ -129,7 +140,18 @@ class Arm:
 
 @dataclass
 class LiveComparison:
-    """Counts of both models; ``ratios`` (98,) of pairs of CPU times. Not safe to share between threads."""
+    """Counts of both models; ``ratios`` (98,) of pairs of CPU times. Not safe to share between threads.
+
+    Examples
+    --------
+    >>> from bentos.rollout.live_comparison import LiveComparison
+    >>> counts = LiveComparison()
+    >>> counts.add_pair(0.20, 0.25, agree=True)
+    >>> counts.add_pair(0.10, 0.30, agree=False)
+    >>> figures = counts.merge(LiveComparison()).figures()
+    >>> figures.compared, figures.agreement, round(figures.mean_difference, 3)
+    (2, 0.5, 0.125)
+    """
 
     champion: Arm = field(default_factory=Arm)
     challenger: Arm = field(default_factory=Arm)

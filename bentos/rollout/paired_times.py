@@ -1,4 +1,7 @@
-"""Paired CPU times of two models, close in time, so that load of the machine affects both. Pure."""
+"""Paired CPU times of two models, close in time, so that load of the machine affects both. Pure.
+
+See docs/decisions/0032-live-rules.md.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,14 @@ class Pairing:
 
     Each pair has the newest time of one model and the next one of the other. Which of them comes first alternates:
     load that grows slowly and ends at once would otherwise make the later one look slower.
+
+    Examples
+    --------
+    >>> from bentos.rollout.paired_times import Pairing
+    >>> pairing = Pairing()
+    >>> times = [("champion", 0.010), ("champion", 0.011), ("challenger", 0.012)]
+    >>> [pairing.add(arm, seconds) for arm, seconds in times]
+    [None, None, (0.012, 0.011)]
     """
 
     _first: ArmName = "champion"

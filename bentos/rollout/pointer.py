@@ -26,10 +26,34 @@ _RECOVERY_HINT: Final = "promote again: churn train"
 class Rollout:
     """The bundles that get requests, each by its digest.
 
-    ``champion`` answers. ``previous`` answered before it, None for a first champion. ``challenger`` is on trial, None
-    if ``mode`` is none. ``share`` of customers in [0, 1] that a canary answers for, 0 otherwise. ``sequence`` and
-    ``hash`` name the ledger's entry of this state: 0 and GENESIS if there is none. ``ends_at`` is the instant
-    (ISO 8601 UTC) after which the trial must end, None without a trial or an end.
+    Parameters
+    ----------
+    champion, model_version
+        The bundle that answers, and its model's name.
+    previous
+        The one that answered before it, None for a first champion.
+    challenger
+        The one on trial, None if ``mode`` is none.
+    mode
+        Kind of the trial.
+    share
+        Share of customers in [0, 1] that a canary answers for, 0 otherwise.
+    sequence, hash
+        The ledger's entry of this state: 0 and GENESIS if there is none.
+    ends_at
+        The instant (ISO 8601 UTC) after which the trial must end, None without a trial or an end.
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime
+    >>> from bentos.rollout.pointer import Rollout
+    >>> rollout = Rollout(
+    ...     "ab" * 32, "example", challenger="cd" * 32, mode="canary", share=0.1, ends_at="2026-01-02T00:00:00+00:00"
+    ... )
+    >>> rollout.has_expired(datetime(2026, 1, 1, tzinfo=UTC)), rollout.has_expired(datetime(2026, 1, 3, tzinfo=UTC))
+    (False, True)
+    >>> rollout.without_trial().mode
+    'none'
     """
 
     champion: str
@@ -58,7 +82,7 @@ class Rollout:
 
     @classmethod
     def from_ledger_state(cls, state: dict[str, Any], sequence: int, entry_hash: str) -> Self:
-        """Read what :meth:`state` returned. Raises ValueError or TypeError for anything else."""
+        """Read what :meth:`ledger_state` returned. Raises ValueError or TypeError for anything else."""
         made = cls(**state, sequence=sequence, hash=entry_hash)
         digests = [made.champion, *(each for each in (made.previous, made.challenger) if each is not None)]
         if not all(isinstance(each, str) and is_digest(each) for each in digests):
@@ -113,7 +137,20 @@ def read_pointer(home: Path) -> Rollout | None:
 def write_pointer(home: Path, rollout: Rollout) -> None:
     """Replace the pointer atomically; concurrent readers see the old one or the new one.
 
-    Raises StorageError if a write to disk fails: the old one stays.
+    Raises
+    ------
+    StorageError
+        If a write to disk fails: the old one stays.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from bentos.rollout.pointer import Rollout, read_pointer, write_pointer
+    >>> home = Path(tempfile.mkdtemp())
+    >>> write_pointer(home, Rollout("ab" * 32, "example"))
+    >>> read_pointer(home).model_version
+    'example'
     """
     state = rollout.ledger_state()
     digest = state.pop("champion")

@@ -95,7 +95,21 @@ class TrialInvalidError(ChurnError):
 
 
 def read_rollout(home: Path) -> Rollout | None:
-    """Return the current roll-out, None if nothing was promoted. Raises BundleError for a damaged pointer."""
+    """Return the current roll-out, None if nothing was promoted.
+
+    Raises
+    ------
+    BundleError
+        For a damaged pointer.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from bentos.rollout.rollout import read_rollout
+    >>> print(read_rollout(Path(tempfile.mkdtemp())))
+    None
+    """
     return read_pointer(home)
 
 
@@ -113,7 +127,13 @@ def champion_digest(home: Path) -> Path:
 
 
 def served_rollout(home: Path) -> Rollout:
-    """Return the current roll-out. Raises NoChampionError or BundleError as :func:`champion`."""
+    """Return the current roll-out.
+
+    Raises
+    ------
+    NoChampionError, BundleError
+        As :func:`champion_digest`.
+    """
     return _some(read_pointer(home))
 
 
@@ -232,17 +252,30 @@ def start_trial(  # noqa: PLR0913 - each is a word of the ledger
 ) -> LedgerEntry:
     """Start a trial of the bundle ``digest`` on live requests; replaces another trial.
 
-    ``mode``: *shadow* scores what the champion answers, unseen; *canary* answers for the ``share`` of customers in (0,
-    1): at 1 there would be no champion to compare with (a shadow's share is ignored). From ``ends_at`` on any service
-    stops it; None: it runs until it is stopped. Starting the same trial again changes nothing, its end neither, and
-    returns its entry; one whose end has passed is started anew.
+    Starting the same trial again changes nothing, its end neither, and returns its entry; one whose end has passed is
+    started anew.
+
+    Parameters
+    ----------
+    mode
+        *shadow* scores what the champion answers, unseen; *canary* answers for a share of the customers.
+    share
+        The canary's share of customers in (0, 1): at 1 there would be no champion to compare with. A shadow has none.
+    who, why, now
+        As those of :func:`promote`.
+    ends_at
+        From then on any service stops it; None: it runs until it is stopped.
+    replacing
+        Whether it may replace another challenger's trial.
+    details
+        JSON values for the ledger.
 
     Raises
     ------
     TrialInvalidError
         If it is the champion, or a canary's share is invalid.
     OtherTrialError
-        If another challenger's trial is running and is not to be replaced (``replacing``).
+        If another challenger's trial is running and is not to be replaced.
     NoChampionError, BundleError, LedgerBrokenError, StorageError
         As in :func:`promote`.
     """
@@ -281,9 +314,24 @@ def stop_trial(
     trial: int | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> LedgerEntry | None:
-    """End the trial; the champion answers for all customers. Return None if none was running.
+    """End the trial; the champion answers for all customers.
 
-    ``trial``: the ledger's sequence of the trial to end; another one goes on. Raises as :func:`promote`.
+    Parameters
+    ----------
+    trial
+        The ledger's sequence of the trial to end; another one goes on. None: whichever is running.
+    action
+        *abort* if a rule ended it.
+
+    Returns
+    -------
+    LedgerEntry or None
+        None if none was running.
+
+    Raises
+    ------
+    NoChampionError, LedgerBrokenError, StorageError
+        As in :func:`promote`.
     """
     with _book(home) as book:
         current = book.served

@@ -1,1 +1,1 @@
-"""Labels, training sets and their split."""
+"""Labels, training sets and their split. See docs/decisions/0014-snapshots-over-time.md."""

@@ -30,9 +30,36 @@ def heldout_path(home: Path, digest: str) -> Path:
 
 
 def save_heldout(home: Path, digest: str, keys: pd.DataFrame) -> Path:
-    """Store customer_id, observed_at (UTC) and churned (bool) of held-out rows; an existing file stays.
+    """Store the labels of held-out rows; an existing file stays.
 
     Features are not stored: they are joined again as known at ``observed_at``, for whatever service a model reads.
+
+    Parameters
+    ----------
+    home
+        The home.
+    digest
+        The bundle's digest.
+    keys
+        customer_id, observed_at (UTC) and churned (bool).
+
+    Returns
+    -------
+    Path
+        The file; personal data.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import pandas as pd
+    >>> from training.data.heldout import read_heldout, save_heldout
+    >>> home = Path(tempfile.mkdtemp())
+    >>> at = pd.Timestamp("2026-01-01", tz="UTC")
+    >>> keys = pd.DataFrame({"customer_id": ["A"], "observed_at": [at], "churned": [True]})
+    >>> path = save_heldout(home, "ab" * 32, keys)
+    >>> read_heldout(home, "ab" * 32)["customer_id"].tolist()
+    ['A']
     """
     path = heldout_path(home, digest)
     if not path.exists():

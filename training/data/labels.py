@@ -31,6 +31,23 @@ def load_labels(home: Path, settings: DataSettings) -> pd.DataFrame:
     their distance differs from the label window by more than ``label_window_tolerance_days``: their labels would be of
     another window. Nor does a date at which all known values had expired. Empty (with these columns) where nothing is
     published.
+
+    Parameters
+    ----------
+    home
+        The home.
+    settings
+        Label window, its tolerance and the delivery lag.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from configs.settings import load_settings
+    >>> from training.data.labels import load_labels
+    >>> labels = load_labels(Path(tempfile.mkdtemp()), load_settings().data)
+    >>> labels.columns.tolist(), len(labels)
+    (['customer_id', 'observed_at', 'churned'], 0)
     """
     return label_history(snapshot_history(home), lambda manifest: read_snapshot(home, manifest), settings)
 

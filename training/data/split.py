@@ -41,6 +41,14 @@ def identical_rows(features: pd.DataFrame) -> NDArray[np.int64]:
 
     Rows with equal features would otherwise be on both sides of a fold, and the model would be evaluated on rows that
     it was fitted on.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from training.data.split import identical_rows
+    >>> groups = identical_rows(pd.DataFrame({"tenure_months": [1.0, 2.0, 1.0]}))
+    >>> bool(groups[0] == groups[2]), bool(groups[0] == groups[1])
+    (True, False)
     """
     hashes = pd.util.hash_pandas_object(features.astype("string"), index=False)
     return np.asarray(pd.factorize(hashes)[0], dtype=np.int64)
@@ -59,6 +67,14 @@ def moments(features: pd.DataFrame, observed_at: pd.Series) -> NDArray[np.int64]
         (n, f), any types.
     observed_at
         (n,) instants, in any order; matched by position.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from training.data.split import moments
+    >>> features = pd.DataFrame({"tenure_months": [1.0, 2.0, 3.0]})
+    >>> moments(features, pd.Series(pd.to_datetime(["2026-02-01", "2026-01-01", "2026-02-01"], utc=True))).tolist()
+    [1, 0, 1]
     """
     dates = np.asarray(pd.factorize(observed_at, sort=True)[0], dtype=np.int64)
     return _moments(identical_rows(features), dates)
@@ -160,7 +176,7 @@ def split_holdout(training_set: TrainingSet, test_share: float, seed: int) -> tu
 
 
 def seen_rows(training_set: TrainingSet, train: Rows, test: Rows) -> int:
-    """Return the number of test rows that are, or equal, a training row: 0 after :func:`holdout`."""
+    """Return the number of test rows that are, or equal, a training row: 0 after :func:`split_holdout`."""
     keys = pd.MultiIndex.from_frame(training_set.keys[[CUSTOMER, OBSERVED_AT]])
     groups = identical_rows(training_set.features)
     known = keys[test].isin(keys[train]) | np.isin(groups[test], groups[train])

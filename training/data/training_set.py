@@ -1,4 +1,7 @@
-"""The training set: labels joined through Feast to the features known at their observation dates."""
+"""The training set: labels joined through Feast to the features known at their observation dates.
+
+See docs/decisions/0012-point-in-time-join.md.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +38,24 @@ class TrainingSetError(ChurnError):
 class TrainingSet:
     """Labelled observations: keys, features, and the contract of their feature service.
 
-    ``keys``: customer_id, observed_at (UTC), churned (bool), one row per label, in the labels' order. ``features``:
-    the same rows, one column per feature of ``service`` in contract order (types as ``to_dataframe`` returns).
+    Parameters
+    ----------
+    keys
+        customer_id, observed_at (UTC), churned (bool), one row per label, in the labels' order.
+    features
+        The same rows, one column per feature of ``service`` in contract order (types as
+        :func:`feature_repo.stores.casting.to_dataframe` returns them).
+    service, contract_hash
+        The feature service, and the hash of its contract.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from training.data.training_set import TrainingSet
+    >>> at = pd.Timestamp("2026-01-01", tz="UTC")
+    >>> keys = pd.DataFrame({"customer_id": ["A"], "observed_at": [at], "churned": [True]})
+    >>> TrainingSet(keys, pd.DataFrame({"tenure_months": [1.0]}), "churn_core_v1", "cd" * 32).churned.tolist()
+    [True]
     """
 
     keys: pd.DataFrame
@@ -82,7 +101,10 @@ def load_training_set(settings: Settings, labels: pd.DataFrame, service: str) ->
 def historical_features(store: FeatureStore, labels: pd.DataFrame, service: str) -> pd.DataFrame:
     """Return the features of ``service`` as known at each row's ``observed_at``, rows in the same order.
 
-    Raises TrainingSetError for a null that the contract does not allow.
+    Raises
+    ------
+    TrainingSetError
+        For a null that the contract does not allow.
     """
     frame = get_historical_features(store, labels, service)
     _refuse_unknown(frame, [feature.name for feature in features_of(service) if not feature.nullable])

@@ -19,7 +19,21 @@ _DRAWN_AT_ONCE: Final = 1 << 22
 
 @dataclass(frozen=True)
 class Gain:
-    """Mean advantage of the challenger per row; ``lower`` is the one-sided bound of that mean."""
+    """Advantage of the challenger per row.
+
+    Parameters
+    ----------
+    mean
+        Its mean over all rows.
+    lower
+        The one-sided bound of that mean.
+
+    Examples
+    --------
+    >>> from training.metrics.paired_bootstrap import Gain
+    >>> Gain(mean=0.01, lower=0.002).is_significant, Gain(mean=0.01, lower=-0.002).is_significant
+    (True, False)
+    """
 
     mean: float
     lower: float
@@ -31,14 +45,32 @@ class Gain:
 
 
 def losses(churned: BoolArray, score: FloatArray) -> FloatArray:
-    """Return each row's log loss in nats, (n,); scores are clipped as in :func:`~.scores.log_loss`."""
+    """Return each row's log loss in nats, (n,); scores are clipped as in :func:`~.scores.log_loss`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from training.metrics.paired_bootstrap import losses
+    >>> losses(np.array([True, False]), np.array([0.5, 0.1])).round(3).tolist()
+    [0.693, 0.105]
+    """
     eps = np.finfo(np.float64).eps
     clipped = np.clip(score, eps, 1 - eps)
     return np.asarray(-np.where(churned, np.log(clipped), np.log1p(-clipped)), dtype=np.float64)
 
 
 def profits(churned: BoolArray, score: FloatArray, threshold: float, economics: Economics) -> FloatArray:
-    """Return the profit of each row in USD, (n,), if all at or above ``threshold`` are contacted; else 0."""
+    """Return the profit of each row in USD, (n,), if all at or above ``threshold`` are contacted; else 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bentos.decisions.economics import Economics
+    >>> from training.metrics.paired_bootstrap import profits
+    >>> churned, score = np.array([True, False, False]), np.array([0.6, 0.5, 0.1])
+    >>> profits(churned, score, 0.164, Economics()).tolist()
+    [56.0, -11.0, 0.0]
+    """
     paid = np.where(churned, economics.gain_usd, -economics.waste_usd)
     return np.where(score >= threshold, paid, 0.0)
 
@@ -78,6 +110,15 @@ def bootstrap_gains(
         Name -> (n,), above 0 where the challenger is better.
     worst
         Name -> an unobserved but possible difference.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from training.metrics.paired_bootstrap import bootstrap_gains
+    >>> differences = {"log_loss": np.random.default_rng(0).normal(0.05, 0.1, 500)}
+    >>> gains = bootstrap_gains(np.arange(500), differences, {}, share=0.025, replicates=500, seed=0)
+    >>> gains["log_loss"].is_significant
+    True
     """
     _, cluster = np.unique(customers, return_inverse=True)
     rows = np.bincount(cluster).astype(np.float64)

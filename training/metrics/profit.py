@@ -130,7 +130,12 @@ def rank_scores(churned: NDArray[np.bool_], score: FloatArray) -> Ranking:
 class ExpectedProfit:
     """The expected maximum profit (EMPC) and the expected share contacted to earn it.
 
-    ``empc_usd`` is USD per customer of the base; ``target_share`` is in [0, 1] (eta of the paper).
+    Parameters
+    ----------
+    empc_usd
+        USD per customer of the base.
+    target_share
+        In [0, 1] (eta of the paper).
     """
 
     empc_usd: float
@@ -141,7 +146,14 @@ class ExpectedProfit:
 class Targeting:
     """A threshold and the result of contacting every customer with ``score >= threshold``.
 
-    ``share`` is the contacted share of the base in [0, 1], ``profit_usd`` the expected profit per customer.
+    Parameters
+    ----------
+    threshold
+        In [0, 1], or just above the highest score.
+    share
+        The contacted share of the base, in [0, 1].
+    profit_usd
+        The expected profit per customer of the base, USD.
     """
 
     threshold: float
@@ -167,6 +179,15 @@ def empc(churned: NDArray[np.bool_], score: FloatArray, economics: Economics) ->
     ------
     EvaluationError
         If the input is empty, of one class, of unequal lengths, or a score is missing or outside [0, 1].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bentos.decisions.economics import Economics
+    >>> from training.metrics.profit import empc
+    >>> found = empc(np.array([True, False, False, False]), np.array([0.9, 0.4, 0.2, 0.1]), Economics())
+    >>> round(found.empc_usd, 2), round(found.target_share, 2)
+    (14.0, 0.25)
     """
     from scipy.special import betainc
 
@@ -238,6 +259,14 @@ def best_targeting(churned: NDArray[np.bool_], score: FloatArray, economics: Eco
     ------
     EvaluationError
         If the input is empty, of unequal lengths, or a score is missing or outside [0, 1].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bentos.decisions.economics import Economics
+    >>> from training.metrics.profit import best_targeting
+    >>> best_targeting(np.array([True, False, False, False]), np.array([0.9, 0.4, 0.2, 0.1]), Economics())
+    Targeting(threshold=0.9, share=0.25, profit_usd=14.0)
     """
     ranking = rank_scores(churned, score)
     share, profit = profit_curve(churned, score, economics)
@@ -261,6 +290,13 @@ def targeting_at(threshold: float, churned: NDArray[np.bool_], score: FloatArray
 
 
 def usd(value: float) -> str:
-    """Return an amount with the sign (U+2212 if negative) before the currency: -2.5 -> "-$2.50"."""
+    """Return an amount with the sign (U+2212 if negative) before the currency.
+
+    Examples
+    --------
+    >>> from training.metrics.profit import usd
+    >>> usd(2.5), usd(-2.5).isascii()
+    ('$2.50', False)
+    """
     sign = "\N{MINUS SIGN}" if value < 0 and f"{-value:.2f}" != "0.00" else ""
     return f"{sign}${abs(value):,.2f}"

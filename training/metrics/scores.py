@@ -82,7 +82,17 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Mean over repeats and its standard error (None for a single repeat)."""
+    """Estimate of a metric over repeats.
+
+    Parameters
+    ----------
+    mean
+        Mean over the repeats.
+    standard_error
+        Its standard error, None for a single repeat.
+    repeats
+        Number of repeats.
+    """
 
     mean: float
     standard_error: float | None
@@ -93,8 +103,18 @@ class Estimate:
 class Difference:
     """Paired difference a - b of one metric over repeats on the same folds.
 
-    ``standard_error`` and ``t`` are None for a single repeat, ``t`` also where all differences are equal.
-    ``ahead`` counts the repeats in which a is better, in the metric's own direction.
+    Parameters
+    ----------
+    mean
+        Mean of the differences.
+    standard_error, t
+        None for a single repeat; ``t`` also where all differences are equal.
+    repeats
+        Number of repeats.
+    ahead
+        Repeats in which a is better, in the metric's own direction.
+    corrected
+        Whether the standard error is corrected for overlapping training sets.
     """
 
     mean: float
@@ -122,7 +142,15 @@ class Slice:
 
 
 def roc_auc(churned: BoolArray, score: FloatArray) -> float:
-    """Return the probability that a random churner scores above a random stayer, a tie counting half."""
+    """Return the probability that a random churner scores above a random stayer, a tie counting half.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from training.metrics.scores import roc_auc
+    >>> roc_auc(np.array([True, False, True, False]), np.array([0.9, 0.4, 0.4, 0.1]))
+    0.875
+    """
     return _roc_auc(rank_scores(churned, score))
 
 
@@ -201,6 +229,13 @@ def ece(churned: BoolArray, score: FloatArray, bins: int = ECE_BINS) -> float:
     Defined by Naeini, Cooper and Hauskrecht (2015), "Obtaining well calibrated probabilities using Bayesian
     binning"; with bins of equal count, which estimate more stably than equal widths, after Nixon et al. (2019),
     "Measuring calibration in deep learning" (adaptive calibration error).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from training.metrics.scores import ece
+    >>> round(ece(np.array([True, False, False, False]), np.full(4, 0.35)), 2)
+    0.1
     """
     found = calibration_bins(churned, score, bins)
     return float(np.average(np.abs(found.mean_score - found.churn_rate), weights=found.rows))
@@ -211,6 +246,13 @@ def lift_at(churned: BoolArray, score: FloatArray, share: float = LIFT_SHARE) ->
 
     Where the cut falls into a group of equal scores (or between two rows), the group counts in proportion: the
     expectation over a random order within it. ``share`` is in (0, 1].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from training.metrics.scores import lift_at
+    >>> lift_at(np.array([True, False, False, False]), np.array([0.9, 0.4, 0.2, 0.1]), share=0.25)
+    4.0
     """
     return _lift_at(rank_scores(churned, score), share)
 
@@ -226,7 +268,26 @@ def _lift_at(ranking: Ranking, share: float) -> float:
 
 
 def measure_metrics(churned: BoolArray, score: FloatArray, economics: Economics) -> Metrics:
-    """Return all metrics of one set of scores; see the module for units and errors."""
+    """Return all metrics of one set of scores; see the module for units and errors.
+
+    Parameters
+    ----------
+    churned
+        (n,) bool.
+    score
+        (n,) float64 in [0, 1].
+    economics
+        Costs and gains of a contact, for the profit metrics.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bentos.decisions.economics import Economics
+    >>> from training.metrics.scores import measure_metrics
+    >>> metrics = measure_metrics(np.array([True, False, True, False]), np.array([0.9, 0.4, 0.4, 0.1]), Economics())
+    >>> metrics.rows, metrics.churn_rate, round(metrics.brier, 4)
+    (4, 0.5, 0.135)
+    """
     ranking = rank_scores(churned, score)
     expected = empc(churned, score, economics)
     best = best_targeting(churned, score, economics)
