@@ -129,7 +129,8 @@ class Bundle:
     ...     design, mean=np.array([32.0]), scale=np.array([24.0]), coefficients=np.array([-0.8]), intercept=-1.0
     ... )
     >>> rows = xgboost.DMatrix(np.array([[1.0], [70.0]]), np.array([1, 0]))
-    >>> trees = TreeComponent(design, xgboost.train({"objective": "binary:logistic", "max_depth": 1}, rows, 1))
+    >>> options = {"objective": "binary:logistic", "max_depth": 1, "min_child_weight": 0}
+    >>> trees = TreeComponent(design, xgboost.train(options, rows, num_boost_round=1))
     >>> manifest = Manifest(
     ...     model_version="example", service=CORE_SERVICE, contract_hash=contract_hash(CORE_SERVICE),
     ...     features=SERVICES_OF[CORE_SERVICE], threshold=0.164, threshold_policy="profit", tree_weight=0.5,
@@ -143,7 +144,7 @@ class Bundle:
     >>> vectors = np.zeros((2, len(manifest.features)))
     >>> vectors[:, manifest.features.index("tenure_months")] = [1, 60]
     >>> bundle.score_vectors(vectors).round(2).tolist()
-    [0.5, 0.28]
+    [0.52, 0.29]
     >>> explanation = bundle.explain_vectors(vectors)
     >>> explanation.contributions.shape, explanation.is_additive().tolist()
     ((2, 19), [True, True])

@@ -148,7 +148,8 @@ def predict_rows(
     >>> design = (Term("tenure_months", (Factor("tenure_months", "number"),)),)
     >>> linear = LinearComponent(design, np.array([32.0]), np.array([24.0]), np.array([-0.8]), -1.0)
     >>> rows = xgboost.DMatrix(np.array([[1.0], [70.0]]), np.array([1, 0]))
-    >>> trees = TreeComponent(design, xgboost.train({"objective": "binary:logistic", "max_depth": 1}, rows, 1))
+    >>> options = {"objective": "binary:logistic", "max_depth": 1, "min_child_weight": 0}
+    >>> trees = TreeComponent(design, xgboost.train(options, rows, num_boost_round=1))
     >>> manifest = Manifest(
     ...     model_version="example", service=CORE_SERVICE, contract_hash=contract_hash(CORE_SERVICE),
     ...     features=SERVICES_OF[CORE_SERVICE], threshold=0.164, threshold_policy="profit", tree_weight=0.5,
@@ -169,7 +170,7 @@ def predict_rows(
     >>> vectors = encode_features(features, {each.name: [value] for each, value in zip(features, values)})
     >>> (prediction,) = predict_rows(model, [row], vectors, now, reasons_max=1)
     >>> prediction.label, round(prediction.probability, 2)
-    ('churn', 0.5)
+    ('churn', 0.52)
     >>> [(reason.code, reason.direction) for reason in prediction.reasons]
     [('TENURE', 'raises')]
     """

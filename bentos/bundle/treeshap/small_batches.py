@@ -66,7 +66,7 @@ class SmallBatches:
         places = np.cumsum([0, *(len(values) for _, _, values in entries)])
         features = [feature for _, feature, _ in entries]
         firsts = [index for index, each in enumerate(features) if index == 0 or features[index - 1] != each]
-        ends = [*firsts[1:], len(entries)]
+        ends = [*firsts, len(entries)][1:]  # none where no tree has a split
         return cls(
             columns,
             thresholds,
