@@ -241,7 +241,7 @@ def test_an_entry_is_told_in_one_line(settings):
 
 def test_the_command_line_shows_the_audit_and_refuses_a_changed_one(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("CHURN_HOME", str(tmp_path))
-    assert churn(capsys, "audit") == (0, "", "")
+    assert churn(capsys, "audit") == (0, "", "the audit is empty: no key was made, revoked or refused\n")
     for name in ("crm", "web", "app"):
         churn(capsys, "create", "--name", name, "--right", "predict")
     key_id = read_keys(keys_path(load_settings())).keys[0].id

@@ -565,7 +565,7 @@ PRESSING = {
     "pipelines and does not read": ((GET % b"big") * 10, lambda each: each._held and each.flow.write_paused),
     "sends ahead of an answer": (GET % b"held" + GET % b"next", lambda each: each._held),
     "does not take the answer": (GET % b"big", lambda each: each.flow.write_paused),
-    "waits for its answer": (GET % b"held", lambda each: each.answering),
+    "waits for its answer": (GET % b"held", lambda each: each.is_answering),
 }
 
 
@@ -595,7 +595,7 @@ def test_strangers_that_owe_nothing_make_room_before_who_was_admitted(run, press
             newcomer = stack.enter_context(running.connect())
             newcomer.sendall(GET % b"held")
             newer = running.accepted(newcomer)
-            until(lambda each=newer: running.on_loop(lambda: each.answering))
+            until(lambda each=newer: running.on_loop(lambda: each.is_answering))
             left = running.on_loop(lambda: set(running.server.server_state.connections))
             assert [each in left for each in strangers] == [number >= gone for number in range(3)]
         assert running.serves()
