@@ -23,7 +23,7 @@ from configs.text import decoded
 
 CONFIG_DIR: Final = Path(__file__).resolve().parent
 PROJECT_ROOT: Final = CONFIG_DIR.parent
-PREFIX: Final = "CHURN_"
+VARIABLE_PREFIX: Final = "CHURN_"
 DEVELOPMENT_KEY: Final = "local-development-key"
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -235,7 +235,7 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", case_sensitive=False
+        env_prefix=VARIABLE_PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", case_sensitive=False
     )
 
     home: Path
@@ -317,7 +317,7 @@ def load_settings(**overrides: Any) -> Settings:
         If a value is missing, of the wrong type or out of range, or a ``CHURN_…`` variable names no setting.
     """
     _refuse_unknown(os.environ)
-    home = Path(overrides.pop("home", None) or os.environ.get(f"{PREFIX}HOME") or default_home())
+    home = Path(overrides.pop("home", None) or os.environ.get(f"{VARIABLE_PREFIX}HOME") or default_home())
     try:
         return Settings(home=home.expanduser().resolve(), **overrides)
     except ValidationError as broken:
@@ -334,15 +334,15 @@ def known_variables() -> frozenset[str]:
     for field, info in Settings.model_fields.items():
         section = info.annotation
         if isinstance(section, type) and issubclass(section, _Section):
-            names |= {f"{PREFIX}{field}__{key}".upper() for key in section.model_fields}
+            names |= {f"{VARIABLE_PREFIX}{field}__{key}".upper() for key in section.model_fields}
         else:
-            names.add(f"{PREFIX}{field}".upper())
+            names.add(f"{VARIABLE_PREFIX}{field}".upper())
     return frozenset(names)
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
     # pydantic-settings ignores a misspelt variable without a message, as if it had taken effect.
-    unknown = sorted({name for name in environ if name.upper().startswith(PREFIX)} - known_variables())
+    unknown = sorted({name for name in environ if name.upper().startswith(VARIABLE_PREFIX)} - known_variables())
     if unknown:
         raise SettingsError(
             f"unknown environment variable {', '.join(unknown)}", "CHURN_<SECTION>__<KEY>, see configs/default.toml"

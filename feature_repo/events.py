@@ -1,6 +1,6 @@
 """Schema and validation rules of behavioural events, the same for files and streams. Pure.
 
-An event is never dropped: it is admitted, or it is quarantined under exactly one :class:`Reason`, the first that
+An event is never dropped: it is admitted, or it is quarantined under exactly one :class:`RejectionReason`, the first that
 applies in the order of the class. Rules that compare events with each other are in
 :mod:`feature_repo.raw.events.admission`. See docs/decisions/0016-event-deliveries.md.
 """
@@ -23,9 +23,9 @@ from configs.text import composed as composed_text
 from feature_repo.contract import CUSTOMER, CUSTOMER_PATTERN
 from feature_repo.instants import INSTANT, instant, instants
 
-SCHEMA_VERSION: Final = 1
+EVENT_SCHEMA_VERSION: Final = 1
 """Value of the field ``schema_version`` in each JSON line."""
-SCHEMA: Final = pa.schema(
+EVENT_SCHEMA: Final = pa.schema(
     [
         ("event_id", pa.string()),
         ("revision", pa.int64()),
@@ -65,16 +65,17 @@ OLDEST: Final = datetime.fromisoformat("2000-01-01T00:00:00+00:00")
 _ID_CHARS_MAX: Final = 64
 _BLOCK_BYTES: Final = 256 * 1024
 _PAYLOAD_COLUMNS: Final = tuple(dict.fromkeys(name for names in PAYLOAD.values() for name in names))
-_NUMBERS: Final = ("revision", *(name for name in _PAYLOAD_COLUMNS if SCHEMA.field(name).type == pa.int64()))
+_NUMBERS: Final = ("revision", *(name for name in _PAYLOAD_COLUMNS if EVENT_SCHEMA.field(name).type == pa.int64()))
 _MARKS: Final = re.compile(rb"\A(?:" + codecs.BOM_UTF8 + rb")+")
 _LINE: Final = pa.schema(
     [
         ("schema_version", pa.int64()),
-        *((field.name, pa.string() if field.type == INSTANT else field.type) for field in SCHEMA),
+        *((field.name, pa.string() if field.type == INSTANT else field.type) for field in EVENT_SCHEMA),
     ]
 )
 KINDS: Final[dict[str, type]] = {
-    field.name: {pa.int64(): int, pa.bool_(): bool, pa.string(): str, INSTANT: datetime}[field.type] for field in SCHEMA
+    field.name: {pa.int64(): int, pa.bool_(): bool, pa.string(): str, INSTANT: datetime}[field.type]
+    for field in EVENT_SCHEMA
 }
 """Field -> the Python type of its values."""
 
@@ -94,13 +95,13 @@ _JSON_KINDS: Final[dict[type, str]] = {
 }
 
 
-class Reason(StrEnum):
+class RejectionReason(StrEnum):
     """Why an event is quarantined; ``sentence`` is the text for people. The first that applies counts.
 
     Examples
     --------
-    >>> from feature_repo.events import Reason
-    >>> Reason("unknown_type").sentence
+    >>> from feature_repo.events import RejectionReason
+    >>> RejectionReason("unknown_type").sentence
     'There is no such type of event.'
     """
 
@@ -138,7 +139,7 @@ class Reason(StrEnum):
     UNKNOWN_CUSTOMER = "unknown_customer", "No published snapshot knows the customer; the event waits until one does."
 
 
-SENTENCES: Final[dict[str, str]] = {reason.value: reason.sentence for reason in Reason}
+SENTENCES: Final[dict[str, str]] = {reason.value: reason.sentence for reason in RejectionReason}
 """Reason -> its sentence."""
 
 
@@ -156,8 +157,8 @@ def parse_lines(content: bytes, first_line: int = 1) -> pa.Table:
     Returns
     -------
     pyarrow.Table
-        The columns of :data:`SCHEMA`, ``row`` (int64, the number of the line), ``refusal`` (string, the
-        :class:`Reason` of a line that is no event, else null) and ``content`` (binary, at most the first 64 KiB of
+        The columns of :data:`EVENT_SCHEMA`, ``row`` (int64, the number of the line), ``refusal`` (string, the
+        :class:`RejectionReason` of a line that is no event, else null) and ``content`` (binary, at most the first 64 KiB of
         that line, unchanged). The other columns of such a line are null.
 
     Examples
@@ -183,7 +184,7 @@ def validate_events(events: pa.Table, now: datetime, clock_skew_s: float) -> pa.
     Parameters
     ----------
     events
-        At least the columns of :data:`SCHEMA`; others are kept. ``refusal``, if present, becomes the reason.
+        At least the columns of :data:`EVENT_SCHEMA`; others are kept. ``refusal``, if present, becomes the reason.
     now
         Reference instant, tz-aware; nothing may be dated later than ``clock_skew_s`` seconds after it.
 
@@ -214,20 +215,26 @@ def validate_events(events: pa.Table, now: datetime, clock_skew_s: float) -> pa.
     latest = pa.scalar(now + skew, INSTANT)
     numbers = [events[name] for name in _NUMBERS]
     ticket = events["ticket_id"]
-    rules: list[tuple[Reason, Any]] = [
-        (Reason.BAD_EVENT_ID, _not(_is_id(events["event_id"]))),
-        (Reason.UNKNOWN_TYPE, _not(pc.is_in(events["type"], pa.array(PAYLOAD)))),
-        (Reason.BAD_CUSTOMER_ID, _not(_is_customer(events[CUSTOMER]))),
-        (Reason.MISSING_TIME, pc.or_(pc.is_null(occurred), pc.is_null(arrived))),
-        (Reason.TOO_OLD, pc.less(occurred, pa.scalar(OLDEST, INSTANT))),
-        (Reason.OCCURRED_IN_FUTURE, pc.greater(occurred, latest)),
-        (Reason.OCCURRED_IN_FUTURE, pc.greater(pc.subtract(occurred, arrived), pa.scalar(skew, pa.duration("us")))),
-        (Reason.ARRIVED_IN_FUTURE, pc.greater(arrived, latest)),
-        (Reason.NEGATIVE_VALUE, _any(pc.less(each, 0) for each in numbers)),
-        (Reason.VALUE_TOO_LARGE, _any(pc.greater(each, VALUE_MAX) for each in numbers)),
-        (Reason.MISSING_PAYLOAD, pc.and_not(_payload(events, wanted=True), pc.fill_null(events["retracted"], False))),  # noqa: FBT003 - not ours
-        (Reason.UNEXPECTED_PAYLOAD, _payload(events, wanted=False)),
-        (Reason.BAD_TICKET_ID, pc.and_(pc.is_valid(ticket), _not(_is_id(ticket)))),
+    rules: list[tuple[RejectionReason, Any]] = [
+        (RejectionReason.BAD_EVENT_ID, _not(_is_id(events["event_id"]))),
+        (RejectionReason.UNKNOWN_TYPE, _not(pc.is_in(events["type"], pa.array(PAYLOAD)))),
+        (RejectionReason.BAD_CUSTOMER_ID, _not(_is_customer(events[CUSTOMER]))),
+        (RejectionReason.MISSING_TIME, pc.or_(pc.is_null(occurred), pc.is_null(arrived))),
+        (RejectionReason.TOO_OLD, pc.less(occurred, pa.scalar(OLDEST, INSTANT))),
+        (RejectionReason.OCCURRED_IN_FUTURE, pc.greater(occurred, latest)),
+        (
+            RejectionReason.OCCURRED_IN_FUTURE,
+            pc.greater(pc.subtract(occurred, arrived), pa.scalar(skew, pa.duration("us"))),
+        ),
+        (RejectionReason.ARRIVED_IN_FUTURE, pc.greater(arrived, latest)),
+        (RejectionReason.NEGATIVE_VALUE, _any(pc.less(each, 0) for each in numbers)),
+        (RejectionReason.VALUE_TOO_LARGE, _any(pc.greater(each, VALUE_MAX) for each in numbers)),
+        (
+            RejectionReason.MISSING_PAYLOAD,
+            pc.and_not(_payload(events, wanted=True), pc.fill_null(events["retracted"], False)),  # noqa: FBT003 - not ours
+        ),
+        (RejectionReason.UNEXPECTED_PAYLOAD, _payload(events, wanted=False)),
+        (RejectionReason.BAD_TICKET_ID, pc.and_(pc.is_valid(ticket), _not(_is_id(ticket)))),
     ]
     broken = pc.make_struct(*(pc.fill_null(found, False) for _, found in rules))  # noqa: FBT003
     reason = pc.case_when(broken, *(pa.scalar(each.value) for each, _ in rules))
@@ -242,7 +249,7 @@ def validate_events(events: pa.Table, now: datetime, clock_skew_s: float) -> pa.
     }
     for name, column in mended.items():
         chosen = pc.if_else(admitted, column, events[name])
-        events = events.set_column(events.column_names.index(name), SCHEMA.field(name), chosen)
+        events = events.set_column(events.column_names.index(name), EVENT_SCHEMA.field(name), chosen)
     return events.append_column(pa.field("reason", pa.string()), reason)
 
 
@@ -300,8 +307,8 @@ def _parse_clean(block: bytes, lines: list[bytes], first_line: int) -> pa.Table 
         )
     except (UnicodeDecodeError, pa.ArrowInvalid):
         return None
-    columns = [_READ.get(field.type, _as_it_is)(read[field.name]) for field in SCHEMA]
-    versions = pc.equal(read["schema_version"], SCHEMA_VERSION)
+    columns = [_READ.get(field.type, _as_it_is)(read[field.name]) for field in EVENT_SCHEMA]
+    versions = pc.equal(read["schema_version"], EVENT_SCHEMA_VERSION)
     if (
         any(each is None for each in columns)
         or read.num_rows != len(lines)
@@ -335,41 +342,42 @@ def _parse_each(lines: list[bytes], first_line: int) -> pa.Table:
 def _parsed(numbers: list[int], lines: list[bytes]) -> pa.Table:
     read = [_parse(line) for line in lines]
     events = [each if isinstance(each, dict) else {} for each in read]
-    columns = [pa.array([event.get(field.name) for event in events], field.type) for field in SCHEMA]
-    refusals = [each.value if isinstance(each, Reason) else None for each in read]
+    columns = [pa.array([event.get(field.name) for event in events], field.type) for field in EVENT_SCHEMA]
+    refusals = [each.value if isinstance(each, RejectionReason) else None for each in read]
     contents = [
-        line[:LINE_BYTES_MAX] if isinstance(each, Reason) else None for each, line in zip(read, lines, strict=True)
+        line[:LINE_BYTES_MAX] if isinstance(each, RejectionReason) else None
+        for each, line in zip(read, lines, strict=True)
     ]
     return _with_rows(columns, numbers, refusals, contents)
 
 
 def _with_rows(columns: list[Any], numbers: Iterable[int], refusals: list[Any], contents: list[Any]) -> pa.Table:
     more = [pa.array(numbers, pa.int64()), pa.array(refusals, pa.string()), pa.array(contents, pa.binary())]
-    return pa.table([*columns, *more], names=[*SCHEMA.names, "row", "refusal", "content"])
+    return pa.table([*columns, *more], names=[*EVENT_SCHEMA.names, "row", "refusal", "content"])
 
 
-def _parse(line: bytes) -> dict[str, Any] | Reason:  # noqa: PLR0911 - a rule each
+def _parse(line: bytes) -> dict[str, Any] | RejectionReason:  # noqa: PLR0911 - a rule each
     if len(line) > LINE_BYTES_MAX:
-        return Reason.OVERSIZED_LINE
+        return RejectionReason.OVERSIZED_LINE
     try:
         text = line.decode()
         pairs = json.loads(text, object_pairs_hook=Pairs, parse_constant=_no_constant)
     except (ValueError, RecursionError):
-        return Reason.MALFORMED_JSON
+        return RejectionReason.MALFORMED_JSON
     if not isinstance(pairs, Pairs):
-        return Reason.NOT_AN_OBJECT
+        return RejectionReason.NOT_AN_OBJECT
     event = dict(pairs)
     if len(event) < len(pairs):
-        return Reason.DUPLICATE_KEY
+        return RejectionReason.DUPLICATE_KEY
     version = event.pop("schema_version", None)
-    if type(version) is not int or version != SCHEMA_VERSION:
-        return Reason.UNKNOWN_SCHEMA_VERSION
+    if type(version) is not int or version != EVENT_SCHEMA_VERSION:
+        return RejectionReason.UNKNOWN_SCHEMA_VERSION
     if not event.keys() <= KINDS.keys():
-        return Reason.UNKNOWN_FIELD
+        return RejectionReason.UNKNOWN_FIELD
     try:
         return {name: parse_value(KINDS[name], value) for name, value in event.items() if value is not None}
     except ValueError:
-        return Reason.WRONG_TYPE
+        return RejectionReason.WRONG_TYPE
 
 
 def _no_constant(name: str) -> None:

@@ -12,7 +12,7 @@ from feature_repo.views.contract import customer_contract, customer_protected
 from feature_repo.views.derived import customer_derived, customer_milestones
 from feature_repo.views.services_used import customer_services
 
-VIEWS: tuple[FeatureView | OnDemandFeatureView, ...] = (
+FEATURE_VIEWS: tuple[FeatureView | OnDemandFeatureView, ...] = (
     customer_contract,
     customer_services,
     customer_billing,
@@ -27,7 +27,7 @@ def _service(name: str, description: str) -> FeatureService:
     wanted = features_of(name)
     projections = [
         view[[feature.name for feature in wanted if feature.view == view.name]]
-        for view in VIEWS
+        for view in FEATURE_VIEWS
         if any(feature.view == view.name for feature in wanted)
     ]
     return FeatureService(

@@ -167,7 +167,7 @@ def tiles(events: pa.Table, cut: datetime) -> pa.Table:
     Parameters
     ----------
     events
-        Admitted events (columns of :data:`feature_repo.events.SCHEMA`, unique by event_id and revision) of some
+        Admitted events (columns of :data:`feature_repo.events.EVENT_SCHEMA`, unique by event_id and revision) of some
         customers, in any order: all that were known by ``cut``. Those that occurred before the window may be left
         out, unless their revision is above 0: it may replace one within.
     cut

@@ -21,9 +21,9 @@ from typing import Any, Final, NoReturn, Self
 
 from pydantic import BaseModel, SecretStr
 
-from bentos.churn.server.parent_process import VARIABLE, mark_as_parent
+from bentos.churn.server.parent_process import PARENT_PID_VARIABLE, mark_as_parent
 from configs.errors import ChurnError
-from configs.settings import PREFIX, PROJECT_ROOT, Settings, load_settings
+from configs.settings import PROJECT_ROOT, VARIABLE_PREFIX, Settings, load_settings
 from configs.telemetry import switch_off
 from feature_repo.files.atomic_writes import remove, storage_errors
 from feature_repo.files.regular_files import open_lock
@@ -49,7 +49,7 @@ def command(settings: Settings, target: str = SERVICE) -> list[str]:
     return [sys.executable, "-P", "-m", "flows.bento_process", "serve", target, *where, "--working-dir", folder]
 
 
-def environment(settings: Settings) -> dict[str, str]:
+def service_environment(settings: Settings) -> dict[str, str]:
     """Return this process's environment with the variables that make the child read the same settings.
 
     Only values that differ from what the child would read anyway are added, so that secrets from elsewhere are not
@@ -57,14 +57,14 @@ def environment(settings: Settings) -> dict[str, str]:
     at each start, even another service's.
     """
     child = dict(os.environ)
-    child[f"{PREFIX}HOME"] = str(settings.home)
-    child[f"{PREFIX}PROFILE"] = settings.profile
+    child[f"{VARIABLE_PREFIX}HOME"] = str(settings.home)
+    child[f"{VARIABLE_PREFIX}PROFILE"] = settings.profile
     ours = _flat(settings)
     theirs = _flat(load_settings(home=settings.home, profile=settings.profile))
     child |= {name: value for name, value in ours.items() if theirs.get(name) != value}
     child["BENTOML_HOME"] = str(_folder(settings))
     child["TMPDIR"] = str(_folder(settings) / "tmp")
-    child.pop(VARIABLE, None)
+    child.pop(PARENT_PID_VARIABLE, None)
     child["OMP_NUM_THREADS"] = "1"
     switch_off(child)
     return child
@@ -85,7 +85,7 @@ def run_service(settings: Settings) -> NoReturn:
     # The lock is inherited and held until the last process of the service has ended.
     os.set_inheritable(lock.fileno(), True)  # noqa: FBT003 - the name says it
     sys.stdout.flush()
-    os.execve(sys.executable, command(settings), environment(settings))  # noqa: S606 - our own command
+    os.execve(sys.executable, command(settings), service_environment(settings))  # noqa: S606 - our own command
 
 
 class ServiceProcess:
@@ -107,7 +107,7 @@ class ServiceProcess:
         with _prepared(settings) as held, storage_errors():
             self.log.parent.mkdir(parents=True, exist_ok=True)
             output = self.log.open("wb")
-            child = environment(settings)
+            child = service_environment(settings)
             mark_as_parent(child)
             # A session of its own, so that the processes that BentoML starts per worker are ended with it.
             with output:
@@ -273,5 +273,5 @@ def _flat(settings: Settings) -> dict[str, str]:
         if isinstance(values, BaseModel):
             for key, value in values:
                 plain = value.get_secret_value() if isinstance(value, SecretStr) else value
-                found[f"{PREFIX}{section}__{key}".upper()] = str(plain)
+                found[f"{VARIABLE_PREFIX}{section}__{key}".upper()] = str(plain)
     return found

@@ -26,10 +26,10 @@ from feature_repo.contract import LABEL, Feature
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Kind = Literal["feature", "score", "label"]
-Status = Literal["stable", "drift", "insufficient data"]
+DriftStatus = Literal["stable", "drift", "insufficient data"]
 
 SCORE: Final = "score"
-FORMAT: Final = 2
+DRIFT_FORMAT: Final = 2
 """Format number of a stored baseline. Format 1 counted all held-out rows, leavers of the declared extract too."""
 _NULL, _OTHER = "null", "any other"
 _BOOL: Final = ("False", "True")
@@ -136,7 +136,7 @@ class Baseline:
     log_loss: float
     log_loss_spread: float
     columns: tuple[BaselineColumn, ...]
-    format: int = FORMAT
+    format: int = DRIFT_FORMAT
 
     def to_json(self) -> str:
         """Return the baseline as JSON; it names no customer."""
@@ -231,7 +231,7 @@ class DriftRow:
     kind: Kind
     psi: float | None
     bound: float | None
-    status: Status
+    status: DriftStatus
     reference_rows: int
     current_rows: int
     moved: str
@@ -270,7 +270,7 @@ def make_baseline(  # noqa: PLR0913 - what is measured, and what it is called
     counts = [each.count(watched[each.name]) for each in columns]
     columns.append(FeatureBins.of_numbers(SCORE, "score", score[present], bins))
     counts.append(columns[-1].count(score[present]))
-    loss = losses(churned, score)
+    loss = negative_log_likelihoods(churned, score)
     return Baseline(
         digest=digest,
         contract_hash=contract_hash,
@@ -286,14 +286,14 @@ def make_baseline(  # noqa: PLR0913 - what is measured, and what it is called
     )
 
 
-def losses(churned: NDArray[np.bool_], score: Floats) -> Floats:
+def negative_log_likelihoods(churned: NDArray[np.bool_], score: Floats) -> Floats:
     """Return each row's negative log-likelihood in nats, (n,); ``score`` (n,) in (0, 1).
 
     Examples
     --------
     >>> import numpy as np
-    >>> from monitoring.drift import losses
-    >>> losses(np.array([True, False]), np.array([0.5, 0.1])).round(3).tolist()
+    >>> from monitoring.drift import negative_log_likelihoods
+    >>> negative_log_likelihoods(np.array([True, False]), np.array([0.5, 0.1])).round(3).tolist()
     [0.693, 0.105]
     """
     return np.asarray(-np.where(churned, np.log(score), np.log1p(-score)), dtype=np.float64)
@@ -352,7 +352,7 @@ def _row(
         return _insufficient(bins, then, current)
     found = psi(before, current)
     bound = max(setting, psi_by_chance(int(np.count_nonzero(before + current)), n, m, false_alarm))
-    status: Status = "drift" if found > bound else "stable"
+    status: DriftStatus = "drift" if found > bound else "stable"
     if min(n, m) < rows_min:
         status = "insufficient data"
     most = int(np.argmax(np.abs(current / m - before / n)))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bentos.base_rate import log_loss_bound, probability_bound
 from configs.settings import MonitoringSettings
-from monitoring.drift import Baseline, Floats, Status, losses
+from monitoring.drift import Baseline, DriftStatus, Floats, negative_log_likelihoods
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class PerformanceCheck:
     value that chance shows on so many rows.
     """
 
-    status: Status
+    status: DriftStatus
     observed_at: str | None
     rows: int
     churn_rate: float | None = None
@@ -74,7 +74,7 @@ def check_performance(
     rows = len(score)
     if not rows:
         return PerformanceCheck("insufficient data", observed_at, 0)
-    loss = losses(churned, score)
+    loss = negative_log_likelihoods(churned, score)
     rise = float(loss.mean()) - reference.log_loss
     error = float(np.sqrt(reference.log_loss_spread**2 / reference.rows + loss.var() / rows))
     gap = float(churned.mean() - score.mean())
@@ -87,7 +87,7 @@ def check_performance(
     )
     rise_bound = max(rise_max, NormalDist().inv_cdf(1 - limits.false_alarm) * error)
     gap_bound = max(gap_max, NormalDist().inv_cdf(1 - limits.false_alarm / 2) * gap_error)
-    status: Status = "drift" if rise > rise_bound or abs(gap) > gap_bound else "stable"
+    status: DriftStatus = "drift" if rise > rise_bound or abs(gap) > gap_bound else "stable"
     if not judged or min(rows, reference.rows) < limits.rows_min:
         status = "insufficient data"
     return PerformanceCheck(

@@ -27,16 +27,16 @@ from configs.text import decoded
 from feature_repo.contract import ADD_ONS, CSV_KEY
 from feature_repo.files.regular_files import read_regular
 from feature_repo.raw.snapshots.normalization import Respelling, id_fault, likely_cause
-from feature_repo.raw.snapshots.telco_csv import COLUMNS, normalise
+from feature_repo.raw.snapshots.telco_csv import CSV_COLUMNS, normalise
 from monitoring.quality_report import (
     QUARANTINE_RULE,
     CheckResult,
     GateFailedError,
     GateResult,
     QuarantinedRow,
-    from_json,
+    gate_from_json,
+    gate_to_json,
     render_html,
-    to_json,
 )
 
 __all__ = [
@@ -45,12 +45,12 @@ __all__ = [
     "GateFailedError",
     "GateResult",
     "QuarantinedRow",
-    "from_json",
+    "gate_from_json",
+    "gate_to_json",
     "load_suite",
     "render_html",
     "rule_columns",
     "run_gate",
-    "to_json",
 ]
 
 SUITES: Final = CONFIG_DIR / "expectations"
@@ -200,7 +200,7 @@ def run_gate(
     outcomes = _run(load_suite(RAW_SUITE), raw, parameters, shown)
     broken = frozenset[int]().union(*(outcome.rows for outcome in outcomes if not outcome.check.passed))
     remaining = raw.drop(index=list(broken))
-    if len(remaining) and set(COLUMNS) <= set(raw.columns):
+    if len(remaining) and set(CSV_COLUMNS) <= set(raw.columns):
         snapshot = normalise(remaining)
         typed = pd.concat([snapshot, rule_columns(snapshot)], axis=1)
         outcomes += _run(load_suite(SNAPSHOT_SUITE), typed, parameters, shown)
@@ -360,7 +360,7 @@ def _outcome(asked: Mapping[str, Any], result: Any, frame: pd.DataFrame, shown: 
         sample=shown.rows(rows, frame, columns),
         detail=trouble or _detail(kwargs, found, meta["why"]),
         why=meta["why"],
-        cause=_cause(frame, rows, column) if rows and column in COLUMNS else "",
+        cause=_cause(frame, rows, column) if rows and column in CSV_COLUMNS else "",
     )
     return _Outcome(check, frozenset(rows))
 

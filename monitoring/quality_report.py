@@ -135,13 +135,13 @@ class GateFailedError(ChurnError):
         self.report = report
 
 
-def to_json(result: GateResult) -> str:
-    """Return the result as JSON, ASCII only; :func:`from_json` reads it back."""
+def gate_to_json(result: GateResult) -> str:
+    """Return the result as JSON, ASCII only; :func:`gate_from_json` reads it back."""
     return json.dumps(asdict(result), indent=2) + "\n"
 
 
-def from_json(text: str) -> GateResult:
-    """Read what :func:`to_json` wrote. Raises KeyError or ValueError for anything else."""
+def gate_from_json(text: str) -> GateResult:
+    """Read what :func:`gate_to_json` wrote. Raises KeyError or ValueError for anything else."""
     told = json.loads(text)
     checks = [{**check, "sample": tuple(map(tuple, check["sample"]))} for check in told["checks"]]
     return GateResult(

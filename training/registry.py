@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from bentos.bundle.manifest import MANIFEST, BundleError, bundles_folder, read_verified
+from bentos.bundle.manifest import MANIFEST_FILE, BundleError, bundles_folder, read_verified
 from configs.errors import ChurnError
 from configs.interrupts import reinstate_interrupts
 from configs.settings import Settings
@@ -70,7 +70,7 @@ SERVER_RETRIES: Final = 2
 """Retries of a server that does not respond, about 5 s in all (MLflow's own 7 take minutes)."""
 
 
-class RegistryUnavailableError(ChurnError):
+class ModelRegistryUnavailableError(ChurnError):
     """MLflow can't be reached, or refused a call."""
 
     error = "model_registry_unavailable"
@@ -78,7 +78,7 @@ class RegistryUnavailableError(ChurnError):
     transient = True
 
 
-class RegistryRefusedError(RegistryUnavailableError):
+class ModelRegistryRefusedError(ModelRegistryUnavailableError):
     """MLflow refused a call, and will refuse it again until the cause is fixed."""
 
     error = "model_registry_refused"
@@ -86,7 +86,7 @@ class RegistryRefusedError(RegistryUnavailableError):
     transient = False
 
 
-class ExperimentDeletedError(RegistryRefusedError):
+class ExperimentDeletedError(ModelRegistryRefusedError):
     """The experiment of the runs was deleted."""
 
     error = "experiment_deleted"
@@ -274,7 +274,7 @@ def restore_bundle(settings: Settings, registered: RegisteredVersion) -> bool:
             return False
         if digest != registered.bundle_digest:
             return False
-        files[MANIFEST] = (copy / MANIFEST).read_bytes()
+        files[MANIFEST_FILE] = (copy / MANIFEST_FILE).read_bytes()
         final = bundles_folder(settings.home) / digest
         with storage_errors():
             if final.exists():
@@ -499,7 +499,7 @@ def _answering(settings: Settings) -> Iterator[None]:
         raise _named(settings, refused) from refused
 
 
-def _named(settings: Settings, refused: Exception) -> RegistryUnavailableError:
+def _named(settings: Settings, refused: Exception) -> ModelRegistryUnavailableError:
     """Return the named error for an exception of MLflow, its database or its connection, with the fix.
 
     Of MLflow's text only the error code is repeated: it may hold the server's address, and a password in it.
@@ -516,27 +516,29 @@ def _named(settings: Settings, refused: Exception) -> RegistryUnavailableError:
         damaged = _DAMAGED_ELSEWHERE
     if isinstance(refused, MlflowException):
         if "out-of-date database schema" in str(refused):
-            return RegistryRefusedError(
+            return ModelRegistryRefusedError(
                 f"{where} is of another MLflow version", "back it up, then run: mlflow db upgrade on its URI"
             )
         if refused.error_code in _REFUSALS:
-            return RegistryRefusedError(f"{where} refused: {refused.error_code}", _REFUSALS[refused.error_code] or hint)
+            return ModelRegistryRefusedError(
+                f"{where} refused: {refused.error_code}", _REFUSALS[refused.error_code] or hint
+            )
     # MLflow wraps most exceptions of its database and reports an error code of its own.
     broken = next((each for each in chain(refused) if isinstance(each, sqlite3.Error)), None)
     if broken is not None:
         cause = sqlite_cause(broken, damaged=damaged, otherwise=hint)
-        kind = RegistryUnavailableError if cause.passing else RegistryRefusedError
+        kind = ModelRegistryUnavailableError if cause.passing else ModelRegistryRefusedError
         return kind(f"{where} can't be used: {cause.what}", cause.cure)
     if isinstance(refused, (MlflowException, DBAPIError)):
         what = f"failed: {refused.error_code if isinstance(refused, MlflowException) else 'its database'}"
         if away and (unreached := connection_cause(refused)) is not None:
             what, hint = f"can't be reached: {unreached.what}", unreached.cure
-        return RegistryUnavailableError(f"{where} {what}", hint)
+        return ModelRegistryUnavailableError(f"{where} {what}", hint)
     if isinstance(refused, OSError) and not away:
         what = f"{where} can't be used: {refused.strerror or type(refused).__name__}"
         lasting = refused.errno in _NO_FILE
-        return RegistryRefusedError(what, _A_FILE) if lasting else RegistryUnavailableError(what, hint)
-    return RegistryUnavailableError(f"{where} does not answer ({type(refused).__name__})", hint)
+        return ModelRegistryRefusedError(what, _A_FILE) if lasting else ModelRegistryUnavailableError(what, hint)
+    return ModelRegistryUnavailableError(f"{where} does not answer ({type(refused).__name__})", hint)
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bentos.bundle.components import LinearComponent, TreeComponent
-from bentos.bundle.design_matrix import CompiledDesign, Floats, from_json, to_json
+from bentos.bundle.design_matrix import CompiledDesign, Floats, design_from_json, design_to_json
 from bentos.bundle.manifest import (
-    LINEAR,
-    MANIFEST,
+    LINEAR_FILE,
+    MANIFEST_FILE,
     REASON_CODES,
     TREE_DESIGN,
-    TREES,
+    TREES_FILE,
     BundleError,
     Manifest,
     bundles_folder,
@@ -286,9 +286,9 @@ class Bundle:
             If a write to disk fails.
         """
         files = {
-            LINEAR: _json(self.linear.to_json()),
-            TREES: bytes(self.trees.booster.save_raw("ubj")),
-            TREE_DESIGN: _json(to_json(self.trees.design)),
+            LINEAR_FILE: _json(self.linear.to_json()),
+            TREES_FILE: bytes(self.trees.booster.save_raw("ubj")),
+            TREE_DESIGN: _json(design_to_json(self.trees.design)),
             REASON_CODES: self.reason_codes.encode(),
         }
         hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
@@ -298,7 +298,7 @@ class Bundle:
         folder = bundles_folder(home) / digest
         if not folder.exists():
             with storage_errors():
-                write_folder(folder, {**files, MANIFEST: text})
+                write_folder(folder, {**files, MANIFEST_FILE: text})
         return replace(self, manifest=manifest, digest=digest)
 
     @classmethod
@@ -330,9 +330,9 @@ class Bundle:
 
         manifest, digest, files = read_verified(folder)
         try:
-            linear = LinearComponent.from_json(json.loads(files[LINEAR]))
-            design = from_json(json.loads(files[TREE_DESIGN]))
-            booster = Booster({"nthread": 1}, model_file=bytearray(files[TREES]))
+            linear = LinearComponent.from_json(json.loads(files[LINEAR_FILE]))
+            design = design_from_json(json.loads(files[TREE_DESIGN]))
+            booster = Booster({"nthread": 1}, model_file=bytearray(files[TREES_FILE]))
             codes = files[REASON_CODES].decode()
         except (ValueError, KeyError, TypeError, XGBoostError) as broken:
             raise BundleError(

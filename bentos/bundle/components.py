@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
-from bentos.bundle.design_matrix import Design, Floats, attribution, from_json, to_json
+from bentos.bundle.design_matrix import Design, Floats, attribution, design_from_json, design_to_json
 from bentos.bundle.treeshap.tree_tables import TreeTables, compile_verified
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class LinearComponent:
     def to_json(self) -> dict[str, Any]:
         """Return the component as JSON values; floats keep every bit (Python's repr round-trips)."""
         return {
-            "design": to_json(self.design),
+            "design": design_to_json(self.design),
             "mean": self.mean.tolist(),
             "scale": self.scale.tolist(),
             "coefficients": self.coefficients.tolist(),
@@ -95,7 +95,7 @@ class LinearComponent:
         mean, scale, coefficients = (
             np.asarray(content[name], dtype=np.float64) for name in ("mean", "scale", "coefficients")
         )
-        design, intercept = from_json(content["design"]), float(content["intercept"])
+        design, intercept = design_from_json(content["design"]), float(content["intercept"])
         for numbers in (mean, scale, coefficients):
             if numbers.shape != (len(design),) or not np.isfinite([*numbers, intercept]).all() or (scale <= 0).any():
                 raise ValueError("the linear part's numbers do not fit its columns")

@@ -174,11 +174,11 @@ def attribution(design: Design, names: Sequence[str]) -> Floats:
     return weights
 
 
-def to_json(design: Design) -> list[dict[str, Any]]:
+def design_to_json(design: Design) -> list[dict[str, Any]]:
     """Return the design as JSON values."""
     return [asdict(column) for column in design]
 
 
-def from_json(content: list[dict[str, Any]]) -> Design:
-    """Read what :func:`to_json` wrote. Raises KeyError, TypeError or ValueError for anything else."""
+def design_from_json(content: list[dict[str, Any]]) -> Design:
+    """Read what :func:`design_to_json` wrote. Raises KeyError, TypeError or ValueError for anything else."""
     return tuple(Term.from_json(column) for column in content)

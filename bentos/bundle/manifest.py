@@ -17,12 +17,12 @@ from typing import Any, Final, Literal, Self
 from configs.errors import ChurnError
 from feature_repo.contract import SERVICES_OF, contract_hash
 
-MANIFEST: Final = "manifest.json"
-LINEAR: Final = "linear.json"
-TREES: Final = "trees.ubj"
+MANIFEST_FILE: Final = "manifest.json"
+LINEAR_FILE: Final = "linear.json"
+TREES_FILE: Final = "trees.ubj"
 TREE_DESIGN: Final = "trees_design.json"
 REASON_CODES: Final = "reason_codes.toml"
-FILES: Final = frozenset({LINEAR, TREES, TREE_DESIGN, REASON_CODES})
+FILES: Final = frozenset({LINEAR_FILE, TREES_FILE, TREE_DESIGN, REASON_CODES})
 """Names of the files of a bundle besides its manifest; no others are allowed."""
 FORMAT: Final = 1
 
@@ -156,14 +156,14 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
     BundleError
         If the manifest is missing, was changed, or is not valid.
     """
-    path = folder / MANIFEST
+    path = folder / MANIFEST_FILE
     if not path.is_file():
         raise BundleError(f"no bundle at {folder}", _RECOVERY_HINT)
     text = path.read_bytes()
     digest = hashlib.sha256(text).hexdigest()
     # Below a home a bundle is stored in a folder named after its digest; MLflow's copy has a folder of its own.
     if is_digest(folder.name) and folder.name != digest:
-        raise BundleError(f"{MANIFEST} of bundle {folder.name} was changed", _RECOVERY_HINT)
+        raise BundleError(f"{MANIFEST_FILE} of bundle {folder.name} was changed", _RECOVERY_HINT)
     try:
         manifest = Manifest.from_json(text.decode())
     except (ValueError, KeyError, TypeError) as broken:
@@ -189,7 +189,7 @@ def read_verified(folder: Path) -> tuple[Manifest, str, dict[str, bytes]]:
     # A file that is not listed would be loaded unchecked.
     if differing := sorted(FILES ^ set(manifest.files)):
         raise BundleError(
-            f"{folder / MANIFEST} lists other files than a bundle has: {', '.join(differing)}", _RECOVERY_HINT
+            f"{folder / MANIFEST_FILE} lists other files than a bundle has: {', '.join(differing)}", _RECOVERY_HINT
         )
     contents = {name: _verified(folder / name, expected) for name, expected in manifest.files.items()}
     refuse_other_contract(manifest)

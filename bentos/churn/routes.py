@@ -55,7 +55,7 @@ LOOKUPS: Final = 2
 """Receipts looked up and replayed at once."""
 BODIES: Final = 2
 """Large bodies parsed, or answers to many customers written, at once."""
-LARGE_BYTES: Final = 16 * 1024
+LARGE_BODY_BYTES: Final = 16 * 1024
 """A larger body is parsed in a thread: on the event loop it would delay every other request."""
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 Result = TypeVar("Result")
@@ -218,7 +218,7 @@ class Routes:
         return {"customer_id": customer_id, "error": result.body()}
 
     async def _read(self, content_type: str, raw: bytes, model: type[Body]) -> Body:
-        if len(raw) <= LARGE_BYTES:
+        if len(raw) <= LARGE_BODY_BYTES:
             return request_body.parse_body(content_type, raw, model)
         return await self._aside(lambda: request_body.parse_body(content_type, raw, model))
 

@@ -94,15 +94,15 @@ _OF_STATUS: Final[dict[int, type[ChurnServiceError]]] = {
 }
 
 
-def refusal(status: int, content: bytes, retry_after_s: float | None) -> ChurnServiceError:
+def error_of_answer(status: int, content: bytes, retry_after_s: float | None) -> ChurnServiceError:
     """Return the error of an answer that is not a success. Pure.
 
     The body decides where it can: behind a reverse proxy a 404 may also mean that the proxy does not know the service.
 
     Examples
     --------
-    >>> from bentos.client.errors import refusal
-    >>> refusal(404, b"<html>not found</html>", None)
+    >>> from bentos.client.errors import error_of_answer
+    >>> error_of_answer(404, b"<html>not found</html>", None)
     RequestRefusedError("status 404, with a body that is not the churn service's")
     """
     body = _body(status, content)

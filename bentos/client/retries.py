@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Final, Literal, TypeAlias, TypeVar
 
-from bentos.client.errors import NO_ANSWER, ChurnServiceError, UnavailableError, refusal
+from bentos.client.errors import NO_ANSWER, ChurnServiceError, UnavailableError, error_of_answer
 
 Result = TypeVar("Result")
 Clock = Callable[[], float]
@@ -165,7 +165,7 @@ def exchange(request: Request, patience: Patience, clock: Clock, rng: random.Ran
 def _classified(outcome: Reply | Failed) -> tuple[ChurnServiceError, bool]:
     """Return the error, and whether a retry may succeed."""
     if isinstance(outcome, Reply):
-        failure = refusal(outcome.status, outcome.content, _retry_after_s(outcome.headers))
+        failure = error_of_answer(outcome.status, outcome.content, _retry_after_s(outcome.headers))
         return failure, outcome.status in REPEATED and failure.error != NEEDS_NEW_DATA
     if outcome.kind == "time":
         return _unreachable(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-NOTE: Final = (
+WHAT_IF_NOTE: Final = (
     "This is the risk of customers who have such values already: advice from a model of risk, not a statement about "
     "causes. Only a controlled test shows whether a change keeps this customer."
 )
@@ -47,7 +47,7 @@ class WhatIfRefusedError(ChurnError):
 
 
 @dataclass(frozen=True)
-class Difference:
+class ChangedValue:
     """One value that differs between two states of a customer.
 
     Parameters
@@ -221,10 +221,10 @@ def apply_changes(service: str, values: Sequence[Any], changes: Mapping[str, Val
     return tuple(after.values())
 
 
-def differences(service: str, before: Sequence[Any], after: Sequence[Any]) -> tuple[Difference, ...]:
+def differences(service: str, before: Sequence[Any], after: Sequence[Any]) -> tuple[ChangedValue, ...]:
     """Return where two states of a customer, (k,) each, differ, in the contract's order."""
     rows = zip(features_of(service), before, after, strict=True)
-    return tuple(Difference(feature.name, old, new, feature.derived) for feature, old, new in rows if old != new)
+    return tuple(ChangedValue(feature.name, old, new, feature.derived) for feature, old, new in rows if old != new)
 
 
 def lever_candidates(levers: Levers, rows: Sequence[Sequence[Any]], vectors: Vectors) -> LeverCandidates:

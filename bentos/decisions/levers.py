@@ -27,7 +27,7 @@ from feature_repo.contract import ADD_ONS, BY_NAME, SERVICES_OF, Feature, featur
 from feature_repo.files.regular_files import read_regular
 
 PATH: Final = CONFIG_DIR / "levers.toml"
-NOTE: Final = "Advice from a model of risk: only a controlled test shows whether the offer keeps the customer."
+LEVERS_NOTE: Final = "Advice from a model of risk: only a controlled test shows whether the offer keeps the customer."
 """Note on how to read a recommended lever."""
 
 Value = bool | int | float | str

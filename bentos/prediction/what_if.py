@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bentos.decisions.counterfactuals import NOTE, apply_changes, check_changes, differences, lever_candidates
+from bentos.decisions.counterfactuals import WHAT_IF_NOTE, apply_changes, check_changes, differences, lever_candidates
 from bentos.decisions.economics import expected_profit_usd
 from bentos.prediction.errors import InternalError
 from bentos.prediction.model import ServingModel
@@ -78,7 +78,7 @@ class WhatIfPrediction:
                 for each in actionable
             ],
             "offers": [{**lever_body(each), "expected_fall": each.worth(self.before)} for each in self._offers()],
-            "note": NOTE,
+            "note": WHAT_IF_NOTE,
             "model_version": self.after.model_version,
             **quality_body(row),
         }

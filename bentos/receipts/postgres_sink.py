@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bentos.receipts.signing import ReceiptRow
 from bentos.receipts.sink import (
-    COLUMNS,
     CONNECT_TIMEOUT_S,
+    RECEIPT_COLUMNS,
     STATEMENT_TIMEOUT_S,
     TABLE,
     ReceiptStoreError,
@@ -34,11 +34,13 @@ CREATE INDEX {TABLE}_customer ON {TABLE} (customer_id);
 """
 _LOCK: Final = 0x636875726E  # "churn"
 _INSERT: Final = (
-    f"INSERT INTO {TABLE} ({COLUMNS}) SELECT {COLUMNS.replace('answered_at', 'answered_at::timestamptz')} "  # noqa: S608 - names of ours, bound values
-    f"FROM unnest({', '.join(['%b::text[]'] * len(ReceiptRow._fields))}) AS given ({COLUMNS}) ON CONFLICT DO NOTHING"
+    f"INSERT INTO {TABLE} ({RECEIPT_COLUMNS}) "  # noqa: S608 - names of ours, bound values
+    f"SELECT {RECEIPT_COLUMNS.replace('answered_at', 'answered_at::timestamptz')} "
+    f"FROM unnest({', '.join(['%b::text[]'] * len(ReceiptRow._fields))}) AS given ({RECEIPT_COLUMNS}) "
+    "ON CONFLICT DO NOTHING"
 )
 _SPELT: Final = """to_char(answered_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')"""
-_SELECT: Final = f"SELECT {COLUMNS.replace('answered_at', _SPELT)} FROM {TABLE} WHERE prediction_id = %s"  # noqa: S608 - names of ours
+_SELECT: Final = f"SELECT {RECEIPT_COLUMNS.replace('answered_at', _SPELT)} FROM {TABLE} WHERE prediction_id = %s"  # noqa: S608 - names of ours
 
 
 class PostgresSink:

@@ -11,7 +11,7 @@ from typing import Final, Literal, NamedTuple
 
 from pydantic_core import to_json
 
-Value = bool | int | float | str | None
+FeatureValue = bool | int | float | str | None
 ViewStatus = Literal["fresh", "stale", "expired", "unknown"]
 
 FORMAT: Final = 1
@@ -56,7 +56,7 @@ class Receipt:
     model_version: str
     feature_service: str
     contract_hash: str
-    values: tuple[Value, ...]
+    values: tuple[FeatureValue, ...]
     views: tuple[tuple[str, datetime | None, ViewStatus], ...]
     probability: float
     label: Literal["churn", "stay"]

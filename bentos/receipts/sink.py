@@ -9,7 +9,7 @@ from bentos.receipts.signing import ReceiptRow
 from configs.errors import ChurnError
 
 TABLE: Final = "churn_receipts"
-COLUMNS: Final = ", ".join(ReceiptRow._fields)
+RECEIPT_COLUMNS: Final = ", ".join(ReceiptRow._fields)
 CONNECT_TIMEOUT_S: Final = 2
 """Seconds for a connection to be made, or a lock to be freed, while a request waits for the receipt."""
 STATEMENT_TIMEOUT_S: Final = 5

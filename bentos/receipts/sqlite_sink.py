@@ -11,8 +11,8 @@ from typing import Final
 
 from bentos.receipts.signing import ReceiptRow
 from bentos.receipts.sink import (
-    COLUMNS,
     CONNECT_TIMEOUT_S,
+    RECEIPT_COLUMNS,
     STATEMENT_TIMEOUT_S,
     TABLE,
     ReceiptStoreError,
@@ -79,7 +79,9 @@ class SqliteSink:
         ``executemany`` acquires and releases the interpreter's lock for each row; with busy threads each acquisition
         waits.
         """
-        statement = f"INSERT INTO {TABLE} ({COLUMNS}) VALUES {', '.join([_PLACES] * len(rows))} ON CONFLICT DO NOTHING"  # noqa: S608 - names of ours, bound values
+        statement = (
+            f"INSERT INTO {TABLE} ({RECEIPT_COLUMNS}) VALUES {', '.join([_PLACES] * len(rows))} ON CONFLICT DO NOTHING"  # noqa: S608 - names of ours, bound values
+        )
         with _refusals(), self._undone():
             connection = self._opened()
             connection.execute("BEGIN IMMEDIATE")
@@ -90,7 +92,7 @@ class SqliteSink:
         """Return the row of an id as it is stored, unverified, over a connection of its own."""
         if not self._path.is_file():
             return None
-        query = f"SELECT {COLUMNS} FROM {TABLE} WHERE prediction_id = ?"  # noqa: S608 - names of ours
+        query = f"SELECT {RECEIPT_COLUMNS} FROM {TABLE} WHERE prediction_id = ?"  # noqa: S608 - names of ours
         # Never creates the file: a look-up in the wrong home leaves no trace in it.
         where = f"{self._path.absolute().as_uri()}?mode=rw"
         with _refusals(), closing(sqlite3.connect(where, timeout=CONNECT_TIMEOUT_S, uri=True)) as connection:

@@ -22,7 +22,7 @@ from configs.settings import Settings
 
 log = logging.getLogger(__name__)
 
-Outcome = Literal["written", "dropped", "failed_writes"]
+ReceiptOutcome = Literal["written", "dropped", "failed_writes"]
 
 Offered = Receipt | Callable[[], Receipt | Draft]
 """A receipt, or a function that makes it: one that fails does not affect the others, and is counted."""
@@ -73,12 +73,14 @@ class ReceiptWriter:
     True
     """
 
-    def __init__(self, settings: Settings, observe: Callable[[Outcome, int], object] = lambda _what, _n: None) -> None:
+    def __init__(
+        self, settings: Settings, observe: Callable[[ReceiptOutcome, int], object] = lambda _what, _n: None
+    ) -> None:
         self._sink = open_sink(settings)
         self._key = signing_key(settings)
         self._queue_max = settings.receipts.queue_max
         self._told = observe
-        self._counts: dict[Outcome, int] = {"written": 0, "dropped": 0, "failed_writes": 0}
+        self._counts: dict[ReceiptOutcome, int] = {"written": 0, "dropped": 0, "failed_writes": 0}
         self._waiting: deque[ReceiptRow] = deque()
         self._in_hand = 0
         """Number of receipts that the thread has taken and not yet written."""
@@ -147,7 +149,7 @@ class ReceiptWriter:
         if left:
             log.error("%d receipts could not be written before the end", left)
 
-    def _count(self, what: Outcome, number: int) -> None:
+    def _count(self, what: ReceiptOutcome, number: int) -> None:
         if number:
             with self._lock:
                 self._counts[what] += number
@@ -199,7 +201,7 @@ class ReceiptWriter:
         for row in rows:
             self._write([row])
 
-    def _done(self, what: Outcome, number: int) -> None:
+    def _done(self, what: ReceiptOutcome, number: int) -> None:
         """Count receipts that are finished, unless they were counted as dropped already."""
         with self._lock:
             if self._given_up:

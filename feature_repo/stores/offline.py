@@ -36,7 +36,7 @@ from feature_repo.stores.point_in_time.asof_join import Times, latest, plan_scan
 from feature_repo.stores.point_in_time.entity_df import sql_type
 from feature_repo.stores.point_in_time.feature_metrics import FeatureMetricsStore
 from feature_repo.stores.point_in_time.historical_query import HistoricalQuery
-from feature_repo.stores.point_in_time.latest_known import Ints
+from feature_repo.stores.point_in_time.latest_known_rows import Ints
 from feature_repo.stores.point_in_time.parquet_source import (
     ParquetDataset,
     SourceColumnError,

@@ -16,13 +16,13 @@ from feature_repo.contract import features_of
 from feature_repo.stores.errors import store_failure
 from feature_repo.stores.feature_store import close_store
 from feature_repo.stores.freshness import Freshness, RowAge, load_freshness
-from feature_repo.stores.online_read.rows import OnlineBatch, OnlineRow, RowBuilder, Status
+from feature_repo.stores.online_read.rows import OnlineBatch, OnlineRow, RowBuilder, RowStatus
 from feature_repo.stores.online_read.service_columns import FeastReader, ServiceColumns, request_data
 
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-__all__ = ["OnlineBatch", "OnlineFeatureReader", "OnlineRow", "Status", "request_data"]
+__all__ = ["OnlineBatch", "OnlineFeatureReader", "OnlineRow", "RowStatus", "request_data"]
 
 log = logging.getLogger(__name__)
 

@@ -34,5 +34,5 @@ def _traceback_shown() -> Iterator[None]:
         raise
 
 
-for _command in (*data_commands.COMMANDS, *model_commands.COMMANDS, *service_commands.COMMANDS):
+for _command in (*data_commands.DATA_COMMANDS, *model_commands.MODEL_COMMANDS, *service_commands.SERVICE_COMMANDS):
     cli.add_command(_command)

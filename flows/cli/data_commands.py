@@ -10,14 +10,14 @@ import click
 
 from feature_repo.raw.simulator.drift import SCENARIOS
 from flows.cli.invocation import now, run_settings, say
-from flows.cli.parameters import CSV, DAY, EVENTS, FOLDER, LINE
+from flows.cli.parameters import CSV, DAY, EVENTS_PATH, FOLDER_PATH, LINE
 
 
 @click.command()
 @click.option("--customers", default=7000, show_default=True, type=click.IntRange(100), help="Rows of an extract.")
 @click.option("--months", default=12, show_default=True, type=click.IntRange(1, 120), help="Number of extracts.")
 @click.option("--seed", default=7, show_default=True, type=click.IntRange(0), help="The same seed, the same bytes.")
-@click.option("--out", required=True, type=FOLDER, help="An empty or new folder.")
+@click.option("--out", required=True, type=FOLDER_PATH, help="An empty or new folder.")
 @click.option("--start", default="2025-01-31", show_default=True, type=DAY, help="Date of the first extract.")
 @click.option("--drift", default="none", show_default=True, type=click.Choice(list(SCENARIOS)), help="What changes.")
 @click.option("--drift-month", type=click.IntRange(1), help="First extract that shows it (default: the middle).")
@@ -100,7 +100,7 @@ def ingest(csv: Path, as_of: date, why: str, *, replace: bool, accept_vanished: 
 
 @click.command("ingest-events")
 @click.option(
-    "--file", "path", required=True, type=EVENTS, help="Parquet, a folder of it, or JSON lines (.jsonl, .ndjson)."
+    "--file", "path", required=True, type=EVENTS_PATH, help="Parquet, a folder of it, or JSON lines (.jsonl, .ndjson)."
 )
 def ingest_events(path: Path) -> None:
     """Judge and publish a file or folder of events. Exit code 3: too many were bad, nothing was published."""
@@ -188,7 +188,7 @@ def doctor(customers: int | None, *, parity: bool) -> None:
 
 
 @click.command()
-@click.option("--out", type=FOLDER, help="Folder for features.yaml and features.json (default: <home>/catalogue).")
+@click.option("--out", type=FOLDER_PATH, help="Folder for features.yaml and features.json (default: <home>/catalogue).")
 def catalog(out: Path | None) -> None:
     """Write the feature catalogue (owner, definition, type, source, tags, consumers) as registered."""
     from feature_repo.stores.catalog import write_catalogue
@@ -209,7 +209,7 @@ def feast(arguments: tuple[str, ...]) -> None:
     run(run_settings(), arguments)
 
 
-COMMANDS: Final[tuple[click.Command, ...]] = (
+DATA_COMMANDS: Final[tuple[click.Command, ...]] = (
     status,
     simulate,
     ingest,

@@ -51,7 +51,7 @@ def run(settings: Settings, arguments: Sequence[str]) -> NoReturn:
     StorageError
         If the home can't be written.
     """
-    given = environment(settings)
+    given = feast_environment(settings)
     if listens := addresses(arguments):
         for host, port in listens:
             refuse_taken_port(host, port)
@@ -73,7 +73,7 @@ def run(settings: Settings, arguments: Sequence[str]) -> NoReturn:
     os.execve(sys.executable, command, given)  # noqa: S606 - Feast itself
 
 
-def environment(settings: Settings) -> dict[str, str]:
+def feast_environment(settings: Settings) -> dict[str, str]:
     """Return this process's environment with Feast's configuration. Holds secrets: never log it."""
     return {
         **os.environ,

@@ -250,7 +250,7 @@ def score_base(csv_file: Path | None, excel_file: Path | None) -> None:
         say(line)
 
 
-COMMANDS: Final[tuple[click.Command, ...]] = (
+MODEL_COMMANDS: Final[tuple[click.Command, ...]] = (
     train,
     promote,
     rollback,

@@ -11,8 +11,8 @@ import click
 from configs.printable import unprintable
 
 CSV: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
-EVENTS: Final = click.Path(exists=True, path_type=Path)
-FOLDER: Final = click.Path(file_okay=False, path_type=Path)
+EVENTS_PATH: Final = click.Path(exists=True, path_type=Path)
+FOLDER_PATH: Final = click.Path(file_okay=False, path_type=Path)
 NEW_FILE: Final = click.Path(dir_okay=False, writable=True, path_type=Path)
 
 

@@ -129,4 +129,4 @@ def replay(prediction_id: str, *, as_json: bool) -> None:
         sys.exit(EXIT_FAILURE)
 
 
-COMMANDS: Final[tuple[click.Command, ...]] = (demo, serve, keys, replay)
+SERVICE_COMMANDS: Final[tuple[click.Command, ...]] = (demo, serve, keys, replay)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from configs.settings import Settings
 from feature_repo.contract import CUSTOMER, OBSERVED_AT
-from feature_repo.raw.simulator.manifest import MONTH_DAYS, World, scored_at
+from feature_repo.raw.simulator.manifest import MONTH_DAYS, World, available_at
 from feature_repo.raw.snapshots.origin import WORLD_FILE
 from feature_repo.raw.snapshots.publication import published_snapshots
 from flows.steps.ingest_events import ingest_events
@@ -64,7 +64,7 @@ def replay_world(settings: Settings, world: World) -> ReplayedWorld:
     done = ReplayedWorld()
     known = {manifest.snapshot_date: manifest for manifest in published_snapshots(settings.home)}
     for place, snapshot in enumerate(world.snapshots):
-        arrived = scored_at(snapshot)
+        arrived = available_at(snapshot)
         corrected = snapshot in known and known[snapshot].version > _REPLACED
         # A month with a published correction is not published again in its first version.
         csv = world.out / _correction(world, snapshot) if corrected else world.extract(snapshot)

@@ -20,11 +20,11 @@ def build_features() -> dict[str, Any]:
     named after their snapshot or delivery.
     """
     start_run()
-    return {"registered": register(), "snapshots": snapshots(), "activity": activity()}
+    return {"registered": register_definitions(), "snapshots": snapshots(), "activity": activity()}
 
 
 @task(name="feast apply", **TASK)
-def register() -> list[str]:
+def register_definitions() -> list[str]:
     """Register the feature definitions."""
     return apply(load_settings())
 

@@ -23,7 +23,7 @@ from flows.pipeline.policy import FLOW, TASK, Now, resolve_now, start_run, to_js
 from flows.steps import compare as comparing
 from flows.steps import promote as deploying
 from flows.steps.train import registered_challenger
-from flows.steps.trial import Mode, TrialResult, run_trial, withdraw_trial, withdrawn_on_error
+from flows.steps.trial import TrialMode, TrialResult, run_trial, withdraw_trial, withdrawn_on_error
 from training.promotion import Verdict
 from training.registry import RegisteredChallenger
 
@@ -145,7 +145,7 @@ def promote(
     return entry.sequence if entry else 0
 
 
-def _trial(settings: Settings, trained: RegisteredChallenger, mode: Mode, now: datetime) -> TrialResult:
+def _trial(settings: Settings, trained: RegisteredChallenger, mode: TrialMode, now: datetime) -> TrialResult:
     """Run a trial of the challenger on live requests and publish its result."""
     get_run_logger().info("%s of version %s", mode, trained.version)
     met = run_trial(settings, trained.digest, mode, who=WHO, as_of=now, clock=CLOCK)

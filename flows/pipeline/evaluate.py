@@ -51,7 +51,7 @@ def evaluate(
     """
     start_run()
     at = resolve_now(now)
-    verdict: dict[str, Any] = compare(version, at)
+    verdict: dict[str, Any] = compare_challenger(version, at)
     if report:
         report_on(version, at)
     return verdict
@@ -69,7 +69,7 @@ def report_on(version: str | None, now: datetime) -> None:
 
 
 @task(name="compare", **TASK)
-def compare(version: str | None, now: datetime) -> dict[str, Any]:
+def compare_challenger(version: str | None, now: datetime) -> dict[str, Any]:
     """Decide about the challenger from all available figures."""
     settings = load_settings()
     trained = registered_challenger(settings, version)

@@ -18,12 +18,12 @@ from training.promotion import Verdict
 
 NOTHING_NEW: Final = "Nothing new"
 """Name of the state of a run whose training returned an existing version, and that promoted nothing."""
-Reason = Literal["schedule", "drift", "request"]
+RetrainReason = Literal["schedule", "drift", "request"]
 
 
 @flow(name="retrain", flow_run_name="retrain after {reason}", timeout_seconds=5 * 24 * 3600, **FLOW)
 def retrain(
-    reason: Reason = "request",
+    reason: RetrainReason = "request",
     detail: str = "",
     report: bool = False,  # noqa: FBT001, FBT002 - a field of Prefect's form
     now: Now = None,

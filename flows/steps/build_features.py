@@ -21,7 +21,7 @@ from feature_repo.contract import (
     TILES,
     WINDOW_DAYS,
 )
-from feature_repo.events import SCHEMA
+from feature_repo.events import EVENT_SCHEMA
 from feature_repo.files.duckdb_session import offline_limits, session
 from feature_repo.files.parquet_tables import append_table, append_tables, has_part
 from feature_repo.files.table_paths import table_pattern
@@ -109,7 +109,7 @@ def _pieces(
     settings: Settings, known_at: datetime, files: Sequence[Path], customers_at_once: int
 ) -> Iterator[pa.Table]:
     """Yield the rows of a delivery, the first of ``files``, in pieces of customers, ascending."""
-    columns = ", ".join(SCHEMA.names)
+    columns = ", ".join(EVENT_SCHEMA.names)
     stamp = pa.scalar(known_at, INSTANT)
     with session(offline_limits(settings)) as connection:
         firsts = connection.execute(
@@ -138,7 +138,7 @@ def _pieces(
                     **({"old": [str(file) for file in files[1:]], "oldest": _oldest(known_at)} if files[1:] else {}),
                 },
             ).fetch_arrow_table()
-            rows = tiles(events.cast(SCHEMA), known_at)
+            rows = tiles(events.cast(EVENT_SCHEMA), known_at)
             rows = rows.append_column(EVENT_TIMESTAMP, pa.repeat(stamp, len(rows)))
             yield rows.append_column(CREATED_TIMESTAMP, pa.repeat(stamp, len(rows))).cast(ROWS)
 

@@ -48,11 +48,11 @@ from monitoring.quality import (
     CheckResult,
     GateFailedError,
     GateResult,
-    from_json,
+    gate_from_json,
+    gate_to_json,
     load_suite,
     render_html,
     run_gate,
-    to_json,
 )
 
 log = logging.getLogger(__name__)
@@ -268,7 +268,7 @@ def _unreadable(refused: CsvError) -> GateResult:
 
 
 def _files(gate: GateResult, title: str) -> dict[str, bytes]:
-    return {f"{REPORT}.html": render_html(gate, title).encode(), f"{REPORT}.json": to_json(gate).encode()}
+    return {f"{REPORT}.html": render_html(gate, title).encode(), f"{REPORT}.json": gate_to_json(gate).encode()}
 
 
 def _write_reports(home: Path, as_of: date, raw: RawFile, files: dict[str, bytes]) -> Path:
@@ -289,7 +289,7 @@ def _landing(home: Path, done: Publication, limits: DataSettings) -> SnapshotIng
     return SnapshotIngestion(
         manifest=done.manifest,
         fresh=done.fresh,
-        gate=from_json(read_regular(report).decode()),
+        gate=gate_from_json(read_regular(report).decode()),
         report_html=folder / f"{REPORT}.html",
         report_json=report,
         movements=moved,

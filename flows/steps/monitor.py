@@ -32,9 +32,9 @@ from feature_repo.stores.historical_features import get_historical_features
 from flows.steps.data_age import data_ages, events_until, known_deliveries, known_extracts
 from flows.steps.gate_reports import REPORT, read_movements, refused_files, version_folder
 from monitoring.customers_vanished import vanished_finding
-from monitoring.drift import FORMAT, SCORE, Baseline, BinCounts, Floats, compare_drift, make_baseline
+from monitoring.drift import DRIFT_FORMAT, SCORE, Baseline, BinCounts, Floats, compare_drift, make_baseline
 from monitoring.performance import check_performance
-from monitoring.quality_report import from_json
+from monitoring.quality_report import gate_from_json
 from monitoring.report import MonitorReport, QualitySummary
 from training.data.heldout import read_heldout
 from training.data.labels import label_history
@@ -114,7 +114,7 @@ def run_monitor(settings: Settings, now: datetime) -> MonitorReport:
         expired=gone.expired,
         rows=rows,
         performance=did,
-        quality=quality(settings, now),
+        quality=newest_gate_verdict(settings, now),
         freshness=data_ages(settings, now),
         report=f"{REPORTS}/{now:%Y%m%dT%H%M%S%f}.json",
     )
@@ -123,7 +123,7 @@ def run_monitor(settings: Settings, now: datetime) -> MonitorReport:
     return report
 
 
-def quality(settings: Settings, now: datetime) -> QualitySummary | None:
+def newest_gate_verdict(settings: Settings, now: datetime) -> QualitySummary | None:
     """Return the gate's newest verdict as of ``now``, None without one."""
     known = known_extracts(settings.home, now)
     live = max(known, key=lambda manifest: (manifest.snapshot_date, manifest.version), default=None)
@@ -139,7 +139,7 @@ def quality(settings: Settings, now: datetime) -> QualitySummary | None:
 
 def _quality(snapshot: str, report: Path, finding: str | None) -> QualitySummary:
     try:
-        gate = from_json(read_regular(report).decode())
+        gate = gate_from_json(read_regular(report).decode())
     except (OSError, ValueError, KeyError, TypeError):
         # The verdict is lost: reported as a failure, while drift is still measured.
         return QualitySummary(
@@ -215,7 +215,7 @@ def _kept(path: Path, bins: int) -> Baseline | None:
     except (ValueError, KeyError, TypeError):
         log.warning("%s is damaged and made again", path.name)
         return None
-    return kept if (kept.format, kept.bins) == (FORMAT, bins) else None
+    return kept if (kept.format, kept.bins) == (DRIFT_FORMAT, bins) else None
 
 
 def _newest_labels(settings: Settings, reference: Baseline, now: datetime) -> pd.DataFrame:

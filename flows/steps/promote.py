@@ -26,8 +26,8 @@ from training.registry import (
     DIGEST,
     PREVIOUS,
     Alias,
+    ModelRegistryUnavailableError,
     NoSuchVersionError,
-    RegistryUnavailableError,
     set_alias,
     tag_version,
     versions_with,
@@ -289,7 +289,7 @@ def try_sync_aliases(settings: Settings) -> None:
     """Correct MLflow's aliases; if MLflow does not respond, log it and leave the roll-out unchanged."""
     try:
         sync_aliases(settings)
-    except RegistryUnavailableError as away:
+    except ModelRegistryUnavailableError as away:
         log.warning("%s: its aliases follow at the next promotion, rollback or training", away.message)
 
 

@@ -96,7 +96,7 @@ def train_challenger(settings: Settings, now: datetime) -> RegisteredChallenger:
     """
     with lease(settings.home, "training", f"process {os.getpid()} since {now.isoformat()}"):
         _room(settings)
-        mark = fingerprint(settings)
+        mark = current_fingerprint(settings)
         known = versions_with(settings, FINGERPRINT, mark)
         close_runs(settings, mark, {each.run_id for each in known})
         remove_orphans(settings)
@@ -105,9 +105,9 @@ def train_challenger(settings: Settings, now: datetime) -> RegisteredChallenger:
                 set_alias(settings, CHALLENGER, each.version)
                 return _trained(each, fresh=False)
         rows = training_set(settings)
-        if fingerprint(settings) != mark:
+        if current_fingerprint(settings) != mark:
             raise DataChangedError("data were published while the training set was read", "run it again")
-        fitted, bundle = fit_challenger(settings, rows, now)
+        fitted, bundle = fit_and_save_challenger(settings, rows, now)
         return _trained(register_challenger(settings, fitted, bundle, rows, mark).registered, fresh=True)
 
 
@@ -153,7 +153,7 @@ def registered_challenger(settings: Settings, version: str | None = None) -> Reg
     return _trained(found, fresh=False)
 
 
-def fingerprint(settings: Settings) -> str:
+def current_fingerprint(settings: Settings) -> str:
     """Return the fingerprint of a model trained now; see :func:`training.model.fingerprint.fingerprint`."""
     from training.model.fingerprint import fingerprint as fingerprint_of
 
@@ -185,7 +185,7 @@ def provenance(settings: Settings, now: datetime) -> Provenance:
     return Provenance(snapshots, time, git_commit(), now)
 
 
-def fit_challenger(settings: Settings, rows: TrainingSet, now: datetime) -> tuple[FittedChallenger, Bundle]:
+def fit_and_save_challenger(settings: Settings, rows: TrainingSet, now: datetime) -> tuple[FittedChallenger, Bundle]:
     """Tune, fit and evaluate; save the bundle and its held-out labels; register nothing."""
     from training.model.fit import fit_challenger
 

@@ -18,8 +18,8 @@ from configs.settings import Settings
 
 log = logging.getLogger(__name__)
 
-Mode = Literal["shadow", "canary"]
-Clock = Callable[[], datetime]
+TrialMode = Literal["shadow", "canary"]
+UtcClock = Callable[[], datetime]
 POLL_S: Final = 2.0
 
 
@@ -38,11 +38,11 @@ class TrialResult:
 def run_trial(
     settings: Settings,
     digest: str,
-    mode: Mode,
+    mode: TrialMode,
     *,
     who: str,
     as_of: datetime,
-    clock: Clock,
+    clock: UtcClock,
     poll_s: float = POLL_S,
 ) -> TrialResult:
     """Start the trial of the bundle ``digest`` and wait for its outcome; a killed trial is continued.
@@ -109,7 +109,7 @@ def withdraw_trial(home: Path, digest: str, *, who: str, why: str, now: datetime
 
 
 @contextmanager
-def withdrawn_on_error(home: Path, digest: str, *, who: str, as_of: datetime, clock: Clock) -> Iterator[None]:
+def withdrawn_on_error(home: Path, digest: str, *, who: str, as_of: datetime, clock: UtcClock) -> Iterator[None]:
     """End the trial of a challenger if the block fails or is interrupted; the error is re-raised."""
     try:
         yield
@@ -121,7 +121,7 @@ def withdrawn_on_error(home: Path, digest: str, *, who: str, as_of: datetime, cl
         raise
 
 
-def _longest(settings: Settings, mode: Mode) -> timedelta:
+def _longest(settings: Settings, mode: TrialMode) -> timedelta:
     """Return the maximum duration of a trial: a canary continues while its approval is pending."""
     hours = settings.rollout.trial_timeout_h
     if mode == "canary" and settings.promotion.approval_required:

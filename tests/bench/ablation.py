@@ -35,7 +35,7 @@ from training.model.estimator import (
     HyperParameters,
     baseline_pipeline,
 )
-from training.model.feature_columns import LINEAR
+from training.model.feature_columns import LINEAR_TERMS
 
 REPEATS = 3
 FOLDS = 5
@@ -82,7 +82,7 @@ def estimator(model: Callable[[], BaseEstimator]) -> Scorer:
     return score
 
 
-SIMPLE = tuple(column for column in LINEAR if len(column.factors) == 1)
+SIMPLE = tuple(column for column in LINEAR_TERMS if len(column.factors) == 1)
 STRAIGHT = tuple(column for column in SIMPLE if column.factors[0].op in {"equals", "number"})
 MODEL = "the model (trees 0.2)"
 VARIANTS: dict[str, Scorer] = {

@@ -41,7 +41,7 @@ def profile_of(snapshot):
         "tv": snapshot["streaming_tv"] == "Yes",
         "movies": snapshot["streaming_movies"] == "Yes",
         "paperless": snapshot["paperless_billing"],
-        "payment": snapshot["payment_method"].map(core.PAYMENTS.index),
+        "payment": snapshot["payment_method"].map(core.PAYMENT_METHODS.index),
         "gender": snapshot["gender"] == "Male",
         "noise": snapshot["tenure_months"] * 0,
     }

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bentos.churn.metrics import ServiceMetrics
-from bentos.churn.trials.canary import Canary, Share
+from bentos.churn.trials.canary import Canary, CanaryShare
 from bentos.churn.trials.trial_counts import TrialCounter
 from bentos.prediction.model import load_model
 from bentos.rollout.paired_times import ArmName
@@ -62,7 +62,7 @@ def record(folder: Path) -> list[str]:
     bundle = bundle_at(folder, csv)
     model = load_model(settings, folder / "bundles" / bundle.digest, None)
     counting = Recorded(folder, Rollout(bundle.digest, "a", challenger=bundle.digest, mode="canary", share=0.5))
-    trial = Canary(model, counting, customers=Share(bundle.digest, 0.5), reasons_max=3, limit_s=600)
+    trial = Canary(model, counting, customers=CanaryShare(bundle.digest, 0.5), reasons_max=3, limit_s=600)
     ids = [str(each) for each in snapshot[CUSTOMER]]
 
     def ask(number: int) -> None:

@@ -18,9 +18,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flows.service_process import environment
+from flows.service_process import service_environment
 from tests.bench.record import Entry, Record, options, report
-from tests.bench.serving import checking, explaining, in_process, machine, over_http, tables, ways, world
+from tests.bench.serving import body_checks, in_process, machine, over_http, peers, tables, tree_explanations, world
 
 PARTS = ("http", "inside", "shap", "bodies")
 FEW = frozenset({over_http.OURS, over_http.LIVEZ, over_http.USUAL, over_http.FLOOR})
@@ -35,7 +35,7 @@ def serving(given: argparse.Namespace, folder: Path, record: Record) -> list[str
     lines, reached = ["## Serving", ""], []
     with machine.redis_server(folder / "redis-data", beside) as port:
         built = world.build(folder, port, given.customers, given.trees)
-        precomputed = record.attempt("Feast's precomputed vectors", "precompute", ways.precompute, built.redis)
+        precomputed = record.attempt("Feast's precomputed vectors", "precompute", peers.precompute, built.redis)
         if "http" in given.parts:
             with over_http.contenders(built, app, available, record, given.servers) as ready:
                 found = over_http.measure(
@@ -54,7 +54,7 @@ def serving(given: argparse.Namespace, folder: Path, record: Record) -> list[str
         if "inside" in given.parts:
             with machine.on(app):
                 asked = {"rounds": given.rounds, "seconds": given.seconds / 2}
-                entries = _run("in_process", asked, record, environment(built.redis))
+                entries = _run("in_process", asked, record, service_environment(built.redis))
             figures = in_process.by_way(entries, given.rounds)
             lines += ["### In process", "", *tables.inside(figures, in_process.WHOLE, in_process.FLOOR)]
             lines += ["The online read alone:", "", *tables.inside(figures, in_process.READS, in_process.RAW)]
@@ -65,7 +65,7 @@ def serving(given: argparse.Namespace, folder: Path, record: Record) -> list[str
 def explanations(given: argparse.Namespace, record: Record) -> list[str]:
     """Return the section about explanations."""
     asked = {"rows": given.rows, "rounds": given.rounds, "trees": given.trees, "limit_s": given.limit_s}
-    found = explaining.by_way(_run("explaining", asked, record, None), given.rounds, given.trees)
+    found = tree_explanations.by_way(_run("tree_explanations", asked, record, None), given.rounds, given.trees)
     return [
         "## Explanations",
         "",
@@ -88,13 +88,13 @@ def bodies(given: argparse.Namespace, record: Record) -> list[str]:
         "## Large bodies",
         "",
         (
-            f"`uv run poe bench-serve --parts bodies`: {checking.BATCHES} bad batches of"
-            f" {checking.BODY_BYTES >> 10} KiB at once in one process; {given.rounds} interleaved rounds, each with its"
-            " longest time without a turn of the event loop, in which no other request is answered: median, lowest,"
+            f"`uv run poe bench-serve --parts bodies`: {body_checks.BATCHES} bad batches of"
+            f" {body_checks.BODY_BYTES >> 10} KiB at once in one process; {given.rounds} interleaved rounds, each with"
+            " its longest time without a turn of the event loop, in which no other request is answered: median, lowest,"
             f" highest. Before it began the machine's load was {busy:.1f}."
         ),
         "",
-        *tables.checked(_run("checking", {"rounds": given.rounds}, record, None), given.rounds),
+        *tables.checked(_run("body_checks", {"rounds": given.rounds}, record, None), given.rounds),
     ]
 
 

@@ -13,7 +13,7 @@ from configs.settings import load_settings
 from feature_repo.raw.snapshots.publication import published_snapshots, read_snapshot
 from feature_repo.raw.snapshots.telco_csv import CsvError
 from flows.steps.ingest_snapshot import ingest_snapshot
-from monitoring.quality import GateFailedError, from_json
+from monitoring.quality import GateFailedError, gate_from_json
 from tests.support.single_extract import simulate_snapshot, write_csv
 
 MARCH, APRIL, MAY = date(2024, 3, 1), date(2024, 4, 1), date(2024, 5, 1)
@@ -63,7 +63,7 @@ def refused(settings, april, rows):
         assert len(read_snapshot(settings.home, before[0])) == CUSTOMERS
         assert not list(settings.home.rglob(".tmp-*"))
         (page,) = (settings.home / "reports" / "gate").glob("2024-04-01-*.html")
-        assert not from_json(page.with_suffix(".json").read_text()).passed
+        assert not gate_from_json(page.with_suffix(".json").read_text()).passed
         html = page.read_text()
         shown = html + str(caught.value) + caught.value.hint
         assert not [customer for customer in rows["customerID"] if customer in shown]

@@ -14,7 +14,7 @@ from feature_repo.raw.snapshots.publication import published_snapshots, read_sna
 from feature_repo.raw.snapshots.telco_csv import normalise
 from tests.support.single_extract import simulate_snapshot
 
-PROGRAM = Path(__file__).with_name("landing.py")
+PROGRAM = Path(__file__).with_name("killed_ingest.py")
 MARCH = date(2024, 3, 1)
 
 

@@ -19,7 +19,7 @@ from feature_repo.stores.registration import apply
 from flows.listen_address import PortTakenError, refuse_taken_port
 from flows.orphan_processes import VARIABLE, kill_orphans
 from flows.service_process import ServiceProcess, command, free_port
-from flows.service_process import environment as serving_environment
+from flows.service_process import service_environment as serving_environment
 from tests.support.patience import until
 from tests.support.serving_home import serving
 

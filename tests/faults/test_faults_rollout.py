@@ -17,7 +17,7 @@ from bentos.rollout.rollout import champion_digest, promote, read_rollout, stop_
 from configs.settings import PROJECT_ROOT
 from tests.support.small_model import saved
 
-PROGRAM = Path(__file__).with_name("promoting.py")
+PROGRAM = Path(__file__).with_name("killed_promotion.py")
 KNOWN = {"who": "tests", "why": "a fault", "now": datetime(2026, 3, 1, 6, tzinfo=UTC)}
 
 

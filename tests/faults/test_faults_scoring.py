@@ -17,10 +17,10 @@ import pytest
 from bentos.batch.score_base import FOLDER, LATEST, score_base
 from configs.settings import PROJECT_ROOT
 from feature_repo.files.atomic_writes import file_sha256
-from tests.faults.scoring import CHUNK
+from tests.faults.killed_base_run import CHUNK
 from tests.support import customer_base
 
-PROGRAM = Path(__file__).with_name("scoring.py")
+PROGRAM = Path(__file__).with_name("killed_base_run.py")
 PLACES = 10
 """Random places at which a run is killed; each of these runs is killed once more before it may end."""
 

@@ -16,7 +16,7 @@ from bentos.rollout.rollout import read_rollout
 from configs.settings import PROJECT_ROOT
 from feature_repo.files.locks import LeaseHeldError
 from flows.steps.promote import compare_and_promote
-from flows.steps.train import fingerprint, train_challenger
+from flows.steps.train import current_fingerprint, train_challenger
 from tests.support.patience import until
 from tests.support.retraining_home import NOW, make, seeded
 from training.data.heldout import read_heldout
@@ -41,7 +41,7 @@ def settings(tmp_path_factory):
 class Trainer:
     """A program that trains (or does what ``program`` does) and can be killed."""
 
-    def __init__(self, home, program="fitting.py"):
+    def __init__(self, home, program="killed_training.py"):
         self.process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name(program)), str(home)],
             stdin=subprocess.PIPE,
@@ -72,7 +72,7 @@ def trainer(settings):
 
 @pytest.fixture
 def openers(tmp_path):
-    made = [Trainer(tmp_path, "opening.py") for _ in range(2)]
+    made = [Trainer(tmp_path, "killed_registry_setup.py") for _ in range(2)]
     yield made
     for each in made:
         each.process.communicate()
@@ -88,7 +88,7 @@ def runs_of(settings, mark):
 
 def check_whole(settings):
     """Exactly one version of this fingerprint, whole, with the alias; no run at work, no rows of unknown bundles."""
-    mark = fingerprint(settings)
+    mark = current_fingerprint(settings)
     (version,) = versions_with(settings, FINGERPRINT, mark)
     assert version_of(settings, "challenger") == version
     assert Bundle.load(settings.home / "bundles" / version.bundle_digest).digest == version.bundle_digest

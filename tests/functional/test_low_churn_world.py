@@ -18,14 +18,14 @@ from bentos.decisions.reason_codes import load_reason_codes as load_reasons
 from bentos.rollout.rollout import promote
 from configs.settings import Settings, load_settings
 from feature_repo.contract import BEHAVIOR_SERVICE, CUSTOMER, OBSERVED_AT
-from feature_repo.raw.simulator.manifest import World, scored_at
+from feature_repo.raw.simulator.manifest import World, available_at
 from feature_repo.raw.simulator.simulate import simulate
 from feature_repo.stores.registration import apply
 from flows.demo.replay_world import ReplayedWorld, replay_world, true_hazard
 from flows.steps.build_features import build_activity, build_features
 from flows.steps.ingest_snapshot import ingest_snapshot
 from flows.steps.monitor import run_monitor
-from flows.steps.train import fit_challenger
+from flows.steps.train import fit_and_save_challenger
 from monitoring.quality import GateFailedError
 from tests.support.promotion_models import failed
 from training.data.labels import load_labels
@@ -83,9 +83,9 @@ def lived(folder, drift="none", months=MONTHS):
 def fitted(base, month):
     """A model of what was known when the extract of ``month`` (1 is the first) had come."""
     labels = load_labels(base.settings.home, base.settings.data)
-    known = labels[labels[OBSERVED_AT] < scored_at(base.world.snapshots[month - 1])]
+    known = labels[labels[OBSERVED_AT] < available_at(base.world.snapshots[month - 1])]
     rows = load_training_set(base.settings, known, BEHAVIOR_SERVICE)
-    return Model(rows, *fit_challenger(base.settings, rows, scored_at(base.world.snapshots[month - 1])))
+    return Model(rows, *fit_and_save_challenger(base.settings, rows, available_at(base.world.snapshots[month - 1])))
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,11 @@ def base(tmp_path_factory):
 def model(base):
     made = fitted(base, MONTHS - 1)
     promote(
-        base.settings.home, made.bundle.digest, who="tests", why="a champion", now=scored_at(base.world.snapshots[-2])
+        base.settings.home,
+        made.bundle.digest,
+        who="tests",
+        why="a champion",
+        now=available_at(base.world.snapshots[-2]),
     )
     return made
 
@@ -116,7 +120,7 @@ def test_the_gate_accepts_every_month_and_no_constant_or_inverted_labels(base):
         path.write_text(text, encoding="utf-8")
         day = base.world.snapshots[-1] + timedelta(days=30)
         with pytest.raises(GateFailedError) as refused:
-            ingest_snapshot(base.settings, path, day, ingested_at=scored_at(day))
+            ingest_snapshot(base.settings, path, day, ingested_at=available_at(day))
         assert "churn_rate" in refused.value.message
 
 
@@ -136,7 +140,7 @@ def test_scores_that_are_twice_too_high_may_not_serve(base, model):
 
 
 def test_a_quiet_month_raises_no_alarm(base, model):
-    report = run_monitor(base.settings, scored_at(base.world.snapshots[-1]) + timedelta(hours=1))
+    report = run_monitor(base.settings, available_at(base.world.snapshots[-1]) + timedelta(hours=1))
     assert report.drifted == []
     assert report.performance.status == "stable"
 
@@ -147,13 +151,13 @@ def test_a_campaign_that_doubles_the_risk_is_seen_in_the_labels(base, model, tmp
     other = lived(tmp_path, "competitor_campaign", MONTHS + 1)
     for kept in ("bundles", "heldout", "ledger"):
         shutil.copytree(base.settings.home / kept, other.settings.home / kept)
-    report = run_monitor(other.settings, scored_at(other.world.snapshots[-1]) + timedelta(hours=1))
+    report = run_monitor(other.settings, available_at(other.world.snapshots[-1]) + timedelta(hours=1))
     assert "calibration" in report.drifted
     assert 0.003 < report.performance.gap < 0.02
 
 
 def test_few_are_contacted_each_pays_and_each_has_reasons(base, model):
-    run = score_base(base.settings, scored_at(base.world.snapshots[-1]) + timedelta(hours=1))
+    run = score_base(base.settings, available_at(base.world.snapshots[-1]) + timedelta(hours=1))
     scores = pq.read_table(base.settings.home / run.path / "parts").to_pandas()
     contacted = scores[scores["label"] == "churn"]
     assert scores["probability"].mean() == pytest.approx(CHURN, abs=0.006)

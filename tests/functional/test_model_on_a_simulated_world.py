@@ -19,7 +19,7 @@ from configs.settings import Settings, load_settings
 from feature_repo.contract import BEHAVIOR_SERVICE, CORE_SERVICE, CUSTOMER, LABEL, OBSERVED_AT, SERVICES_OF, SOURCE
 from feature_repo.files.parquet_tables import append_table
 from feature_repo.raw.events.deliveries import deliveries
-from feature_repo.raw.simulator.manifest import World, scored_at
+from feature_repo.raw.simulator.manifest import World, available_at
 from feature_repo.raw.simulator.simulate import simulate
 from feature_repo.raw.snapshots.publication import published_snapshots, read_snapshot
 from feature_repo.raw.snapshots.timing import feature_rows
@@ -29,7 +29,7 @@ from flows.demo.replay_world import ReplayedWorld, replay_world, true_hazard
 from flows.steps.build_features import build_activity, build_features
 from flows.steps.check_parity import ParityBrokenError, check_parity, report
 from flows.steps.compare import gather_evidence, serving
-from flows.steps.train import feature_service, fit_challenger
+from flows.steps.train import feature_service, fit_and_save_challenger
 from training.data.labels import load_labels
 from training.data.training_set import TrainingSet, load_training_set
 from training.metrics.scores import roc_auc
@@ -93,7 +93,7 @@ def test_every_label_of_a_lived_month_is_the_truth_of_the_world(lived):
     truth = pd.concat([pd.read_parquet(lived.world.truth(each)) for each in lived.world.observation_dates])
     joined = keys.merge(truth, on=[CUSTOMER, OBSERVED_AT], suffixes=("", "_true"))
     # The bootstrap also labels those who joined and left within its window: nobody observed them.
-    observed = keys[OBSERVED_AT] > pd.Timestamp(scored_at(lived.world.observation_dates[0]))
+    observed = keys[OBSERVED_AT] > pd.Timestamp(available_at(lived.world.observation_dates[0]))
     assert len(joined[joined[OBSERVED_AT].isin(keys.loc[observed, OBSERVED_AT].unique())]) == observed.sum()
     assert (joined["churned_true"].astype(bool) == joined[LABEL]).all()
 
@@ -119,7 +119,7 @@ def test_living_it_again_changes_nothing(lived):
 
 
 def test_online_equals_offline_for_everybody_and_a_changed_value_is_found_and_named(lived):
-    now = scored_at(lived.world.snapshots[-1]) + timedelta(hours=1)
+    now = available_at(lived.world.snapshots[-1]) + timedelta(hours=1)
     materialize(lived.settings, now)
     lines = report(lived.settings, check_parity(lived.settings, now))
     assert [line.split(":")[0] for line in lines] == [CORE_SERVICE, BEHAVIOR_SERVICE]
@@ -141,7 +141,7 @@ def test_online_equals_offline_for_everybody_and_a_changed_value_is_found_and_na
 
 def test_a_value_that_is_late_online_is_told(lived):
     """What is known offline and not materialised yet differs, and the hint says what to do."""
-    later = scored_at(lived.world.snapshots[-1]) + timedelta(days=31)
+    later = available_at(lived.world.snapshots[-1]) + timedelta(days=31)
     row = (
         read_snapshot(lived.settings.home, published_snapshots(lived.settings.home)[-1])
         .head(1)
@@ -159,11 +159,11 @@ def test_a_champion_that_reads_more_is_compared_and_never_passed_by(lived):
     """A challenger of the core alone is held against the behavioural champion, not against the floors alone."""
     plan = lived.settings.training.model_copy(update={"trials": 1})
     settings = lived.settings.model_copy(update={"training": plan})
-    now = scored_at(lived.world.snapshots[-1])
-    _, bundle = fit_challenger(settings, lived.rows, now)
+    now = available_at(lived.world.snapshots[-1])
+    _, bundle = fit_and_save_challenger(settings, lived.rows, now)
     promote(settings.home, bundle.digest, who="tests", why="it reads more", now=now)
     core = load_training_set(settings, load_labels(settings.home, settings.data), CORE_SERVICE)
-    fitted, weaker = fit_challenger(settings, core, now)
+    fitted, weaker = fit_and_save_challenger(settings, core, now)
     trained = RegisteredChallenger("", weaker.digest, weaker.manifest.model_version, "1", "none", seen_rows=0)
     evidence = gather_evidence(settings, trained, serving(settings.home), None)
     assert len(evidence.churned) == fitted.metrics.rows

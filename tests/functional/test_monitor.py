@@ -25,7 +25,7 @@ from flows.steps import monitor as watching
 from flows.steps.data_age import data_ages
 from flows.steps.inbox import oldest
 from flows.steps.monitor import run_monitor
-from monitoring.quality_report import CheckResult, GateResult, to_json
+from monitoring.quality_report import CheckResult, GateResult, gate_to_json
 from tests.support import customer_base
 from tests.support.monthly_extracts import next_month
 from tests.support.single_extract import simulate_snapshot
@@ -149,7 +149,7 @@ def test_the_gates_newest_verdict_and_a_finding(copied, extracts):
     refused = GateResult(passed=False, rows=3, blank_totals=0, quarantined=(), checks=(check,))
     folder = copied.home / "reports" / "gate"
     folder.mkdir(parents=True)
-    (folder / f"{customer_base.day(3)}-0123456789ab.json").write_text(to_json(refused))
+    (folder / f"{customer_base.day(3)}-0123456789ab.json").write_text(gate_to_json(refused))
     found = run_monitor(copied, now).quality
     assert (found.snapshot, found.passed, found.failed) == (customer_base.day(3).isoformat(), False, ["volume"])
     # Once a good file of that day is live, the refused one is history.

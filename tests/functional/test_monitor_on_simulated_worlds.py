@@ -10,7 +10,7 @@ import pytest
 from bentos.rollout.rollout import promote
 from configs.settings import load_settings
 from feature_repo.contract import BEHAVIOR, BEHAVIOR_SERVICE, features_of
-from feature_repo.raw.simulator.manifest import World, scored_at
+from feature_repo.raw.simulator.manifest import World, available_at
 from feature_repo.raw.simulator.simulate import simulate
 from feature_repo.stores.registration import apply
 from flows.demo.replay_world import replay_world
@@ -18,7 +18,7 @@ from flows.steps import monitor as watching
 from flows.steps.build_features import build_activity, build_features
 from flows.steps.ingest_snapshot import ingest_snapshot
 from flows.steps.monitor import run_monitor
-from flows.steps.train import fit_challenger
+from flows.steps.train import fit_and_save_challenger
 from training.data.labels import load_labels
 from training.data.training_set import load_training_set
 
@@ -34,7 +34,7 @@ def lived(folder, drift, months=MONTHS):
     build_activity(settings)
     build_features(settings)
     apply(settings)
-    return settings, [scored_at(day) + timedelta(hours=1) for day in world.snapshots]
+    return settings, [available_at(day) + timedelta(hours=1) for day in world.snapshots]
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +43,10 @@ def quiet(tmp_path_factory):
     settings, instants = lived(tmp_path_factory.mktemp("quiet"), "none")
     labels = load_labels(settings.home, settings.data)
     # The last labels that the extract of month TRAINED gave are of who was observed a month before.
-    known = labels[labels["observed_at"] < scored_at(START + timedelta(days=30 * (TRAINED - 1)))]
+    known = labels[labels["observed_at"] < available_at(START + timedelta(days=30 * (TRAINED - 1)))]
     rows = load_training_set(settings, known, BEHAVIOR_SERVICE)
     plan = settings.training.model_copy(update={"trials": 1})
-    _, bundle = fit_challenger(settings.model_copy(update={"training": plan}), rows, instants[TRAINED - 1])
+    _, bundle = fit_and_save_challenger(settings.model_copy(update={"training": plan}), rows, instants[TRAINED - 1])
     promote(settings.home, bundle.digest, who="tests", why="a champion", now=instants[TRAINED - 1])
     return settings, instants
 

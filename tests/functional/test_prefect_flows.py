@@ -23,7 +23,7 @@ from bentos.rollout.rollout import promote, read_rollout
 from configs.settings import PROJECT_ROOT, load_settings
 from feature_repo.contract import CUSTOMER, LABEL
 from feature_repo.files.locks import lease
-from feature_repo.raw.simulator.manifest import scored_at
+from feature_repo.raw.simulator.manifest import available_at
 from feature_repo.raw.simulator.simulate import simulate
 from feature_repo.raw.snapshots.publication import published_snapshots, read_snapshot
 from feature_repo.stores.materialize import materialize
@@ -83,10 +83,10 @@ def online(tmp_path_factory, world):
     """A home whose two months were landed and are online, without Prefect."""
     settings = load_settings(home=tmp_path_factory.mktemp("online") / "home")
     for day in world.snapshots:
-        ingest_snapshot(settings, world.extract(day), day, ingested_at=scored_at(day))
+        ingest_snapshot(settings, world.extract(day), day, ingested_at=available_at(day))
     build_features(settings)
     apply(settings)
-    materialize(settings, scored_at(world.snapshots[-1]))
+    materialize(settings, available_at(world.snapshots[-1]))
     return settings.home
 
 
@@ -102,7 +102,7 @@ def deployed():
 
 
 def at(world):
-    return scored_at(world.snapshots[-1]).isoformat()
+    return available_at(world.snapshots[-1]).isoformat()
 
 
 def versions(home):
@@ -282,7 +282,7 @@ def test_a_person_is_asked_before_a_promotion(prefect, landed, world, answer, ou
 def test_a_challenger_meets_live_requests_before_it_serves(prefect, landed, world):
     """Shadow, then canary, then promotion, while a service with two workers is asked all the time."""
     weak = replace(small_bundle(), reason_codes=REASON_CODES.read_text("utf-8")).save(landed)
-    promote(landed, weak.digest, who="a test", why="a model of other customers", now=scored_at(world.snapshots[0]))
+    promote(landed, weak.digest, who="a test", why="a model of other customers", now=available_at(world.snapshots[0]))
     rules = {
         "shadow_requests_min": 30,
         "canary_share": 0.5,

@@ -20,7 +20,7 @@ from bentos.rollout.ledger import read_ledger
 from bentos.rollout.rollout import read_rollout
 from configs.settings import Settings, load_settings
 from feature_repo.contract import CUSTOMER, OBSERVED_AT
-from feature_repo.raw.simulator.manifest import World, scored_at
+from feature_repo.raw.simulator.manifest import World, available_at
 from feature_repo.raw.simulator.simulate import simulate
 from feature_repo.stores.feature_store import open_feature_store
 from feature_repo.stores.historical_features import get_historical_features
@@ -89,7 +89,7 @@ class Year:
             self.put(self.world.events(observed), f"events_{observed}.parquet")
 
     def now(self, month: int) -> str:
-        return scored_at(self.world.snapshots[month - 1]).isoformat()
+        return available_at(self.world.snapshots[month - 1]).isoformat()
 
 
 def spoilt(extract: Path, out: Path) -> Path:
@@ -261,7 +261,7 @@ def test_the_new_champion_earns_more_than_the_frozen_one(year):
 def profit(year: Year, month: int, bundle: Bundle) -> float:
     snapshot = year.world.snapshots[month - 1]
     truth = pd.read_parquet(year.world.truth(snapshot)).dropna(subset=["hazard"])
-    keys = truth[[CUSTOMER]].assign(**{OBSERVED_AT: pd.Timestamp(scored_at(snapshot))})
+    keys = truth[[CUSTOMER]].assign(**{OBSERVED_AT: pd.Timestamp(available_at(snapshot))})
     features = get_historical_features(open_feature_store(year.settings), keys, bundle.manifest.service)
     here = features["monthly_charges_usd"].notna().to_numpy()
     hazard = truth["hazard"].to_numpy()[here]

@@ -13,7 +13,7 @@ import pytest
 
 from bentos.bundle import Bundle
 from bentos.bundle.design_matrix import Factor, Term
-from bentos.churn.trials.canary import Share
+from bentos.churn.trials.canary import CanaryShare
 from bentos.psi import psi
 from bentos.rollout.ledger import read_ledger
 from bentos.rollout.live_comparison import SCORE_BINS, read_live
@@ -223,7 +223,7 @@ def test_a_canary_answers_for_its_customers_and_no_others(service, home, models,
     with Load(home, service.url, size=3) as load:
         until(lambda: len(load.answers) >= 60)
     assert load.failures == []
-    takes = Share(challenger.digest, share).takes
+    takes = CanaryShare(challenger.digest, share).takes
     asked = [entry for answer in load.answers for entry in answer]
     for entry in asked:
         name = "blue" if takes(entry["customer_id"]) else "test-1"

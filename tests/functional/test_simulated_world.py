@@ -15,13 +15,13 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from xgboost import XGBClassifier
 
-from feature_repo.events import SCHEMA, parse_lines, validate_events
+from feature_repo.events import EVENT_SCHEMA, parse_lines, validate_events
 from feature_repo.raw.simulator import ground_truth
 from feature_repo.raw.simulator.drift import SCENARIOS
 from feature_repo.raw.simulator.event_arrays import LAG_DAYS_MAX
-from feature_repo.raw.simulator.manifest import World, scored_at
+from feature_repo.raw.simulator.manifest import World, available_at
 from feature_repo.raw.simulator.simulate import simulate
-from feature_repo.raw.snapshots.telco_csv import COLUMNS, normalise, read_raw
+from feature_repo.raw.snapshots.telco_csv import CSV_COLUMNS, normalise, read_raw
 from monitoring.quality import run_gate
 
 CUSTOMERS = 3000
@@ -104,7 +104,7 @@ def test_the_same_arguments_give_the_same_bytes_and_another_seed_others(tmp_path
 def test_the_gate_accepts_every_month(world):
     for snapshot in world.snapshots:
         rows = raw(world.extract(snapshot))
-        assert tuple(rows.columns) == COLUMNS
+        assert tuple(rows.columns) == CSV_COLUMNS
         parameters = {
             "rows_min": 100,
             "rows_max": None,
@@ -138,7 +138,7 @@ def test_the_truth_is_of_the_active_customers_and_the_last_outcome_is_open(world
     last = told(world, world.snapshots[-1])
     assert last["churned"].isna().all()
     assert pq.read_schema(world.truth(START)).equals(ground_truth.SCHEMA)
-    assert (last["observed_at"] == pd.Timestamp(scored_at(world.snapshots[-1]))).all()
+    assert (last["observed_at"] == pd.Timestamp(available_at(world.snapshots[-1]))).all()
 
 
 def test_leavers_are_gone_some_return_some_vanish_and_tenure_grows_by_a_month(world):
@@ -175,8 +175,8 @@ def test_events_are_valid_and_arrive_in_their_month_within_the_bounded_lag(world
     after = datetime(2100, 1, 1, tzinfo=UTC)
     before = datetime(1970, 1, 1, tzinfo=UTC)
     for observed in world.observation_dates:
-        table, cut = events(world, observed), scored_at(observed)
-        assert table.schema.equals(SCHEMA)
+        table, cut = events(world, observed), available_at(observed)
+        assert table.schema.equals(EVENT_SCHEMA)
         assert pc.all(pc.is_null(validate_events(table, after, 0)["reason"])).as_py()
         assert before < pc.min(table["arrived_at"]).as_py()
         assert pc.max(table["arrived_at"]).as_py() <= cut
@@ -185,7 +185,7 @@ def test_events_are_valid_and_arrive_in_their_month_within_the_bounded_lag(world
         before = cut
         assert pc.min(table["occurred_at"]).as_py() >= datetime(2024, 9, 3, tzinfo=UTC)
     first = world.observation_dates[0]
-    assert pc.min(events(world, first)["occurred_at"]).as_py() < scored_at(first) - timedelta(days=92)
+    assert pc.min(events(world, first)["occurred_at"]).as_py() < available_at(first) - timedelta(days=92)
 
 
 def test_revisions_are_unique_tickets_open_before_they_close_and_customers_are_known(world):
@@ -200,7 +200,7 @@ def test_revisions_are_unique_tickets_open_before_they_close_and_customers_are_k
     assert len(both) > 0.95 * len(closed)
     assert hours.to_numpy() == pytest.approx(both["resolution_hours"].to_numpy())
     listed = set().union(*(corrected(world, snapshot).index for snapshot in world.snapshots))
-    late = frame[frame["occurred_at"] >= pd.Timestamp(scored_at(START)) - pd.Timedelta(days=29)]
+    late = frame[frame["occurred_at"] >= pd.Timestamp(available_at(START)) - pd.Timedelta(days=29)]
     assert late["customer_id"].isin(listed).mean() > 0.98
 
 
@@ -214,7 +214,9 @@ def test_customers_have_about_ten_metered_days_a_month(world):
 
 def test_json_lines_say_what_the_parquet_says(world):
     for observed in world.observation_dates:
-        assert parse_lines(world.lines(observed).read_bytes()).select(SCHEMA.names).equals(events(world, observed))
+        assert (
+            parse_lines(world.lines(observed).read_bytes()).select(EVENT_SCHEMA.names).equals(events(world, observed))
+        )
 
 
 def test_plan_changes_and_payments_agree_with_the_extracts(world):

@@ -17,8 +17,8 @@ from flows.steps.ingest_snapshot import ingest_snapshot
 from flows.steps.promote import compare_and_promote
 from flows.steps.train import (
     TrainedChallenger,
-    fingerprint,
-    fit_challenger,
+    current_fingerprint,
+    fit_and_save_challenger,
     register_challenger,
     registered_challenger,
     training_set,
@@ -46,8 +46,8 @@ def telco(tmp_path_factory, telco_csv):
     build_features(settings)
     apply(settings)
     rows = training_set(settings)
-    fitted, bundle = fit_challenger(settings, rows, now)
-    challenger = register_challenger(settings, fitted, bundle, rows, fingerprint(settings))
+    fitted, bundle = fit_and_save_challenger(settings, rows, now)
+    challenger = register_challenger(settings, fitted, bundle, rows, current_fingerprint(settings))
     done = compare_and_promote(settings, registered_challenger(settings), who="tests", why="the first", now=now)
     assert done.compared is not None
     materialize(settings, now)

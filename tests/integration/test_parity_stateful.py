@@ -37,7 +37,7 @@ from feature_repo.contract import (
     TTL_DAYS,
     features_of,
 )
-from feature_repo.events import SCHEMA
+from feature_repo.events import EVENT_SCHEMA
 from feature_repo.files.parquet_tables import append_table
 from feature_repo.stores.casting import to_python_values
 from feature_repo.stores.feature_store import open_feature_store
@@ -187,7 +187,7 @@ class History(RuleBasedStateMachine):
             self.log.append(arrived[-1])
         self.deliveries.append((self.clock, arrived))
         those = {row["customer_id"] for row in arrived}
-        known = pa.Table.from_pylist([row for row in self.log if row["customer_id"] in those], schema=SCHEMA)
+        known = pa.Table.from_pylist([row for row in self.log if row["customer_id"] in those], schema=EVENT_SCHEMA)
         frame = tiles(known, self.clock).to_pandas()
         self.append(ACTIVITY_SOURCE, frame.assign(**{EVENT_TIMESTAMP: self.clock, CREATED_TIMESTAMP: self.clock}))
         self.bring_online()

@@ -26,8 +26,8 @@ from feature_repo.contract import CORE_SERVICE, CUSTOMER, features_of
 from tests.support.small_model import features_of_snapshot, saved, simulated
 from training.registry import (
     ExperimentDeletedError,
-    RegistryRefusedError,
-    RegistryUnavailableError,
+    ModelRegistryRefusedError,
+    ModelRegistryUnavailableError,
     close_runs,
     register,
     set_alias,
@@ -234,7 +234,7 @@ def test_nothing_is_written_outside_the_home(settings, tmp_path, monkeypatch):
 
 def test_a_dead_server_is_named_in_time(settings, port):
     dead = with_server(settings, f"http://127.0.0.1:{port}")
-    with pytest.raises(RegistryUnavailableError, match="can't be reached: nothing listens") as refused:
+    with pytest.raises(ModelRegistryUnavailableError, match="can't be reached: nothing listens") as refused:
         version_of(dead, "champion")
     assert refused.value.transient
     assert (refused.value.error, refused.value.http_status) == ("model_registry_unavailable", 503)
@@ -260,7 +260,7 @@ def test_a_connection_that_fails_is_named(settings, monkeypatch):
             f"https://{address}": r"the encrypted connection \(TLS\) failed",
             "http://no-such-host.invalid": "its host name is unknown",
         }.items():
-            with pytest.raises(RegistryUnavailableError, match=what) as refused:
+            with pytest.raises(ModelRegistryUnavailableError, match=what) as refused:
                 version_of(with_server(settings, uri), "champion")
             assert "CHURN_MLFLOW__TRACKING_URI" in refused.value.hint
             assert "127.0.0.1" not in refused.value.message
@@ -277,14 +277,14 @@ def test_every_question_to_a_dead_server_gives_the_same_error(settings, port, mo
         lambda: tag_version(dead, "1", {"verdict": "promoted"}),
         lambda: version_of(dead, "challenger"),
     ):
-        with pytest.raises(RegistryUnavailableError):
+        with pytest.raises(ModelRegistryUnavailableError):
             ask()
 
 
 @pytest.mark.parametrize("uri", ["nonsense://host", "http://", "sqlite:////dev/null/mlflow.db"])
 def test_an_address_that_is_none_is_named(settings, uri, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(RegistryUnavailableError):
+    with pytest.raises(ModelRegistryUnavailableError):
         version_of(with_server(settings, uri), "champion")
 
 
@@ -292,7 +292,7 @@ def test_a_damaged_database_is_named(settings):
     (settings.home / "mlflow").mkdir(parents=True)
     (settings.home / "mlflow" / "mlflow.db").write_bytes(b"no database" * 1000)
     with pytest.raises(
-        RegistryRefusedError, match=r"below the home can't be used: it is damaged \(SQLITE_NOTADB\)"
+        ModelRegistryRefusedError, match=r"below the home can't be used: it is damaged \(SQLITE_NOTADB\)"
     ) as refused:
         version_of(settings, "champion")
     assert "restore mlflow/ from a backup" in refused.value.hint
@@ -302,7 +302,7 @@ def test_a_damaged_database_is_named(settings):
 def test_a_damaged_database_of_the_address_is_named_and_not_the_one_below_the_home(settings, tmp_path):
     other = tmp_path / "other.db"
     other.write_bytes(b"no database" * 1000)
-    with pytest.raises(RegistryRefusedError) as refused:
+    with pytest.raises(ModelRegistryRefusedError) as refused:
         version_of(with_server(settings, f"sqlite:///{other}"), "champion")
     assert refused.value.message == "the MLflow database can't be used: it is damaged (SQLITE_NOTADB)"
     assert refused.value.hint == "restore the file that CHURN_MLFLOW__TRACKING_URI names from a backup"
@@ -313,7 +313,7 @@ def test_a_database_that_can_not_be_opened_is_named_at_once(settings, put, what)
     """MLflow itself tries again for almost an hour."""
     (settings.home / "mlflow").mkdir(parents=True)
     put(settings.home / "mlflow" / "mlflow.db")
-    with pytest.raises(RegistryRefusedError) as refused:
+    with pytest.raises(ModelRegistryRefusedError) as refused:
         version_of(settings, "champion")
     assert refused.value.message == f"the MLflow database below the home can't be used: {what}"
     assert "mlflow.db must be a file" in refused.value.hint
@@ -325,7 +325,7 @@ def test_a_database_that_another_holds_is_asked_again(settings):
     database = settings.home / "mlflow" / "mlflow.db"
     with contextlib.closing(sqlite3.connect(database)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(RegistryUnavailableError, match=r"another process holds it \(SQLITE_BUSY\)") as refused:
+        with pytest.raises(ModelRegistryUnavailableError, match=r"another process holds it \(SQLITE_BUSY\)") as refused:
             set_alias(with_server(settings, f"sqlite:///{database}?timeout=0.1"), "champion", "1")
     assert refused.value.transient
 
@@ -334,7 +334,7 @@ def test_a_database_that_may_not_be_written_is_refused_with_its_cure(settings):
     version_of(settings, "champion")
     database = settings.home / "mlflow" / "mlflow.db"
     read_only = with_server(settings, f"sqlite+pysqlite:///file:{database}?mode=ro&uri=true")
-    with pytest.raises(RegistryRefusedError, match=r"it may not be written \(SQLITE_READONLY\)") as refused:
+    with pytest.raises(ModelRegistryRefusedError, match=r"it may not be written \(SQLITE_READONLY\)") as refused:
         close_runs(read_only, "0" * 64, set())  # makes the experiment
     assert (refused.value.transient, "correct the rights" in refused.value.hint) == (False, True)
 
@@ -354,7 +354,7 @@ def test_a_database_on_a_full_disk_is_asked_again(settings):
 
     event.listen(Engine, "connect", leave_no_room)
     try:
-        with pytest.raises(RegistryUnavailableError, match=r"the disk is full \(SQLITE_FULL\)") as refused:
+        with pytest.raises(ModelRegistryUnavailableError, match=r"the disk is full \(SQLITE_FULL\)") as refused:
             fill()
     finally:
         event.remove(Engine, "connect", leave_no_room)
@@ -386,9 +386,9 @@ def test_a_deleted_experiment_is_named_with_its_cure_and_the_cure_works(settings
 
 
 def test_a_version_that_does_not_exist_can_not_be_promoted(telco):
-    with pytest.raises(RegistryUnavailableError):
+    with pytest.raises(ModelRegistryUnavailableError):
         set_alias(telco.settings, "champion", "999")
-    with pytest.raises(RegistryUnavailableError):
+    with pytest.raises(ModelRegistryUnavailableError):
         tag_version(telco.settings, "999", {"verdict": "promoted"})
     assert version_of(telco.settings, "champion") == telco.challenger.registered
 

@@ -35,8 +35,8 @@ from flows.steps.promote import (
 )
 from flows.steps.train import (
     DataChangedError,
-    fingerprint,
-    fit_challenger,
+    current_fingerprint,
+    fit_and_save_challenger,
     register_challenger,
     registered_challenger,
     train_and_register,
@@ -107,7 +107,7 @@ def tags(settings, version):
 
 def challenge(settings, rows, mark, now=LATER):
     """A registered challenger made of these rows."""
-    fitted, bundle = fit_challenger(settings, rows, now)
+    fitted, bundle = fit_and_save_challenger(settings, rows, now)
     registered = register_challenger(settings, fitted, bundle, rows, mark).registered
     return registered_challenger(settings, registered.version)
 
@@ -353,7 +353,7 @@ def test_the_same_model_of_another_day_does_not_come_back_after_a_rollback(fresh
 
 def test_held_out_rows_of_a_training_that_died_are_removed_by_the_next_one(fresh):
     settings, first = fresh
-    _, died = fit_challenger(settings, training_set(settings), LATER)
+    _, died = fit_and_save_challenger(settings, training_set(settings), LATER)
     challenger = challenge(settings, training_set(settings), "a" * 64, LATER + timedelta(days=1))
     orphan = heldout_path(settings.home, died.digest)
     assert orphan.is_file()
@@ -413,7 +413,7 @@ def test_data_that_land_while_they_are_read_stop_the_training(fresh, monkeypatch
         return rows
 
     monkeypatch.setattr("flows.steps.train.training_set", landing_meanwhile)
-    before = fingerprint(settings)
+    before = current_fingerprint(settings)
     with pytest.raises(DataChangedError) as refused:
         train_challenger(settings, LATER)
     assert refused.value.transient

@@ -17,7 +17,7 @@ from bentos.bundle.manifest import bundles_folder
 from bentos.churn.metrics import ServiceMetrics
 from bentos.churn.runtime.model_manager import ModelManager
 from bentos.churn.runtime.model_watcher import ModelWatcher
-from bentos.churn.trials.canary import Canary, Share
+from bentos.churn.trials.canary import Canary, CanaryShare
 from bentos.churn.trials.shadow import PATIENCE_S, Shadow
 from bentos.churn.trials.trial_counts import TrialCounter
 from bentos.prediction.model import load_model, warm_up
@@ -203,7 +203,7 @@ def counting(settings, bundle, mode):
 
 
 def canary(settings, challenger, bundle, *, share=1.0, limit_s=10.0):
-    customers = Share(bundle.digest, share)
+    customers = CanaryShare(bundle.digest, share)
     return Canary(challenger, counting(settings, bundle, "canary"), customers=customers, reasons_max=3, limit_s=limit_s)
 
 
@@ -213,7 +213,7 @@ def test_a_canary_s_answers_are_each_of_the_model_that_they_name(settings, world
     trial = canary(settings, challenger, other, share=share)
     ids = [*world.ids[:20], EXPIRED, "nobody", *world.ids[:20]]
     found = trial.predict(champion, ids, datetime.now(UTC))
-    takes = Share(other.digest, share).takes
+    takes = CanaryShare(other.digest, share).takes
     for model in (world.bundle, other):
         expected = dict(zip(world.ids, model.score(world.frame), strict=True))
         for customer_id, each in zip(ids, found, strict=True):
@@ -237,7 +237,7 @@ def test_where_the_challenger_fails_the_champion_answers(settings, world, other,
     for _ in range(2):
         found = trial.predict(champion, world.ids[:20], datetime.now(UTC))
         assert {each.model_version for each in found} == {"test-1"}
-    theirs = sum(map(Share(other.digest, 0.5).takes, world.ids[:20]))
+    theirs = sum(map(CanaryShare(other.digest, 0.5).takes, world.ids[:20]))
     counts = trial.counting.snapshot()
     assert (counts.challenger.failed, counts.challenger.answered) == (2 * theirs, 0)
     assert (counts.champion.failed, counts.champion.answered) == (0, 40)

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feature_repo.stores.point_in_time import asof_join
-from feature_repo.stores.point_in_time.latest_known import KnownRows, latest_known
+from feature_repo.stores.point_in_time.latest_known_rows import KnownRows, latest_known
 from tests.support.feast_repository import at, entities, open_world, part
 from tests.support.point_in_time_oracle import Row, as_known
 

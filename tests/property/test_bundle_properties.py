@@ -13,7 +13,7 @@ from bentos.bundle.design_matrix import Factor, Term, attribution, matrix
 from feature_repo.contract import CORE_SERVICE, Feature, features_of
 from feature_repo.stores.casting import to_dataframe
 from tests.support.small_model import saved
-from training.model.feature_columns import LINEAR, TREES
+from training.model.feature_columns import LINEAR_TERMS, TREE_TERMS
 
 FEATURES = features_of(CORE_SERVICE)
 NAMES = tuple(feature.name for feature in FEATURES)
@@ -70,7 +70,7 @@ def test_a_customers_score_depends_on_nobody_else(bundle, frame, random):
 @CASES
 @given(frames(st.integers(1, 4)))
 def test_every_design_is_finite_and_a_sum_of_indicators_is_one(bundle, frame):
-    for design in (LINEAR, TREES):
+    for design in (LINEAR_TERMS, TREE_TERMS):
         columns = matrix(design, frame)
         assert np.isfinite(columns).all()
         for feature in ("contract_type", "internet_service", "payment_method"):
@@ -78,7 +78,7 @@ def test_every_design_is_finite_and_a_sum_of_indicators_is_one(bundle, frame):
             assert (columns[:, own].sum(axis=1) == 1).all()
 
 
-@pytest.mark.parametrize("design", [LINEAR, TREES], ids=["linear", "trees"])
+@pytest.mark.parametrize("design", [LINEAR_TERMS, TREE_TERMS], ids=["linear", "trees"])
 def test_what_is_attributed_is_no_more_and_no_less_than_there_is(design):
     assert attribution(design, NAMES).sum(axis=1) == pytest.approx(np.ones(len(design)), abs=1e-15)
 

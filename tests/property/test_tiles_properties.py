@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from feature_repo.contract import BEHAVIOR, FEATURES, OBSERVED_AT_US
-from feature_repo.events import PAYLOAD, SCHEMA, parse_lines, validate_events
+from feature_repo.events import EVENT_SCHEMA, PAYLOAD, parse_lines, validate_events
 from feature_repo.transforms import tiles, windows
 from tests.support.behavior_oracle import behavior_as_known
 from tests.support.event_rows import NOW, event, line, table
@@ -74,7 +74,7 @@ def test_windows_over_tiles_equal_brute_force(history, hours_later, shuffle):
 
 
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(-(2**65), 2**65), st.floats(), st.text(max_size=5))
-FIELDS = st.sampled_from([*SCHEMA.names, "schema_version", "colour"])
+FIELDS = st.sampled_from([*EVENT_SCHEMA.names, "schema_version", "colour"])
 
 
 @pytest.mark.slow

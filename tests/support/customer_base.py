@@ -19,7 +19,7 @@ from feature_repo.raw.snapshots.telco_csv import normalise
 from feature_repo.raw.snapshots.timing import arrival, feature_rows
 from feature_repo.stores.registration import apply
 from flows.steps.build_features import build_features
-from monitoring.quality_report import GateResult, to_json
+from monitoring.quality_report import GateResult, gate_to_json
 from tests.support.single_extract import simulate_snapshot, write_csv
 from tests.support.small_model import fitted_model, manifest
 from training.data.heldout import save_heldout
@@ -27,7 +27,7 @@ from training.data.labels import load_labels
 
 FIRST = date(2026, 1, 31)
 CUSTOMERS = 700
-GATE = to_json(GateResult(passed=True, rows=CUSTOMERS, blank_totals=0, quarantined=(), checks=()))
+GATE = gate_to_json(GateResult(passed=True, rows=CUSTOMERS, blank_totals=0, quarantined=(), checks=()))
 
 
 def day(month: int) -> date:

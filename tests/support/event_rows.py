@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feature_repo.events import PAYLOAD, SCHEMA
+from feature_repo.events import EVENT_SCHEMA, PAYLOAD
 from feature_repo.raw.snapshots.publication import RawFile, publish_snapshot
 from feature_repo.raw.snapshots.telco_csv import normalise
 from tests.support.single_extract import simulate_snapshot
@@ -38,11 +38,13 @@ def event(kind="login", customer_id="A-1", occurred="2024-05-01T10:00", **given)
         **usual,
         **given,
     }
-    return {name: row.get(name) for name in SCHEMA.names} | {k: v for k, v in row.items() if k not in SCHEMA.names}
+    return {name: row.get(name) for name in EVENT_SCHEMA.names} | {
+        k: v for k, v in row.items() if k not in EVENT_SCHEMA.names
+    }
 
 
 def table(*rows):
-    return pa.Table.from_pylist(list(rows), schema=SCHEMA)
+    return pa.Table.from_pylist(list(rows), schema=EVENT_SCHEMA)
 
 
 def line(row, **changed):

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from feature_repo.raw.simulator.calibration import calibration
+from feature_repo.raw.simulator.calibration import load_calibration
 from feature_repo.raw.simulator.extract import Extract, extract_table
 from feature_repo.raw.simulator.hazard import core_log_intensity
 from feature_repo.raw.simulator.population import newcomers
@@ -37,7 +37,7 @@ def simulate_snapshot(customers: int, seed: int) -> pd.DataFrame:
         ``(customers, 21)`` strings, no nulls, as :func:`feature_repo.raw.snapshots.telco_csv.read_raw` gives them:
         charges in USD, tenure in months, a blank TotalCharges at tenure 0.
     """
-    rng, constants = np.random.default_rng(seed), calibration()
+    rng, constants = np.random.default_rng(seed), load_calibration()
     profile = one_extract(rng, customers, constants)
     left = rng.random(customers) < 1 / (1 + np.exp(-core_log_intensity(profile, constants)))
     people = newcomers(rng, profile, np.arange(customers), _LISTED_PRICE_PERCENT, constants)

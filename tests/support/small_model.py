@@ -23,7 +23,7 @@ from feature_repo.contract import (
 )
 from feature_repo.raw.snapshots.publication import land_raw, live_version, publish_snapshot, published_snapshots
 from feature_repo.raw.snapshots.telco_csv import normalise
-from feature_repo.raw.snapshots.timing import observation
+from feature_repo.raw.snapshots.timing import snapshot_observation
 from feature_repo.stores.casting import to_dataframe
 from feature_repo.transforms import derive
 from tests.support.single_extract import simulate_snapshot, write_csv
@@ -111,7 +111,7 @@ def publish_month(home: Path, day: date, churn: Mapping[str, str], *, replace: b
     csv = home.parent / f"{day}-{len(churn)}.csv"
     write_csv(rows, csv)
     live, now = live_version(home, day), datetime(2026, 6, 1, tzinfo=UTC)
-    seen = observation(
+    seen = snapshot_observation(
         day,
         now,
         first=not published_snapshots(home) or published_snapshots(home)[0].snapshot_date >= day,

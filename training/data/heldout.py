@@ -15,7 +15,7 @@ from configs.errors import ChurnError
 from feature_repo.contract import CUSTOMER, LABEL, OBSERVED_AT
 from feature_repo.files.atomic_writes import TEMPORARY, storage_errors, write_file
 
-COLUMNS = [CUSTOMER, OBSERVED_AT, LABEL]
+HELDOUT_COLUMNS = [CUSTOMER, OBSERVED_AT, LABEL]
 
 
 class HeldOutMissingError(ChurnError):
@@ -64,7 +64,7 @@ def save_heldout(home: Path, digest: str, keys: pd.DataFrame) -> Path:
     path = heldout_path(home, digest)
     if not path.exists():
         content = io.BytesIO()
-        keys[COLUMNS].to_parquet(content, index=False)
+        keys[HELDOUT_COLUMNS].to_parquet(content, index=False)
         with storage_errors():
             write_file(path, content.getvalue())
     return path
@@ -83,7 +83,7 @@ def read_heldout(home: Path, digest: str) -> pd.DataFrame:
         raise HeldOutMissingError(
             f"the held-out rows of bundle {digest[:12]} are not kept in this home", "train again: churn train"
         )
-    return pd.read_parquet(path, columns=COLUMNS)
+    return pd.read_parquet(path, columns=HELDOUT_COLUMNS)
 
 
 def delete_heldout(home: Path, known: Container[str]) -> list[str]:

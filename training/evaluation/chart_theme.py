@@ -21,7 +21,7 @@ from training.metrics.profit import FloatArray
 
 Spec = dict[str, Any]
 """A fragment of a Vega-Lite specification: a layer, a mark, a channel."""
-Rows = list[dict[str, Any]]
+Records = list[dict[str, Any]]
 """The data of a layer, one dict per mark. Numbers are Python's, none missing."""
 
 WIDTH: Final = 360
@@ -112,7 +112,7 @@ class PlotArea:
         order = {"field": "i", "type": "quantitative"}
         return self.layer(points, {"type": "line", **LINES[style]}, order=order)
 
-    def dots(self, rows: Rows, colour: str, diameter: float, **mark: Any) -> Spec:
+    def dots(self, rows: Records, colour: str, diameter: float, **mark: Any) -> Spec:
         """Return a point per row at ``x``, ``y`` with ``text`` as its tooltip; ``diameter`` in pixels."""
         size = math.pi * diameter**2 / 4
         mark |= {"type": "circle", "aria": True, "size": size, "fill": COLOURS[colour], "opacity": 1}
@@ -122,20 +122,20 @@ class PlotArea:
         """Return the highlighted point of a chart, with ``text`` as its tooltip."""
         return self.dots([{"x": x, "y": y, "text": text}], "mark", 10, stroke=COLOURS["card"], strokeWidth=1.5)
 
-    def intervals(self, rows: Rows) -> Spec:
+    def intervals(self, rows: Records) -> Spec:
         """Return a vertical line from ``y`` to ``y2`` at each row's ``x``."""
         return self.layer(rows, {"type": "rule", **LINES["interval"]}, y2={"field": "y2"})
 
-    def bars(self, rows: Rows, **mark: Any) -> Spec:
+    def bars(self, rows: Records, **mark: Any) -> Spec:
         """Return a rectangle per row, ``x`` to ``x2`` and ``y`` to ``y2``, with ``text`` as its tooltip."""
         mark |= {"type": "rect", "aria": True}
         return self.layer(rows, mark, x2={"field": "x2"}, y2={"field": "y2"}, description=TEXT)
 
-    def notes(self, rows: Rows, **mark: Any) -> Spec:
+    def notes(self, rows: Records, **mark: Any) -> Spec:
         """Return each row's ``text`` at its ``x``, ``y``; ``mark`` sets alignment and offset."""
         return self.layer(rows, {"type": "text", **mark}, text=TEXT)
 
-    def layer(self, rows: Rows, mark: Spec, **channels: Spec) -> Spec:
+    def layer(self, rows: Records, mark: Spec, **channels: Spec) -> Spec:
         """Return a layer of any mark; ``channels`` are Vega-Lite's, in addition to ``x`` and ``y``."""
         return {"data": {"values": rows}, "mark": mark, "encoding": {"x": self.x, "y": self.y, **channels}}
 

@@ -35,7 +35,7 @@ from training.metrics.scores import (
 
 TEMPLATES: Final = Path(__file__).resolve().parent / "templates"
 STYLE: Final = TEMPLATES / "report.css"
-LEAK_ROC_AUC: Final = 0.86
+SUSPECT_ROC_AUC: Final = 0.86
 """A ROC-AUC above this on the public file suggests a leak: the best result known is 0.851."""
 CALIBRATED_ECE: Final = 0.03
 """The report describes a score as a probability up to this expected calibration error."""
@@ -78,7 +78,7 @@ class Figure:
     means: str
 
 
-FIGURES: Final = (
+HEADLINE_FIGURES: Final = (
     Figure("roc_auc", "ROC-AUC", 4, "chance that a customer who leaves scores above one who stays"),
     Figure("pr_auc", "PR-AUC", 4, "mean share of leavers among those contacted (average precision)"),
     Figure("lift_10", "Lift at 10 %", 2, "churn among the top tenth, in multiples of the average"),
@@ -186,11 +186,11 @@ class EvaluationReport:
     @property
     def leak_suspected(self) -> bool:
         """Whether ROC-AUC on customers known to be real is above the best that is known to be possible."""
-        return self.simulated is False and summarise(self.model_repeats)["roc_auc"].mean > LEAK_ROC_AUC
+        return self.simulated is False and summarise(self.model_repeats)["roc_auc"].mean > SUSPECT_ROC_AUC
 
 
 @dataclass(frozen=True)
-class Row:
+class HeadlineRow:
     """One formatted row of the headline table."""
 
     figure: Figure
@@ -276,18 +276,18 @@ def render(report: EvaluationReport, drawn: Drawn | None = None) -> str:
         provenance=_provenance(report.source),
         economics=asdict(report.economics),
         baseline=BASELINE,
-        leak_roc_auc=LEAK_ROC_AUC,
+        leak_roc_auc=SUSPECT_ROC_AUC,
         repeats=len(report.model_repeats),
         slice_limit=SLICE_GAP_MARKED,
         calibrated=summarise(report.model_repeats)["ece"].mean <= CALIBRATED_ECE,
     )
 
 
-def _headline(report: EvaluationReport) -> list[Row]:
+def _headline(report: EvaluationReport) -> list[HeadlineRow]:
     ours, theirs = summarise(report.model_repeats), summarise(report.baseline_repeats)
     differences = paired_difference(report.model_repeats, report.baseline_repeats)
     return [
-        Row(
+        HeadlineRow(
             figure,
             _estimate(ours[figure.key], figure.digits),
             _estimate(theirs[figure.key], figure.digits),
@@ -295,7 +295,7 @@ def _headline(report: EvaluationReport) -> list[Row]:
             f"{differences[figure.key].ahead} of {differences[figure.key].repeats}",
             differences[figure.key].ahead == differences[figure.key].repeats,
         )
-        for figure in FIGURES
+        for figure in HEADLINE_FIGURES
     ]
 
 

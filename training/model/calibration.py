@@ -23,7 +23,7 @@ def platt(margin: Floats, churned: NDArray[np.bool_]) -> tuple[float, float]:
     return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
 
 
-def calibration(
+def fit_calibration(
     margin: Floats, churned: NDArray[np.bool_], seed: int, moments: NDArray[np.int64] | None = None
 ) -> tuple[float, float]:
     """Return (slope, intercept) if they lower the log loss of rows not used to fit them, else (1, 0).

@@ -81,7 +81,7 @@ DERIVED_COLUMNS: Final = (
     Term("automatic_payment=True", (Factor("automatic_payment", "equals", value=True),)),
 )
 
-LINEAR: Final[Design] = (
+LINEAR_TERMS: Final[Design] = (
     *_categories(),
     *DERIVED_COLUMNS,
     _number("tenure_months"),
@@ -94,7 +94,7 @@ LINEAR: Final[Design] = (
     *(Term(name, factors) for name, factors in _PRODUCTS.items()),
 )
 
-TREES: Final[Design] = (
+TREE_TERMS: Final[Design] = (
     *_categories(),
     _number("tenure_months"),
     _number("monthly_charges_usd"),
@@ -175,8 +175,8 @@ def _designs(linear: Design, trees: Design) -> ModelDesign:
 
 
 DESIGNS: Final[dict[str, ModelDesign]] = {
-    CORE_SERVICE: _designs(LINEAR, TREES),
-    BEHAVIOR_SERVICE: _designs((*LINEAR, *BEHAVIOR_LINEAR), (*TREES, *BEHAVIOR_TREES)),
+    CORE_SERVICE: _designs(LINEAR_TERMS, TREE_TERMS),
+    BEHAVIOR_SERVICE: _designs((*LINEAR_TERMS, *BEHAVIOR_LINEAR), (*TREE_TERMS, *BEHAVIOR_TREES)),
 }
 """Feature service -> designs of the model that reads it."""
 

@@ -19,7 +19,7 @@ from feature_repo.contract import OBSERVED_AT, SERVICES_OF
 from training.data.split import Rows, folds, moments, split_holdout
 from training.data.training_set import TrainingSet
 from training.metrics.scores import Metrics, measure_metrics
-from training.model.calibration import calibration
+from training.model.calibration import fit_calibration
 from training.model.estimator import BlendedChurnClassifier, HyperParameters, baseline_pipeline
 from training.model.tuning import Tuning, tune
 
@@ -139,4 +139,4 @@ def _calibration(
         margin[valid] = model.decision_function(features.iloc[valid])
     scored = ~np.isnan(margin)
     forward = None if scored.all() else moments(features, observed_at)[scored]
-    return calibration(margin[scored], churned[scored], settings.seed, forward)
+    return fit_calibration(margin[scored], churned[scored], settings.seed, forward)

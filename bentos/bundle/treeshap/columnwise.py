@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bentos.bundle.treeshap.exact import CONDITIONS_MAX, Floats
 
-Columns = NDArray[np.float32]
+FloatTable = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
 FROM_ROWS: Final = 768
@@ -32,7 +32,7 @@ _BIT: Final = np.arange(CONDITIONS_MAX, dtype=np.uint8)[None, :, None]
 class ColumnUnit:
     """``reached`` (2^c,) leaf values; ``added`` feature positions, each with its contributions (2^c,)."""
 
-    leaf_values: Columns
+    leaf_values: FloatTable
     added: tuple[tuple[int, Floats], ...]
 
 
@@ -45,13 +45,13 @@ class Columnwise:
     """
 
     columns: NDArray[np.intp]
-    thresholds: Columns
+    thresholds: FloatTable
     bits: NDArray[np.intp]
     units: tuple[ColumnUnit, ...]
     n_features: int
     start: np.float32
 
-    def explain(self, columns: Columns) -> tuple[Floats, Floats]:
+    def explain(self, columns: FloatTable) -> tuple[Floats, Floats]:
         """Return the margin (n,) and the contributions (n, f) of (n, k) finite columns: see TreeTables.explain."""
         margin = np.empty(len(columns))
         added = np.empty((len(columns), self.n_features))
@@ -60,7 +60,7 @@ class Columnwise:
             self._explain(columns[some], margin[some], added[some])
         return margin, added
 
-    def _explain(self, columns: Columns, margin: Floats, added: Floats) -> None:
+    def _explain(self, columns: FloatTable, margin: Floats, added: Floats) -> None:
         count = len(columns)
         held = self._held(columns)
         total = np.full(count, self.start, np.float32)
@@ -76,7 +76,7 @@ class Columnwise:
         margin[:] = total
         added[:] = sums.T
 
-    def _held(self, columns: Columns) -> Bytes:
+    def _held(self, columns: FloatTable) -> Bytes:
         """Return for each condition, and last for the constant 0, whether it holds: (q + 1, n) of 0 or 1."""
         held: Bytes = np.zeros((len(self.thresholds) + 1, len(columns)), np.uint8)
         values = np.ascontiguousarray(columns.T).take(self.columns, axis=0)

@@ -23,8 +23,8 @@ from bentos.bundle.treeshap.small_batches import SmallBatches
 if TYPE_CHECKING:
     from xgboost import Booster
 
-Columns = NDArray[np.float32]
-Rows = NDArray[np.int32]
+FloatTable = NDArray[np.float32]
+NodeTable = NDArray[np.int32]
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +53,10 @@ class TreeTables:
     """
 
     columns: NDArray[np.intp]
-    thresholds: Columns
+    thresholds: FloatTable
     bits: NDArray[np.intp]
-    offsets: Rows
-    leaf_values: Columns
+    offsets: NodeTable
+    leaf_values: FloatTable
     added: Floats
     features: NDArray[np.intp]
     n_features: int
@@ -101,7 +101,7 @@ class TreeTables:
             len(parts) == len(trees),
         )
 
-    def probes(self, count: int, seed: int = 0) -> Columns:
+    def probes(self, count: int, seed: int = 0) -> FloatTable:
         """Return rows to test the tables on, (count, k): values at a threshold of the column, or just below."""
         random = np.random.default_rng(seed)
         rows = np.zeros((count, int(self.columns.max(initial=-1)) + 1), np.float32)
@@ -114,7 +114,7 @@ class TreeTables:
                 )
         return rows
 
-    def margin(self, columns: Columns) -> Floats:
+    def margin(self, columns: FloatTable) -> Floats:
         """Return the log-odds margin, (n,) float64, of (n, k) finite columns, bit-identical to XGBoost's."""
         if len(columns) < SMALL_FROM_ROWS:
             return self._margin(self._rows(columns))
@@ -122,7 +122,7 @@ class TreeTables:
             return self.small_batches.margin(columns)
         return np.concatenate([self.margin(chunk) for chunk in _chunks(columns)])
 
-    def explain(self, columns: Columns) -> tuple[Floats, Floats]:
+    def explain(self, columns: FloatTable) -> tuple[Floats, Floats]:
         """Return the margin (n,) and the contributions (n, f): base + contributions.sum(axis=1) is the margin.
 
         A customer's numbers are bit-identical alone and in a batch.
@@ -167,7 +167,7 @@ class TreeTables:
             (own, _columns(self.added[own], places.tolist())) for own, places in zip(cut, self.features, strict=True)
         ]
 
-    def _rows(self, columns: Columns) -> Rows:
+    def _rows(self, columns: FloatTable) -> NodeTable:
         """Return the row of the tables of each customer in each unit, (n, u)."""
         held = np.zeros((len(columns), len(self.thresholds) + 1), np.bool_)
         np.greater_equal(columns.take(self.columns, axis=1), self.thresholds, out=held[:, :-1])
@@ -181,14 +181,14 @@ class TreeTables:
     def _flat_bits(self) -> NDArray[np.intp]:
         return np.ascontiguousarray(self.bits.T).ravel()
 
-    def _margin(self, rows: Rows) -> Floats:
+    def _margin(self, rows: NodeTable) -> Floats:
         # One float32 addition after the other, as XGBoost does it: another order would differ in the last digits.
         steps = np.empty((rows.shape[1] + 1, len(rows)), np.float32)
         steps[0] = self.start
         steps[1:] = self.leaf_values.take(rows.T)
         return np.asarray(np.cumsum(steps, axis=0, dtype=np.float32)[-1], dtype=np.float64)
 
-    def _sum(self, rows: Rows) -> Floats:
+    def _sum(self, rows: NodeTable) -> Floats:
         """Return the sum of each customer's rows of contributions, (n, f), added in the order of the units."""
         count, wide = len(rows), self.n_features
         places = self.features.ravel()
@@ -277,5 +277,5 @@ def _added(part: Unit, weights: Floats, own: NDArray[np.intp], slots: int) -> Fl
     return table
 
 
-def _chunks(columns: Columns) -> list[Columns]:
+def _chunks(columns: FloatTable) -> list[FloatTable]:
     return [columns[start : start + CHUNK] for start in range(0, len(columns), CHUNK)] or [columns]

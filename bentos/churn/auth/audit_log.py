@@ -25,9 +25,9 @@ from feature_repo.files import hash_chain
 from feature_repo.files.atomic_writes import storage_errors
 from feature_repo.files.regular_files import open_lock, open_regular
 
-Action = Literal["created", "revoked", "refused"]
+KeyAction = Literal["created", "revoked", "refused"]
 Failure = Literal["missing", "unknown", "expired", "revoked", "forbidden"]
-SERVICE: Final = "service"
+SERVICE_ACTOR: Final = "service"
 _MARK_CHARS: Final = 16
 _HEAD: Final = re.compile(rb"(\d{20}) ([0-9a-f]{64})\n")
 _RECOVERY_HINT: Final = (
@@ -94,7 +94,7 @@ class AuditEntry:
 
     sequence: int
     at: str
-    action: Action
+    action: KeyAction
     key_id: str | None
     name: str | None
     who: str
@@ -108,7 +108,7 @@ class AuditEntry:
 class AuditRecord:
     """The content of an entry that is not written yet."""
 
-    action: Action
+    action: KeyAction
     key_id: str | None
     name: str | None
     who: str
@@ -218,7 +218,7 @@ def _event(content: dict[str, Any]) -> AuditEntry:
             "refusals": None if told is None else Refusals(**told),
         }
     )
-    if event.action not in get_args(Action):
+    if event.action not in get_args(KeyAction):
         raise ValueError(f"no action: {event.action}")
     return event
 

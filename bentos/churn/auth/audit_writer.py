@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from bentos.churn.auth.audit_log import (
-    SERVICE,
+    SERVICE_ACTOR,
     AuditRecord,
     Failure,
     KeyAuditBrokenError,
@@ -161,7 +161,7 @@ def _happened(tallies: Mapping[Pair, _Tally]) -> list[AuditRecord]:
             "refused",
             key_id,
             tally.name,
-            SERVICE,
+            SERVICE_ACTOR,
             refusals=Refusals(reason, tally.times, tally.first.isoformat(), tally.last.isoformat()),
         )
         for (reason, key_id), tally in tallies.items()

@@ -15,7 +15,7 @@ from hmac import compare_digest
 from typing import Final, NoReturn
 
 from bentos.churn.auth.audit_log import Failure, had_keys
-from bentos.churn.auth.key_store import PREFIX, KeyEntry, KeyFile, KeyFileError, State, keys_path, read_keys
+from bentos.churn.auth.key_store import KEY_PREFIX, KeyEntry, KeyFile, KeyFileError, KeyState, keys_path, read_keys
 from bentos.churn.auth.rights import Right
 from bentos.churn.auth.token_bucket import TokenBucket
 from bentos.churn.errors import KeyForbiddenError, KeyMissingError, RateLimitedError
@@ -30,8 +30,8 @@ _LOOK_S: Final = 1.0
 """Seconds between two checks of the file, at least: for so long after `churn keys` a worker may use the old keys."""
 _TELL_S: Final = 60.0
 """Seconds between two log lines about refusals for one reason; the metric counts each."""
-_ID: Final = slice(len(PREFIX), len(PREFIX) + 8)
-_KEY_CHARS: Final = len(PREFIX) + 8 + 1 + 43
+_ID: Final = slice(len(KEY_PREFIX), len(KEY_PREFIX) + 8)
+_KEY_CHARS: Final = len(KEY_PREFIX) + 8 + 1 + 43
 _NOBODY: Final = bytes(32)
 """The digest that an unknown id is compared with; no key has it."""
 _HINT: Final = (
@@ -130,7 +130,7 @@ class _Holder:
         self.digest = bytes.fromhex(entry.sha256)
         self.rights = frozenset(entry.rights)
         self.bucket = bucket
-        self.state: State = "revoked"
+        self.state: KeyState = "revoked"
 
 
 class ApiKeyAuthenticator:

@@ -22,13 +22,13 @@ from feature_repo.files.atomic_writes import storage_errors, write_file
 from feature_repo.files.regular_files import read_regular
 
 FILE: Final = "keys.json"
-PREFIX: Final = "churn_"
+KEY_PREFIX: Final = "churn_"
 NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 SIZE_MAX_BYTES: Final = 1 << 20
 _ID_BYTES: Final = 4
 _SECRET_BYTES: Final = 32
 
-State = Literal["valid", "expired", "revoked"]
+KeyState = Literal["valid", "expired", "revoked"]
 
 
 class KeyFileError(ChurnError):
@@ -54,7 +54,7 @@ class KeyEntry(BaseModel):
     expires_at: AwareDatetime | None
     revoked_at: AwareDatetime | None
 
-    def state(self, now: datetime) -> State:
+    def state(self, now: datetime) -> KeyState:
         """Return whether the key is valid at ``now``, and if not, why."""
         if self.revoked_at is not None:
             return "revoked"
@@ -127,7 +127,7 @@ def new_key(
 ) -> tuple[KeyEntry, str]:
     """Make a key: its entry for the file, and the key itself, which is not stored."""
     key_id = secrets.token_hex(_ID_BYTES)
-    key = f"{PREFIX}{key_id}_{secrets.token_urlsafe(_SECRET_BYTES)}"
+    key = f"{KEY_PREFIX}{key_id}_{secrets.token_urlsafe(_SECRET_BYTES)}"
     entry = KeyEntry(
         id=key_id,
         name=name,

@@ -18,7 +18,7 @@ from typing import Final, Generic, TypeVar
 from bentos.prediction.errors import internal
 from configs.errors import ChurnError
 
-CUSTOMERS_MAX: Final = 100
+BATCH_CUSTOMERS_MAX: Final = 100
 """Most customers of a batch of several requests: beyond it a batch takes longer without a gain for any request."""
 
 Result = TypeVar("Result")
@@ -50,7 +50,9 @@ class Batcher(ABC, Generic[Result, Note]):
         Most customers of a batch of several requests; a request with more is a batch of its own.
     """
 
-    def __init__(self, work: Work[Result, Note], after: After[Result], *, customers_max: int = CUSTOMERS_MAX) -> None:
+    def __init__(
+        self, work: Work[Result, Note], after: After[Result], *, customers_max: int = BATCH_CUSTOMERS_MAX
+    ) -> None:
         self._work = work
         self._after = after
         self._customers_max = customers_max
@@ -133,7 +135,7 @@ class EventLoopBatcher(Batcher[Result, Note]):
         *,
         fallback: ThreadBatcher[Result, Note],
         is_healthy: Callable[[], bool],
-        customers_max: int = CUSTOMERS_MAX,
+        customers_max: int = BATCH_CUSTOMERS_MAX,
     ) -> None:
         super().__init__(work, after, customers_max=customers_max)
         self._fallback = fallback
@@ -173,7 +175,7 @@ class ThreadBatcher(Batcher[Result, Note]):
     """Works in a thread of its own, which starts with the first request."""
 
     def __init__(
-        self, work: Work[Result, Note], after: After[Result], *, name: str, customers_max: int = CUSTOMERS_MAX
+        self, work: Work[Result, Note], after: After[Result], *, name: str, customers_max: int = BATCH_CUSTOMERS_MAX
     ) -> None:
         super().__init__(work, after, customers_max=customers_max)
         self._name = name

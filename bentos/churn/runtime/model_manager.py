@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from bentos.churn.errors import HomeLostError, LoadingError, NotReadyError
 from bentos.churn.metrics import ServedModel, ServiceMetrics
-from bentos.churn.trials.canary import Canary, Share
+from bentos.churn.trials.canary import Canary, CanaryShare
 from bentos.churn.trials.shadow import Shadow
 from bentos.churn.trials.trial_counts import TrialCounter
 from bentos.prediction.errors import internal
@@ -307,7 +307,7 @@ class ModelManager:
         return Canary(
             challenger,
             counting,
-            customers=Share(challenger.bundle.digest, wanted.share),
+            customers=CanaryShare(challenger.bundle.digest, wanted.share),
             reasons_max=reasons_max,
             limit_s=settings.serving.request_timeout_s / 2,
         )

@@ -20,7 +20,7 @@ from anyio import CapacityLimiter
 
 from bentos.churn.errors import AnswerTimeoutError
 from bentos.churn.metrics import ServiceMetrics
-from bentos.churn.runtime.batcher import CUSTOMERS_MAX, EventLoopBatcher, ThreadBatcher, notify
+from bentos.churn.runtime.batcher import BATCH_CUSTOMERS_MAX, EventLoopBatcher, ThreadBatcher, notify
 from bentos.churn.runtime.model_manager import ModelManager
 from bentos.churn.tracing import Tracing
 from bentos.prediction.prediction import Drafts, Prediction
@@ -161,7 +161,7 @@ class PredictionService:
             )
         finally:
             # Failures count too: a store that hangs, or is slow, shows here.
-            if not tried and len(customer_ids) <= CUSTOMERS_MAX:
+            if not tried and len(customer_ids) <= BATCH_CUSTOMERS_MAX:
                 self._quick = time.monotonic() - began < _SLOW_S
         return found, batch
 

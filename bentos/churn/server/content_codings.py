@@ -13,7 +13,7 @@ Coding = Literal["identity", "gzip", "deflate"]
 
 ACCEPTED: Final = b"gzip, deflate"
 """Supported codings of a body; the header Accept-Encoding of an answer that refuses another (RFC 7694)."""
-LARGE_BYTES: Final = 16 * 1024
+COMPRESSED_MIN_BYTES: Final = 16 * 1024
 """Answers from this size on are compressed: below it, handing them to a thread costs more than it saves."""
 _ALIASES: Final[dict[str, Coding]] = {"identity": "identity", "gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
 _NAMED: Final = frozenset({"br", "compress", "dcb", "dcz", "x-compress", "zstd"})
@@ -42,7 +42,7 @@ def coding_of(values: Iterable[bytes]) -> Coding:
     return coding
 
 
-def decoded(body: bytes, coding: Coding, limit: int) -> bytes:
+def decompressed(body: bytes, coding: Coding, limit: int) -> bytes:
     """Return the decoded ``body``, cut at ``limit`` + 1 bytes: a longer one shows by its length.
 
     Raises

@@ -29,7 +29,7 @@ from bentos.churn.errors import (
     response_to,
 )
 from bentos.churn.metrics import ServiceMetrics
-from bentos.churn.server.content_codings import ACCEPTED, LARGE_BYTES, gzipped, offers_gzip
+from bentos.churn.server.content_codings import ACCEPTED, COMPRESSED_MIN_BYTES, gzipped, offers_gzip
 from bentos.churn.server.uploads import Aside, Uploads
 from bentos.prediction.errors import internal
 from configs.errors import ChurnError
@@ -273,7 +273,7 @@ def _fixed(headers: Iterable[tuple[bytes, bytes]], *, page: bool) -> list[tuple[
 def _is_large(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     for name, value in headers:
         if name == b"content-length":
-            return int(value) >= LARGE_BYTES
+            return int(value) >= COMPRESSED_MIN_BYTES
     return False
 
 

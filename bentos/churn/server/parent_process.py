@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import psutil  # type: ignore[import-untyped]  # none are installed
 
-VARIABLE: Final = "SERVICE_PARENT_PID"
+PARENT_PID_VARIABLE: Final = "SERVICE_PARENT_PID"
 """Environment variable with the pid of the process that started this one and that it must not outlive."""
 _INTERRUPTED: Final = 128 + signal.SIGINT
 """Exit code of a process that SIGINT ended, as a shell reports it."""
@@ -27,13 +27,13 @@ _LOOK_S: Final = 0.5
 
 def exit_with_parent(environ: MutableMapping[str, str]) -> None:
     """End this process (SIGTERM, then SIGKILL) once the parent named in ``environ`` is gone, or if it is."""
-    if told := environ.get(VARIABLE):
+    if told := environ.get(PARENT_PID_VARIABLE):
         threading.Thread(target=_end_after, args=(int(told),), name="churn-parent", daemon=True).start()
 
 
 def mark_as_parent(environ: MutableMapping[str, str]) -> None:
     """Make the processes that are started with ``environ`` follow this one."""
-    environ[VARIABLE] = str(os.getpid())
+    environ[PARENT_PID_VARIABLE] = str(os.getpid())
 
 
 def handle_interrupts() -> None:

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
 from bentos.churn.errors import BodyTooLargeError, OverloadedError, RequestTimeoutError
-from bentos.churn.server.content_codings import coding_of, decoded
+from bentos.churn.server.content_codings import coding_of, decompressed
 from bentos.churn.server.deadlines import Deadlines
 from configs.settings import ServingSettings
 
@@ -67,7 +67,7 @@ class Uploads:
             return sent
         self._decoding += 1
         try:
-            body = await self._aside(lambda: decoded(sent, coding, self._limit))
+            body = await self._aside(lambda: decompressed(sent, coding, self._limit))
         finally:
             self._decoding -= 1
         if len(body) > self._limit:

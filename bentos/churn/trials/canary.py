@@ -28,7 +28,7 @@ Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
-class Share:
+class CanaryShare:
     """The customers that the canary of the bundle ``digest`` answers for: a ``share`` in [0, 1] of them."""
 
     digest: str
@@ -63,7 +63,13 @@ class Canary:
     """
 
     def __init__(
-        self, challenger: ServingModel, counter: TrialCounter, *, customers: Share, reasons_max: int, limit_s: float
+        self,
+        challenger: ServingModel,
+        counter: TrialCounter,
+        *,
+        customers: CanaryShare,
+        reasons_max: int,
+        limit_s: float,
     ) -> None:
         self.challenger = challenger
         self.counting = counter

@@ -16,12 +16,12 @@ import duckdb
 import pyarrow as pa
 
 from feature_repo.contract import CUSTOMER
-from feature_repo.events import SCHEMA, Reason
+from feature_repo.events import EVENT_SCHEMA, RejectionReason
 
-COLUMNS: Final = ("delivery", "row", *SCHEMA.names)
+EVENT_LOG_COLUMNS: Final = ("delivery", "row", *EVENT_SCHEMA.names)
 """Columns of an event in the log: its origin (number of the delivery, row of its file), and the event."""
 
-_CONTENT: Final = tuple(name for name in SCHEMA.names if name not in {"event_id", "revision", "arrived_at"})
+_CONTENT: Final = tuple(name for name in EVENT_SCHEMA.names if name not in {"event_id", "revision", "arrived_at"})
 """Columns that are equal in a duplicate of an event; its arrival time may differ."""
 
 
@@ -45,21 +45,22 @@ def admit_events(
     staged
         Parquet of its validated events: SCHEMA, row, content, reason.
     waiting
-        Parquet (:data:`COLUMNS`) of the events of earlier deliveries that wait for their customer; None: none wait.
+        Parquet (:data:`EVENT_LOG_COLUMNS`) of the events of earlier deliveries that wait for their customer; None: none
+        wait.
     admitted
-        Parquet (:data:`COLUMNS`) of all events admitted by earlier deliveries.
+        Parquet (:data:`EVENT_LOG_COLUMNS`) of all events admitted by earlier deliveries.
     customers
         One column customer_id: all customers of the live snapshots.
 
-    They are temporary tables or views. ``admitted_now`` and ``waiting_now`` have :data:`COLUMNS`; ``quarantined_now``
-    also has reason and content.
+    They are temporary tables or views. ``admitted_now`` and ``waiting_now`` have :data:`EVENT_LOG_COLUMNS`;
+    ``quarantined_now`` also has reason and content.
     """
-    names = ", ".join(COLUMNS)
+    names = ", ".join(EVENT_LOG_COLUMNS)
     connection.register("known_customer", customers)
     earlier = f"UNION ALL FROM {_parquet([waiting])}" if waiting else ""
     log = _parquet(admitted) if admitted else "(FROM staged LIMIT 0)"
     same = " AND ".join(f"one.{name} IS NOT DISTINCT FROM other.{name}" for name in _CONTENT)
-    doubled = f"CASE WHEN {same} THEN '{Reason.DUPLICATE}' ELSE '{Reason.CONFLICTING_DUPLICATE}' END"
+    doubled = f"CASE WHEN {same} THEN '{RejectionReason.DUPLICATE}' ELSE '{RejectionReason.CONFLICTING_DUPLICATE}' END"
     connection.execute(
         f"""
         CREATE TEMP VIEW staged AS SELECT {number}::BIGINT AS delivery, * FROM {_parquet([staged])};
@@ -92,7 +93,7 @@ def admit_events(
         SELECT event_id, arg_min({{'customer': {CUSTOMER}, 'type': type}}, (turn, arrived_at, delivery, row)) AS first
         FROM revised GROUP BY event_id;
         CREATE TEMP TABLE torn AS
-        SELECT delivery, row, '{Reason.CONFLICTING_REVISION}' AS reason
+        SELECT delivery, row, '{RejectionReason.CONFLICTING_REVISION}' AS reason
         FROM revised JOIN identity USING (event_id)
         WHERE turn = 1 AND ({CUSTOMER} <> first.customer OR type <> first.type);
         CREATE TEMP VIEW admitted_now AS SELECT * FROM single ANTI JOIN torn USING (delivery, row);
@@ -100,7 +101,7 @@ def admit_events(
         SELECT {names}, reason, content FROM staged WHERE reason IS NOT NULL
         UNION ALL SELECT {names}, verdict.reason, NULL
         FROM candidate JOIN (FROM doubled UNION ALL FROM torn) AS verdict USING (delivery, row)
-        UNION ALL SELECT {names}, '{Reason.UNKNOWN_CUSTOMER}', NULL FROM waiting_now WHERE delivery = {number};
+        UNION ALL SELECT {names}, '{RejectionReason.UNKNOWN_CUSTOMER}', NULL FROM waiting_now WHERE delivery = {number};
         """  # noqa: S608 - names of the schema and numbers of ours; paths are quoted
     )
 

@@ -17,7 +17,7 @@ from configs.errors import ChurnError
 from feature_repo.files.atomic_writes import TEMPORARY, file_sha256
 from feature_repo.files.regular_files import open_regular, read_regular
 
-EVENTS: Final = "events.parquet"
+EVENTS_FILE: Final = "events.parquet"
 QUARANTINE: Final = "quarantine.parquet"
 WAITING: Final = "waiting.parquet"
 
@@ -102,7 +102,7 @@ def deliveries(home: Path) -> list[Delivery]:
     return sorted((_manifest(path / "manifest.json") for path in folders), key=lambda delivery: delivery.number)
 
 
-def file_of(home: Path, delivery: Delivery, name: str = EVENTS) -> Path:
+def file_of(home: Path, delivery: Delivery, name: str = EVENTS_FILE) -> Path:
     """Return the path of a delivery's file, after a check that it is a regular file.
 
     The path is for DuckDB, which would block on a FIFO.

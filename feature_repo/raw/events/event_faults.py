@@ -10,16 +10,25 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from feature_repo.contract import CUSTOMER
-from feature_repo.events import KINDS, PAYLOAD, SCHEMA, SCHEMA_VERSION, VALUE_MAX, Pairs, Reason, parse_value
+from feature_repo.events import (
+    EVENT_SCHEMA,
+    EVENT_SCHEMA_VERSION,
+    KINDS,
+    PAYLOAD,
+    VALUE_MAX,
+    Pairs,
+    RejectionReason,
+    parse_value,
+)
 from feature_repo.raw.snapshots.normalization import id_fault
 
 _IDS: Final[Mapping[str, str]] = {
-    Reason.BAD_EVENT_ID: "event_id",
-    Reason.BAD_CUSTOMER_ID: CUSTOMER,
-    Reason.BAD_TICKET_ID: "ticket_id",
+    RejectionReason.BAD_EVENT_ID: "event_id",
+    RejectionReason.BAD_CUSTOMER_ID: CUSTOMER,
+    RejectionReason.BAD_TICKET_ID: "ticket_id",
 }
 _ID_CHARS_MAX: Final = 64
-_FIELDS: Final = ("schema_version", *SCHEMA.names)
+_FIELDS: Final = ("schema_version", *EVENT_SCHEMA.names)
 
 
 def event_fault(reason: str, event: Mapping[str, Any], content: bytes | None) -> str:
@@ -28,9 +37,9 @@ def event_fault(reason: str, event: Mapping[str, Any], content: bytes | None) ->
     Parameters
     ----------
     reason
-        A :class:`Reason`.
+        A :class:`RejectionReason`.
     event
-        The columns of SCHEMA, as read.
+        The columns of EVENT_SCHEMA, as read.
     content
         The line that could not be read as an event; None for an event that was read.
     """
@@ -41,16 +50,16 @@ def event_fault(reason: str, event: Mapping[str, Any], content: bytes | None) ->
     kind = event["type"]
     wanted = PAYLOAD.get(kind, ())
     others = {each for names in PAYLOAD.values() for each in names} - set(wanted)
-    numbers = {name: event[name] for name in SCHEMA.names if isinstance(event[name], int)}
+    numbers = {name: event[name] for name in EVENT_SCHEMA.names if isinstance(event[name], int)}
     broken: dict[str, list[str]] = {
-        Reason.UNKNOWN_TYPE: ["type"],
-        Reason.MISSING_TIME: [name for name in ("occurred_at", "arrived_at") if event[name] is None],
-        Reason.TOO_OLD: ["occurred_at"],
-        Reason.NEGATIVE_VALUE: [name for name, value in numbers.items() if value < 0],
-        Reason.VALUE_TOO_LARGE: [name for name, value in numbers.items() if value > VALUE_MAX],
-        Reason.MISSING_PAYLOAD: [name for name in wanted if event[name] is None],
-        Reason.UNEXPECTED_PAYLOAD: [
-            f"{name} of {kind}" for name in SCHEMA.names if name in others and event[name] is not None
+        RejectionReason.UNKNOWN_TYPE: ["type"],
+        RejectionReason.MISSING_TIME: [name for name in ("occurred_at", "arrived_at") if event[name] is None],
+        RejectionReason.TOO_OLD: ["occurred_at"],
+        RejectionReason.NEGATIVE_VALUE: [name for name, value in numbers.items() if value < 0],
+        RejectionReason.VALUE_TOO_LARGE: [name for name, value in numbers.items() if value > VALUE_MAX],
+        RejectionReason.MISSING_PAYLOAD: [name for name in wanted if event[name] is None],
+        RejectionReason.UNEXPECTED_PAYLOAD: [
+            f"{name} of {kind}" for name in EVENT_SCHEMA.names if name in others and event[name] is not None
         ],
     }
     fields = broken.get(reason, [])
@@ -69,20 +78,24 @@ def _id(name: str, text: str | None) -> str:
 
 
 def _line_fault(reason: str, line: bytes) -> str:
-    if reason == Reason.MALFORMED_JSON:
+    if reason == RejectionReason.MALFORMED_JSON:
         return _no_json(line)
-    if reason == Reason.NOT_AN_OBJECT:
+    if reason == RejectionReason.NOT_AN_OBJECT:
         return "a JSON array: write one object a line" if line.lstrip()[:1] == b"[" else ""
-    return "" if reason == Reason.OVERSIZED_LINE else _object_fault(reason, json.loads(line, object_pairs_hook=Pairs))
+    return (
+        ""
+        if reason == RejectionReason.OVERSIZED_LINE
+        else _object_fault(reason, json.loads(line, object_pairs_hook=Pairs))
+    )
 
 
 def _object_fault(reason: str, pairs: list[tuple[str, Any]]) -> str:
     names = [name for name, _ in pairs]
-    if reason == Reason.DUPLICATE_KEY:
+    if reason == RejectionReason.DUPLICATE_KEY:
         return ", ".join(name for name in _FIELDS if names.count(name) > 1)
-    if reason == Reason.UNKNOWN_SCHEMA_VERSION:
-        return f"schema_version: {'not' if 'schema_version' in names else 'missing, write'} {SCHEMA_VERSION}"
-    if reason == Reason.UNKNOWN_FIELD:
+    if reason == RejectionReason.UNKNOWN_SCHEMA_VERSION:
+        return f"schema_version: {'not' if 'schema_version' in names else 'missing, write'} {EVENT_SCHEMA_VERSION}"
+    if reason == RejectionReason.UNKNOWN_FIELD:
         place = next(place for place, name in enumerate(names, 1) if name not in _FIELDS)
         meant = [name for name in _FIELDS if _letters(name) == _letters(names[place - 1])]
         return f"field {place} of the object" + (f": {meant[0]} in another spelling?" if meant else "")

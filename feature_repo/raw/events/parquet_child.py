@@ -22,11 +22,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from configs.errors import EXIT_GATE, ChurnError
-from feature_repo.events import SCHEMA
+from feature_repo.events import EVENT_SCHEMA
 from feature_repo.raw.events.parquet_columns import read_columns, refused_columns
 
 COLUMNS_MAX: Final = 1000
-READ: Final = pa.schema([*SCHEMA, ("refusal", pa.string()), ("fault", pa.string())])
+READ: Final = pa.schema([*EVENT_SCHEMA, ("refusal", pa.string()), ("fault", pa.string())])
 """Schema of the Arrow stream."""
 
 # Measured on logins and days of usage: 115 to 119.
@@ -55,7 +55,7 @@ def main(path: str, memory_max_mb: int, rows_before: int) -> int:
     pa.set_io_thread_count(1)
     pa.set_memory_pool(pa.system_memory_pool())
     # Load the lazy imports now, so that they do not count towards the memory limit of the file.
-    read_columns(SCHEMA.empty_table())
+    read_columns(EVENT_SCHEMA.empty_table())
     _limit(memory_max_mb)
     try:
         with pa.ipc.new_stream(sys.stdout.buffer, READ) as stream:
@@ -98,16 +98,16 @@ def _rows(path: str, memory_max_mb: int, rows_before: int) -> Iterator[pa.Table]
         _check_rows(file.metadata, memory_max_mb, rows_before)
         columns = _checked_columns(file)
         # Reading an encrypted column raises; describing it crashes the process. So one row is read first.
-        next(file.iter_batches(1, columns=SCHEMA.names, use_threads=False), None)
+        next(file.iter_batches(1, columns=EVENT_SCHEMA.names, use_threads=False), None)
         apart = _in_dictionaries(file.metadata)
     # Words stay dictionary-encoded until they are truncated: the file may repeat a long one a million times.
     words = [
         each.path
         for place, each in enumerate(columns)
-        if each.physical_type == "BYTE_ARRAY" and each.path in SCHEMA.names and place in apart
+        if each.physical_type == "BYTE_ARRAY" and each.path in EVENT_SCHEMA.names and place in apart
     ]
     with pq.ParquetFile(path, read_dictionary=words, **options) as file:
-        for batches in _gathered(file.iter_batches(_ROWS, columns=SCHEMA.names, use_threads=False)):
+        for batches in _gathered(file.iter_batches(_ROWS, columns=EVENT_SCHEMA.names, use_threads=False)):
             yield read_columns(pa.Table.from_batches(batches))
 
 

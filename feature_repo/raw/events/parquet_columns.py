@@ -15,7 +15,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_repo.events import SCHEMA, Reason, composed_column
+from feature_repo.events import EVENT_SCHEMA, RejectionReason, composed_column
 from feature_repo.instants import EPOCH_FROM_S, EPOCH_UNITS, EPOCH_UNTIL_S, INSTANT, WANTED, instant, instants
 
 TEXT_CHARS_MAX: Final = 65
@@ -50,19 +50,19 @@ def refused_columns(found: pa.Schema, utc: Collection[str] = ()) -> str:
     for place, name in enumerate(found.names, 1):
         places.setdefault(name, []).append(place)
     faults = []
-    if missing := [name for name in SCHEMA.names if name not in places]:
+    if missing := [name for name in EVENT_SCHEMA.names if name not in places]:
         faults.append(f"lacks {', '.join(missing)}")
-    if extra := [places[name][0] for name in places if name not in {*SCHEMA.names, *_index_columns(found)}]:
+    if extra := [places[name][0] for name in places if name not in {*EVENT_SCHEMA.names, *_index_columns(found)}]:
         more = f" and {len(extra) - _SHOWN} more" if len(extra) > _SHOWN else ""
         shown = ", ".join(map(_ordinal, sorted(extra)[:_SHOWN]))
         columns = "an unknown column" if len(extra) == 1 else "unknown columns"
         faults.append(f"has {columns}: the {shown}{more} of its {len(found.names)}")
-    if twice := [name for name in SCHEMA.names if len(places.get(name, ())) > 1]:
+    if twice := [name for name in EVENT_SCHEMA.names if len(places.get(name, ())) > 1]:
         faults.append(f"names twice: {', '.join(twice)}")
     if not faults:
         wrong = [
             f"{field.name} is {fault}, not {_meaning(field.type)}"
-            for field in SCHEMA
+            for field in EVENT_SCHEMA
             if (fault := _other_meaning(found.field(field.name).type, field.type, field.name in utc))
         ]
         faults += [f"has wrong types: {', '.join(wrong)}"] if wrong else []
@@ -80,11 +80,11 @@ def read_columns(rows: pa.Table) -> pa.Table:
     Returns
     -------
     pyarrow.Table
-        The columns of SCHEMA, ``refusal`` (string: :attr:`Reason.WRONG_TYPE` for a row with a value that can't be
-        converted, else null) and ``fault`` (string: the first such column and what its value is; else null).
+        The columns of EVENT_SCHEMA, ``refusal`` (string: :attr:`RejectionReason.WRONG_TYPE` for a row with a value that
+        can't be converted, else null) and ``fault`` (string: the first such column and what its value is; else null).
     """
     columns, faults = [], []
-    for field in SCHEMA:
+    for field in EVENT_SCHEMA:
         column = rows[field.name].combine_chunks() if rows[field.name].num_chunks != 1 else rows[field.name].chunk(0)
         stored = column.storage if isinstance(column.type, pa.BaseExtensionType) else column
         read, wrong, what = _READERS[field.type](stored)
@@ -92,8 +92,8 @@ def read_columns(rows: pa.Table) -> pa.Table:
         if wrong is not None:
             faults.append(pc.if_else(pc.fill_null(wrong, False), f"{field.name}: {what}", None))  # noqa: FBT003
     fault = pc.coalesce(*faults, pa.nulls(len(rows), pa.string())) if faults else pa.nulls(len(rows), pa.string())
-    refusal = pc.if_else(pc.is_valid(fault), Reason.WRONG_TYPE.value, None)
-    return pa.table([*columns, refusal.cast(pa.string()), fault], names=[*SCHEMA.names, "refusal", "fault"])
+    refusal = pc.if_else(pc.is_valid(fault), RejectionReason.WRONG_TYPE.value, None)
+    return pa.table([*columns, refusal.cast(pa.string()), fault], names=[*EVENT_SCHEMA.names, "refusal", "fault"])
 
 
 def _index_columns(found: pa.Schema) -> list[str]:

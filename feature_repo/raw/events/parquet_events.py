@@ -36,7 +36,7 @@ class EventFileError(ChurnError):
 def read_parquet(path: Path, shown_as: str, memory_max_mb: int, rows_before: int = 0) -> Iterator[pa.Table]:
     """Yield the rows of a Parquet file as tables.
 
-    Columns: those of SCHEMA, ``refusal`` and ``fault`` (strings, null where the row is valid).
+    Columns: those of EVENT_SCHEMA, ``refusal`` and ``fault`` (strings, null where the row is valid).
 
     Raises
     ------

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from configs.errors import EXIT_GATE, ChurnError
 from feature_repo.contract import CUSTOMER
-from feature_repo.events import SCHEMA, SENTENCES, Reason
+from feature_repo.events import EVENT_SCHEMA, SENTENCES, RejectionReason
 from feature_repo.files.atomic_writes import (
     TEMPORARY,
     StorageError,
@@ -40,16 +40,24 @@ from feature_repo.files.locks import publish_lock
 from feature_repo.files.stable_reads import unchanged
 from feature_repo.raw.clock import check_clock
 from feature_repo.raw.events.admission import admit_events
-from feature_repo.raw.events.deliveries import EVENTS, QUARANTINE, WAITING, Delivery, deliveries, file_of, log_folder
+from feature_repo.raw.events.deliveries import (
+    EVENTS_FILE,
+    QUARANTINE,
+    WAITING,
+    Delivery,
+    deliveries,
+    file_of,
+    log_folder,
+)
 from feature_repo.raw.events.event_faults import event_fault
 from feature_repo.raw.events.event_files import parts_of
 from feature_repo.raw.events.parquet_events import EventFileError
 from feature_repo.raw.snapshots.publication import RawFile, SnapshotManifest, published_snapshots, read_snapshot
 
-HARMLESS: Final = frozenset({Reason.DUPLICATE, Reason.UNKNOWN_CUSTOMER})
+HARMLESS: Final = frozenset({RejectionReason.DUPLICATE, RejectionReason.UNKNOWN_CUSTOMER})
 """Reasons that do not count against a file: it was partly delivered before, or before its customers' snapshot."""
 
-_STAGED: Final = pa.schema([*SCHEMA, ("row", pa.int64()), ("content", pa.binary()), ("reason", pa.string())])
+_STAGED: Final = pa.schema([*EVENT_SCHEMA, ("row", pa.int64()), ("content", pa.binary()), ("reason", pa.string())])
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SHORT: Final = 12
 _ROWS_SHOWN: Final = 5
@@ -227,8 +235,8 @@ def publish_delivery(
                         raw=raw,
                         ingested_at=ingested_at,
                         before=every,
-                        digest=file_sha256(temporary / EVENTS),
-                        path=(final / EVENTS).relative_to(home).as_posix(),
+                        digest=file_sha256(temporary / EVENTS_FILE),
+                        path=(final / EVENTS_FILE).relative_to(home).as_posix(),
                         home=home,
                     )
                 remove(temporary / "staged.parquet")
@@ -309,7 +317,7 @@ def _check_share(
 def _write(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     tables = {
         # Sorted by customer, so that a few customers' events can be read without the rest.
-        EVENTS: f"admitted_now ORDER BY {CUSTOMER}, occurred_at, event_id, revision",
+        EVENTS_FILE: f"admitted_now ORDER BY {CUSTOMER}, occurred_at, event_id, revision",
         QUARANTINE: "quarantined_now ORDER BY delivery, row",
         WAITING: "waiting_now ORDER BY delivery, row",
     }

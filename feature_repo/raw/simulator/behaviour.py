@@ -18,15 +18,15 @@ from feature_repo.raw.simulator.event_arrays import (
     LOGIN,
     OPENED,
     PAYMENT,
-    USAGE,
+    USAGE_DAY,
     EventArrays,
     event_arrays,
     retract_events,
 )
+from feature_repo.raw.simulator.manifest import MONTH_DAYS
 from feature_repo.raw.simulator.population import Population
 from feature_repo.raw.simulator.profile import AUTOMATIC, FIBRE
 
-MONTH_DAYS: Final = 30
 _DAY_S: Final = 86_400
 MONTH_S: Final = MONTH_DAYS * _DAY_S
 METERED: Final = 85
@@ -98,7 +98,7 @@ def _usage(rng: np.random.Generator, block: Population, month: Month) -> EventAr
         dark = np.isin(day, OUTAGE_DAYS) & (block.profile.internet == FIBRE)[row]
         data = np.where(dark, np.rint(data * 0.02), data)
     voice = np.rint(np.exp((block.voice_level + mood)[row] + noise[1]))
-    told = event_arrays(row, USAGE, month.start_s + ends[day], data.astype(np.int64), voice.astype(np.int64))
+    told = event_arrays(row, USAGE_DAY, month.start_s + ends[day], data.astype(np.int64), voice.astype(np.int64))
     told.retracted = retract_events(rng, len(row))
     block.data_mb[:, 0] += np.bincount(row, weights=data * ~told.retracted, minlength=n)
     return told

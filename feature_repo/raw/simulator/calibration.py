@@ -49,7 +49,7 @@ class Calibration:
 
 
 @cache
-def calibration() -> Calibration:
+def load_calibration() -> Calibration:
     """Return the constants of calibration.json."""
     told = json.loads(FILE.read_text(encoding="utf-8"))
     names = ("tenure_share", "active_tenure_share", "active_cells")

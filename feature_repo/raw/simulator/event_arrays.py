@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from feature_repo.events import PAYLOAD
 
 TYPES: Final = tuple(PAYLOAD)
-USAGE, OPENED, CLOSED, PAYMENT, LOGIN, CHANGE = (
+USAGE_DAY, OPENED, CLOSED, PAYMENT, LOGIN, CHANGE = (
     TYPES.index(name) for name in ("usage_day", "ticket_opened", "ticket_closed", "payment", "login", "plan_change")
 )
 LATE_SHARE: Final = 0.015
@@ -111,7 +111,7 @@ def deliver_events(rng: np.random.Generator, true: EventArrays, key_from: int, c
     lag[late] += _days(rng, len(late), LATE_DAYS_MAX)
     true.arrived_s = true.occurred_s + lag
     true.arrived_s += np.where(true.arrived_s <= closed_until_s, _EARLY_S, 0)
-    numeric = (true.kind == USAGE) | (true.kind == PAYMENT)
+    numeric = (true.kind == USAGE_DAY) | (true.kind == PAYMENT)
     wrong = np.flatnonzero((numeric & (chance > 1 - CORRECTED_SHARE)) | true.retracted)
     mended = true.take(wrong)
     mended.revision = np.ones(len(wrong), np.int8)

@@ -12,14 +12,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from feature_repo.contract import CUSTOMER
-from feature_repo.events import PAYLOAD, SCHEMA, SCHEMA_VERSION
+from feature_repo.events import EVENT_SCHEMA, EVENT_SCHEMA_VERSION, PAYLOAD
 from feature_repo.raw.simulator.event_arrays import TYPES, EventArrays
 from feature_repo.raw.simulator.ids import opaque_ids
 
 ENCODED: Final = pa.schema(
     [
         (field.name, pa.dictionary(pa.int32(), pa.string())) if field.name in {"type", CUSTOMER} else field
-        for field in SCHEMA
+        for field in EVENT_SCHEMA
     ]
 )
 """The schema of events with its two repetitive columns dictionary-encoded; in Parquet it reads as the plain schema."""
@@ -27,7 +27,7 @@ _EVENT_SALT: Final = 0x5EED_0001
 _TICKET_SALT: Final = 0x71C3_E700
 _DAY_S: Final = 86_400
 _NUMBERS: Final = {
-    kind: [name for name in names if SCHEMA.field(name).type == pa.int64()] for kind, names in PAYLOAD.items()
+    kind: [name for name in names if EVENT_SCHEMA.field(name).type == pa.int64()] for kind, names in PAYLOAD.items()
 }
 
 
@@ -64,12 +64,12 @@ def event_table(told: EventArrays, customers: NDArray[np.bytes_], ticket_from: i
         absent = told.kind != TYPES.index(kind)
         for name, values in zip(names, (told.first, told.second), strict=False):
             columns[name] = pa.array(values, mask=absent)
-    return pa.table([columns[name] for name in SCHEMA.names], schema=ENCODED)
+    return pa.table([columns[name] for name in EVENT_SCHEMA.names], schema=ENCODED)
 
 
 def json_lines(events: pa.Table) -> memoryview:
     r"""Return the events as JSON lines in the same order: flat objects without nulls, each ended by ``\n``."""
-    events = events.cast(SCHEMA)
+    events = events.cast(EVENT_SCHEMA)
     kinds = events["type"].combine_chunks()
     parts, rows = [], []
     for kind, names in PAYLOAD.items():
@@ -86,12 +86,12 @@ def json_lines(events: pa.Table) -> memoryview:
 
 
 def _lines(events: pa.Table, kind: str, names: tuple[str, ...]) -> pa.Array:
-    bits: list[Any] = [f'{{"schema_version":{SCHEMA_VERSION},"event_id":"', events["event_id"], '","revision":']
+    bits: list[Any] = [f'{{"schema_version":{EVENT_SCHEMA_VERSION},"event_id":"', events["event_id"], '","revision":']
     bits += [events["revision"].cast(pa.string()), ',"retracted":', events["retracted"].cast(pa.string())]
     bits += [f',"type":"{kind}","{CUSTOMER}":"', events[CUSTOMER]]
     bits += ['","occurred_at":', _quoted(events["occurred_at"]), ',"arrived_at":', _quoted(events["arrived_at"])]
     for name in names:
-        text = SCHEMA.field(name).type == pa.string()
+        text = EVENT_SCHEMA.field(name).type == pa.string()
         bits += [f',"{name}":' + '"' * text, events[name].cast(pa.string())]
         bits += ['"'] if text else []
     joined = pc.binary_join_element_wise(*bits, "}\n", "")

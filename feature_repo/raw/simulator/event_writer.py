@@ -16,13 +16,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from feature_repo.contract import CUSTOMER
-from feature_repo.events import SCHEMA
+from feature_repo.events import EVENT_SCHEMA
 from feature_repo.raw.simulator.event_encoding import ENCODED, json_lines
 from feature_repo.raw.simulator.manifest import events_name
 
 _FEW_VALUES: Final = ["type", CUSTOMER]
 # Ids are random and do not compress.
-_COMPRESSION: Final = {name: "NONE" if name == "event_id" else "SNAPPY" for name in SCHEMA.names}
+_COMPRESSION: Final = {name: "NONE" if name == "event_id" else "SNAPPY" for name in EVENT_SCHEMA.names}
 
 
 class EventWriter:
@@ -74,7 +74,7 @@ class EventWriter:
         here = int(pc.sum(pc.less_equal(events["arrived_at"], self._cut)).as_py() or 0)
         # Copied: a slice would keep the whole block in memory.
         if here < len(events):
-            self._waiting.append(events.take(pa.array(np.arange(here, len(events)))).cast(SCHEMA))
+            self._waiting.append(events.take(pa.array(np.arange(here, len(events)))).cast(EVENT_SCHEMA))
         if here:
             arrived = events.slice(0, here).combine_chunks()
             self._parquet.write_table(arrived)

@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 from feature_repo.raw.simulator.ids import customer_ids
 from feature_repo.raw.simulator.population import Population
 from feature_repo.raw.simulator.profile import (
-    ADD_ONS,
+    ADD_ON_KINDS,
     CONTRACTS,
     GRID_CENTS,
     INTERNETS,
     OFFLINE,
-    PAYMENTS,
+    PAYMENT_METHODS,
     TENURE_MAX_MONTHS,
     Flags,
     Profile,
 )
-from feature_repo.raw.snapshots.telco_csv import COLUMNS
+from feature_repo.raw.snapshots.telco_csv import CSV_COLUMNS
 
 WRONG_CHARGE_SHARE: Final = 0.004
 WRONG_LABEL_SHARE: Final = 0.01
@@ -89,7 +89,7 @@ def write_extract(extract: Extract, path: Path, seed: int) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
-        file.write((",".join(COLUMNS) + "\n").encode())
+        file.write((",".join(CSV_COLUMNS) + "\n").encode())
         # No value of the schema holds a separator or a quote.
         options = pa_csv.WriteOptions(include_header=False, quoting_style="none")
         pa_csv.write_csv(extract_table(extract, seed), file, options)
@@ -99,7 +99,7 @@ def extract_table(extract: Extract, seed: int) -> Any:
     """Return the extract as a pyarrow table of 21 string columns, each cell as written to the file."""
     profile = extract.profile
     online, phone = profile.internet != OFFLINE, profile.phone == 1
-    add_ons = [np.where(online, getattr(profile, name), 2) for name in ADD_ONS]
+    add_ons = [np.where(online, getattr(profile, name), 2) for name in ADD_ON_KINDS]
     columns = [
         pa.array(customer_ids(extract.number, seed).astype("U"), pa.string()),
         _words(("Female", "Male"), profile.gender),
@@ -113,12 +113,12 @@ def extract_table(extract: Extract, seed: int) -> Any:
         *(_words((*_NO_YES, "No internet service"), values) for values in add_ons),
         _words(CONTRACTS, profile.contract),
         _words(_NO_YES, profile.paperless),
-        _words(PAYMENTS, profile.payment),
+        _words(PAYMENT_METHODS, profile.payment),
         _money().take(pa.array(extract.charge_cents // GRID_CENTS)),
         _total(profile, extract.total_cents),
         _words(_NO_YES, extract.left),
     ]
-    return pa.table(columns, names=list(COLUMNS))
+    return pa.table(columns, names=list(CSV_COLUMNS))
 
 
 def _words(words: tuple[str, ...], places: NDArray[Any]) -> Any:

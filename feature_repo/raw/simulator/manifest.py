@@ -107,7 +107,7 @@ class World:
         return cls(out=out, **told)
 
 
-def scored_at(day: date) -> datetime:
+def available_at(day: date) -> datetime:
     """Return the instant at which a date's extract is available, UTC."""
     return datetime.combine(day, time(DELIVERY_LAG_HOURS), UTC)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from feature_repo.raw.simulator.profile import (
     ADD_ON_CENTS,
-    ADD_ONS,
+    ADD_ON_KINDS,
     INTERNET_CENTS,
     INTERNETS,
     LINE_CENTS,
@@ -19,5 +19,5 @@ def price_list_usd() -> dict[str, float]:
     """
     prices = {"line": LINE_CENTS, "second line": SECOND_LINE_CENTS}
     prices |= {net: cents for net, cents in zip(INTERNETS, INTERNET_CENTS, strict=True) if cents}
-    prices |= dict(zip(ADD_ONS, ADD_ON_CENTS, strict=True))
+    prices |= dict(zip(ADD_ON_KINDS, ADD_ON_CENTS, strict=True))
     return {name: cents / 100 for name, cents in prices.items()}

@@ -19,12 +19,12 @@ Reals = NDArray[np.float32]
 TENURE_MAX_MONTHS: Final = 72
 CONTRACTS: Final = ("Month-to-month", "One year", "Two year")
 INTERNETS: Final = ("DSL", "Fiber optic", "No")
-PAYMENTS: Final = ("Electronic check", "Mailed check", "Bank transfer (automatic)", "Credit card (automatic)")
+PAYMENT_METHODS: Final = ("Electronic check", "Mailed check", "Bank transfer (automatic)", "Credit card (automatic)")
 FIBRE: Final = 1
 OFFLINE: Final = 2
 AUTOMATIC: Final = 2
 """Index of the first automatic payment method; those after it are automatic too."""
-ADD_ONS: Final = ("security", "backup", "protection", "support", "tv", "movies")
+ADD_ON_KINDS: Final = ("security", "backup", "protection", "support", "tv", "movies")
 CHAIN: Final = (
     ("contract", len(CONTRACTS)),
     ("internet", len(INTERNETS)),
@@ -33,9 +33,9 @@ CHAIN: Final = (
     ("partner", 2),
     ("dependents", 2),
     ("lines", 2),
-    *((name, 2) for name in ADD_ONS),
+    *((name, 2) for name in ADD_ON_KINDS),
     ("paperless", 2),
-    ("payment", len(PAYMENTS)),
+    ("payment", len(PAYMENT_METHODS)),
 )
 """(attribute, number of values), in the order of drawing; tenure is drawn before, gender and price noise after."""
 
@@ -105,7 +105,7 @@ def list_price_cents(profile: Profile) -> NDArray[np.int64]:
     """Return the price list's charge of each customer, ``(n,)`` US cents per month."""
     cents = LINE_CENTS * profile.phone.astype(np.int64) + SECOND_LINE_CENTS * profile.lines
     cents += np.array(INTERNET_CENTS)[profile.internet]
-    for name, price in zip(ADD_ONS, ADD_ON_CENTS, strict=True):
+    for name, price in zip(ADD_ON_KINDS, ADD_ON_CENTS, strict=True):
         cents += price * getattr(profile, name).astype(np.int64)
     return cents
 
@@ -117,7 +117,7 @@ def applicable(name: str, profile: Profile) -> Flags:
         return np.asarray(profile.internet == 0)
     if name == "lines":
         return np.asarray(profile.phone == 1)
-    if name in ADD_ONS:
+    if name in ADD_ON_KINDS:
         return np.asarray(profile.internet != OFFLINE)
     return np.ones(len(profile), bool)
 
@@ -165,7 +165,7 @@ class ProfileDesign:
             for contract in ("one", "two"):
                 self._add("", self._row["share"] * self._row["fibre"] * self._row[contract])
         elif name == "payment":
-            for value in range(1, len(PAYMENTS)):
+            for value in range(1, len(PAYMENT_METHODS)):
                 self._add("", values == value)
         else:
             self._add(name, values)
@@ -189,13 +189,13 @@ _WITH: Final[dict[str, tuple[str, ...]]] = {
     "partner": ("share",),
     "dependents": ("share", "partner"),
     "lines": ("share", "fibre", "two"),
-    **dict.fromkeys(ADD_ONS, ("share", "fibre", "two")),
+    **dict.fromkeys(ADD_ON_KINDS, ("share", "fibre", "two")),
     "support": ("share", "fibre", "two", "security"),
     "movies": ("share", "fibre", "two", "tv"),
     "paperless": ("fibre", "senior"),
 }
 _CURVE: Final = 5 + len(_KNOTS)
-_WIDTH: Final = _CURVE + 6 + 14 + 1 + 1 + sum(1 + len(others) for others in _WITH.values()) + len(PAYMENTS) - 1
+_WIDTH: Final = _CURVE + 6 + 14 + 1 + 1 + sum(1 + len(others) for others in _WITH.values()) + len(PAYMENT_METHODS) - 1
 
 
 def design(profile: Profile) -> Reals:

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_repo.raw.simulator.behaviour import Month, simulate_behaviour
-from feature_repo.raw.simulator.calibration import calibration
+from feature_repo.raw.simulator.calibration import load_calibration
 from feature_repo.raw.simulator.drift import SCENARIOS, WRONG_UNIT_FACTOR, Drift
 from feature_repo.raw.simulator.errors import SimulationError
-from feature_repo.raw.simulator.event_arrays import USAGE, deliver_events
+from feature_repo.raw.simulator.event_arrays import USAGE_DAY, deliver_events
 from feature_repo.raw.simulator.event_encoding import event_table
 from feature_repo.raw.simulator.event_writer import EventWriter
 from feature_repo.raw.simulator.extract import Extract, write_extract
@@ -30,9 +30,9 @@ from feature_repo.raw.simulator.manifest import (
     MONTH_DAYS,
     Correction,
     World,
+    available_at,
     correction_name,
     extract_name,
-    scored_at,
     truth_name,
 )
 from feature_repo.raw.simulator.month import FormerCustomers, MonthResult, MonthSpan, finish_month, simulate_month
@@ -97,13 +97,13 @@ def simulate(  # noqa: PLR0913 - what `churn simulate` takes
     drift_month = months // 2 + 1 if drift_month is None else drift_month
     _check_churn(monthly_churn)
     _check(out, customers, months, seed, start, drift, drift_month)
-    steady = None if monthly_churn is None else steady_state(calibration(), monthly_churn)
+    steady = None if monthly_churn is None else steady_state(load_calibration(), monthly_churn)
     with EventWriter(out, jsonl=jsonl) as post:
         history = WorldHistory(out, customers, months, seed, start, Drift(drift, drift_month), post, steady)
         for month in range(FIRST_MONTH, months + 1):
             history.step(month)
         history.end()
-    constants = calibration()
+    constants = load_calibration()
     names = sorted([*history.written, *post.written])
     world = World(
         out=out,
@@ -146,7 +146,7 @@ class WorldHistory:
     ) -> None:
         self.out, self.listed, self.months, self.seed, self.start = out, customers, months, seed, start
         self.drift, self.post = drift, post
-        self.constants = steady.constants if steady else calibration()
+        self.constants = steady.constants if steady else load_calibration()
         self.written: list[str] = []
         self.corrections: list[Correction] = []
         self._late_labels = LateLabels(drift)
@@ -190,7 +190,7 @@ class WorldHistory:
         told.people.turn_month()
         # The warm-up's events are in the file of the bootstrap, which is observed a month before the first extract.
         day = self._day(max(month, 0))
-        self.post.open(day, scored_at(day))
+        self.post.open(day, available_at(day))
         outage = self.drift.begins("fibre_outage", month)
         factor = WRONG_UNIT_FACTOR if self.drift.since("unit_change", month) else 1
         blocks = []
@@ -211,8 +211,8 @@ class WorldHistory:
             )
             true = simulate_behaviour(rng, block, part)
             key_from = (month + WARM_UP_MONTHS << _MONTH_SHIFT) + (place << _BLOCK_SHIFT)
-            said = deliver_events(rng, true, key_from, int(scored_at(begin).timestamp()))
-            said.first = np.where(said.kind == USAGE, said.first * factor, said.first)
+            said = deliver_events(rng, true, key_from, int(available_at(begin).timestamp()))
+            said.first = np.where(said.kind == USAGE_DAY, said.first * factor, said.first)
             self.post.write(event_table(said, customer_ids(block.number, self.seed), key_from, self.seed))
             blocks.append(block)
         return Population.concat(blocks)
@@ -247,7 +247,7 @@ class WorldHistory:
         effect: NDArray[np.float64],
     ) -> None:
         name = truth_name(day)
-        write_truth(self.out / name, customer_ids(number, self.seed), scored_at(day), hazard, left, unknown, effect)
+        write_truth(self.out / name, customer_ids(number, self.seed), available_at(day), hazard, left, unknown, effect)
         self.written.append(name)
 
     def _day(self, month: int) -> date:

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from feature_repo.raw.simulator.calibration import Calibration
 from feature_repo.raw.simulator.hazard import between_extracts, core_log_intensity
 from feature_repo.raw.simulator.profile import (
-    ADD_ONS,
+    ADD_ON_KINDS,
     CELLS,
     CONTRACTS,
     INTERNETS,
-    PAYMENTS,
+    PAYMENT_METHODS,
     Profile,
     Small,
     applicable,
@@ -42,9 +42,9 @@ _CHANGING: Final = (
     ("contract", len(CONTRACTS)),
     ("internet", len(INTERNETS)),
     ("lines", 2),
-    *((name, 2) for name in ADD_ONS),
+    *((name, 2) for name in ADD_ON_KINDS),
     ("paperless", 2),
-    ("payment", len(PAYMENTS)),
+    ("payment", len(PAYMENT_METHODS)),
     ("partner", 2),
     ("dependents", 2),
 )

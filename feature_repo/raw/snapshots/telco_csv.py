@@ -20,7 +20,7 @@ from feature_repo.contract import CSV_KEY, CSV_LABEL, CUSTOMER, LABEL, STORED, F
 from feature_repo.files.regular_files import open_regular, read_regular
 from feature_repo.raw.snapshots.csv_text import CsvError, check_memory, numbered_rows, text_of
 
-COLUMNS: Final = (
+CSV_COLUMNS: Final = (
     CSV_KEY,
     "gender",
     "SeniorCitizen",
@@ -56,7 +56,7 @@ _LISTED: Final = 5
 _UNNAMED: Final = re.compile(r"|index|Unnamed: ?[0-9]+(?:\.[0-9]+)?")
 _ROW_NUMBER: Final = re.compile(r"[0-9]{1,12}(?:\.0)?")
 # Words repeat; ids and totals hardly do. One object per word takes a third of the memory.
-_REPEATED: Final = frozenset(COLUMNS) - {CSV_KEY, "TotalCharges"}
+_REPEATED: Final = frozenset(CSV_COLUMNS) - {CSV_KEY, "TotalCharges"}
 
 
 def domain(feature: Feature) -> tuple[str, ...]:
@@ -120,7 +120,7 @@ def read_raw(
     Returns
     -------
     pd.DataFrame
-        ``(customers, 21)``, all ``object`` of ``str`` as written (letters composed, NFC), in :data:`COLUMNS` order
+        ``(customers, 21)``, all ``object`` of ``str`` as written (letters composed, NFC), in :data:`CSV_COLUMNS` order
         whatever the file's, allowed extra columns behind; no nulls; index 0..customers-1 is the data row's number.
 
     Raises
@@ -157,7 +157,7 @@ def read_raw(
         check_memory(path, memory_max_mb=memory_max_mb, shown_as=name)
     header, rows = _table(read_regular(path), name, cell_length_max_chars, extra_allowed)
     frame = pd.DataFrame(rows, columns=header, dtype=object)
-    return frame[[*COLUMNS, *(column for column in header if column in set(extra_allowed))]]
+    return frame[[*CSV_COLUMNS, *(column for column in header if column in set(extra_allowed))]]
 
 
 def normalise(raw: pd.DataFrame) -> pd.DataFrame:
@@ -264,15 +264,15 @@ def _check_header(header: list[str], name: str, line: int, extra_allowed: Collec
 
     Unknown column names are not repeated in errors: one may be a customer id.
     """
-    count, known = Counter(header), frozenset(COLUMNS)
-    missing = [column for column in COLUMNS if column not in count]
-    meant = {_letters(column) for column in COLUMNS}
-    if len(missing) == len(COLUMNS) and not any(_letters(column) in meant for column in header):
+    count, known = Counter(header), frozenset(CSV_COLUMNS)
+    missing = [column for column in CSV_COLUMNS if column not in count]
+    meant = {_letters(column) for column in CSV_COLUMNS}
+    if len(missing) == len(CSV_COLUMNS) and not any(_letters(column) in meant for column in header):
         raise CsvError(
-            f"{name}, line {line}: no Telco header (none of the {len(COLUMNS)} column names, between , or ;)",
-            f"the first line must read {','.join(COLUMNS)}",
+            f"{name}, line {line}: no Telco header (none of the {len(CSV_COLUMNS)} column names, between , or ;)",
+            f"the first line must read {','.join(CSV_COLUMNS)}",
         )
-    twice = [repr(column) for column in COLUMNS if count[column] > 1]
+    twice = [repr(column) for column in CSV_COLUMNS if count[column] > 1]
     allowed = known | set(extra_allowed)
     unnamed = [place for place, column in enumerate(header) if _UNNAMED.fullmatch(column.strip())]
     extra = [

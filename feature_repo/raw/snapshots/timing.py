@@ -57,7 +57,7 @@ def scored_at(as_of: date, delivery_lag_hours: float) -> datetime:
     return midnight(as_of) + timedelta(hours=delivery_lag_hours)
 
 
-def observation(
+def snapshot_observation(
     as_of: date,
     ingested_at: datetime,
     *,
@@ -129,7 +129,7 @@ def arrival(
     delivery_lag_hours: float,
 ) -> Observation:
     """Return the :func:`observation` of the next version of ``as_of``, after ``history`` (all versions)."""
-    return observation(
+    return snapshot_observation(
         as_of,
         ingested_at,
         first=all(manifest.snapshot_date >= as_of for manifest in history),

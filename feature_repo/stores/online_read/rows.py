@@ -18,7 +18,7 @@ from feature_repo.stores.freshness import Freshness, Quality, RowAge, ViewState,
 from feature_repo.stores.vectors import Vectors, category_encoder
 from feature_repo.stores.wire.memo import BoundedCache
 
-Status = Literal["present", "unknown", "expired", "withdrawn", "missing"]
+RowStatus = Literal["present", "unknown", "expired", "withdrawn", "missing"]
 
 
 class OnlineRow(NamedTuple):
@@ -59,7 +59,7 @@ class OnlineRow(NamedTuple):
 
     customer_id: str
     values: tuple[Any, ...]
-    status: Status
+    status: RowStatus
     as_of: datetime | None
     missing: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
@@ -114,7 +114,7 @@ class RowBuilder:
         return np.ascontiguousarray(by_feature.T)
 
     def _row(self, customer_id: str, values: tuple[Any, ...], age: RowAge) -> OnlineRow:
-        status: Status = "present"
+        status: RowStatus = "present"
         missing: tuple[str, ...] = ()
         absent: tuple[str, ...] = ()
         if age.as_of is None:

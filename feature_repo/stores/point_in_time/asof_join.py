@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from feature_repo.files.duckdb_session import Limits, session
 from feature_repo.stores.point_in_time.asof_sql import BucketScan, latest_sql, pairs_sql
 from feature_repo.stores.point_in_time.key_codes import KeyCodes
-from feature_repo.stores.point_in_time.latest_known import Ints, KnownRows, latest_known
+from feature_repo.stores.point_in_time.latest_known_rows import Ints, KnownRows, latest_known
 from feature_repo.stores.point_in_time.parquet_source import ParquetDataset, ParquetFragment, SourceColumnError
 
 PROBES_A_KEY_MERGED = 4

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 
 from configs.errors import ChurnError
 from feature_repo.files.duckdb_session import Limits, session
-from feature_repo.stores.point_in_time.latest_known import Ints
+from feature_repo.stores.point_in_time.latest_known_rows import Ints
 
-EVENT_TIMESTAMP = "event_timestamp"
+ENTITY_TIMESTAMP = "event_timestamp"
 """Feast's name for the instant of an entity row; any name is accepted for the only timestamp column."""
 
 _EXACT_BITS: Final = {16: 11, 32: 24, 64: 53}
@@ -206,13 +206,13 @@ def _selected(sql: str, connection: duckdb.DuckDBPyConnection) -> pa.Table:
 
 
 def _instant_column(table: pa.Table) -> str:
-    if EVENT_TIMESTAMP in table.column_names:
-        return EVENT_TIMESTAMP
+    if ENTITY_TIMESTAMP in table.column_names:
+        return ENTITY_TIMESTAMP
     instants = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
     if len(instants) != 1:
         raise EntityRowsError(
             f"which column says when a row was observed? Timestamps: {instants or 'none'}",
-            f"call it {EVENT_TIMESTAMP}",
+            f"call it {ENTITY_TIMESTAMP}",
         )
     return str(instants[0])
 

@@ -23,7 +23,7 @@ from feast.repo_config import RepoConfig
 from feature_repo.files.atomic_writes import storage_errors, temporary_folder
 from feature_repo.files.duckdb_session import Limits
 from feature_repo.files.regular_files import open_lock
-from feature_repo.stores.point_in_time.latest_known import Ints
+from feature_repo.stores.point_in_time.latest_known_rows import Ints
 from feature_repo.stores.point_in_time.parquet_source import (
     OfflineTableEmptyError,
     ParquetDataset,

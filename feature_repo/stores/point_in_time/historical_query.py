@@ -20,8 +20,8 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 
 from feature_repo.files.duckdb_session import Limits, session
 from feature_repo.stores.point_in_time.asof_join import Times, find_matches, plan_scan
-from feature_repo.stores.point_in_time.entity_df import EVENT_TIMESTAMP, EntityFrame, EntityRowsError, sql_type
-from feature_repo.stores.point_in_time.latest_known import Ints
+from feature_repo.stores.point_in_time.entity_df import ENTITY_TIMESTAMP, EntityFrame, EntityRowsError, sql_type
+from feature_repo.stores.point_in_time.latest_known_rows import Ints
 from feature_repo.stores.point_in_time.parquet_source import ParquetDataset, SourceColumnError
 from feature_repo.stores.point_in_time.retrieval_job import AsofRetrievalJob, one_table
 
@@ -93,7 +93,7 @@ class HistoricalQuery:
         with session(self._limits) as connection:
             keys = _keys_between(connection, self._joins, from_us, until_us)
         instants = pa.array(np.full(len(keys), until_us, dtype=np.int64)).cast(pa.timestamp("us", "UTC"))
-        entities = EntityFrame(keys.append_column(EVENT_TIMESTAMP, instants), EVENT_TIMESTAMP)
+        entities = EntityFrame(keys.append_column(ENTITY_TIMESTAMP, instants), ENTITY_TIMESTAMP)
         self._refuse(entities)
         return self._job(entities, from_us)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_repo.stores.point_in_time.latest_known import Ints
+from feature_repo.stores.point_in_time.latest_known_rows import Ints
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from configs.errors import ChurnError
 from feature_repo.files.atomic_writes import TEMPORARY
 from feature_repo.files.parquet_tables import before_wildcard
 from feature_repo.files.regular_files import open_regular
-from feature_repo.stores.point_in_time.latest_known import Ints
+from feature_repo.stores.point_in_time.latest_known_rows import Ints
 
 if TYPE_CHECKING:
     from feast.data_source import DataSource

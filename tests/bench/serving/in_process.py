@@ -31,7 +31,7 @@ from configs.settings import Settings, load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, PROJECT
 from feature_repo.stores.feature_store import open_feature_store
 from tests.bench.record import Entry, Record, reason, told
-from tests.bench.serving.ways import TunedWay, UsualWay
+from tests.bench.serving.peers import TunedWay, UsualWay
 from tests.bench.serving.world import ids_of
 
 SIZES = (1, 100)

@@ -17,7 +17,7 @@ import httpx
 import psutil
 
 from configs.settings import PROJECT_ROOT, Settings
-from flows.service_process import SERVICE, ServiceProcess, environment, free_port
+from flows.service_process import SERVICE, ServiceProcess, free_port, service_environment
 from tests.bench.record import Record, reason
 from tests.bench.serving.load import Figures, Load, driven
 from tests.bench.serving.machine import on
@@ -224,7 +224,7 @@ def _keep_answer(ours: ServiceProcess, world: World) -> None:
 def _bare(port: int, settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
     words = [sys.executable, "-m", "uvicorn", "tests.bench.serving.floor:app", "--host", "127.0.0.1"]
     words += ["--port", str(port), "--no-access-log", "--log-level", "warning"]
-    process = subprocess.Popen(words, cwd=PROJECT_ROOT, env=environment(settings))
+    process = subprocess.Popen(words, cwd=PROJECT_ROOT, env=service_environment(settings))
     try:
         _wait(f"http://127.0.0.1:{port}/", process)
         yield process

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from bentos.churn.api.schemas import PredictRequest
 from configs.settings import load_settings
-from tests.bench.serving.ways import PrecomputedWay, TunedWay, UsualWay
+from tests.bench.serving.peers import PrecomputedWay, TunedWay, UsualWay
 from tests.bench.serving.world import ANSWER
 
 QUIET: dict[str, Any] = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.bench.record import Entry
-from tests.bench.serving import checking, explaining, in_process, over_http
+from tests.bench.serving import body_checks, in_process, over_http, tree_explanations
 from tests.bench.serving.over_http import Found, Shape
 
 
@@ -186,14 +186,14 @@ def explained_goals(found: Sequence[dict[str, Any]]) -> list[Goal]:
     for each in found:
         beside = _beside(found, each)
         shape = f"depth {each['depth']}"
-        if each["way"] == explaining.OURS:
+        if each["way"] == tree_explanations.OURS:
             ratio = over(beside["single_ms"], each["single_ms"])
             goals.append(Goal(f"one row's explanation over `pred_contribs`, {shape}", ratio, 10))
-        if each["way"] == explaining.OURS_TWO:
+        if each["way"] == tree_explanations.OURS_TWO:
             goals.append(
                 Goal(
                     f"many rows over `pred_contribs`, both on two threads, {shape}",
-                    over(each["per_second"], _of(found, each["depth"], explaining.CONTRIBS_TWO)["per_second"]),
+                    over(each["per_second"], _of(found, each["depth"], tree_explanations.CONTRIBS_TWO)["per_second"]),
                     30,
                 )
             )
@@ -203,8 +203,8 @@ def explained_goals(found: Sequence[dict[str, Any]]) -> list[Goal]:
 def checked(entries: Sequence[Entry], rounds: int) -> list[str]:
     """Return the table of large bodies that are checked."""
     lines = ["| batches of | checked | longest pause, ms | all checked after, ms |", "|---|---|---|---|"]
-    for kind in checking.KINDS:
-        for way in checking.WAYS:
+    for kind in body_checks.KINDS:
+        for way in body_checks.WAYS:
             mine = [each.figures for each in entries if (each.what, each.contender) == (kind, way) and each.figures]
             spreads = [Spread.of([figures[name] for figures in mine]) or "-" for name in ("pause_ms", "all_ms")]
             name = named(way, [*mine, *[None] * (rounds - len(mine))])
@@ -223,7 +223,7 @@ def goals(reached: Sequence[Goal]) -> list[str]:
 
 
 def _beside(found: Sequence[dict[str, Any]], figure: dict[str, Any]) -> dict[str, Any]:
-    return _of(found, figure["depth"], explaining.CONTRIBS)
+    return _of(found, figure["depth"], tree_explanations.CONTRIBS)
 
 
 def _of(found: Sequence[dict[str, Any]], depth: int, way: str) -> dict[str, Any]:

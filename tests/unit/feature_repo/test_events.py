@@ -7,15 +7,23 @@ import pyarrow as pa
 import pytest
 
 from configs.settings import PROJECT_ROOT
-from feature_repo.events import LINE_BYTES_MAX, PAYLOAD, SCHEMA, VALUE_MAX, Reason, parse_lines, validate_events
+from feature_repo.events import (
+    EVENT_SCHEMA,
+    LINE_BYTES_MAX,
+    PAYLOAD,
+    VALUE_MAX,
+    RejectionReason,
+    parse_lines,
+    validate_events,
+)
 from tests.support.event_rows import NOW, at, event, line, table
 
 SKEW_S = 300
 COMPARED = {
-    Reason.DUPLICATE,
-    Reason.CONFLICTING_DUPLICATE,
-    Reason.CONFLICTING_REVISION,
-    Reason.UNKNOWN_CUSTOMER,
+    RejectionReason.DUPLICATE,
+    RejectionReason.CONFLICTING_DUPLICATE,
+    RejectionReason.CONFLICTING_REVISION,
+    RejectionReason.UNKNOWN_CUSTOMER,
 }
 """These are found by comparing events: tests of the deliveries."""
 
@@ -26,44 +34,44 @@ def reason_of(row):
 
 GOOD = line(event())
 LINES = [
-    (b'{"schema_version":1,"event_id":"' + b"x" * LINE_BYTES_MAX + b'"}', Reason.OVERSIZED_LINE),
-    (b'{"schema_version":1', Reason.MALFORMED_JSON),
-    (b"{'schema_version':1}", Reason.MALFORMED_JSON),
-    (b'{"schema_version":1,"data_mb":NaN}', Reason.MALFORMED_JSON),
-    (b'{"schema_version":1,"data_mb":01}', Reason.MALFORMED_JSON),
-    (b'{"schema_version":1} {"schema_version":1}', Reason.MALFORMED_JSON),
-    (b'{"schema_version":1,"event_id":"\xff"}', Reason.MALFORMED_JSON),
-    (b'{"schema_version":1}\xef\xbb\xbf', Reason.MALFORMED_JSON),
-    (b"[" * 60_000, Reason.MALFORMED_JSON),
-    (b"[]", Reason.NOT_AN_OBJECT),
-    (b'"login"', Reason.NOT_AN_OBJECT),
-    (b'[["schema_version",1]]', Reason.NOT_AN_OBJECT),
-    (b"null", Reason.NOT_AN_OBJECT),
-    (b'{"schema_version":1,"data_mb":1,"data_mb":1}', Reason.DUPLICATE_KEY),
-    (b'{"schema_version":1,"data_mb":null,"data_mb":1}', Reason.DUPLICATE_KEY),
-    (b'{"schema_version":1,"schema_version":1}', Reason.DUPLICATE_KEY),
-    (b"{}", Reason.UNKNOWN_SCHEMA_VERSION),
-    (b'{"schema_version":2}', Reason.UNKNOWN_SCHEMA_VERSION),
-    (b'{"schema_version":"1"}', Reason.UNKNOWN_SCHEMA_VERSION),
-    (b'{"schema_version":true}', Reason.UNKNOWN_SCHEMA_VERSION),
-    (b'{"schema_version":1.0}', Reason.UNKNOWN_SCHEMA_VERSION),
-    (b'{"schema_version":1,"colour":"red"}', Reason.UNKNOWN_FIELD),
-    (b'{"schema_version":1,"data_mb":1.5}', Reason.WRONG_TYPE),
-    (b'{"schema_version":1,"data_mb":"1"}', Reason.WRONG_TYPE),
-    (b'{"schema_version":1,"data_mb":true}', Reason.WRONG_TYPE),
-    (b'{"schema_version":1,"data_mb":9223372036854775808}', Reason.WRONG_TYPE),
-    (b'{"schema_version":1,"data_mb":[1]}', Reason.WRONG_TYPE),
-    (b'{"schema_version":1,"retracted":0}', Reason.WRONG_TYPE),
-    (b'{"schema_version":1,"customer_id":7}', Reason.WRONG_TYPE),
-    (b'{"schema_version":1,"event_id":"\\ud800"}', Reason.WRONG_TYPE),
-    (b'{"schema_version":1,"occurred_at":171455760}', Reason.WRONG_TYPE),
-    (b'{"schema_version":1,"occurred_at":"2024-05-01"}', Reason.WRONG_TYPE),
-    (b'{"schema_version":1,"occurred_at":"2024-05-01T10:00:00"}', Reason.WRONG_TYPE),
-    (b'{"schema_version":1,"occurred_at":"2024-05-01T10:00:00+25:00"}', Reason.WRONG_TYPE),
-    (b'{"schema_version":1,"occurred_at":"2024-02-30T10:00:00Z"}', Reason.WRONG_TYPE),
-    (b'{"schema_version":1,"occurred_at":"2024-05-01T24:00:00Z"}', Reason.WRONG_TYPE),
-    (b'{"schema_version":1,"occurred_at":"2024-05-01T10:00:00Z\\n"}', Reason.WRONG_TYPE),
-    (b'{"schema_version":1,"occurred_at":"2024-05-01T10:00:00.1234567890Z"}', Reason.WRONG_TYPE),
+    (b'{"schema_version":1,"event_id":"' + b"x" * LINE_BYTES_MAX + b'"}', RejectionReason.OVERSIZED_LINE),
+    (b'{"schema_version":1', RejectionReason.MALFORMED_JSON),
+    (b"{'schema_version':1}", RejectionReason.MALFORMED_JSON),
+    (b'{"schema_version":1,"data_mb":NaN}', RejectionReason.MALFORMED_JSON),
+    (b'{"schema_version":1,"data_mb":01}', RejectionReason.MALFORMED_JSON),
+    (b'{"schema_version":1} {"schema_version":1}', RejectionReason.MALFORMED_JSON),
+    (b'{"schema_version":1,"event_id":"\xff"}', RejectionReason.MALFORMED_JSON),
+    (b'{"schema_version":1}\xef\xbb\xbf', RejectionReason.MALFORMED_JSON),
+    (b"[" * 60_000, RejectionReason.MALFORMED_JSON),
+    (b"[]", RejectionReason.NOT_AN_OBJECT),
+    (b'"login"', RejectionReason.NOT_AN_OBJECT),
+    (b'[["schema_version",1]]', RejectionReason.NOT_AN_OBJECT),
+    (b"null", RejectionReason.NOT_AN_OBJECT),
+    (b'{"schema_version":1,"data_mb":1,"data_mb":1}', RejectionReason.DUPLICATE_KEY),
+    (b'{"schema_version":1,"data_mb":null,"data_mb":1}', RejectionReason.DUPLICATE_KEY),
+    (b'{"schema_version":1,"schema_version":1}', RejectionReason.DUPLICATE_KEY),
+    (b"{}", RejectionReason.UNKNOWN_SCHEMA_VERSION),
+    (b'{"schema_version":2}', RejectionReason.UNKNOWN_SCHEMA_VERSION),
+    (b'{"schema_version":"1"}', RejectionReason.UNKNOWN_SCHEMA_VERSION),
+    (b'{"schema_version":true}', RejectionReason.UNKNOWN_SCHEMA_VERSION),
+    (b'{"schema_version":1.0}', RejectionReason.UNKNOWN_SCHEMA_VERSION),
+    (b'{"schema_version":1,"colour":"red"}', RejectionReason.UNKNOWN_FIELD),
+    (b'{"schema_version":1,"data_mb":1.5}', RejectionReason.WRONG_TYPE),
+    (b'{"schema_version":1,"data_mb":"1"}', RejectionReason.WRONG_TYPE),
+    (b'{"schema_version":1,"data_mb":true}', RejectionReason.WRONG_TYPE),
+    (b'{"schema_version":1,"data_mb":9223372036854775808}', RejectionReason.WRONG_TYPE),
+    (b'{"schema_version":1,"data_mb":[1]}', RejectionReason.WRONG_TYPE),
+    (b'{"schema_version":1,"retracted":0}', RejectionReason.WRONG_TYPE),
+    (b'{"schema_version":1,"customer_id":7}', RejectionReason.WRONG_TYPE),
+    (b'{"schema_version":1,"event_id":"\\ud800"}', RejectionReason.WRONG_TYPE),
+    (b'{"schema_version":1,"occurred_at":171455760}', RejectionReason.WRONG_TYPE),
+    (b'{"schema_version":1,"occurred_at":"2024-05-01"}', RejectionReason.WRONG_TYPE),
+    (b'{"schema_version":1,"occurred_at":"2024-05-01T10:00:00"}', RejectionReason.WRONG_TYPE),
+    (b'{"schema_version":1,"occurred_at":"2024-05-01T10:00:00+25:00"}', RejectionReason.WRONG_TYPE),
+    (b'{"schema_version":1,"occurred_at":"2024-02-30T10:00:00Z"}', RejectionReason.WRONG_TYPE),
+    (b'{"schema_version":1,"occurred_at":"2024-05-01T24:00:00Z"}', RejectionReason.WRONG_TYPE),
+    (b'{"schema_version":1,"occurred_at":"2024-05-01T10:00:00Z\\n"}', RejectionReason.WRONG_TYPE),
+    (b'{"schema_version":1,"occurred_at":"2024-05-01T10:00:00.1234567890Z"}', RejectionReason.WRONG_TYPE),
 ]
 
 
@@ -77,32 +85,35 @@ def test_a_line_that_is_no_event_says_why_and_is_kept(bad, reason):
 
 
 BROKEN = [
-    ({"event_id": ""}, Reason.BAD_EVENT_ID),
-    ({"event_id": "x" * 65}, Reason.BAD_EVENT_ID),
-    ({"kind": "birthday"}, Reason.UNKNOWN_TYPE),
-    ({"type": None}, Reason.UNKNOWN_TYPE),
-    ({"customer_id": None}, Reason.BAD_CUSTOMER_ID),
-    ({"customer_id": ""}, Reason.BAD_CUSTOMER_ID),
-    ({"customer_id": "a b"}, Reason.BAD_CUSTOMER_ID),
-    ({"customer_id": "a\n"}, Reason.BAD_CUSTOMER_ID),
-    ({"customer_id": "x" * 65}, Reason.BAD_CUSTOMER_ID),
-    ({"occurred_at": None}, Reason.MISSING_TIME),
-    ({"arrived_at": None}, Reason.MISSING_TIME),
-    ({"occurred_at": at("1999-12-31T23:59:59")}, Reason.TOO_OLD),
-    ({"occurred": NOW + timedelta(seconds=SKEW_S, microseconds=1), "arrived_at": NOW}, Reason.OCCURRED_IN_FUTURE),
-    ({"arrived_at": at("2024-05-01T09:54:59")}, Reason.OCCURRED_IN_FUTURE),
-    ({"arrived_at": NOW + timedelta(seconds=SKEW_S, microseconds=1)}, Reason.ARRIVED_IN_FUTURE),
-    ({"revision": -1}, Reason.NEGATIVE_VALUE),
-    ({"kind": "usage_day", "data_mb": -1}, Reason.NEGATIVE_VALUE),
-    ({"kind": "ticket_closed", "resolution_hours": -1}, Reason.NEGATIVE_VALUE),
-    ({"kind": "payment", "days_late": -1}, Reason.NEGATIVE_VALUE),
-    ({"kind": "payment", "amount_cents": VALUE_MAX + 1}, Reason.VALUE_TOO_LARGE),
-    ({"kind": "usage_day", "voice_minutes": None}, Reason.MISSING_PAYLOAD),
-    ({"kind": "ticket_opened", "ticket_id": None}, Reason.MISSING_PAYLOAD),
-    ({"kind": "login", "data_mb": 0}, Reason.UNEXPECTED_PAYLOAD),
-    ({"kind": "ticket_opened", "resolution_hours": 1}, Reason.UNEXPECTED_PAYLOAD),
-    ({"kind": "ticket_opened", "ticket_id": ""}, Reason.BAD_TICKET_ID),
-    ({"kind": "ticket_opened", "ticket_id": "x" * 65}, Reason.BAD_TICKET_ID),
+    ({"event_id": ""}, RejectionReason.BAD_EVENT_ID),
+    ({"event_id": "x" * 65}, RejectionReason.BAD_EVENT_ID),
+    ({"kind": "birthday"}, RejectionReason.UNKNOWN_TYPE),
+    ({"type": None}, RejectionReason.UNKNOWN_TYPE),
+    ({"customer_id": None}, RejectionReason.BAD_CUSTOMER_ID),
+    ({"customer_id": ""}, RejectionReason.BAD_CUSTOMER_ID),
+    ({"customer_id": "a b"}, RejectionReason.BAD_CUSTOMER_ID),
+    ({"customer_id": "a\n"}, RejectionReason.BAD_CUSTOMER_ID),
+    ({"customer_id": "x" * 65}, RejectionReason.BAD_CUSTOMER_ID),
+    ({"occurred_at": None}, RejectionReason.MISSING_TIME),
+    ({"arrived_at": None}, RejectionReason.MISSING_TIME),
+    ({"occurred_at": at("1999-12-31T23:59:59")}, RejectionReason.TOO_OLD),
+    (
+        {"occurred": NOW + timedelta(seconds=SKEW_S, microseconds=1), "arrived_at": NOW},
+        RejectionReason.OCCURRED_IN_FUTURE,
+    ),
+    ({"arrived_at": at("2024-05-01T09:54:59")}, RejectionReason.OCCURRED_IN_FUTURE),
+    ({"arrived_at": NOW + timedelta(seconds=SKEW_S, microseconds=1)}, RejectionReason.ARRIVED_IN_FUTURE),
+    ({"revision": -1}, RejectionReason.NEGATIVE_VALUE),
+    ({"kind": "usage_day", "data_mb": -1}, RejectionReason.NEGATIVE_VALUE),
+    ({"kind": "ticket_closed", "resolution_hours": -1}, RejectionReason.NEGATIVE_VALUE),
+    ({"kind": "payment", "days_late": -1}, RejectionReason.NEGATIVE_VALUE),
+    ({"kind": "payment", "amount_cents": VALUE_MAX + 1}, RejectionReason.VALUE_TOO_LARGE),
+    ({"kind": "usage_day", "voice_minutes": None}, RejectionReason.MISSING_PAYLOAD),
+    ({"kind": "ticket_opened", "ticket_id": None}, RejectionReason.MISSING_PAYLOAD),
+    ({"kind": "login", "data_mb": 0}, RejectionReason.UNEXPECTED_PAYLOAD),
+    ({"kind": "ticket_opened", "resolution_hours": 1}, RejectionReason.UNEXPECTED_PAYLOAD),
+    ({"kind": "ticket_opened", "ticket_id": ""}, RejectionReason.BAD_TICKET_ID),
+    ({"kind": "ticket_opened", "ticket_id": "x" * 65}, RejectionReason.BAD_TICKET_ID),
 ]
 
 
@@ -115,9 +126,9 @@ def test_an_event_that_breaks_a_rule_says_which_and_is_left_as_it_came(given, re
 
 
 def test_every_reason_is_tested_and_has_a_sentence():
-    assert {reason for _, reason in LINES} | {reason for _, reason in BROKEN} | COMPARED == set(Reason)
+    assert {reason for _, reason in LINES} | {reason for _, reason in BROKEN} | COMPARED == set(RejectionReason)
     page = (PROJECT_ROOT / "docs" / "events.md").read_text()
-    for reason in Reason:
+    for reason in RejectionReason:
         assert reason.sentence.endswith(".")
         assert f"| `{reason}` | {reason.sentence} |" in page
 
@@ -131,7 +142,7 @@ def test_a_whole_event_of_every_type_is_admitted(kind):
 def test_a_retraction_may_leave_its_payload_out():
     empty = dict.fromkeys(PAYLOAD["payment"])
     assert reason_of(event("payment", revision=1, retracted=True, **empty)) is None
-    assert reason_of(event("payment", revision=1, **empty)) == Reason.MISSING_PAYLOAD
+    assert reason_of(event("payment", revision=1, **empty)) == RejectionReason.MISSING_PAYLOAD
 
 
 def test_within_the_tolerated_skew_an_event_arrives_when_it_occurs():
@@ -155,8 +166,8 @@ def test_blank_lines_count_as_lines_but_hold_no_event():
 def test_lines_and_columns_give_the_same_events():
     rows = [event(kind, customer_id=f"C-{number}") for number, kind in enumerate(PAYLOAD)]
     read = parse_lines(b"".join(map(line, rows)))
-    assert read.select(SCHEMA.names).to_pylist() == rows
-    assert read.select(SCHEMA.names).schema == SCHEMA
+    assert read.select(EVENT_SCHEMA.names).to_pylist() == rows
+    assert read.select(EVENT_SCHEMA.names).schema == EVENT_SCHEMA
 
 
 def test_many_blocks_keep_their_line_numbers():
@@ -165,7 +176,7 @@ def test_many_blocks_keep_their_line_numbers():
     read = parse_lines(content)
     assert read["row"].to_pylist() == list(range(1, 5002))
     assert read["event_id"].to_pylist() == [*(f"e{n}" for n in range(5000)), None]
-    assert [row for row in read["refusal"].to_pylist() if row] == [Reason.MALFORMED_JSON]
+    assert [row for row in read["refusal"].to_pylist() if row] == [RejectionReason.MALFORMED_JSON]
 
 
 def test_other_columns_are_kept_and_no_event_is_no_fault():
@@ -177,7 +188,7 @@ def test_other_columns_are_kept_and_no_event_is_no_fault():
 def test_a_byte_order_mark_before_any_line_is_no_part_of_it():
     mark = b"\xef\xbb\xbf"
     read = parse_lines(mark + GOOD + GOOD + mark + GOOD.replace(b"\n", b"\r\n") + mark + b"\n" + mark + b"{}\n")
-    assert read["refusal"].to_pylist() == [None, None, None, Reason.UNKNOWN_SCHEMA_VERSION]
+    assert read["refusal"].to_pylist() == [None, None, None, RejectionReason.UNKNOWN_SCHEMA_VERSION]
     assert read["row"].to_pylist() == [1, 2, 3, 5]
     assert read["content"].to_pylist()[3] == b"{}"
     assert len({str(each) for each in read.drop_columns(["row"]).to_pylist()[:3]}) == 1
@@ -186,7 +197,7 @@ def test_a_byte_order_mark_before_any_line_is_no_part_of_it():
 def test_byte_order_marks_may_stand_several_times_before_a_line():
     mark = b"\xef\xbb\xbf"
     read = parse_lines(mark * 2 + GOOD + mark * 3 + GOOD + GOOD[:-2] + mark + b"\n")
-    assert read["refusal"].to_pylist() == [None, None, Reason.MALFORMED_JSON]
+    assert read["refusal"].to_pylist() == [None, None, RejectionReason.MALFORMED_JSON]
     assert read["content"].to_pylist()[2].endswith(mark)
 
 

@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from configs.settings import load_settings
-from flows.service_process import ServeError, ServiceProcess, command, environment, request_json
+from flows.service_process import ServeError, ServiceProcess, command, request_json, service_environment
 from tests.support.patience import PATIENCE_S
 
 
@@ -34,13 +34,13 @@ def test_a_bento_is_served_from_its_own_folder(settings, tmp_path):
 def test_the_child_reads_the_same_settings(settings, monkeypatch):
     ours = changed(settings, "serving", port=4321, retry_after_s=9)
     ours = changed(ours, "feast", online_store="redis", redis_url=SecretStr("redis://:secret@127.0.0.1:7777/0"))
-    for name, value in environment(ours).items():
+    for name, value in service_environment(ours).items():
         monkeypatch.setenv(name, value)
     assert load_settings() == ours
 
 
 def test_only_what_differs_travels(settings):
-    child = environment(changed(settings, "serving", port=4321))
+    child = service_environment(changed(settings, "serving", port=4321))
     assert {name for name in child if name.startswith("CHURN_")} - {"CHURN_TELCO_CSV"} == {
         "CHURN_HOME",
         "CHURN_PROFILE",

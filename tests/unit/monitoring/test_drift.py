@@ -14,7 +14,15 @@ from scipy.stats import binom
 
 from configs.settings import load_settings
 from feature_repo.contract import BY_NAME, CORE_SERVICE, LABEL, features_of
-from monitoring.drift import SCORE, Baseline, BinCounts, FeatureBins, compare_drift, losses, make_baseline
+from monitoring.drift import (
+    SCORE,
+    Baseline,
+    BinCounts,
+    FeatureBins,
+    compare_drift,
+    make_baseline,
+    negative_log_likelihoods,
+)
 from tests.support.small_model import features_of_snapshot, simulated
 
 LIMITS = load_settings().monitoring.model_copy(update={"rows_min": 100})
@@ -108,7 +116,7 @@ def test_the_rows_themselves_have_not_moved():
     assert list(rows) == [*(feature.name for feature in SPEC), SCORE, LABEL]
     assert {(row.status, row.psi) for row in rows.values()} == {("stable", 0.0)}
     assert (made.rows, made.churned) == (len(churned), churned.sum())
-    assert made.log_loss == pytest.approx(losses(churned, score).mean())
+    assert made.log_loss == pytest.approx(negative_log_likelihoods(churned, score).mean())
 
 
 @pytest.mark.slow

@@ -5,7 +5,15 @@ import pytest
 from configs.errors import SettingsError
 from configs.privacy import pseudonym
 from feature_repo.contract import CSV_KEY, CSV_LABEL, CUSTOMER_PATTERN, STORED
-from feature_repo.raw.snapshots.telco_csv import COLUMNS, DECIMAL, DECIMAL_OR_BLANK, INTEGER, YES_NO, domain, normalise
+from feature_repo.raw.snapshots.telco_csv import (
+    CSV_COLUMNS,
+    DECIMAL,
+    DECIMAL_OR_BLANK,
+    INTEGER,
+    YES_NO,
+    domain,
+    normalise,
+)
 from monitoring import quality
 from monitoring.quality import load_suite, rule_columns, run_gate
 from tests.support.single_extract import simulate_snapshot
@@ -76,8 +84,8 @@ def test_the_suite_s_numbers_are_those_that_can_be_read(feature):
 
 def test_columns_key_and_label_are_the_contract_s():
     rules = _raw_rules()
-    assert tuple(rules["columns_present"]["kwargs"]["column_set"]) == COLUMNS
-    assert tuple(rules["columns_no_more"]["kwargs"]["column_set"]) == COLUMNS
+    assert tuple(rules["columns_present"]["kwargs"]["column_set"]) == CSV_COLUMNS
+    assert tuple(rules["columns_no_more"]["kwargs"]["column_set"]) == CSV_COLUMNS
     assert rules["customer_id_unique"]["kwargs"]["column"] == CSV_KEY
     assert (rules["label_domain"]["kwargs"]["column"], set(rules["label_domain"]["kwargs"]["value_set"])) == (
         CSV_LABEL,
@@ -308,7 +316,7 @@ def test_no_customer_id_reaches_result_or_message(gate, rows):
         raw.loc[7, "customerID"] = raw.loc[3, "customerID"]
 
     result = gate(spoil)
-    told = quality.to_json(result) + quality.render_html(result, "t") + str(quality.GateFailedError(result))
+    told = quality.gate_to_json(result) + quality.render_html(result, "t") + str(quality.GateFailedError(result))
     assert not [customer for customer in rows["customerID"] if customer in told]
     assert pseudonym(rows["customerID"][3], KEY) in told
 

@@ -8,9 +8,9 @@ from monitoring.quality_report import (
     GateFailedError,
     GateResult,
     QuarantinedRow,
-    from_json,
+    gate_from_json,
+    gate_to_json,
     render_html,
-    to_json,
 )
 
 
@@ -52,8 +52,8 @@ def test_what_stops_a_snapshot(changed, state, stops):
 
 def test_json_reads_back():
     found = result(check("a"), check("b", passed=True, sample=()))
-    assert from_json(to_json(found)) == found
-    assert to_json(found).isascii()
+    assert gate_from_json(gate_to_json(found)) == found
+    assert gate_to_json(found).isascii()
 
 
 class _Page(HTMLParser):

@@ -11,7 +11,7 @@ import pytest
 
 from bentos.bundle import Bundle, BundleError, FeaturesInvalidError
 from bentos.bundle.design_matrix import matrix
-from bentos.bundle.manifest import FILES, MANIFEST
+from bentos.bundle.manifest import FILES, MANIFEST_FILE
 from feature_repo.files.atomic_writes import StorageError
 from tests.support.small_model import (
     REASONS,
@@ -175,11 +175,11 @@ def test_the_digest_follows_everything_in_the_bundle(original, tmp_path):
 
 def test_the_folder_holds_the_manifest_and_its_files_and_nothing_that_can_run(original):
     names = {path.name for path in original[1].iterdir()}
-    assert names == {MANIFEST, *FILES}
+    assert names == {MANIFEST_FILE, *FILES}
     assert {name.rsplit(".", 1)[1] for name in names} == {"json", "toml", "ubj"}
 
 
-@pytest.mark.parametrize("name", sorted({MANIFEST, *FILES}))
+@pytest.mark.parametrize("name", sorted({MANIFEST_FILE, *FILES}))
 def test_26_any_changed_byte_is_found_and_the_file_named(folder, name):
     content = (folder / name).read_bytes()
     # Every place of a small file, and an even spread over a large one; a low bit and the highest.
@@ -202,16 +202,16 @@ def test_26_a_line_end_a_cut_or_an_addition_is_a_change_too(folder, name):
 
 
 def test_26_a_manifest_with_other_line_ends_is_another_manifest(folder):
-    content = (folder / MANIFEST).read_bytes()
-    (folder / MANIFEST).write_bytes(content.replace(b"\n", b"\r\n"))
+    content = (folder / MANIFEST_FILE).read_bytes()
+    (folder / MANIFEST_FILE).write_bytes(content.replace(b"\n", b"\r\n"))
     with pytest.raises(BundleError, match=r"manifest\.json of bundle .* was changed"):
         Bundle.load(folder)
 
 
-@pytest.mark.parametrize("name", sorted({MANIFEST, *FILES}))
+@pytest.mark.parametrize("name", sorted({MANIFEST_FILE, *FILES}))
 def test_26_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
-    with pytest.raises(BundleError, match="no bundle at" if name == MANIFEST else name.replace(".", r"\.")):
+    with pytest.raises(BundleError, match="no bundle at" if name == MANIFEST_FILE else name.replace(".", r"\.")):
         Bundle.load(folder)
 
 
@@ -230,10 +230,10 @@ def test_26_a_missing_file_is_named(folder, name):
 )
 def test_a_file_that_is_listed_rightly_and_is_no_model_is_refused(folder, name, content):
     # Whoever writes bundles by hand gets as far as a matching hash, and no further.
-    text = (folder / MANIFEST).read_text()
+    text = (folder / MANIFEST_FILE).read_text()
     old, new = (hashlib.sha256(each).hexdigest() for each in ((folder / name).read_bytes(), content))
     (folder / name).write_bytes(content)
-    (folder / MANIFEST).write_text(text.replace(old, new))
+    (folder / MANIFEST_FILE).write_text(text.replace(old, new))
     with pytest.raises(BundleError, match=r"bundle forged can't be read"):
         Bundle.load(folder.rename(folder.with_name("forged")))
 

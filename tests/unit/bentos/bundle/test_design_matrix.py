@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bentos.bundle.design_matrix import Factor, Term, attribution, from_json, matrix, to_json
+from bentos.bundle.design_matrix import Factor, Term, attribution, design_from_json, design_to_json, matrix
 
 ROWS = pd.DataFrame(
     {
@@ -91,7 +91,7 @@ def test_a_design_travels_as_json():
         Term("both", (Factor("tenure_months", "log1p", shift=3.0), MONTHLY)),
         Term("partner", (Factor("partner", "equals", value=True),)),
     )
-    assert from_json(json.loads(json.dumps(to_json(design)))) == design
+    assert design_from_json(json.loads(json.dumps(design_to_json(design)))) == design
 
 
 @pytest.mark.parametrize(
@@ -106,4 +106,4 @@ def test_a_design_travels_as_json():
 )
 def test_anything_else_is_no_design(content, error):
     with pytest.raises(error):
-        from_json(content)
+        design_from_json(content)

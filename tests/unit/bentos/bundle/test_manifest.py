@@ -12,7 +12,7 @@ import pytest
 from bentos.bundle import BundleError
 from bentos.bundle.manifest import (
     FILES,
-    MANIFEST,
+    MANIFEST_FILE,
     Manifest,
     OtherContractError,
     is_digest,
@@ -25,12 +25,12 @@ from tests.support.small_model import manifest, saved
 
 def forged(folder, content):
     """The bundle with another manifest, in a folder whose name claims no digest."""
-    (folder / MANIFEST).write_bytes(content)
+    (folder / MANIFEST_FILE).write_bytes(content)
     return folder.rename(folder.with_name("copy"))
 
 
 def rewritten(folder, **changes):
-    content = json.loads((folder / MANIFEST).read_text())
+    content = json.loads((folder / MANIFEST_FILE).read_text())
     return forged(folder, json.dumps(content | changes, indent=2, sort_keys=True).encode())
 
 
@@ -47,7 +47,7 @@ def test_it_says_the_same_after_a_round_trip():
 
 def test_the_digest_is_the_sha256_of_the_manifest(folder):
     found, digest, contents = read_verified(folder)
-    assert digest == folder.name == hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+    assert digest == folder.name == hashlib.sha256((folder / MANIFEST_FILE).read_bytes()).hexdigest()
     assert set(found.files) == set(contents) == FILES
     assert {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()} == found.files
 
@@ -132,7 +132,7 @@ def test_a_forged_manifest_is_refused(folder, changes, says):
 
 
 def test_a_lost_key_is_refused(folder):
-    content = json.loads((folder / MANIFEST).read_text())
+    content = json.loads((folder / MANIFEST_FILE).read_text())
     del content["threshold"]
     with pytest.raises(BundleError, match=r"no bundle manifest \(ValueError\)"):
         read_verified(forged(folder, json.dumps(content).encode()))
@@ -145,7 +145,7 @@ def test_what_is_no_manifest_is_refused(folder, text):
 
 
 def test_a_file_that_is_not_listed_can_not_be_swapped(folder):
-    files = json.loads((folder / MANIFEST).read_text())["files"]
+    files = json.loads((folder / MANIFEST_FILE).read_text())["files"]
     del files["trees.ubj"]
     (folder / "trees.ubj").write_bytes(b"another model")
     with pytest.raises(BundleError, match=r"lists other files than a bundle has: trees\.ubj"):
@@ -153,7 +153,7 @@ def test_a_file_that_is_not_listed_can_not_be_swapped(folder):
 
 
 def test_a_file_that_a_bundle_does_not_have_is_refused(folder):
-    files = json.loads((folder / MANIFEST).read_text())["files"] | {"../../champion.json": "0" * 64}
+    files = json.loads((folder / MANIFEST_FILE).read_text())["files"] | {"../../champion.json": "0" * 64}
     with pytest.raises(BundleError, match=r"lists other files than a bundle has: \.\./\.\./champion\.json"):
         read_verified(rewritten(folder, files=files))
 
@@ -165,7 +165,7 @@ def test_a_folder_named_after_another_digest_is_refused(folder):
 
 
 def test_a_changed_manifest_is_found_by_the_folders_name(folder):
-    content = (folder / MANIFEST).read_text()
-    (folder / MANIFEST).write_text(content.replace('"threshold": 0.25', '"threshold": 0.95'))
+    content = (folder / MANIFEST_FILE).read_text()
+    (folder / MANIFEST_FILE).write_text(content.replace('"threshold": 0.25', '"threshold": 0.95'))
     with pytest.raises(BundleError, match=r"manifest\.json of bundle .* was changed"):
         read_verified(folder)

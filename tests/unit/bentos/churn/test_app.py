@@ -14,7 +14,7 @@ from bentos.churn.api import request_body
 from bentos.churn.api.examples import EXAMPLES
 from bentos.churn.api.openapi import TAGS, bodies
 from bentos.churn.app import create_app, templates
-from bentos.churn.routes import LARGE_BYTES
+from bentos.churn.routes import LARGE_BODY_BYTES
 from bentos.churn.runtime.prediction_service import PredictionService
 from bentos.churn.server.gateway import GatewayMiddleware
 from bentos.decisions.counterfactuals import WhatIfRefusedError, check_changes
@@ -354,9 +354,9 @@ LARGE = {"customer_ids": ["a" * 60] * 900}
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        ("/predict", {"customer_id": "a" * LARGE_BYTES}),
+        ("/predict", {"customer_id": "a" * LARGE_BODY_BYTES}),
         ("/predict/batch", LARGE),
-        ("/predict/what-if", {"customer_id": "a" * LARGE_BYTES, "changes": {}}),
+        ("/predict/what-if", {"customer_id": "a" * LARGE_BODY_BYTES, "changes": {}}),
     ],
 )
 def test_a_large_body_that_is_checked_holds_no_other_request(client, monkeypatch, path, body):

@@ -14,7 +14,7 @@ from bentos.client.errors import (
     RequestRefusedError,
     UnavailableError,
     UnexpectedAnswerError,
-    refusal,
+    error_of_answer,
 )
 from bentos.prediction import errors as predictions
 
@@ -44,7 +44,7 @@ from bentos.prediction import errors as predictions
 )
 def test_each_refusal_of_the_service_has_its_family(refused, family):
     body = {"error": refused.error, "message": "m", "hint": "h"}
-    found = refusal(refused.http_status, json.dumps(body).encode(), 5.0)
+    found = error_of_answer(refused.http_status, json.dumps(body).encode(), 5.0)
     assert type(found) is family
     assert isinstance(found, ChurnServiceError)
     assert (found.error, found.message, found.hint) == (refused.error, "m", "h")
@@ -53,7 +53,7 @@ def test_each_refusal_of_the_service_has_its_family(refused, family):
 
 def test_a_refusal_may_say_more_than_this_client_knows():
     body = {"error": "customer_unknown", "message": "m", "hint": "h", "trace": "t"}
-    assert type(refusal(404, json.dumps(body).encode(), None)) is CustomerUnknownError
+    assert type(error_of_answer(404, json.dumps(body).encode(), None)) is CustomerUnknownError
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_refusal_may_say_more_than_this_client_knows():
     ],
 )
 def test_what_a_gateway_says_is_told_apart_from_what_the_service_says(status, content, family):
-    found = refusal(status, content, None)
+    found = error_of_answer(status, content, None)
     assert type(found) is family
     assert found.error == "answer_unreadable"
     assert str(status) in found.message

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from bentos.decisions.counterfactuals import (
-    NOTE,
     PLANS_MAX,
-    Difference,
+    WHAT_IF_NOTE,
+    ChangedValue,
     Recommendation,
     WhatIfRefusedError,
     _planner,
@@ -197,8 +197,8 @@ def test_a_contract_that_ends_has_no_renewal():
     before = values(BEHAVIOR_SERVICE, contract_type="One year", months_to_renewal=10)
     after = apply_changes(BEHAVIOR_SERVICE, before, {"contract_type": "Month-to-month"})
     assert differences(BEHAVIOR_SERVICE, before, after) == (
-        Difference("contract_type", "One year", "Month-to-month", derived=False),
-        Difference("months_to_renewal", 10, None, derived=True),
+        ChangedValue("contract_type", "One year", "Month-to-month", derived=False),
+        ChangedValue("months_to_renewal", 10, None, derived=True),
     )
 
 
@@ -354,5 +354,5 @@ def test_kinds_of_customers_are_remembered_within_bounds():
 
 
 def test_it_is_said_to_be_advice():
-    assert re.search("not a statement about causes", NOTE)
-    assert "controlled test" in NOTE
+    assert re.search("not a statement about causes", WHAT_IF_NOTE)
+    assert "controlled test" in WHAT_IF_NOTE

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from configs.settings import PROJECT_ROOT
 from feature_repo.stores.feature_store import repo_config
-from flows.cli.feast_command import CONFIGURATION, addresses, environment
+from flows.cli.feast_command import CONFIGURATION, addresses, feast_environment
 from flows.listen_address import AddressError
 
 
@@ -19,7 +19,7 @@ from flows.listen_address import AddressError
 def test_feast_reads_the_configuration_as_it_is(monkeypatch, settings, tmp_path, text):
     feast = settings.feast.model_copy(update={"online_store": "redis", "redis_url": SecretStr("redis://127.0.0.1:1/0")})
     settings = settings.model_copy(update={"home": tmp_path / text, "feast": feast})
-    monkeypatch.setenv(CONFIGURATION, environment(settings)[CONFIGURATION])
+    monkeypatch.setenv(CONFIGURATION, feast_environment(settings)[CONFIGURATION])
     template = (PROJECT_ROOT / "feature_repo" / "from_environment.yaml").read_text()
     assert yaml.safe_load(os.path.expandvars(template)) == repo_config(settings)
 

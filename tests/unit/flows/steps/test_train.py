@@ -13,7 +13,7 @@ from bentos.bundle import Bundle
 from bentos.rollout.rollout import read_rollout
 from configs.settings import PROJECT_ROOT, TrainingSettings, load_settings
 from feature_repo.contract import CUSTOMER, LABEL, OBSERVED_AT
-from flows.steps.train import SEEN, _trained, fit_challenger, git_commit, provenance
+from flows.steps.train import SEEN, _trained, fit_and_save_challenger, git_commit, provenance
 from tests.support.small_model import publish_month, simulated, training_set
 from training.data.heldout import read_heldout
 from training.registry import FINGERPRINT, RegisteredVersion
@@ -30,7 +30,7 @@ def fitted(tmp_path_factory):
     settings = load_settings(home=tmp_path_factory.mktemp("home"))
     plan = TrainingSettings(seed=7, trials=1, tuning_timeout_s=60, folds=2, test_share=0.25)
     rows = training_set(simulated())
-    return settings, rows, *fit_challenger(settings.model_copy(update={"training": plan}), rows, NOW)
+    return settings, rows, *fit_and_save_challenger(settings.model_copy(update={"training": plan}), rows, NOW)
 
 
 @pytest.mark.parametrize(

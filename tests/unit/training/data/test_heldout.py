@@ -6,7 +6,14 @@ import pandas as pd
 import pytest
 
 from tests.support.small_model import simulated, training_set
-from training.data.heldout import COLUMNS, HeldOutMissingError, delete_heldout, heldout_path, read_heldout, save_heldout
+from training.data.heldout import (
+    HELDOUT_COLUMNS,
+    HeldOutMissingError,
+    delete_heldout,
+    heldout_path,
+    read_heldout,
+    save_heldout,
+)
 
 DIGEST = "ab" * 32
 
@@ -15,7 +22,9 @@ def test_they_come_back_as_they_were(tmp_path):
     keys = training_set(simulated(50)).keys
     path = save_heldout(tmp_path, DIGEST, keys.iloc[[3, 1, 7]].assign(score=0.5))
     assert path == heldout_path(tmp_path, DIGEST)
-    pd.testing.assert_frame_equal(read_heldout(tmp_path, DIGEST), keys.iloc[[3, 1, 7]][COLUMNS].reset_index(drop=True))
+    pd.testing.assert_frame_equal(
+        read_heldout(tmp_path, DIGEST), keys.iloc[[3, 1, 7]][HELDOUT_COLUMNS].reset_index(drop=True)
+    )
     assert path.stat().st_mode & 0o077 == 0, "they name customers"
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from training.metrics.scores import ece, log_loss
-from training.model.calibration import IDENTITY, calibration, platt
+from training.model.calibration import IDENTITY, fit_calibration, platt
 
 N = 20_000
 
@@ -21,7 +21,7 @@ def world():
 
 def test_a_calibrated_margin_stays_as_it_is(world):
     margin, churned = world
-    assert calibration(margin, churned, seed=7) == IDENTITY == (1.0, 0.0)
+    assert fit_calibration(margin, churned, seed=7) == IDENTITY == (1.0, 0.0)
 
 
 @pytest.mark.slow
@@ -29,7 +29,7 @@ def test_a_calibrated_margin_stays_as_it_is(world):
 def test_a_distorted_margin_is_repaired(world, slope, intercept):
     margin, churned = world
     distorted = slope * margin + intercept
-    found_slope, found_intercept = calibration(distorted, churned, seed=7)
+    found_slope, found_intercept = fit_calibration(distorted, churned, seed=7)
     assert found_slope == pytest.approx(1 / slope, abs=0.1)
     assert found_intercept == pytest.approx(-intercept / slope, abs=0.1)
     repaired = 1 / (1 + np.exp(-(found_slope * distorted + found_intercept)))
@@ -40,7 +40,7 @@ def test_a_distorted_margin_is_repaired(world, slope, intercept):
 
 def test_the_order_of_customers_never_changes(world):
     margin, churned = world
-    slope, _ = calibration(3 * margin - 1, churned, seed=7)
+    slope, _ = fit_calibration(3 * margin - 1, churned, seed=7)
     assert slope > 0
 
 
@@ -53,20 +53,22 @@ def test_platt_is_the_logistic_regression_of_the_label_on_the_margin():
 
 def test_the_seed_decides_the_halves_and_nothing_else(world):
     margin, churned = world
-    assert calibration(2 * margin, churned, seed=1) == calibration(2 * margin, churned, seed=1)
-    assert calibration(2 * margin, churned, seed=1) == pytest.approx(calibration(2 * margin, churned, seed=2), abs=1e-9)
+    assert fit_calibration(2 * margin, churned, seed=1) == fit_calibration(2 * margin, churned, seed=1)
+    assert fit_calibration(2 * margin, churned, seed=1) == pytest.approx(
+        fit_calibration(2 * margin, churned, seed=2), abs=1e-9
+    )
 
 
 @pytest.mark.slow
 def test_over_time_the_calibration_is_judged_on_newer_moments(world):
     margin, churned = world
     moments = np.arange(N) % 4
-    assert calibration(margin, churned, 7, moments) == IDENTITY
-    assert calibration(2 * margin + 1, churned, 7, moments) == platt(2 * margin + 1, churned)
+    assert fit_calibration(margin, churned, 7, moments) == IDENTITY
+    assert fit_calibration(2 * margin + 1, churned, 7, moments) == platt(2 * margin + 1, churned)
     # What distorted only the older half helps nobody any more.
     once = np.where(moments < 2, 3 * margin + 2, margin)
-    assert calibration(once, churned, 7, moments) == IDENTITY
-    assert calibration(once, churned, 7) != IDENTITY
+    assert fit_calibration(once, churned, 7, moments) == IDENTITY
+    assert fit_calibration(once, churned, 7) != IDENTITY
     # One moment is no order in time.
     one = np.zeros(N, dtype=np.int64)
-    assert calibration(2 * margin, churned, 7, one) == calibration(2 * margin, churned, 7)
+    assert fit_calibration(2 * margin, churned, 7, one) == fit_calibration(2 * margin, churned, 7)

@@ -18,7 +18,7 @@ from training.model.estimator import (
     tree_margin,
     tree_pipeline,
 )
-from training.model.feature_columns import DESIGNS, TREES
+from training.model.feature_columns import DESIGNS, TREE_TERMS
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +32,9 @@ def churned():
 
 
 def test_the_transformer_is_the_bundles_own_matrix(frame):
-    transformer = DesignMatrix(TREES).fit(frame)
-    assert np.array_equal(transformer.transform(frame), matrix(TREES, frame))
-    assert transformer.get_feature_names_out().tolist() == [column.name for column in TREES]
+    transformer = DesignMatrix(TREE_TERMS).fit(frame)
+    assert np.array_equal(transformer.transform(frame), matrix(TREE_TERMS, frame))
+    assert transformer.get_feature_names_out().tolist() == [column.name for column in TREE_TERMS]
     assert transformer.n_features_in_ == frame.shape[1]
 
 
@@ -122,5 +122,5 @@ def test_after_early_stopping_the_wrapper_uses_the_best_round(frame, churned):
     sliced = boosting.get_booster()[:best]
     from xgboost import DMatrix
 
-    direct = sliced.predict(DMatrix(matrix(TREES, valid).astype(np.float32)), output_margin=True)
+    direct = sliced.predict(DMatrix(matrix(TREE_TERMS, valid).astype(np.float32)), output_margin=True)
     assert tree_margin(model, valid) == pytest.approx(direct, abs=1e-6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from feature_repo.contract import AUDIT_SERVICE, BEHAVIOR_SERVICE, BY_NAME, SERVICES_OF, features_of
-from training.model.feature_columns import DESIGNS, LINEAR, service_of
+from training.model.feature_columns import DESIGNS, LINEAR_TERMS, service_of
 
 EACH = pytest.mark.parametrize(
     ("service", "design"),
@@ -63,7 +63,7 @@ def test_the_service_is_known_by_its_features():
 
 def test_trees_read_single_features_so_that_each_contribution_has_one_owner():
     assert all(len(column.factors) == 1 for column in DESIGNS[BEHAVIOR_SERVICE].trees)
-    assert {len(column.factors) for column in LINEAR} == {1, 2}
+    assert {len(column.factors) for column in LINEAR_TERMS} == {1, 2}
 
 
 @SERVICE

@@ -7,7 +7,7 @@ import zlib
 import pytest
 
 from bentos.churn.errors import ContentEncodingError, RequestInvalidError
-from bentos.churn.server.content_codings import coding_of, decoded, gzipped, offers_gzip
+from bentos.churn.server.content_codings import coding_of, decompressed, gzipped, offers_gzip
 
 BODY = b'{"customer_id": "7590-VHVEG"}'
 
@@ -66,7 +66,7 @@ def test_another_encoding_is_named_if_it_is_one(values, says):
 )
 @pytest.mark.parametrize("limit", [len(BODY), 10_000])
 def test_a_body_is_decoded(coding, sent, limit):
-    assert decoded(sent, coding, limit) == BODY
+    assert decompressed(sent, coding, limit) == BODY
 
 
 @pytest.mark.parametrize(
@@ -88,16 +88,16 @@ def test_a_body_is_decoded(coding, sent, limit):
 )
 def test_what_is_not_in_its_encoding_is_refused_without_a_word_of_it(coding, sent):
     with pytest.raises(RequestInvalidError, match=f"valid {coding}") as refused:
-        decoded(sent, coding, 10_000)
+        decompressed(sent, coding, 10_000)
     assert "7590" not in str(refused.value.body())
 
 
 def test_a_gzip_file_of_many_members_is_told_so():
-    assert decoded(gzip.compress(b"x") * 16, "gzip", 10_000) == b"x" * 16
+    assert decompressed(gzip.compress(b"x") * 16, "gzip", 10_000) == b"x" * 16
     with pytest.raises(RequestInvalidError, match="more than 16 members"):
-        decoded(gzip.compress(b"x") * 17, "gzip", 10_000)
+        decompressed(gzip.compress(b"x") * 17, "gzip", 10_000)
     with pytest.raises(RequestInvalidError, match="valid gzip"):
-        decoded(gzip.compress(b"x") * 16 + b"7590-VHVEG", "gzip", 10_000)
+        decompressed(gzip.compress(b"x") * 16 + b"7590-VHVEG", "gzip", 10_000)
 
 
 @pytest.mark.slow
@@ -106,13 +106,13 @@ def test_what_grows_beyond_the_limit_is_not_unpacked(pack):
     coding = "gzip" if pack is gzip.compress else "deflate"
     bomb = pack(bytes(64 * 1024 * 1024))
     tracemalloc.start()
-    found = decoded(bomb, coding, 1024)
+    found = decompressed(bomb, coding, 1024)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(found) == 1025
     assert peak < 1024 * 1024
     parts = gzip.compress(bytes(700)) * 3
-    assert len(decoded(parts, "gzip", 1024)) == 1025
+    assert len(decompressed(parts, "gzip", 1024)) == 1025
 
 
 @pytest.mark.parametrize(

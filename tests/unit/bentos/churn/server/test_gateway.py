@@ -14,7 +14,7 @@ from bentos.churn.auth.authenticator import ApiKeyAuthenticator
 from bentos.churn.auth.key_admin import create_key
 from bentos.churn.metrics import ServiceMetrics
 from bentos.churn.server import gateway, uploads
-from bentos.churn.server.content_codings import LARGE_BYTES
+from bentos.churn.server.content_codings import COMPRESSED_MIN_BYTES
 from bentos.churn.server.gateway import KNOWN, SECURITY_HEADERS, GatewayMiddleware
 from configs.settings import load_settings
 
@@ -391,7 +391,7 @@ def answers_of(size):
 
 
 @pytest.mark.parametrize(
-    ("size", "large"), [(1000, False), (LARGE_BYTES - 1, False), (LARGE_BYTES, True), (10**6, True)]
+    ("size", "large"), [(1000, False), (COMPRESSED_MIN_BYTES - 1, False), (COMPRESSED_MIN_BYTES, True), (10**6, True)]
 )
 @pytest.mark.parametrize(
     ("accept", "wanted"), [(b"gzip, deflate", True), (b"gzip;q=0", False), (b"br", False), (None, False)]
@@ -441,7 +441,7 @@ def test_a_body_that_is_decoded_and_an_answer_that_is_compressed_hold_no_other_r
 
         return waits
 
-    monkeypatch.setattr(uploads, "decoded", held(uploads.decoded))
+    monkeypatch.setattr(uploads, "decompressed", held(uploads.decompressed))
     monkeypatch.setattr(gateway, "gzipped", held(gateway.gzipped))
 
     async def run():
@@ -474,13 +474,13 @@ def test_a_body_that_is_decoded_and_an_answer_that_is_compressed_hold_no_other_r
 
 def test_bodies_that_wait_for_a_decoder_keep_their_place(serving, metrics, monkeypatch):
     may_decode = threading.Event()
-    decode = uploads.decoded
+    decode = uploads.decompressed
 
     def held(*arguments):
         assert may_decode.wait(60)
         return decode(*arguments)
 
-    monkeypatch.setattr(uploads, "decoded", held)
+    monkeypatch.setattr(uploads, "decompressed", held)
 
     async def run():
         most = 2 * (gateway.CODERS + 1)  # more than are decoded at once

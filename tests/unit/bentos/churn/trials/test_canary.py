@@ -6,14 +6,14 @@ import math
 
 import pytest
 
-from bentos.churn.trials.canary import Share
+from bentos.churn.trials.canary import CanaryShare
 
 DIGEST = "a" * 64
 IDS = [f"{number:04d}-ABCDE" for number in range(20_000)]
 
 
 def chosen(share, digest=DIGEST):
-    return {each for each in IDS if Share(digest, share).takes(each)}
+    return {each for each in IDS if CanaryShare(digest, share).takes(each)}
 
 
 @pytest.mark.parametrize("share", [0.001, 0.05, 0.1, 0.5, 0.9])
@@ -35,7 +35,7 @@ def test_a_greater_share_keeps_the_customers_and_another_bundle_has_others():
 
 def test_the_customers_are_the_same_in_every_process_and_release():
     """Written down: a changed hash would swap everyone's model in the middle of a canary."""
-    assert [each for each in IDS[:40] if Share(DIGEST, 0.2).takes(each)] == EXPECTED
+    assert [each for each in IDS[:40] if CanaryShare(DIGEST, 0.2).takes(each)] == EXPECTED
 
 
 EXPECTED = [

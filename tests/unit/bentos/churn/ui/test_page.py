@@ -7,7 +7,7 @@ import re
 import pytest
 
 from bentos.churn.ui.page import render_page
-from bentos.decisions.levers import NOTE
+from bentos.decisions.levers import LEVERS_NOTE
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_the_file_has_unix_line_ends_so_that_the_hash_is_the_browser_s(text):
 
 
 def test_what_it_says_of_an_offer_is_what_the_levers_say(text):
-    assert NOTE in text
+    assert LEVERS_NOTE in text
 
 
 def test_it_is_read_once():

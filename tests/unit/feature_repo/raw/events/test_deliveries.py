@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from feature_repo.events import SCHEMA, Reason
+from feature_repo.events import EVENT_SCHEMA, RejectionReason
 from feature_repo.files.atomic_writes import StorageError
 from feature_repo.raw.clock import ClockAheadError
 from feature_repo.raw.events.deliveries import (
-    EVENTS,
+    EVENTS_FILE,
     QUARANTINE,
     WAITING,
     Delivery,
@@ -80,7 +80,7 @@ def test_a_file_may_be_landed_as_of_the_past_although_others_came_since(settings
 
 
 @pytest.mark.parametrize("put", [os.mkfifo, lambda _path: None], ids=["a FIFO", "nothing"])
-@pytest.mark.parametrize("name", [EVENTS, WAITING])
+@pytest.mark.parametrize("name", [EVENTS_FILE, WAITING])
 def test_what_is_no_file_of_an_earlier_delivery_is_named_and_not_waited_for(settings, deliver, name, put):
     path = (settings.home / deliver(event(), event(customer_id="Z-9")).path).with_name(name)
     path.unlink()
@@ -95,7 +95,7 @@ def test_a_delivery_is_a_folder_with_all_that_came(settings, deliver, write):
     rows = [event("usage_day", occurred="2024-05-02"), event(kind="birthday"), event(customer_id="B-2")]
     delivery = deliver(*rows, write=write)
     found = admitted(settings, delivery)
-    assert [{name: row[name] for name in SCHEMA.names} for row in found] == [rows[0], rows[2]]
+    assert [{name: row[name] for name in EVENT_SCHEMA.names} for row in found] == [rows[0], rows[2]]
     assert [(row["delivery"], row["row"]) for row in found] == [(1, 1), (1, 3)]
     assert quarantined(settings, delivery) == [(1, 2, "unknown_type")]
     assert (delivery.rows, delivery.admitted, delivery.quarantined) == (3, 2, {"unknown_type": 1})
@@ -251,7 +251,7 @@ def test_a_refusal_names_the_three_worst_reasons_with_share_rows_and_fault(setti
 
 @pytest.mark.slow
 def test_a_parquet_value_that_cannot_be_told_is_quarantined_with_column_and_fault(settings, tmp_path):
-    rows = pa.Table.from_pylist([event("usage_day"), event("usage_day")], schema=SCHEMA)
+    rows = pa.Table.from_pylist([event("usage_day"), event("usage_day")], schema=EVENT_SCHEMA)
     rows = rows.set_column(7, "data_mb", pa.array([1, 2**63], pa.uint64()))
     pq.write_table(rows, tmp_path / "a.parquet")
     delivery = ingest_events(settings, tmp_path / "a.parquet", now=NOW).delivery
@@ -337,7 +337,7 @@ def test_kill_9_before_every_touch_of_a_file_leaves_all_or_nothing(settings, tmp
     while _killed_before(touch, settings, path):
         for delivery in deliveries(settings.home):
             assert check_delivery(settings.home, delivery)
-            assert (delivery.admitted, delivery.quarantined) == (1, {Reason.MALFORMED_JSON: 1})
+            assert (delivery.admitted, delivery.quarantined) == (1, {RejectionReason.MALFORMED_JSON: 1})
         kills += 1
         touch += 1
     assert kills > 15

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from feature_repo.events import LINE_BYTES_MAX, SCHEMA, Reason, parse_lines, validate_events
+from feature_repo.events import EVENT_SCHEMA, LINE_BYTES_MAX, RejectionReason, parse_lines, validate_events
 from feature_repo.raw.events.event_faults import event_fault
 from tests.support.event_rows import NOW, at, event, table
 
@@ -75,6 +75,6 @@ def test_of_an_event(row, fault):
 
 def test_every_reason_of_one_event_has_a_fault_or_says_all_itself():
     """Whatever the reason: nothing is raised for a row without any value."""
-    (row,) = pa.Table.from_pylist([{}], schema=SCHEMA).to_pylist()
-    for reason in Reason:
+    (row,) = pa.Table.from_pylist([{}], schema=EVENT_SCHEMA).to_pylist()
+    for reason in RejectionReason:
         assert isinstance(event_fault(reason, row, None), str)

@@ -13,7 +13,7 @@ import pytest
 from pyarrow.parquet import encryption
 
 from configs.settings import PROJECT_ROOT
-from feature_repo.events import LINE_BYTES_MAX, SCHEMA, Reason
+from feature_repo.events import EVENT_SCHEMA, LINE_BYTES_MAX, RejectionReason
 from feature_repo.raw.events.event_files import EventFileError, kind_of, parts_of, read_events
 from tests.support.event_rows import event, line, table, write_parquet
 
@@ -75,9 +75,9 @@ def test_narrower_types_of_the_same_sort_will_do(tmp_path):
     found = found.set_column(9, "ticket_id", pa.nulls(2))
     found = found.set_column(5, "occurred_at", found["occurred_at"].cast(pa.timestamp("ns", "UTC")))
     found = found.set_column(3, "type", found["type"].dictionary_encode())
-    pq.write_table(found.select(SCHEMA.names[::-1]), path)
+    pq.write_table(found.select(EVENT_SCHEMA.names[::-1]), path)
     read = rows_of(path)
-    assert read.select(SCHEMA.names).to_pylist() == rows
+    assert read.select(EVENT_SCHEMA.names).to_pylist() == rows
     assert read["row"].to_pylist() == [1, 2]
 
 
@@ -96,7 +96,7 @@ def test_the_last_line_may_lack_its_end_and_one_may_be_enormous(tmp_path):
     read = rows_of(path)
     assert read["row"].to_pylist() == [1, 2, 3]
     assert read["event_id"].to_pylist() == ["a", None, "b"]
-    assert read["refusal"].to_pylist() == [None, Reason.OVERSIZED_LINE, None]
+    assert read["refusal"].to_pylist() == [None, RejectionReason.OVERSIZED_LINE, None]
     assert read["content"].to_pylist()[1] == huge[:LINE_BYTES_MAX]
 
 
@@ -128,7 +128,7 @@ def test_lines_are_read_in_every_encoding_that_a_mark_announces(tmp_path, encodi
     rows = [event(customer_id=f"M\u00fc-{number}") for number in range(3000)]
     text = b"".join(map(line, rows)).decode().replace("\n", end)
     path.write_bytes(text.removesuffix(end).encode(encoding))
-    assert rows_of(path).select(SCHEMA.names).to_pylist() == rows
+    assert rows_of(path).select(EVENT_SCHEMA.names).to_pylist() == rows
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_what_is_no_text_is_refused_by_what_it_is(tmp_path, content, fault):
     (tmp_path / "a.jsonl").write_bytes(content)
     if fault == "a.jsonl cannot":
         # UTF-16 without its mark: each line has NUL bytes, and says so.
-        assert set(rows_of(tmp_path / "a.jsonl")["refusal"].to_pylist()) == {Reason.MALFORMED_JSON}
+        assert set(rows_of(tmp_path / "a.jsonl")["refusal"].to_pylist()) == {RejectionReason.MALFORMED_JSON}
         return
     with pytest.raises(EventFileError, match=fault):
         rows_of(tmp_path / "a.jsonl")
@@ -174,7 +174,7 @@ def test_words_that_are_encoded_by_their_differences_are_read(tmp_path, encoding
         column_encoding={"event_id": encoding, "customer_id": encoding},
         row_group_size=20,
     )
-    assert rows_of(path).select(SCHEMA.names).to_pylist() == rows
+    assert rows_of(path).select(EVENT_SCHEMA.names).to_pylist() == rows
 
 
 @pytest.mark.slow
@@ -184,7 +184,7 @@ def test_parquet_of_version_2_as_duckdb_writes_it_is_read(tmp_path):
         connection.register("events", table(*rows))
         connection.execute(f"COPY events TO '{path}' (FORMAT parquet, PARQUET_VERSION V2)")
     assert "DELTA_LENGTH_BYTE_ARRAY" in pq.read_metadata(path).row_group(0).column(0).encodings
-    assert rows_of(path).select(SCHEMA.names).to_pylist() == rows
+    assert rows_of(path).select(EVENT_SCHEMA.names).to_pylist() == rows
 
 
 class Keys(encryption.KmsClient):
@@ -205,7 +205,7 @@ def test_encrypted_parquet_is_called_so(tmp_path, plaintext_footer):
         encryption.KmsConnectionConfig(),
         encryption.EncryptionConfiguration("a", column_keys={"b": ["customer_id"]}, plaintext_footer=plaintext_footer),
     )
-    with pq.ParquetWriter(path, SCHEMA, encryption_properties=properties) as writer:
+    with pq.ParquetWriter(path, EVENT_SCHEMA, encryption_properties=properties) as writer:
         writer.write_table(table(event()))
     with pytest.raises(EventFileError, match=r"a\.parquet is encrypted") as refused:
         rows_of(path)
@@ -220,9 +220,9 @@ def test_a_word_of_a_megabyte_in_each_of_many_rows_is_never_spread_out(tmp_path)
     """Its file has some kilobytes, its words together 60 GB."""
     rows, path = table(event()), tmp_path / "a.parquet"
     count = 60_000
-    columns = [rows[name].take(pa.array([0] * count)) for name in SCHEMA.names]
+    columns = [rows[name].take(pa.array([0] * count)) for name in EVENT_SCHEMA.names]
     columns[0] = pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), pa.array(["x" * 1_000_000]))
-    pq.write_table(pa.table(columns, names=SCHEMA.names), path, compression="zstd")
+    pq.write_table(pa.table(columns, names=EVENT_SCHEMA.names), path, compression="zstd")
     assert path.stat().st_size < 20_000
     read = rows_of(path)
     assert len(read) == count
@@ -233,9 +233,9 @@ def test_a_word_of_a_megabyte_in_each_of_many_rows_is_never_spread_out(tmp_path)
 def test_what_would_take_more_memory_than_allowed_is_refused(tmp_path):
     """Pages that unpack to 150 MB, from a file of some hundred kilobytes."""
     path, rows = tmp_path / "a.parquet", table(event())
-    columns = [rows[name].take(pa.array([0] * 150)) for name in SCHEMA.names]
+    columns = [rows[name].take(pa.array([0] * 150)) for name in EVENT_SCHEMA.names]
     columns[0] = pa.array([f"{number}{'x' * 1_000_000}" for number in range(150)])
-    pq.write_table(pa.table(columns, SCHEMA), path, compression="zstd", use_dictionary=False)
+    pq.write_table(pa.table(columns, EVENT_SCHEMA), path, compression="zstd", use_dictionary=False)
     assert path.stat().st_size < 1_000_000
     with pytest.raises(EventFileError, match=r"a\.parquet cannot be read as Parquet within 64 MB of memory") as refused:
         list(read_events(path, "parquet", path.name, memory_max_mb=64))
@@ -259,9 +259,9 @@ def test_the_number_of_rows_is_bounded_whatever_the_file_s_size(tmp_path):
 @pytest.mark.slow
 def test_row_groups_of_a_row_each_are_read_together(tmp_path):
     path = tmp_path / "a.parquet"
-    with pq.ParquetWriter(path, SCHEMA) as writer:
+    with pq.ParquetWriter(path, EVENT_SCHEMA) as writer:
         for number in range(300):
-            writer.write_table(pa.Table.from_pylist([event(event_id=f"e{number}")], SCHEMA))
+            writer.write_table(pa.Table.from_pylist([event(event_id=f"e{number}")], EVENT_SCHEMA))
     (piece,) = read_events(path, "parquet", "a", MEMORY_MB)
     assert piece["event_id"].to_pylist() == [f"e{number}" for number in range(300)]
 
@@ -330,7 +330,7 @@ def test_sparks_int96_instants_are_utc(tmp_path):
     for told, good in (({"org.apache.spark.version": "3.5.1"}, True), ({"writer": "another"}, False)):
         pq.write_table(spark.replace_schema_metadata(told), path, use_deprecated_int96_timestamps=True)
         if good:
-            assert rows_of(path).select(SCHEMA.names).cast(SCHEMA).equals(rows)
+            assert rows_of(path).select(EVENT_SCHEMA.names).cast(EVENT_SCHEMA).equals(rows)
         else:
             with pytest.raises(EventFileError, match="occurred_at is an instant without a time zone"):
                 rows_of(path)

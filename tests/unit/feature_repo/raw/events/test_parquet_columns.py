@@ -7,7 +7,7 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
-from feature_repo.events import SCHEMA, Reason
+from feature_repo.events import EVENT_SCHEMA, RejectionReason
 from feature_repo.raw.events.parquet_columns import TEXT_CHARS_MAX, read_columns, refused_columns
 from tests.support.event_rows import event, table
 
@@ -18,13 +18,13 @@ TEN_S = 1714557600
 def one(name, column):
     """Give three events with one column as it came."""
     rows = table(*(event("usage_day", event_id=f"e{row}") for row in range(3)))
-    return rows.set_column(SCHEMA.names.index(name), name, column)
+    return rows.set_column(EVENT_SCHEMA.names.index(name), name, column)
 
 
 def read(name, column):
     found = read_columns(one(name, column))
-    assert found.schema.names == [*SCHEMA.names, "refusal", "fault"]
-    assert [found.schema.field(each.name).type for each in SCHEMA] == [each.type for each in SCHEMA]
+    assert found.schema.names == [*EVENT_SCHEMA.names, "refusal", "fault"]
+    assert [found.schema.field(each.name).type for each in EVENT_SCHEMA] == [each.type for each in EVENT_SCHEMA]
     return found[name].to_pylist(), found["fault"].to_pylist()
 
 
@@ -111,7 +111,7 @@ def test_nanoseconds_are_cut_to_the_microsecond_whatever_they_are():
 
 
 def test_a_column_without_values_has_any_type():
-    for field in SCHEMA:
+    for field in EVENT_SCHEMA:
         assert read(field.name, pa.nulls(3)) == ([None] * 3, [None] * 3)
 
 
@@ -159,7 +159,7 @@ def test_a_value_that_cannot_be_told_refuses_its_row_alone(name, column, fault):
     rows = one(name, column)
     assert refused_columns(rows.schema) == ""
     found = read_columns(rows)
-    assert found["refusal"].to_pylist() == [None, Reason.WRONG_TYPE, Reason.WRONG_TYPE]
+    assert found["refusal"].to_pylist() == [None, RejectionReason.WRONG_TYPE, RejectionReason.WRONG_TYPE]
     assert found["fault"].to_pylist() == [None, fault, fault]
     assert found[name].null_count == 2
     assert found["event_id"].to_pylist() == ["e0", "e1", "e2"]

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from feature_repo.raw.simulator.calibration import calibration
+from feature_repo.raw.simulator.calibration import load_calibration
 from feature_repo.raw.simulator.population import newcomers
 from feature_repo.raw.simulator.transitions import first_customers
 
 
 @pytest.fixture(scope="session")
 def constants():
-    return calibration()
+    return load_calibration()
 
 
 @pytest.fixture

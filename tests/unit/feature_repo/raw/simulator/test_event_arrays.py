@@ -4,7 +4,7 @@ from feature_repo.raw.simulator.event_arrays import (
     LAG_DAYS_MAX,
     LOGIN,
     PAYMENT,
-    USAGE,
+    USAGE_DAY,
     EventArrays,
     deliver_events,
     event_arrays,
@@ -17,7 +17,7 @@ DAY_S = 86_400
 def made(rng):
     row = np.arange(EVENTS)
     amounts = np.full(EVENTS, 5000)
-    parts = [event_arrays(row, kind, row * 60, amounts, amounts) for kind in (USAGE, PAYMENT, LOGIN)]
+    parts = [event_arrays(row, kind, row * 60, amounts, amounts) for kind in (USAGE_DAY, PAYMENT, LOGIN)]
     true = EventArrays.concat(parts)
     true.retracted[:7] = True
     return deliver_events(rng, true, 1000)

@@ -3,14 +3,14 @@ import json
 import numpy as np
 import pyarrow as pa
 
-from feature_repo.events import SCHEMA, parse_lines
+from feature_repo.events import EVENT_SCHEMA, parse_lines
 from feature_repo.raw.simulator.event_arrays import (
     CHANGE,
     CLOSED,
     LOGIN,
     OPENED,
     PAYMENT,
-    USAGE,
+    USAGE_DAY,
     EventArrays,
     event_arrays,
 )
@@ -23,7 +23,7 @@ IDS = customer_ids(np.arange(3), 7)
 def one_of_each():
     row, second = np.array([0, 2]), np.array([1_738_303_200, 1_738_389_599])
     pair = (np.array([1, 2]), np.array([3, 4]))
-    parts = [event_arrays(row, kind, second, *pair) for kind in (USAGE, PAYMENT, CHANGE)]
+    parts = [event_arrays(row, kind, second, *pair) for kind in (USAGE_DAY, PAYMENT, CHANGE)]
     parts += [
         event_arrays(row, LOGIN, second),
         event_arrays(row, OPENED, second),
@@ -39,7 +39,7 @@ def one_of_each():
 
 def test_the_lines_say_what_the_table_says():
     table = event_table(one_of_each(), IDS, 0, 7)
-    assert parse_lines(bytes(json_lines(table))).select(SCHEMA.names).equals(table.cast(SCHEMA))
+    assert parse_lines(bytes(json_lines(table))).select(EVENT_SCHEMA.names).equals(table.cast(EVENT_SCHEMA))
 
 
 def test_a_line_holds_what_its_type_has_and_nothing_else():

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from feature_repo.raw.snapshots.telco_csv import COLUMNS, normalise, read_raw
+from feature_repo.raw.snapshots.telco_csv import CSV_COLUMNS, normalise, read_raw
 from tests.support.single_extract import simulate_snapshot, write_csv
 
 
@@ -23,7 +23,7 @@ def test_written_and_read_it_is_the_same(tmp_path, rows):
 
 
 def test_ids_are_unique_and_written_like_the_real_ones(rows):
-    assert list(rows) == list(COLUMNS)
+    assert list(rows) == list(CSV_COLUMNS)
     assert rows["customerID"].is_unique
     assert rows["customerID"].str.fullmatch(r"[0-9]{4}-[A-Z]{5}").all()
 

@@ -9,14 +9,14 @@ from pandas.testing import assert_frame_equal
 
 from configs.errors import EXIT_GATE
 from feature_repo.contract import CSV_KEY, CSV_LABEL, CUSTOMER, LABEL, STORED
-from feature_repo.raw.snapshots.telco_csv import COLUMNS, CsvError, check_size, normalise
+from feature_repo.raw.snapshots.telco_csv import CSV_COLUMNS, CsvError, check_size, normalise
 
-HEADER = ",".join(COLUMNS).encode()
+HEADER = ",".join(CSV_COLUMNS).encode()
 
 
 def test_the_columns_are_the_contract_s():
-    assert set(COLUMNS) == {CSV_KEY, CSV_LABEL} | {feature.column for feature in STORED}
-    assert len(COLUMNS) == 21
+    assert set(CSV_COLUMNS) == {CSV_KEY, CSV_LABEL} | {feature.column for feature in STORED}
+    assert len(CSV_COLUMNS) == 21
 
 
 # --- the same customers, written in other ways ------------------------------------------------------------------
@@ -86,7 +86,7 @@ def test_allowed_extra_columns_come_behind(read, eight_rows):
     wide = eight_rows.copy()
     wide.insert(0, "Region", "north")
     raw = read(wide.to_csv(index=False).encode(), extra_allowed=["Region"])
-    assert list(raw) == [*COLUMNS, "Region"]
+    assert list(raw) == [*CSV_COLUMNS, "Region"]
 
 
 # --- refused ----------------------------------------------------------------------------------------------------
@@ -255,7 +255,7 @@ def test_any_spoilt_byte_is_read_or_refused_never_a_crash(read, plain, place, sp
         raw = read(plain[:at] + spoilt + plain[at + 1 :])
     except CsvError:
         return
-    assert list(raw) == list(COLUMNS)
+    assert list(raw) == list(CSV_COLUMNS)
     assert all(isinstance(cell, str) for cell in raw.to_numpy().ravel())
 
 

@@ -12,8 +12,8 @@ from feature_repo.raw.snapshots.timing import (
     NULLABLE,
     feature_rows,
     label_rows,
-    observation,
     scored_at,
+    snapshot_observation,
     staying,
     withdrawal_rows,
 )
@@ -27,7 +27,7 @@ NOON, MAY = MIDNIGHT + timedelta(hours=12), datetime(2026, 5, 1, tzinfo=UTC)
 
 def seen(ingested_at, *, first, version=1, **more):
     more = {"label_window_days": 30, "delivery_lag_hours": 6} | more
-    return observation(D, ingested_at, first=first, version=version, **more)
+    return snapshot_observation(D, ingested_at, first=first, version=version, **more)
 
 
 @pytest.mark.parametrize(

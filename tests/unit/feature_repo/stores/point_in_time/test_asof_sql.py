@@ -12,7 +12,7 @@ import pytest
 
 from feature_repo.files.duckdb_session import quote_name, quote_text
 from feature_repo.stores.point_in_time.asof_sql import BucketScan, latest_sql, pairs_sql
-from feature_repo.stores.point_in_time.latest_known import KnownRows, latest_known
+from feature_repo.stores.point_in_time.latest_known_rows import KnownRows, latest_known
 
 SCAN = BucketScan(("f.parquet",), 10, (("k", "VARCHAR"),), "e", "tz", "c", "tz", 5, 100, 100, (0, 200), (0, 200))
 

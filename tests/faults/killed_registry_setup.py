@@ -1,15 +1,15 @@
 """Run by the training faults as a program of its own, so that it can be killed.
 
-``opening.py FOLDER`` reads lines "NAME TOUCH": asks MLflow for the champion of the home FOLDER/NAME in a child of its
-own, killed with SIGKILL before its TOUCH-th touch of a file below that home or of MLflow's database (0: not at all);
-answers "killed" or "done TOUCHES".
+``killed_registry_setup.py FOLDER`` reads lines "NAME TOUCH": asks MLflow for the champion of the home FOLDER/NAME in a
+child of its own, killed with SIGKILL before its TOUCH-th touch of a file below that home or of MLflow's database (0:
+not at all); answers "killed" or "done TOUCHES".
 """
 
 import sys
 from pathlib import Path
 
 from configs.settings import load_settings
-from tests.faults.fitting import answer_in_children
+from tests.faults.killed_training import answer_in_children
 from training.registry import version_of
 
 

@@ -1,9 +1,10 @@
 """Run by the landing faults as a program of its own, so that it can be killed.
 
-``landing.py step HOME N``   replace March's snapshot by seed N's, killed with SIGKILL before its N-th touch of a file
-``landing.py loop HOME``     print "ready", then replace March's snapshot for ever, through the whole ingest
-``landing.py publish HOME N`` replace the snapshots of March and April N times, without the gate
-``landing.py full HOME BYTES`` replace March's snapshot where no file may grow beyond so many bytes; an odd number
+``killed_ingest.py step HOME N``   replace March's snapshot by seed N's, killed with SIGKILL before its N-th touch of a
+                                   file
+``killed_ingest.py loop HOME``     print "ready", then replace March's snapshot for ever, through the whole ingest
+``killed_ingest.py publish HOME N`` replace the snapshots of March and April N times, without the gate
+``killed_ingest.py full HOME BYTES`` replace March's snapshot where no file may grow beyond so many bytes; an odd number
                              sets in once the raw file has landed
 """
 

@@ -1,6 +1,6 @@
 """Explanations: the bundle's tables beside `pred_contribs` and shap.TreeExplainer, on two shapes of trees.
 
-`python -m tests.bench.serving.explaining '{"rows": …}'` prints each figure as a line of JSON.
+`python -m tests.bench.serving.tree_explanations '{"rows": …}'` prints each figure as a line of JSON.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Run by the faults of the roll-out as a program of its own, so that it can be killed.
 
-``promoting.py step HOME DIGEST…``   promote another bundle, killed before its first touch of a file, another before the
-                                    second one, until one lives
-``promoting.py race HOME DIGEST…``   promote them in turn 25 times, and roll back now and then
-``promoting.py back HOME TOUCH``      roll back, killed before that touch of a file (0: not)
-``promoting.py full HOME DIGEST…``   promote the last one where no file may grow beyond 1000 bytes
+``killed_promotion.py step HOME DIGEST…``   promote another bundle, killed before its first touch of a file, another
+                                    before the second one, until one lives
+``killed_promotion.py race HOME DIGEST…``   promote them in turn 25 times, and roll back now and then
+``killed_promotion.py back HOME TOUCH``      roll back, killed before that touch of a file (0: not)
+``killed_promotion.py full HOME DIGEST…``   promote the last one where no file may grow beyond 1000 bytes
 """
 
 import itertools
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bentos.rollout.rollout import champion_digest, promote, rollback
 from configs.errors import ChurnError
-from tests.faults.landing import kill_before
+from tests.faults.killed_ingest import kill_before
 
 NOW = datetime(2026, 3, 1, 6, tzinfo=UTC)
 RACES = 25

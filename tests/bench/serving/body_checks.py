@@ -1,6 +1,6 @@
 """Large bodies checked off the event loop, as the service does, beside on it: the loop's longest pause.
 
-`python -m tests.bench.serving.checking '{"rounds": …}'` prints each figure as a line of JSON.
+`python -m tests.bench.serving.body_checks '{"rounds": …}'` prints each figure as a line of JSON.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Run by the training faults as a program of its own, so that it can be killed.
 
-``fitting.py HOME`` reads lines "SEED TOUCH": trains with that seed in a child of its own, killed with SIGKILL before
-its TOUCH-th touch of a file below HOME or of MLflow's database (0: not at all); answers "killed" or "done TOUCHES".
+``killed_training.py HOME`` reads lines "SEED TOUCH": trains with that seed in a child of its own, killed with SIGKILL
+before its TOUCH-th touch of a file below HOME or of MLflow's database (0: not at all); answers "killed" or
+"done TOUCHES".
 """
 
 import importlib
