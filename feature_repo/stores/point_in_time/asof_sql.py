@@ -8,9 +8,9 @@ Two methods give the same row:
 
 - :func:`pairs_sql` lets DuckDB join each probe with all earlier rows of its key and keep the greatest. The three
   numbers are packed into one 127-bit integer where their ranges allow, since comparing structs costs a third more.
-- :func:`~feature_repo.stores.point_in_time.latest_known_rows.latest_known` sorts the rows of a key by when they were known,
-  takes the running maximum of their rank, and looks each probe up by bisection. Its cost does not grow with the probes
-  per key, and it needs no DuckDB.
+- :func:`~feature_repo.stores.point_in_time.latest_known_rows.latest_known` sorts the rows of a key by when they were
+  known, takes the running maximum of their rank, and looks each probe up by bisection. Its cost does not grow with the
+  probes per key, and it needs no DuckDB.
 """
 
 from __future__ import annotations
