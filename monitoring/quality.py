@@ -1,61 +1,31 @@
 """The data-quality gate: Great Expectations suites, stored as JSON, run on one snapshot's rows.
 
-Two suites in ``configs/expectations/``: ``telco_raw`` on the file's strings, ``telco_snapshot`` on the remaining rows,
-in the contract's types. This module is the only one that imports Great Expectations, and only when the gate runs: it
-takes seconds to load. See docs/decisions/0011-gate-suites.md.
+Two suites (:mod:`monitoring.gate_suites`): ``telco_raw`` on the file's strings, ``telco_snapshot`` on the remaining
+rows, in the contract's types and with the columns of :mod:`monitoring.gate_rules`. This module is the only one that
+imports Great Expectations, and only when the gate runs: it takes seconds to load. See
+docs/decisions/0011-gate-suites.md.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from configs.errors import SettingsError
 from configs.privacy import pseudonym
-from configs.settings import CONFIG_DIR
-from configs.text import decoded
-from feature_repo.contract import ADD_ONS, CSV_KEY
-from feature_repo.files.regular_files import read_regular
+from feature_repo.contract import CSV_KEY
 from feature_repo.raw.snapshots.normalization import Respelling, id_fault, likely_cause
 from feature_repo.raw.snapshots.telco_csv import CSV_COLUMNS, normalise
-from monitoring.quality_report import (
-    QUARANTINE_RULE,
-    CheckResult,
-    GateFailedError,
-    GateResult,
-    QuarantinedRow,
-    gate_from_json,
-    gate_to_json,
-    render_html,
-)
-
-__all__ = [
-    "RAW_SUITE",
-    "CheckResult",
-    "GateFailedError",
-    "GateResult",
-    "QuarantinedRow",
-    "gate_from_json",
-    "gate_to_json",
-    "load_suite",
-    "render_html",
-    "rule_columns",
-    "run_gate",
-]
-
-SUITES: Final = CONFIG_DIR / "expectations"
-RAW_SUITE: Final = "telco_raw"
-SNAPSHOT_SUITE: Final = "telco_snapshot"
+from monitoring.gate_rules import blank_totals, rule_columns
+from monitoring.gate_suites import RAW_SUITE, SNAPSHOT_SUITE, load_suite
+from monitoring.quality_report import QUARANTINE_RULE, CheckResult, GateResult, QuarantinedRow
 
 _SAMPLE_ROWS: Final = 5
 _LOOKED_AT_ROWS: Final = 1000
@@ -64,102 +34,12 @@ _FORMULA_STARTS: Final = ("=", "+", "-", "@")
 _LOOKS_LIKE_AN_ID: Final = re.compile(r"[0-9]{4}-[A-Za-z]{5}")
 
 
-class _Meta(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    rule: str
-    column: str = ""
-    why: str
-    quarantine: bool = False
-    shows: tuple[str, ...] = ()
-
-
-class _Expectation(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    type: str
-    kwargs: dict[str, Any]
-    severity: Literal["critical", "warning", "info"]
-    meta: _Meta
-
-
-class _Suite(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    name: str
-    description: str
-    extra_columns_allowed: tuple[str, ...] = ()
-    expectations: tuple[_Expectation, ...]
-
-
 @dataclass(frozen=True)
 class _Outcome:
     """A check and the index labels of the failing rows (empty if it passed or is on the whole table)."""
 
     check: CheckResult
     rows: frozenset[int]
-
-
-def load_suite(name: str, folder: Path = SUITES) -> dict[str, Any]:
-    """Read ``<folder>/<name>.json``, by default from ``configs/expectations/``.
-
-    Returns
-    -------
-    dict
-        name, description, extra_columns_allowed (column names), expectations: a list of {type, kwargs, severity
-        (critical | warning | info), meta: {rule, column, why, quarantine, shows}}.
-
-    Raises
-    ------
-    SettingsError
-        If the file is not JSON, holds an unknown key, lacks one, or names a rule twice. The message names the
-        location or the rule.
-    """
-    path = folder / f"{name}.json"
-    hint = f"correct {path}: one object per rule, in the shape of the others"
-    try:
-        suite = _Suite.model_validate(json.loads(decoded(read_regular(path))))
-    except ValidationError as broken:
-        found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in broken.errors())
-        raise SettingsError(f"the suite {name} is invalid: {found}", hint) from None
-    except (OSError, ValueError) as broken:
-        raise SettingsError(f"the suite {name} cannot be read: {broken}", hint) from None
-    rules = [expectation.meta.rule for expectation in suite.expectations]
-    if twice := sorted({rule for rule in rules if rules.count(rule) > 1}):
-        raise SettingsError(f"the suite {name} is invalid: rule {', '.join(twice)} occurs twice", hint)
-    return suite.model_dump()
-
-
-def rule_columns(snapshot: pd.DataFrame) -> pd.DataFrame:
-    """Compute the columns that the cross-column rules check.
-
-    Parameters
-    ----------
-    snapshot
-        ``(customers, …)`` as :func:`feature_repo.raw.snapshots.telco_csv.normalise` gives it.
-
-    Returns
-    -------
-    pd.DataFrame
-        Same index. ``rule_blank_total`` (bool): tenure 0 <=> null total. ``rule_internet`` (bool): no internet <=>
-        every add-on is "No internet service". ``rule_phone`` (bool): no telephone <=> multiple_lines is "No phone
-        service". ``rule_total_gap_share``
-        (float64, null where tenure is 0): |total - tenure x monthly| / (tenure x monthly). On IBM's file its median
-        is 0.020, its 99th percentile 0.188, its maximum 0.573; 6 of 7,032 rows exceed the suite's 0.35.
-    """
-    offline = snapshot["internet_service"] == "No"
-    says_so = [snapshot[name] == "No internet service" for name in ADD_ONS]
-    every, some = pd.concat(says_so, axis=1).all(axis=1), pd.concat(says_so, axis=1).any(axis=1)
-    expected = snapshot["tenure_months"] * snapshot["monthly_charges_usd"]
-    gap = (snapshot["total_charges_usd"] - expected).abs() / expected
-    return pd.DataFrame(
-        {
-            "rule_blank_total": (snapshot["tenure_months"] == 0) == snapshot["total_charges_usd"].isna(),
-            "rule_internet": (offline & every) | (~offline & ~some),
-            "rule_phone": ~snapshot["phone_service"] == (snapshot["multiple_lines"] == "No phone service"),
-            "rule_total_gap_share": gap.where(snapshot["tenure_months"] > 0),
-        }
-    )
 
 
 def run_gate(
@@ -218,7 +98,7 @@ def run_gate(
     return GateResult(
         passed=not any(check.stops for check in checks),
         rows=len(raw),
-        blank_totals=int((raw["TotalCharges"].str.strip() == "").sum()) if "TotalCharges" in raw else 0,
+        blank_totals=blank_totals(raw),
         quarantined=quarantined,
         checks=checks,
     )

@@ -13,11 +13,13 @@ from html import escape
 from typing import Final
 
 from configs.errors import EXIT_GATE, ChurnError
+from feature_repo.contract import STORED
 
 QUARANTINE_RULE: Final = "quarantine_share"
 VANISHED_RULE: Final = "customers_vanished"
 
 _NAMED: Final = 3
+_NULLABLE: Final = " and ".join(feature.column for feature in STORED if feature.nullable)
 _STYLE: Final = """
 :root{color-scheme:light dark;--line:#8884;--bad:#b3261e;--good:#1b6e3c;--warn:#8a5a00}
 @media(prefers-color-scheme:dark){:root{--bad:#ff8a80;--good:#7ddba0;--warn:#ffcf70}}
@@ -163,7 +165,7 @@ def render_html(result: GateResult, title: str) -> str:
 <title>{escape(title)}</title><style>{_STYLE}</style></head><body>
 <h1>{escape(title)}</h1>
 <p><strong class="{"ok" if result.passed else "failed"}">The gate {verdict} the file.</strong>
-{result.rows:,} rows, {len(result.quarantined):,} quarantined, {result.blank_totals:,} blank TotalCharges
+{result.rows:,} rows, {len(result.quarantined):,} quarantined, {result.blank_totals:,} blank {_NULLABLE}
 (null by rule: before the first bill), {sum(check.stops for check in checks)} of {len(checks)} rules failed.</p>
 <p>Customers are shown as pseudonyms. A leading ' keeps a spreadsheet from running a cell.</p>
 <div class="table"><table>{_WIDTHS}

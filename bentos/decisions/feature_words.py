@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-_WORDS: Final = {"usd": "(USD)", "mb": "(MB)", "tv": "TV"}
+WORDS: Final = {"usd": "(USD)", "mb": "(MB)", "tv": "TV"}
+"""Part of a name -> its words."""
+NAMES: Final = {"protection_count": "the number of protective add-ons"}
+"""Name of a feature -> its words, where the parts of the name would not be understood."""
 
 
 def spoken(name: str) -> str:
     """Return the name of a feature or view in words.
 
-    The page of the service writes names by the same rule.
+    The page of the service writes names by the same rule, from the same tables.
 
     >>> from bentos.decisions.feature_words import spoken
     >>> spoken("monthly_charges_usd"), spoken("customer_billing")
     ('monthly charges (USD)', 'billing')
     """
-    return " ".join(_WORDS.get(word, word) for word in name.removeprefix("customer_").split("_"))
+    return NAMES.get(name) or " ".join(WORDS.get(word, word) for word in name.removeprefix("customer_").split("_"))
 
 
 def quoted(value: Any) -> str:

@@ -18,7 +18,7 @@ from configs.settings import Settings
 from training.registry import server_uri, tracking_uri
 
 if TYPE_CHECKING:
-    from monitoring.quality import CheckResult, GateResult
+    from monitoring.quality_report import CheckResult, GateResult
 
 _SPECIAL: Final = re.compile(r"([\\`*_\[\]<>|])")
 ROWS_MAX: Final = 60

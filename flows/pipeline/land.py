@@ -18,7 +18,7 @@ from flows.pipeline.policy import FLOW, TASK, Now, resolve_now, start_run
 from flows.steps.inbox import LeftFile, WaitingFile, left_behind, move_to_ingested, named, waiting
 from flows.steps.ingest_events import format_delivery, ingest_events
 from flows.steps.ingest_snapshot import ingest_snapshot
-from monitoring.quality import GateFailedError
+from monitoring.quality_report import GateFailedError
 
 LEFT: Final = "Left in the inbox"
 """Name of the state of a run that ingested all valid files while other files remain in the inbox."""

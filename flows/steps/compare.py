@@ -30,7 +30,7 @@ from feature_repo.stores.errors import translate_store_errors
 from feature_repo.stores.feature_store import open_feature_store
 from feature_repo.stores.historical_features import get_historical_features
 from training.data.heldout import read_heldout
-from training.metrics.tenure_bands import NEW_CUSTOMER_MONTHS, tenure_band
+from training.metrics.slices import promotion_slices
 from training.promotion import BY_HAND, Evidence, Verdict, decide
 from training.registry import DIGEST, keep_text, restore_bundle, tag_version, versions_with
 
@@ -146,7 +146,7 @@ def gather_evidence(
         champion=None if incumbent is None else incumbent.score(known),
         challenger_threshold=challenger.manifest.threshold,
         champion_threshold=math.nan if incumbent is None else incumbent.manifest.threshold,
-        slices=slice_columns(features, audit),
+        slices=promotion_slices(features, audit),
         explained_share=explained_share,
         latency_p50_ms=latency_p50_ms(challenger, features),
         bundle_bytes=sum(path.stat().st_size for path in (bundles_folder(settings.home) / trained.digest).iterdir()),
@@ -187,21 +187,6 @@ def rolled_back(home: Path) -> str:
     if not changes or changes[-1].action == "promote":
         return ""
     return printable(f"rollback by {changes[-1].who}: {changes[-1].why}")
-
-
-def slice_columns(features: pd.DataFrame, audit: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Return column -> (n,) text: the groups in which the challenger must not be worse.
-
-    ``features`` of any service that a model reads, ``audit`` the protected ones, same customers row by row.
-    """
-    tenure = features["tenure_months"]
-    columns = {
-        "senior_citizen": audit["senior_citizen"].astype("string").fillna("(none)"),
-        "contract_type": features["contract_type"],
-        "tenure_band": tenure_band(tenure),
-        "new_customer": (tenure <= NEW_CUSTOMER_MONTHS).astype("string"),
-    }
-    return {name: values.to_numpy(dtype=str) for name, values in columns.items()}
 
 
 def explained(bundle: Bundle, features: pd.DataFrame) -> tuple[np.ndarray, float]:

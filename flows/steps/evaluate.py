@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from bentos.decisions.economics import load_economics, profit_threshold
 from configs.settings import Settings
@@ -27,9 +26,7 @@ from training.data.training_set import TrainingSet, historical_features
 from training.evaluation.cross_validation import CrossValidation, cross_validate
 from training.evaluation.report import EvaluationReport, ShapSummary, write_report
 from training.metrics.scores import measure_slices, paired_difference, summarise
-from training.metrics.tenure_bands import tenure_band
-
-SLICES: Final = ("senior_citizen", "gender", "contract_type", "internet_service", "tenure_band")
+from training.metrics.slices import REPORT_SLICES, report_slices
 
 
 @dataclass(frozen=True)
@@ -97,6 +94,9 @@ def evaluate_model(
     # With several dates the oldest ones are used for fitting alone: figures cover the others.
     rows = _select_rows(rows, validation.scored)
     churned = rows.churned.to_numpy(dtype=bool)
+    # Models don't read protected attributes: they come from a service for audits alone.
+    audit = historical_features(open_feature_store(settings), rows.keys, AUDIT_SERVICE)
+    slices = report_slices(rows.features, audit)
     source = source_of(settings, rows, now, model_version, git_commit=git_commit())
     folder = reports / "evaluation" / source["sha256"][:12]
     report = EvaluationReport(
@@ -109,7 +109,7 @@ def evaluate_model(
         baseline_repeats=validation.baseline_metrics,
         threshold=profit_threshold(economics),
         economics=economics,
-        slices=measure_slices(_slice_columns(settings, rows), churned, validation.score[0], SLICES),
+        slices=measure_slices(slices, churned, validation.score[0], REPORT_SLICES),
         shap=ShapSummary(tuple(rows.features.columns), validation.contributions, rows.features.to_numpy(dtype=object)),
         simulated=simulated,
         dates=rows.keys[OBSERVED_AT].nunique(),
@@ -126,14 +126,6 @@ def _select_rows(rows: TrainingSet, positions: Rows) -> TrainingSet:
     return replace(rows, keys=keys, features=features)
 
 
-def _slice_columns(settings: Settings, rows: TrainingSet) -> pd.DataFrame:
-    """Return the columns of the slices; protected attributes are read from their audit-only service."""
-    audit = historical_features(open_feature_store(settings), rows.keys, AUDIT_SERVICE)
-    return rows.features[["contract_type", "internet_service"]].assign(
-        senior_citizen=audit["senior_citizen"].to_numpy(),
-        gender=audit["gender"].to_numpy(),
-        tenure_band=tenure_band(rows.features["tenure_months"]),
-    )
 
 
 def _figures(validation: CrossValidation, source: dict[str, str], *, leak_suspected: bool) -> dict[str, Any]:

@@ -43,16 +43,15 @@ from feature_repo.raw.snapshots.timing import arrival
 from flows.steps.gate_reports import MOVEMENTS, REPORT, read_movements, version_folder
 from monitoring.churn_rate import Labelled, churn_rate_bounds
 from monitoring.customers_vanished import vanished_check, vanished_finding
-from monitoring.quality import (
-    RAW_SUITE,
+from monitoring.gate_suites import RAW_SUITE, load_suite
+from monitoring.quality import run_gate
+from monitoring.quality_report import (
     CheckResult,
     GateFailedError,
     GateResult,
     gate_from_json,
     gate_to_json,
-    load_suite,
     render_html,
-    run_gate,
 )
 
 log = logging.getLogger(__name__)

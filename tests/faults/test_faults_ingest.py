@@ -13,7 +13,7 @@ from configs.settings import load_settings
 from feature_repo.raw.snapshots.publication import published_snapshots, read_snapshot
 from feature_repo.raw.snapshots.telco_csv import CsvError
 from flows.steps.ingest_snapshot import ingest_snapshot
-from monitoring.quality import GateFailedError, gate_from_json
+from monitoring.quality_report import GateFailedError, gate_from_json
 from tests.support.single_extract import simulate_snapshot, write_csv
 
 MARCH, APRIL, MAY = date(2024, 3, 1), date(2024, 4, 1), date(2024, 5, 1)

@@ -24,7 +24,7 @@ from flows.cli.commands import cli
 from flows.steps.inbox import accept
 from flows.steps.ingest_events import ingest_events
 from flows.steps.ingest_snapshot import ingest_snapshot
-from monitoring.quality import GateFailedError
+from monitoring.quality_report import GateFailedError
 from tests.support.event_rows import event, write_lines
 from tests.support.single_extract import simulate_snapshot, write_csv
 

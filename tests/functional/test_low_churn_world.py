@@ -26,7 +26,7 @@ from flows.steps.build_features import build_activity, build_features
 from flows.steps.ingest_snapshot import ingest_snapshot
 from flows.steps.monitor import run_monitor
 from flows.steps.train import fit_and_save_challenger
-from monitoring.quality import GateFailedError
+from monitoring.quality_report import GateFailedError
 from tests.support.promotion_models import failed
 from training.data.labels import load_labels
 from training.data.training_set import TrainingSet, load_training_set

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from functools import cache
 from pathlib import Path
 from typing import Final
+
+from bentos.decisions.feature_words import NAMES, WORDS
 
 PATH: Final = Path(__file__).with_name("page.html")
 
@@ -26,9 +29,16 @@ def render_page() -> tuple[bytes, str]:
     Inline elements are allowed by their sha256 alone, so the file stays one piece and injected text does not run.
     """
     # A browser hashes what it has read, with line ends made "\\n"; so does read_text, whatever a checkout made of them.
-    text = PATH.read_text("utf-8")
+    text = _filled(PATH.read_text("utf-8"))
     policy = _POLICY.format(scripts=_sources(text, "script"), styles=_sources(text, "style"))
     return text.encode(), policy
+
+
+def _filled(text: str) -> str:
+    """Return the page with the words of features and views."""
+    for table, words in {"SPELT": WORDS, "NAMES": NAMES}.items():
+        text = text.replace(f"const {table} = {{}};", f"const {table} = {json.dumps(words)};")
+    return text
 
 
 def _sources(text: str, tag: str) -> str:

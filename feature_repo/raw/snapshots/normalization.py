@@ -151,7 +151,7 @@ def id_fault(text: str) -> str:
 
 def _pattern(feature: Feature) -> str:
     """Return the pattern of the column's plain numbers (and of blanks that mean null); empty for words."""
-    if feature.name == "senior_citizen":
+    if domain(feature) == tuple(ZERO_ONE):
         return r"[01]"
     if domain(feature):
         return ""

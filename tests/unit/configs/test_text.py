@@ -14,7 +14,7 @@ from configs.errors import SettingsError
 from configs.text import composed, decoded, encoding_of
 from feature_repo.contract import CORE_SERVICE
 from feature_repo.stores import freshness
-from monitoring.quality import SUITES, load_suite
+from monitoring.gate_suites import SUITES, load_suite
 
 WRITTEN = {
     "a mark": lambda text: text.encode("utf-8-sig"),

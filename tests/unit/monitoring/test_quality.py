@@ -15,7 +15,10 @@ from feature_repo.raw.snapshots.telco_csv import (
     normalise,
 )
 from monitoring import quality
-from monitoring.quality import load_suite, rule_columns, run_gate
+from monitoring.gate_rules import rule_columns
+from monitoring.gate_suites import load_suite
+from monitoring.quality import run_gate
+from monitoring.quality_report import GateFailedError, gate_to_json, render_html
 from tests.support.single_extract import simulate_snapshot
 
 PARAMETERS = {
@@ -316,7 +319,7 @@ def test_no_customer_id_reaches_result_or_message(gate, rows):
         raw.loc[7, "customerID"] = raw.loc[3, "customerID"]
 
     result = gate(spoil)
-    told = quality.gate_to_json(result) + quality.render_html(result, "t") + str(quality.GateFailedError(result))
+    told = gate_to_json(result) + render_html(result, "t") + str(GateFailedError(result))
     assert not [customer for customer in rows["customerID"] if customer in told]
     assert pseudonym(rows["customerID"][3], KEY) in told
 
@@ -333,7 +336,7 @@ def test_the_rule_columns_of_three_customers(rows):
 
 @pytest.mark.slow
 def test_a_churn_rate_unlike_the_last_snapshots_names_the_settings_and_readable_bounds(gate):
-    refused = quality.GateFailedError(gate(lambda raw: None, churn_rate_min=0.0012345678, churn_rate_max=0.0234567891))
+    refused = GateFailedError(gate(lambda raw: None, churn_rate_min=0.0012345678, churn_rate_max=0.0234567891))
     assert "rule churn_rate, found 0." in refused.message
     assert "expected 0.001235 to 0.02346" in refused.message
     assert "CHURN_DATA__CHURN_RATE_FACTOR_MAX" in refused.hint

@@ -1,11 +1,12 @@
 """Features in the words of a person: the page writes them by the same rule."""
 
+import json
 import re
 
 import pytest
 
-from bentos.churn.ui.page import PATH
-from bentos.decisions.feature_words import quoted, spoken
+from bentos.churn.ui.page import render_page
+from bentos.decisions.feature_words import NAMES, WORDS, quoted, spoken
 
 
 @pytest.mark.parametrize(
@@ -16,6 +17,7 @@ from bentos.decisions.feature_words import quoted, spoken
         ("streaming_tv", "streaming TV"),
         ("usage_data_mb_30d", "usage data (MB) 30d"),
         ("customer_billing", "billing"),
+        ("protection_count", "the number of protective add-ons"),
     ],
 )
 def test_names(name, words):
@@ -28,5 +30,5 @@ def test_values_are_quoted_as_a_request_may_hold_them(value, words):
 
 
 def test_the_page_has_the_same_words():
-    (spelt,) = re.findall(r"const SPELT = \{ (.*) \};", PATH.read_text("utf-8"))
-    assert dict(re.findall(r'(\w+): "(.*?)"', spelt)) == {name: spoken(name) for name in ("usd", "mb", "tv")}
+    tables = dict(re.findall(r"const (SPELT|NAMES) = (\{.*\});", render_page()[0].decode()))
+    assert {name: json.loads(table) for name, table in tables.items()} == {"SPELT": WORDS, "NAMES": NAMES}

@@ -7,7 +7,6 @@ import math
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from bentos.rollout.ledger import LedgerBrokenError
@@ -21,7 +20,6 @@ from flows.steps.compare import (
     latency_p50_ms,
     rolled_back,
     serving,
-    slice_columns,
     withdrawal,
 )
 from tests.support.small_model import features_of_snapshot, saved, simulated, small_bundle, training_set
@@ -60,21 +58,6 @@ def test_latency_is_that_of_one_customer():
     assert 0 < latency_p50_ms(bundle_with(CODES), FRAME) < 1000
     assert latency_p50_ms(bundle_with(CODES), FRAME.head(1)) > 0
     assert math.isnan(latency_p50_ms(bundle_with(CODES), FRAME.head(0)))
-
-
-def test_customers_are_told_apart_by_contract_tenure_age_and_newness():
-    rows = FRAME.head(4).assign(
-        tenure_months=[0, 3, 4, 60], contract_type=["Month-to-month", "One year", "Two year", "One year"]
-    )
-    audit = pd.DataFrame({"senior_citizen": pd.array([True, False, None, False], dtype="boolean")})
-    found = slice_columns(rows, audit)
-    assert {name: values.tolist() for name, values in found.items()} == {
-        "senior_citizen": ["True", "False", "(none)", "False"],
-        "contract_type": ["Month-to-month", "One year", "Two year", "One year"],
-        "tenure_band": ["00-03 months", "00-03 months", "04-12 months", "over 48 months"],
-        "new_customer": ["True", "True", "False", "False"],
-    }
-    assert all(values.dtype.kind == "U" for values in found.values())
 
 
 @pytest.fixture
