@@ -20,7 +20,7 @@ DOORS = {
     "bentos.bundle.manifest": "Manifest is_digest",
     "bentos.client.async_client": "AsyncChurnClient",
     "bentos.client.client": "ChurnClient",
-    "bentos.client.errors": "ChurnServiceError refusal",
+    "bentos.client.errors": "ChurnServiceError error_of_answer",
     "bentos.client.retries": "Patience",
     "bentos.decisions.counterfactuals": "apply_changes",
     "bentos.decisions.economics": "Economics",
