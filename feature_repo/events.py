@@ -1,7 +1,7 @@
 """Schema and validation rules of behavioural events, the same for files and streams. Pure.
 
-An event is never dropped: it is admitted, or it is quarantined under exactly one :class:`RejectionReason`, the first that
-applies in the order of the class. Rules that compare events with each other are in
+An event is never dropped: it is admitted, or it is quarantined under exactly one :class:`RejectionReason`, the first
+that applies in the order of the class. Rules that compare events with each other are in
 :mod:`feature_repo.raw.events.admission`. See docs/decisions/0016-event-deliveries.md.
 """
 
@@ -140,7 +140,7 @@ class RejectionReason(StrEnum):
 
 
 SENTENCES: Final[dict[str, str]] = {reason.value: reason.sentence for reason in RejectionReason}
-"""Reason -> its sentence."""
+"""Rejection reason -> its sentence."""
 
 
 def parse_lines(content: bytes, first_line: int = 1) -> pa.Table:
@@ -158,8 +158,8 @@ def parse_lines(content: bytes, first_line: int = 1) -> pa.Table:
     -------
     pyarrow.Table
         The columns of :data:`EVENT_SCHEMA`, ``row`` (int64, the number of the line), ``refusal`` (string, the
-        :class:`RejectionReason` of a line that is no event, else null) and ``content`` (binary, at most the first 64 KiB of
-        that line, unchanged). The other columns of such a line are null.
+        :class:`RejectionReason` of a line that is no event, else null) and ``content`` (binary, at most the first
+        64 KiB of that line, unchanged). The other columns of such a line are null.
 
     Examples
     --------
@@ -201,12 +201,12 @@ def validate_events(events: pa.Table, now: datetime, clock_skew_s: float) -> pa.
 
     >>> from datetime import UTC, datetime
     >>> import pyarrow as pa
-    >>> from feature_repo.events import SCHEMA, validate_events
+    >>> from feature_repo.events import EVENT_SCHEMA, validate_events
     >>> login = {"event_id": "e-1", "type": "login", "customer_id": "7590-VHVEG"}
     >>> rows = [login | {"occurred_at": at, "arrived_at": at} for at in (
     ...     datetime(2026, 1, 10, tzinfo=UTC), datetime(2027, 1, 10, tzinfo=UTC)
     ... )]
-    >>> events = pa.Table.from_pylist(rows, SCHEMA)
+    >>> events = pa.Table.from_pylist(rows, EVENT_SCHEMA)
     >>> validate_events(events, datetime(2026, 2, 1, tzinfo=UTC), clock_skew_s=60)["reason"].to_pylist()
     [None, 'occurred_in_future']
     """

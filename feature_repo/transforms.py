@@ -186,11 +186,11 @@ def tiles(events: pa.Table, cut: datetime) -> pa.Table:
     --------
     >>> from datetime import UTC, datetime
     >>> import pyarrow as pa
-    >>> from feature_repo.events import SCHEMA
+    >>> from feature_repo.events import EVENT_SCHEMA
     >>> from feature_repo.transforms import tiles
     >>> at = datetime(2026, 1, 10, 8, tzinfo=UTC)
     >>> login = {"event_id": "e-1", "revision": 0, "retracted": False, "type": "login", "customer_id": "7590-VHVEG"}
-    >>> events = pa.Table.from_pylist([login | {"occurred_at": at, "arrived_at": at}], SCHEMA)
+    >>> events = pa.Table.from_pylist([login | {"occurred_at": at, "arrived_at": at}], EVENT_SCHEMA)
     >>> tiles(events, at)["login_counts"].to_pylist()
     [[1]]
     """

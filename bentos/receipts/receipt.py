@@ -134,7 +134,7 @@ class Draft(NamedTuple):
     answered_at: str
     """As :func:`format_instant` returns it."""
     customer_id: str
-    values: tuple[Value, ...]
+    values: tuple[FeatureValue, ...]
     probability: float
     label: str
     expected_profit_usd: float

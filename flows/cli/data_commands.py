@@ -10,7 +10,7 @@ import click
 
 from feature_repo.raw.simulator.drift import SCENARIOS
 from flows.cli.invocation import now, run_settings, say
-from flows.cli.parameters import CSV, DAY, EVENTS_PATH, FOLDER_PATH, LINE
+from flows.cli.parameters import CSV, DAY, EVENTS_PATH, FOLDER_PATH, ONE_LINE
 
 
 @click.command()
@@ -75,7 +75,7 @@ def status(*, as_json: bool) -> None:
 @click.option("--as-of", required=True, type=DAY, help="The date that the extract describes.")
 @click.option("--replace", is_flag=True, help="Publish other content for a date that is live; the old one is kept.")
 @click.option("--accept-vanished", is_flag=True, help="Publish although too many customers vanished; needs --why.")
-@click.option("--why", type=LINE, default="", help="Your reason for --accept-vanished; it goes into the manifest.")
+@click.option("--why", type=ONE_LINE, default="", help="Your reason for --accept-vanished; it goes into the manifest.")
 def ingest(csv: Path, as_of: date, why: str, *, replace: bool, accept_vanished: bool) -> None:
     """Land, validate and publish one snapshot. Exit code 3: the gate refused it, nothing was published."""
     if accept_vanished != bool(why.strip()):
@@ -118,7 +118,7 @@ def inbox() -> None:
 
 @inbox.command("accept")
 @click.argument("file")
-@click.option("--why", type=LINE, required=True, help="Your reason; it goes into the snapshot's manifest.")
+@click.option("--why", type=ONE_LINE, required=True, help="Your reason; it goes into the snapshot's manifest.")
 def accept_file(file: str, why: str) -> None:
     """Accept that too many customers vanished in the extract FILE. A changed file is not accepted."""
     if not why.strip():

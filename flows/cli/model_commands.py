@@ -10,7 +10,7 @@ import click
 
 from configs.errors import EXIT_FAILURE
 from flows.cli.invocation import now, run_settings, say, say_empty
-from flows.cli.parameters import CSV, LINE, NEW_FILE
+from flows.cli.parameters import CSV, NEW_FILE, ONE_LINE
 
 if TYPE_CHECKING:
     from bentos.rollout.ledger import LedgerEntry
@@ -55,7 +55,7 @@ def train(*, as_json: bool) -> None:
 @click.command()
 @click.option("--version", help="MLflow version; without it the newest challenger.")
 @click.option("--from", "leaving", metavar="VERSION", help="The champion to replace; does nothing if another serves.")
-@click.option("--why", type=LINE, default="", help="Your reason; it goes into the ledger.")
+@click.option("--why", type=ONE_LINE, default="", help="Your reason; it goes into the ledger.")
 @click.option("--force", is_flag=True, help="Overrule the verdict; needs --why.")
 def promote(version: str | None, leaving: str | None, why: str, *, force: bool) -> None:
     """Compare a challenger with the champion and let it serve if every rule holds. Exit code 1: refused."""
@@ -78,7 +78,7 @@ def promote(version: str | None, leaving: str | None, why: str, *, force: bool) 
 
 @click.command()
 @click.option("--from", "leaving", metavar="VERSION", help="The champion to leave; does nothing if another serves.")
-@click.option("--why", type=LINE, required=True, help="Your reason; it goes into the ledger.")
+@click.option("--why", type=ONE_LINE, required=True, help="Your reason; it goes into the ledger.")
 def rollback(leaving: str | None, why: str) -> None:
     """Let the champion before this one serve again, at once and without training; does nothing right after another.
 
@@ -126,7 +126,7 @@ def history(*, as_json: bool) -> None:
 @click.option("--canary", metavar="SHARE", type=_SHARE, help=_CANARY)
 @click.option("--stop", is_flag=True, help="End the trial.")
 @click.option("--version", help="MLflow version; without it the newest challenger. With --stop: the one to end.")
-@click.option("--why", type=LINE, default="", help="Your reason; it goes into the ledger.")
+@click.option("--why", type=ONE_LINE, default="", help="Your reason; it goes into the ledger.")
 def rollout(canary: float | None, version: str | None, why: str, *, shadow: bool, stop: bool) -> None:
     """Begin or end the trial of a challenger on live requests; without an option, say what serves."""
     from flows.cli.promotion_text import rollout_lines
@@ -175,8 +175,8 @@ def evaluate(csv: Path, repeats: int) -> None:
 )
 @click.option("--version", help="The challenger that you mean; does nothing if another waits.")
 @click.option("--yes/--no", "yes", required=True, help="Let the challenger serve, or not.")
-@click.option("--who", type=LINE, required=True, help="Your name; it goes into the ledger.")
-@click.option("--why", type=LINE, default="", help="Your reason; it goes into the ledger.")
+@click.option("--who", type=ONE_LINE, required=True, help="Your name; it goes into the ledger.")
+@click.option("--why", type=ONE_LINE, default="", help="Your reason; it goes into the ledger.")
 def approve(run_id: str | None, version: str | None, who: str, why: str, *, yes: bool) -> None:
     """Answer the deployment that waits for a person (promotion.approval_required); needs PREFECT_API_URL."""
     from flows.pipeline.approval import approve as answer

@@ -38,5 +38,5 @@ class _Line(click.ParamType[str]):
 
 
 DAY: Final = _Day()
-LINE: Final = _Line()
+ONE_LINE: Final = _Line()
 """Text for the ledger: one line."""

@@ -11,7 +11,7 @@ import click
 from bentos.churn.auth.rights import RIGHTS, Right
 from configs.errors import EXIT_FAILURE
 from flows.cli.invocation import now, run_settings, say, say_empty
-from flows.cli.parameters import CSV, LINE
+from flows.cli.parameters import CSV, ONE_LINE
 
 if TYPE_CHECKING:
     from configs.settings import Settings
@@ -54,7 +54,7 @@ def keys() -> None:
 
 
 @keys.command("create")
-@click.option("--name", type=LINE, required=True, help="Whose key it is: an application.")
+@click.option("--name", type=ONE_LINE, required=True, help="Whose key it is: an application.")
 @click.option("--right", "rights", required=True, multiple=True, type=click.Choice(RIGHTS), help="May be repeated.")
 @click.option("--days", type=click.IntRange(1, 3650), help="Days until it expires (default: never).")
 def create_key(name: str, rights: tuple[Right, ...], days: int | None) -> None:

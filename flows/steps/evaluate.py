@@ -126,8 +126,6 @@ def _select_rows(rows: TrainingSet, positions: Rows) -> TrainingSet:
     return replace(rows, keys=keys, features=features)
 
 
-
-
 def _figures(validation: CrossValidation, source: dict[str, str], *, leak_suspected: bool) -> dict[str, Any]:
     ours, theirs = validation.metrics, validation.baseline_metrics
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from bentos.decisions.economics import load_economics
 from configs.settings import Settings
@@ -14,12 +14,10 @@ from feature_repo.raw.snapshots.publication import published_snapshots
 from training.data.training_set import TrainingSet
 from training.evaluation.report import EvaluationReport, ShapSummary, write_evaluation
 from training.metrics.scores import measure_slices
-from training.metrics.tenure_bands import tenure_band
+from training.metrics.slices import HELDOUT_SLICES, heldout_slices
 
 if TYPE_CHECKING:
     from training.model.fit import FittedChallenger
-
-SLICES: Final = ("contract_type", "internet_service", "tenure_band")
 
 
 def write_heldout_report(folder: Path, settings: Settings, fitted: FittedChallenger, rows: TrainingSet) -> list[Path]:
@@ -31,7 +29,6 @@ def write_heldout_report(folder: Path, settings: Settings, fitted: FittedChallen
     features = rows.features.iloc[fitted.test]
     churned = rows.churned.to_numpy(dtype=bool)[fitted.test]
     explained = fitted.bundle.explain(features)
-    grouped = features[["contract_type", "internet_service"]].assign(tenure_band=tenure_band(features["tenure_months"]))
     report = EvaluationReport(
         title=f"Churn model {manifest.model_version} on held-out rows",
         source=source(
@@ -48,7 +45,7 @@ def write_heldout_report(folder: Path, settings: Settings, fitted: FittedChallen
         baseline_repeats=[fitted.baseline],
         threshold=manifest.threshold,
         economics=load_economics(),
-        slices=measure_slices(grouped, churned, explained.score, SLICES),
+        slices=measure_slices(heldout_slices(features), churned, explained.score, HELDOUT_SLICES),
         shap=ShapSummary(tuple(features.columns), explained.contributions, features.to_numpy(dtype=object)),
         simulated=None,
         dates=rows.keys[OBSERVED_AT].iloc[fitted.test].nunique(),

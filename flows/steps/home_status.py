@@ -30,8 +30,8 @@ from flows.service_process import request_json
 from flows.steps.gate_reports import read_movements, refused_files
 from flows.steps.inbox import LeftFile, oldest, waiting
 from flows.steps.next_command import NextCommand, Progress, next_command
-from monitoring.customers_vanished import vanished_finding
 from monitoring.freshness import DataAge, ages
+from monitoring.vanished_customers import vanished_finding
 
 _SERVICE_S: Final = 0.5
 _DATE_CHARS: Final = len("2026-01-31")

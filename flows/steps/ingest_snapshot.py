@@ -42,7 +42,6 @@ from feature_repo.raw.snapshots.telco_csv import check_size, normalise, read_raw
 from feature_repo.raw.snapshots.timing import arrival
 from flows.steps.gate_reports import MOVEMENTS, REPORT, read_movements, version_folder
 from monitoring.churn_rate import Labelled, churn_rate_bounds
-from monitoring.customers_vanished import vanished_check, vanished_finding
 from monitoring.gate_suites import RAW_SUITE, load_suite
 from monitoring.quality import run_gate
 from monitoring.quality_report import (
@@ -53,6 +52,7 @@ from monitoring.quality_report import (
     gate_to_json,
     render_html,
 )
+from monitoring.vanished_customers import vanished_check, vanished_finding
 
 log = logging.getLogger(__name__)
 

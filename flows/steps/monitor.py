@@ -31,11 +31,11 @@ from feature_repo.stores.feature_store import open_feature_store
 from feature_repo.stores.historical_features import get_historical_features
 from flows.steps.data_age import data_ages, events_until, known_deliveries, known_extracts
 from flows.steps.gate_reports import REPORT, read_movements, refused_files, version_folder
-from monitoring.customers_vanished import vanished_finding
 from monitoring.drift import DRIFT_FORMAT, SCORE, Baseline, BinCounts, Floats, compare_drift, make_baseline
 from monitoring.performance import check_performance
 from monitoring.quality_report import gate_from_json
 from monitoring.report import MonitorReport, QualitySummary
+from monitoring.vanished_customers import vanished_finding
 from training.data.heldout import read_heldout
 from training.data.labels import label_history
 

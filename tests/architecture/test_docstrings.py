@@ -42,7 +42,7 @@ DOORS = {
     "bentos.rollout.pointer": "Rollout write_pointer",
     "bentos.rollout.rollout": "read_rollout",
     "feature_repo.contract": "View Feature features_of contract_hash",
-    "feature_repo.events": "Reason parse_lines validate_events parse_value",
+    "feature_repo.events": "RejectionReason parse_lines validate_events parse_value",
     "feature_repo.files.atomic_writes": "storage_errors write_file write_folder",
     "feature_repo.files.hash_chain": "append_lines iter_verified seal",
     "feature_repo.files.locks": "lease publish_lock",
@@ -53,7 +53,7 @@ DOORS = {
     "feature_repo.raw.snapshots.normalization": "respell id_fault",
     "feature_repo.raw.snapshots.publication": "land_raw published_snapshots",
     "feature_repo.raw.snapshots.telco_csv": "read_raw",
-    "feature_repo.raw.snapshots.timing": "observation feature_rows label_rows",
+    "feature_repo.raw.snapshots.timing": "snapshot_observation feature_rows label_rows",
     "feature_repo.stores.casting": "to_dataframe to_python_values",
     "feature_repo.stores.customers": "active_customers",
     "feature_repo.stores.engine": "ColumnarComputeEngine ColumnarComputeEngineConfig",
@@ -91,7 +91,7 @@ SECTIONS = {
     "bentos.client.client": "ChurnClient ChurnClient.predict ChurnClient.predict_many ChurnClient.what_if",
     "bentos.client.errors": "ChurnServiceError",
     "bentos.client.retries": "Patience",
-    "bentos.decisions.counterfactuals": "Difference LeverCandidates LeverCandidates.best apply_changes check_changes "
+    "bentos.decisions.counterfactuals": "ChangedValue LeverCandidates LeverCandidates.best apply_changes check_changes "
     "lever_candidates",
     "bentos.decisions.economics": "Economics load_economics expected_profit_usd",
     "bentos.decisions.levers": "Actionable parse_levers",
@@ -127,7 +127,7 @@ SECTIONS = {
     "feature_repo.raw.snapshots.publication": "Publication RawFile check_admissible land_raw publish_snapshot "
     "published_snapshots",
     "feature_repo.raw.snapshots.telco_csv": "check_size normalise read_raw",
-    "feature_repo.raw.snapshots.timing": "Observation observation feature_rows label_rows",
+    "feature_repo.raw.snapshots.timing": "Observation snapshot_observation feature_rows label_rows",
     "feature_repo.stores.casting": "to_dataframe to_python_values",
     "feature_repo.stores.customers": "InactiveCounts active_customers newest_customers",
     "feature_repo.stores.engine": "ColumnarComputeEngine.materialize ColumnarComputeEngineConfig",

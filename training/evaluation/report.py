@@ -212,7 +212,7 @@ class Drawn:
 
 def write_evaluation(folder: Path, report: EvaluationReport) -> list[Path]:
     """Write ``report.html`` and each chart as ``<key>.svg`` into a folder; return the paths, the report first."""
-    drawn = draw(report)
+    drawn = draw_charts(report)
     svgs = {each.key: each.svg for each in drawn.charts} | ({"shap": drawn.shap.wide} if drawn.shap else {})
     paths = [write_report(folder / "report.html", report, drawn)]
     for key, svg in svgs.items():
@@ -231,7 +231,7 @@ def write_report(path: Path, report: EvaluationReport, drawn: Drawn | None = Non
     return path
 
 
-def draw(report: EvaluationReport) -> Drawn:
+def draw_charts(report: EvaluationReport) -> Drawn:
     """Return the report's charts."""
     labels = np.asarray(report.churned)
     models = {"model": np.asarray(report.score), BASELINE: np.asarray(report.baseline_score)}
@@ -253,7 +253,7 @@ def draw(report: EvaluationReport) -> Drawn:
 
 
 def render(report: EvaluationReport, drawn: Drawn | None = None) -> str:
-    """Return the page, with the charts that :func:`draw` returned. The same report gives the same text, to the byte."""
+    """Return the page, with the charts of :func:`draw_charts`. The same report gives the same text, to the byte."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -264,7 +264,7 @@ def render(report: EvaluationReport, drawn: Drawn | None = None) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": _percent, "points": _points, "by_column": _by_column}
-    drawn = drawn or draw(report)
+    drawn = drawn or draw_charts(report)
     chosen = targeting_at(report.threshold, np.asarray(report.churned), report.score, report.economics)
     return environment.get_template("report.html.j2").render(
         report=report,

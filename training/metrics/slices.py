@@ -14,6 +14,8 @@ NEW_CUSTOMER_MONTHS: Final = 3
 """A customer is new up to this tenure: the first bill is barely paid, and no behaviour is known."""
 REPORT_SLICES: Final = ("senior_citizen", "gender", "contract_type", "internet_service", "tenure_band")
 """Columns of :func:`report_slices`, in the order of the report."""
+HELDOUT_SLICES: Final = ("contract_type", "internet_service", "tenure_band")
+"""Columns of :func:`heldout_slices`."""
 _EDGES: Final = (-1, NEW_CUSTOMER_MONTHS, 12, 24, 48, 10_000)
 _LABELS: Final = ("00-03 months", "04-12 months", "13-24 months", "25-48 months", "over 48 months")
 
@@ -33,11 +35,13 @@ def report_slices(features: pd.DataFrame, audit: pd.DataFrame) -> pd.DataFrame:
     audit
         (n, 2) the protected features of the same customers, row by row.
     """
-    return features[["contract_type", "internet_service"]].assign(
-        senior_citizen=audit["senior_citizen"].to_numpy(),
-        gender=audit["gender"].to_numpy(),
-        tenure_band=tenure_band(features["tenure_months"]),
-    )[list(REPORT_SLICES)]
+    protected = {name: audit[name].to_numpy() for name in ("senior_citizen", "gender")}
+    return heldout_slices(features).assign(**protected)[list(REPORT_SLICES)]
+
+
+def heldout_slices(features: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns (n,) by which the report of one training breaks its metrics down: none is protected."""
+    return features[["contract_type", "internet_service"]].assign(tenure_band=tenure_band(features["tenure_months"]))
 
 
 def promotion_slices(features: pd.DataFrame, audit: pd.DataFrame) -> dict[str, np.ndarray]:

@@ -19,7 +19,7 @@ from bentos.bundle.treeshap.exact import CONDITIONS_MAX, Floats
 FloatTable = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
-FROM_ROWS: Final = 768
+LARGE_FROM_ROWS: Final = 768
 """Number of customers from which column-wise evaluation is faster."""
 CHUNK: Final = 4096
 """Customers per block: their outcomes of all conditions, and a column of contributions, stay in the cache."""

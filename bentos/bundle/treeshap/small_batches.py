@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from bentos.bundle.treeshap.exact import CONDITIONS_MAX, Floats
 
-Columns = NDArray[np.float32]
-Rows = NDArray[np.int32]
+FloatTable = NDArray[np.float32]
+NodeTable = NDArray[np.int32]
 
-FROM_ROWS: Final = 8
+SMALL_FROM_ROWS: Final = 8
 """Number of customers from which it is faster. Fewer would also be added in another order: NumPy sums a single column
 pairwise.
 """
@@ -37,12 +37,12 @@ class SmallBatches:
     """
 
     columns: NDArray[np.intp]
-    thresholds: Columns
+    thresholds: FloatTable
     bits: NDArray[np.intp]
-    offsets: Rows
-    reached: Columns
+    offsets: NodeTable
+    reached: FloatTable
     units: NDArray[np.intp]
-    shifts: Rows
+    shifts: NodeTable
     added: Floats
     owned: tuple[tuple[int, slice], ...]
     wide: int
@@ -53,10 +53,10 @@ class SmallBatches:
         cls,
         entries: Sequence[tuple[int, int, Floats]],
         columns: NDArray[np.intp],
-        thresholds: Columns,
+        thresholds: FloatTable,
         bits: NDArray[np.intp],
-        offsets: Rows,
-        reached: Columns,
+        offsets: NodeTable,
+        reached: FloatTable,
         wide: int,
         start: np.float32,
     ) -> Self:
@@ -81,16 +81,16 @@ class SmallBatches:
             start,
         )
 
-    def margin(self, columns: Columns) -> Floats:
+    def margin(self, columns: FloatTable) -> Floats:
         """Return the log-odds margin, (n,) float64, of (n, k) finite columns."""
         return self._margin(self._rows(columns))
 
-    def explain(self, columns: Columns) -> tuple[Floats, Floats]:
+    def explain(self, columns: FloatTable) -> tuple[Floats, Floats]:
         """Return the margin (n,) and the contributions (n, f): see TreeTables.explain."""
         rows = self._rows(columns)
         return self._margin(rows), self._sums(rows)
 
-    def _rows(self, columns: Columns) -> Rows:
+    def _rows(self, columns: FloatTable) -> NodeTable:
         """Return the row of the tables of each customer in each unit, (u, n)."""
         held = np.zeros((len(self.thresholds) + 1, len(columns)), np.uint8)
         values = np.ascontiguousarray(columns.T).take(self.columns, axis=0)
@@ -101,14 +101,14 @@ class SmallBatches:
             outcomes |= np.left_shift(ones, np.uint8(bit), out=ones)
         return np.asarray(np.add(outcomes, self.offsets[:, None], dtype=np.int32))
 
-    def _margin(self, rows: Rows) -> Floats:
+    def _margin(self, rows: NodeTable) -> Floats:
         steps = np.empty((len(rows) + 1, rows.shape[1]), np.float32)
         steps[0] = self.start
         self.reached.take(rows, out=steps[1:], mode="clip")  # no row lies outside: "clip" avoids a check of each
         # Row by row, as XGBoost adds tree by tree.
         return np.asarray(np.add.reduce(steps, axis=0), dtype=np.float64)
 
-    def _sums(self, rows: Rows) -> Floats:
+    def _sums(self, rows: NodeTable) -> Floats:
         places = rows.take(self.units, axis=0)
         places += self.shifts[:, None]
         chosen = self.added.take(places, mode="clip")

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bentos.bundle.treeshap.columnwise import FROM_ROWS, ColumnUnit, Columnwise
+from bentos.bundle.treeshap.columnwise import LARGE_FROM_ROWS, ColumnUnit, Columnwise
 from bentos.bundle.treeshap.exact import CONDITIONS_MAX, Floats, Tree, TreesUnsupportedError, Unit, units
-from bentos.bundle.treeshap.small_batches import FROM_ROWS as SMALL_FROM_ROWS
-from bentos.bundle.treeshap.small_batches import SmallBatches
+from bentos.bundle.treeshap.small_batches import SMALL_FROM_ROWS, SmallBatches
 
 if TYPE_CHECKING:
     from xgboost import Booster
@@ -127,13 +126,13 @@ class TreeTables:
 
         A customer's numbers are bit-identical alone and in a batch.
         """
-        if len(columns) >= FROM_ROWS:
+        if len(columns) >= LARGE_FROM_ROWS:
             return self.columnwise.explain(columns)
         if len(columns) >= SMALL_FROM_ROWS:
             return self.small_batches.explain(columns)
         return self.explain_rows(columns)
 
-    def explain_rows(self, columns: Columns) -> tuple[Floats, Floats]:
+    def explain_rows(self, columns: FloatTable) -> tuple[Floats, Floats]:
         """Return what :meth:`explain` does, customer by customer: the layout for one and for a few."""
         rows = self._rows(columns)
         return self._margin(rows), self._sum(rows)

@@ -132,10 +132,10 @@ def read_raw(
     --------
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from feature_repo.raw.snapshots.telco_csv import COLUMNS, normalise, read_raw
+    >>> from feature_repo.raw.snapshots.telco_csv import CSV_COLUMNS, normalise, read_raw
     >>> path = Path(tempfile.mkdtemp()) / "extract.csv"
     >>> cells = "7590-VHVEG,Female,0,Yes,No,1,No,No phone service,DSL,No,Yes,No,No,No,No,Month-to-month,Yes,"
-    >>> _ = path.write_text(f"{','.join(COLUMNS)}\n{cells}Electronic check,29.85,29.85,No\n")
+    >>> _ = path.write_text(f"{','.join(CSV_COLUMNS)}\n{cells}Electronic check,29.85,29.85,No\n")
     >>> raw = read_raw(path, file_size_max_mb=1, cell_length_max_chars=100)
     >>> raw.shape, raw.loc[0, "tenure"]
     ((1, 21), '1')
@@ -145,7 +145,7 @@ def read_raw(
 
     A file that is cut off is refused:
 
-    >>> _ = path.write_text(f"{','.join(COLUMNS)}\n{cells}")
+    >>> _ = path.write_text(f"{','.join(CSV_COLUMNS)}\n{cells}")
     >>> read_raw(path, file_size_max_mb=1, cell_length_max_chars=100)
     Traceback (most recent call last):
         ...

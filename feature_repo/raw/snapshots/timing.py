@@ -99,12 +99,12 @@ def snapshot_observation(
     Examples
     --------
     >>> from datetime import UTC, date, datetime
-    >>> from feature_repo.raw.snapshots.timing import observation
+    >>> from feature_repo.raw.snapshots.timing import snapshot_observation
     >>> now = datetime(2026, 2, 3, tzinfo=UTC)
-    >>> seen = observation(date(2026, 2, 1), now, first=True, label_window_days=30, delivery_lag_hours=6)
+    >>> seen = snapshot_observation(date(2026, 2, 1), now, first=True, label_window_days=30, delivery_lag_hours=6)
     >>> seen.time, seen.event_at.isoformat()
     ('declared', '2026-01-02T00:00:00+00:00')
-    >>> seen = observation(date(2026, 2, 1), now, first=False, label_window_days=30, delivery_lag_hours=6)
+    >>> seen = snapshot_observation(date(2026, 2, 1), now, first=False, label_window_days=30, delivery_lag_hours=6)
     >>> seen.time, seen.created_at.isoformat()
     ('observed', '2026-02-01T06:00:00+00:00')
     """

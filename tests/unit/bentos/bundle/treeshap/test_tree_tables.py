@@ -9,9 +9,9 @@ import pytest
 from xgboost import DMatrix, XGBClassifier
 
 from bentos.bundle.treeshap import columnwise, tree_tables
-from bentos.bundle.treeshap.columnwise import FROM_ROWS
+from bentos.bundle.treeshap.columnwise import LARGE_FROM_ROWS
 from bentos.bundle.treeshap.exact import TreesUnsupportedError
-from bentos.bundle.treeshap.small_batches import FROM_ROWS as SMALL
+from bentos.bundle.treeshap.small_batches import SMALL_FROM_ROWS
 from bentos.bundle.treeshap.tree_tables import CHUNK, TreeTables, compile_verified
 
 COLUMNS = 9
@@ -51,7 +51,10 @@ def test_every_row_is_xgboosts(depth, seed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("depth", [1, 3, 6])
-@pytest.mark.parametrize("among", [2, SMALL - 1, SMALL, FROM_ROWS - 1, FROM_ROWS, CHUNK + 3, columnwise.CHUNK + 3])
+@pytest.mark.parametrize(
+    "among",
+    [2, SMALL_FROM_ROWS - 1, SMALL_FROM_ROWS, LARGE_FROM_ROWS - 1, LARGE_FROM_ROWS, CHUNK + 3, columnwise.CHUNK + 3],
+)
 def test_a_row_is_the_same_to_the_bit_alone_and_among_others(depth, among):
     booster, rows = boosted(depth)
     # Half of the columns, and a product, lie under one feature, as a design's do.
@@ -70,7 +73,9 @@ def test_either_way_gives_the_same_bits():
     booster, rows = boosted(4)
     tables = compile_verified(booster, np.eye(COLUMNS))
     margin, added = tables.explain(rows)
-    few = [tables.explain(rows[start : start + FROM_ROWS - 1]) for start in range(0, len(rows), FROM_ROWS - 1)]
+    few = [
+        tables.explain(rows[start : start + LARGE_FROM_ROWS - 1]) for start in range(0, len(rows), LARGE_FROM_ROWS - 1)
+    ]
     assert np.array_equal(margin, np.concatenate([each for each, _ in few]))
     assert np.array_equal(added, np.concatenate([each for _, each in few]))
 
