@@ -70,7 +70,7 @@ DOORS = {
     "feature_repo.stores.registration": "apply",
     "feature_repo.stores.vectors": "encode_features encode_value",
     "feature_repo.transforms": "derive milestones windows tiles",
-    "monitoring.drift": "FeatureBins BinCounts losses",
+    "monitoring.drift": "FeatureBins BinCounts negative_log_likelihoods",
     "monitoring.parity": "ParityCounts",
     "training.data.heldout": "save_heldout",
     "training.data.labels": "load_labels",
@@ -79,7 +79,7 @@ DOORS = {
     "training.metrics.paired_bootstrap": "Gain losses profits bootstrap_gains",
     "training.metrics.profit": "empc best_targeting usd",
     "training.metrics.scores": "roc_auc ece lift_at measure_metrics",
-    "training.metrics.tenure_bands": "tenure_band",
+    "training.metrics.slices": "tenure_band",
     "training.promotion": "Verdict decide",
 }
 """Module -> its classes and functions that must show an example; tests/unit/test_docstring_examples.py runs them."""

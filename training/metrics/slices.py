@@ -21,7 +21,15 @@ _LABELS: Final = ("00-03 months", "04-12 months", "13-24 months", "25-48 months"
 
 
 def tenure_band(tenure_months: pd.Series[Any]) -> pd.Series[str]:
-    """Return the band of each tenure (full months, no null) as text, same index."""
+    """Return the band of each tenure (full months, no null) as text, same index.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from training.metrics.slices import tenure_band
+    >>> tenure_band(pd.Series([0, 13])).tolist()
+    ['00-03 months', '13-24 months']
+    """
     return pd.cut(tenure_months, _EDGES, labels=list(_LABELS)).astype(str)
 
 

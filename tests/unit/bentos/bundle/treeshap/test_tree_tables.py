@@ -90,8 +90,8 @@ def test_trees_without_a_split_have_tables():
     """Two rows are too few for the least weight of a leaf: every tree is one leaf."""
     booster = XGBClassifier(n_estimators=2, max_depth=2).fit(np.array([[1.0], [70.0]]), np.array([1, 0])).get_booster()
     tables = compile_verified(booster, np.eye(1))
-    margin, contributions = tables.explain(np.full((SMALL, 1), 5.0, np.float32))
-    assert np.array_equal(margin, booster.predict(DMatrix(np.full((SMALL, 1), 5.0)), output_margin=True))
+    margin, contributions = tables.explain(np.full((SMALL_FROM_ROWS, 1), 5.0, np.float32))
+    assert np.array_equal(margin, booster.predict(DMatrix(np.full((SMALL_FROM_ROWS, 1), 5.0)), output_margin=True))
     assert not contributions.any()
 
 
