@@ -1,1 +1,4 @@
-"""The steps of the pipeline: functions that work without Prefect and may be called twice."""
+"""The steps of the pipeline: functions that work without Prefect and may be called twice.
+
+See docs/decisions/0020-idempotence.md.
+"""

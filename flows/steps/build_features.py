@@ -1,4 +1,7 @@
-"""Feature building: published snapshots and event deliveries become parts of Feast's offline tables."""
+"""Feature building: published snapshots and event deliveries become parts of Feast's offline tables.
+
+See docs/decisions/0014-snapshots-over-time.md and docs/decisions/0016-event-deliveries.md.
+"""
 
 from __future__ import annotations
 
@@ -54,11 +57,32 @@ class NothingPublishedError(ChurnError):
 
 
 def build_features(settings: Settings) -> list[str]:
-    """Append every published version missing in Feast's source; return all parts, oldest date first.
+    """Append every published version missing in Feast's source.
 
     A replaced version stays, so that point-in-time queries return the values known at their instant. Parts are
     immutable and named after date and version, and contain nothing published after them, so that the next run completes
     a killed one.
+
+    Returns
+    -------
+    list of str
+        All parts, oldest date first.
+
+    Raises
+    ------
+    NothingPublishedError
+        If there is no snapshot.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from configs.settings import load_settings
+    >>> from flows.steps.build_features import build_features
+    >>> build_features(load_settings(home=Path(tempfile.mkdtemp())))
+    Traceback (most recent call last):
+        ...
+    flows.steps.build_features.NothingPublishedError: ...
     """
     every = snapshot_history(settings.home)
     if not every:
@@ -77,16 +101,37 @@ def build_features(settings: Settings) -> list[str]:
 
 
 def build_activity(settings: Settings, customers_at_once: int = CUSTOMERS_AT_ONCE) -> list[str]:
-    """Append one part per delivery missing in Feast's table; return all parts, oldest first.
+    """Append one part per delivery missing in Feast's table.
 
     A part holds the customers of whom the delivery admitted an event, with their tiles as of all deliveries up to it.
     It is written atomically and never changes, so that the next run completes a killed one. A delivery without admitted
     events has no part.
 
+    Parameters
+    ----------
+    settings
+        The home and DuckDB's limits.
+    customers_at_once
+        How many customers are summed at once; memory grows with it.
+
+    Returns
+    -------
+    list of str
+        All parts, oldest first.
+
     Raises
     ------
     DeliveryDamagedError
         If a delivery was changed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from configs.settings import load_settings
+    >>> from flows.steps.build_features import build_activity
+    >>> build_activity(load_settings(home=Path(tempfile.mkdtemp())))
+    []
     """
     every = deliveries(settings.home)
     parts, whole = [], dict[int, Path]()

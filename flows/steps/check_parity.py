@@ -1,4 +1,4 @@
-"""Online/offline parity check on the data of the home."""
+"""Online/offline parity check on the data of the home. See docs/decisions/0017-windows-at-read-time.md."""
 
 from __future__ import annotations
 
@@ -48,10 +48,23 @@ def check_parity(
     customers_max: int | None = None,
     progress: Callable[[int], object] = lambda _customers: None,
 ) -> dict[str, ParityCounts]:
-    """Compare online and offline values of every customer as of ``now`` (UTC), both read through Feast.
+    """Compare online and offline values of customers, both read through Feast.
 
-    ``customers_max`` limits them to a sample, evenly spread over the sorted ids. Returns service -> result: for the
-    core service, and for the behavioural one where events were delivered.
+    Parameters
+    ----------
+    settings
+        The home and the stores.
+    now
+        The instant of both reads, tz-aware UTC.
+    customers_max
+        Limits them to a sample, evenly spread over the sorted ids; None: every customer.
+    progress
+        Called with the number of customers compared.
+
+    Returns
+    -------
+    dict
+        Service -> result: for the core service, and for the behavioural one where events were delivered.
 
     Raises
     ------
@@ -61,6 +74,32 @@ def check_parity(
         If a store can't be read.
     StorageError
         If a file of the offline tables can't be read, or is no regular file.
+
+    Examples
+    --------
+    A customer whose values were materialised:
+
+    >>> import tempfile
+    >>> from datetime import UTC, datetime
+    >>> from pathlib import Path
+    >>> import pandas as pd
+    >>> from configs.settings import load_settings
+    >>> from feature_repo.contract import SOURCE, STORED
+    >>> from feature_repo.files.parquet_tables import append_table
+    >>> from feature_repo.raw.snapshots.timing import feature_rows
+    >>> from feature_repo.stores.materialize import materialize
+    >>> from feature_repo.stores.registration import apply
+    >>> from flows.steps.check_parity import check_parity
+    >>> settings = load_settings(home=Path(tempfile.mkdtemp()))
+    >>> numbers = {"bool": False, "int64": 3, "float64": 20.0}
+    >>> values = {each.name: [each.categories[0] if each.categories else numbers[each.dtype]] for each in STORED}
+    >>> snapshot = pd.DataFrame({"customer_id": ["7590-VHVEG"], **values})
+    >>> at, now = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 2, tzinfo=UTC)
+    >>> _ = append_table(settings.home, SOURCE, "january", feature_rows(snapshot, at, at))
+    >>> _ = apply(settings)
+    >>> _ = materialize(settings, now)
+    >>> {service: (counts.holds, counts.cells) for service, counts in check_parity(settings, now).items()}
+    {'churn_core_v1': (True, 19)}
     """
     with translate_store_errors(settings):
         services = [CORE_SERVICE, *([BEHAVIOR_SERVICE] if table_files(settings.home, ACTIVITY_SOURCE) else [])]

@@ -1,4 +1,7 @@
-"""Comparison of a challenger with the champion on the challenger's held-out rows, and the verdict."""
+"""Comparison of a challenger with the champion on the challenger's held-out rows, and the verdict.
+
+See docs/decisions/0019-promotion-needs-proof.md.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,25 @@ TAG_LENGTH_MAX: Final = 5000
 
 @dataclass(frozen=True)
 class ComparisonResult:
-    """A verdict and the digests of the challenger and the champion (None: no model served)."""
+    """A verdict on two models.
+
+    Parameters
+    ----------
+    verdict
+        The decision, with every rule.
+    challenger, champion
+        Digests of the bundles; ``champion`` is None if no model served.
+    compared_at
+        Instant of the comparison, ISO 8601 UTC.
+
+    Examples
+    --------
+    >>> from flows.steps.compare import ComparisonResult
+    >>> from training.promotion import Verdict
+    >>> result = ComparisonResult(Verdict(True, ()), "ab" * 32, None, "2026-01-01T00:00:00+00:00")
+    >>> ComparisonResult.from_json(result.to_json()) == result
+    True
+    """
 
     verdict: Verdict
     challenger: str

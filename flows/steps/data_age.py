@@ -1,6 +1,7 @@
 """Age of the data that predictions are based on: extracts, events, online values, and waiting files.
 
-Used by the freshness and monitoring flows; imports no library of model training or serving, as it runs often.
+Used by the freshness and monitoring flows; imports no library of model training or serving, as it runs often. See
+docs/decisions/0021-drift.md.
 """
 
 from __future__ import annotations
@@ -31,7 +32,12 @@ def data_ages(settings: Settings, now: datetime) -> list[DataAge]:
 
     Events are omitted if none were delivered; the age of the online values is unknown if the online store does not
     respond, which is logged. The last entry is the time since the oldest file came to the inbox, omitted if that is
-    empty. Raises RegistryUnavailableError if the registry does not respond.
+    empty.
+
+    Raises
+    ------
+    RegistryUnavailableError
+        If the registry does not respond.
     """
     values = [manifest.event_at for manifest in known_extracts(settings.home, now)]
     newest: dict[str, datetime | None] = {"snapshot": max(values, default=None)}
@@ -53,7 +59,17 @@ def data_ages(settings: Settings, now: datetime) -> list[DataAge]:
 
 
 def known_extracts(home: Path, now: datetime) -> list[SnapshotManifest]:
-    """Return the versions whose extract was known at ``now``, in the order of publication."""
+    """Return the versions whose extract was known at ``now``, in the order of publication.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from datetime import UTC, datetime
+    >>> from pathlib import Path
+    >>> from flows.steps.data_age import known_extracts
+    >>> known_extracts(Path(tempfile.mkdtemp()), datetime(2026, 1, 1, tzinfo=UTC))
+    []
+    """
     return [manifest for manifest in snapshot_history(home) if extract_known_at(manifest) <= now]
 
 

@@ -1,4 +1,7 @@
-"""Evaluation of the training procedure by repeated nested cross-validation, with a report."""
+"""Evaluation of the training procedure by repeated nested cross-validation, with a report.
+
+See docs/decisions/0015-temporal-split.md.
+"""
 
 from __future__ import annotations
 
@@ -51,6 +54,19 @@ def evaluate_csv(
     """Run a CSV through gate, Feast and point-in-time join in a temporary home, and cross-validate on it.
 
     Only the report is written to the settings' home: an evaluation must not publish the file.
+
+    Parameters
+    ----------
+    settings
+        The home of the report, and all limits.
+    csv
+        The extract.
+    now
+        The present instant, tz-aware UTC.
+    repeats
+        Repeats of the cross-validation.
+    progress
+        Called with the number of each finished fold.
     """
     # Below the home: it holds customer rows, and the next command removes it if this one is killed.
     with temporary_folder(settings.home, "evaluate-") as scratch:

@@ -44,8 +44,16 @@ class InboxFileError(ChurnError):
 class WaitingFile:
     """One file to ingest. Sort order: by day, an extract before its corrections, extracts before events.
 
-    ``as_of`` is the snapshot date of an extract (``date.max`` for events, which follow all extracts); ``revision`` is
-    above 0 for a correction of it.
+    Parameters
+    ----------
+    as_of
+        The snapshot date of an extract; ``date.max`` for events, which follow all extracts.
+    revision
+        Above 0 for a correction of an extract.
+    path
+        The file or folder.
+    kind
+        *extract* or *events*.
     """
 
     as_of: date
@@ -56,7 +64,15 @@ class WaitingFile:
 
 @dataclass(frozen=True)
 class LeftFile:
-    """One entry of the inbox that is not ingested: its printable name, and why."""
+    """One entry of the inbox that is not ingested.
+
+    Parameters
+    ----------
+    name
+        Its printable name.
+    why
+        The reason.
+    """
 
     name: str
     why: str
@@ -72,6 +88,19 @@ def waiting(home: Path) -> tuple[list[WaitingFile], list[LeftFile]]:
     ``events_….parquet``, ``.jsonl`` or ``.ndjson`` a file of events; the former may be a folder, which is complete once
     it contains :data:`SUCCESS`. A ``world.json`` states which files are simulated and is not ingested. Copy a large
     file under a name that begins with a dot, and rename it when it is complete.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from flows.steps.inbox import waiting
+    >>> home = Path(tempfile.mkdtemp())
+    >>> (home / "inbox").mkdir()
+    >>> for name in ("telco_2026-12-01.csv", "telco_2026-11-01.v2.csv", "notes.txt"):
+    ...     _ = (home / "inbox" / name).write_text("rows")
+    >>> files, left = waiting(home)
+    >>> [(each.as_of.isoformat(), each.revision) for each in files], [each.name for each in left]
+    ([('2026-11-01', 1), ('2026-12-01', 0)], ['notes.txt'])
     """
     files, left = [], []
     for path in _lying(home):
@@ -135,7 +164,18 @@ def _why_no_folder(path: Path) -> str:
 
 
 def read_name(path: Path) -> WaitingFile | None:
-    """Return the file with the kind and date that its name defines, None if it defines none."""
+    """Return the file with the kind and date that its name defines, None if it defines none.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from flows.steps.inbox import read_name
+    >>> found = read_name(Path("inbox/telco_2026-11-01.v2.csv"))
+    >>> found.kind, found.as_of.isoformat(), found.revision
+    ('extract', '2026-11-01', 1)
+    >>> print(read_name(Path("inbox/customers.csv")))
+    None
+    """
     if extract := _EXTRACT.fullmatch(path.name):
         try:
             as_of = date.fromisoformat(extract[1])
@@ -146,13 +186,22 @@ def read_name(path: Path) -> WaitingFile | None:
 
 
 def move_to_ingested(home: Path, path: Path, landed: Content) -> Path | None:
-    """Move an ingested file to ``inbox/landed`` and return its new path.
-
-    ``landed`` is its content from before it was read; if that has changed since, the file stays in the inbox for the
-    next run, and None is returned.
+    """Move an ingested file to ``inbox/landed``.
 
     If a file of the same name exists there it gets a number: nothing is overwritten. A refused file stays in the inbox
     and is refused by each run until it is fixed or removed: skipping it would let later files bypass the gate.
+
+    Parameters
+    ----------
+    home, path
+        The home, and the file in its inbox.
+    landed
+        The file's content from before it was read.
+
+    Returns
+    -------
+    Path or None
+        The new path; None if the content has changed since: the file then stays in the inbox for the next run.
     """
     target = home / FOLDER / LANDED / path.name
     number = 1

@@ -25,14 +25,22 @@ from feature_repo.raw.snapshots.publication import check_origin
 
 @dataclass(frozen=True)
 class EventIngestion:
-    """A published delivery; ``fresh`` is False if the same file had been delivered before."""
+    """A published delivery.
+
+    Parameters
+    ----------
+    delivery
+        Its manifest.
+    fresh
+        False if the same file had been delivered before.
+    """
 
     delivery: Delivery
     fresh: bool
 
 
 def ingest_events(settings: Settings, path: Path, *, now: datetime, clock: datetime | None = None) -> EventIngestion:
-    """Store, validate and publish one file of events.
+    r"""Store, validate and publish one file of events.
 
     Parameters
     ----------
@@ -62,6 +70,27 @@ def ingest_events(settings: Settings, path: Path, *, now: datetime, clock: datet
         If a file of an earlier delivery is missing or no regular file.
     StorageError
         If a file can't be written.
+
+    Examples
+    --------
+    An event of a customer that no snapshot lists waits until one does:
+
+    >>> import tempfile
+    >>> from datetime import UTC, datetime
+    >>> from pathlib import Path
+    >>> from configs.settings import load_settings
+    >>> from flows.steps.ingest_events import ingest_events
+    >>> home = Path(tempfile.mkdtemp())
+    >>> _ = (home / "events.jsonl").write_text(
+    ...     '{"schema_version": 1, "event_id": "e-1", "type": "login", "customer_id": "7590-VHVEG", '
+    ...     '"occurred_at": "2026-01-01T08:00:00Z", "arrived_at": "2026-01-01T08:00:05Z"}\n'
+    ... )
+    >>> now = datetime(2026, 1, 2, tzinfo=UTC)
+    >>> landing = ingest_events(load_settings(home=home), home / "events.jsonl", now=now)
+    >>> landing.fresh, landing.delivery.rows, landing.delivery.waiting
+    (True, 1, 1)
+    >>> ingest_events(load_settings(home=home), home / "events.jsonl", now=now).fresh
+    False
     """
     kind = kind_of(path)
     raw = land_file(settings.home, path, kind)

@@ -69,8 +69,18 @@ class SnapshotInFutureError(ChurnError):
 class SnapshotIngestion:
     """A published snapshot.
 
-    ``fresh`` is False if the same file had been published before: nothing was done then, and ``gate`` is the verdict of
-    that time.
+    Parameters
+    ----------
+    manifest
+        Its manifest.
+    fresh
+        False if the same file had been published before: then nothing was done, and ``gate`` is the verdict of before.
+    gate, report_html, report_json
+        The gate's verdict, and its report.
+    movements
+        Changes since the previous snapshot.
+    finding
+        A warning on the changes, None without one.
     """
 
     manifest: SnapshotManifest
@@ -94,7 +104,7 @@ def ingest_snapshot(
     replace: bool = False,
     accepted_by: tuple[str, str] | None = None,
 ) -> SnapshotIngestion:
-    """Store, validate and publish the extract of one date.
+    r"""Store, validate and publish the extract of one date.
 
     Parameters
     ----------
@@ -131,6 +141,21 @@ def ingest_snapshot(
         If a published snapshot has a known-at instant long after ``ingested_at`` and ``clock``.
     StorageError
         If a file can't be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from datetime import UTC, date, datetime
+    >>> from pathlib import Path
+    >>> from configs.settings import load_settings
+    >>> from flows.steps.ingest_snapshot import ingest_snapshot
+    >>> home = Path(tempfile.mkdtemp())
+    >>> _ = (home / "extract.csv").write_text("customerID\n")
+    >>> now = datetime(2026, 1, 1, tzinfo=UTC)
+    >>> ingest_snapshot(load_settings(home=home), home / "extract.csv", date(2026, 2, 1), ingested_at=now)
+    Traceback (most recent call last):
+        ...
+    flows.steps.ingest_snapshot.SnapshotInFutureError: ...
     """
     if as_of > ingested_at.date():
         raise SnapshotInFutureError(

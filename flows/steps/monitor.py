@@ -52,10 +52,16 @@ log = logging.getLogger(__name__)
 def run_monitor(settings: Settings, now: datetime) -> MonitorReport:
     """Measure, and write ``reports/monitor/<observed_at>.json`` below the home.
 
-    Customers, labels and snapshots are as known at ``now`` (tz-aware UTC). Values are taken at the newest arrival
-    before it, as those of the held-out rows were: time windows that end later without new arrivals become empty, which
-    is age (see :mod:`flows.steps.data_age`) and no drift. Where that arrival brought no events up to its instant (a
-    late correction of an extract), windows over events can't be judged: see :func:`_windows_judged`.
+    Customers, labels and snapshots are as known at ``now``. Values are taken at the newest arrival before it, as those
+    of the held-out rows were: time windows that end later without new arrivals become empty, which is age (see
+    :mod:`flows.steps.data_age`) and no drift.
+
+    Parameters
+    ----------
+    settings
+        The home, the stores and the limits.
+    now
+        The instant of the report, tz-aware UTC.
 
     Raises
     ------
@@ -65,6 +71,18 @@ def run_monitor(settings: Settings, now: datetime) -> MonitorReport:
         If the champion's held-out rows are not stored.
     NothingToMaterializeError, NothingRegisteredError, RegistryUnavailableError
         If there are no features.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from datetime import UTC, datetime
+    >>> from pathlib import Path
+    >>> from configs.settings import load_settings
+    >>> from flows.steps.monitor import run_monitor
+    >>> run_monitor(load_settings(home=Path(tempfile.mkdtemp())), datetime(2026, 1, 1, tzinfo=UTC))
+    Traceback (most recent call last):
+        ...
+    bentos.rollout.rollout.NoChampionError: ...
     """
     bundle = Bundle.load(champion_digest(settings.home))
     with translate_store_errors(settings):

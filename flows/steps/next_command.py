@@ -9,10 +9,30 @@ from dataclasses import dataclass
 class Progress:
     """What is done in a home.
 
-    ``snapshots`` and ``bundles`` are counts, ``snapshots_since`` those published since the newest training. The
-    others state whether a part of the home can't be read, the gate refused a newer file, files wait in the inbox, every
-    published file is built, views are registered, a champion exists, the newest built files are online, the newest
-    snapshot is stale, a service answers, a trial is running.
+    Parameters
+    ----------
+    damaged
+        Whether a part of the home can't be read.
+    refused
+        Whether the gate refused a newer file.
+    snapshots
+        Number of published snapshots.
+    inbox_waits
+        Whether files wait in the inbox.
+    built, registered
+        Whether every published file is built, and the views are registered.
+    bundles
+        Number of bundles.
+    champion
+        Whether a champion exists.
+    snapshots_since
+        Number of snapshots published since the newest training.
+    materialized
+        Whether the newest built files are online.
+    stale
+        Whether the newest snapshot is stale.
+    serving, trial
+        Whether a service answers, and a trial is running.
     """
 
     damaged: bool

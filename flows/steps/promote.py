@@ -59,7 +59,17 @@ class WhyMissingError(ChurnError):
 
 @dataclass(frozen=True)
 class PromotionOutcome:
-    """Outcome for a challenger: ``compared`` is None if it serves already, ``entry`` if it was refused."""
+    """Outcome for a challenger.
+
+    Parameters
+    ----------
+    trained
+        The challenger.
+    compared
+        The comparison; None if it serves already.
+    entry
+        The ledger's entry; None if it was refused.
+    """
 
     trained: RegisteredChallenger
     compared: ComparisonResult | None
@@ -91,8 +101,22 @@ def compare_and_promote(
     """Decide about a challenger and promote it if the verdict allows it, or if ``force`` overrules it.
 
     If the settings require live requests before a promotion, those of its running shadow count. A challenger that
-    serves already stays, and the aliases are corrected. ``leaving``: the digest of the only champion that may be
-    replaced.
+    serves already stays, and the aliases are corrected.
+
+    Parameters
+    ----------
+    settings
+        The home, the stores and the rules.
+    trained
+        The challenger.
+    who, why
+        The operator and the reason, for the ledger: no secret, no customer.
+    now
+        The instant that the run works as of, UTC.
+    force
+        Whether a refusal is overruled; needs ``why``.
+    leaving
+        The digest of the only champion that may be replaced; None: whichever serves.
 
     Raises
     ------
@@ -178,9 +202,38 @@ def roll_back(
 ) -> LedgerEntry | None:
     """Promote the previous champion again; needs neither a training nor MLflow.
 
-    ``told`` is called with the entry right after the roll-back: MLflow's aliases follow after that, and importing
-    MLflow takes longer than all the rest. ``leaving``, return value and errors: as
-    :func:`bentos.rollout.rollout.rollback`.
+    Parameters
+    ----------
+    settings
+        The home, and MLflow's address.
+    who, why, now, leaving
+        As those of :func:`bentos.rollout.rollout.rollback`.
+    report
+        Called with the entry right after the roll-back: MLflow's aliases follow after that, and importing MLflow takes
+        longer than all the rest.
+
+    Returns
+    -------
+    LedgerEntry or None
+        None if nothing was to be done.
+
+    Raises
+    ------
+    ChurnError
+        As :func:`bentos.rollout.rollout.rollback`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from datetime import UTC, datetime
+    >>> from pathlib import Path
+    >>> from configs.settings import load_settings
+    >>> from flows.steps.promote import roll_back
+    >>> settings = load_settings(home=Path(tempfile.mkdtemp()))
+    >>> roll_back(settings, who="ann", why="complaints", now=datetime(2026, 1, 1, tzinfo=UTC))
+    Traceback (most recent call last):
+        ...
+    bentos.rollout.rollout.NoChampionError: ...
     """
     entry = serving_now.rollback(settings.home, who=who, why=why, now=now, leaving=leaving)
     report(entry)

@@ -1,4 +1,4 @@
-"""Retraining policy: a cool-down and a daily cap for trainings started by drift."""
+"""Retraining policy: a cool-down and a daily cap for trainings started by drift. See docs/decisions/0021-drift.md."""
 
 from __future__ import annotations
 
@@ -19,14 +19,39 @@ _KEPT: Final = 100
 def admit_retraining(home: Path, now: datetime, reason: str, rules: RetrainingSettings, *, drift: bool) -> str | None:
     """Record a training and return None, or return why it may not start.
 
-    Only trainings started by ``drift`` are limited; a scheduled or requested one is always admitted, and counts. Call
+    Only trainings started by drift are limited; a scheduled or requested one is always admitted, and counts. Call
     under the home's lease on retraining, so that a skipped training is not recorded. A second call with the same
     instant is the same training: after a kill it may continue.
 
     Parameters
     ----------
+    home
+        The home that records trainings.
     now
         UTC; the instant that the training works as of, so that replayed months count as the months they were.
+    reason
+        Why it starts, for the record.
+    rules
+        Cool-down and daily cap.
+    drift
+        Whether it was started by drift.
+
+    Raises
+    ------
+    StorageError
+        If the record can't be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from datetime import UTC, datetime
+    >>> from pathlib import Path
+    >>> from configs.settings import load_settings
+    >>> from flows.steps.retraining_policy import admit_retraining
+    >>> home, rules = Path(tempfile.mkdtemp()), load_settings().retraining.model_copy(update={"cool_down_h": 24.0})
+    >>> admit_retraining(home, datetime(2026, 1, 1, 8, tzinfo=UTC), "score drift", rules, drift=True)
+    >>> admit_retraining(home, datetime(2026, 1, 1, 9, tzinfo=UTC), "score drift", rules, drift=True)
+    'the last training was at 2026-01-01 08:00 UTC, less than 24 h before (retraining.cool_down_h)'
     """
     before = _read(home)
     again = any(at == now for at, _ in before)

@@ -1,6 +1,7 @@
 """Training of a challenger on all published data, and its promotion if it is better than the champion.
 
-Libraries for fitting (scikit-learn, XGBoost, Optuna) are imported only when a model is fitted.
+Libraries for fitting (scikit-learn, XGBoost, Optuna) are imported only when a model is fitted. See
+docs/decisions/0004-blended-model.md and docs/decisions/0020-idempotence.md.
 """
 
 from __future__ import annotations
@@ -167,7 +168,17 @@ def training_set(settings: Settings) -> TrainingSet:
 
 
 def feature_service(settings: Settings) -> str:
-    """Return the feature service of a model trained now: the behavioural one if events were delivered."""
+    """Return the feature service of a model trained now: the behavioural one if events were delivered.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from configs.settings import load_settings
+    >>> from flows.steps.train import feature_service
+    >>> feature_service(load_settings(home=Path(tempfile.mkdtemp())))
+    'churn_core_v1'
+    """
     if settings.training.feature_service != "auto":
         return settings.training.feature_service
     delivered = any(settings.home.glob(table_pattern(ACTIVITY_SOURCE)))

@@ -1,4 +1,7 @@
-"""Trial of a challenger on live requests, until enough were seen, a rule is broken, or time is up."""
+"""Trial of a challenger on live requests, until enough were seen, a rule is broken, or time is up.
+
+See docs/decisions/0032-live-rules.md.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +28,23 @@ POLL_S: Final = 2.0
 
 @dataclass(frozen=True)
 class TrialResult:
-    """Result of a trial: ``ended`` is why it was stopped, None if it has seen enough and continues.
+    """Result of a trial.
 
-    ``sequence`` is that of the ledger's entry that started it.
+    Parameters
+    ----------
+    sequence
+        The ledger's entry that started it.
+    live
+        Counts of both models on the same requests.
+    ended
+        Why it was stopped, None if it has seen enough and continues.
+
+    Examples
+    --------
+    >>> from bentos.rollout.live_comparison import LiveComparison
+    >>> from flows.steps.trial import TrialResult
+    >>> TrialResult(7, LiveComparison(), ended=None).live.figures().compared
+    0
     """
 
     sequence: int
