@@ -297,7 +297,7 @@ class _Toml(TomlSource):
         try:
             return tomllib.loads(decoded(file_path.read_bytes()))
         except (OSError, ValueError) as broken:
-            raise SettingsError(f"{file_path.name} cannot be read: {broken}", f"mend {file_path}") from None
+            raise SettingsError(f"{file_path.name} cannot be read: {broken}", f"correct {file_path}") from None
 
 
 def default_home() -> Path:

@@ -22,7 +22,7 @@ def vanished_check(moved: SnapshotChanges, share_limit: float, accepted: Accepta
     share_limit
         Vanished customers / customers of the snapshot before, 0..1; above it the rule is broken.
     accepted
-        Who accepted a greater share, if somebody did: the broken rule is then a warning and stops nothing.
+        The operator that accepted a greater share, if any: the broken rule is then a warning and stops nothing.
     """
     passed = moved.vanished_share <= share_limit
     detail = "no snapshot before this one"

@@ -265,7 +265,7 @@ def recommend(
     Parameters
     ----------
     levers, rows, vectors
-        As for :func:`trials`.
+        As for :func:`lever_candidates`.
     own
         (n,) the scores of the customers as they are.
     score_vectors

@@ -20,7 +20,7 @@ from feature_repo.files.regular_files import open_regular
 GENESIS: Final = "0" * 64
 """Previous hash of the first entry."""
 _TAIL_BYTES: Final = 1 << 17
-"""More than a complete line and an unfinished one after it, in the files that :func:`end` reads."""
+"""More than a complete line and an unfinished one after it, in the files that :func:`read_head` reads."""
 
 Known = TypeVar("Known")
 

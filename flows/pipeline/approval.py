@@ -51,7 +51,7 @@ class WaitingApproval:
 
 
 def name_challenger(run_id: str, version: str, digest: str) -> None:
-    """Label the run with its challenger, for :func:`waiting`.
+    """Label the run with its challenger, for :func:`waiting_approvals`.
 
     If Prefect refuses, this is logged and the run continues without labels: a canary that passed must not end for it.
     """

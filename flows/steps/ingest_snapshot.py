@@ -132,7 +132,7 @@ def ingest_snapshot(
     CsvError
         If the file can't be read as a Telco CSV. The report has the reason; nothing is published.
     GateFailedError
-        If a rule of the suites is broken, or too many customers vanished and nobody accepted it.
+        If a rule of the suites is broken, or too many customers vanished and no operator accepted it.
     SnapshotExistsError, SnapshotTooEarlyError, SnapshotInFutureError
         If the date may not be published.
     SourceChangingError

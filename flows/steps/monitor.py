@@ -213,7 +213,7 @@ def _baseline(settings: Settings, store: FeatureStore, bundle: Bundle) -> Baseli
 
 
 def _present(home: Path, keys: pd.DataFrame) -> NDArray[np.bool_]:
-    """Return a mask (n,) of held-out rows whose customers are comparable with those of :func:`monitor`.
+    """Return a mask (n,) of held-out rows whose customers are comparable with those of :func:`run_monitor`.
 
     An extract withdraws the customers who left, so that the customers observed at its arrival are those who had not
     left by then; customers who leave later are included. Only the declared extract holds its own labels, and its

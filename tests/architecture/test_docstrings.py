@@ -13,6 +13,7 @@ from configs.settings import PROJECT_ROOT
 
 PACKAGES = ("configs", "feature_repo", "training", "bentos", "flows", "monitoring")
 SECTION = re.compile(r"^(Parameters|Returns|Yields|Raises)\n-+$", re.MULTILINE)
+REFERENCE = re.compile(r":(?:attr|class|data|exc|func|meth|mod):`~?([\w.]+)`")
 PAGE = re.compile(r"docs/[\w./-]+\.md")
 
 DOORS = {
@@ -253,6 +254,25 @@ def test_examples_import_what_they_use():
                     names = unbound("".join(each.source for each in examples))
                     found += [f"{path.name}: {getattr(node, 'name', 'module')} uses {name}" for name in names]
     assert found == []
+
+
+def words(text):
+    return set(re.findall(r"\w+", REFERENCE.sub("", text)))
+
+
+def test_names_that_docstrings_refer_to_exist():
+    """A name without its module is one of the same file; the last part of a longer one is some module's, or a name."""
+    texts = {
+        path: path.read_text(encoding="utf-8") for each in PACKAGES for path in (PROJECT_ROOT / each).rglob("*.py")
+    }
+    known = {path.stem for path in texts}.union(*map(words, texts.values()))
+    lost = []
+    for path, text in texts.items():
+        own = words(text)
+        for name in REFERENCE.findall(text):
+            first, _, last = name.rpartition(".")
+            lost += [f"{path.name}: {name}"] if last not in (known if first else own) else []
+    assert lost == []
 
 
 def test_pages_that_docstrings_name_exist():

@@ -118,7 +118,7 @@ def check_scores(churned: NDArray[np.bool_], score: FloatArray) -> tuple[NDArray
 
 
 def rank_scores(churned: NDArray[np.bool_], score: FloatArray) -> Ranking:
-    """Return the ranking of labels and scores; they are validated. Raises as :func:`check`."""
+    """Return the ranking of labels and scores; they are validated. Raises as :func:`check_scores`."""
     labels, scores = check_scores(churned, score)
     distinct, group = np.unique(scores, return_inverse=True)
     rows = np.bincount(group, minlength=distinct.size)[::-1]

@@ -116,7 +116,7 @@ class BlendedChurnClassifier(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     params
-        Hyperparameters; None: the defaults of :class:`Params`.
+        Hyperparameters; None: the defaults of :class:`HyperParameters`.
     seed
         Random state of the trees.
     """

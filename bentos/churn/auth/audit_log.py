@@ -147,8 +147,8 @@ def append_record(path: Path, record: Sequence[AuditRecord], now: datetime) -> N
     """Append entries durably; waits for another writing process. If killed, the first ones may be written.
 
     Verifies only the newest line and the head, so that the cost does not depend on the length of the audit. A line that
-    was changed further up is left for :func:`events` to find, and new entries are recorded all the same: otherwise one
-    changed byte would switch the audit off.
+    was changed further up is left for :func:`read_entries` to find, and new entries are recorded nevertheless:
+    otherwise one changed byte would switch the audit off.
 
     Raises
     ------

@@ -11,7 +11,7 @@ SCENARIOS: Final[dict[str, str]] = {
     "competitor_campaign": "For three months customers with internet and no contract leave twice as often, "
     "which no column and no event shows.",
     "fibre_outage": "For nine days fibre hardly works: traffic falls, tickets are opened and take long to close.",
-    "unit_change": "Traffic is delivered in kB, still called MB: a data bug; nobody behaves differently.",
+    "unit_change": "Traffic is delivered in kB, still called MB: a data bug; customers behave as before.",
     "label_delay": "Sixty of a hundred leavers stay listed as customers for one month before Churn says Yes.",
 }
 PRICE_RISE_PERCENT: Final = 8

@@ -199,7 +199,7 @@ _WIDTH: Final = _CURVE + 6 + 14 + 1 + 1 + sum(1 + len(others) for others in _WIT
 
 
 def design(profile: Profile) -> Reals:
-    """Return all columns of whole profiles, ``(DESIGN_WIDTH, n)``; see :class:`Design`."""
+    """Return all columns of whole profiles, ``(DESIGN_WIDTH, n)``; see :class:`ProfileDesign`."""
     columns = ProfileDesign(profile)
     for name, _ in CHAIN:
         columns.learn(name)

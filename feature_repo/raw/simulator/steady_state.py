@@ -89,7 +89,7 @@ def steady_state(constants: Calibration, monthly_churn: float) -> SteadyState:
 
 
 def _lives(constants: Calibration) -> Profile:
-    """Return the profiles of a cohort in all months, changed as :func:`~.month.turn` changes them."""
+    """Return the profiles of a cohort in all months, changed as :func:`~.month.simulate_month` changes them."""
     rng = np.random.default_rng(_SEED)
     now = new_customers(rng, _COHORT, constants)
     months = []

@@ -128,7 +128,7 @@ def arrival(
     label_window_days: int,
     delivery_lag_hours: float,
 ) -> Observation:
-    """Return the :func:`observation` of the next version of ``as_of``, after ``history`` (all versions)."""
+    """Return the :func:`snapshot_observation` of the next version of ``as_of``, after ``history`` (all versions)."""
     return snapshot_observation(
         as_of,
         ingested_at,
