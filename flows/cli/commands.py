@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import click
 
-from flows.cli import data_commands, model_commands, service_commands
+from flows.cli import data_commands, feature_commands, model_commands, service_commands
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -34,5 +34,10 @@ def _traceback_shown() -> Iterator[None]:
         raise
 
 
-for _command in (*data_commands.DATA_COMMANDS, *model_commands.MODEL_COMMANDS, *service_commands.SERVICE_COMMANDS):
+for _command in (
+    *data_commands.DATA_COMMANDS,
+    *feature_commands.FEATURE_COMMANDS,
+    *model_commands.MODEL_COMMANDS,
+    *service_commands.SERVICE_COMMANDS,
+):
     cli.add_command(_command)

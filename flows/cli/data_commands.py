@@ -149,7 +149,9 @@ def build_features() -> None:
 def apply() -> None:
     """Register the feature definitions (as `feast apply` does) in the registry of the settings."""
     from feature_repo.stores.registration import apply as register
+    from flows.steps.check_features import refuse_inconsistent_features
 
+    refuse_inconsistent_features()
     for name in register(run_settings()):
         click.echo(name)
 

@@ -10,6 +10,7 @@ from configs.settings import load_settings
 from feature_repo.stores.registration import apply
 from flows.pipeline.policy import FLOW, TASK, start_run
 from flows.steps import build_features as parts
+from flows.steps.check_features import refuse_inconsistent_features
 
 
 @flow(name="build_features", flow_run_name="build features", timeout_seconds=6 * 3600, **FLOW)
@@ -25,7 +26,8 @@ def build_features() -> dict[str, Any]:
 
 @task(name="feast apply", **TASK)
 def register_definitions() -> list[str]:
-    """Register the feature definitions."""
+    """Register the feature definitions, unless their files do not agree."""
+    refuse_inconsistent_features()
     return apply(load_settings())
 
 
