@@ -125,7 +125,7 @@ class MlflowSettings(_Section):
 class TrainingSettings(_Section):
     """Tuning and fitting."""
 
-    feature_service: Literal["auto", "churn_core_v1", "churn_behavior_v1"] = "auto"
+    feature_service: Annotated[str, Field(pattern=r"^(auto|[a-z][a-z0-9_]*_v[1-9][0-9]*)$")] = "auto"
     seed: int
     trials: Positive
     tuning_timeout_s: Positive

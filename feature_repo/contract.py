@@ -6,9 +6,7 @@ docs/decisions/0001-layout-and-imports.md.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final, Literal
 
 PROJECT: Final = "churn"
@@ -40,9 +38,6 @@ A window of N days at O holds the UTC days d with day(O) - N < d <= day(O).
 OBSERVED_AT_US: Final = "observed_at_us"
 """Request data of the behavioural features: the observation date in UTC microseconds since 1970."""
 
-CORE_SERVICE: Final = "churn_core_v1"
-BEHAVIOR_SERVICE: Final = "churn_behavior_v1"
-AUDIT_SERVICE: Final = "churn_audit_v1"
 
 DType = Literal["bool", "int64", "float64", "string", "int64_list"]
 YES_NO_INTERNET: Final = ("No", "No internet service", "Yes")
@@ -369,15 +364,39 @@ ADD_ONS: Final[tuple[str, ...]] = tuple(f.name for f in FEATURES if f.categories
 PROTECTION: Final = ("online_security", "online_backup", "device_protection", "tech_support")
 """The add-ons that solve or prevent problems, as opposed to entertainment."""
 
-_CORE: Final = tuple(f.name for f in FEATURES if f.view in _SNAPSHOT_NAMES | {DERIVED.name} and not f.protected)
 SERVICES_OF: Final[dict[str, tuple[str, ...]]] = {
-    CORE_SERVICE: _CORE,
-    BEHAVIOR_SERVICE: _CORE + tuple(f.name for f in FEATURES if f.view in {BEHAVIOR.name, MILESTONES.name}),
-    AUDIT_SERVICE: tuple(f.name for f in FEATURES if f.protected),
+    "churn_core_v1": (
+        *("partner", "dependents", "tenure_months", "contract_type", "phone_service", "multiple_lines"),
+        *("internet_service", "online_security", "online_backup", "device_protection", "tech_support"),
+        *("streaming_tv", "streaming_movies", "paperless_billing", "payment_method", "monthly_charges_usd"),
+        *("total_charges_usd", "protection_count", "automatic_payment"),
+    ),
 }
-"""Feature service -> its features, in the order in which every vector and frame holds them."""
-REQUEST_DATA: Final[dict[str, tuple[str, ...]]] = {BEHAVIOR_SERVICE: (OBSERVED_AT_US,)}
-"""Feature service -> request data (int64) needed along with the customer; none for absent services."""
+"""Feature service -> its features, in the order in which every vector and frame holds them.
+
+A name is a version, and a bundle names the one that it reads. A version that a bundle needs never changes; a change is
+a new version next to it (``churn_core_v2``). See decision 0044.
+"""
+SERVICES_OF["churn_behavior_v1"] = (
+    *SERVICES_OF["churn_core_v1"],
+    *("activity_known", "usage_data_mb_7d", "usage_data_mb_30d", "usage_data_mb_90d", "usage_active_days_30d"),
+    *("usage_voice_minutes_30d", "usage_trend", "logins_30d", "days_since_login", "tickets_30d", "tickets_90d"),
+    *("tickets_open", "resolution_hours_90d", "late_payments_90d", "payment_days_late_90d", "price_change_usd_90d"),
+    *("days_since_price_change", "months_to_renewal", "months_since_anniversary"),
+)
+SERVICES_OF["churn_audit_v1"] = ("gender", "senior_citizen")
+SAME_CONTRACTS: Final[dict[str, tuple[str, ...]]] = {
+    "db88af057a84b14c195e474961d21f432a0efac85223e8296ddc92daba3626cf": (
+        "13460bdb6b6e8485e51869a22e3acee47a45f930244cec6c05806ce76133a951",
+    ),
+    "0ee83dfc423c42f7df29b2f88fe4b82799b1f8bd5f3754bfd98f29307f0f4301": (
+        "c454a0744a27071af15dcedeff12b77b5d1168f2d3be84400996b7e357ba61df",
+    ),
+}
+"""Contract hash of a service -> earlier hashes of the same contract: those of before transforms were part of it.
+
+A refactoring that leaves every value as it was adds the hash of before.
+"""
 
 
 def features_of(service: str) -> tuple[Feature, ...]:
@@ -397,31 +416,31 @@ def features_of(service: str) -> tuple[Feature, ...]:
     return tuple(BY_NAME[name] for name in SERVICES_OF[service])
 
 
-def contract_hash(service: str) -> str:
-    """Return the sha256 (hex) of a service's names, types, domains and order; see :func:`hash_of`.
-
-    Raises
-    ------
-    KeyError
-        For an unknown service.
-
-    Examples
-    --------
-    >>> from feature_repo.contract import CORE_SERVICE, contract_hash, features_of, hash_of
-    >>> contract_hash(CORE_SERVICE) == hash_of(CORE_SERVICE, features_of(CORE_SERVICE))
-    True
-    """
-    return hash_of(service, features_of(service))
+def request_data_of(service: str) -> tuple[str, ...]:
+    """Return the request data (int64) that a service needs along with the customer."""
+    windows = any(BY_NAME[name].view == BEHAVIOR.name for name in SERVICES_OF.get(service, ()))
+    return (OBSERVED_AT_US,) if windows else ()
 
 
-def hash_of(service: str, features: tuple[Feature, ...]) -> str:
-    """Return the sha256 (hex) of a service's name and its features' names, types, domains and order.
+def reads_activity(service: str) -> bool:
+    """Return whether a service reads the activity table, which exists where events were delivered."""
+    return bool(request_data_of(service))
 
-    A bundle keeps the hash it was trained on; loading it against another contract is refused. Descriptions, units and
-    source columns are left out: rewording one must not invalidate a model.
-    """
-    rows = [
-        {key: value for key, value in asdict(feature).items() if key not in {"description", "unit", "column"}}
-        for feature in features
-    ]
-    return hashlib.sha256(json.dumps([service, rows], sort_keys=True).encode()).hexdigest()
+
+def family_of(service: str) -> tuple[str, int]:
+    """Return the name and the number of a version: ("churn_core", 1) of ``churn_core_v1``."""
+    name, _, number = service.rpartition("_v")
+    return name, int(number)
+
+
+def current_services() -> tuple[str, ...]:
+    """Return the newest version of each service, in the contract's order."""
+    newest = {family_of(service)[0]: service for service in sorted(SERVICES_OF, key=family_of)}
+    return tuple(service for service in SERVICES_OF if service in newest.values())
+
+
+CORE_SERVICE, BEHAVIOR_SERVICE, AUDIT_SERVICE = (
+    max((service for service in SERVICES_OF if family_of(service)[0] == name), key=family_of)
+    for name in ("churn_core", "churn_behavior", "churn_audit")
+)
+"""The newest versions: what a model reads without and with events, and what an audit reads."""

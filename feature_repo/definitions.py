@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from feast import Project
 
-from feature_repo.contract import PROJECT
+from feature_repo.contract import PROJECT, SERVICES_OF
 from feature_repo.entities import customer
-from feature_repo.services import churn_audit_v1, churn_behavior_v1, churn_core_v1
+from feature_repo.services import build_feature_service
 from feature_repo.sources import customer_activity, customer_snapshot
 from feature_repo.views.behavior import (
     customer_behavior,
@@ -27,10 +27,10 @@ project = Project(
     tags={"pii": "true"},
 )
 
+# Feast takes the objects that stand in the module under names: one for each version of a service.
+globals().update({name: build_feature_service(name) for name in SERVICES_OF})
+
 __all__ = [
-    "churn_audit_v1",
-    "churn_behavior_v1",
-    "churn_core_v1",
     "customer",
     "customer_activity",
     "customer_behavior",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from feast import FeatureService, FeatureView
 from feast.on_demand_feature_view import OnDemandFeatureView
 
-from feature_repo.contract import AUDIT_SERVICE, BEHAVIOR_SERVICE, CORE_SERVICE, contract_hash, features_of
+from feature_repo.contract import family_of, features_of
+from feature_repo.definition_hash import contract_hash
 from feature_repo.views.behavior import customer_behavior
 from feature_repo.views.billing import customer_billing
 from feature_repo.views.contract import customer_contract, customer_protected
@@ -23,7 +26,15 @@ FEATURE_VIEWS: tuple[FeatureView | OnDemandFeatureView, ...] = (
 )
 
 
-def _service(name: str, description: str) -> FeatureService:
+_DESCRIPTIONS: Final = {
+    "churn_core": "What the churn model reads: everything known from the CSV but protected attributes",
+    "churn_behavior": "What the churn model reads where events are delivered: the core features and behaviour",
+    "churn_audit": "Protected attributes for fairness figures; offline only",
+}
+
+
+def build_feature_service(name: str) -> FeatureService:
+    """Return the Feast object of one version of a service. Raises KeyError for a name that is not in the contract."""
     wanted = features_of(name)
     projections = [
         view[[feature.name for feature in wanted if feature.view == view.name]]
@@ -33,16 +44,7 @@ def _service(name: str, description: str) -> FeatureService:
     return FeatureService(
         name=name,
         features=projections,
-        description=description,
+        description=_DESCRIPTIONS[family_of(name)[0]],
         owner="retention-analytics@telco.example",
         tags={"contract_hash": contract_hash(name)},
     )
-
-
-churn_core_v1 = _service(
-    CORE_SERVICE, "What the churn model reads: everything known from the CSV but protected attributes"
-)
-churn_behavior_v1 = _service(
-    BEHAVIOR_SERVICE, "What the churn model reads where events are delivered: the core features and behaviour"
-)
-churn_audit_v1 = _service(AUDIT_SERVICE, "Protected attributes for fairness figures; offline only")

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from feature_repo.contract import ACTIVITY_VIEWS, BEHAVIOR, BY_NAME, SERVICES_OF, SNAPSHOT_VIEWS, features_of
+from feature_repo.contract import ACTIVITY_VIEWS, BY_NAME, SERVICES_OF, SNAPSHOT_VIEWS, features_of, reads_activity
 from feature_repo.stores.freshness import Freshness, RowAge, quality
 
 
@@ -28,11 +28,6 @@ class DataQuality:
     stale: list[list[str]]
     missing: list[list[str]]
     too_old: NDArray[np.bool_]
-
-
-def reads_activity(service: str) -> bool:
-    """Return whether a feature service reads the customers' events."""
-    return any(BY_NAME[name].view == BEHAVIOR.name for name in SERVICES_OF[service])
 
 
 def views_read(service: str) -> tuple[str, ...]:

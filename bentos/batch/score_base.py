@@ -26,11 +26,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bentos.batch.chunks import read_chunk
-from bentos.batch.data_quality import reads_activity
 from bentos.batch.scores_table import PROFIT, BatchModel, ranks, score_chunk, with_ranks
 from configs.errors import ChurnError
 from configs.settings import Settings
-from feature_repo.contract import ACTIVITY_SOURCE, SOURCE
+from feature_repo.contract import ACTIVITY_SOURCE, SOURCE, reads_activity
 from feature_repo.files.atomic_writes import TEMPORARY, file_sha256, remove, storage_errors, write_file
 from feature_repo.files.locks import lease
 from feature_repo.files.regular_files import read_regular

@@ -91,7 +91,11 @@ class BatchModel:
         bundle = Bundle.load(champion_digest(settings.home))
         service = bundle.manifest.service
         # As in the service: the reason dictionary that the model was trained with.
-        reasons = parse_reason_codes(bundle.reason_codes, service) if bundle.reason_codes else load_reasons(service)
+        reasons = (
+            parse_reason_codes(bundle.reason_codes, service, stored=True)
+            if bundle.reason_codes
+            else load_reasons(service)
+        )
         levers = current_levers(service, reasons)
         return cls(bundle, reasons, settings.serving.reasons_max, levers, load_economics(), load_freshness())
 

@@ -123,7 +123,8 @@ class Bundle:
     >>> from bentos.bundle import Bundle, Manifest
     >>> from bentos.bundle.components import LinearComponent, TreeComponent
     >>> from bentos.bundle.design_matrix import Factor, Term
-    >>> from feature_repo.contract import CORE_SERVICE, SERVICES_OF, contract_hash
+    >>> from feature_repo.contract import CORE_SERVICE, SERVICES_OF
+    >>> from feature_repo.definition_hash import contract_hash
     >>> design = (Term("tenure_months", (Factor("tenure_months", "number"),)),)
     >>> linear = LinearComponent(
     ...     design, mean=np.array([32.0]), scale=np.array([24.0]), coefficients=np.array([-0.8]), intercept=-1.0

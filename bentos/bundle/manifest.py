@@ -10,12 +10,13 @@ import hashlib
 import json
 import math
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
 from configs.errors import ChurnError
-from feature_repo.contract import SERVICES_OF, contract_hash
+from feature_repo.contract import SERVICES_OF
+from feature_repo.definition_hash import CONTRACT_FILE, TRANSFORMS_FILE, canonical, changed_features, same_contract
 
 MANIFEST_FILE: Final = "manifest.json"
 LINEAR_FILE: Final = "linear.json"
@@ -50,7 +51,7 @@ class Manifest:
     model_version
         Name of the model, shown with each prediction.
     service, contract_hash, features
-        The feature service, its contract hash, and its features in contract order.
+        The version of a feature service, its contract hash, and its features in contract order.
     threshold, threshold_policy
         The probability from which a customer is labelled churn, and how it was chosen.
     tree_weight
@@ -63,13 +64,16 @@ class Manifest:
         Provenance: kind of the training data's time, snapshot versions, commit, instant (ISO 8601 UTC).
     files
         Each file of the bundle -> its sha256 (hex).
+    feature_hashes
+        What each feature meant (see :func:`feature_repo.definition_hash.feature_hashes`); empty in earlier bundles.
     format
         Version of the bundle's format.
 
     Examples
     --------
     >>> from bentos.bundle import Manifest
-    >>> from feature_repo.contract import CORE_SERVICE, SERVICES_OF, contract_hash
+    >>> from feature_repo.contract import CORE_SERVICE, SERVICES_OF
+    >>> from feature_repo.definition_hash import contract_hash
     >>> manifest = Manifest(
     ...     model_version="example", service=CORE_SERVICE, contract_hash=contract_hash(CORE_SERVICE),
     ...     features=SERVICES_OF[CORE_SERVICE], threshold=0.164, threshold_policy="profit", tree_weight=0.5,
@@ -95,10 +99,14 @@ class Manifest:
     created_at: str
     files: dict[str, str]
     format: int = FORMAT
+    feature_hashes: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the manifest as JSON with sorted keys: its sha256 is the bundle's digest."""
-        return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
+        content = asdict(self)
+        if not self.feature_hashes:  # as an earlier version wrote it
+            del content["feature_hashes"]
+        return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
     def content_hash(self) -> str:
         """Return the sha256 (hex) of what determines predictions: bundles of one hash predict the same.
@@ -106,7 +114,7 @@ class Manifest:
         Unlike the digest it does not cover when the bundle was made, from which snapshots, by which commit, nor how it
         was measured.
         """
-        every = asdict(self)
+        every = asdict(self) | {"contract_hash": canonical(self.contract_hash)}
         names = ("files", "service", "contract_hash", "threshold", "tree_weight", "calibration")
         text = json.dumps({name: every[name] for name in names}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -121,7 +129,7 @@ class Manifest:
             For anything else.
         """
         content: dict[str, Any] = json.loads(text)
-        if set(content) != {field.name for field in fields(cls)}:
+        if {"feature_hashes", *content} != {each.name for each in fields(cls)}:
             raise ValueError("the manifest has other keys than this version writes")
         for name in ("features", "snapshots", "calibration"):
             content[name] = tuple(content[name])
@@ -131,7 +139,8 @@ class Manifest:
         numbers = (manifest.threshold, manifest.tree_weight, slope, intercept)
         if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
             raise ValueError("a number of the manifest is not finite")
-        if not (isinstance(manifest.service, str) and isinstance(manifest.files, dict)):
+        tables = (manifest.files, manifest.feature_hashes)
+        if not (isinstance(manifest.service, str) and all(isinstance(each, dict) for each in tables)):
             raise TypeError("the manifest holds other types than this version writes")
         return manifest
 
@@ -197,15 +206,35 @@ def read_verified(folder: Path) -> tuple[Manifest, str, dict[str, bytes]]:
 
 
 def refuse_other_contract(manifest: Manifest) -> None:
-    """Raise OtherContractError unless the bundle was trained on this code's feature contract."""
-    if manifest.service not in SERVICES_OF:
+    """Raise OtherContractError unless this code has the version of the feature service that the bundle names.
+
+    Other versions of the service don't matter.
+    """
+    if (found := other_contract(manifest)) is not None:
         raise OtherContractError(
-            f"the bundle reads feature service {manifest.service}, which this code lacks", "train again"
+            found, f"put the version back as it was, next to newer ones ({CONTRACT_FILE}), or train again"
         )
-    if manifest.contract_hash != contract_hash(manifest.service) or manifest.features != SERVICES_OF[manifest.service]:
-        raise OtherContractError(
-            f"the bundle was trained on another contract of {manifest.service}", "train again, or deploy its code"
-        )
+
+
+def other_contract(manifest: Manifest) -> str | None:
+    """Return what this code has changed of a bundle's feature service, with feature and file; None if nothing."""
+    service = manifest.service
+    if service not in SERVICES_OF:
+        return f"the bundle reads feature service {service}, which this code lacks ({CONTRACT_FILE})"
+    if same_contract(service, manifest.contract_hash) and manifest.features == SERVICES_OF[service]:
+        return None
+    return f"the bundle was trained on another contract of {service}: {_changed(manifest)}"
+
+
+def _changed(manifest: Manifest) -> str:
+    service = manifest.service
+    if manifest.feature_hashes and (found := changed_features(service, manifest.feature_hashes)):
+        return ", ".join(f"{name} ({file})" for name, file in found.items())
+    if names := sorted({*manifest.features} ^ {*SERVICES_OF[service]}):
+        return f"{', '.join(names)} ({CONTRACT_FILE})"
+    if manifest.features != SERVICES_OF[service]:
+        return f"the order of the features ({CONTRACT_FILE})"
+    return f"which feature is not recorded ({CONTRACT_FILE} or {TRANSFORMS_FILE})"
 
 
 def _verified(file: Path, expected: str) -> bytes:

@@ -355,9 +355,8 @@ class _Derivation:
 
     def of(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return its features of one customer (name -> value)."""
-        return {
-            name: column[0] for name, column in self.compute({name: [values[name]] for name in self.inputs}).items()
-        }
+        computed = self.compute({name: [values.get(name)] for name in self.inputs})
+        return {name: computed[name][0] for name in self.outputs}
 
 
 class _Request(dict[str, list[Any]]):
@@ -374,8 +373,9 @@ def _derivations(service: str) -> tuple[_Derivation, ...]:
     found = []
     for compute in (derive, milestones):
         asked = _Request()
-        outputs = tuple(compute(asked))
-        if set(outputs) <= set(SERVICES_OF[service]):
+        # A function computes the features of every version; a service has some of them, and may lack inputs of others.
+        outputs = tuple(name for name in compute(asked) if name in SERVICES_OF[service])
+        if outputs:
             found.append(_Derivation(compute, tuple(asked), outputs))
     return tuple(found)
 

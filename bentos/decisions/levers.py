@@ -153,8 +153,8 @@ def contradictions(values: Mapping[str, Any], touched: Collection[str]) -> list[
     return [rule.words for rule in _RULES if {rule.feature, rule.of} & set(touched) and rule.broken(values)]
 
 
-def load_levers(service: str, reasons: ReasonDictionary, path: Path = PATH) -> Levers:
-    """Read a file of levers and check it; raises what :func:`parse_levers` raises.
+def load_levers(service: str, reasons: ReasonDictionary, path: Path = PATH, *, partial: bool = False) -> Levers:
+    """Read a file of levers and check it; ``partial`` and errors as in :func:`parse_levers`.
 
     Examples
     --------
@@ -169,7 +169,7 @@ def load_levers(service: str, reasons: ReasonDictionary, path: Path = PATH) -> L
         text = decoded(read_regular(path))
     except (OSError, UnicodeDecodeError) as broken:
         raise LeversError(f"{path.name} can't be read ({type(broken).__name__})", _HINT) from broken
-    return parse_levers(text, service, reasons)
+    return parse_levers(text, service, reasons, partial=partial)
 
 
 def changeable(path: Path = PATH) -> dict[str, Choice]:
@@ -184,8 +184,10 @@ def changeable(path: Path = PATH) -> dict[str, Choice]:
     return found
 
 
-def parse_levers(text: str, service: str, reasons: ReasonDictionary) -> Levers:
+def parse_levers(text: str, service: str, reasons: ReasonDictionary, *, partial: bool = False) -> Levers:
     """Read levers (TOML) and check them against the contract and the reason codes of the same service.
+
+    ``partial``: choices and levers that do not fit are left out instead of refused, for an older version of a service.
 
     Raises
     ------
@@ -203,26 +205,24 @@ def parse_levers(text: str, service: str, reasons: ReasonDictionary) -> Levers:
         raise LeversError(f"the levers can't be read: {broken}", _HINT) from broken
     features = features_of(service)
     stored = {feature.name: feature for feature in features if not feature.derived and not feature.protected}
-    faults = [
-        fault for name, asked in file.actionable.items() for fault in _choice_faults(name, asked, stored, reasons)
-    ]
-    if not faults:
-        choices = {name: _choice(stored[name], asked) for name, asked in file.actionable.items()}
-        levers = tuple(
-            Lever(
-                name,
-                entry.code,
-                entry.text,
-                {each: tuple(of) for each, of in entry.when.items()},
-                entry.changes,
-                entry.accept_share,
-            )
-            for name, entry in file.levers.items()
-        )
-        faults = [fault for lever in levers for fault in _lever_faults(lever, choices, stored, reasons)]
-    if faults:
+    faults: list[str] = []
+    choices: dict[str, Choice] = {}
+    for name, asked in file.actionable.items():
+        if found := list(_choice_faults(name, asked, stored, reasons)):
+            faults += found
+        else:
+            choices[name] = _choice(stored[name], asked)
+    levers: list[Lever] = []
+    for name, entry in file.levers.items() if partial or not faults else ():
+        when = {each: tuple(of) for each, of in entry.when.items()}
+        lever = Lever(name, entry.code, entry.text, when, entry.changes, entry.accept_share)
+        if found := list(_lever_faults(lever, choices, stored, reasons)):
+            faults += found
+        else:
+            levers.append(lever)
+    if faults and not partial:
         raise LeversError(f"the levers do not fit {service}: {'; '.join(faults)}", _HINT)
-    return Levers(service, features, choices, levers)
+    return Levers(service, features, choices, tuple(levers))
 
 
 _HINT: Final = "correct configs/levers.toml: its head says what each key means"

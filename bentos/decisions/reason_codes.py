@@ -266,8 +266,11 @@ def load_reason_codes(service: str, path: Path = PATH) -> ReasonDictionary:
     return parse_reason_codes(text, service)
 
 
-def parse_reason_codes(text: str, service: str) -> ReasonDictionary:
+def parse_reason_codes(text: str, service: str, *, stored: bool = False) -> ReasonDictionary:
     """Read a dictionary (TOML) and check it against the contract.
+
+    One file serves all services and their versions: what it says about features of other services is left out.
+    ``stored``: the dictionary of a bundle, whose other services this code may no longer have.
 
     Raises
     ------
@@ -285,17 +288,19 @@ def parse_reason_codes(text: str, service: str) -> ReasonDictionary:
     except (ValueError, KeyError, TypeError, AttributeError) as broken:
         raise ReasonDictionaryError(f"the reason dictionary can't be read: {broken}", _HINT) from broken
     features = features_of(service)
-    codes = {name: code for name, code in codes.items() if not _elsewhere(code, service)}
+    codes = {name: own for name, code in codes.items() if (own := _of_service(code, service, stored=stored)).features}
     faults = list(_faults(codes, {feature.name: feature for feature in features}))
     if faults:
         raise ReasonDictionaryError(f"the reason dictionary does not fit {service}: {'; '.join(faults)}", _HINT)
     return ReasonDictionary(tuple(feature.name for feature in features), codes, contribution_min)
 
 
-def _elsewhere(code: ReasonCode, service: str) -> bool:
-    """Return whether all features of a code belong to other services: one file serves all models."""
-    known = {name for names in SERVICES_OF.values() for name in names if not BY_NAME[name].protected}
-    return set(code.features) <= known - set(SERVICES_OF[service])
+def _of_service(code: ReasonCode, service: str, *, stored: bool) -> ReasonCode:
+    """Return a code without the features of other services; a protected or unknown one stays, and is refused."""
+    others = {name for names in SERVICES_OF.values() for name in names if not BY_NAME[name].protected}
+    others -= set(SERVICES_OF[service])
+    left = [name for name in code.features if not (name in others or (stored and name not in BY_NAME))]
+    return code.model_copy(update={"features": left})
 
 
 _HINT: Final = "each feature of the service belongs under exactly one code of configs/reason_codes.toml"

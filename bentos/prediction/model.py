@@ -19,7 +19,8 @@ from bentos.decisions.reason_codes import load_reason_codes as load_reasons
 from bentos.prediction.errors import ContractMismatchError
 from bentos.prediction.prediction import ModelInfo
 from configs.settings import Settings
-from feature_repo.contract import Feature, contract_hash, features_of
+from feature_repo.contract import Feature, current_services, features_of
+from feature_repo.definition_hash import same_contract
 
 if TYPE_CHECKING:
     from bentos.bundle import Bundle
@@ -103,7 +104,9 @@ def load_model(settings: Settings, folder: Path, current: ServingModel | None = 
     bundle = Bundle.load(folder)
     service = bundle.manifest.service
     # The bundle's own dictionary gives the same texts at each replay; a bundle without one uses that of configs/.
-    reasons = parse_reason_codes(bundle.reason_codes, service) if bundle.reason_codes else load_reasons(service)
+    reasons = (
+        parse_reason_codes(bundle.reason_codes, service, stored=True) if bundle.reason_codes else load_reasons(service)
+    )
     features = _features(settings, service, current)
     try:
         return _agreed(bundle, features, reasons)
@@ -116,8 +119,7 @@ def load_model(settings: Settings, folder: Path, current: ServingModel | None = 
 def _agreed(bundle: Bundle, features: OnlineFeatureReader, reasons: ReasonDictionary) -> ServingModel:
     """Return the model of its parts. Raises ContractMismatchError, LeversError or EconomicsError."""
     service = bundle.manifest.service
-    expected = {bundle.manifest.contract_hash, contract_hash(service)}
-    if expected != {features.contract_hash}:
+    if not same_contract(service, features.contract_hash):
         raise ContractMismatchError(
             f"feature service {service} is registered with another contract than the bundle and this code have",
             _APPLY,
@@ -136,8 +138,10 @@ def current_levers(service: str, reasons: ReasonDictionary) -> Levers:
     """Return the levers of configs/levers.toml that the model's reason codes have; raises LeversError.
 
     They are checked against the current reason codes. Recommendations must not keep an older model from serving: a
-    rollback may lead to one.
+    rollback may lead to one. What does not fit an older version of the feature service is left out.
     """
+    if service not in current_services():
+        return load_levers(service, reasons, partial=True)
     levers = load_levers(service, load_reasons(service))
     known = tuple(lever for lever in levers.levers if lever.code in reasons.codes)
     if left := [lever.name for lever in levers.levers if lever not in known]:

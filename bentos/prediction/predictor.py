@@ -139,7 +139,8 @@ def predict_rows(
     >>> from bentos.decisions.reason_codes import load_reason_codes
     >>> from bentos.prediction.model import ServingModel
     >>> from bentos.prediction.predictor import predict_rows
-    >>> from feature_repo.contract import CORE_SERVICE, SERVICES_OF, contract_hash, features_of
+    >>> from feature_repo.contract import CORE_SERVICE, SERVICES_OF, features_of
+    >>> from feature_repo.definition_hash import contract_hash
     >>> from feature_repo.stores.online_features import OnlineRow
     >>> from feature_repo.stores.vectors import encode_features
 

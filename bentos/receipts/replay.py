@@ -101,9 +101,9 @@ class Replayer:
             ) from broken
         service = bundle.manifest.service
         # As in the service: the bundle's own dictionary; a bundle without one uses that of configs/.
-        return bundle, parse_reason_codes(bundle.reason_codes, service) if bundle.reason_codes else load_reason_codes(
-            service
-        )
+        return bundle, parse_reason_codes(
+            bundle.reason_codes, service, stored=True
+        ) if bundle.reason_codes else load_reason_codes(service)
 
 
 def replay_receipt(receipt: Receipt, bundle: Bundle, dictionary: ReasonDictionary) -> ReplayResult:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from configs.errors import ChurnError
-from feature_repo.contract import CUSTOMER, EVENT_TIMESTAMP, OBSERVED_AT, OBSERVED_AT_US, REQUEST_DATA, features_of
+from feature_repo.contract import CUSTOMER, EVENT_TIMESTAMP, OBSERVED_AT, OBSERVED_AT_US, features_of, request_data_of
 from feature_repo.stores.casting import to_dataframe
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def get_historical_features(store: FeatureStore, keys: pd.DataFrame, service: st
             ROW: range(len(keys)),
         }
     )
-    if OBSERVED_AT_US in REQUEST_DATA.get(service, ()):
+    if OBSERVED_AT_US in request_data_of(service):
         entities[OBSERVED_AT_US] = entities[EVENT_TIMESTAMP].astype("int64")
     job = store.get_historical_features(entity_df=entities, features=store.get_feature_service(service))
     joined = job.to_arrow().to_pandas().sort_values(ROW, kind="stable")

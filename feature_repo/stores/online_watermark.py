@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from configs.settings import Settings
-from feature_repo.contract import CORE_SERVICE
+from feature_repo.contract import CORE_SERVICE, SERVICES_OF, family_of
 from feature_repo.stores.customers import newest_customers
 from feature_repo.stores.errors import NothingToMaterializeError
 from feature_repo.stores.freshness import at_the_contract
@@ -43,8 +43,16 @@ def copied_until(settings: Settings, store: FeatureStore, now: datetime) -> date
         return watermark
     if not expected:
         return watermark
-    rows = OnlineFeatureReader(store, CORE_SERVICE, at_the_contract()).read(list(expected), now)
+    rows = OnlineFeatureReader(store, _registered_core(store), at_the_contract()).read(list(expected), now)
     found = [row.as_of for row in rows if row.as_of is not None]
     if watermark and found and max(found) >= max(expected.values()):
         return watermark
     return max((at for at in found if at <= now), default=None)
+
+
+def _registered_core(store: FeatureStore) -> str:
+    """Return the newest registered version of the core service: code may have a newer one than the registry."""
+    registered = {service.name for service in store.list_feature_services()}
+    core = family_of(CORE_SERVICE)[0]
+    found = [name for name in SERVICES_OF if name in registered and family_of(name)[0] == core]
+    return max(found, key=family_of, default=CORE_SERVICE)

@@ -146,14 +146,19 @@ def build_features() -> None:
 
 
 @click.command()
-def apply() -> None:
-    """Register the feature definitions (as `feast apply` does) in the registry of the settings."""
-    from feature_repo.stores.registration import apply as register
+@click.option("--remove-unneeded", is_flag=True, help="Remove older feature services that no bundle needs any more.")
+def apply(*, remove_unneeded: bool) -> None:
+    """Register the feature definitions (as `feast apply` does) in the registry of the settings.
+
+    An older version of a feature service stays as long as a bundle needs it. A change of one that is needed is refused.
+    """
+    from flows.steps.apply_features import apply_features
     from flows.steps.check_features import refuse_inconsistent_features
 
     refuse_inconsistent_features()
-    for name in register(run_settings()):
-        click.echo(name)
+    applied = apply_features(run_settings(), remove_unneeded=remove_unneeded)
+    for line in (*applied.names, *applied.lines()):
+        click.echo(line)
 
 
 @click.command()

@@ -15,6 +15,7 @@ from feature_repo.files.atomic_writes import storage_errors
 from feature_repo.stores.feature_store import REPO_PATH, feast_folder, repo_config
 from flows.listen_address import AddressError, refuse_taken_port
 from flows.orphan_processes import kill_orphans
+from flows.steps.apply_features import refuse_changes
 
 CONFIGURATION: Final = "FEATURE_STORE_YAML"
 """Environment variable with Feast's configuration."""
@@ -50,7 +51,11 @@ def run(settings: Settings, arguments: Sequence[str]) -> NoReturn:
         If the command is a server whose port can't be bound.
     StorageError
         If the home can't be written.
+    ContractInUseError
+        If the command is ``apply``, and a bundle needs a feature service that the code changed or lacks.
     """
+    if list(_command(arguments)[:1]) == ["apply"]:
+        refuse_changes(settings)
     given = feast_environment(settings)
     if listens := addresses(arguments):
         for host, port in listens:

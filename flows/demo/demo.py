@@ -32,10 +32,10 @@ from feature_repo.raw.snapshots.publication import published_snapshots, read_sna
 from feature_repo.stores.feature_store import open_feature_store
 from feature_repo.stores.historical_features import get_historical_features
 from feature_repo.stores.materialize import materialize
-from feature_repo.stores.registration import apply
 from flows.current_user import current_user
 from flows.demo.replay_world import ReplayedWorld, replay_world, simulated_world, true_hazard
 from flows.service_process import ServiceProcess, free_port, request_json, start_service
+from flows.steps.apply_features import apply_features
 from flows.steps.build_features import build_activity, build_features
 from flows.steps.check_parity import check_parity, report
 from flows.steps.evaluate import EvaluationResult, evaluate_model
@@ -106,7 +106,7 @@ def _demo_flow(inputs: DemoInputs, steps: DemoSteps) -> list[str]:
     steps.run(
         "build features", lambda: _build(settings), lambda parts: f"{len(parts)} offline parts, newest {parts[-1]}"
     )
-    steps.run("feast apply", lambda: apply(settings), lambda names: f"{len(names)} objects registered")
+    steps.run("feast apply", lambda: apply_features(settings), lambda done: f"{len(done.names)} objects registered")
     rows: TrainingSet = steps.run(
         "point-in-time join",
         lambda: training_set(settings),

@@ -7,9 +7,9 @@ from typing import Any
 from prefect import flow, task
 
 from configs.settings import load_settings
-from feature_repo.stores.registration import apply
 from flows.pipeline.policy import FLOW, TASK, start_run
 from flows.steps import build_features as parts
+from flows.steps.apply_features import apply_features
 from flows.steps.check_features import refuse_inconsistent_features
 
 
@@ -26,9 +26,9 @@ def build_features() -> dict[str, Any]:
 
 @task(name="feast apply", **TASK)
 def register_definitions() -> list[str]:
-    """Register the feature definitions, unless their files do not agree."""
+    """Register the definitions, unless their files do not agree, and the older versions that bundles need."""
     refuse_inconsistent_features()
-    return apply(load_settings())
+    return apply_features(load_settings()).names
 
 
 @task(name="snapshot parts", **TASK)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
@@ -14,12 +14,15 @@ from configs.privacy import pseudonym
 from configs.settings import Settings
 from feature_repo.contract import (
     ACTIVITY_SOURCE,
-    BEHAVIOR_SERVICE,
+    BY_NAME,
     CORE_SERVICE,
     CUSTOMER,
     EVENT_TIMESTAMP,
     OBSERVED_AT,
+    SERVICES_OF,
+    VIEWS,
     features_of,
+    reads_activity,
 )
 from feature_repo.files.duckdb_session import offline_limits, session
 from feature_repo.files.parquet_tables import table_files
@@ -31,6 +34,9 @@ from feature_repo.stores.freshness import at_the_contract
 from feature_repo.stores.historical_features import get_historical_features
 from feature_repo.stores.online_features import OnlineFeatureReader
 from monitoring.parity import ParityCounts
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
 
 CHUNK_CUSTOMERS: Final = 5_000
 
@@ -64,7 +70,8 @@ def check_parity(
     Returns
     -------
     dict
-        Service -> result: for the core service, and for the behavioural one where events were delivered.
+        Service -> result, for every registered version that is read online; for those that read events, where events
+        were delivered.
 
     Raises
     ------
@@ -102,10 +109,9 @@ def check_parity(
     {'churn_core_v1': (True, 19)}
     """
     with translate_store_errors(settings):
-        services = [CORE_SERVICE, *([BEHAVIOR_SERVICE] if table_files(settings.home, ACTIVITY_SOURCE) else [])]
         store = open_feature_store(settings)
         found = {}
-        for service in services:
+        for service in _services(settings, store):
             features = features_of(service)
             # Values are compared: a stricter policy of the online reader is no difference.
             reader = OnlineFeatureReader(store, service, at_the_contract())
@@ -117,6 +123,20 @@ def check_parity(
                 found[service].add(features, list(zip(*columns, strict=True)), reader.read(ids, now))
                 progress(len(ids))
     return found
+
+
+def _services(settings: Settings, store: FeatureStore) -> list[str]:
+    """Return the registered services that are read online, in the contract's order; the newest core if none is."""
+    registered = {service.name for service in store.list_feature_services()} or {CORE_SERVICE}
+    offline = {view.name for view in VIEWS if not view.online}
+    delivered = bool(table_files(settings.home, ACTIVITY_SOURCE))
+    return [
+        name
+        for name, features in SERVICES_OF.items()
+        if name in registered
+        and not any(BY_NAME[feature].view in offline for feature in features)
+        and (delivered or not reads_activity(name))
+    ]
 
 
 def report(settings: Settings, found: dict[str, ParityCounts]) -> list[str]:

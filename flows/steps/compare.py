@@ -28,16 +28,18 @@ from bentos.rollout.pointer import Rollout
 from bentos.rollout.rollout import read_rollout
 from configs.printable import printable
 from configs.settings import Settings
-from feature_repo.contract import AUDIT_SERVICE, CUSTOMER, LABEL
+from feature_repo.contract import AUDIT_SERVICE, CUSTOMER, LABEL, SERVICES_OF
 from feature_repo.stores.errors import translate_store_errors
 from feature_repo.stores.feature_store import open_feature_store
 from feature_repo.stores.historical_features import get_historical_features
 from training.data.heldout import read_heldout
-from training.metrics.slices import promotion_slices
+from training.metrics.slices import PROMOTION_SLICES_READ, promotion_slices
 from training.promotion import BY_HAND, Evidence, Verdict, decide
 from training.registry import DIGEST, keep_text, restore_bundle, tag_version, versions_with
 
 if TYPE_CHECKING:
+    from feast import FeatureStore
+
     from training.registry import RegisteredChallenger
 
 TIMED_ROWS: Final = 25
@@ -159,6 +161,7 @@ def gather_evidence(
         if incumbent is not None and incumbent.manifest.service != challenger.manifest.service:
             known = get_historical_features(store, keys, incumbent.manifest.service)
         audit = get_historical_features(store, keys, AUDIT_SERVICE)
+        groups = _grouped_by(store, keys, features, known)
     score, explained_share = explained(challenger, features)
     return Evidence(
         customers=customers,
@@ -167,7 +170,7 @@ def gather_evidence(
         champion=None if incumbent is None else incumbent.score(known),
         challenger_threshold=challenger.manifest.threshold,
         champion_threshold=math.nan if incumbent is None else incumbent.manifest.threshold,
-        slices=promotion_slices(features, audit),
+        slices=promotion_slices(groups, audit),
         explained_share=explained_share,
         latency_p50_ms=latency_p50_ms(challenger, features),
         bundle_bytes=sum(path.stat().st_size for path in (bundles_folder(settings.home) / trained.digest).iterdir()),
@@ -210,6 +213,17 @@ def rolled_back(home: Path) -> str:
     return printable(f"rollback by {changes[-1].who}: {changes[-1].why}")
 
 
+def _grouped_by(store: FeatureStore, keys: pd.DataFrame, *known: pd.DataFrame) -> pd.DataFrame:
+    """Return what the slices read: of a frame that has all of it, or of another service if no model reads it."""
+    wanted = set(PROMOTION_SLICES_READ)
+    for frame in known:
+        if wanted <= set(frame.columns):
+            return frame
+    registered = {service.name for service in store.list_feature_services()}
+    service = next(name for name in SERVICES_OF if name in registered and wanted <= set(SERVICES_OF[name]))
+    return get_historical_features(store, keys, service)
+
+
 def explained(bundle: Bundle, features: pd.DataFrame) -> tuple[np.ndarray, float]:
     """Return the scores (n,) and the share of rows whose reasons add up to their score, in [0, 1].
 
@@ -217,7 +231,7 @@ def explained(bundle: Bundle, features: pd.DataFrame) -> tuple[np.ndarray, float
     """
     found = bundle.explain(features)
     try:
-        reason_codes.parse_reason_codes(bundle.reason_codes, bundle.manifest.service)
+        reason_codes.parse_reason_codes(bundle.reason_codes, bundle.manifest.service, stored=True)
     except reason_codes.ReasonDictionaryError:
         return found.score, 0.0
     return found.score, float(found.is_additive().mean()) if len(found.score) else math.nan

@@ -20,7 +20,7 @@ from bentos.decisions.economics import load_economics
 from bentos.rollout import LedgerBrokenError
 from bentos.rollout.ledger import read_ledger
 from bentos.rollout.rollout import read_rollout
-from configs.errors import ChurnError
+from configs.errors import EXIT_USAGE, ChurnError
 from configs.settings import PROJECT_ROOT, Settings
 from feature_repo.contract import ACTIVITY_SOURCE, BEHAVIOR_SERVICE, CORE_SERVICE
 from feature_repo.files.atomic_writes import StorageError, temporary_folder
@@ -61,6 +61,13 @@ class DataChangedError(ChurnError):
     error = "data_changed"
     http_status = 409
     transient = True
+
+
+class UnknownServiceError(ChurnError):
+    """The settings name a feature service that no model of this code reads."""
+
+    error = "feature_service_unknown"
+    exit_code = EXIT_USAGE
 
 
 @dataclass(frozen=True)
@@ -170,6 +177,11 @@ def training_set(settings: Settings) -> TrainingSet:
 def feature_service(settings: Settings) -> str:
     """Return the feature service of a model trained now: the behavioural one if events were delivered.
 
+    Raises
+    ------
+    UnknownServiceError
+        If the settings name a version that no model of this code is made for.
+
     Examples
     --------
     >>> import tempfile
@@ -179,8 +191,16 @@ def feature_service(settings: Settings) -> str:
     >>> feature_service(load_settings(home=Path(tempfile.mkdtemp())))
     'churn_core_v1'
     """
-    if settings.training.feature_service != "auto":
-        return settings.training.feature_service
+    if (named := settings.training.feature_service) != "auto":
+        from training.model.feature_columns import DESIGNS
+
+        if named not in DESIGNS:
+            raise UnknownServiceError(
+                f"training.feature_service is {named}, and no model reads it: it has no design in "
+                "training/model/feature_columns.py",
+                f"choose auto, or one of {', '.join(DESIGNS)}",
+            )
+        return named
     delivered = any(settings.home.glob(table_pattern(ACTIVITY_SOURCE)))
     return BEHAVIOR_SERVICE if delivered else CORE_SERVICE
 

@@ -7,7 +7,8 @@ import pytest
 
 from bentos.churn.api.schemas import Answer, BatchAnswer
 from bentos.decisions.reason_codes import load_reason_codes
-from feature_repo.contract import CORE_SERVICE, contract_hash
+from feature_repo.contract import CORE_SERVICE
+from feature_repo.definition_hash import contract_hash
 from tests.support.serving_home import EXPIRED, INCOMPLETE
 
 ANSWER_KEYS = {

@@ -11,7 +11,8 @@ from feast import FeatureService
 
 from configs.settings import load_settings
 from feature_repo import contract
-from feature_repo.contract import BY_NAME, CUSTOMER, SERVICES_OF, TTL_DAYS, contract_hash
+from feature_repo.contract import BY_NAME, CUSTOMER, SERVICES_OF, TTL_DAYS
+from feature_repo.definition_hash import contract_hash
 from feature_repo.stores.catalog import write_catalogue
 from feature_repo.stores.feature_store import open_feature_store
 from feature_repo.stores.registration import apply

@@ -19,9 +19,9 @@ from feature_repo.contract import (
     BEHAVIOR_SERVICE,
     CORE_SERVICE,
     CUSTOMER,
-    REQUEST_DATA,
     TTL_DAYS,
     features_of,
+    request_data_of,
 )
 from feature_repo.stores.online_features import OnlineFeatureReader, request_data
 from feature_repo.stores.online_read.response import PlannedResponse
@@ -61,7 +61,7 @@ def stores(request, home, tmp_path_factory):
 
 
 def rows_of(service, ids):
-    return [{CUSTOMER: each, **request_data(REQUEST_DATA.get(service, ()), NOW)} for each in ids]
+    return [{CUSTOMER: each, **request_data(request_data_of(service), NOW)} for each in ids]
 
 
 def answers(stores, features, rows, **more):

@@ -21,9 +21,11 @@ from bentos.rollout import ChampionChangedError, champion_digest
 from bentos.rollout.ledger import read_ledger
 from bentos.rollout.live_comparison import LiveFigures
 from bentos.rollout.rollout import read_rollout
-from feature_repo.contract import CUSTOMER, LABEL
+from feature_repo.contract import CORE_SERVICE, CUSTOMER, LABEL, SERVICES_OF
+from feature_repo.definition_hash import feature_hashes
 from feature_repo.files.atomic_writes import StorageError
 from flows.pipeline.policy import is_retryable
+from flows.steps.apply_features import apply_features
 from flows.steps.compare import compare_models
 from flows.steps.promote import (
     WhyMissingError,
@@ -35,6 +37,7 @@ from flows.steps.promote import (
 )
 from flows.steps.train import (
     DataChangedError,
+    UnknownServiceError,
     current_fingerprint,
     fit_and_save_challenger,
     register_challenger,
@@ -43,8 +46,10 @@ from flows.steps.train import (
     train_challenger,
     training_set,
 )
+from tests.support.next_version import next_version
 from tests.support.retraining_home import NOW, copy, extracts, land, make, seeded
 from training.data.heldout import heldout_path, read_heldout
+from training.data.training_set import TrainingSetError
 from training.registry import (
     FINGERPRINT,
     ExperimentDeletedError,
@@ -55,6 +60,7 @@ from training.registry import (
     versions_with,
 )
 
+__all__ = ["next_version"]
 LATER = NOW + timedelta(days=30)
 BETTER = "better than the champion beyond chance"
 COMPARABLE = "champion comparable"
@@ -322,11 +328,44 @@ def test_after_a_change_of_the_contract_a_person_lets_the_new_model_serve(fresh)
     done = compare_and_promote(settings, made, who="ann", why="", now=LATER)
     assert not done.serves
     assert failed(done) == [COMPARABLE]
-    assert 'another contract of churn_core_v1; a person decides: churn promote --force --why "new contract"' in (
-        done.compared.verdict.why
-    )
+    assert "another contract of churn_core_v1: " in done.compared.verdict.why
+    assert 'a person decides: churn promote --force --why "new contract"' in done.compared.verdict.why
     assert done.compared.champion == old
     assert compare_and_promote(settings, made, who="ann", why="new contract", now=LATER, force=True).serves
+
+
+def test_versions_of_a_feature_service_are_compared_and_promoted_and_rolled_back(fresh, next_version, monkeypatch):
+    """On the same customers, each with its own features; without a person."""
+    settings, _ = fresh
+    weak = challenge(settings, poisoned_rows(settings), "a" * 64)
+    compare_and_promote(settings, weak, who="ann", why="a rehearsal", now=LATER, force=True)
+    apply_features(settings)
+    newer = settings.model_copy(
+        update={"training": settings.training.model_copy(update={"feature_service": next_version})}
+    )
+    with monkeypatch.context() as changed:
+        changed.setitem(SERVICES_OF, next_version, SERVICES_OF[CORE_SERVICE])
+        with pytest.raises(TrainingSetError, match=f"{next_version} is registered with another contract"):
+            training_set(newer)
+    made = challenge(newer, training_set(newer), "b" * 64, LATER + timedelta(days=1))
+    manifests = [Bundle.load(settings.home / "bundles" / each.digest).manifest for each in (weak, made)]
+    assert [each.service for each in manifests] == [CORE_SERVICE, next_version]
+    assert [each.feature_hashes for each in manifests] == [feature_hashes(each.service) for each in manifests]
+    done = compare_and_promote(settings, made, who="ann", why="churn train", now=LATER)
+    assert (failed(done), done.serves) == ([], True)
+    assert "overruled" not in done.entry.details
+    assert done.compared.verdict.figures["log_loss_gain"] > 0
+    assert roll_back(settings, who="bob", why="too many calls", now=LATER).after["champion"] == weak.digest
+    assert sync_aliases(settings) == {"champion": weak.version, "previous": made.version}
+    assert "not withdrawn before (rollback by bob: too many calls)" in compare_models(settings, made, LATER).verdict.why
+
+
+def test_a_service_that_no_model_reads_is_named(lived):
+    settings, _ = lived
+    named = settings.training.model_copy(update={"feature_service": "churn_core_v98"})
+    with pytest.raises(UnknownServiceError, match="churn_core_v98") as refused:
+        training_set(settings.model_copy(update={"training": named}))
+    assert CORE_SERVICE in refused.value.hint
 
 
 def test_the_same_model_of_another_day_does_not_come_back_after_a_rollback(fresh):

@@ -4,8 +4,8 @@ The kept file was made at commit 6cb4fae. To make one, run this file with anothe
 ``python …/tests/support/kept_home.py FOLDER`` writes ``FOLDER/kept_home.tar.gz`` from a simulated base of four months,
 a model of one trial, and the answers for three customers. It calls the command line and the service alone, whose
 addresses stay. Kept are the bundles with pointer and ledger, the model as MLflow stores it (without its second copy of
-the bundle), the registry, the receipts, and those customers' rows of the online store. A change of the feature contract
-makes every earlier bundle another contract's: then make the file anew.
+the bundle), the registry, the receipts, and those customers' rows of the online store. It is made anew if
+the version of the feature service that its bundle reads leaves the contract.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ from pydantic import SecretStr
 
 from bentos.receipts import Receipt
 from configs.settings import Settings
-from feature_repo.contract import CORE_SERVICE, CUSTOMER, contract_hash, features_of
+from feature_repo.contract import CORE_SERVICE, CUSTOMER, features_of
+from feature_repo.definition_hash import contract_hash
 
 if TYPE_CHECKING:
     from bentos.bundle import Bundle

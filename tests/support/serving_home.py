@@ -19,7 +19,8 @@ from bentos.decisions.reason_codes import PATH as REASON_CODES
 from bentos.rollout.pointer import POINTER
 from bentos.rollout.rollout import promote
 from configs.settings import Settings, load_settings
-from feature_repo.contract import CORE_SERVICE, CUSTOMER, LABEL, SOURCE, STORED, contract_hash, features_of
+from feature_repo.contract import CORE_SERVICE, CUSTOMER, LABEL, SOURCE, STORED, features_of
+from feature_repo.definition_hash import contract_hash, feature_hashes
 from feature_repo.files.atomic_writes import write_file
 from feature_repo.files.parquet_tables import append_table
 from feature_repo.raw.snapshots.telco_csv import normalise, read_raw
@@ -92,6 +93,7 @@ def bundle_at(home: Path, csv: Path) -> Bundle:
         git_commit="none",
         created_at="2026-01-01T00:00:00Z",
         files={},
+        feature_hashes=feature_hashes(CORE_SERVICE),
     )
     bundle = Bundle(manifest, linear, trees, REASON_CODES.read_text("utf-8")).save(home)
     promote(home, bundle.digest, who="tests", why="the first", now=datetime(2026, 1, 1, tzinfo=UTC))

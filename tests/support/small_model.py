@@ -11,16 +11,8 @@ import numpy as np
 import pandas as pd
 
 from bentos.bundle import Bundle, Manifest
-from feature_repo.contract import (
-    CORE_SERVICE,
-    CUSTOMER,
-    LABEL,
-    OBSERVED_AT,
-    SERVICES_OF,
-    STORED,
-    contract_hash,
-    features_of,
-)
+from feature_repo.contract import CORE_SERVICE, CUSTOMER, LABEL, OBSERVED_AT, SERVICES_OF, STORED, features_of
+from feature_repo.definition_hash import contract_hash
 from feature_repo.raw.snapshots.publication import land_raw, live_version, publish_snapshot, published_snapshots
 from feature_repo.raw.snapshots.telco_csv import normalise
 from feature_repo.raw.snapshots.timing import snapshot_observation

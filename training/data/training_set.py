@@ -13,13 +13,8 @@ import pandas as pd
 
 from configs.errors import ChurnError
 from configs.settings import Settings
-from feature_repo.contract import (
-    CUSTOMER,
-    LABEL,
-    OBSERVED_AT,
-    contract_hash,
-    features_of,
-)
+from feature_repo.contract import CUSTOMER, LABEL, OBSERVED_AT, features_of
+from feature_repo.definition_hash import contract_hash, same_contract
 from feature_repo.stores.errors import translate_store_errors
 from feature_repo.stores.feature_store import open_feature_store
 from feature_repo.stores.historical_features import get_historical_features
@@ -84,7 +79,7 @@ def load_training_set(settings: Settings, labels: pd.DataFrame, service: str) ->
     ------
     TrainingSetError
         If there are no labels, a (customer, date) is duplicated, or a label found no features (unknown customer, or
-        values that had expired by then).
+        values that had expired by then); or the service is registered with another contract.
     RowsLostError
         If the join changed the rows.
     """
@@ -94,7 +89,12 @@ def load_training_set(settings: Settings, labels: pd.DataFrame, service: str) ->
     if doubled:
         raise TrainingSetError(f"{doubled} labels are given twice for one customer and date", "publish labels once")
     with translate_store_errors(settings):
-        features = historical_features(open_feature_store(settings), labels, service)
+        store = open_feature_store(settings)
+        if not same_contract(service, str(store.get_feature_service(service).tags.get("contract_hash", ""))):
+            raise TrainingSetError(
+                f"feature service {service} is registered with another contract than this code has", "run: churn apply"
+            )
+        features = historical_features(store, labels, service)
     return TrainingSet(labels.reset_index(drop=True), features, service, contract_hash(service))
 
 

@@ -52,10 +52,14 @@ def heldout_slices(features: pd.DataFrame) -> pd.DataFrame:
     return features[["contract_type", "internet_service"]].assign(tenure_band=tenure_band(features["tenure_months"]))
 
 
+PROMOTION_SLICES_READ: Final = ("tenure_months", "contract_type")
+"""Features that :func:`promotion_slices` reads, whether or not a model does."""
+
+
 def promotion_slices(features: pd.DataFrame, audit: pd.DataFrame) -> dict[str, np.ndarray]:
     """Return column -> (n,) text: the groups in which a challenger must not be worse.
 
-    ``features`` of any service that a model reads, ``audit`` the protected ones, same customers row by row.
+    ``features`` with at least :data:`PROMOTION_SLICES_READ`, ``audit`` the protected ones, same customers row by row.
     """
     tenure = features["tenure_months"]
     columns = {

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from bentos.decisions.economics import ECONOMICS_FILE
 from configs.settings import PROJECT_ROOT, Settings
-from feature_repo.contract import ACTIVITY_SOURCE, SOURCE, contract_hash
+from feature_repo.contract import ACTIVITY_SOURCE, SOURCE
+from feature_repo.definition_hash import contract_hash
 from feature_repo.files.atomic_writes import file_sha256
 from feature_repo.files.table_paths import table_pattern
 from feature_repo.raw.events.deliveries import deliveries

@@ -16,6 +16,7 @@ from bentos.bundle import Bundle, Manifest
 from bentos.decisions.economics import Economics, profit_threshold
 from configs.settings import CONFIG_DIR, TrainingSettings
 from feature_repo.contract import OBSERVED_AT, SERVICES_OF
+from feature_repo.definition_hash import feature_hashes
 from training.data.split import Rows, folds, moments, split_holdout
 from training.data.training_set import TrainingSet
 from training.metrics.scores import Metrics, measure_metrics
@@ -112,6 +113,7 @@ def fit_challenger(
             git_commit=provenance.git_commit,
             created_at=provenance.created_at.isoformat(),
             files={},
+            feature_hashes=feature_hashes(training_set.service),
         ),
         linear,
         trees,

@@ -301,7 +301,7 @@ class Metadata(_Strict):
     model_version: str
     bundle_digest: Annotated[str, Field(description="sha256 of the bundle's manifest")]
     feature_service: str
-    contract_hash: Annotated[str, Field(description="sha256 of the feature service's names, types and domains")]
+    contract_hash: Annotated[str, Field(description="sha256 of what the feature service's version means")]
     features: list[str]
     training_snapshots: list[str]
     time: Annotated[Literal["declared", "observed"], Field(description="whether the training dates were observed")]

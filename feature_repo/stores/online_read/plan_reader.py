@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from feast import FeatureService, FeatureStore
 
-from feature_repo.contract import BEHAVIOR, BY_NAME, DERIVED, MILESTONES, REQUEST_DATA, VIEWS, Feature
+from feature_repo.contract import BEHAVIOR, BY_NAME, DERIVED, MILESTONES, VIEWS, Feature, request_data_of
 from feature_repo.stores.online_read.planned_store import PlannedReadMixin
 from feature_repo.stores.online_read.read_plan import ReadPlan
 from feature_repo.stores.online_read.service_columns import ServiceColumns, request_data
@@ -48,7 +48,7 @@ class PlannedReader:
         self._store, self._service = store, service
         self._wanted = {feature.name for feature in features}
         self._computed = [compute for view, compute in _COMPUTED.items() if any(f.view == view for f in features)]
-        self._request_data = REQUEST_DATA.get(service.name, ())
+        self._request_data = request_data_of(service.name)
         self._layout: _Layout | None = None
         self._instants = BoundedCache(self._instant)
 

@@ -13,9 +13,9 @@ from feature_repo.contract import (
     BY_NAME,
     CUSTOMER,
     OBSERVED_AT_US,
-    REQUEST_DATA,
     TILES,
     VIEWS,
+    request_data_of,
 )
 from feature_repo.stores.casting import to_python_values
 
@@ -46,7 +46,7 @@ class FeastReader:
 
     def __init__(self, store: FeatureStore, service: FeatureService) -> None:
         self._store = store
-        self._request_data = REQUEST_DATA.get(service.name, ())
+        self._request_data = request_data_of(service.name)
         refs = [f"{view.name}:{feature.name}" for view in service.feature_view_projections for feature in view.features]
         self._names = [ref.split(":")[1] for ref in refs]
         # Windows have no timestamp: those of the views that they are computed from are requested as well.
@@ -79,8 +79,8 @@ def _instant(seconds: int) -> datetime | None:
 def request_data(names: Sequence[str], observed_at: datetime) -> dict[str, int]:
     """Return the request data ``names`` of a service at ``observed_at``.
 
-    The names are those of :data:`feature_repo.contract.REQUEST_DATA`. Raises ValueError for an instant without a time
-    zone, KeyError for an unknown name.
+    The names are those of :func:`feature_repo.contract.request_data_of`. Raises ValueError for an instant without a
+    time zone, KeyError for an unknown name.
     """
     if observed_at.tzinfo is None:
         raise ValueError(f"{observed_at} has no time zone: instants are UTC")

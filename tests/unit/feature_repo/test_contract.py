@@ -2,20 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import pytest
-
 from feature_repo import contract
-from feature_repo.contract import (
-    AUDIT_SERVICE,
-    BEHAVIOR_SERVICE,
-    CORE_SERVICE,
-    FEATURES,
-    contract_hash,
-    features_of,
-    hash_of,
-)
+from feature_repo.contract import AUDIT_SERVICE, BEHAVIOR_SERVICE, CORE_SERVICE, FEATURES, SERVICES_OF, features_of
 
 
 def test_names_and_columns_are_unique():
@@ -49,29 +37,21 @@ def test_the_behaviour_service_is_the_core_and_every_window():
     assert not {f.name for f in contract.TILES} & {name for names in contract.SERVICES_OF.values() for name in names}
 
 
-def test_the_core_service_did_not_change_when_behaviours_came():
-    # A bundle trained before keeps serving: whoever changes this on purpose trains again.
-    assert contract_hash(CORE_SERVICE).startswith("13460bdb6b6e")
-
-
 def test_strings_have_a_closed_domain_and_nothing_else_does():
     assert all(bool(feature.categories) == (feature.dtype == "string") for feature in FEATURES)
 
 
-@pytest.mark.parametrize(
-    ("change", "same"),
-    [
-        ({"description": "other words"}, True),
-        ({"unit": "years"}, True),
-        ({"dtype": "float64"}, False),
-        ({"nullable": True}, False),
-    ],
-)
-def test_the_hash_follows_meaning_not_wording(change, same):
-    features = features_of(CORE_SERVICE)
-    changed = tuple(replace(each, **change) if each.name == "tenure_months" else each for each in features)
-    assert (hash_of(CORE_SERVICE, changed) == contract_hash(CORE_SERVICE)) is same
+def test_each_service_is_named_with_its_version_and_the_newest_are_current(monkeypatch):
+    assert {contract.family_of(name)[0] for name in SERVICES_OF} == {"churn_core", "churn_behavior", "churn_audit"}
+    assert {*contract.current_services()} == {CORE_SERVICE, BEHAVIOR_SERVICE, AUDIT_SERVICE}
+    for name in ("churn_core_v98", "churn_core_v100"):
+        monkeypatch.setitem(SERVICES_OF, name, SERVICES_OF[CORE_SERVICE])
+    assert {*contract.current_services()} == {"churn_core_v100", BEHAVIOR_SERVICE, AUDIT_SERVICE}
 
 
-def test_the_hash_follows_the_order():
-    assert hash_of(CORE_SERVICE, features_of(CORE_SERVICE)[::-1]) != contract_hash(CORE_SERVICE)
+def test_a_version_with_windows_reads_the_activity_table(monkeypatch):
+    monkeypatch.setitem(SERVICES_OF, "churn_core_v99", (*SERVICES_OF[CORE_SERVICE], "tickets_30d"))
+    windows = (contract.OBSERVED_AT_US,)
+    services = (CORE_SERVICE, BEHAVIOR_SERVICE, AUDIT_SERVICE, "churn_core_v99", "of another project")
+    assert [contract.request_data_of(name) for name in services] == [(), windows, (), windows, ()]
+    assert contract.reads_activity("churn_core_v99")

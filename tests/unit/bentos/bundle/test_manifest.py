@@ -19,7 +19,8 @@ from bentos.bundle.manifest import (
     read_manifest,
     read_verified,
 )
-from feature_repo.contract import AUDIT_SERVICE, CORE_SERVICE, SERVICES_OF
+from feature_repo.contract import AUDIT_SERVICE, CORE_SERVICE, SAME_CONTRACTS, SERVICES_OF
+from feature_repo.definition_hash import contract_hash, feature_hashes
 from tests.support.small_model import manifest, saved
 
 
@@ -79,6 +80,29 @@ def test_what_a_bundle_says_is_read_of_another_contract_and_of_lost_files_too(fo
     assert read_manifest(folder) == (said, folder.name)
     other = rewritten(folder, contract_hash="0" * 64)
     assert read_manifest(other)[0].contract_hash == "0" * 64
+
+
+def test_a_bundle_of_before_transforms_were_part_of_the_hash_is_the_same_contract_and_model(folder):
+    said = read_verified(folder)[0]
+    (earlier,) = SAME_CONTRACTS[contract_hash(CORE_SERVICE)]
+    old = rewritten(folder, contract_hash=earlier)
+    assert "feature_hashes" not in json.loads((old / MANIFEST_FILE).read_text())
+    found = read_verified(old)[0]
+    assert (found.contract_hash, found.feature_hashes) == (earlier, {})
+    assert found.content_hash() == said.content_hash()
+
+
+def test_what_differs_is_named_with_its_file(folder):
+    hashes = feature_hashes(CORE_SERVICE)
+    before = hashes | {"partner": f"{'0' * 16}:", "protection_count": hashes["protection_count"][:17] + "0" * 16}
+    with pytest.raises(OtherContractError) as refused:
+        read_verified(folder := rewritten(folder, contract_hash="0" * 64, feature_hashes=before))
+    assert "partner (feature_repo/contract.py), protection_count (feature_repo/transforms.py)" in refused.value.message
+    kept = dict(list(hashes.items())[1:])
+    with pytest.raises(OtherContractError, match=r": partner \(feature_repo/contract.py\)$"):
+        read_verified(folder := rewritten(folder, features=[*kept], feature_hashes=kept))
+    with pytest.raises(BundleError, match=r"no bundle manifest \(TypeError\)"):
+        read_verified(rewritten(folder, feature_hashes=["partner"]))
 
 
 def test_another_contract_is_told_from_damage(folder):

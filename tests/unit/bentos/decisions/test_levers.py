@@ -269,3 +269,14 @@ def test_values_that_go_only_together(customer, touched, broken):
     found = contradictions(NEWCOMER | customer, touched)
     assert [rule.split(" is ")[0] for rule in found] == list(map(spoken, broken))
     assert all(rule.endswith(" service, and only for them") for rule in found)
+
+
+def test_an_older_version_has_the_choices_and_levers_that_fit_it(monkeypatch):
+    older = tuple(name for name in SERVICES_OF[CORE_SERVICE] if name != "tech_support")
+    monkeypatch.setitem(SERVICES_OF, "churn_core_v0", older)
+    with pytest.raises(LeversError, match="tech_support is no stored feature of the service"):
+        load_levers("churn_core_v0", REASONS)
+    found = load_levers("churn_core_v0", REASONS, partial=True)
+    assert set(found.choices) == set(LEVERS.choices) - {"tech_support"}
+    fit = [each for each in LEVERS.levers if "tech_support" not in {*each.when, *each.changes}]
+    assert [each.name for each in found.levers] == [each.name for each in fit] != [each.name for each in LEVERS.levers]

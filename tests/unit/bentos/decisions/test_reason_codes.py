@@ -237,3 +237,17 @@ def test_the_reasons_of_many_are_those_of_each_alone(most):
     assert dictionary.ranked(contributions, leaves, most=most) == codes
     sums = dictionary.sums(contributions)
     assert dictionary.reasons_of(sums, values, leaves.tolist(), most=most) == one_by_one
+
+
+def test_a_dictionary_serves_each_version_of_a_service(monkeypatch):
+    """A code with the feature of before and of now; a bundle's own one names features that no code has any more."""
+    monkeypatch.setitem(SERVICES_OF, "churn_core_v99", SERVICES_OF[CORE_SERVICE][:-1])
+    text = PATH.read_text("utf-8")
+    for service in (CORE_SERVICE, "churn_core_v99", BEHAVIOR_SERVICE):
+        assert set(parse_reason_codes(text, service).features) == set(SERVICES_OF[service])
+    gone = text.replace('"automatic_payment"', '"automatic_payment_before"')
+    assert parse_reason_codes(gone, "churn_core_v99", stored=True).features == SERVICES_OF["churn_core_v99"]
+    with pytest.raises(ReasonDictionaryError, match="automatic_payment_before is no feature of the service"):
+        parse_reason_codes(gone, "churn_core_v99")
+    with pytest.raises(ReasonDictionaryError, match="gender is no feature of the service"):
+        parse_reason_codes(text.replace('"automatic_payment"', '"gender"'), "churn_core_v99", stored=True)

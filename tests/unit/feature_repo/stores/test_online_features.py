@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from configs.settings import load_settings
-from feature_repo.contract import BEHAVIOR_SERVICE, CORE_SERVICE, contract_hash, features_of
+from feature_repo.contract import BEHAVIOR_SERVICE, CORE_SERVICE, features_of
+from feature_repo.definition_hash import contract_hash
 from feature_repo.stores.errors import StoreUnavailableError
 from feature_repo.stores.feature_store import open_feature_store
 from feature_repo.stores.freshness import at_the_contract

@@ -12,7 +12,8 @@ import pytest
 from bentos.bundle import Bundle
 from bentos.decisions.economics import Economics, profit_threshold
 from configs.settings import TrainingSettings
-from feature_repo.contract import CORE_SERVICE, CUSTOMER, LABEL, OBSERVED_AT, SERVICES_OF, contract_hash
+from feature_repo.contract import CORE_SERVICE, CUSTOMER, LABEL, OBSERVED_AT, SERVICES_OF
+from feature_repo.definition_hash import contract_hash
 from tests.support.promotion_models import Crowd, judge
 from tests.support.small_model import simulated, training_set, two_months
 from training.data.split import IdenticalRowsError, OneClassTrainingSetError, folds, identical_rows, split_holdout

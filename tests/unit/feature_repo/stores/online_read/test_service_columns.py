@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from feature_repo.contract import BEHAVIOR_SERVICE, CONTRACT, CORE_SERVICE, FEATURES, OBSERVED_AT_US
-from feature_repo.services import churn_behavior_v1, churn_core_v1
+from feature_repo.services import build_feature_service
 from feature_repo.stores.online_read.service_columns import FeastReader, request_data
 
 
@@ -41,13 +41,12 @@ class Answering:
 @pytest.mark.parametrize(
     ("service", "views"),
     [
-        (churn_core_v1, ("contract", "services", "billing")),
-        (churn_behavior_v1, ("contract", "services", "billing", "usage", "support", "payments")),
+        (CORE_SERVICE, ("contract", "services", "billing")),
+        (BEHAVIOR_SERVICE, ("contract", "services", "billing", "usage", "support", "payments")),
     ],
-    ids=[CORE_SERVICE, BEHAVIOR_SERVICE],
 )
 def test_each_view_that_is_read_is_asked_for_its_timestamp(service, views):
-    found = FeastReader(Answering(), service).read(["x"], datetime(2026, 3, 1, tzinfo=UTC))
+    found = FeastReader(Answering(), build_feature_service(service)).read(["x"], datetime(2026, 3, 1, tzinfo=UTC))
     assert found.views == tuple(f"customer_{view}" for view in views)
     # Event time 0 is how Feast's Redis store says that there is nothing; the store above says it of the first view.
     assert found.stamps == [(None, *[datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)] * (len(views) - 1))]
