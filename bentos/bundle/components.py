@@ -137,10 +137,6 @@ class TreeComponent:
             self._margin(data)[:rows], values[:rows, :-1] @ tables.weights, float(values[0, -1])
         )
 
-    def tabled(self, names: Sequence[str]) -> bool:
-        """Return whether explanations are looked up in tables."""
-        return self._tables_of(names).trees is not None
-
     def _tables_of(self, names: Sequence[str]) -> _Tables:
         key = tuple(names)
         if key not in self._tables:

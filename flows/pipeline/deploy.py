@@ -113,7 +113,8 @@ def look_up(version: str | None) -> dict[str, Any]:
 @task(name="compare", **TASK)
 def compare(trained: RegisteredChallenger, live: LiveFigures | None, now: datetime) -> dict[str, Any]:
     """Decide about the challenger; with the results on live requests, if there are any."""
-    return comparing.compare_models(load_settings(), trained, now, live=live).to_json()
+    settings = load_settings()
+    return comparing.compare_models(settings, trained, comparing.serving(settings.home), now, live=live).to_json()
 
 
 def ask(settings: Settings, trained: RegisteredChallenger, verdict: Verdict) -> Approval | None:

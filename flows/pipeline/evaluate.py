@@ -73,7 +73,7 @@ def compare_challenger(version: str | None, now: datetime) -> dict[str, Any]:
     """Decide about the challenger from all available figures."""
     settings = load_settings()
     trained = registered_challenger(settings, version)
-    compared = comparing.compare_models(settings, trained, now)
+    compared = comparing.compare_models(settings, trained, comparing.serving(settings.home), now)
     show(compared, trained.version)
     return compared.to_json()
 

@@ -90,7 +90,12 @@ class ComparisonResult:
 
 
 def compare_models(
-    settings: Settings, trained: RegisteredChallenger, now: datetime, *, live: LiveFigures | None = None
+    settings: Settings,
+    trained: RegisteredChallenger,
+    served: Rollout | None,
+    now: datetime,
+    *,
+    live: LiveFigures | None = None,
 ) -> ComparisonResult:
     """Decide from all available figures; the verdict becomes a file of the run and tags of the version.
 
@@ -100,6 +105,8 @@ def compare_models(
 
     Parameters
     ----------
+    served
+        What serves, as :func:`serving` returns it: its champion is compared with. None: no model serves.
     live
         Results of both on live requests: ``rollout.shadow_requests_min`` of them are required then. None: decided
         without them.
@@ -113,7 +120,6 @@ def compare_models(
     RegistryUnavailableError
         If MLflow does not accept the verdict, or the champion's copy can't be fetched.
     """
-    served = serving(settings.home)
     evidence = gather_evidence(settings, trained, served, live)
     verdict = decide(evidence, load_economics(), settings.promotion, settings.rollout, seed=settings.training.seed)
     champion = served.champion if served else None

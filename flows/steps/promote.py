@@ -132,7 +132,7 @@ def compare_and_promote(
         try_sync_aliases(settings)
         return PromotionOutcome(trained, None, None)
     live = _live(settings, trained, served) if served is not None and settings.rollout.shadow_requests_min else None
-    compared = compare_models(settings, trained, now, live=live)
+    compared = compare_models(settings, trained, served, now, live=live)
     if leaving not in {None, compared.champion}:
         raise serving_now.ChampionChangedError("another champion serves by now", "run it again, or name that one")
     return PromotionOutcome(

@@ -1,7 +1,9 @@
 """The service as a real process, once on SQLite and once on a real Redis."""
 
 import pytest
+from playwright.sync_api import sync_playwright
 
+from tests.support.chromium import start
 from tests.support.serving_home import served
 
 
@@ -16,3 +18,11 @@ def service(request, tmp_path_factory, telco_csv):
 def sqlite_service(request, tmp_path_factory, telco_csv):
     """The one of the two that needs no server: for what does not depend on the store."""
     return served(tmp_path_factory.getbasetemp() / "serving-sqlite", telco_csv, request.config, None)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        started = start(playwright)
+        yield started
+        started.close()

@@ -7,26 +7,18 @@ import zlib
 from collections import Counter
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from bentos.churn.errors import KeyForbiddenError, KeyMissingError, LoadingError, RateLimitedError, response_to
 from bentos.churn.ui.page import render_page as page_of
 from bentos.prediction.errors import CustomerWithdrawnError, InternalError
-from tests.support.chromium import CONTRASTS, CUT_OFF, INJECTIONS, MOVING, REFERENCES, TRACES, Visit, start
+from tests.support.chromium import CONTRASTS, CUT_OFF, INJECTIONS, MOVING, REFERENCES, TRACES, Visit
 from tests.support.serving_home import EXPIRED, INCOMPLETE
 
 XSS = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 WIDE = {"width": 1280, "height": 900}
 NARROW = {"width": 320, "height": 640}
 MINUS = "\N{MINUS SIGN}"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        started = start(playwright)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

@@ -4,24 +4,16 @@ import asyncio
 import warnings
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from bentos.client import AsyncChurnClient, ChurnClient, NotAllowedError
-from tests.support.chromium import Visit, start
+from tests.support.chromium import Visit
 from tests.support.keyed_service import guarded
 
 
 @pytest.fixture(scope="module")
 def service(request, tmp_path_factory, telco_csv):
     return guarded(tmp_path_factory.getbasetemp() / "serving-sqlite", telco_csv, request.config)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        started = start(playwright)
-        yield started
-        started.close()
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from feature_repo.definition_hash import feature_hashes
 from feature_repo.files.atomic_writes import StorageError
 from flows.pipeline.policy import is_retryable
 from flows.steps.apply_features import apply_features
-from flows.steps.compare import compare_models
+from flows.steps.compare import compare_models, serving
 from flows.steps.promote import (
     WhyMissingError,
     begin_trial,
@@ -261,7 +261,7 @@ def test_a_new_month_gives_a_new_version_that_is_compared_on_its_own_rows(fresh)
     assert made.fingerprint != first.fingerprint
     newest = read_heldout(settings.home, made.digest)
     assert newest["observed_at"].min() > read_heldout(settings.home, first.digest)["observed_at"].max()
-    compared = compare_models(settings, made, LATER)
+    compared = compare_models(settings, made, serving(settings.home), LATER)
     assert compared.champion == first.digest
     assert compared.verdict.figures["champion_rows"] == len(newest)
     # With live requests required, those of its trial count; without one it is not let through.
@@ -269,7 +269,10 @@ def test_a_new_month_gives_a_new_version_that_is_compared_on_its_own_rows(fresh)
     refused = compare_and_promote(strict, made, who="ann", why="", now=LATER)
     assert "live requests (0 >= 50)" in refused.compared.verdict.why
     seen = LiveFigures(50, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0)
-    assert compare_models(strict, made, LATER, live=seen).verdict.promote is compared.verdict.promote
+    assert (
+        compare_models(strict, made, serving(settings.home), LATER, live=seen).verdict.promote
+        is compared.verdict.promote
+    )
     begin_trial(settings, made, share=None, who="ann", why="", now=LATER)
     assert sync_aliases(settings) == {"champion": "1", "previous": None, "challenger": "2"}
 
@@ -278,9 +281,15 @@ def test_between_verdict_and_promotion_another_champion_is_noticed(fresh):
     settings, _ = fresh
     rows = training_set(settings)
     one, two = (challenge(settings, rows, mark * 64, LATER + timedelta(days=day)) for mark, day in (("a", 1), ("b", 2)))
-    compared = compare_models(settings, two, LATER)
+    compared = compare_models(settings, two, serving(settings.home), LATER)
     promote_challenger(
-        settings, one, compare_models(settings, one, LATER), who="ann", why="first", now=LATER, force=True
+        settings,
+        one,
+        compare_models(settings, one, serving(settings.home), LATER),
+        who="ann",
+        why="first",
+        now=LATER,
+        force=True,
     )
     with pytest.raises(ChampionChangedError):
         promote_challenger(settings, two, compared, who="ann", why="late", now=LATER, force=True)

@@ -37,6 +37,8 @@ SLICE_ROWS_MIN: Final = 30
 SLICE_VALUES_MAX: Final = 6
 """A numeric column with more distinct values than this is cut into quartiles."""
 
+_LABELS: Final = [False, True]
+
 LOWER_IS_BETTER: Final = frozenset({"brier", "log_loss", "ece"})
 
 FIGURES = {
@@ -151,15 +153,10 @@ def roc_auc(churned: BoolArray, score: FloatArray) -> float:
     >>> roc_auc(np.array([True, False, True, False]), np.array([0.9, 0.4, 0.4, 0.1]))
     0.875
     """
-    return _roc_auc(rank_scores(churned, score))
+    from sklearn.metrics import roc_auc_score
 
-
-def _roc_auc(ranking: Ranking) -> float:
-    ranking.refuse_one_class("ROC-AUC")
-    left = np.diff(ranking.churners, prepend=0)
-    stayed = np.diff(ranking.contacted, prepend=0) - left
-    above = ranking.churners - left / 2  # churners ahead of each stayer of the group, ties by half
-    return float(above @ stayed / (ranking.churned * (ranking.rows - ranking.churned)))
+    labels, scores = _both_classes(churned, score, "ROC-AUC")
+    return float(roc_auc_score(labels, scores))
 
 
 def pr_auc(churned: BoolArray, score: FloatArray) -> float:
@@ -167,19 +164,23 @@ def pr_auc(churned: BoolArray, score: FloatArray) -> float:
 
     Interpolation between points of a precision-recall curve is too optimistic (Davis and Goadrich 2006).
     """
-    return _pr_auc(rank_scores(churned, score))
+    from sklearn.metrics import average_precision_score
+
+    labels, scores = _both_classes(churned, score, "PR-AUC")
+    return float(average_precision_score(labels, scores))
 
 
-def _pr_auc(ranking: Ranking) -> float:
-    ranking.refuse_one_class("PR-AUC")
-    gained = np.diff(ranking.churners, prepend=0) / ranking.churned
-    return float(gained @ (ranking.churners / ranking.contacted))
+def _both_classes(churned: BoolArray, score: FloatArray, metric: str) -> tuple[BoolArray, FloatArray]:
+    ranking = rank_scores(churned, score)
+    ranking.refuse_one_class(metric)
+    return check_scores(churned, score)
 
 
 def brier(churned: BoolArray, score: FloatArray) -> float:
     """Return the mean squared error of the probability (Brier 1950), in [0, 1], lower is better."""
-    labels, scores = check_scores(churned, score)
-    return float(np.mean((scores - labels) ** 2))
+    from sklearn.metrics import brier_score_loss
+
+    return float(brier_score_loss(*check_scores(churned, score), labels=_LABELS))
 
 
 def log_loss(churned: BoolArray, score: FloatArray) -> float:
@@ -188,10 +189,9 @@ def log_loss(churned: BoolArray, score: FloatArray) -> float:
     Scores are clipped to [eps, 1 - eps], eps the float64 machine epsilon: a certain and wrong score costs 36 nats
     instead of infinity, as in scikit-learn.
     """
-    labels, scores = check_scores(churned, score)
-    eps = np.finfo(np.float64).eps
-    clipped = np.clip(scores, eps, 1 - eps)
-    return float(-np.mean(np.where(labels, np.log(clipped), np.log1p(-clipped))))
+    from sklearn.metrics import log_loss as negative_log_likelihood
+
+    return float(negative_log_likelihood(*check_scores(churned, score), labels=_LABELS))
 
 
 @dataclass(frozen=True)
@@ -294,8 +294,8 @@ def measure_metrics(churned: BoolArray, score: FloatArray, economics: Economics)
     return Metrics(
         rows=ranking.rows,
         churn_rate=ranking.churned / ranking.rows,
-        roc_auc=_roc_auc(ranking),
-        pr_auc=_pr_auc(ranking),
+        roc_auc=roc_auc(churned, score),
+        pr_auc=pr_auc(churned, score),
         brier=brier(churned, score),
         log_loss=log_loss(churned, score),
         ece=ece(churned, score),

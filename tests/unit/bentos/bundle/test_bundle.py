@@ -15,18 +15,11 @@ from bentos.bundle.manifest import FILES, MANIFEST_FILE
 from feature_repo.files.atomic_writes import StorageError
 from tests.support.small_model import (
     REASONS,
-    features_of_snapshot,
     fitted_model,
     manifest,
     saved,
-    simulated,
     small_bundle,
 )
-
-
-@pytest.fixture(scope="module")
-def frame():
-    return features_of_snapshot(simulated())
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from bentos.bundle.components import LinearComponent, TreeComponent
 from bentos.bundle.design_matrix import Factor, Term, matrix
 from feature_repo.contract import CORE_SERVICE, SERVICES_OF
-from tests.support.small_model import features_of_snapshot, fitted_model, simulated
+from tests.support.small_model import fitted_model
 
 NAMES = SERVICES_OF[CORE_SERVICE]
 TENURE = Factor("tenure_months", "number")
@@ -29,11 +29,6 @@ TWO = matrix(
     HAND_MADE.design,
     pd.DataFrame({"contract_type": ["Month-to-month", "Two year"], "tenure_months": [20.0, 5.0]}),
 )
-
-
-@pytest.fixture(scope="module")
-def frame():
-    return features_of_snapshot(simulated())
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import pytest
 
 from bentos.decisions.economics import Economics
 from configs.settings import TrainingSettings
-from tests.support.small_model import features_of_snapshot, labels_of, simulated
 from training.data.split import folds
 from training.evaluation.cross_validation import cross_validate
 from training.metrics.scores import measure_metrics
@@ -18,16 +17,6 @@ from training.model.tuning import tune
 pytestmark = pytest.mark.slow
 
 PLAN = TrainingSettings(seed=7, trials=1, tuning_timeout_s=60, folds=2, test_share=0.2)
-
-
-@pytest.fixture(scope="module")
-def frame():
-    return features_of_snapshot(simulated())
-
-
-@pytest.fixture(scope="module")
-def churned():
-    return labels_of(simulated())
 
 
 @pytest.fixture(scope="module")

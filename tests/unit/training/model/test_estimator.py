@@ -8,7 +8,7 @@ from sklearn.base import clone
 
 from bentos.bundle.design_matrix import matrix
 from feature_repo.contract import BY_NAME, CORE_SERVICE, SERVICES_OF
-from tests.support.small_model import features_of_snapshot, fitted_model, labels_of, simulated
+from tests.support.small_model import fitted_model
 from training.model.estimator import (
     BlendedChurnClassifier,
     DesignMatrix,
@@ -19,16 +19,6 @@ from training.model.estimator import (
     tree_pipeline,
 )
 from training.model.feature_columns import DESIGNS, TREE_TERMS
-
-
-@pytest.fixture(scope="module")
-def frame():
-    return features_of_snapshot(simulated())
-
-
-@pytest.fixture(scope="module")
-def churned():
-    return labels_of(simulated())
 
 
 def test_the_transformer_is_the_bundles_own_matrix(frame):
