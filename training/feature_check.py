@@ -34,9 +34,8 @@ from feature_repo.contract import (
     WINDOW_DAYS,
     Feature,
 )
+from feature_repo.definition_hash import CONTRACT_FILE, TRANSFORMS_FILE
 
-CONTRACT_FILE: Final = "feature_repo/contract.py"
-TRANSFORMS_FILE: Final = "feature_repo/transforms.py"
 COLUMNS_FILE: Final = "feature_repo/raw/snapshots/telco_csv.py"
 DESIGNS_FILE: Final = "training/model/feature_columns.py"
 REASONS_FILE: Final = "configs/reason_codes.toml"
