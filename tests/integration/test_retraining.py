@@ -366,7 +366,8 @@ def test_versions_of_a_feature_service_are_compared_and_promoted_and_rolled_back
     assert done.compared.verdict.figures["log_loss_gain"] > 0
     assert roll_back(settings, who="bob", why="too many calls", now=LATER).after["champion"] == weak.digest
     assert sync_aliases(settings) == {"champion": weak.version, "previous": made.version}
-    assert "not withdrawn before (rollback by bob: too many calls)" in compare_models(settings, made, LATER).verdict.why
+    compared = compare_models(settings, made, serving(settings.home), LATER)
+    assert "not withdrawn before (rollback by bob: too many calls)" in compared.verdict.why
 
 
 def test_a_service_that_no_model_reads_is_named(lived):
