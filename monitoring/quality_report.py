@@ -120,18 +120,18 @@ class GateFailedError(ChurnError):
         failed = [check for check in result.checks if check.stops]
         aside = [check for check in result.checks if check.quarantine and not check.passed]
         worst = sorted(aside, key=lambda check: -check.failed_rows)[:_NAMED]
-        told = [f"{check.column or 'the file'}: rule {check.rule}, {_count(check)}" for check in failed[:_NAMED]]
+        findings = [f"{check.column or 'the file'}: rule {check.rule}, {_count(check)}" for check in failed[:_NAMED]]
         if len(failed) > _NAMED:
-            told.append(f"{len(failed) - _NAMED} more rules")
+            findings.append(f"{len(failed) - _NAMED} more rules")
         if any(check.rule == QUARANTINE_RULE for check in failed):
-            told += [f"{check.column}: rule {check.rule}, {_count(check)}" for check in worst]
+            findings += [f"{check.column}: rule {check.rule}, {_count(check)}" for check in worst]
             if len(aside) > _NAMED:
-                told.append(f"{len(aside) - _NAMED} more rules set rows aside")
+                findings.append(f"{len(aside) - _NAMED} more rules set rows aside")
         hint = "correct the extract, or the rule in configs/expectations/ if the world has changed"
         if settings := [_SETTINGS[check.rule] for check in failed if check.rule in _SETTINGS]:
             hint = f"correct the extract; if it is right: {'; '.join(settings)}"
         super().__init__(
-            f"the gate refused the file: {'; '.join(told)}", f"{hint}; report: {report}" if report else hint
+            f"the gate refused the file: {'; '.join(findings)}", f"{hint}; report: {report}" if report else hint
         )
         self.result = result
         self.report = report
@@ -144,13 +144,13 @@ def gate_to_json(result: GateResult) -> str:
 
 def gate_from_json(text: str) -> GateResult:
     """Read what :func:`gate_to_json` wrote. Raises KeyError or ValueError for anything else."""
-    told = json.loads(text)
-    checks = [{**check, "sample": tuple(map(tuple, check["sample"]))} for check in told["checks"]]
+    fields = json.loads(text)
+    checks = [{**check, "sample": tuple(map(tuple, check["sample"]))} for check in fields["checks"]]
     return GateResult(
-        passed=told["passed"],
-        rows=told["rows"],
-        blank_totals=told["blank_totals"],
-        quarantined=tuple(QuarantinedRow(row["row"], tuple(row["rules"])) for row in told["quarantined"]),
+        passed=fields["passed"],
+        rows=fields["rows"],
+        blank_totals=fields["blank_totals"],
+        quarantined=tuple(QuarantinedRow(row["row"], tuple(row["rules"])) for row in fields["quarantined"]),
         checks=tuple(CheckResult(**check) for check in checks),
     )
 
@@ -167,7 +167,7 @@ def render_html(result: GateResult, title: str) -> str:
 <p><strong class="{"ok" if result.passed else "failed"}">The gate {verdict} the file.</strong>
 {result.rows:,} rows, {len(result.quarantined):,} quarantined, {result.blank_totals:,} blank {_NULLABLE}
 (null by rule: before the first bill), {sum(check.stops for check in checks)} of {len(checks)} rules failed.</p>
-<p>Customers are shown as pseudonyms. A leading ' keeps a spreadsheet from running a cell.</p>
+<p>Customers are shown as pseudonyms. A leading ' prevents a spreadsheet from executing a cell as a formula.</p>
 <div class="table"><table>{_WIDTHS}
 <thead><tr><th>Rule</th><th>Column</th><th>State</th><th class="n">Rows</th><th class="n">Share</th>
 <th>What was found</th><th>Sample</th><th>Why the rule is there</th></tr></thead><tbody>
