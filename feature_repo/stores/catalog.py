@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,7 +59,6 @@ def catalogue(store: FeatureStore) -> dict[str, Any]:
 
 def _view(view: Any, consumers: dict[str, list[str]]) -> dict[str, Any]:
     source = getattr(view, "batch_source", None)
-    code = None if source else view.feature_transformation.udf_string
     return {
         "name": view.name,
         "kind": "stored" if source else "on demand",
@@ -67,13 +67,21 @@ def _view(view: Any, consumers: dict[str, list[str]]) -> dict[str, Any]:
         "tags": _plain(view.tags),
         "ttl_days": view.ttl.days if source else None,
         "online": bool(view.online) if source else True,
-        "source": {"table": source.name, "path": source.path} if source else {"computed_by": code},
+        "source": {"table": source.name, "path": source.path} if source else {"computed_by": _functions(view)},
         "features": [
             _feature(feature, source, sorted(consumers.get(f"{view.name}:{feature.name}", [])))
             for feature in view.features
             if feature.name != CUSTOMER
         ],
     }
+
+
+def _functions(view: Any) -> str:
+    """Return the functions that a view on demand calls, "module.name": those that its registered code imports."""
+    imported = [
+        node for node in ast.walk(ast.parse(view.feature_transformation.udf_string)) if isinstance(node, ast.ImportFrom)
+    ]
+    return ", ".join(f"{node.module}.{each.name}" for node in imported for each in node.names) or str(view.name)
 
 
 def _feature(feature: Any, source: Any, consumers: list[str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
+import click
 import yaml
 
 from configs.settings import Settings
@@ -16,6 +17,8 @@ from feature_repo.stores.feature_store import REPO_PATH, feast_folder, repo_conf
 from flows.listen_address import AddressError, refuse_taken_port
 from flows.orphan_processes import kill_orphans
 from flows.steps.apply_features import refuse_changes
+from flows.steps.check_features import refuse_inconsistent_features
+from flows.terminal import wrapped
 
 CONFIGURATION: Final = "FEATURE_STORE_YAML"
 """Environment variable with Feast's configuration."""
@@ -25,9 +28,13 @@ _SERVERS: Final = {
     "serve_offline": ("127.0.0.1", 8815),
     "serve_registry": ("::", 6570),
     "serve_transformations": ("::", 6569),
-    "ui": ("0.0.0.0", 8888),  # noqa: S104 - Feast's own default
+    "ui": ("127.0.0.1", 8888),  # Feast's own is 0.0.0.0, and the page has no login
 }
 """Feast's server commands and their default (host, port)."""
+UI_WARNING: Final = (
+    "warning: Feast's page can change the registry, without a login, for everyone who can open it; "
+    "after a change there, churn apply registers the definitions again"
+)
 _REST_PORT: Final = 6572
 _GROUP: Final = frozenset({"-c", "--chdir", "-f", "--feature-store-yaml", "--log-level"})
 """Global options of Feast that take the next argument as their value."""
@@ -53,14 +60,20 @@ def run(settings: Settings, arguments: Sequence[str]) -> NoReturn:
         If the home can't be written.
     ContractInUseError
         If the command is ``apply``, and a bundle needs a feature service that the code changed or lacks.
+    FeatureFilesError
+        If the command is ``apply``, and the files that declare features do not agree.
     """
     if list(_command(arguments)[:1]) == ["apply"]:
+        refuse_inconsistent_features()
         refuse_changes(settings)
+    arguments = with_loopback(arguments)
     given = feast_environment(settings)
     if listens := addresses(arguments):
         for host, port in listens:
             refuse_taken_port(host, port)
         kill_orphans(given)
+    if is_ui(arguments):
+        click.echo(wrapped(UI_WARNING, sys.stderr), err=True)
     with storage_errors():
         feast_folder(settings).mkdir(parents=True, exist_ok=True)
     command = [
@@ -87,6 +100,29 @@ def feast_environment(settings: Settings) -> dict[str, str]:
         # Feast's servers with several processes ignore "-f" and read the file named in the environment.
         "FEAST_FS_YAML_FILE_PATH": str(_TEMPLATE),
     }
+
+
+def with_loopback(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments of ``feast``, with the loopback address for its page if they name no host.
+
+    Examples
+    --------
+    >>> from flows.cli.feast_command import with_loopback
+    >>> with_loopback(["ui", "-p", "8000"])
+    ['ui', '--host', '127.0.0.1', '-p', '8000']
+    >>> with_loopback(["ui", "--host", "0.0.0.0"])
+    ['ui', '--host', '0.0.0.0']
+    """
+    command = _command(arguments)
+    if not is_ui(arguments) or any(map(_HOST.fullmatch, command[1:])):
+        return list(arguments)
+    before = arguments[: len(arguments) - len(command)]
+    return [*before, "ui", "--host", _SERVERS["ui"][0], *command[1:]]
+
+
+def is_ui(arguments: Sequence[str]) -> bool:
+    """Return whether ``feast <arguments>`` serves Feast's page."""
+    return list(_command(arguments)[:1]) == ["ui"] and "--help" not in arguments
 
 
 def addresses(arguments: Sequence[str]) -> list[tuple[str, int]]:

@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from configs.errors import EXIT_FAILURE
-from flows.cli.invocation import say
+from flows.cli.invocation import run_settings, say
 
 
 @click.group()
@@ -41,4 +41,25 @@ def check_features(*, as_json: bool) -> None:
         sys.exit(EXIT_FAILURE)
 
 
-FEATURE_COMMANDS: Final[tuple[click.Command, ...]] = (features,)
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON array.")
+def plan(*, as_json: bool) -> None:
+    """Show by feature and service what `churn apply` would change in the registry."""
+    import json
+    from dataclasses import asdict
+
+    from flows.steps.apply_features import plan_features
+    from flows.steps.check_features import refuse_inconsistent_features
+
+    refuse_inconsistent_features()
+    changes = plan_features(run_settings())
+    if as_json:
+        click.echo(json.dumps([asdict(each) for each in changes], indent=2))
+        return
+    for each in changes:
+        say(str(each))
+    if not changes:
+        say("no changes: the registry agrees with the contract")
+
+
+FEATURE_COMMANDS: Final[tuple[click.Command, ...]] = (features, plan)

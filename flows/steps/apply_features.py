@@ -16,6 +16,7 @@ from configs.settings import Settings
 from feature_repo.contract import SERVICES_OF, current_services, features_of
 from feature_repo.definition_hash import CONTRACT_FILE, contract_hash
 from feature_repo.stores import registration
+from feature_repo.stores.contract_plan import Change, plan
 from flows.steps.compare import serving
 
 REMOVE: Final = "--remove-unneeded"
@@ -77,6 +78,21 @@ def apply_features(settings: Settings, *, remove_unneeded: bool = False) -> Appl
     """
     needed = needed_bundles(settings.home, serving(settings.home))
     _refuse_changes(needed)
+    services, kept, unneeded, before = _selection(settings, needed, remove_unneeded=remove_unneeded)
+    names = registration.apply(settings, services)
+    return Applied(names, kept, unneeded, [name for name in before if name not in services])
+
+
+def plan_features(settings: Settings) -> list[Change]:
+    """Return what :func:`apply_features` would change in the registry, by contract; raises as it does for stores."""
+    services, *_ = _selection(settings, needed_bundles(settings.home, serving(settings.home)), remove_unneeded=False)
+    return plan(settings, services)
+
+
+def _selection(
+    settings: Settings, needed: list[NeededBundle], *, remove_unneeded: bool
+) -> tuple[list[str], dict[str, list[NeededBundle]], list[str], dict[str, str]]:
+    """Return the services to register, the older ones kept for bundles, those unneeded, and the registered ones."""
     current, before = current_services(), registration.registered(settings)
     kept = {
         service: bundles
@@ -86,8 +102,7 @@ def apply_features(settings: Settings, *, remove_unneeded: bool = False) -> Appl
     older = [name for name in SERVICES_OF if name in before and name not in current and name not in kept]
     unneeded = [] if remove_unneeded else older
     services = [name for name in SERVICES_OF if name in {*current, *kept, *unneeded}]
-    names = registration.apply(settings, services)
-    return Applied(names, kept, unneeded, [name for name in before if name not in services])
+    return services, kept, unneeded, before
 
 
 def refuse_changes(settings: Settings) -> None:

@@ -44,7 +44,6 @@ def refuse_inconsistent_features() -> None:
     """Raise FeatureFilesError if :func:`check_features` finds anything."""
     if found := check_features():
         raise FeatureFilesError(
-            f"nothing was registered, {len(found)} finding{'s' if len(found) > 1 else ''}: "
-            f"{'; '.join(map(str, found))}",
+            f"the files that declare features do not agree, nothing was registered: {'; '.join(map(str, found))}",
             "correct the files; to list the findings: churn features check",
         )

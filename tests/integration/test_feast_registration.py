@@ -105,5 +105,10 @@ def test_the_catalogue_names_owner_definition_type_source_and_consumers(telco, t
     assert tenure["consumers"] == [contract.BEHAVIOR_SERVICE, contract.CORE_SERVICE]
     view, count = features["protection_count"]
     assert view["kind"] == "on demand"
-    assert "derive(inputs)" in view["source"]["computed_by"]
+    computed_by = {v["name"]: v["source"]["computed_by"] for v in content["feature_views"] if v["kind"] == "on demand"}
+    assert computed_by == {
+        "customer_behavior": "feature_repo.transforms.windows",
+        "customer_derived": "feature_repo.transforms.derive",
+        "customer_milestones": "feature_repo.transforms.milestones",
+    }
     assert count["definition"] == BY_NAME["protection_count"].description

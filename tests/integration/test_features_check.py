@@ -91,7 +91,7 @@ def test_apply_refuses_a_feature_without_all_its_entries_and_writes_nothing(clon
     run = churn(clone, "apply")
     assert (run.returncode, run.stdout) == (1, "")
     error, hint = run.stderr.splitlines()
-    assert error.startswith("error: nothing was registered, ")
+    assert error.startswith("error: the files that declare features do not agree, nothing was registered: ")
     assert "bills_by_hand: feature_repo/" in error
     assert "churn features check" in hint
     assert not (clone / "home" / "feast").exists()

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from configs.settings import PROJECT_ROOT
 from feature_repo.stores.feature_store import repo_config
-from flows.cli.feast_command import CONFIGURATION, addresses, feast_environment
+from flows.cli.feast_command import CONFIGURATION, addresses, feast_environment, with_loopback
 from flows.listen_address import AddressError
 
 
@@ -42,7 +42,8 @@ def test_what_does_not_listen_needs_no_port(words):
         ("serve -mp 7000 --host=::1", [("::1", 7000)]),
         ("serve -p 7000 --port=7001", [("127.0.0.1", 7001)]),
         ("serve -p seven", [("127.0.0.1", 6566)]),
-        ("ui --host", [("0.0.0.0", 8888)]),  # noqa: S104 - Feast's own default
+        ("ui --host", [("127.0.0.1", 8888)]),
+        ("ui --host 0.0.0.0", [("0.0.0.0", 8888)]),  # noqa: S104 - as given
         ("serve_registry --rest-port 7001", [("::", 6570)]),
         ("serve_registry -r --rest-port=7001 -h 127.0.0.1", [("::", 6570), ("127.0.0.1", 7001)]),
         ("serve_registry --rest-api -p 7000", [("::", 7000), ("::", 6572)]),
@@ -70,3 +71,18 @@ def test_feast_runs_in_a_home_with_an_emoji(tmp_path):
     run = subprocess.run(words, env=env, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert (home / "feast" / "registry.db").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("ui", "ui --host 127.0.0.1"),
+        ("--log-level info ui -p 8000", "--log-level info ui --host 127.0.0.1 -p 8000"),
+        ("ui -h localhost", "ui -h localhost"),
+        ("ui --host=::1", "ui --host=::1"),
+        ("ui --help", "ui --help"),
+        ("serve", "serve"),
+    ],
+)
+def test_the_page_of_feast_listens_on_loopback_unless_a_host_is_given(words, expected):
+    assert with_loopback(words.split()) == expected.split()
