@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import re
+import signal
 import struct
 import subprocess
 import termios
@@ -84,4 +85,6 @@ def terminal(words: list[str], env: Mapping[str, str], cwd: os.PathLike[str], co
 
 
 def _take_terminal() -> None:
+    # A shell without job control starts background commands with SIGINT ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
