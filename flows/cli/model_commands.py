@@ -155,7 +155,7 @@ def rollout(canary: float | None, version: str | None, why: str, *, shadow: bool
 @click.option("--csv", required=True, type=CSV, help="A labelled extract.")
 @click.option("--repeats", default=3, show_default=True, type=click.IntRange(1, 100), help="Of the cross-validation.")
 def evaluate(csv: Path, repeats: int) -> None:
-    """Repeated nested cross-validation beside a logistic regression on the same folds, with an HTML report."""
+    """Repeated nested cross-validation, compared with a logistic regression on the same folds, with an HTML report."""
     from flows.cli.tables import comparison_table
     from flows.steps.evaluate import evaluate_csv
 

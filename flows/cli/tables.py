@@ -41,7 +41,7 @@ def drift_table(found: MonitorReport, console: Console | None = None) -> None:
     out = console or terminal_console()
     ranked = sorted(found.rows, key=lambda row: (row.status != "drift", -(row.psi or 0.0)))
     shown = [row for place, row in enumerate(ranked) if row.status == "drift" or place < _STABLE_SHOWN]
-    table = Table(title=f"{found.customers} customers beside the held-out rows of model {found.model_version}")
+    table = Table(title=f"{found.customers} customers compared with the held-out rows of model {found.model_version}")
     for heading in ("", "PSI", "at most", "status", "moved most"):
         table.add_column(heading, justify="right" if heading in {"PSI", "at most"} else "left")
     for row in shown:
