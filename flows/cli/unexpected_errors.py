@@ -25,7 +25,7 @@ def unexpected(broken: BaseException) -> ChurnError:
     if isinstance(broken, OSError) and broken.strerror:
         where = f": {broken.filename}" if isinstance(broken.filename, str | Path) else ""
         return UnexpectedError(
-            f"the system refused it: {broken.strerror}{where}", "mend that, then run it again; --debug shows where"
+            f"the system refused it: {broken.strerror}{where}", "correct that, then run it again; --debug shows where"
         )
     return UnexpectedError(
         f"unexpected {type(broken).__name__} at {_place(broken)}",

@@ -93,7 +93,7 @@ def _decided(
     if settings.promotion.approval_required:
         answer = ask(settings, trained, compared.verdict)
         if answer is None or not answer.approve:
-            no = "nobody answered in time" if answer is None else f"{answer.who} said no: {answer.why}"
+            no = "no answer in time" if answer is None else f"{answer.who} said no: {answer.why}"
             return _refused(settings, trained, no, at)
         who, because = answer.who, "; ".join(filter(None, (why, answer.why)))
     try:

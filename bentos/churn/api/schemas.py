@@ -286,7 +286,7 @@ class RolloutBody(_Strict):
     """Which models meet requests in the worker that answers."""
 
     champion: Annotated[str, Field(description="digest of the bundle that answers")]
-    challenger: Annotated[str | None, Field(description="digest of the bundle on trial beside it")]
+    challenger: Annotated[str | None, Field(description="digest of the bundle on trial next to it")]
     mode: Annotated[
         Literal["none", "shadow", "canary"],
         Field(description="shadow: the challenger scores unseen; canary: it answers for a share of the customers"),

@@ -31,7 +31,7 @@ SERVICE_ACTOR: Final = "service"
 _MARK_CHARS: Final = 16
 _HEAD: Final = re.compile(rb"(\d{20}) ([0-9a-f]{64})\n")
 _RECOVERY_HINT: Final = (
-    "restore the folder audit/ beside the key file from a backup; or set it aside as it is: a new one begins with the "
+    "restore the folder audit/ next to the key file from a backup; or move it away as it is: a new one begins with the "
     "next entry"
 )
 

@@ -35,7 +35,7 @@ _KEY_CHARS: Final = len(KEY_PREFIX) + 8 + 1 + 43
 _NOBODY: Final = bytes(32)
 """The digest that an unknown id is compared with; no key has it."""
 _HINT: Final = (
-    "send one as Authorization: Bearer <key>, or as X-API-Key; whoever runs the service makes it: churn keys create"
+    "send one as Authorization: Bearer <key>, or as X-API-Key; the service's operator makes it: churn keys create"
 )
 _WHY: Final = {
     "missing": "an API key is needed",
@@ -81,7 +81,7 @@ def describe_access(settings: Settings, now: datetime) -> str:
     host = settings.serving.host
     had = had_keys(settings)
     if not (had or _always(settings)):
-        return f"no API keys: whoever reaches {host} may ask"
+        return f"no API keys: every caller who reaches {host} gets answers"
     valid = sum(entry.state(now) == "valid" for entry in keys)
     if not valid:
         why = (
@@ -94,7 +94,9 @@ def describe_access(settings: Settings, now: datetime) -> str:
             else "there were API keys before"
         )
         # A lost or emptied key file must not make the service answer callers without a key.
-        again = "" if keys or not had else "; to answer without keys again, set the key file and audit/ beside it aside"
+        again = (
+            "" if keys or not had else "; to answer without keys again, move the key file and audit/ next to it away"
+        )
         raise KeysNeededError(
             f"the service answers only callers with an API key, because {why}, and no key is valid",
             f"restore the key file, or run: churn keys create --name NAME --right predict{again}"

@@ -170,8 +170,9 @@ def audit_keys(settings: Settings, last: int | None = None) -> Audit:
 def _forged(key: KeyEntry, what: str) -> KeyAuditBrokenError:
     return KeyAuditBrokenError(
         f"key {key.id} {what}",
-        f"if nobody restored an old key file, ask who may write it; then end the key: churn keys revoke {key.id}. "
-        "Where that does not mend it, set audit/ aside as it is: a new one begins with the next entry",
+        f"unless an old key file was restored, find out who may write it; then revoke the key: "
+        f"churn keys revoke {key.id}. "
+        "Where that does not correct it, move audit/ away as it is: a new one begins with the next entry",
     )
 
 

@@ -199,15 +199,15 @@ class ModelManager:
         return ServingState(Rollout(loaded.bundle.digest, manifest.model_version), loaded)
 
     def _loaded(
-        self, digest: str, beside: ServingModel | None, now: datetime, *, store_needed: bool = False
+        self, digest: str, current: ServingModel | None, now: datetime, *, store_needed: bool = False
     ) -> ServingModel:
         from bentos.bundle.manifest import bundles_folder
 
-        model = load_model(self._settings, bundles_folder(self._settings.home) / digest, beside)
+        model = load_model(self._settings, bundles_folder(self._settings.home) / digest, current)
         try:
-            warm_up(model, now, store_needed=store_needed or beside is not None)
+            warm_up(model, now, store_needed=store_needed or current is not None)
         except BaseException:
-            if beside is None:
+            if current is None:
                 model.features.close()
             raise
         return model

@@ -267,7 +267,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._upgrading = True
             return
         if not self._parts.begin_body(self.headers):
-            self._refusal = RequestMalformedError("the body has a transfer encoding beside chunked", "send it without")
+            self._refusal = RequestMalformedError("the body has a transfer encoding next to chunked", "send it without")
             raise self._refusal
         super().on_headers_complete()
         self.cycle.transport = cast("asyncio.Transport", self._way)

@@ -294,7 +294,7 @@ def test_an_empty_list_without_an_audit_beside_it_opens_nothing(settings):
     assert keys_needed(settings)
     with pytest.raises(KeysNeededError) as refused:
         describe_access(settings, TODAY)
-    assert "set the key file" in refused.value.hint
+    assert "move the key file" in refused.value.hint
     access = ApiKeyAuthenticator(settings, ServiceMetrics())
     keys_path(settings).unlink()
     for second in range(2):
@@ -310,14 +310,14 @@ def test_a_home_answers_without_keys_again_where_the_audit_was_set_aside(setting
     keys_path(settings).unlink()
     with pytest.raises(KeysNeededError, match="there were API keys before") as refused:
         describe_access(settings, TODAY)
-    assert "set the key file and audit/ beside it aside" in refused.value.hint
+    assert "move the key file and audit/ next to it away" in refused.value.hint
     audit_path(settings).parent.rename(settings.home / "set-aside")
     assert describe_access(settings, TODAY).startswith("no API keys")
     ApiKeyAuthenticator(settings, ServiceMetrics()).authorize({}, None, HERE, 0.0)
 
 
 def test_what_is_said_at_the_start(settings, caplog):
-    assert describe_access(settings, TODAY) == "no API keys: whoever reaches 127.0.0.1 may ask"
+    assert describe_access(settings, TODAY) == "no API keys: every caller who reaches 127.0.0.1 gets answers"
     _, _ = create_key(settings, "crm", ["predict"], now=TODAY, days=1, who="tests")
     create_key(settings, "crm", ["predict"], now=TODAY, who="tests")
     assert describe_access(settings, TODAY) == "only callers with an API key may ask; 2 valid"
