@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import errno
 import re
-import sqlite3
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from bentos.bundle.manifest import MANIFEST_FILE, BundleError, bundles_folder, read_verified
-from configs.errors import ChurnError
 from configs.interrupts import reinstate_interrupts
 from configs.settings import Settings
 from feature_repo.contract import DType, features_of
 from feature_repo.files.atomic_writes import (
-    remove_leftovers_in,
     storage_errors,
-    sync_folder,
     temporary_folder,
     write_file,
     write_folder,
 )
-from feature_repo.files.locks import publish_lock
-from feature_repo.files.regular_files import open_regular
-from feature_repo.stores.database_errors import chain, sqlite_cause
-from feature_repo.stores.feature_store import sqlite_url
-from training.mlflow_connection import connection_cause
+from training.mlflow_database import artifacts_uri, database_path, make_database, server_uri, tracking_uri, try_to_open
+from training.registry_errors import (
+    ExperimentDeletedError,
+    NoSuchVersionError,
+    translate_registry_errors,
+)
 from training.run_text import EXPERIMENT_TAGS, MODEL_DESCRIPTION, run_name
 
 if TYPE_CHECKING:
@@ -51,52 +45,8 @@ REQUIREMENTS: Final = ["churn-platform"]
 _MODEL_NAME_UNUSABLE: Final = re.compile(r"[^A-Za-z0-9_-]")
 """Characters that are replaced in the name of a logged model: MLflow refuses some of them."""
 Alias = Literal["champion", "challenger", "previous"]
-_REFUSALS: Final = {
-    "UNAUTHENTICATED": "put user and password into CHURN_MLFLOW__TRACKING_URI",
-    "PERMISSION_DENIED": "give the user of CHURN_MLFLOW__TRACKING_URI the right to log and to register",
-    "RESOURCE_DOES_NOT_EXIST": "it was deleted meanwhile, or the address is of another service; train again",
-    "ENDPOINT_NOT_FOUND": "the address is of another service, or of an MLflow that is too old",
-    "INVALID_PARAMETER_VALUE": "",
-    "INVALID_STATE": "",
-    "RESOURCE_ALREADY_EXISTS": "",
-}
-"""MLflow error codes that a repeated call gets again, and the fix."""
-_DAMAGED: Final = "restore mlflow/ from a backup; where nothing was ever registered, move mlflow/mlflow.db away"
-_DAMAGED_ELSEWHERE: Final = "restore the file that CHURN_MLFLOW__TRACKING_URI names from a backup"
-_NO_FILE: Final = {errno.EACCES, errno.EINVAL, errno.EISDIR, errno.ENOTDIR}
-"""Error numbers of a path that can't be opened as a file until it is fixed by hand."""
-_A_FILE: Final = "correct the rights of mlflow/ below the home; mlflow/mlflow.db must be a file"
 SERVER_RETRIES: Final = 2
 """Retries of a server that does not respond, about 5 s in all (MLflow's own 7 take minutes)."""
-
-
-class ModelRegistryUnavailableError(ChurnError):
-    """MLflow can't be reached, or refused a call."""
-
-    error = "model_registry_unavailable"
-    http_status = 503
-    transient = True
-
-
-class ModelRegistryRefusedError(ModelRegistryUnavailableError):
-    """MLflow refused a call, and will refuse it again until the cause is fixed."""
-
-    error = "model_registry_refused"
-    http_status = 502
-    transient = False
-
-
-class ExperimentDeletedError(ModelRegistryRefusedError):
-    """The experiment of the runs was deleted."""
-
-    error = "experiment_deleted"
-
-
-class NoSuchVersionError(ChurnError):
-    """The model has no such version, or no version at all."""
-
-    error = "no_such_version"
-    http_status = 404
 
 
 @dataclass(frozen=True)
@@ -107,16 +57,6 @@ class RegisteredVersion:
     run_id: str
     bundle_digest: str
     tags: Mapping[str, str] = field(default_factory=dict, compare=False)
-
-
-def server_uri(settings: Settings) -> str:
-    """Return the URL of the MLflow server, "" where the embedded database serves. May hold a password."""
-    return settings.mlflow.tracking_uri.get_secret_value()
-
-
-def tracking_uri(settings: Settings) -> str:
-    """Return MLflow's tracking URI: SQLite below the home unless a server is set."""
-    return server_uri(settings) or _database_uri(_database(settings))
 
 
 def register(
@@ -151,7 +91,7 @@ def register(
     import mlflow
 
     every = {**tags, **_identity(bundle)}
-    with _answering(settings):
+    with translate_registry_errors(settings):
         client = _client(settings)
         experiment = _experiment(client, settings)
         _describe_experiment(client, experiment)
@@ -187,7 +127,7 @@ def register(
 def set_alias(settings: Settings, alias: Alias, version: str | None) -> None:
     """Set an alias of the model to a version, or delete it (None). No effect where it is set already."""
     name = settings.mlflow.model_name
-    with _answering(settings):
+    with translate_registry_errors(settings):
         client = _client(settings)
         if _aliases(client, name).get(alias) == version:
             return
@@ -199,7 +139,7 @@ def set_alias(settings: Settings, alias: Alias, version: str | None) -> None:
 
 def tag_version(settings: Settings, version: str, tags: Mapping[str, str]) -> None:
     """Write tags on a registered version."""
-    with _answering(settings):
+    with translate_registry_errors(settings):
         client = _client(settings)
         for key, value in tags.items():
             client.set_model_version_tag(settings.mlflow.model_name, version, key, value)
@@ -208,7 +148,7 @@ def tag_version(settings: Settings, version: str, tags: Mapping[str, str]) -> No
 def version_of(settings: Settings, alias: Alias) -> RegisteredVersion | None:
     """Return the version of an alias, None where it is not set."""
     name = settings.mlflow.model_name
-    with _answering(settings):
+    with translate_registry_errors(settings):
         client = _client(settings)
         version = _aliases(client, name).get(alias)
         return None if version is None else _registered(client.get_model_version(name, version))
@@ -218,7 +158,7 @@ def find_version(settings: Settings, version: str) -> RegisteredVersion:
     """Return a version by its number. Raises NoSuchVersionError."""
     from mlflow.exceptions import MlflowException
 
-    with _answering(settings):
+    with translate_registry_errors(settings):
         try:
             return _registered(_client(settings).get_model_version(settings.mlflow.model_name, version))
         except MlflowException as missing:
@@ -230,7 +170,7 @@ def find_version(settings: Settings, version: str) -> RegisteredVersion:
 
 def versions_with(settings: Settings, tag: str, value: str) -> list[RegisteredVersion]:
     """Return the versions whose tag has this value (hex digits), newest first."""
-    with _answering(settings):
+    with translate_registry_errors(settings):
         wanted = f"name = '{settings.mlflow.model_name}' and tags.{tag} = '{value}'"
         found = [_registered(each) for each in _client(settings).search_model_versions(wanted)]
     return sorted(found, key=lambda each: int(each.version), reverse=True)
@@ -240,7 +180,7 @@ def known_digests(settings: Settings) -> set[str]:
     """Return the digests of the bundles of all versions."""
     found: set[str] = set()
     wanted, token = f"name = '{settings.mlflow.model_name}'", None
-    with _answering(settings):
+    with translate_registry_errors(settings):
         client = _client(settings)
         while True:
             page = client.search_model_versions(wanted, page_token=token)
@@ -252,7 +192,7 @@ def known_digests(settings: Settings) -> set[str]:
 
 def close_runs(settings: Settings, fingerprint: str, finished: set[str]) -> None:
     """End runs left by a killed training: those in ``finished`` (run ids) as finished, others as killed."""
-    with _answering(settings):
+    with translate_registry_errors(settings):
         client = _client(settings)
         wanted = f"tags.{FINGERPRINT} = '{fingerprint}' and attributes.status = 'RUNNING'"
         for run in client.search_runs([_experiment(client, settings)], wanted):
@@ -265,7 +205,7 @@ def restore_bundle(settings: Settings, registered: RegisteredVersion) -> bool:
     from mlflow.exceptions import MlflowException
 
     place = f"models:/{settings.mlflow.model_name}/{registered.version}"
-    with temporary_folder(settings.home, "mlflow-") as folder, _answering(settings):
+    with temporary_folder(settings.home, "mlflow-") as folder, translate_registry_errors(settings):
         _client(settings)
         try:
             copy = Path(mlflow.artifacts.download_artifacts(place, dst_path=folder)) / "artifacts" / "bundle"
@@ -288,13 +228,13 @@ def restore_bundle(settings: Settings, registered: RegisteredVersion) -> bool:
 
 def figures_of(settings: Settings, run_id: str) -> dict[str, float]:
     """Return the metrics of a run."""
-    with _answering(settings):
+    with translate_registry_errors(settings):
         return dict(_client(settings).get_run(run_id).data.metrics)
 
 
 def keep_files(settings: Settings, run_id: str, folder: str, paths: Sequence[Path]) -> None:
     """Log files in a folder of a run, replacing earlier ones of the same names."""
-    with _answering(settings):
+    with translate_registry_errors(settings):
         client = _client(settings)
         for path in paths:
             client.log_artifact(run_id, str(path), folder)
@@ -302,7 +242,7 @@ def keep_files(settings: Settings, run_id: str, folder: str, paths: Sequence[Pat
 
 def keep_text(settings: Settings, run_id: str, name: str, text: str) -> None:
     """Log a text as the file ``name`` of a run, replacing an earlier one."""
-    with _answering(settings):
+    with translate_registry_errors(settings):
         _client(settings).log_text(run_id, text, name)
 
 
@@ -333,19 +273,6 @@ def _identity(bundle: Bundle) -> dict[str, str]:
         "time": manifest.time,
         "snapshots": ", ".join(manifest.snapshots),
     }
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppress warnings for MLflow's developers, and two of MLflow's hints.
-
-    The input example that it suggests would be a customer's data, and the signature is explicit.
-    """
-    with warnings.catch_warnings():
-        for told in (".*input example was not provided", ".*[Tt]ype hint"):
-            warnings.filterwarnings("ignore", message=told, category=UserWarning)
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        yield
 
 
 def _registered(found: Any) -> RegisteredVersion:
@@ -414,59 +341,11 @@ def _client(settings: Settings) -> MlflowClient:
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     if not server_uri(settings):
-        if not _database(settings).exists():
-            _make_database(settings)
-        _try_to_open(_database(settings))
+        if not database_path(settings).exists():
+            make_database(settings)
+        try_to_open(database_path(settings))
     mlflow.set_tracking_uri(tracking_uri(settings))
     return mlflow.MlflowClient()
-
-
-def _database(settings: Settings) -> Path:
-    return settings.home / "mlflow" / "mlflow.db"
-
-
-def _try_to_open(database: Path) -> None:
-    """Open the embedded database once; raises if that fails, where MLflow would retry for almost an hour.
-
-    MLflow's retries are silent. A FIFO is refused first: SQLite reports it as a disk error.
-    """
-    open_regular(database).close()
-    with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True)) as connection:
-        connection.execute("PRAGMA schema_version")
-
-
-def _database_uri(database: Path) -> str:
-    """Return MLflow's URI of a SQLite file.
-
-    If the path has a question mark the driver is named: after a bare ``sqlite:///`` MLflow takes the URI of the file
-    for a relative path, and creates its folders in the current directory.
-    """
-    return sqlite_url(database).replace("sqlite:///file:", "sqlite+pysqlite:///file:", 1)
-
-
-def _make_database(settings: Settings) -> None:
-    """Create the embedded database atomically.
-
-    MLflow creates its tables in dozens of steps, each committed by itself. A process killed between two of them would
-    leave a database that MLflow can neither use nor complete, and two processes that create it at once would both fail.
-    """
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    final = _database(settings)
-    with publish_lock(final.parent):
-        if final.exists():
-            return
-        remove_leftovers_in(final.parent)
-        with temporary_folder(final.parent) as folder:
-            made = folder / final.name
-            SqlAlchemyStore(_database_uri(made), _artifacts(settings)).engine.dispose()
-            with storage_errors():
-                made.rename(final)
-                sync_folder(final.parent)
-
-
-def _artifacts(settings: Settings) -> str:
-    return (settings.home / "mlflow" / "artifacts").as_uri()
 
 
 def _experiment(client: MlflowClient, settings: Settings) -> str:
@@ -481,64 +360,8 @@ def _experiment(client: MlflowClient, settings: Settings) -> str:
     if found is not None:
         return str(found.experiment_id)
     # A server sets its own artifact store; the embedded one needs a location, or MLflow writes to ./mlruns.
-    location = None if server_uri(settings) else _artifacts(settings)
+    location = None if server_uri(settings) else artifacts_uri(settings)
     return str(client.create_experiment(settings.mlflow.experiment, artifact_location=location))
-
-
-@contextmanager
-def _answering(settings: Settings) -> Iterator[None]:
-    """Translate errors of MLflow, its database and its connection into RegistryUnavailableError."""
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        with _quiet():
-            yield
-    # The exceptions of requests are OSErrors.
-    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as refused:
-        raise _named(settings, refused) from refused
-
-
-def _named(settings: Settings, refused: Exception) -> ModelRegistryUnavailableError:
-    """Return the named error for an exception of MLflow, its database or its connection, with the fix.
-
-    Of MLflow's text only the error code is repeated: it may hold the server's address, and a password in it.
-    """
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import DBAPIError
-
-    away, sqlite = bool(server_uri(settings)), server_uri(settings).startswith("sqlite")
-    where = "the MLflow database below the home"
-    hint, damaged = "see Operations: MLflow is away", _DAMAGED
-    if away:
-        where = "the MLflow database" if sqlite else "the MLflow server"
-        hint = "check CHURN_MLFLOW__TRACKING_URI" + ("" if sqlite else " and the server's log")
-        damaged = _DAMAGED_ELSEWHERE
-    if isinstance(refused, MlflowException):
-        if "out-of-date database schema" in str(refused):
-            return ModelRegistryRefusedError(
-                f"{where} is of another MLflow version", "back it up, then run: mlflow db upgrade on its URI"
-            )
-        if refused.error_code in _REFUSALS:
-            return ModelRegistryRefusedError(
-                f"{where} refused: {refused.error_code}", _REFUSALS[refused.error_code] or hint
-            )
-    # MLflow wraps most exceptions of its database and reports an error code of its own.
-    broken = next((each for each in chain(refused) if isinstance(each, sqlite3.Error)), None)
-    if broken is not None:
-        cause = sqlite_cause(broken, damaged=damaged, otherwise=hint)
-        kind = ModelRegistryUnavailableError if cause.passing else ModelRegistryRefusedError
-        return kind(f"{where} can't be used: {cause.what}", cause.cure)
-    if isinstance(refused, (MlflowException, DBAPIError)):
-        what = f"failed: {refused.error_code if isinstance(refused, MlflowException) else 'its database'}"
-        if away and (unreached := connection_cause(refused)) is not None:
-            what, hint = f"can't be reached: {unreached.what}", unreached.cure
-        return ModelRegistryUnavailableError(f"{where} {what}", hint)
-    if isinstance(refused, OSError) and not away:
-        what = f"{where} can't be used: {refused.strerror or type(refused).__name__}"
-        lasting = refused.errno in _NO_FILE
-        return ModelRegistryRefusedError(what, _A_FILE) if lasting else ModelRegistryUnavailableError(what, hint)
-    return ModelRegistryUnavailableError(f"{where} does not answer ({type(refused).__name__})", hint)
 
 
 @dataclass(frozen=True)

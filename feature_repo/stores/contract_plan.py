@@ -21,7 +21,7 @@ _SIGNS = {"added": "+", "removed": "-", "changed": "~"}
 
 
 @dataclass(frozen=True)
-class Change:
+class DefinitionChange:
     """One difference between the registry and the contract.
 
     Parameters
@@ -45,7 +45,7 @@ class Change:
         return f"{_SIGNS[self.kind]} {self.what} {self.name}: {self.details}"
 
 
-def plan(settings: Settings, services: Collection[str] | None = None) -> list[Change]:
+def plan(settings: Settings, services: Collection[str] | None = None) -> list[DefinitionChange]:
     """Return what :func:`feature_repo.stores.registration.apply` would change in the registry, by contract.
 
     Parameters
@@ -89,14 +89,14 @@ def plan(settings: Settings, services: Collection[str] | None = None) -> list[Ch
     ]
 
 
-def _feature_changes(registered: Mapping[str, Properties]) -> Iterator[Change]:
+def _feature_changes(registered: Mapping[str, Properties]) -> Iterator[DefinitionChange]:
     declared = {feature.name: _declared(feature) for feature in FEATURES}
     for name, before in registered.items():
         if name not in declared:
-            yield Change("removed", "feature", name, _summary(before))
+            yield DefinitionChange("removed", "feature", name, _summary(before))
     for name, after in declared.items():
         if name not in registered:
-            yield Change("added", "feature", name, _summary(after))
+            yield DefinitionChange("added", "feature", name, _summary(after))
             continue
         differing = [
             f"{key} {registered[name][key]!r} -> {value!r}"
@@ -104,19 +104,19 @@ def _feature_changes(registered: Mapping[str, Properties]) -> Iterator[Change]:
             if key in registered[name] and registered[name][key] != value
         ]
         if differing:
-            yield Change("changed", "feature", name, ", ".join(differing))
+            yield DefinitionChange("changed", "feature", name, ", ".join(differing))
 
 
 def _service_changes(
     registered: Mapping[str, tuple[set[str], str]], declared_services: Collection[str]
-) -> Iterator[Change]:
+) -> Iterator[DefinitionChange]:
     for name, (features, _) in registered.items():
         if name not in declared_services:
-            yield Change("removed", "service", name, _count(len(features)))
+            yield DefinitionChange("removed", "service", name, _count(len(features)))
     for name in declared_services:
         declared = SERVICES_OF[name]
         if name not in registered:
-            yield Change("added", "service", name, _count(len(declared)))
+            yield DefinitionChange("added", "service", name, _count(len(declared)))
             continue
         before, before_hash = registered[name]
         after = set(declared)
@@ -127,7 +127,7 @@ def _service_changes(
         if before_hash != contract_hash(name):
             differing.append(f"contract {before_hash[:12]} -> {contract_hash(name)[:12]}")
         if differing:
-            yield Change("changed", "service", name, ", ".join(differing))
+            yield DefinitionChange("changed", "service", name, ", ".join(differing))
 
 
 def _count(features: int) -> str:

@@ -15,7 +15,8 @@ from configs.errors import ChurnError
 from configs.settings import Settings
 from flows.pipeline.heartbeat import find_live_runs
 from flows.steps.promote import UnknownNameError, is_named
-from training.registry import NoSuchVersionError, find_version
+from training.registry import find_version
+from training.registry_errors import NoSuchVersionError
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from prefect.runtime import flow_run
 from configs.errors import ChurnError
 from configs.printable import printable
 from configs.settings import Settings
-from training.registry import server_uri, tracking_uri
+from training.mlflow_database import server_uri, tracking_uri
 
 if TYPE_CHECKING:
     from monitoring.quality_report import CheckResult, GateResult

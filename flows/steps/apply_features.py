@@ -16,7 +16,7 @@ from configs.settings import Settings
 from feature_repo.contract import SERVICES_OF, current_services, features_of
 from feature_repo.definition_hash import CONTRACT_FILE, contract_hash
 from feature_repo.stores import registration
-from feature_repo.stores.contract_plan import Change, plan
+from feature_repo.stores.contract_plan import DefinitionChange, plan
 from flows.steps.compare import serving
 
 REMOVE: Final = "--remove-unneeded"
@@ -83,7 +83,7 @@ def apply_features(settings: Settings, *, remove_unneeded: bool = False) -> Appl
     return Applied(names, kept, unneeded, [name for name in before if name not in services])
 
 
-def plan_features(settings: Settings) -> list[Change]:
+def plan_features(settings: Settings) -> list[DefinitionChange]:
     """Return what :func:`apply_features` would change in the registry, by contract; raises as it does for stores."""
     services, *_ = _selection(settings, needed_bundles(settings.home, serving(settings.home)), remove_unneeded=False)
     return plan(settings, services)

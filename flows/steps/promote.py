@@ -20,18 +20,8 @@ from bentos.rollout.pointer import Rollout
 from configs.errors import EXIT_USAGE, ChurnError
 from configs.settings import Settings
 from flows.steps.compare import ComparisonResult, compare_models, serving, withdrawal
-from training.registry import (
-    CHALLENGER,
-    CHAMPION,
-    DIGEST,
-    PREVIOUS,
-    Alias,
-    ModelRegistryUnavailableError,
-    NoSuchVersionError,
-    set_alias,
-    tag_version,
-    versions_with,
-)
+from training.registry import CHALLENGER, CHAMPION, DIGEST, PREVIOUS, Alias, set_alias, tag_version, versions_with
+from training.registry_errors import ModelRegistryUnavailableError, NoSuchVersionError
 
 if TYPE_CHECKING:
     from training.registry import RegisteredChallenger, RegisteredVersion

@@ -34,7 +34,6 @@ from training.data.training_set import TrainingSet, load_training_set
 from training.registry import (
     CHALLENGER,
     FINGERPRINT,
-    NoSuchVersionError,
     RegisteredChallenger,
     RegisteredVersion,
     close_runs,
@@ -46,6 +45,7 @@ from training.registry import (
     version_of,
     versions_with,
 )
+from training.registry_errors import NoSuchVersionError
 from training.run_text import description
 
 if TYPE_CHECKING:

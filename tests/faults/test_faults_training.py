@@ -20,7 +20,8 @@ from flows.steps.train import current_fingerprint, train_challenger
 from tests.support.patience import until
 from tests.support.retraining_home import NOW, make, seeded
 from training.data.heldout import read_heldout
-from training.registry import FINGERPRINT, known_digests, tracking_uri, version_of, versions_with
+from training.mlflow_database import tracking_uri
+from training.registry import FINGERPRINT, known_digests, version_of, versions_with
 
 KILLED_TWICE = 3
 """Trainings, each killed at two random places before it is let go."""

@@ -36,7 +36,7 @@ from flows.steps.ingest_snapshot import ingest_snapshot
 from tests.support.prefect_server import FILE, PATIENCE_S, prefect_server
 from tests.support.serving_home import serving
 from tests.support.small_model import small_bundle
-from training.registry import tracking_uri
+from training.mlflow_database import tracking_uri
 
 pytestmark = pytest.mark.timeout(1200)
 MONTHS = 2

@@ -27,7 +27,7 @@ from feature_repo.stores.historical_features import get_historical_features
 from flows.service_process import ServiceProcess, free_port, request_json
 from tests.support.prefect_server import PATIENCE_S, Prefect, prefect_server
 from tests.support.serving_home import serving
-from training.registry import tracking_uri
+from training.mlflow_database import tracking_uri
 
 CUSTOMERS, SEED = 1500, 7
 pytestmark = pytest.mark.timeout(1500)

@@ -24,18 +24,9 @@ from bentos.rollout import champion_digest
 from configs.settings import load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, features_of
 from tests.support.small_model import features_of_snapshot, saved, simulated
-from training.registry import (
-    ExperimentDeletedError,
-    ModelRegistryRefusedError,
-    ModelRegistryUnavailableError,
-    close_runs,
-    register,
-    set_alias,
-    signature,
-    tag_version,
-    tracking_uri,
-    version_of,
-)
+from training.mlflow_database import tracking_uri
+from training.registry import close_runs, register, set_alias, signature, tag_version, version_of
+from training.registry_errors import ExperimentDeletedError, ModelRegistryRefusedError, ModelRegistryUnavailableError
 
 PICKLE = re.compile(rb"\x80[\x02-\x05](?:\x95.{8}|[\x8c}\]cX(K])", re.DOTALL)
 """A pickle of protocol 2 to 5 begins with its version, then a frame or a first opcode."""

@@ -50,15 +50,9 @@ from tests.support.next_version import next_version
 from tests.support.retraining_home import NOW, copy, extracts, land, make, seeded
 from training.data.heldout import heldout_path, read_heldout
 from training.data.training_set import TrainingSetError
-from training.registry import (
-    FINGERPRINT,
-    ExperimentDeletedError,
-    NoSuchVersionError,
-    find_version,
-    tracking_uri,
-    version_of,
-    versions_with,
-)
+from training.mlflow_database import tracking_uri
+from training.registry import FINGERPRINT, find_version, version_of, versions_with
+from training.registry_errors import ExperimentDeletedError, NoSuchVersionError
 
 __all__ = ["next_version"]
 LATER = NOW + timedelta(days=30)
