@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, Any, Final
+
+import duckdb
 
 from bentos.batch.score_base import MANIFEST
 from bentos.batch.workbook import write_workbook
@@ -20,9 +24,6 @@ from feature_repo.contract import CUSTOMER
 from feature_repo.files.atomic_writes import sync_folder, temporary_file
 from feature_repo.files.duckdb_session import offline_limits, quote_text, session
 from feature_repo.files.regular_files import read_regular
-
-if TYPE_CHECKING:
-    import duckdb
 
 _COLUMNS: Final = (
     CUSTOMER,
@@ -43,6 +44,8 @@ _COLUMNS: Final = (
 _BATCH: Final = 5000
 _FORMULA: Final = frozenset("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - full-width signs begin a formula in some programs
 
+_NAME_A_FILE: Final = "name a regular file, new or to be replaced, such as list.csv or list.xlsx"
+
 Cell = str | float | int | None
 
 
@@ -50,6 +53,46 @@ class ListNotWrittenError(ChurnError):
     """A list of customers could not be written; a file of the same name is as it was."""
 
     error = "list_not_written"
+
+
+def list_path(target: Path) -> Path:
+    """Return the absolute path of the regular file that a list for ``target`` is written to; links are followed.
+
+    Raises
+    ------
+    ListNotWrittenError
+        If ``target`` is ``-``, a standard stream, or something else than a regular file, all of which stay as they
+        are; or if the operating system does not allow to look.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bentos.batch.call_list import list_path
+    >>> list_path(Path("/dev/null"))
+    Traceback (most recent call last):
+        ...
+    bentos.batch.call_list.ListNotWrittenError: /dev/null is no regular file
+    """
+    if str(target) == "-":
+        raise ListNotWrittenError("a list can't be written to the standard output", _NAME_A_FILE)
+    try:
+        found = target.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return target.resolve()  # a new file, or a folder that is missing, which creating the file reports
+    except OSError as refused:
+        raise _not_written(target, refused) from refused
+    if not stat.S_ISREG(found.st_mode):
+        raise ListNotWrittenError(f"{target} is no regular file", _NAME_A_FILE)
+    if any(os.path.samestat(found, stream) for stream in _output_streams()):
+        raise ListNotWrittenError(f"{target} is the standard output or the standard error", _NAME_A_FILE)
+    return target.resolve()
+
+
+def _output_streams() -> Iterator[os.stat_result]:
+    """Yield what the open ones of the process's standard output and standard error are."""
+    for descriptor in (1, 2):
+        with suppress(OSError):  # closed
+            yield os.fstat(descriptor)
 
 
 def write_csv(settings: Settings, run: Path, target: Path) -> int:
@@ -66,12 +109,12 @@ def write_csv(settings: Settings, run: Path, target: Path) -> int:
     run
         Folder of the run, of format 1 or 2.
     target
-        The file to write; replaced at once when the list is complete.
+        The file to write, or a link to it; replaced at once when the list is complete, durably.
 
     Raises
     ------
     ListNotWrittenError
-        If the file can't be written, or the run can't be read.
+        If :func:`list_path` refuses the target, the file can't be written, or the run can't be read.
     """
     with _replaced(target) as file, _rows(settings, run) as (header, rows):
         text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
@@ -101,18 +144,40 @@ def _rows(settings: Settings, run: Path) -> Iterator[tuple[list[str], Iterator[l
     try:
         manifest = json.loads(read_regular(run / MANIFEST))
         parts = [run / name for name in sorted(manifest["files"])]
-    except (OSError, ValueError, KeyError) as broken:
+        as_of = manifest["observed_at"][:16].replace("T", " ")
+    except (OSError, ValueError, KeyError, TypeError) as broken:
         raise ListNotWrittenError(
             f"the run {run.name} can't be read ({type(broken).__name__})", "run: churn score-base"
         ) from broken
-    as_of = f"{manifest['observed_at'][:16].replace('T', ' ')}"
-    with session(offline_limits(settings)) as connection:
-        known = _view(connection, parts)
-        reasons = (
-            0 if not parts else connection.execute("SELECT coalesce(max(len(reasons)), 0) FROM scores").fetchall()[0][0]
-        )
-        header = _header(reasons)
-        yield header, _listed(connection, known, reasons, as_of) if parts else iter(())
+    with ExitStack() as ended:
+        with _read_errors(run, parts):
+            connection = ended.enter_context(session(offline_limits(settings)))
+            known = _view(connection, parts)
+            reasons = _reasons_max(connection) if parts else 0
+        yield _header(reasons), _listed(connection, known, reasons, as_of, run, parts) if parts else iter(())
+
+
+@contextmanager
+def _read_errors(run: Path, parts: Sequence[Path]) -> Iterator[None]:
+    """Turn an error of reading the parts into ListNotWrittenError, which names the part where DuckDB does."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as short:
+        raise ListNotWrittenError(
+            f"sorting the run {run.name} needs more than feast.offline_memory_max_mb, or its overflow found no disk",
+            "raise CHURN_FEAST__OFFLINE_MEMORY_MAX_MB or free disk space, then run again: churn score-base",
+        ) from short
+    except (duckdb.Error, OSError) as broken:
+        named = next((f"{part.name} of " for part in parts if str(part) in str(broken)), "")
+        raise ListNotWrittenError(
+            f"{named}the run {run.name} can't be read ({type(broken).__name__})",
+            "run: churn score-base, which writes a missing or damaged part of today's run again",
+        ) from broken
+
+
+def _reasons_max(connection: duckdb.DuckDBPyConnection) -> int:
+    found: int = connection.execute("SELECT coalesce(max(len(reasons)), 0) FROM scores").fetchall()[0][0]
+    return found
 
 
 def _view(connection: duckdb.DuckDBPyConnection, parts: list[Path]) -> list[str]:
@@ -127,12 +192,18 @@ def _view(connection: duckdb.DuckDBPyConnection, parts: list[Path]) -> list[str]
     return [name if name in stored else f"NULL AS {name}" for name in _COLUMNS]
 
 
-def _listed(connection: duckdb.DuckDBPyConnection, known: list[str], reasons: int, as_of: str) -> Iterator[list[Cell]]:
-    answer = connection.execute(
-        f"SELECT {', '.join(known)} FROM scores ORDER BY expected_profit_usd DESC, {CUSTOMER}"  # noqa: S608 - names of ours
-    )
+def _listed(
+    connection: duckdb.DuckDBPyConnection, known: list[str], reasons: int, as_of: str, run: Path, parts: Sequence[Path]
+) -> Iterator[list[Cell]]:
+    sorted_rows = f"SELECT {', '.join(known)} FROM scores ORDER BY expected_profit_usd DESC, {CUSTOMER}"  # noqa: S608 - names of ours
+    with _read_errors(run, parts):
+        answer = connection.execute(sorted_rows)
     rank = 0
-    while chunk := answer.fetchmany(_BATCH):
+    while True:
+        with _read_errors(run, parts):
+            chunk = answer.fetchmany(_BATCH)
+        if not chunk:
+            return
         for values in chunk:
             rank += 1
             yield _row(rank, dict(zip(_COLUMNS, values, strict=True)), reasons, as_of)
@@ -198,14 +269,24 @@ def _unformulated(cell: Cell) -> Cell:
 
 @contextmanager
 def _replaced(target: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file for writing that replaces ``target`` at the end, durably; nothing on an error."""
+    """Open a temporary file for writing that replaces the file of ``target`` at the end, durably; nothing on an error.
+
+    An OSError of the body is one of writing this file: :func:`_rows` translates those of reading.
+    """
+    final = list_path(target)
     try:
-        with temporary_file(target.absolute().parent) as temporary:
+        with temporary_file(final.parent) as temporary:
             with temporary.open("wb") as file:
                 yield file
-            temporary.replace(target)
-        sync_folder(target.absolute().parent)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(final)
+        sync_folder(final.parent)
     except OSError as refused:
-        raise ListNotWrittenError(
-            f"{target} can't be written: {refused.strerror or refused}", "name a file in a folder that can be written"
-        ) from refused
+        raise _not_written(target, refused) from refused
+
+
+def _not_written(target: Path, refused: OSError) -> ListNotWrittenError:
+    return ListNotWrittenError(
+        f"{target} can't be written: {refused.strerror or refused}", "name a file in a folder that can be written"
+    )

@@ -15,6 +15,7 @@ from bentos.churn.api.schemas import Answer, Change, Metadata, PredictionAnswer,
 from bentos.client import transport as rim
 from bentos.client.client import BATCH_IDS_MAX, CONCURRENCY_MAX
 from bentos.client.endpoints import Endpoints
+from bentos.client.errors import EventLoopError
 from bentos.client.retries import Clock, Failed, Outcome, Patience, Reply, Send, Steps, Wait
 
 Result = TypeVar("Result")
@@ -23,8 +24,10 @@ Result = TypeVar("Result")
 class AsyncChurnClient:
     """:class:`~bentos.client.client.ChurnClient` with awaited methods; arguments and errors are the same.
 
-    An asynchronous context manager; the tasks of one event loop may share one. Thousands of calls may be gathered at
-    once: those beyond ``concurrency_max`` wait for a slot, in order, and their time-outs count from then.
+    An asynchronous context manager; the tasks of one event loop may share one. Its connections belong to the event loop
+    of its first call: in another one, such as that of a second ``asyncio.run``, make a new client. Thousands of calls
+    may be gathered at once: those beyond ``concurrency_max`` wait for a slot, in order, and their time-outs count from
+    then.
 
     Parameters
     ----------
@@ -35,6 +38,8 @@ class AsyncChurnClient:
     ------
     ValueError
         If the address or the key is unusable, or ``concurrency_max`` is below 1.
+    EventLoopError
+        By every method, if it is called in another event loop than the first call.
 
     Examples
     --------
@@ -65,6 +70,7 @@ class AsyncChurnClient:
         self._sleep = sleep
         self._http = httpx.AsyncClient(**rim.options(base_url, api_key, concurrency_max), transport=transport)
         self._slots = asyncio.Semaphore(concurrency_max)
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def predict(self, customer_id: str) -> Answer:
         """Return one customer's score with its reasons."""
@@ -92,6 +98,7 @@ class AsyncChurnClient:
 
     async def close(self) -> None:
         """Close the connections."""
+        self._refuse_other_loop()
         await self._http.aclose()
 
     async def __aenter__(self) -> Self:
@@ -106,9 +113,19 @@ class AsyncChurnClient:
         return f"{type(self).__name__}({self._http.base_url!r})"
 
     async def _run(self, steps: Steps[Result]) -> Result:
+        self._refuse_other_loop()
         # The first step, which starts the clock of the call, is taken inside.
         async with self._slots:
             return await self._result(steps)
+
+    def _refuse_other_loop(self) -> None:
+        running = asyncio.get_running_loop()
+        self._loop = self._loop or running
+        if self._loop is not running:
+            raise EventLoopError(
+                "this AsyncChurnClient belongs to the event loop of its first call, and another one is running",
+                "make one client for each event loop: async with AsyncChurnClient(...) inside of asyncio.run",
+            )
 
     async def _result(self, steps: Steps[Result]) -> Result:
         outcome: Outcome = None

@@ -79,6 +79,12 @@ class UnexpectedAnswerError(ChurnServiceError):
     """A defect of the service, or an answer that this client can't read."""
 
 
+class EventLoopError(ChurnError):
+    """An :class:`~bentos.client.async_client.AsyncChurnClient` is used in another event loop than its first call."""
+
+    error = "event_loop_changed"
+
+
 _OF_NAME: Final[dict[str, type[ChurnServiceError]]] = {
     "customer_unknown": CustomerUnknownError,
     "customer_withdrawn": CustomerWithdrawnError,

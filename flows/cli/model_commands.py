@@ -228,15 +228,19 @@ def score_base(csv_file: Path | None, excel_file: Path | None) -> None:
     """Score every active customer with the champion, to Parquet; goes on where a killed run stopped.
 
     The list has one line per customer, the greatest expected profit first: whether to call, risk, offer, reasons and
-    quality of the data. A file of that name is replaced.
+    quality of the data. A regular file of that name is replaced; anything else, such as a pipe, is refused.
     """
-    from bentos.batch.call_list import write_csv, write_excel
+    from bentos.batch.call_list import list_path, write_csv, write_excel
     from bentos.batch.score_base import score_base as score
     from bentos.batch.summary import advice, coverage
 
-    for target in (csv_file, excel_file):
-        if target is not None and not target.absolute().parent.is_dir():
-            raise click.UsageError(f"there is no folder {target.absolute().parent} to write {target.name} to")
+    # Refused before the scoring, which takes long.
+    files = [list_path(target) for target in (csv_file, excel_file) if target is not None]
+    for file in files:
+        if not file.parent.is_dir():
+            raise click.UsageError(f"there is no folder {file.parent} to write {file.name} to")
+    if len(set(files)) < len(files):
+        raise click.UsageError(f"--csv and --excel name the same file {files[0]}; give each its own")
     settings = run_settings()
     done = score(settings, now())
     run = settings.home / done.path

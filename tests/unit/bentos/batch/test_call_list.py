@@ -1,13 +1,18 @@
 """The list for people: words that a spreadsheet would run stay words."""
 
 import csv
+import errno
 import json
+import os
+from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bentos.batch.call_list import write_csv, write_excel
+from bentos.batch import call_list
+from bentos.batch.call_list import ListNotWrittenError, list_path, write_csv, write_excel
 from bentos.batch.scores_table import SCHEMA
 from tests.support.workbooks import sheet
 
@@ -66,3 +71,99 @@ def test_a_run_without_customers_is_a_header(settings, run, tmp_path):
     (run / "manifest.json").write_text(json.dumps({"observed_at": "2026-12-01T06:00:00+00:00", "files": {}}))
     assert write_csv(settings, run, tmp_path / "list.csv") == 0
     assert len((tmp_path / "list.csv").read_text("utf-8-sig").splitlines()) == 1
+
+
+def test_a_link_stays_and_its_file_is_replaced(settings, run, tmp_path):
+    (tmp_path / "shared").mkdir()
+    link = tmp_path / "list.csv"
+    link.symlink_to("shared/list.csv")
+    for _ in ("new", "replaced"):
+        assert write_csv(settings, run, link) == 3
+        assert link.is_symlink()
+        assert (tmp_path / "shared" / "list.csv").read_text("utf-8-sig").startswith("Rank,")
+
+
+@pytest.mark.parametrize("write", [write_csv, write_excel])
+def test_what_is_no_regular_file_is_refused_and_stays(settings, run, tmp_path, write):
+    fifo, link, loop = tmp_path / "fifo", tmp_path / "link", tmp_path / "loop"
+    os.mkfifo(fifo)
+    link.symlink_to(fifo)
+    loop.symlink_to(loop)
+    before = {path: path.lstat() for path in (fifo, link, loop, Path("/dev/null"))}
+    for target in (fifo, link, Path("/dev/null"), tmp_path):
+        with pytest.raises(ListNotWrittenError, match=f"^{target} is no regular file$"):
+            write(settings, run, target)
+    with pytest.raises(ListNotWrittenError, match="can't be written: Too many levels"):
+        write(settings, run, loop)
+    with pytest.raises(ListNotWrittenError, match="standard output") as refused:
+        write(settings, run, Path("-"))
+    assert "list.csv" in refused.value.hint
+    assert {path: path.lstat().st_ino for path in before} == {path: found.st_ino for path, found in before.items()}
+    assert not [path for path in tmp_path.iterdir() if path.is_file()]
+
+
+def test_the_standard_output_is_refused_where_it_is_a_file_too(tmp_path, monkeypatch):
+    target = tmp_path / "list.csv"
+    with target.open("wb") as file:
+        found = os.fstat(file.fileno())
+        monkeypatch.setattr(call_list, "_output_streams", lambda: iter([found]))
+        with pytest.raises(ListNotWrittenError, match="is the standard output"):
+            list_path(target)
+
+
+def test_a_part_that_is_missing_or_truncated_is_named_with_the_fix(settings, run, tmp_path):
+    part, target = run / "parts" / "part-00000.parquet", tmp_path / "list.csv"
+    target.write_text("old")
+    for damage in (lambda: os.truncate(part, 100), part.unlink):
+        damage()
+        with pytest.raises(ListNotWrittenError, match=r"^part-00000\.parquet of the run run can't be read") as refused:
+            write_csv(settings, run, target)
+        assert "churn score-base" in refused.value.hint
+        assert isinstance(refused.value.__cause__, duckdb.Error)
+    assert target.read_text() == "old"
+
+
+def test_rows_that_can_t_be_read_later_are_the_run_s_error_too(settings, run, tmp_path):
+    """The footer is whole, so that the view is made; the pages are not."""
+    part = run / "parts" / "part-00000.parquet"
+    content = bytearray(part.read_bytes())
+    start = pq.ParquetFile(part).metadata.row_group(0).column(0).dictionary_page_offset
+    content[start : start + 40] = b"\xff" * 40
+    part.write_bytes(content)
+    with pytest.raises(ListNotWrittenError, match="the run run can't be read"):
+        write_csv(settings, run, tmp_path / "list.csv")
+    assert not (tmp_path / "list.csv").exists()
+
+
+def test_the_content_is_on_disk_before_the_file_is_replaced(settings, run, tmp_path, monkeypatch):
+    target, synced = tmp_path / "list.csv", []
+    fsync = os.fsync
+
+    def observed(handle):
+        synced.append((os.fstat(handle).st_ino, os.fstat(handle).st_size, target.exists()))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", observed)
+    write_csv(settings, run, target)
+    assert (target.stat().st_ino, target.stat().st_size, False) in synced
+    assert synced[-1][::2] == (tmp_path.stat().st_ino, True)
+
+
+def test_a_full_disk_names_the_list(settings, run, tmp_path, monkeypatch):
+    def full(_handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ListNotWrittenError, match=r"list\.csv can't be written: No space left on device"):
+        write_csv(settings, run, tmp_path / "list.csv")
+    assert not [path for path in tmp_path.iterdir() if path.is_file()]
+
+
+def test_an_error_of_reading_does_not_name_the_list(settings, run, tmp_path, monkeypatch):
+    def unreadable(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(call_list, "_view", unreadable)
+    with pytest.raises(ListNotWrittenError, match=r"^the run run can't be read") as refused:
+        write_csv(settings, run, tmp_path / "list.csv")
+    assert "list.csv" not in str(refused.value)

@@ -7,7 +7,7 @@ import threading
 import httpx
 import pytest
 
-from bentos.client import AsyncChurnClient, ChurnClient, Patience, UnavailableError
+from bentos.client import AsyncChurnClient, ChurnClient, EventLoopError, Patience, UnavailableError
 from tests.support.loopback_server import Moment, an_answer
 
 CALLS = 300
@@ -145,3 +145,19 @@ def test_a_call_that_is_cancelled_while_it_waits_holds_no_slot(moment):
     found, requests = asyncio.run(run())
     assert [isinstance(each, asyncio.CancelledError) for each in found] == [5 <= number < 15 for number in range(20)]
     assert requests == 11
+
+
+def test_a_second_event_loop_is_refused_and_the_first_goes_on(moment):
+    transport = Slow(moment)
+    client = AsyncChurnClient("http://churn", transport=transport, concurrency_max=1)
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        assert first.run(client.predict("a")) == an_answer()
+        for call in (client.predict, client.predict_many):
+            with pytest.raises(EventLoopError, match="the event loop of its first call") as refused:
+                second.run(call("a"))
+            assert "one client for each event loop" in refused.value.hint
+        with pytest.raises(EventLoopError):
+            second.run(client.close())
+        assert transport.requests == 1
+        assert first.run(client.predict("b")) == an_answer()
+        first.run(client.close())
