@@ -27,6 +27,7 @@ from flows.steps.ingest_snapshot import ingest_snapshot
 from monitoring.quality_report import GateFailedError
 from tests.support.event_rows import event, write_lines
 from tests.support.single_extract import simulate_snapshot, write_csv
+from tests.support.world_manifest import write_world_json
 
 MARCH, APRIL, MAY = date(2024, 3, 1), date(2024, 4, 1), date(2024, 5, 1)
 NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -263,16 +264,10 @@ def test_an_extract_of_the_inbox_is_accepted_by_its_content(settings, quiet, wri
     assert (accepted.who, accepted.why) == ("ann", "sold")
 
 
-def world_of(*files):
-    """Write the world.json of these files, which lie in one folder."""
-    told = {"simulated": True, "files": {file.name: file_sha256(file) for file in files}}
-    (files[0].parent / "world.json").write_text(json.dumps(told))
-
-
 def test_simulated_and_real_files_are_not_mixed(settings, extract, tmp_path):
     march, april, real = extract(1), extract(2), tmp_path / "elsewhere" / "real.csv"
     write_csv(simulate_snapshot(300, 5), real)
-    world_of(march, april)
+    write_world_json(march, april)
     assert ingest_snapshot(settings, march, MARCH, ingested_at=NOW).manifest.origin == "simulated"
     with pytest.raises(MixedHomeError, match=r"real\.csv holds real customers, and .* simulated ones") as refused:
         ingest_snapshot(settings, real, APRIL, ingested_at=NOW)
@@ -299,7 +294,7 @@ def test_a_home_of_an_earlier_version_gets_its_origin_from_its_first_file(settin
         path.write_text(json.dumps({name: told[name] for name in told if name not in {"origin", "vanished_accepted"}}))
     assert (published_snapshots(settings.home)[0].origin, origin_of(settings.home)) == (None, "real")
     # The demo kept its worlds below the home; a world above the file at hand does as well.
-    world_of(march, april)
+    write_world_json(march, april)
     assert ingest_snapshot(settings, april, APRIL, ingested_at=NOW).manifest.origin == "simulated"
     assert origin_of(settings.home) == "simulated"
     with pytest.raises(MixedHomeError):
@@ -313,7 +308,7 @@ def test_events_are_not_mixed_either(settings, extract, tmp_path):
     events = write_lines(tmp_path / "events.jsonl", event(customer_id="0001-ABCDE", occurred="2024-03-02"))
     (tmp_path / "elsewhere").mkdir()
     real = write_lines(tmp_path / "elsewhere" / "real.jsonl", event(customer_id="0001-ABCDE", occurred="2024-03-02"))
-    world_of(march, events)
+    write_world_json(march, events)
     ingest_snapshot(settings, march, MARCH, ingested_at=NOW)
     assert ingest_events(settings, events, now=NOW).delivery.admitted == 1
     with pytest.raises(MixedHomeError, match=r"real\.jsonl holds real customers"):

@@ -28,6 +28,7 @@ from flows.steps.monitor import run_monitor
 from flows.steps.train import fit_and_save_challenger
 from monitoring.quality_report import GateFailedError
 from tests.support.promotion_models import failed
+from tests.support.world_manifest import write_world_json
 from training.data.labels import load_labels
 from training.data.training_set import TrainingSet, load_training_set
 from training.metrics.scores import roc_auc
@@ -118,6 +119,7 @@ def test_the_gate_accepts_every_month_and_no_constant_or_inverted_labels(base):
     for name, text in spoilt.items():
         path = base.settings.home.parent / f"{name}.csv"
         path.write_text(text, encoding="utf-8")
+        write_world_json(path)
         day = base.world.snapshots[-1] + timedelta(days=30)
         with pytest.raises(GateFailedError) as refused:
             ingest_snapshot(base.settings, path, day, ingested_at=available_at(day))
