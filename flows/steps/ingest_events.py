@@ -93,10 +93,13 @@ def ingest_events(settings: Settings, path: Path, *, now: datetime, clock: datet
     False
     """
     kind = kind_of(path)
-    raw = land_file(settings.home, path, kind)
-    # The same file again is no work, whatever it holds.
-    if all(each.source_sha256 != raw.sha256 for each in deliveries(settings.home)):
-        check_origin(settings.home, file_origin(settings.home, path, raw.sha256), raw.source_name, path)
+
+    def admit(sha256: str) -> None:
+        # Before the copy is stored; the same file again is no work, whatever it holds.
+        if all(each.source_sha256 != sha256 for each in deliveries(settings.home)):
+            check_origin(settings.home, file_origin(settings.home, path, sha256), path.name, path)
+
+    raw = land_file(settings.home, path, kind, admit)
     skew_s, memory_mb = settings.data.event_clock_skew_s, settings.data.memory_max_mb
     judged = (validate_events(piece, now, skew_s) for piece in read_events(raw.path, kind, raw.source_name, memory_mb))
     try:

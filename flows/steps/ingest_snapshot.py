@@ -163,12 +163,16 @@ def ingest_snapshot(
         )
     home, limits = settings.home, settings.data
     check_size(csv, file_size_max_mb=limits.file_size_max_mb)
-    raw = land_raw(home, csv, as_of)
-    origin = file_origin(home, csv, raw.sha256)
+
+    def admit(sha256: str) -> None:
+        # Before the copy is stored: a refused file of the other origin leaves no customer in the home.
+        live = live_version(home, as_of)
+        if live is None or live.source_sha256 != sha256:
+            check_origin(home, file_origin(home, csv, sha256), csv.name, csv)
+
     # Both are checked before the work, and again by publish under the lock. The same file again is always admitted.
-    live = live_version(home, as_of)
-    if live is None or live.source_sha256 != raw.sha256:
-        check_origin(home, origin, raw.source_name, csv)
+    raw = land_raw(home, csv, as_of, admit)
+    origin = file_origin(home, csv, raw.sha256)
     if (live := check_admissible(home, as_of, raw.sha256, replace=replace)) is not None:
         return _landing(home, Publication(live, fresh=False), limits)
     pseudonym_key = settings.privacy.pseudonym_key.get_secret_value()

@@ -264,6 +264,14 @@ def test_an_extract_of_the_inbox_is_accepted_by_its_content(settings, quiet, wri
     assert (accepted.who, accepted.why) == ("ann", "sold")
 
 
+def raw_copies(home, file):
+    """Files below raw/ that hold the file's content, its name or its sha256."""
+    sha256 = file_sha256(file)
+    words = (file.read_bytes(), file.name.encode(), sha256.encode())
+    files = [path for path in (home / "raw").rglob("*") if path.is_file()]
+    return [path for path in files if path.stem in sha256 or any(word in path.read_bytes() for word in words)]
+
+
 def test_simulated_and_real_files_are_not_mixed(settings, extract, tmp_path):
     march, april, real = extract(1), extract(2), tmp_path / "elsewhere" / "real.csv"
     write_csv(simulate_snapshot(300, 5), real)
@@ -273,6 +281,7 @@ def test_simulated_and_real_files_are_not_mixed(settings, extract, tmp_path):
         ingest_snapshot(settings, real, APRIL, ingested_at=NOW)
     assert "CHURN_HOME=" in refused.value.hint
     assert "world.json" in refused.value.hint
+    assert raw_copies(settings.home, real) == []
     # A copy is recognised where there is no world.json: the home keeps the one that it saw.
     copy = settings.home / "inbox" / "telco_2024-04-01.csv"
     copy.parent.mkdir()
@@ -313,4 +322,12 @@ def test_events_are_not_mixed_either(settings, extract, tmp_path):
     assert ingest_events(settings, events, now=NOW).delivery.admitted == 1
     with pytest.raises(MixedHomeError, match=r"real\.jsonl holds real customers"):
         ingest_events(settings, real, now=NOW)
+    assert raw_copies(settings.home, real) == []
+    assert raw_copies(settings.home, events)
+    folder = tmp_path / "elsewhere" / "real.parquet"
+    folder.mkdir()
+    pd.read_json(real, lines=True, convert_dates=False).to_parquet(folder / "part-0.parquet")
+    with pytest.raises(MixedHomeError, match=r"real\.parquet holds real customers"):
+        ingest_events(settings, folder, now=NOW)
+    assert len(list((settings.home / "raw" / "events").iterdir())) == 2, "a copy and its note"
     assert not ingest_events(settings, events, now=NOW).fresh

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -93,7 +93,7 @@ class DeliveryRefusedError(ChurnError):
         self.rows, self.counts, self.places, self.faults = rows, counts, places, faults
 
 
-def land_file(home: Path, path: Path, suffix: str) -> RawFile:
+def land_file(home: Path, path: Path, suffix: str, admit: Callable[[str], None] | None = None) -> RawFile:
     """Copy an event file unchanged to ``raw/events/``, named by its sha256, along with a JSON note.
 
     A folder's parts are copied into a folder; its sha256 is computed from its parts' names and sha256s. The same
@@ -107,6 +107,8 @@ def land_file(home: Path, path: Path, suffix: str) -> RawFile:
         The file or folder; it is copied, never changed.
     suffix
         Suffix of the copy's name.
+    admit
+        Called with the copied bytes' sha256 (hex) before they get their name; where it raises, no copy is stored.
 
     Raises
     ------
@@ -122,11 +124,13 @@ def land_file(home: Path, path: Path, suffix: str) -> RawFile:
         folder.mkdir(parents=True, exist_ok=True)
         _sweep(home)
         if path.is_dir():
-            landed, sha256, size = _land_folder(folder, path, suffix)
+            landed, sha256, size = _land_folder(folder, path, suffix, admit)
         else:
             with temporary_file(folder) as temporary:
                 with unchanged(path):
                     sha256, size = copy_file(path, temporary)
+                if admit is not None:
+                    admit(sha256)
                 landed = folder / f"{sha256[:_SHORT]}.{suffix}"
                 # A stored copy that was damaged on disk is replaced when the same file is ingested again.
                 if not landed.is_file() or file_sha256(landed) != sha256:
@@ -139,12 +143,14 @@ def land_file(home: Path, path: Path, suffix: str) -> RawFile:
     return RawFile(landed, sha256, size, path.name)
 
 
-def _land_folder(root: Path, path: Path, suffix: str) -> tuple[Path, str, int]:
+def _land_folder(root: Path, path: Path, suffix: str, admit: Callable[[str], None] | None) -> tuple[Path, str, int]:
     """Copy a folder's parts; returns the copy's path, its sha256 and its size in bytes."""
     with temporary_folder(root) as temporary:
         with unchanged(path):
             copied = {part.name: copy_file(part, temporary / part.name) for part in parts_of(path)}
         sha256 = _parts_sha256({name: digest for name, (digest, _) in copied.items()})
+        if admit is not None:
+            admit(sha256)
         landed = root / f"{sha256[:_SHORT]}.{suffix}"
         kept = {part.name: file_sha256(part) for part in sorted(landed.glob("*"))} if landed.is_dir() else {}
         if _parts_sha256(kept) != sha256:

@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import MISSING, asdict, dataclass, fields
 from datetime import date, datetime
@@ -157,7 +157,7 @@ class Publication:
     fresh: bool
 
 
-def land_raw(home: Path, path: Path, as_of: date) -> RawFile:
+def land_raw(home: Path, path: Path, as_of: date, admit: Callable[[str], None] | None = None) -> RawFile:
     r"""Copy a file unchanged to ``raw/<date>/``, named by its sha256, along with a JSON note.
 
     The same content again changes nothing.
@@ -170,6 +170,8 @@ def land_raw(home: Path, path: Path, as_of: date) -> RawFile:
         The file; it is copied, never changed.
     as_of
         The snapshot date.
+    admit
+        Called with the copied bytes' sha256 (hex) before they get their name; where it raises, no copy is stored.
 
     Raises
     ------
@@ -197,6 +199,8 @@ def land_raw(home: Path, path: Path, as_of: date) -> RawFile:
         with temporary_file(folder) as temporary:
             with unchanged(path):
                 sha256, size = copy_file(path, temporary)
+            if admit is not None:
+                admit(sha256)
             landed = folder / f"{sha256[:_SHORT]}.csv"
             # A stored copy that was damaged on disk is replaced when the same file is ingested again.
             if not landed.is_file() or file_sha256(landed) != sha256:
