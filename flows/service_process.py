@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import http.client
 import json
 import os
 import signal
@@ -190,19 +191,22 @@ def request_json(
 ) -> tuple[int, dict[str, Any]]:
     """GET, or POST ``body`` as JSON; return (status, JSON answer), or (0, {}) without a connection.
 
-    ``key`` is sent as a bearer token if it is not None.
+    ``key`` is sent as a bearer token if it is not None. Raises ValueError for an answer that is no HTTP or no JSON.
     """
     data = None if body is None else json.dumps(body).encode()
     headers = {"content-type": "application/json"} | ({} if key is None else {"authorization": f"Bearer {key}"})
     request = urllib.request.Request(url, data, headers)  # noqa: S310 - our own service
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
+        try:
+            answer = urllib.request.urlopen(request, timeout=timeout_s)  # noqa: S310
+        except urllib.error.HTTPError as refused:
+            answer = refused
+        with answer:
             return answer.status, json.load(answer)
-    except urllib.error.HTTPError as refused:
-        with refused:
-            return refused.code, json.load(refused)
     except OSError:
         return 0, {}
+    except http.client.HTTPException as broken:
+        raise ValueError(f"the answer of {url} is no HTTP: {type(broken).__name__}") from broken
 
 
 def free_port() -> int:

@@ -15,7 +15,8 @@ from typing import Any, Final, Self
 from feature_repo.files.atomic_writes import storage_errors, write_file
 from feature_repo.files.regular_files import read_regular
 
-_FILE: Final = "feast/materialized.json"
+RECORD: Final = "feast/materialized.json"
+"""Path of the record, relative to the home."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class MaterializationRecord:
     """One materialisation.
 
     ``at`` is the instant that it was made as of, ``newest`` the newest event timestamp among the values; both are
-    tz-aware UTC. ``parts`` maps each offline table to the number of files that it had then.
+    tz-aware UTC. ``parts`` maps each offline table to the number of files that it had then. ``next_known_at`` is when
+    the first of their rows that was not known yet becomes known; None if all were known.
     """
 
     at: datetime
@@ -32,24 +34,33 @@ class MaterializationRecord:
     views: int
     online_store: str
     parts: dict[str, int]
+    next_known_at: datetime | None = None
 
     @classmethod
     def of(cls, told: dict[str, Any]) -> Self:
         """Return what a JSON object says. Raises KeyError, TypeError or ValueError for anything else."""
-        instants = {name: datetime.fromisoformat(told[name]) for name in ("at", "newest")}
-        return cls(**(told | instants))
+        given = {"at", "newest"} | ({"next_known_at"} if told.get("next_known_at") is not None else set())
+        instants = {name: datetime.fromisoformat(told[name]) for name in given}
+        record = cls(**(told | instants))
+        if not all(each.tzinfo for each in instants.values()):
+            raise ValueError("an instant of the record has no time zone")
+        if not (isinstance(record.parts, dict) and isinstance(record.online_store, str)):
+            raise TypeError("the record holds other types than this version writes")
+        if not all(isinstance(each, int) for each in (record.customers, record.views, *record.parts.values())):
+            raise TypeError("a count of the record is no integer")
+        return record
 
 
 def write_record(home: Path, record: MaterializationRecord) -> None:
     """Replace the home's record. Raises StorageError if it can't be written."""
     content = json.dumps(asdict(record), default=lambda value: value.isoformat(), indent=2, sort_keys=True)
     with storage_errors():
-        write_file(home / _FILE, content.encode() + b"\n")
+        write_file(home / RECORD, content.encode() + b"\n")
 
 
 def read_record(home: Path) -> MaterializationRecord | None:
-    """Return the home's record; None if nothing was materialised, or an earlier version wrote no record."""
+    """Return the home's record; None if there is none, or it is damaged: the next materialisation replaces it."""
     try:
-        return MaterializationRecord.of(json.loads(read_regular(home / _FILE)))
-    except (OSError, ValueError, KeyError, TypeError):
+        return MaterializationRecord.of(json.loads(read_regular(home / RECORD)))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -84,15 +85,17 @@ def materialize(settings: Settings, now: datetime, *, overwrite_newer: bool = Fa
         online = [view for view in store.list_feature_views() if view.online]
         if not online:
             raise NothingRegisteredError("no feature view is registered", "run: churn apply")
+        # Listed before the copy: a file that is added meanwhile may not be in it.
+        files = {table: table_files(settings.home, table) for table in (SOURCE, ACTIVITY_SOURCE)}
+        parts = {table: len(each) for table, each in files.items()}
         customers, newest = _young(settings, start, now)
-        # Counted before the copy: a file that is added meanwhile may not be in it.
-        parts = {table: len(table_files(settings.home, table)) for table in (SOURCE, ACTIVITY_SOURCE)}
+        next_known_at = _next_known_at(settings, files.values(), now)
         # A table without files is no error: there may be extracts and no events.
         views = [view.name for view in online if has_files(settings.home, view.batch_source)]
         with contextlib.redirect_stdout(io.StringIO()):  # Feast prints its progress
             store.materialize(start_date=start, end_date=now, feature_views=views)
     used = settings.feast.online_store
-    write_record(settings.home, MaterializationRecord(now, newest, customers, len(views), used, parts))
+    write_record(settings.home, MaterializationRecord(now, newest, customers, len(views), used, parts, next_known_at))
     kept = getattr(store._get_provider().batch_engine, "kept", {})  # noqa: SLF001 - Feast has no other way to ask
     return Materialized(len(views), customers, newest, {view: count for view, count in kept.items() if count})
 
@@ -112,3 +115,17 @@ def _young(settings: Settings, start: datetime, now: datetime) -> tuple[int, dat
             "ingest a newer extract; a first one is dated 30 days before its --as-of",
         )
     return int(customers), datetime.fromtimestamp(newest_us / 1e6, UTC)
+
+
+def _next_known_at(settings: Settings, tables: Iterable[list[str]], now: datetime) -> datetime | None:
+    """Return when the first row of the tables' files that is not known at ``now`` becomes known; None without one."""
+    found: list[int] = []
+    with session(offline_limits(settings)) as connection:
+        for files in filter(None, tables):
+            least_us = connection.execute(
+                f"SELECT epoch_us(min({CREATED_TIMESTAMP})) FROM read_parquet($files, hive_partitioning = false) "  # noqa: S608 - names of ours
+                f"WHERE {CREATED_TIMESTAMP} > $now",
+                {"files": files, "now": now},
+            ).fetchall()[0][0]
+            found += [] if least_us is None else [least_us]
+    return datetime.fromtimestamp(min(found) / 1e6, UTC) if found else None

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Final
 
 from configs.printable import printable
-from flows.steps.home_status import DeliveriesStatus, FeaturesStatus, HomeStatus, ModelStatus, OnlineStatus
+from flows.steps.home_status import DeliveriesStatus, FeaturesStatus, HomeStatus, InboxStatus, OnlineStatus
+from flows.steps.model_status import ModelStatus
 
 _SHORT: Final = 12
 _WIDTH: Final = 11
@@ -27,8 +28,7 @@ def status_lines(found: HomeStatus) -> Iterator[str]:
     yield _line("service", f"{found.service.address} {serving if found.service.answers else 'does not answer'}")
     ages = [f"{age.name} {age.status}" + ("" if age.age_h is None else f" ({age.age_h:.0f} h)") for age in found.ages]
     yield _line("age", ", ".join(ages) or "nothing to be old")
-    waits, left = found.inbox.waiting, found.inbox.left
-    yield _line("inbox", f"{len(waits)} to be ingested, {len(left)} left there" if waits or left else "empty")
+    yield _line("inbox", _inbox(found.inbox))
     for place, problem in enumerate(found.problems or ("none",)):
         yield _line("problems" if not place else "", problem)
     yield _line("next", f"{found.next.command}   # {found.next.why}" if found.next.command else found.next.why)
@@ -70,6 +70,13 @@ def _online(found: OnlineStatus) -> str:
     state = "current" if found.current else "older than the offline tables"
     newest = f", newest of {_minute(found.newest)}" if found.newest else ""
     return f"{found.store}: {found.customers} customers materialised {_minute(found.materialized_at)}{newest}; {state}"
+
+
+def _inbox(found: InboxStatus | None) -> str:
+    if found is None:
+        return "unreadable"
+    waits, left = found.waiting, found.left
+    return f"{len(waits)} to be ingested, {len(left)} left there" if waits or left else "empty"
 
 
 def _models(found: ModelStatus | None) -> Iterator[str]:

@@ -6,8 +6,10 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
+from feature_repo.files.regular_files import read_regular
 from feature_repo.raw.snapshots.changes import SnapshotChanges
-from feature_repo.raw.snapshots.publication import SnapshotManifest
+from feature_repo.raw.snapshots.publication import SnapshotDamagedError, SnapshotManifest
+from monitoring.quality_report import gate_from_json
 
 REPORT: Final = "gate"
 MOVEMENTS: Final = "movements.json"
@@ -20,9 +22,30 @@ def version_folder(home: Path, manifest: SnapshotManifest) -> Path:
 
 
 def read_movements(home: Path, manifest: SnapshotManifest) -> SnapshotChanges | None:
-    """Return the changes since the snapshot before; None for a version that was published without them."""
+    """Return the changes since the snapshot before; None for a version that was published without them.
+
+    Raises
+    ------
+    SnapshotDamagedError
+        If the file of them can't be read.
+    """
     counted = version_folder(home, manifest) / MOVEMENTS
-    return SnapshotChanges.from_json(counted.read_text(encoding="utf-8")) if counted.is_file() else None
+    try:
+        return SnapshotChanges.from_json(read_regular(counted).decode()) if counted.is_file() else None
+    except (OSError, ValueError, TypeError) as broken:
+        raise SnapshotDamagedError(
+            f"{counted.relative_to(home)} is damaged ({type(broken).__name__})",
+            "restore it from a backup; it counts changes alone, the snapshot itself is not affected",
+        ) from broken
+
+
+def stopping_rules(report: Path) -> list[str] | None:
+    """Return the rules that refused a file, from its JSON report; None if the report can't be read."""
+    try:
+        gate = gate_from_json(read_regular(report).decode())
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return [check.rule for check in gate.checks if check.stops]
 
 
 def refused_files(home: Path, after: date | None, until: date) -> list[tuple[str, Path]]:

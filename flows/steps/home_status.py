@@ -6,18 +6,12 @@ Reads manifests, pointer and ledger; no data, no Feast and no MLflow, so that it
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
-from bentos.bundle.manifest import bundles_folder, read_manifest
-from bentos.rollout.ledger import LedgerEntry, read_ledger
-from bentos.rollout.rollout import Rollout, read_rollout
-from configs.errors import ChurnError
 from configs.settings import Settings
 from feature_repo.contract import ACTIVITY_SOURCE, SOURCE
 from feature_repo.files.table_paths import part_path
@@ -25,17 +19,19 @@ from feature_repo.raw.events.deliveries import Delivery, deliveries
 from feature_repo.raw.snapshots.acceptance import is_accepted
 from feature_repo.raw.snapshots.origin import Origin, home_origin
 from feature_repo.raw.snapshots.publication import SnapshotManifest, origin_of, published_snapshots, snapshot_history
-from feature_repo.stores.materialization_record import MaterializationRecord, read_record
+from feature_repo.stores.materialization_record import RECORD, MaterializationRecord, read_record
 from flows.service_process import request_json
-from flows.steps.gate_reports import read_movements, refused_files
+from flows.steps.collected_errors import read_or_report
+from flows.steps.gate_reports import read_movements, refused_files, stopping_rules
 from flows.steps.inbox import LeftFile, oldest, waiting
+from flows.steps.model_status import ModelStatus, model_status
 from flows.steps.next_command import NextCommand, Progress, next_command
 from monitoring.freshness import DataAge, ages
+from monitoring.quality_report import VANISHED_RULE
 from monitoring.vanished_customers import vanished_finding
 
 _SERVICE_S: Final = 0.5
 _DATE_CHARS: Final = len("2026-01-31")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -90,28 +86,6 @@ class OnlineStatus:
 
 
 @dataclass(frozen=True)
-class ModelStatus:
-    """What serves: the champion, by whom, why and since when; the bundle before it, and a trial.
-
-    ``bundles`` and ``changes`` (ledger entries) are counts; ``snapshots_since`` counts the dates published after the
-    newest one that any bundle was trained on.
-    """
-
-    bundles: int
-    changes: int
-    snapshots_since: int
-    champion: str | None = None
-    model_version: str | None = None
-    since: str | None = None
-    who: str | None = None
-    why: str | None = None
-    previous: str | None = None
-    trial: str | None = None
-    trial_mode: str | None = None
-    trial_ends_at: str | None = None
-
-
-@dataclass(frozen=True)
 class ServiceStatus:
     """Whether a service answers at the settings' address, and with which model (None: it is not ready)."""
 
@@ -142,31 +116,34 @@ class HomeStatus:
     models: ModelStatus | None
     service: ServiceStatus
     ages: tuple[DataAge, ...]
-    inbox: InboxStatus
+    inbox: InboxStatus | None
     problems: tuple[str, ...]
     next: NextCommand
 
 
 def home_status(settings: Settings, now: datetime) -> HomeStatus:
     """Return the state of the settings' home at ``now`` (UTC). Writes nothing; a damaged part is a problem."""
-    home, damage = settings.home, list[str]()
-    every = _tried(lambda: snapshot_history(home), damage) or []
+    home, damage, listed = settings.home, list[str](), list[str]()
+    every = read_or_report(lambda: snapshot_history(home), damage) or []
     live = published_snapshots(home) if every else []
-    events = _tried(lambda: deliveries(home), damage) or []
+    events = read_or_report(lambda: deliveries(home), damage) or []
     record = read_record(home)
-    files, left = waiting(home)
+    if record is None and (home / RECORD).is_file():
+        listed.append(f"{RECORD} is damaged: the next materialisation replaces it (churn materialize)")
+    inbox = read_or_report(lambda: waiting(home), listed)
+    files, left = inbox or ([], [])
     features = _features(settings, every, events)
-    online = _online(settings, record, features)
-    models = _tried(lambda: _models(home, live, damage), damage)
-    origin = _tried(lambda: origin_of(home), damage)
-    service = _service(settings)
-    found = _ages(settings, live, events, record, now)
+    online = _online(settings, record, features, now)
+    models = read_or_report(lambda: model_status(home, live, damage, listed), damage)
+    origin = read_or_report(lambda: origin_of(home), damage)
+    service = _service(settings, listed)
+    found = _ages(settings, live, events, record, now, listed)
     refused = [
         (day, report)
         for day, report in refused_files(home, live[-1].snapshot_date if live else None, now.date())
-        if not is_accepted(home, day, report.stem[_DATE_CHARS + 1 :])
+        if not _accepted(home, day, report)
     ]
-    problems = [*damage, *_data_problems(settings, every, live)]
+    problems = [*damage, *listed, *_data_problems(settings, every, live)]
     problems += [f"the gate refused the file of {day}: {report.with_suffix('.html')}" for day, report in refused[-1:]]
     problems += [
         f"{age.name}: {age.status}, {age.age_h:.0f} h old" for age in found if age.status == "stale" and age.age_h
@@ -203,19 +180,15 @@ def home_status(settings: Settings, now: datetime) -> HomeStatus:
         models=models,
         service=service,
         ages=tuple(found),
-        inbox=InboxStatus(tuple(each.path.name for each in files), tuple(left)),
+        inbox=InboxStatus(tuple(each.path.name for each in files), tuple(left)) if inbox else None,
         problems=tuple(dict.fromkeys(problems)),
         next=next_command(progress),
     )
 
 
-def _tried(read: Callable[[], T], problems: list[str]) -> T | None:
-    """Return what ``read`` returns; for an error None, and its message is added to ``problems``."""
-    try:
-        return read()
-    except ChurnError as refused:
-        problems.append(refused.message + (f" ({refused.hint})" if refused.hint else ""))
-        return None
+def _accepted(home: Path, day: str, report: Path) -> bool:
+    """Return whether an acceptance answers a refusal: it does for vanished customers, and for no other rule."""
+    return is_accepted(home, day, report.stem[_DATE_CHARS + 1 :]) and stopping_rules(report) == [VANISHED_RULE]
 
 
 def _snapshots(every: list[SnapshotManifest], live: list[SnapshotManifest]) -> SnapshotsStatus | None:
@@ -275,61 +248,31 @@ def _registered(settings: Settings) -> bool | None:
         return False
 
 
-def _online(settings: Settings, record: MaterializationRecord | None, features: FeaturesStatus) -> OnlineStatus:
+def _online(
+    settings: Settings, record: MaterializationRecord | None, features: FeaturesStatus, now: datetime
+) -> OnlineStatus:
     store = settings.feast.online_store
     if record is None or record.online_store != store:
         return OnlineStatus(store, None, None, None, current=False)
     parts = {SOURCE: features.snapshots_built, ACTIVITY_SOURCE: features.deliveries_built}
     current = all(record.parts.get(table, 0) >= count for table, count in parts.items())
+    # Rows that were not known yet then are known now.
+    current = current and (record.next_known_at is None or now < record.next_known_at)
     return OnlineStatus(store, record.at.isoformat(), record.newest.isoformat(), record.customers, current)
 
 
-def _models(home: Path, live: list[SnapshotManifest], problems: list[str]) -> ModelStatus:
-    served = read_rollout(home)
-    changes = _tried(lambda: read_ledger(home), problems) or []
-    folders = [path.parent for path in sorted(bundles_folder(home).glob("*/manifest.json"))]
-    made_from = [_tried(partial(_learnt_from, folder), problems) or () for folder in folders]
-    learnt = max((each[:_DATE_CHARS] for snapshots in made_from for each in snapshots), default="")
-    newer = sum(each.snapshot_date.isoformat() > learnt for each in live)
-    if served is None:
-        return ModelStatus(len(made_from), len(changes), newer)
-    made = _made(changes, served)
-    _tried(lambda: read_manifest(bundles_folder(home) / served.champion), problems)
-    return ModelStatus(
-        bundles=len(made_from),
-        changes=len(changes),
-        snapshots_since=newer,
-        champion=served.champion,
-        model_version=served.model_version,
-        since=made.at if made else None,
-        who=made.who if made else None,
-        why=made.why if made else None,
-        previous=served.previous,
-        trial=served.challenger,
-        trial_mode=served.mode if served.challenger else None,
-        trial_ends_at=served.ends_at,
-    )
-
-
-def _learnt_from(bundle: Path) -> tuple[str, ...]:
-    return read_manifest(bundle)[0].snapshots
-
-
-def _made(changes: list[LedgerEntry], served: Rollout) -> LedgerEntry | None:
-    """Return the entry by which the champion serves, None if the pointer was written without one."""
-    made = [each for each in changes if each.action in {"promote", "rollback"}][-1:]
-    return next((each for each in made if each.after["champion"] == served.champion), None)
-
-
-def _service(settings: Settings) -> ServiceStatus:
+def _service(settings: Settings, problems: list[str]) -> ServiceStatus:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.serving.host, settings.serving.host)  # noqa: S104
     address = f"http://{f'[{host}]' if ':' in host else host}:{settings.serving.port}"
     try:
         status, told = request_json(f"{address}/health", timeout_s=_SERVICE_S)
     except ValueError:  # another program's answer
-        return ServiceStatus(address, answers=False, model_version=None)
-    ours = bool(status) and isinstance(told, dict) and "ready" in told
-    return ServiceStatus(address, answers=ours, model_version=told.get("model_version") if ours else None)
+        status, told = -1, {}
+    ours = isinstance(told, dict) and "ready" in told
+    if status and not ours:
+        problems.append(f"another program answers at {address}: stop it, or set serving.port")
+    version = told.get("model_version") if ours else None
+    return ServiceStatus(address, answers=ours, model_version=version if isinstance(version, str) else None)
 
 
 def _ages(
@@ -338,6 +281,7 @@ def _ages(
     events: list[Delivery],
     record: MaterializationRecord | None,
     now: datetime,
+    problems: list[str],
 ) -> list[DataAge]:
     newest: dict[str, datetime | None] = {}
     if live:
@@ -347,7 +291,7 @@ def _ages(
     if record is not None:
         newest["online store"] = record.at
     found = ages(newest, now, settings.monitoring.freshness_max_h)
-    since = oldest(settings.home)
+    since = read_or_report(lambda: oldest(settings.home), problems)
     return found if since is None else [*found, *ages({"inbox": since}, now, settings.monitoring.inbox_max_h)]
 
 
@@ -359,6 +303,7 @@ def _data_problems(settings: Settings, every: list[SnapshotManifest], live: list
         problems.append("the home holds simulated and real customers: ingest either into a home of their own")
     newest = live[-1] if live else None
     if newest is not None and newest.vanished_accepted is None:
-        finding = vanished_finding(read_movements(home, newest), settings.data)
+        moved = read_or_report(lambda: read_movements(home, newest), problems)
+        finding = vanished_finding(moved, settings.data)
         problems += [] if finding is None else [finding]
     return problems

@@ -24,7 +24,7 @@ from feature_repo.contract import BEHAVIOR, LABEL, OBSERVED_AT, features_of
 from feature_repo.files.atomic_writes import storage_errors, write_file
 from feature_repo.files.regular_files import read_regular
 from feature_repo.raw.snapshots.offline_rows import extract_known_at
-from feature_repo.raw.snapshots.publication import read_snapshot, snapshot_history
+from feature_repo.raw.snapshots.publication import SnapshotDamagedError, read_snapshot, snapshot_history
 from feature_repo.stores.customers import active_customers, count_inactive
 from feature_repo.stores.errors import translate_store_errors
 from feature_repo.stores.feature_store import open_feature_store
@@ -151,7 +151,10 @@ def newest_gate_verdict(settings: Settings, now: datetime) -> QualitySummary | N
         return _quality(day, path, None)
     if live is None:
         return None
-    finding = vanished_finding(read_movements(settings.home, live), settings.data)
+    try:
+        finding = vanished_finding(read_movements(settings.home, live), settings.data)
+    except SnapshotDamagedError as damaged:
+        finding = damaged.message  # a finding too: drift is still measured
     return _quality(live.snapshot_date.isoformat(), version_folder(settings.home, live) / f"{REPORT}.json", finding)
 
 

@@ -14,6 +14,7 @@ import pytest
 from configs.settings import load_settings
 from feature_repo.contract import CORE_SERVICE, CUSTOMER, EVENT_TIMESTAMP, LABEL, OBSERVED_AT, STORED
 from feature_repo.stores.feature_store import open_feature_store
+from feature_repo.stores.materialization_record import read_record
 from feature_repo.stores.materialize import materialize
 from feature_repo.stores.registration import apply
 from flows.steps.build_features import build_features
@@ -145,7 +146,10 @@ def test_withdrawn_customers_have_no_value_online(tmp_path):
     deliver(settings.home, month(1), {"ann": "No"})
     build_features(settings)
     apply(settings)
+    materialize(settings, scored(1) - timedelta(hours=1))
+    assert read_record(settings.home).next_known_at == scored(1), "month 1 was left out, and is to be copied then"
     materialize(settings, scored(1) + timedelta(hours=1))
+    assert read_record(settings.home).next_known_at is None
     store = open_feature_store(settings)
     rows = [{CUSTOMER: each} for each in ("ann", "bob", "cy")]
     names = [f"{feature.view}:{feature.name}" for feature in STORED if not feature.protected]

@@ -48,7 +48,11 @@ class SnapshotChanges:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read what :meth:`to_json` wrote. Raises ValueError or TypeError for anything else."""
-        return cls(**json.loads(text))
+        read = cls(**json.loads(text))
+        counts = (read.customers_before, read.joined, read.returned, read.left, read.vanished, read.customers)
+        if not (isinstance(read.before, str | None) and all(isinstance(each, int) for each in counts)):
+            raise TypeError("changes are counts")
+        return read
 
     def __str__(self) -> str:
         if self.before is None:
