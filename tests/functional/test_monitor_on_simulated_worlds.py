@@ -19,6 +19,7 @@ from flows.steps.build_features import build_activity, build_features
 from flows.steps.ingest_snapshot import ingest_snapshot
 from flows.steps.monitor import run_monitor
 from flows.steps.train import fit_and_save_challenger
+from tests.support.world_manifest import write_world_json
 from training.data.labels import load_labels
 from training.data.training_set import load_training_set
 
@@ -79,6 +80,7 @@ def test_a_late_correction_is_no_drift_of_windows_that_end_after_the_last_event(
     day, late = world.snapshots[-3], instants[-1] + timedelta(days=30)
     lines = world.extract(day).read_text("utf-8").splitlines(keepends=True)
     (tmp_path / "corrected.csv").write_text("".join([lines[0], *lines[2:]]), "utf-8")
+    write_world_json(tmp_path / "corrected.csv")
     ingest_snapshot(copied, tmp_path / "corrected.csv", day, ingested_at=late, replace=True)
     build_features(copied)
     report = run_monitor(copied, late + timedelta(hours=1))
