@@ -49,7 +49,7 @@ def test_mlflows_database_and_files_lie_in_the_home(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "cwd")
     settings = load_settings(home=tmp_path / NAME / "home")
     bundle, folder = saved(settings.home)
-    training_rows, kept = pd.DataFrame({"x": [1.0]}), {"manifest": folder / "manifest.json"}
+    training_rows, kept = pd.DataFrame({"x": [1.0]}), {"manifest": [folder / "manifest.json"]}
     made = register(settings, bundle, training_rows, params={}, metrics={}, tags={}, artifacts=kept)
     assert known_digests(settings) == {bundle.digest}
     shutil.rmtree(folder)

@@ -9,7 +9,12 @@ from flows.pipeline.refusal_logs import ENGINE_LOGGERS, RefusalFilter, log_refus
 
 
 @pytest.fixture
-def refusals():
+def refusals(monkeypatch):
+    # Prefect's own handlers, there once it is imported, send to a server.
+    for name in ("prefect", *ENGINE_LOGGERS):
+        monkeypatch.setattr(logging.getLogger(name), "handlers", [])
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
+
     def use(*, shown=True):
         log_refusals_as_lines(shown=shown)
         log_refusals_as_lines(shown=shown)
@@ -31,8 +36,7 @@ def log_of(error, caplog, name):
 
 
 @pytest.mark.parametrize("name", ENGINE_LOGGERS)
-def test_a_refusal_is_a_line(refusals, caplog, monkeypatch, name):
-    monkeypatch.setattr(logging.getLogger("prefect"), "propagate", True)
+def test_a_refusal_is_a_line(refusals, caplog, name):
     refusals()
     told = log_of(ChurnError("the gate refused it", "fix the file"), caplog, name)
     assert "refused (failed): the gate refused it; fix the file" in told

@@ -242,7 +242,7 @@ def test_simulated_customers_are_called_so(report: EvaluationReport, page: Page)
 def test_uncalibrated_scores_are_not_sold_as_probabilities(report: EvaluationReport) -> None:
     repeats = [replace(each, ece=0.08) for each in report.model_repeats]
     words = Page(render(replace(report, model_repeats=repeats))).words()
-    assert "Do not read a score as a probability: on average it is 8.0 percentage points off" in words
+    assert "Do not read a score as a probability: on average it differs by 8.0 percentage points" in words
 
 
 @pytest.mark.slow
